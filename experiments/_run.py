@@ -1,0 +1,299 @@
+"""What every runner shares: a frozen dataclass in, a folder out, and a way to continue.
+
+A run's folder holds ``config.toml`` (what was asked), ``metrics.jsonl`` (a line now and then while training),
+``rows.jsonl`` (a line for each finished arm), ``checkpoints/``, ``results.json`` (written whole, at the end) and figures.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import torch
+
+from msr.episodes import Episodes
+from msr.errors import ConfigError, DataError, MSRError
+from msr.meta import OuterLoop
+from msr.version import __version__
+
+__all__ = ["CommonConfig", "RunFolder", "chosen", "main", "option", "train"]
+
+Row = dict[str, Any]
+
+
+def option(default: Any, help: str) -> Any:
+    """A field of a config with the help text of its flag."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclasses.dataclass(frozen=True)
+class CommonConfig:
+    """Flags that every runner has."""
+
+    out: str = option("", "folder to write; default runs/NAME-TIME")
+    seed: int = option(0, "first seed")
+    seeds: int = option(1, "how many seeds, counted from the first")
+    device: str = option("cpu", "cpu, cuda, cuda:1, ...")
+    data: str = option("", "a file or folder to read instead of making data")
+    batching: str = option("auto", "tasks side by side or one by one: auto (times both), vmap, loop")
+    resume: bool = option(False, "continue the run in --out")
+    quick: bool = option(False, "a few steps of everything, to see that it works; no result")
+
+    def check(self) -> None:
+        """Raise ConfigError for a value that cannot work."""
+        if self.seeds < 1:
+            raise ConfigError(f"--seeds must be at least 1; came {self.seeds}")
+        if self.batching not in ("auto", "vmap", "loop"):
+            raise ConfigError(f"--batching must be auto, vmap or loop; came {self.batching!r}")
+        if self.resume and not self.out:
+            raise ConfigError("--resume needs --out DIR, the folder of the run to continue")
+        try:
+            device = torch.device(self.device)
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"--device {self.device} cannot be used here: {reason}") from None
+
+
+Config = TypeVar("Config", bound=CommonConfig)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, not the usage first: the same shape as every other error of a runner."""
+        self.exit(2, f"error: {message} (see --help)\n")
+
+
+def chosen(text: str, known: tuple[str, ...], what: str) -> list[str]:
+    """A comma list from the command line, checked against the names that exist; no name twice."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+    if not names:
+        raise ConfigError(f"no {what} was given; known: {', '.join(known)}")
+    return list(dict.fromkeys(names))
+
+
+def parse(config: type[Config], argv: list[str] | None = None) -> Config:
+    """Command line of a config: one option a field, its text and default from the field."""
+    module = sys.modules[config.__module__].__spec__
+    parser = _Parser(
+        prog=f"python -m {module.name if module else 'experiments'}",
+        description=config.__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    for f in dataclasses.fields(config):
+        how: dict[str, Any] = {"action": "store_true"} if isinstance(f.default, bool) else {"type": type(f.default)}
+        parser.add_argument(f"--{f.name.replace('_', '-')}", default=f.default, help=f.metadata["help"], **how)
+    return config(**vars(parser.parse_args(argv)))
+
+
+def main(config: type[Config], run: Callable[[Config], None], argv: list[str] | None = None) -> int:
+    """Parse, run, and turn every error of the package into one line and exit status 2."""
+    try:
+        settings = parse(config, argv)
+        settings.check()
+        run(settings)
+    except MSRError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; continue with --resume and the same --out", file=sys.stderr)
+        return 130
+    return 0
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Raises: ConfigError when the folder cannot be written, already holds a run and ``resume`` was not asked for, or
+    was made with another config.
+    """
+
+    def __init__(self, name: str, config: CommonConfig):
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        self.name, self.config = name, config
+        self.path = Path(config.out or f"runs/{name}-{stamp}")
+        text, record = self._toml(), self.path / "config.toml"
+        if config.resume:
+            self._check_same(record, text)
+        elif record.exists():
+            raise ConfigError(f"{self.path} already holds a run; continue it with --resume, or give another --out")
+        try:
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            self._write(record, text)
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be written: {error.strerror}; give another --out") from None
+        self.rows: dict[str, Row] = {}
+        for line in self._lines("rows.jsonl"):
+            self.rows[line.pop("arm")] = line
+
+    def checkpoint(self, arm: str) -> Path:
+        """Where an arm's checkpoint lives."""
+        return self.path / "checkpoints" / f"{arm}.pt"
+
+    def log(self, **values: Any) -> None:
+        """Append a line to ``metrics.jsonl``."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(values, allow_nan=False) + "\n")
+
+    def metrics(self, arm: str) -> list[Row]:
+        """The lines of one arm."""
+        return [line for line in self._lines("metrics.jsonl") if line["arm"] == arm]
+
+    def forget_after(self, arm: str, step: int) -> None:
+        """Drop an arm's lines past a step: a continued run writes them again."""
+        kept = [m for m in self._lines("metrics.jsonl") if m["arm"] != arm or m["step"] <= step]
+        self._write(self.path / "metrics.jsonl", "".join(json.dumps(m) + "\n" for m in kept))
+
+    def finish_arm(self, arm: str, row: Row) -> None:
+        """Record an arm's result; it is not run again on resume."""
+        self.rows[arm] = row
+        with (self.path / "rows.jsonl").open("a") as file:
+            file.write(json.dumps({"arm": arm, **row}, allow_nan=False) + "\n")
+
+    def finish(self, **extra: Any) -> Path:
+        """Write ``results.json``, the contract that scripts read: experiment, config, environment, rows."""
+        results = {
+            "experiment": self.name,
+            "config": dataclasses.asdict(self.config),
+            "environment": environment(),
+            "rows": list(self.rows.values()),
+            **extra,
+        }
+        path = self.path / "results.json"
+        self._write(path, json.dumps(results, indent=1, allow_nan=False) + "\n")
+        return path
+
+    def _toml(self) -> str:
+        # Strings, numbers and booleans are written alike in JSON and TOML. How a run was started (resume, out,
+        # whether it may use another device) is not what it computes.
+        skip = ("out", "resume")
+        items = [(k, v) for k, v in dataclasses.asdict(self.config).items() if k not in skip]
+        return f"# {self.name}, msr {__version__}\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in items)
+
+    def _check_same(self, record: Path, text: str) -> None:
+        if not record.is_file():
+            raise ConfigError(f"{self.path} holds no run to continue (no config.toml)")
+        before, now = (dict(ln.split(" = ", 1) for ln in t.splitlines()[1:]) for t in (record.read_text(), text))
+        for key in before.keys() | now.keys():
+            if before.get(key) != now.get(key):
+                was, now_is = before.get(key, "not set"), now.get(key, "not set")
+                raise ConfigError(f"{self.path} was run with {key} = {was}, not {now_is}; give the same flags to resume")
+
+    def _lines(self, name: str) -> list[Row]:
+        path = self.path / name
+        if not path.is_file():
+            return []
+        lines = []
+        for line in path.read_text().splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:  # the last line of a run that was killed while writing it
+                continue
+        return lines
+
+    @staticmethod
+    def _write(path: Path, text: str) -> None:
+        part = path.with_suffix(path.suffix + ".part")
+        part.write_text(text)
+        os.replace(part, path)
+
+
+def environment() -> dict[str, Any]:
+    """What a number may depend on besides the config."""
+    return {
+        "msr": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def train(
+    loop: OuterLoop,
+    folder: RunFolder,
+    arm: str,
+    sample: Callable[[int], tuple[torch.Tensor, Episodes]],
+    steps: int,
+    *,
+    measure: Callable[[], float] | None = None,
+) -> float:
+    """Run an outer loop to ``steps`` from its checkpoint if there is one; returns the seconds spent training.
+
+    ``sample(step)`` gives the tasks' indices and their data, and is a pure function, so that a continued run sees what an uninterrupted one
+    would. ``measure`` is called about twenty times and its value logged; its time does not count.
+    """
+    path, seconds, report = folder.checkpoint(arm), 0.0, max(1, steps // 20)
+    if path.is_file():
+        seconds = loop.load(path)["seconds"]
+        folder.forget_after(arm, loop.steps_done)
+    elif folder.config.resume:
+        folder.forget_after(arm, -1)
+    bar, saved = _progress(arm, steps, loop.steps_done), time.monotonic()
+    try:
+        while loop.steps_done < steps:
+            start = time.perf_counter()
+            tasks, episodes = sample(loop.steps_done)
+            losses = loop.step(episodes, tasks)
+            seconds += time.perf_counter() - start
+            done = loop.steps_done
+            if done % report == 0 or done == steps:
+                value = measure() if measure else None
+                line = {"arm": arm, "step": done, "train_loss": float(losses.mean()), "seconds": round(seconds, 3)}
+                folder.log(**line, **({} if value is None else {"test": value}))
+            bar(done, losses)
+            if time.monotonic() - saved > 20:
+                loop.save(path, {"seconds": seconds})
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        loop.save(path, {"seconds": seconds})
+        raise
+    loop.save(path, {"seconds": seconds})
+    bar(None, None)
+    return seconds
+
+
+def _progress(arm: str, steps: int, done: int) -> Callable[[int | None, torch.Tensor | None], None]:
+    """A bar on a terminal, a line at the end elsewhere."""
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        tqdm = None
+    if tqdm is None or not sys.stderr.isatty():
+        start = time.perf_counter()
+
+        def line(step: int | None, losses: torch.Tensor | None) -> None:
+            if step is None:
+                print(f"{arm}: {steps} outer steps in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+
+        return line
+    bar = tqdm(total=steps, initial=done, desc=arm, leave=False, file=sys.stderr)
+
+    def update(step: int | None, losses: torch.Tensor | None) -> None:
+        if step is None:
+            bar.close()
+            return
+        bar.update(1)
+        if losses is not None and step % 20 == 0 and math.isfinite(value := float(losses.mean())):
+            bar.set_postfix_str(f"loss {value:.3g}", refresh=False)
+
+    return update
+
+
+def read_folder(path: str, what: str) -> Path:
+    """A folder that must exist."""
+    if not Path(path).is_dir():
+        raise DataError(f"{path}: no such folder; give {what}")
+    return Path(path)

@@ -1,0 +1,383 @@
+"""Translation tasks of rank 1, 2 or 5: which models find the shared filters, and which find the pattern (Table 1).
+
+Source: arXiv:2007.02933, section 5.1. Models: MAML on a fully connected, a locally connected and a convolutional
+layer; MSR, which meta-learns ``U``; MTSR, which fits ``U`` and every task's ``v`` jointly, with no query set; and an
+oracle that is given the true ``U``. Each is adapted by a few gradient steps (``sgd``) or in closed form (``ridge``).
+"""
+
+import math
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from experiments._models import LocallyConnected1d
+from experiments._run import CommonConfig, Row, RunFolder, chosen, main, option, train
+from msr.episodes import Episodes
+from msr.errors import ConfigError, DataError
+from msr.estimate import Estimate
+from msr.layers import DenseSharing, ReparamLinear
+from msr.meta import SGD, InnerSolver, Learner, MetaParameters, OuterLoop, Ridge, evaluate, from_module
+from msr.report import figures, format_table
+from msr.subspace import orthonormal_basis, span_cosine
+from tasks import TaskFamily, TranslationTasks
+from tasks._base import generator_for
+from tasks.files import FileTasks
+
+MODELS = ("fc", "lc", "conv", "msr", "mtsr", "oracle")
+INNERS = ("sgd", "ridge")
+INITS = ("auto", "scaled", "reference")
+RATE = 0.1  # the reference's start of the learned inner rate
+REFERENCE_K = {1: 3, 2: 6, 5: 30}
+
+
+@dataclass(frozen=True)
+class Config(CommonConfig):
+    """Learn how translation tasks share their weights, and compare with the truth."""
+
+    rank: int = option(2, "filters mixed at each position; 1 is a convolution, the paper has 1, 2, 5")
+    models: str = option("conv,msr,mtsr,oracle", "comma list of fc, lc, conv, msr, mtsr, oracle")
+    inner: str = option("sgd,ridge", "comma list: gradient steps or closed form; sgd is run for every model")
+    inner_steps: int = option(3, "gradient steps of the inner loop (the released code has 1)")
+    outer_steps: int = option(0, "outer steps; 0: 1000 for sgd, 500 a rank for ridge")
+    tasks: int = option(8000, "meta-training tasks to draw from")
+    test_tasks: int = option(300, "held-out tasks to report on")
+    batch: int = option(32, "tasks an outer step")
+    shots: int = option(1, "support examples a task, of 20")
+    k: int = option(0, "numbers each task fits; 0: kernel x rank (for sgd at rank 5: 30, as in the paper's code)")
+    init: str = option("auto", "start of U and v: scaled, reference (the paper's code), auto: reference for sgd")
+    boundary: str = option("valid", "valid (the paper's) or circular")
+    kernel: int = option(3, "taps of a filter")
+    length: int = option(70, "length of a signal")
+    noise: float = option(0.0, "standard deviation of noise on y")
+
+    def check(self) -> None:
+        """Raise ConfigError for a value that cannot work."""
+        super().check()
+        chosen(self.models, MODELS, "model")
+        chosen(self.inner, INNERS, "inner solver")
+        chosen(self.init, INITS, "init")
+        for name in ("batch", "test_tasks", "tasks", "rank"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1; came {getattr(self, name)}")
+        for name in ("outer_steps", "inner_steps", "k"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"--{name.replace('_', '-')} must not be negative; came {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One line of the table: a model, how it adapts, a seed."""
+
+    model: str
+    inner: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.model}-{self.inner}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Data:
+    """A family, its layer's shape, its first held-out tasks, and the truth where it is known."""
+
+    family: TaskFamily
+    weight_shape: tuple[int, int]
+    test: Episodes
+    truth: Tensor | None
+
+
+def run(config: Config) -> None:
+    """Train every arm that has no result yet, then write results, figures and a table."""
+    if config.quick:
+        config = replace(config, outer_steps=config.outer_steps or 20, test_tasks=min(config.test_tasks, 20))
+    arms = [
+        Arm(model, inner, seed)
+        for seed in range(config.seed, config.seed + config.seeds)
+        for inner in chosen(config.inner, INNERS, "inner solver")
+        for model in chosen(config.models, MODELS, "model")
+    ]
+    first = load_data(config, config.seed)
+    for arm in arms:
+        build(arm, config, first)  # every fault of the flags shows before anything is written
+    folder = RunFolder("translation", config)
+    for arm in arms:
+        if str(arm) not in folder.rows:
+            data = first if arm.seed == config.seed else load_data(config, arm.seed)
+            folder.finish_arm(str(arm), run_arm(arm, config, data, folder))
+    zero = Estimate.of(first.test.query_y.square().flatten(1).mean(1))
+    results = folder.finish(zero_predictor_mse=zero.to_dict(), summary=summarise(folder, arms))
+    draw(config, first, folder, arms)
+    print(table(folder, arms, zero))
+    print(f"\nresults: {results}", file=sys.stderr)
+
+
+def load_data(config: Config, seed: int) -> Data:
+    """The family that a config describes, and its test tasks."""
+    family: TaskFamily
+    if config.data:
+        family = FileTasks(Path(config.data), shots=config.shots, seed=seed)
+        x, y = family.arrays["x"], family.arrays["y"]
+        if x.shape[2:-1] != y.shape[2:-1]:
+            raise DataError(
+                f"{config.data}: this runner maps the last axis of x to that of y; the axes before it must agree, "
+                f"but x is {x.shape} and y is {y.shape}"
+            )
+        shape = (y.shape[-1], x.shape[-1])
+    else:
+        family = TranslationTasks(
+            rank=config.rank,
+            kernel=config.kernel,
+            length=config.length,
+            boundary=config.boundary,  # type: ignore[arg-type]
+            noise=config.noise,
+            shots=config.shots,
+            queries=max(20 - config.shots, 1),
+            n_train=config.tasks,
+            n_test=config.test_tasks,
+            seed=seed,
+        )
+        shape = family.weight_shape
+    n_test = min(config.test_tasks, family.n_tasks("test") or config.test_tasks)
+    test = family.episodes("test", torch.arange(n_test)).to(config.device)
+    return Data(family, shape, test, family.true_span())
+
+
+def build(arm: Arm, config: Config, data: Data) -> nn.Module:
+    """The arm's layer."""
+    (m, n), generator = data.weight_shape, generator_for(arm.seed, "init", arm.model)
+    if arm.model == "fc":
+        layer = nn.Linear(n, m, bias=False, device="meta").to_empty(device="cpu")
+        with torch.no_grad():
+            layer.weight.uniform_(-1 / math.sqrt(n), 1 / math.sqrt(n), generator=generator)
+        return layer
+    if arm.model in ("lc", "conv"):
+        if m not in (n, n - config.kernel + 1):
+            raise ConfigError(
+                f"--models {arm.model}: with --kernel {config.kernel} an input of {n} gives {n - config.kernel + 1} or "
+                f"{n} outputs, but the data has {m}"
+            )
+        return LocallyConnected1d(n, config.kernel, m, one_filter=arm.model == "conv", generator=generator)
+    if arm.model == "oracle":
+        if data.truth is None:
+            raise ConfigError("--models oracle needs the truth, but the data has no array w of a known form")
+        return with_pattern(data.truth, data.weight_shape)
+    k = config.k or default_k(arm, config)
+    # A random start of v, which "scaled" makes, costs gradient steps hundreds of outer steps to unlearn; the closed
+    # form does not care where v starts.
+    init = ("reference" if arm.inner == "sgd" else "scaled") if config.init == "auto" else config.init
+    sharing = partial(DenseSharing, k=k, init=init)
+    return ReparamLinear(n, m, bias=False, sharing=sharing, generator=generator)
+
+
+def default_k(arm: Arm, config: Config) -> int:
+    """Kernel times rank, the true dimension; the reference takes 30 at rank 5, which its gradient steps need."""
+    if arm.model == "msr" and arm.inner == "sgd" and config.kernel == 3:
+        return REFERENCE_K.get(config.rank, config.kernel * config.rank)
+    return config.kernel * config.rank
+
+
+def with_pattern(U: Tensor, shape: tuple[int, int]) -> ReparamLinear:
+    """A layer whose pattern is given and stays, starting at ``v = 0``.
+
+    Only the span of ``U`` is a fact about the problem. Its columns are made orthogonal with squared length
+    ``out / (2 rate)``, for which the first gradient step of rate ``RATE`` already has the right size on inputs of unit
+    variance: ``ΔW = −rate U Uᵀ ∂L/∂W`` and the squared error averages over ``out`` numbers.
+    """
+    basis = orthonormal_basis(U, rtol=1e-5).to(torch.get_default_dtype())
+    sharing = DenseSharing.from_matrix(basis * math.sqrt(shape[0] / (2 * RATE)), shape, learn=False)
+    layer = ReparamLinear(shape[1], shape[0], bias=False, sharing=sharing, generator=torch.Generator())
+    nn.init.zeros_(layer.v)
+    return layer
+
+
+def solver_of(arm: Arm, config: Config) -> InnerSolver:
+    """Gradient steps with learned rates, or the closed form with a learned penalty."""
+    return SGD(steps=config.inner_steps, rate=RATE) if arm.inner == "sgd" else Ridge(penalty=1e-5)
+
+
+def outer_loop(learner: Learner, layer: nn.Module, inner: str, steps: int, device: str, rate: float) -> OuterLoop:
+    """The reference's Adam for gradient steps; a faster one with a cosine decay for the closed form."""
+    _, shared, initial = from_module(layer.to(device))
+    optimizer = partial(torch.optim.Adam, lr=rate, betas=(0.9, 0.999 if inner == "sgd" else 0.95))
+    decay = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max(steps, 1))
+    scheduler = decay if inner == "ridge" else None
+    return OuterLoop(learner, learner.init(shared, initial), optimizer, scheduler=scheduler)
+
+
+def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
+    """Train one arm and evaluate it on the held-out tasks."""
+    layer = build(arm, config, data)
+    steps = config.outer_steps or (1000 if arm.inner == "sgd" else 500 * config.rank)
+    rate, seconds, pattern = (1e-3 if arm.inner == "sgd" else 2e-2), 0.0, None
+    if arm.model == "mtsr":
+        joint_steps = config.outer_steps or 500 * config.rank
+        pattern, seconds = fit_jointly(arm, config, data, layer, joint_steps, folder)
+        layer = with_pattern(pattern.cpu(), data.weight_shape)
+        steps, rate = max(steps // 4, 1), 1e-2
+    learner = Learner(from_module(layer.to(config.device)).problem, solver_of(arm, config), batching=config.batching)  # type: ignore[arg-type]
+    loop = outer_loop(learner, layer, arm.inner, steps, config.device, rate)
+    few = data.test.select(slice(0, 100))
+    seconds += train(
+        loop,
+        folder,
+        str(arm),
+        partial(sample, data.family, config),
+        steps,
+        measure=lambda: evaluate(learner, loop.params, [few]).mean,
+    )
+    row: Row = {
+        "model": arm.model,
+        "inner": arm.inner,
+        "seed": arm.seed,
+        "query_mse": evaluate(learner, loop.params, [data.test]).to_dict(),
+        "outer_steps": loop.steps_done,
+        "seconds": round(seconds, 3),
+        "batching": learner.batching,
+        "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
+        "n_shared": sum(p.numel() for p in loop.params.shared.values()) + (0 if pattern is None else pattern.numel()),
+    }
+    learned = loop.params.shared.get("sharing.U", pattern)
+    if learned is not None and data.truth is not None:
+        row["span_cosine"] = span_cosine(learned.cpu(), data.truth)
+    return row
+
+
+def sample(family: TaskFamily, config: Config, step: int) -> tuple[Tensor, Episodes]:
+    """The tasks of one outer step."""
+    tasks = family.draw("train", step, config.batch)
+    return tasks, family.episodes("train", tasks).to(config.device)
+
+
+def fit_jointly(
+    arm: Arm, config: Config, data: Data, layer: nn.Module, steps: int, folder: RunFolder
+) -> tuple[Tensor, float]:
+    """MTSR: ``U`` and every task's ``v`` minimise the loss on all examples together.
+
+    Each ``v`` is solved exactly for the present ``U`` and held constant while ``U`` steps. At the minimum over ``v``
+    that is the gradient of the joint loss (envelope theorem), so no table of filters is kept. In the engine's terms:
+    support and query are the same examples, and nothing is differentiated through the fit.
+    """
+    problem = from_module(layer.to(config.device)).problem
+    learner = Learner(problem, Ridge(penalty=1e-8, learn=False, first_order=True), batching=config.batching)  # type: ignore[arg-type]
+    loop = outer_loop(learner, layer, "ridge", steps, config.device, 2e-2)
+
+    def everything(step: int) -> tuple[Tensor, Episodes]:
+        tasks, e = sample(data.family, config, step)
+        x, y = torch.cat([e.support_x, e.query_x], 1), torch.cat([e.support_y, e.query_y], 1)
+        return tasks, Episodes(x, y, x, y)
+
+    seconds = train(loop, folder, f"{arm}.joint", everything, steps)
+    return loop.params.shared["sharing.U"], seconds
+
+
+def restored(arm: Arm, config: Config, data: Data, folder: RunFolder) -> tuple[Learner, MetaParameters]:
+    """A trained arm, read back from its checkpoint."""
+    saved = torch.load(folder.checkpoint(str(arm)), weights_only=True, map_location="cpu")
+    layer = build(arm, config, data)
+    if arm.model == "mtsr":
+        joint = torch.load(folder.checkpoint(f"{arm}.joint"), weights_only=True, map_location="cpu")
+        layer = with_pattern(joint["params"]["shared"]["sharing.U"], data.weight_shape)
+    learner = Learner(from_module(layer).problem, solver_of(arm, config), batching=saved["batching"])
+    return learner, MetaParameters(**saved["params"])
+
+
+def adapted_weights(learner: Learner, params: MetaParameters, test: Episodes, n: int) -> Tensor:
+    """What the first ``n`` held-out tasks' layers do to unit vectors: their weight matrices ``(n, out, in)``."""
+    few = test.select(slice(0, n)).to("cpu")
+    adapted = learner.adapt(params, few.support_x, few.support_y)
+    units = torch.eye(few.support_x.shape[-1]).unsqueeze(1)
+    return torch.stack(
+        [
+            learner.problem.predict({**params.shared, **{k: v[i] for k, v in adapted.items()}}, units).squeeze(1).mT
+            for i in range(n)
+        ]
+    )
+
+
+def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None:
+    """Figures of the first seed: weights of adapted tasks, the pattern, the span, the curves."""
+    of_seed = [arm for arm in arms if arm.seed == config.seed]
+    series = {}
+    for arm in of_seed:
+        lines = [m for m in folder.metrics(str(arm)) if "test" in m]
+        series[f"{arm.model}, {arm.inner}"] = ([m["step"] for m in lines], [m["test"] for m in lines])
+    figures.curves(series, ylabel="query MSE of 100 held-out tasks", log=True).savefig(folder.path / "curve.png")
+    patterns = {}
+    for arm in of_seed:
+        if arm.model in ("msr", "mtsr"):
+            learner, params = restored(arm, config, data, folder)
+            key = f"{arm.model}, {arm.inner}"
+            joint = folder.checkpoint(f"{arm}.joint")
+            groups = params.shared if arm.model == "msr" else torch.load(joint, weights_only=True)["params"]["shared"]
+            patterns[key] = groups["sharing.U"].cpu()
+            if arm.model == "msr":
+                draw_weights(key, learner, params, data, folder)
+    if patterns and data.truth is not None:
+        figures.span_cosines(patterns, data.truth).savefig(folder.path / "span.png")
+        patterns["truth"] = data.truth
+    if patterns:
+        panels = {name: U.unflatten(0, data.weight_shape) for name, U in patterns.items()}
+        figures.sharing_strength(panels, title="Where weights are shared: max over k of |U|").savefig(
+            folder.path / "sharing.png"
+        )
+
+
+def draw_weights(key: str, learner: Learner, params: MetaParameters, data: Data, folder: RunFolder) -> None:
+    """Weight matrices of three adapted tasks; the true ones below, where the support has the truth to show."""
+    learned = adapted_weights(learner, params, data.test, min(3, data.test.n_tasks))
+    panels = {f"task {i}, learned": w for i, w in enumerate(learned)}
+    if data.truth is not None:
+        basis = data.truth.to(learned.dtype)
+        e = data.test.select(slice(0, len(learned))).to("cpu")
+        x, y = torch.cat([e.support_x, e.query_x], 1), torch.cat([e.support_y, e.query_y], 1)
+        # The noise-free weight of a task: least squares over all its examples within the true span.
+        for i in range(len(learned)):
+            features = torch.einsum("eci,oik->ecok", x[i], basis.unflatten(0, data.weight_shape)).flatten(0, 2)
+            v = torch.linalg.lstsq(features, y[i].flatten().unsqueeze(1)).solution
+            panels[f"task {i}, true"] = (basis @ v).reshape(data.weight_shape)
+    name = "weights.png" if "ridge" in key else "weights-sgd.png"
+    figures.matrices(panels, columns=len(learned), title=f"Weights W = U v after one task's support set ({key})").savefig(
+        folder.path / name
+    )
+
+
+def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
+    """Mean over seeds for each model and solver; the interval is over seeds."""
+    lines = []
+    for model, inner in dict.fromkeys((arm.model, arm.inner) for arm in arms):
+        rows = [folder.rows[str(arm)] for arm in arms if (arm.model, arm.inner) == (model, inner)]
+        line: Row = {
+            "model": model,
+            "inner": inner,
+            "query_mse": Estimate.of([row["query_mse"]["mean"] for row in rows]).to_dict(),
+            "seconds": Estimate.of([row["seconds"] for row in rows]).to_dict(),
+        }
+        if "span_cosine" in rows[0]:
+            line["span_cosine_min"] = min(row["span_cosine"] for row in rows)
+        lines.append(line)
+    return lines
+
+
+def table(folder: RunFolder, arms: list[Arm], zero: Estimate) -> str:
+    """The results as text: over the held-out tasks for one seed, over the seeds for several."""
+    many = len({arm.seed for arm in arms}) > 1
+    lines = [["zero predictor", "", f"{zero.mean:.2e} ± {zero.ci95:.0e}", "", "", ""]]
+    for line in summarise(folder, arms):
+        rows = [r for r in folder.rows.values() if (r["model"], r["inner"]) == (line["model"], line["inner"])]
+        mse = line["query_mse"] if many else rows[0]["query_mse"]
+        cosine = f"{line['span_cosine_min']:.4f}" if "span_cosine_min" in line else ""
+        spread = "" if mse["ci95"] is None else f" ± {mse['ci95']:.0e}"
+        seconds = f"{line['seconds']['mean']:.1f}"
+        lines.append(
+            [line["model"], line["inner"], f"{mse['mean']:.2e}{spread}", cosine, str(rows[0]["outer_steps"]), seconds]
+        )
+    unit = "seeds" if many else "tasks"
+    return format_table(["model", "inner", f"query MSE ± 95% over {unit}", "span cosine", "steps", "seconds"], lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Config, run))

@@ -1,0 +1,39 @@
+"""The error family: every error that this package raises on purpose.
+
+Each message says what came, what was needed, and what to do about it. Runners print it as one line and exit
+with status 2. ``assert`` is kept for our own invariants and never judges a caller's input.
+"""
+
+
+class MSRError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ShapeError(MSRError, ValueError):
+    """A tensor, or a size that was asked for, does not fit the place it was given to."""
+
+
+class DataError(MSRError, ValueError):
+    """A file or a data set cannot be used as it is."""
+
+
+class ConfigError(MSRError, ValueError):
+    """An option has a value that cannot work."""
+
+
+class ModelError(MSRError, ValueError):
+    """A module breaks what the called function needs from it."""
+
+
+class NonFiniteError(MSRError, ArithmeticError):
+    """A nan or an infinity reached a place that would hide it."""
+
+
+class MissingExtraError(MSRError, ImportError):
+    """An optional dependency is not installed."""
+
+
+def listed(items: list[int]) -> str:
+    """Indices for a message: the first few, and how many there are."""
+    shown = ", ".join(map(str, items[:8]))
+    return shown if len(items) <= 8 else f"{shown}, … ({len(items)} in all)"

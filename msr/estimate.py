@@ -1,0 +1,45 @@
+"""A mean with its 95% interval: how every number of this package is reported."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+from msr.errors import DataError, NonFiniteError
+
+__all__ = ["Estimate"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A sample mean; ``ci95`` is the half width of its 95% t-interval (nan for one value), ``n`` the sample size."""
+
+    mean: float
+    ci95: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Tensor | Sequence[float]) -> "Estimate":
+        """The mean of ``values (n,)`` and ``t_{0.975, n−1} s / √n``.
+
+        Raises: DataError for no values, NonFiniteError if one is nan or infinite: a mean would hide which.
+        """
+        sample = torch.as_tensor(values).detach().double().flatten().cpu()
+        if len(sample) == 0:
+            raise DataError("a mean needs at least one value, none came")
+        bad = (~sample.isfinite()).nonzero().flatten().tolist()
+        if bad:
+            raise NonFiniteError(f"{len(bad)} of {len(sample)} values are nan or infinite, the first at index {bad[0]}")
+        n = len(sample)
+        half = float(stdtrit(n - 1, 0.975)) * float(sample.std()) / math.sqrt(n) if n > 1 else math.nan
+        return cls(float(sample.mean()), half, n)
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """For JSON, which knows no nan: the interval of a single value becomes null."""
+        return asdict(self) | {"ci95": None if math.isnan(self.ci95) else self.ci95}
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3g}" if math.isnan(self.ci95) else f"{self.mean:.3g} ± {self.ci95:.2g}"

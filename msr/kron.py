@@ -1,0 +1,118 @@
+"""Row-major ``vec``, Kronecker products, and the solves that never build them.
+
+One convention holds everywhere: ``vec`` stacks rows, torch's own order, so ``vec(W)[i*n + j] = W[i, j]`` and
+
+    vec(A V Bᵀ) = (A ⊗ B) vec(V).
+
+Papers stack columns, where the same product reads ``(B ⊗ A)``. ``torch.kron`` is not used, since it refuses
+transposed inputs on the CPU in torch 2.13 ("view size is not compatible").
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from msr.errors import ShapeError
+
+__all__ = ["apply_factors", "kron", "nearest_kronecker", "solve_factors", "unvec", "vec"]
+
+
+def vec(weight: Tensor, n_axes: int | None = None) -> Tensor:
+    """Flatten the last ``n_axes`` axes (all of them by default), rows first: ``(..., *shape) -> (..., numel)``."""
+    n_axes = weight.ndim if n_axes is None else n_axes
+    if n_axes == 0:
+        return weight.unsqueeze(-1)
+    return weight.flatten(weight.ndim - n_axes)
+
+
+def unvec(vector: Tensor, shape: Sequence[int]) -> Tensor:
+    """Inverse of :func:`vec`: ``(..., numel) -> (..., *shape)``."""
+    if vector.shape[-1] != math.prod(shape):
+        raise ShapeError(
+            f"unvec: a vector of {vector.shape[-1]} entries cannot take the shape {tuple(shape)}, "
+            f"which holds {math.prod(shape)}"
+        )
+    return vector.reshape(*vector.shape[:-1], *shape)
+
+
+def _kron2(a: Tensor, b: Tensor) -> Tensor:
+    return (a[:, None, :, None] * b[None, :, None, :]).reshape(a.shape[0] * b.shape[0], a.shape[1] * b.shape[1])
+
+
+def kron(*factors: Tensor) -> Tensor:
+    """``F₁ ⊗ F₂ ⊗ …`` as one matrix; differentiable, any strides.
+
+    Shapes: ``(d_i, r_i)`` each; the result is ``(∏ d_i, ∏ r_i)``. For looking and for testing: layers call
+    :func:`apply_factors`, which costs the memory of the factors only.
+    """
+    if not factors:
+        raise ShapeError("kron: at least one factor is needed, none came")
+    _check_matrices("kron", factors)
+    return functools.reduce(_kron2, factors)
+
+
+def apply_factors(factors: Sequence[Tensor], v: Tensor) -> Tensor:
+    """``v ×₁ F₁ ×₂ F₂ …``, which is ``(F₁ ⊗ F₂ ⊗ …) vec(v)`` without the Kronecker product.
+
+    Shapes: factor ``i`` is ``(d_i, r_i)``; ``v`` is ``(..., r_1, r_2, …)``; the result is ``(..., d_1, d_2, …)``.
+    Raises: ShapeError naming the axis of ``v`` that does not fit its factor.
+    """
+    _check_matrices("apply_factors", factors)
+    _check_axes("apply_factors", factors, v, columns=True)
+    n = len(factors)
+    for axis, factor in enumerate(factors):
+        place = v.ndim - n + axis
+        if place == v.ndim - 1:
+            v = v @ factor.mT
+        elif place == v.ndim - 2:
+            v = factor @ v
+        else:
+            v = (v.movedim(place, -1) @ factor.mT).movedim(-1, place)
+    return v
+
+
+def solve_factors(factors: Sequence[Tensor], w: Tensor) -> Tensor:
+    """Least squares ``argmin_v ‖(F₁ ⊗ F₂ ⊗ …) vec(v) − vec(w)‖``, the shortest ``v`` where it is not unique.
+
+    Uses ``(F₁ ⊗ F₂)⁺ = F₁⁺ ⊗ F₂⁺``, so it costs one small pseudo-inverse a factor.
+    Shapes: ``w (..., d_1, d_2, …) -> v (..., r_1, r_2, …)``.
+    """
+    _check_matrices("solve_factors", factors)
+    _check_axes("solve_factors", factors, w, columns=False)
+    return apply_factors([torch.linalg.pinv(factor) for factor in factors], w)
+
+
+def nearest_kronecker(
+    matrix: Tensor, shape_a: tuple[int, int], shape_b: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """The pair ``A, B`` that minimises ``‖M − A ⊗ B‖_F``; the two come out with equal norms.
+
+    Shapes: ``A (p, q)``, ``B (r, s)``, ``M (p r, q s)``.
+    Source: Van Loan and Pitsianis, *Approximation with Kronecker products*, 1993: rearranged so that each block of
+    ``M`` is a row, ``M`` becomes ``vec(A) vec(B)ᵀ``, and the best rank one of that is an SVD.
+    """
+    (p, q), (r, s) = shape_a, shape_b
+    if matrix.shape != (p * r, q * s):
+        raise ShapeError(
+            f"nearest_kronecker: factors {shape_a} and {shape_b} make a matrix {(p * r, q * s)}, "
+            f"but the matrix is {tuple(matrix.shape)}"
+        )
+    blocks = matrix.reshape(p, r, q, s).transpose(1, 2).reshape(p * q, r * s)
+    left, size, right = torch.linalg.svd(blocks, full_matrices=False)
+    root = size[0].sqrt()
+    return (root * left[:, 0]).reshape(p, q), (root * right[0]).reshape(r, s)
+
+
+def _check_matrices(name: str, factors: Sequence[Tensor]) -> None:
+    for i, factor in enumerate(factors):
+        if factor.ndim != 2:
+            raise ShapeError(f"{name}: factor {i} must be a matrix, but has shape {tuple(factor.shape)}")
+
+
+def _check_axes(name: str, factors: Sequence[Tensor], v: Tensor, *, columns: bool) -> None:
+    wanted = tuple(f.shape[1] if columns else f.shape[0] for f in factors)
+    if v.ndim < len(factors) or tuple(v.shape[v.ndim - len(factors) :]) != wanted:
+        raise ShapeError(f"{name}: the last axes must be {wanted} to fit the factors, but came {tuple(v.shape)}")

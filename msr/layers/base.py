@@ -1,0 +1,123 @@
+"""What all reparameterised layers share: the filter, the pattern, the bias, and the way back to a plain layer."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from msr.errors import ConfigError, ShapeError
+from msr.layers.sharing import KroneckerSharing, Sharing, SharingFactory
+
+__all__ = ["Path", "ReparamLayer"]
+
+Path = Literal["auto", "materialize", "factors"]
+_PATHS = ("auto", "materialize", "factors")
+
+
+class ReparamLayer(nn.Module, ABC):
+    """A layer whose weight is ``vec(W) = U v``.
+
+    Attributes: ``sharing`` holds ``U``, learned across tasks; ``v`` is the filter, fitted by each task; ``bias`` is an
+    ordinary parameter that each task fits too; ``weight`` is ``W``, made anew at each access.
+
+    ``path`` says how the forward computes: ``"materialize"`` builds ``W`` and calls torch's own operation,
+    ``"factors"`` applies the pattern to the data and never builds ``W`` (Kronecker patterns; dense ones in linear
+    layers), and ``"auto"`` (default) takes the one with fewer multiplications for the input at hand. The results
+    agree up to rounding.
+    """
+
+    sharing: Sharing
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        weight_shape: Sequence[int],
+        bias: bool,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+        sharing: Sharing | SharingFactory,
+        generator: torch.Generator | None,
+        path: Path,
+    ):
+        super().__init__()
+        if path not in _PATHS:
+            raise ConfigError(f"path must be one of {', '.join(_PATHS)}; came {path!r}")
+        if not isinstance(sharing, Sharing):
+            sharing = sharing(weight_shape, device=device, dtype=dtype, generator=generator)
+        if sharing.weight_shape != tuple(weight_shape):
+            raise ShapeError(
+                f"the sharing pattern makes a weight {sharing.weight_shape}, but this layer needs "
+                f"{tuple(weight_shape)}"
+            )
+        self.sharing, self.path = sharing, path
+        like = sharing.squared_norm()
+        if (dtype or like.dtype) != like.dtype or torch.device(device or like.device).type != like.device.type:
+            raise ConfigError(
+                f"the layer is to be {dtype or like.dtype} on {device or like.device}, but the sharing pattern is "
+                f"{like.dtype} on {like.device}; convert one of them"
+            )
+        self.v = nn.Parameter(torch.empty(sharing.filter_shape, device=like.device, dtype=like.dtype))
+        if bias:
+            self.bias = nn.Parameter(torch.empty(weight_shape[0], device=like.device, dtype=like.dtype))
+        else:
+            self.register_parameter("bias", None)
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw ``v`` and the bias anew; the sharing pattern stays. Without a generator, torch's global one is used."""
+        with torch.no_grad():
+            self.v.copy_(self.sharing.initial_filter(generator))
+            if self.bias is not None:
+                bound = 1 / math.sqrt(self.fan_in)
+                self.bias.uniform_(-bound, bound, generator=generator)
+
+    @property
+    def fan_in(self) -> int:
+        """Inputs that each output sums over."""
+        return math.prod(self.sharing.weight_shape[1:])
+
+    @property
+    def weight(self) -> Tensor:
+        """``W = reshape(U v)``, in the parameters' own precision even under autocast."""
+        kind = self.v.device.type
+        if torch.is_autocast_enabled(kind):
+            with torch.autocast(kind, enabled=False):
+                return self.sharing.materialize(self.v)
+        return self.sharing.materialize(self.v)
+
+    def _takes_factors(self, cost_factors: int, cost_materialize: int) -> bool:
+        if self.path == "factors" and not self._can_apply_factors():
+            raise ConfigError(f"path='factors' cannot serve this sharing pattern here; use 'auto'. The layer: {self}")
+        if self.path == "auto":
+            return self._can_apply_factors() and cost_factors < cost_materialize
+        return self.path == "factors"
+
+    def _can_apply_factors(self) -> bool:
+        return isinstance(self.sharing, KroneckerSharing)
+
+    def _cost_of_weight(self) -> int:
+        """Multiplications to build ``W``: one product an axis, in the order of :func:`msr.kron.apply_factors`."""
+        if not isinstance(self.sharing, KroneckerSharing):
+            return self.sharing.n_weight * self.sharing.n_filter
+        total, sizes = 0, list(self.sharing.filter_shape)
+        for axis, d in enumerate(self.sharing.modes):
+            total += math.prod(sizes) * d
+            sizes[axis] = d
+        return total
+
+    @abstractmethod
+    def plain(self, device: torch.device | str | None = None) -> nn.Module:
+        """The ``torch.nn`` twin with the same arguments and fresh parameters on ``device``."""
+
+    @torch.no_grad()
+    def fold(self) -> nn.Module:
+        """The ``torch.nn`` twin with this layer's weight and bias, each a copy; gradients are asked for as here."""
+        twin = self.plain(device="meta")
+        learns = self.v.requires_grad or any(p.requires_grad for p in self.sharing.parameters())
+        twin.weight = nn.Parameter(self.weight.contiguous().clone(), requires_grad=learns)
+        if self.bias is not None:
+            twin.bias = nn.Parameter(self.bias.clone(), requires_grad=self.bias.requires_grad)
+        return twin.train(self.training)

@@ -1,0 +1,154 @@
+"""Networks, back and forth: plain layers to reparameterised ones, and back to plain ones for deployment."""
+
+import copy
+import warnings
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import nn
+
+from msr.errors import ConfigError, ModelError
+from msr.layers.base import ReparamLayer
+from msr.layers.conv import ReparamConv1d, ReparamConv2d
+from msr.layers.linear import ReparamLinear
+from msr.layers.sharing import KroneckerSharing, SharingFactory
+
+__all__ = ["Reparameterized", "ResidualWarning", "fold", "reparameterize"]
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+class ResidualWarning(UserWarning):
+    """A sharing pattern could not represent a layer's weight, so the converted network is another function."""
+
+
+class Reparameterized(NamedTuple):
+    """A converted network, and for each converted layer ``‖W − U v‖ / ‖W‖``: what its pattern could not represent."""
+
+    module: nn.Module
+    residuals: dict[str, float]
+
+
+def reparameterize(
+    module: nn.Module,
+    layers: Iterable[str] | Callable[[str, nn.Module], bool] | None = None,
+    *,
+    sharing: SharingFactory = KroneckerSharing,
+    generator: torch.Generator | None = None,
+) -> Reparameterized:
+    """A copy of ``module`` whose plain layers are reparameterised, as nearly the same function as the pattern allows.
+
+    Each weight is projected on its pattern by least squares: with square Kronecker factors that is exact. Where
+    something is lost, a ResidualWarning says how much, and ``residuals`` holds the number for each layer.
+
+    Args:
+        module: any network; it is not changed.
+        layers: names as in ``module.named_modules()``, or a predicate ``(name, layer) -> bool``. By default every
+            ``nn.Linear``, ``nn.Conv1d`` and ``nn.Conv2d`` (of exactly that type: subclasses have reasons of their own).
+        sharing: makes the pattern for a weight shape, for example ``functools.partial(DenseSharing, k=3)``.
+        generator: for patterns that start at random.
+
+    Raises:
+        ConfigError: no layer was chosen, or a name is not a layer that can be converted.
+        ModelError: a chosen layer carries hooks, or shares its weight with another: both would be lost silently.
+    """
+    result = copy.deepcopy(module)
+    owners = _weight_owners(result)
+    chosen = _choose(result, layers)
+    residuals: dict[str, float] = {}
+    replaced: dict[nn.Module, nn.Module] = {}
+    for name, layer in chosen.items():
+        if layer not in replaced:
+            _refuse_what_would_be_lost(name, layer, owners)
+            replaced[layer] = new = _convert(layer, sharing, generator)
+            residuals[name] = new.sharing.residual(layer.weight)  # type: ignore[arg-type]
+            tolerance = 100 * torch.finfo(layer.weight.dtype).eps  # type: ignore[arg-type,union-attr]
+            if residuals[name] > tolerance:
+                message = f"layer {name!r}: the pattern misses {residuals[name]:.2%} of the weight (relative norm)"
+                warnings.warn(message, ResidualWarning, stacklevel=2)
+    return Reparameterized(_replace(result, replaced), residuals)
+
+
+def fold(module: Net) -> Net | nn.Module:
+    """A copy of ``module`` in which every reparameterised layer is its plain ``torch.nn`` twin; same outputs.
+
+    The result holds no code of this package: it can be exported, compiled and saved like any other network.
+    """
+    result = copy.deepcopy(module)
+    replaced = {layer: layer.fold() for layer in result.modules() if isinstance(layer, ReparamLayer)}
+    return _replace(result, replaced)
+
+
+def _choose(
+    module: nn.Module, layers: Iterable[str] | Callable[[str, nn.Module], bool] | None
+) -> dict[str, nn.Module]:
+    named = dict(module.named_modules(remove_duplicate=False))
+    plain = {name: layer for name, layer in named.items() if type(layer) in _TWINS}
+    if layers is None:
+        chosen = plain
+    elif callable(layers):
+        chosen = {name: layer for name, layer in plain.items() if layers(name, layer)}
+    else:
+        chosen = {}
+        for name in [layers] if isinstance(layers, str) else layers:
+            if name not in plain:
+                found = f"is a {type(named[name]).__name__}" if name in named else "does not exist"
+                raise ConfigError(f"layer {name!r} {found}; layers that can be converted: {', '.join(plain) or 'none'}")
+            chosen[name] = plain[name]
+    if not chosen:
+        raise ConfigError(f"no layer was chosen; layers that can be converted: {', '.join(plain) or 'none'}")
+    return chosen
+
+
+def _convert(layer: nn.Module, sharing: SharingFactory, generator: torch.Generator | None) -> ReparamLayer:
+    where = {"device": layer.weight.device, "dtype": layer.weight.dtype, "generator": generator}
+    if isinstance(layer, nn.Linear):
+        has_bias = layer.bias is not None
+        new: ReparamLayer = ReparamLinear(
+            layer.in_features, layer.out_features, has_bias, sharing=sharing, **where  # type: ignore[arg-type]
+        )
+    else:
+        names = "in_channels out_channels kernel_size stride padding dilation groups padding_mode".split()
+        arguments = {name: getattr(layer, name) for name in names}
+        new = _TWINS[type(layer)](**arguments, bias=layer.bias is not None, sharing=sharing, **where)
+    with torch.no_grad():
+        new.v.copy_(new.sharing.project(layer.weight))  # type: ignore[arg-type]
+        if new.bias is not None:
+            new.bias.copy_(layer.bias)  # type: ignore[arg-type]
+            new.bias.requires_grad_(layer.bias.requires_grad)  # type: ignore[union-attr]
+    new.v.requires_grad_(layer.weight.requires_grad)  # type: ignore[union-attr]
+    return new.train(layer.training)
+
+
+def _weight_owners(module: nn.Module) -> dict[int, list[str]]:
+    owners: dict[int, list[str]] = {}
+    for name, part in module.named_modules():
+        for key, parameter in part.named_parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(f"{name}.{key}".lstrip("."))
+    return owners
+
+
+def _refuse_what_would_be_lost(name: str, layer: nn.Module, owners: dict[int, list[str]]) -> None:
+    held = [key for key in vars(layer) if key.endswith("_hooks") and getattr(layer, key)]
+    if held:
+        raise ModelError(f"layer {name!r} carries hooks ({held[0].strip('_')}); remove them before converting")
+    for parameter in layer.parameters(recurse=False):
+        if len(owners[id(parameter)]) > 1:
+            tied = " and ".join(owners[id(parameter)])
+            raise ModelError(f"{tied} are one parameter; untie them, or leave layer {name!r} out")
+
+
+def _replace(module: nn.Module, replaced: dict[nn.Module, nn.Module]) -> nn.Module:
+    for part in list(module.modules()):
+        for key, child in list(part._modules.items()):  # named_children() hides a module's second name
+            if child in replaced:
+                setattr(part, key, replaced[child])
+    return replaced.get(module, module)
+
+
+_TWINS: dict[type[nn.Module], type[ReparamLayer]] = {
+    nn.Linear: ReparamLinear,
+    nn.Conv1d: ReparamConv1d,
+    nn.Conv2d: ReparamConv2d,
+}

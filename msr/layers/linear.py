@@ -1,0 +1,78 @@
+"""The reparameterised twin of ``nn.Linear``."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from msr.layers.base import Path, ReparamLayer
+from msr.layers.sharing import DenseSharing, KroneckerSharing, Sharing, SharingFactory
+
+__all__ = ["ReparamLinear"]
+
+
+class ReparamLinear(ReparamLayer):
+    """``y = x Wᵀ + b`` with ``vec(W) = U v``.
+
+    The arguments of ``nn.Linear``, then: ``sharing``, a pattern or a factory of one (default: Kronecker, square);
+    ``generator`` for the draws; ``path`` as in :class:`~msr.layers.base.ReparamLayer`.
+
+    Shapes: ``x (*, in_features) -> (*, out_features)``.
+    Raises: ShapeError when the pattern makes a weight of another shape.
+    Source: arXiv:2007.02933.
+
+    >>> layer = ReparamLinear(70, 68, bias=False, sharing=partial(DenseSharing, k=3))
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        sharing: Sharing | SharingFactory = KroneckerSharing,
+        generator: torch.Generator | None = None,
+        path: Path = "auto",
+    ):
+        super().__init__((out_features, in_features), bias, device, dtype, sharing, generator, path)
+        self.in_features, self.out_features = in_features, out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer: ``(*, in_features) -> (*, out_features)``."""
+        if not self._factors_are_cheaper(x):
+            return F.linear(x, self.weight, self.bias)
+        if isinstance(self.sharing, KroneckerSharing):
+            A, B = self.sharing.factors
+            return F.linear(F.linear(F.linear(x, B.mT), self.v), A, self.bias)
+        # y[i] = Σ_k (Σ_j U[i, j, k] x[j]) v[k]: what depends on x alone first, so all tasks share one product with U,
+        # and the Jacobian in v is at hand.
+        U = self.sharing.matrix().unflatten(0, self.sharing.weight_shape).transpose(0, 1).flatten(1)
+        y = (x @ U).unflatten(-1, (self.out_features, -1)) @ self.v.flatten()
+        return y if self.bias is None else y + self.bias
+
+    def _factors_are_cheaper(self, x: Tensor) -> bool:
+        if self.path == "auto" and not self._can_apply_factors():
+            return False
+        rows = x.numel() // max(self.in_features, 1)
+        m, n = self.sharing.weight_shape
+        if isinstance(self.sharing, KroneckerSharing):
+            r, s = self.sharing.filter_shape
+            factors = rows * (n * s + s * r + r * m)
+        else:
+            factors = rows * (n + 1) * m * self.sharing.n_filter
+        return self._takes_factors(factors, self._cost_of_weight() + rows * n * m)
+
+    def _can_apply_factors(self) -> bool:
+        return isinstance(self.sharing, (KroneckerSharing, DenseSharing))
+
+    def plain(self, device: torch.device | str | None = None) -> nn.Linear:
+        """``nn.Linear`` with these arguments."""
+        return nn.Linear(
+            self.in_features, self.out_features, self.bias is not None, device=device, dtype=self.v.dtype
+        )
+
+    def extra_repr(self) -> str:
+        """The twin's, and the path where it is not automatic."""
+        text = f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        return text if self.path == "auto" else f"{text}, path={self.path!r}"

@@ -1,0 +1,123 @@
+"""A learning problem as functions on dictionaries of tensors, and the way there from a module."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from msr.errors import ConfigError
+
+__all__ = ["FunctionalModule", "MetaParameters", "Params", "Problem", "from_module", "load_params"]
+
+Params = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a task asks: predict ``y`` from ``x``.
+
+    Attributes:
+        predict: ``(params, x) -> prediction``, pure; ``x`` holds the examples of one task, ``(examples, ...)``.
+        criterion: ``(prediction, y) -> scalar``, the mean loss over the examples.
+    """
+
+    predict: Callable[[Params, Tensor], Tensor]
+    criterion: Callable[[Tensor, Tensor], Tensor] = F.mse_loss
+
+    def loss(self, params: Params, x: Tensor, y: Tensor) -> Tensor:
+        """The criterion of the prediction."""
+        return self.criterion(self.predict(params, x), y)
+
+
+class MetaParameters(NamedTuple):
+    """What the outer loop learns.
+
+    ``shared`` stays as it is inside a task (the sharing patterns ``U``), ``initial`` is where each task starts (the
+    filters ``v``, biases), ``inner`` belongs to the inner solver (learning rates, a ridge penalty).
+    """
+
+    shared: Params
+    initial: Params
+    inner: Params
+
+    def leaves(self) -> list[Tensor]:
+        """All tensors, in a fixed order."""
+        return [tensor for group in self for tensor in group.values()]
+
+    def with_leaves(self, leaves: list[Tensor]) -> "MetaParameters":
+        """The same names with other tensors, in the order of :meth:`leaves`."""
+        rest = iter(leaves)
+        return MetaParameters(*({name: next(rest) for name in group} for group in self))
+
+
+class FunctionalModule(NamedTuple):
+    """A module as a problem, with its parameters split by role; frozen ones live inside the problem."""
+
+    problem: Problem
+    shared: Params
+    initial: Params
+
+
+def from_module(
+    module: nn.Module,
+    criterion: Callable[[Tensor, Tensor], Tensor] = F.mse_loss,
+    *,
+    shared: Callable[[str], bool] | None = None,
+) -> FunctionalModule:
+    """The problem ``criterion(module(x), y)`` and the module's parameters, split into shared and adapted.
+
+    Args:
+        module: any network; it is copied, never changed.
+        criterion: ``(prediction, y) -> scalar``.
+        shared: ``name -> bool`` says which parameters all tasks share. By default those of sharing patterns: modules
+            whose ``is_sharing_pattern`` is true. Parameters that do not require a gradient are constants.
+
+    Batch norm uses the statistics of the set it is given, the support set while adapting and the query set when
+    judged (the common, *transductive* protocol of few-shot learning). Running statistics are neither used nor kept,
+    so nothing passes from one task to another.
+
+    Raises: ConfigError when no parameter is left for a task to adapt.
+    """
+    module = copy.deepcopy(module)
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.track_running_stats = False
+            part.running_mean = part.running_var = part.num_batches_tracked = None
+    is_shared = shared or _in_sharing_pattern(module)
+    constants = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
+    learned = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
+    groups = {role: {n: p for n, p in learned.items() if is_shared(n) is role} for role in (True, False)}
+    if not groups[False]:
+        raise ConfigError(
+            f"no parameter is left for a task to adapt; the shared ones are {', '.join(groups[True]) or 'none'}"
+        )
+
+    def predict(params: Params, x: Tensor) -> Tensor:
+        return torch.func.functional_call(module, {**constants, **params}, (x,))
+
+    return FunctionalModule(Problem(predict, criterion), groups[True], groups[False])
+
+
+def load_params(module: nn.Module, *groups: Params) -> nn.Module:
+    """Copy learned tensors into the module they came from, in place; returns it.
+
+    ``load_params(net, params.shared, adapted_of_a_task)`` is that task's network.
+    Raises: ConfigError for a name that the module does not have.
+    """
+    own = dict(module.named_parameters())
+    with torch.no_grad():
+        for name, tensor in (item for group in groups for item in group.items()):
+            if name not in own:
+                raise ConfigError(f"the module has no parameter {name!r}; it has {', '.join(own)}")
+            own[name].copy_(tensor)
+    return module
+
+
+def _in_sharing_pattern(module: nn.Module) -> Callable[[str], bool]:
+    homes = [name for name, part in module.named_modules() if getattr(part, "is_sharing_pattern", False)]
+    names = {f"{home}.{n}".lstrip(".") for home in homes for n, _ in module.get_submodule(home).named_parameters()}
+    return names.__contains__

@@ -1,0 +1,58 @@
+"""Subspaces and the angles between them.
+
+A sharing pattern ``U`` is a subspace: ``(U, v)`` and ``(U R, R⁻¹ v)`` are the same layer for every invertible ``R``.
+So patterns are compared by principal angles, never entry by entry.
+"""
+
+import torch
+from torch import Tensor
+
+from msr.errors import NonFiniteError, ShapeError
+
+__all__ = ["orthonormal_basis", "principal_cosines", "span_cosine"]
+
+
+def orthonormal_basis(matrix: Tensor, *, rtol: float | None = None) -> Tensor:
+    """Orthonormal columns with the same span as the columns of ``matrix``, in float64.
+
+    Shapes: ``(n, k) -> (n, rank)``. Directions with a singular value at or below ``rtol`` times the largest are not
+    part of the span; the default is ``max(n, k)`` times the precision of the *incoming* dtype.
+    Raises: NonFiniteError on nan or infinity, so that no angle is ever computed from one.
+    """
+    if matrix.ndim != 2:
+        raise ShapeError(f"orthonormal_basis: a matrix (n, k) is needed, but the shape is {tuple(matrix.shape)}")
+    if not torch.isfinite(matrix).all():
+        raise NonFiniteError("orthonormal_basis: the matrix holds nan or infinity")
+    if rtol is None:
+        eps = torch.finfo(matrix.dtype).eps if matrix.dtype.is_floating_point else 1e-15
+        rtol = max(matrix.shape) * eps
+    left, sizes, _ = torch.linalg.svd(matrix.detach().double(), full_matrices=False)
+    rank = int((sizes > rtol * sizes[0]).sum()) if len(sizes) else 0
+    return left[:, :rank]
+
+
+def principal_cosines(a: Tensor, b: Tensor) -> Tensor:
+    """Cosines of the principal angles between the column spans of ``a (n, k)`` and ``b (n, l)``, largest first.
+
+    Units: none, in [0, 1]; there are ``min(rank a, rank b)`` of them.  Source: Björck and Golub, 1973.
+    """
+    if a.shape[0] != b.shape[0]:
+        raise ShapeError(f"principal_cosines: the spans live in spaces of {a.shape[0]} and {b.shape[0]} dimensions")
+    return torch.linalg.svdvals(orthonormal_basis(a).mT @ orthonormal_basis(b)).clamp(max=1.0)
+
+
+def span_cosine(learned: Tensor, truth: Tensor) -> float:
+    """How much of the true span the learned span holds: ``min ‖P t‖`` over unit ``t`` in the true span.
+
+    ``P`` projects on the learned span. This is the smallest principal cosine when the learned span has at least as
+    many dimensions as the true one, and 0 when it has fewer, since then some true direction is lost entirely.
+    Shapes: ``learned (n, k)``, ``truth (n, l)``.  Units: none; 1 holds all of it, 0 misses some direction.
+    """
+    if learned.shape[0] != truth.shape[0]:
+        raise ShapeError(f"span_cosine: the spans live in spaces of {learned.shape[0]} and {truth.shape[0]} dimensions")
+    a, b = orthonormal_basis(learned), orthonormal_basis(truth)
+    if b.shape[1] == 0:
+        raise ShapeError("span_cosine: the true span has dimension 0, so there is nothing to find")
+    if a.shape[1] < b.shape[1]:
+        return 0.0
+    return float(torch.linalg.svdvals(a.mT @ b).clamp(max=1.0)[-1])

@@ -1,0 +1,8 @@
+"""Families of related tasks: problems whose hidden structure is known, and readers for one's own."""
+
+from tasks._base import TaskFamily as TaskFamily
+from tasks.files import FileTasks as FileTasks
+from tasks.images import ImageTasks as ImageTasks
+from tasks.translation import TranslationTasks as TranslationTasks
+
+__all__ = ["FileTasks", "ImageTasks", "TaskFamily", "TranslationTasks"]

@@ -1,0 +1,57 @@
+"""What a task family is: an endless or finite supply of episodes, each a pure function of (seed, split, index)."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from msr.episodes import Episodes
+from msr.errors import ConfigError
+
+__all__ = ["Split", "TaskFamily", "generator_for"]
+
+Split = Literal["train", "test"]
+
+
+def generator_for(*key: int | str) -> torch.Generator:
+    """A generator whose stream is a function of the key alone; different keys give unrelated streams.
+
+    The key is hashed, since neighbouring integers as seeds would be a poor guarantee of that.
+    """
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little", signed=True))
+
+
+class TaskFamily(ABC):
+    """Tasks that share one hidden structure.
+
+    A task is named by its split and its index, and nothing else decides its data, so runs repeat, resume, and never
+    hold a data set in memory. The splits ``"train"`` and ``"test"`` never share a task.
+    """
+
+    seed: int
+
+    @abstractmethod
+    def n_tasks(self, split: Split) -> int | None:
+        """How many tasks the split holds; None when there is no end."""
+
+    @abstractmethod
+    def episodes(self, split: Split, tasks: Tensor) -> Episodes:
+        """The tasks with these indices ``(n,)``, support and query."""
+
+    def true_span(self) -> Tensor | None:
+        """The sharing pattern that the tasks were made with, ``(numel(W), k)``, where it is known."""
+        return None
+
+    def draw(self, split: Split, step: int, n: int) -> Tensor:
+        """Indices of the ``n`` tasks of one training step, with replacement from a finite split."""
+        if n < 1:
+            raise ConfigError(f"a batch needs at least one task; came {n}")
+        limit = self.n_tasks(split)
+        if limit is None:
+            return torch.arange(step * n, (step + 1) * n)
+        if limit == 0:
+            raise ConfigError(f"the family has no {split} task to draw from")
+        return torch.randint(limit, (n,), generator=generator_for(self.seed, "draw", split, step))

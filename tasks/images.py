@@ -1,0 +1,257 @@
+"""Few-shot image tasks: N-way K-shot episodes from Omniglot's own zip files, or from scikit-learn's digits.
+
+The query images can be augmented while the support images are not, as in the paper's Aug-Omniglot: a learner that
+adapts on plain images and is judged on turned and flipped ones has to build the invariance in.
+
+Source: Lake et al., *Human-level concept learning through probabilistic program induction*, Science 2015 (the images,
+MIT licence); augmentation: arXiv:2007.02933, appendix D.3.
+"""
+
+import hashlib
+import importlib
+import io
+import math
+import os
+import tempfile
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from msr.episodes import Episodes
+from msr.errors import ConfigError, DataError, MissingExtraError, ShapeError
+from tasks._base import Split, TaskFamily, generator_for
+
+__all__ = ["ImageSet", "ImageTasks", "augment", "digits", "download_omniglot", "read_omniglot"]
+
+SIDE = 28
+OMNIGLOT_URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
+OMNIGLOT_SHA256 = {
+    "images_background.zip": "ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640",
+    "images_evaluation.zip": "1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images by class: ``images (classes, images, side, side)`` uint8, strokes bright; ``names`` of the classes."""
+
+    images: Tensor
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or len(self.images) != len(self.names):
+            raise ShapeError(
+                f"images must be (classes, images, side, side) with one name for each class; came "
+                f"{tuple(self.images.shape)} and {len(self.names)} names"
+            )
+
+    def without_groups_of(self, other: "ImageSet") -> "ImageSet":
+        """The classes whose group (the part of the name before ``/``, an alphabet) does not appear in ``other``."""
+        taken = {name.split("/")[0] for name in other.names}
+        keep = [i for i, name in enumerate(self.names) if name.split("/")[0] not in taken]
+        if not keep:
+            raise DataError(f"every group of the test images is in the training images too: {', '.join(sorted(taken))}")
+        return ImageSet(self.images[keep], tuple(self.names[i] for i in keep))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups (alphabets), sorted."""
+        return tuple(sorted({name.split("/")[0] for name in self.names}))
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTasks(TaskFamily):
+    """N-way K-shot episodes: ``ways`` classes, ``shots`` support and ``queries`` query images of each.
+
+    Shapes: ``x (tasks, ways · shots, 1, side, side)`` in [0, 1], ``y (tasks, ways · shots)`` int64 in 0 … ways − 1;
+    queries likewise. With ``augmented`` the query images go through :func:`augment`.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    ways: int = 5
+    shots: int = 1
+    queries: int = 15
+    augmented: bool = True
+    n_train: int | None = None
+    n_test: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("ways", "shots", "queries"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1; came {getattr(self, name)}")
+        for split in ("train", "test"):
+            classes, images = self._set(split).images.shape[:2]
+            if self.ways > classes:
+                raise ConfigError(f"{self.ways} ways need as many classes, but the {split} images have {classes}")
+            if self.shots + self.queries > images:
+                raise ConfigError(
+                    f"{self.shots} shots and {self.queries} queries need {self.shots + self.queries} images a class, "
+                    f"but the {split} classes have {images}"
+                )
+
+    def n_tasks(self, split: Split) -> int | None:
+        """As given."""
+        return self.n_train if split == "train" else self.n_test
+
+    def episodes(self, split: Split, tasks: Tensor) -> Episodes:
+        """The tasks with these indices."""
+        if len(tasks) == 0:
+            raise ConfigError(f"no {split} task was asked for; give at least one index")
+        source = self._set(split)
+        each = self.shots + self.queries
+        chosen, numbers = [], []
+        for index in tasks.tolist():
+            generator = generator_for(self.seed, split, index)
+            classes = torch.randperm(len(source.images), generator=generator)[: self.ways]
+            order = torch.rand(self.ways, source.images.shape[1], generator=generator).argsort(dim=1)[:, :each]
+            chosen.append(source.images[classes[:, None], order])
+            numbers.append(torch.rand(self.ways * self.queries, _N_RANDOM, generator=generator))
+        x = torch.stack(chosen).float() / 255  # (tasks, ways, each, side, side)
+        y = torch.arange(self.ways).expand(len(tasks), -1)
+        support, query = (part.flatten(1, 2).unsqueeze(2) for part in x.split([self.shots, self.queries], dim=2))
+        if self.augmented:
+            query = augment(query.flatten(0, 1), torch.cat(numbers)).unflatten(0, (len(tasks), -1))
+        return Episodes(
+            support, y.repeat_interleave(self.shots, dim=1), query, y.repeat_interleave(self.queries, dim=1)
+        )
+
+    def _set(self, split: str) -> ImageSet:
+        return self.train if split == "train" else self.test
+
+
+_N_RANDOM = 7
+
+
+def augment(images: Tensor, uniform: Tensor) -> Tensor:
+    """Random resized crop, flips and rotation as one bilinear resampling.
+
+    Each image gets a crop of area 0.8 to 1 and aspect ratio 3/4 to 4/3 stretched to the full side, a horizontal and a
+    vertical flip with probability one half each, and a rotation within ±30°. Outside the image is black.
+
+    Shapes: ``images (n, 1, side, side)``; ``uniform (n, 7)``, numbers in [0, 1) that decide everything.
+    """
+    if uniform.shape != (len(images), _N_RANDOM):
+        raise ShapeError(f"augment: uniform must be {(len(images), _N_RANDOM)}; came {tuple(uniform.shape)}")
+    area, ratio, right, down, across, along, turn = uniform.to(images).unbind(1)
+    area = 0.8 + 0.2 * area
+    ratio = torch.exp((2 * ratio - 1) * math.log(4 / 3))
+    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    angle = (2 * turn - 1) * math.pi / 6
+    flip_x, flip_y = torch.where(across < 0.5, 1.0, -1.0), torch.where(along < 0.5, 1.0, -1.0)
+    # A point of the result, in [-1, 1]², is flipped, turned, then placed inside the crop of the source.
+    cos, sin = angle.cos(), angle.sin()
+    theta = torch.stack(
+        [
+            torch.stack([width * cos * flip_x, -width * sin * flip_y, (2 * right - 1) * (1 - width)], dim=1),
+            torch.stack([height * sin * flip_x, height * cos * flip_y, (2 * down - 1) * (1 - height)], dim=1),
+        ],
+        dim=1,
+    )
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def read_omniglot(path: Path, *, cache: Path | None = None) -> ImageSet:
+    """The images of one of Omniglot's zip files, as ``alphabet/character`` classes, resized to 28 × 28.
+
+    The array is kept in ``cache`` (by default the user's cache folder), named by the zip file's hash, so that
+    decoding happens once.
+    Raises: DataError if the file is missing, damaged or holds no ``alphabet/character/*.png``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give Omniglot's images_background*.zip, or a folder that holds it")
+    pillow = _need("PIL.Image", "images")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    folder = cache if cache is not None else Path(_need("pooch", "images").os_cache("msr"))
+    kept = folder / f"omniglot-{digest}-{SIDE}.npz"
+    if kept.is_file():
+        with np.load(kept, allow_pickle=False) as data:
+            return ImageSet(torch.from_numpy(data["images"]), tuple(data["names"].tolist()))
+    images = _decode(path, pillow)
+    try:
+        _write_atomically(kept, images)
+    except OSError as error:
+        warnings.warn(f"the decoded images could not be kept in {folder} ({error.strerror})", stacklevel=2)
+    return images
+
+
+def _decode(path: Path, pillow: ModuleType) -> ImageSet:
+    classes: dict[str, list[np.ndarray]] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in sorted(archive.namelist()):
+                parts = entry.split("/")
+                if entry.endswith(".png") and len(parts) >= 3:
+                    with pillow.open(io.BytesIO(archive.read(entry))) as image:
+                        small = image.convert("L").resize((SIDE, SIDE), pillow.Resampling.BILINEAR)
+                    classes.setdefault("/".join(parts[-3:-1]), []).append(255 - np.asarray(small))
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path} is damaged or not a zip file of images ({error}); get it again") from error
+    if not classes:
+        raise DataError(f"{path} holds no alphabet/character/*.png; is it one of Omniglot's image files?")
+    counts = {name: len(images) for name, images in classes.items()}
+    if len(set(counts.values())) > 1:
+        odd = min(counts, key=lambda name: counts[name])
+        raise DataError(f"{path}: class {odd} has {counts[odd]} images, others have {max(counts.values())}")
+    stacked = np.stack([np.stack(images) for images in classes.values()])
+    return ImageSet(torch.from_numpy(stacked), tuple(classes))
+
+
+def _write_atomically(path: Path, images: ImageSet) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        np.savez_compressed(file, images=images.images.numpy(), names=np.array(images.names))
+    os.replace(file.name, path)
+
+
+def download_omniglot(folder: Path | None = None, *, url: str = OMNIGLOT_URL) -> tuple[Path, Path]:
+    """Fetch the full background and evaluation sets (about 15 MB), check them, and return their paths.
+
+    A file that is already there with the right checksum is not fetched again.
+    Raises: DataError when the network or the checksum fails.
+    """
+    pooch = _need("pooch", "images")
+    store = pooch.create(
+        path=Path(folder or pooch.os_cache("msr")),
+        base_url=url,
+        registry={name: f"sha256:{digest}" for name, digest in OMNIGLOT_SHA256.items()},
+        retry_if_failed=2,
+    )
+    try:
+        first, second = (Path(store.fetch(name, progressbar=False)) for name in OMNIGLOT_SHA256)
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
+        reason = str(error).splitlines()[0]
+        raise DataError(f"Omniglot could not be fetched from {url}: {reason}. Fetch it by hand and give its path") from error
+    return first, second
+
+
+def digits() -> tuple[ImageSet, ImageSet]:
+    """Scikit-learn's handwritten digits, 0 to 4 for training and 5 to 9 for testing, enlarged to 28 × 28.
+
+    They come with the library, so a runner works with no download. Far too few classes for a result.
+    """
+    data = _need("sklearn.datasets", "images").load_digits()
+    each = int(np.bincount(data.target).min())
+    small = np.stack([data.images[data.target == digit][:each] for digit in range(10)]) / 16
+    large = F.interpolate(torch.from_numpy(small).float(), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    images, names = (255 * large).round().to(torch.uint8), [f"digit {d}" for d in range(10)]
+    return ImageSet(images[:5], tuple(names[:5])), ImageSet(images[5:], tuple(names[5:]))
+
+
+def _need(module: str, extra: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] != module.split(".")[0]:  # installed, but itself broken
+            raise
+        raise MissingExtraError(f"{module.split('.')[0]} is needed here. Try: pip install 'msr[{extra}]'") from None

@@ -1,0 +1,154 @@
+"""One-dimensional locally connected tasks: translation symmetry, exact at rank 1 and partial above it.
+
+Each task maps a signal to a signal by a small filter at every position. A task of rank ``r`` mixes ``r`` filters of its
+own, ``F = S B``, with mixing weights ``S`` that depend on the position and that all tasks share. ``S`` is the hidden
+connectivity; with rank 1 it is constant and the map is a convolution.
+
+Source: the synthetic 1-D problems of arXiv:2007.02933 (kernel 3, length 70, rank 1, 2 or 5, 20 examples), after the
+low-rank local connectivity of Elsayed et al., 2020.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from msr.episodes import Episodes
+from msr.errors import ConfigError, ShapeError
+from msr.subspace import orthonormal_basis
+from tasks._base import Split, TaskFamily, generator_for
+
+__all__ = ["TranslationTasks", "locally_connected_weight", "span_of_filters"]
+
+Boundary = Literal["valid", "circular"]
+
+
+@dataclass(frozen=True)
+class TranslationTasks(TaskFamily):
+    """``y[i] = Σ_t F[i, t] x[i + t] + noise``, with ``F = S B`` of the given rank.
+
+    ``x ~ N(0, 1)``, ``B ~ N(0, 1)`` for each task, ``S`` a row-wise softmax of N(0, 1) drawn once from the seed (all
+    ones at rank 1). With ``boundary="circular"`` positions wrap around and the output is as long as the input; with
+    ``"valid"`` (the paper's) it is ``kernel − 1`` shorter, and no shift maps the problem onto itself exactly.
+
+    Shapes: ``x (tasks, examples, 1, length)``, ``y (tasks, examples, 1, out_length)``.
+    Args: ``n_train`` limits the training tasks (None: no end); ``shots`` and ``queries`` are examples for each task;
+    ``noise`` is the standard deviation of noise on ``y``, in units of ``y``.
+    """
+
+    rank: int = 1
+    kernel: int = 3
+    length: int = 70
+    boundary: Boundary = "valid"
+    noise: float = 0.0
+    shots: int = 1
+    queries: int = 19
+    n_train: int | None = 8000
+    n_test: int | None = 2000
+    seed: int = 0
+    connectivity: Tensor = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.boundary not in ("valid", "circular"):
+            raise ConfigError(f"boundary must be valid or circular; came {self.boundary!r}")
+        for name in ("rank", "kernel", "shots", "queries"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1; came {getattr(self, name)}")
+        if self.length < self.kernel:
+            raise ConfigError(f"length must be at least the kernel's {self.kernel}; came {self.length}")
+        if not self.noise >= 0:
+            raise ConfigError(f"noise must not be negative; came {self.noise}")
+        for split in ("train", "test"):
+            limit = self.n_tasks(split)
+            if limit is not None and limit < 1:
+                raise ConfigError(f"the family needs at least one {split} task; came {limit}")
+        if self.rank == 1:
+            mixing = torch.ones(self.out_length, 1)
+        else:
+            logits = torch.randn(self.out_length, self.rank, generator=generator_for(self.seed, "connectivity"))
+            mixing = logits.softmax(dim=1)
+        object.__setattr__(self, "connectivity", mixing)
+
+    @property
+    def out_length(self) -> int:
+        """Positions of the output."""
+        return self.length if self.boundary == "circular" else self.length - self.kernel + 1
+
+    @property
+    def weight_shape(self) -> tuple[int, int]:
+        """Shape of the dense matrix that a task is."""
+        return (self.out_length, self.length)
+
+    def n_tasks(self, split: Split) -> int | None:
+        """As given."""
+        return self.n_train if split == "train" else self.n_test
+
+    def filters(self, split: Split, tasks: Tensor) -> Tensor:
+        """Ground truth: each task's filter at each position, ``(tasks, out_length, kernel)``."""
+        return self._draw(split, tasks)[0]
+
+    def episodes(self, split: Split, tasks: Tensor) -> Episodes:
+        """The tasks with these indices."""
+        filters, x, noise = self._draw(split, tasks)
+        if self.boundary == "circular":
+            windows = torch.cat([x, x[..., : self.kernel - 1]], dim=-1).unfold(-1, self.kernel, 1)
+        else:
+            windows = x.unfold(-1, self.kernel, 1)
+        y = torch.einsum("tik,teik->tei", filters, windows)
+        if self.noise:
+            y = y + self.noise * noise
+        return Episodes.split(x.unsqueeze(2), y.unsqueeze(2), self.shots)
+
+    def true_span(self) -> Tensor:
+        """``U`` of the family, ``(out_length · length, rank · kernel)``, orthonormal."""
+        units = torch.einsum("ir,kc->rkic", self.connectivity, torch.eye(self.kernel))
+        return span_of_filters(units.flatten(0, 1), self.length)
+
+    def _draw(self, split: Split, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        limit = self.n_tasks(split)
+        if len(tasks) == 0:
+            raise ConfigError(f"no {split} task was asked for; give at least one index")
+        if limit is not None and int(tasks.max()) >= limit:
+            raise ConfigError(f"the {split} split holds {limit} tasks; index {int(tasks.max())} was asked for")
+        n_filter, examples = self.rank * self.kernel, self.shots + self.queries
+        n_x = examples * self.length
+        n_noise = examples * self.out_length if self.noise else 0
+        numbers = torch.stack(
+            [
+                torch.randn(n_filter + n_x + n_noise, generator=generator_for(self.seed, split, index))
+                for index in tasks.tolist()
+            ]
+        )
+        own, x, noise = numbers.split([n_filter, n_x, n_noise], dim=1)
+        filters = self.connectivity @ own.unflatten(1, (self.rank, self.kernel))
+        return filters, x.unflatten(1, (examples, -1)), noise.unflatten(1, (examples, -1)) if n_noise else noise
+
+
+def locally_connected_weight(filters: Tensor, length: int) -> Tensor:
+    """Dense matrices of locally connected maps: ``W[i, (i + t) mod length] = F[i, t]``.
+
+    Shapes: ``(..., out_length, kernel) -> (..., out_length, length)``. An ``out_length`` equal to ``length`` wraps.
+    """
+    *lead, out_length, kernel = filters.shape
+    if out_length not in (length, length - kernel + 1):
+        raise ShapeError(
+            f"filters {tuple(filters.shape)} have {out_length} positions; an input of length {length} needs "
+            f"{length} (circular) or {length - kernel + 1} (valid)"
+        )
+    rows = torch.arange(out_length)[:, None]
+    columns = (rows + torch.arange(kernel)) % length
+    weight = filters.new_zeros(*lead, out_length, length)
+    weight[..., rows, columns] = filters
+    return weight
+
+
+def span_of_filters(filters: Tensor, length: int, *, rtol: float | None = None) -> Tensor:
+    """Orthonormal basis of the weights of many tasks, ``(out_length · length, k)``: the true ``U``.
+
+    Shapes: ``filters (tasks, out_length, kernel)``. Works in the filters' own, far smaller space: placing them into
+    matrices keeps every inner product.
+    """
+    basis = orthonormal_basis(filters.flatten(1).mT, rtol=rtol)
+    placed = locally_connected_weight(basis.mT.unflatten(1, filters.shape[1:]), length)
+    return placed.flatten(1).mT
