@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar
 import torch
 
 from msr.episodes import Episodes
-from msr.errors import ConfigError, DataError, MSRError
+from msr.errors import ConfigError, MSRError
 from msr.meta import OuterLoop
 from msr.version import __version__
 
@@ -232,8 +232,9 @@ def train(
 ) -> float:
     """Run an outer loop to ``steps`` from its checkpoint if there is one; returns the seconds spent training.
 
-    ``sample(step)`` gives the tasks' indices and their data, and is a pure function, so that a continued run sees what an uninterrupted one
-    would. ``measure`` is called about twenty times and its value logged; its time does not count.
+    ``sample(step)`` gives the tasks' indices and their data, and is a pure function, so that a continued run sees
+    what an uninterrupted one would. ``measure`` is called about twenty times and its value logged; its time does not
+    count.
     """
     path, seconds, report = folder.checkpoint(arm), 0.0, max(1, steps // 20)
     if path.is_file():
@@ -291,9 +292,3 @@ def _progress(arm: str, steps: int, done: int) -> Callable[[int | None, torch.Te
 
     return update
 
-
-def read_folder(path: str, what: str) -> Path:
-    """A folder that must exist."""
-    if not Path(path).is_dir():
-        raise DataError(f"{path}: no such folder; give {what}")
-    return Path(path)

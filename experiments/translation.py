@@ -80,6 +80,11 @@ class Arm:
         return f"{self.model}-{self.inner}-seed{self.seed}"
 
 
+def joint_name(arm: Arm) -> str:
+    """The checkpoint of MTSR's joint fit, which is the same for every way to adapt afterwards."""
+    return f"mtsr-joint-seed{arm.seed}"
+
+
 @dataclass(frozen=True)
 class Data:
     """A family, its layer's shape, its first held-out tasks, and the truth where it is known."""
@@ -270,7 +275,7 @@ def fit_jointly(
         x, y = torch.cat([e.support_x, e.query_x], 1), torch.cat([e.support_y, e.query_y], 1)
         return tasks, Episodes(x, y, x, y)
 
-    seconds = train(loop, folder, f"{arm}.joint", everything, steps)
+    seconds = train(loop, folder, joint_name(arm), everything, steps)
     return loop.params.shared["sharing.U"], seconds
 
 
@@ -279,10 +284,15 @@ def restored(arm: Arm, config: Config, data: Data, folder: RunFolder) -> tuple[L
     saved = torch.load(folder.checkpoint(str(arm)), weights_only=True, map_location="cpu")
     layer = build(arm, config, data)
     if arm.model == "mtsr":
-        joint = torch.load(folder.checkpoint(f"{arm}.joint"), weights_only=True, map_location="cpu")
-        layer = with_pattern(joint["params"]["shared"]["sharing.U"], data.weight_shape)
+        layer = with_pattern(joint_pattern(arm, folder), data.weight_shape)
     learner = Learner(from_module(layer).problem, solver_of(arm, config), batching=saved["batching"])
     return learner, MetaParameters(**saved["params"])
+
+
+def joint_pattern(arm: Arm, folder: RunFolder) -> Tensor:
+    """The ``U`` of MTSR's joint fit, read back from its checkpoint."""
+    saved = torch.load(folder.checkpoint(joint_name(arm)), weights_only=True, map_location="cpu")
+    return saved["params"]["shared"]["sharing.U"]
 
 
 def adapted_weights(learner: Learner, params: MetaParameters, test: Episodes, n: int) -> Tensor:
@@ -308,14 +318,12 @@ def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None
     figures.curves(series, ylabel="query MSE of 100 held-out tasks", log=True).savefig(folder.path / "curve.png")
     patterns = {}
     for arm in of_seed:
-        if arm.model in ("msr", "mtsr"):
+        if arm.model == "msr":
             learner, params = restored(arm, config, data, folder)
-            key = f"{arm.model}, {arm.inner}"
-            joint = folder.checkpoint(f"{arm}.joint")
-            groups = params.shared if arm.model == "msr" else torch.load(joint, weights_only=True)["params"]["shared"]
-            patterns[key] = groups["sharing.U"].cpu()
-            if arm.model == "msr":
-                draw_weights(key, learner, params, data, folder)
+            patterns[f"msr, {arm.inner}"] = params.shared["sharing.U"]
+            draw_weights(arm, learner, params, data, folder)
+        elif arm.model == "mtsr":  # one joint fit serves both ways to adapt
+            patterns["mtsr"] = joint_pattern(arm, folder)
     if patterns and data.truth is not None:
         figures.span_cosines(patterns, data.truth).savefig(folder.path / "span.png")
         patterns["truth"] = data.truth
@@ -326,7 +334,7 @@ def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None
         )
 
 
-def draw_weights(key: str, learner: Learner, params: MetaParameters, data: Data, folder: RunFolder) -> None:
+def draw_weights(arm: Arm, learner: Learner, params: MetaParameters, data: Data, folder: RunFolder) -> None:
     """Weight matrices of three adapted tasks; the true ones below, where the support has the truth to show."""
     learned = adapted_weights(learner, params, data.test, min(3, data.test.n_tasks))
     panels = {f"task {i}, learned": w for i, w in enumerate(learned)}
@@ -339,10 +347,8 @@ def draw_weights(key: str, learner: Learner, params: MetaParameters, data: Data,
             features = torch.einsum("eci,oik->ecok", x[i], basis.unflatten(0, data.weight_shape)).flatten(0, 2)
             v = torch.linalg.lstsq(features, y[i].flatten().unsqueeze(1)).solution
             panels[f"task {i}, true"] = (basis @ v).reshape(data.weight_shape)
-    name = "weights.png" if "ridge" in key else "weights-sgd.png"
-    figures.matrices(panels, columns=len(learned), title=f"Weights W = U v after one task's support set ({key})").savefig(
-        folder.path / name
-    )
+    title = f"Weights W = U v after one task's support set ({arm.model}, {arm.inner})"
+    figures.matrices(panels, columns=len(learned), title=title).savefig(folder.path / f"weights-{arm.inner}.png")
 
 
 def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:

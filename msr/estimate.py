@@ -27,7 +27,7 @@ class Estimate:
 
         Raises: DataError for no values, NonFiniteError if one is nan or infinite: a mean would hide which.
         """
-        sample = torch.as_tensor(values).detach().double().flatten().cpu()
+        sample = torch.as_tensor(values, dtype=torch.float64).detach().flatten().cpu()
         if len(sample) == 0:
             raise DataError("a mean needs at least one value, none came")
         bad = (~sample.isfinite()).nonzero().flatten().tolist()

@@ -102,16 +102,12 @@ def _choose(
 
 
 def _convert(layer: nn.Module, sharing: SharingFactory, generator: torch.Generator | None) -> ReparamLayer:
-    where = {"device": layer.weight.device, "dtype": layer.weight.dtype, "generator": generator}
-    if isinstance(layer, nn.Linear):
-        has_bias = layer.bias is not None
-        new: ReparamLayer = ReparamLinear(
-            layer.in_features, layer.out_features, has_bias, sharing=sharing, **where  # type: ignore[arg-type]
-        )
-    else:
-        names = "in_channels out_channels kernel_size stride padding dilation groups padding_mode".split()
-        arguments = {name: getattr(layer, name) for name in names}
-        new = _TWINS[type(layer)](**arguments, bias=layer.bias is not None, sharing=sharing, **where)
+    weight = layer.weight
+    pattern = sharing(tuple(weight.shape), device=weight.device, dtype=weight.dtype, generator=generator)  # type: ignore[union-attr,arg-type]
+    # The layer's own draws are overwritten below: a throwaway generator keeps them off the global one.
+    made = {"bias": layer.bias is not None, "sharing": pattern, "generator": torch.Generator(weight.device)}  # type: ignore[arg-type]
+    names = "in_features out_features" if isinstance(layer, nn.Linear) else _CONV_ARGUMENTS
+    new = _TWINS[type(layer)](**{name: getattr(layer, name) for name in names.split()}, **made)
     with torch.no_grad():
         new.v.copy_(new.sharing.project(layer.weight))  # type: ignore[arg-type]
         if new.bias is not None:
@@ -147,6 +143,7 @@ def _replace(module: nn.Module, replaced: dict[nn.Module, nn.Module]) -> nn.Modu
     return replaced.get(module, module)
 
 
+_CONV_ARGUMENTS = "in_channels out_channels kernel_size stride padding dilation groups padding_mode"
 _TWINS: dict[type[nn.Module], type[ReparamLayer]] = {
     nn.Linear: ReparamLinear,
     nn.Conv1d: ReparamConv1d,

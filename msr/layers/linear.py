@@ -49,7 +49,7 @@ class ReparamLinear(ReparamLayer):
         # and the Jacobian in v is at hand.
         U = self.sharing.matrix().unflatten(0, self.sharing.weight_shape).transpose(0, 1).flatten(1)
         y = (x @ U).unflatten(-1, (self.out_features, -1)) @ self.v.flatten()
-        return y if self.bias is None else y + self.bias
+        return y if self.bias is None else y + self.bias.to(y.dtype)  # under autocast, y is the narrower one
 
     def _factors_are_cheaper(self, x: Tensor) -> bool:
         if self.path == "auto" and not self._can_apply_factors():

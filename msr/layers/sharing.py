@@ -157,8 +157,8 @@ class DenseSharing(Sharing):
             raise ShapeError(
                 f"U must be ({math.prod(weight_shape)}, k) for a weight {tuple(weight_shape)}; came {tuple(U.shape)}"
             )
-        pattern = cls(weight_shape, U.shape[1], device="meta", dtype=U.dtype)
-        pattern.init = "scaled"
+        pattern = cls(weight_shape, U.shape[1], init="reference", device="meta", dtype=U.dtype)
+        pattern.init = "scaled"  # how a filter for it is drawn; U itself is given
         if learn:
             pattern.U = nn.Parameter(U.detach().clone())
         else:

@@ -106,13 +106,19 @@ class Learner:
         tracked = params.with_leaves(leaves)
         losses, total = [], [torch.zeros_like(p) for p in leaves]
         for chunk in self._chunks(episodes):
-            part = self.losses(tracked, Episodes(*chunk), training=True)
-            share = part.sum() / episodes.n_tasks
-            # A problem may leave a parameter unused (a rate when there are no steps): its gradient is zero.
-            gradient = torch.autograd.grad(share, leaves, materialize_grads=True)
-            torch._foreach_add_(total, gradient)
-            losses.append(part.detach())
+            part, slopes = self._chunk_gradient(tracked, leaves, Episodes(*chunk), episodes.n_tasks)
+            losses.append(part)
+            torch._foreach_add_(total, slopes)
         return MetaGradient(torch.cat(losses), params.with_leaves(total))
+
+    def _chunk_gradient(
+        self, tracked: MetaParameters, leaves: list[Tensor], chunk: Episodes, n_tasks: int
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A function of its own, so that a chunk's graph is gone when it returns."""
+        losses = self.losses(tracked, chunk, training=True)
+        # A problem may leave a parameter unused (a rate when there are no steps): its gradient is zero.
+        slopes = torch.autograd.grad(losses.sum() / n_tasks, leaves, materialize_grads=True)
+        return losses.detach(), slopes
 
     def choose_batching(self, params: MetaParameters, episodes: Episodes) -> Literal["vmap", "loop"]:
         """Time one meta-gradient each way and keep the faster; returns the choice, which ``self.batching`` keeps."""

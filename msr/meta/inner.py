@@ -117,8 +117,8 @@ class Ridge:
         first_order: treat the solution as a constant when differentiating. With the query set equal to the support
             set this is the exact gradient of the fitted loss (envelope theorem) as λ → 0.
 
-    To λ is added ``4 ε tr(G)``, ε the precision of the dtype and ``G`` the system's matrix: below that, rounding in
-    ``G`` itself could make it indefinite. So the solve is stable in float32 for any rank of ``J``.
+    To ``Nλ`` is added ``4 ε ‖J‖²_F``, ε the precision of the dtype: below that, rounding could make the system
+    indefinite. So the solve is stable in float32 for any rank of ``J``.
     The inner objective is the squared error whatever the problem's criterion is.
     Source: Bertinetto et al., arXiv:1805.08136.
     """
@@ -171,20 +171,31 @@ class Ridge:
         # Forward mode costs a pass for each column of J, reverse mode one for each row.
         J = (torch.func.jacfwd if len(start) <= len(r) else torch.func.jacrev)(predict)(start)
         penalty = params.inner["log_penalty"].exp() if self.learn else self.penalty
-        if primal:
-            delta = _solve(J.mT @ J / len(r), penalty, (J.mT @ r / len(r)))
-        else:
-            delta = J.mT @ _solve(J @ J.mT, penalty * len(r), r)
+        # The penalty of the sum, not of the mean, and the least of it that this precision can tell from nothing.
+        penalty = len(r) * penalty + 4 * torch.finfo(J.dtype).eps * J.square().sum().detach()
+        delta = _solve_primal(J, r, penalty) if primal else _solve_dual(J, r, penalty)
         if self.first_order:
             start, delta = start.detach(), delta.detach()
         return _unflatten(start + delta, params.initial)
 
 
-def _solve(gram: Tensor, penalty: Tensor | float, right: Tensor) -> Tensor:
-    floor = 4 * torch.finfo(gram.dtype).eps * gram.diagonal(dim1=-2, dim2=-1).sum(-1).detach()
-    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+def _solve_primal(J: Tensor, r: Tensor, penalty: Tensor) -> Tensor:
+    """``(JᵀJ + μI)⁻¹ Jᵀr``. What rounding adds along the null space of ``J``, ``J`` itself takes away again."""
+    eye = torch.eye(J.shape[1], dtype=J.dtype, device=J.device)
     # solve_ex gives nan for nan instead of an obscure error: the engine then names the tasks.
-    return torch.linalg.solve_ex(gram + (penalty + floor) * eye, right.unsqueeze(-1)).result.squeeze(-1)
+    return torch.linalg.solve_ex(J.mT @ J + penalty * eye, (J.mT @ r).unsqueeze(-1)).result.squeeze(-1)
+
+
+def _solve_dual(J: Tensor, r: Tensor, penalty: Tensor) -> Tensor:
+    """``Jᵀ (JJᵀ + μI)⁻¹ r`` by ``[Jᵀ; √μ I] = QR``, which makes it ``Q₁ R⁻ᵀ r``.
+
+    The part of ``r`` outside the range of a rank-deficient ``J`` is blown up by ``1/√μ`` here, by ``1/μ`` in ``JJᵀ``,
+    where in float32 rounding then leaks it back: measured 4% of the fit.
+    """
+    n = len(r)
+    eye = torch.eye(n, dtype=J.dtype, device=J.device)
+    Q, R = torch.linalg.qr(torch.cat([J.mT, penalty.sqrt() * eye]))
+    return Q[:-n] @ torch.linalg.solve_triangular(R.mT, r.unsqueeze(-1), upper=False).squeeze(-1)
 
 
 def _unflatten(flat: Tensor, like: Params) -> Params:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msr.errors import ConfigError
+from msr.meta.setnorm import use_set_statistics
 
 __all__ = ["FunctionalModule", "MetaParameters", "Params", "Problem", "from_module", "load_params"]
 
@@ -82,11 +83,7 @@ def from_module(
 
     Raises: ConfigError when no parameter is left for a task to adapt.
     """
-    module = copy.deepcopy(module)
-    for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            part.track_running_stats = False
-            part.running_mean = part.running_var = part.num_batches_tracked = None
+    module = use_set_statistics(copy.deepcopy(module))
     is_shared = shared or _in_sharing_pattern(module)
     constants = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
     learned = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}

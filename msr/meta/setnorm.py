@@ -1,0 +1,47 @@
+"""Batch norm for few-shot learning: the statistics of the set at hand, and derivatives that vmap gets right."""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["SetNorm", "use_set_statistics"]
+
+
+class SetNorm(nn.Module):
+    """``(x − mean) / √(var + ε) · weight + bias`` over all axes but the channels'; no running statistics.
+
+    Written out in elementary operations on purpose. Under ``torch.func.vmap`` the fused ``batch_norm`` gives wrong
+    second derivatives with no warning (torch 2.13; pytorch/functorch issue 534), and those are what differentiating
+    through an inner loop needs.
+    Shapes: ``(n, channels, ...)`` to the same; ``weight, bias (channels,)`` or None.
+    """
+
+    weight: Tensor | None
+    bias: Tensor | None
+
+    def __init__(self, norm: nn.modules.batchnorm._BatchNorm):
+        super().__init__()
+        self.eps = norm.eps
+        self.register_parameter("weight", norm.weight)
+        self.register_parameter("bias", norm.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise a set."""
+        axes = [0, *range(2, x.ndim)]
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        mean = x.mean(axes, keepdim=True)
+        centred = x - mean
+        scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + self.eps)
+        if self.weight is not None:
+            scale = scale * self.weight.view(shape)
+        y = centred * scale
+        return y if self.bias is None else y + self.bias.view(shape)
+
+
+def use_set_statistics(module: nn.Module) -> nn.Module:
+    """Replace every batch norm, in place, by one that uses the set it is given; parameter names stay."""
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            setattr(module, name, SetNorm(child))
+        else:
+            use_set_statistics(child)
+    return SetNorm(module) if isinstance(module, nn.modules.batchnorm._BatchNorm) else module

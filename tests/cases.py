@@ -1,0 +1,41 @@
+"""Small things that many tests need: seeded plain modules, random episodes, slow obvious twins."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from msr.episodes import Episodes
+
+SHARED_DATA = Path(os.environ.get("MSR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def needs_data(path: str) -> Path:
+    """A file of the reference data, or a skip that says what is missing."""
+    if not (SHARED_DATA / path).exists():
+        pytest.skip(f"{path} is not there; set MSR_TEST_DATA to the folder that holds it")
+    return SHARED_DATA / path
+
+
+def seeded(make, seed: int = 0):
+    """A plain torch module with repeatable parameters, without touching the global generator."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return make()
+
+
+def randomize(module: nn.Module, gen: torch.Generator, scale: float = 0.5) -> nn.Module:
+    """Fill every parameter with noise, so that no identity or zero start hides a mistake."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=gen, dtype=parameter.dtype))
+    return module
+
+
+def random_episodes(gen, tasks, shots, queries, in_shape, out_shape, dtype=torch.float64) -> Episodes:
+    def draw(n, shape):
+        return torch.randn(tasks, n, *shape, generator=gen, dtype=dtype)
+
+    return Episodes(draw(shots, in_shape), draw(shots, out_shape), draw(queries, in_shape), draw(queries, out_shape))
