@@ -1,7 +1,8 @@
 """What every runner shares: a frozen dataclass in, a folder out, and a way to continue.
 
 A run's folder holds ``config.toml`` (what was asked), ``metrics.jsonl`` (a line now and then while training),
-``rows.jsonl`` (a line for each finished arm), ``checkpoints/``, ``results.json`` (written whole, at the end) and figures.
+``rows.jsonl`` (a line for each finished arm), ``checkpoints/``, ``results.json`` (written whole, at the end) and
+figures.
 """
 
 import argparse
@@ -188,19 +189,17 @@ class RunFolder:
         for key in before.keys() | now.keys():
             if before.get(key) != now.get(key):
                 was, now_is = before.get(key, "not set"), now.get(key, "not set")
-                raise ConfigError(f"{self.path} was run with {key} = {was}, not {now_is}; give the same flags to resume")
+                raise ConfigError(
+                    f"{self.path} was run with {key} = {was}, not {now_is}; give the same flags to resume"
+                )
 
     def _lines(self, name: str) -> list[Row]:
         path = self.path / name
         if not path.is_file():
             return []
-        lines = []
-        for line in path.read_text().splitlines():
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:  # the last line of a run that was killed while writing it
-                continue
-        return lines
+        text = path.read_text()
+        # A run that was killed while writing leaves a last line without its end.
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
     @staticmethod
     def _write(path: Path, text: str) -> None:
@@ -252,7 +251,12 @@ def train(
             done = loop.steps_done
             if done % report == 0 or done == steps:
                 value = measure() if measure else None
-                line = {"arm": arm, "step": done, "train_loss": float(losses.mean()), "seconds": round(seconds, 3)}
+                line = {
+                    "arm": arm,
+                    "step": done,
+                    "train_loss": float(losses.mean()),
+                    "seconds": round(seconds, 3),
+                }
                 folder.log(**line, **({} if value is None else {"test": value}))
             bar(done, losses)
             if time.monotonic() - saved > 20:
@@ -277,7 +281,11 @@ def _progress(arm: str, steps: int, done: int) -> Callable[[int | None, torch.Te
 
         def line(step: int | None, losses: torch.Tensor | None) -> None:
             if step is None:
-                print(f"{arm}: {steps} outer steps in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+                print(
+                    f"{arm}: {steps} outer steps in {time.perf_counter() - start:.1f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
         return line
     bar = tqdm(total=steps, initial=done, desc=arm, leave=False, file=sys.stderr)
@@ -291,4 +299,3 @@ def _progress(arm: str, steps: int, done: int) -> Callable[[int | None, torch.Te
             bar.set_postfix_str(f"loss {value:.3g}", refresh=False)
 
     return update
-

@@ -7,6 +7,7 @@ Source: arXiv:2007.02933, section 6 and appendix D.3.
 """
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -100,13 +101,23 @@ def load_images(config: Config) -> tuple[str, ImageSet, ImageSet]:
     else:
         return "scikit-learn digits (a stand-in)", *digits()
     train_set = read_omniglot(first)
-    return f"Omniglot, {first.name} and {second.name}", train_set, read_omniglot(second).without_groups_of(train_set)
+    return (
+        f"Omniglot, {first.name} and {second.name}",
+        train_set,
+        read_omniglot(second).without_groups_of(train_set),
+    )
 
 
 def families(config: Config, train_set: ImageSet, test_set: ImageSet, seed: int) -> tuple[ImageTasks, ImageTasks]:
     """The tasks to train on and those to test on, which ask more queries."""
     make = partial(
-        ImageTasks, train_set, test_set, ways=config.ways, shots=config.shots, augmented=config.augment == "query", seed=seed
+        ImageTasks,
+        train_set,
+        test_set,
+        ways=config.ways,
+        shots=config.shots,
+        augmented=config.augment == "query",
+        seed=seed,
     )
     return make(queries=config.queries), make(queries=config.test_queries)
 
@@ -127,7 +138,7 @@ def run_arm(model: str, seed: int, config: Config, both: tuple[ImageTasks, Image
         tasks = family.draw("train", step, config.batch)
         return tasks, family.episodes("train", tasks).to(config.device)
 
-    def batches(n: int):
+    def batches(n: int) -> Iterator[Episodes]:
         for tasks in torch.arange(n).split(20):
             yield held_out.episodes("test", tasks).to(config.device)
 
@@ -171,9 +182,9 @@ def draw(config: Config, folder: RunFolder, arms: list[tuple[str, int]]) -> None
             for factor, axis in (("A", "output channels A"), ("C", "kernel C"))
         }
         panels = {name: matrix - torch.eye(len(matrix)) for name, matrix in panels.items()}
-        figures.matrices(panels, columns=4, title="What MSR learned: factors minus the identity they start from").savefig(
-            folder.path / "factors.png"
-        )
+        figures.matrices(
+            panels, columns=4, title="What MSR learned: factors minus the identity they start from"
+        ).savefig(folder.path / "factors.png")
 
 
 def table(folder: RunFolder, models: list[str], seeds: list[int]) -> str:
@@ -182,7 +193,7 @@ def table(folder: RunFolder, models: list[str], seeds: list[int]) -> str:
     for model in models:
         rows = [folder.rows[f"{model}-seed{seed}"] for seed in seeds]
         many = Estimate.of([row["accuracy"]["mean"] for row in rows]).to_dict()
-        accuracy = many if len(rows) > 1 else rows[0]["accuracy"]
+        accuracy: Row = many if len(rows) > 1 else rows[0]["accuracy"]
         seconds = Estimate.of([row["seconds"] for row in rows]).mean
         spread = "" if accuracy["ci95"] is None else f" ± {100 * accuracy['ci95']:.1f}"
         counts = [f"{rows[0]['n_adapted']:,}", f"{rows[0]['n_shared']:,}", str(rows[0]["outer_steps"])]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from experiments._models import LocallyConnected1d
 from experiments._run import CommonConfig, Row, RunFolder, chosen, main, option, train
+from experiments._translation_figures import draw_patterns, draw_weights
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
 from msr.estimate import Estimate
@@ -42,7 +43,7 @@ class Config(CommonConfig):
     models: str = option("conv,msr,mtsr,oracle", "comma list of fc, lc, conv, msr, mtsr, oracle")
     inner: str = option("sgd,ridge", "comma list: gradient steps or closed form; sgd is run for every model")
     inner_steps: int = option(3, "gradient steps of the inner loop (the released code has 1)")
-    outer_steps: int = option(0, "outer steps; 0: 1000 for sgd, 500 a rank for ridge")
+    outer_steps: int = option(0, "outer steps; 0: 1000 for sgd, 400 a rank for ridge")
     tasks: int = option(8000, "meta-training tasks to draw from")
     test_tasks: int = option(300, "held-out tasks to report on")
     batch: int = option(32, "tasks an outer step")
@@ -126,10 +127,10 @@ def load_data(config: Config, seed: int) -> Data:
     if config.data:
         family = FileTasks(Path(config.data), shots=config.shots, seed=seed)
         x, y = family.arrays["x"], family.arrays["y"]
-        if x.shape[2:-1] != y.shape[2:-1]:
+        if min(x.ndim, y.ndim) < 3 or x.shape[2:-1] != y.shape[2:-1] or y.dtype.kind != "f":
             raise DataError(
-                f"{config.data}: this runner maps the last axis of x to that of y; the axes before it must agree, "
-                f"but x is {x.shape} and y is {y.shape}"
+                f"{config.data}: this runner maps the last axis of x to that of y, both real numbers "
+                f"(tasks, examples, ..., length); x is {x.shape} {x.dtype}, y is {y.shape} {y.dtype}"
             )
         shape = (y.shape[-1], x.shape[-1])
     else:
@@ -174,7 +175,7 @@ def build(arm: Arm, config: Config, data: Data) -> nn.Module:
     # A random start of v, which "scaled" makes, costs gradient steps hundreds of outer steps to unlearn; the closed
     # form does not care where v starts.
     init = ("reference" if arm.inner == "sgd" else "scaled") if config.init == "auto" else config.init
-    sharing = partial(DenseSharing, k=k, init=init)
+    sharing = partial(DenseSharing, k=k, init=init)  # type: ignore[arg-type]
     return ReparamLinear(n, m, bias=False, sharing=sharing, generator=generator)
 
 
@@ -207,7 +208,7 @@ def solver_of(arm: Arm, config: Config) -> InnerSolver:
 def outer_loop(learner: Learner, layer: nn.Module, inner: str, steps: int, device: str, rate: float) -> OuterLoop:
     """The reference's Adam for gradient steps; a faster one with a cosine decay for the closed form."""
     _, shared, initial = from_module(layer.to(device))
-    optimizer = partial(torch.optim.Adam, lr=rate, betas=(0.9, 0.999 if inner == "sgd" else 0.95))
+    optimizer = partial(torch.optim.Adam, lr=rate, betas=(0.9, 0.999 if inner == "sgd" else 0.95), fused=True)
     decay = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max(steps, 1))
     scheduler = decay if inner == "ridge" else None
     return OuterLoop(learner, learner.init(shared, initial), optimizer, scheduler=scheduler)
@@ -216,14 +217,19 @@ def outer_loop(learner: Learner, layer: nn.Module, inner: str, steps: int, devic
 def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
     """Train one arm and evaluate it on the held-out tasks."""
     layer = build(arm, config, data)
-    steps = config.outer_steps or (1000 if arm.inner == "sgd" else 500 * config.rank)
+    steps = config.outer_steps or (1000 if arm.inner == "sgd" else 400 * config.rank)
     rate, seconds, pattern = (1e-3 if arm.inner == "sgd" else 2e-2), 0.0, None
     if arm.model == "mtsr":
-        joint_steps = config.outer_steps or 500 * config.rank
+        joint_steps = config.outer_steps or 400 * config.rank
         pattern, seconds = fit_jointly(arm, config, data, layer, joint_steps, folder)
         layer = with_pattern(pattern.cpu(), data.weight_shape)
         steps, rate = max(steps // 4, 1), 1e-2
-    learner = Learner(from_module(layer.to(config.device)).problem, solver_of(arm, config), batching=config.batching)  # type: ignore[arg-type]
+    learner = Learner(
+        from_module(layer.to(config.device)).problem,
+        solver_of(arm, config),
+        batching=config.batching,  # type: ignore[arg-type]
+        trace=True,
+    )
     loop = outer_loop(learner, layer, arm.inner, steps, config.device, rate)
     few = data.test.select(slice(0, 100))
     seconds += train(
@@ -267,7 +273,7 @@ def fit_jointly(
     support and query are the same examples, and nothing is differentiated through the fit.
     """
     problem = from_module(layer.to(config.device)).problem
-    learner = Learner(problem, Ridge(penalty=1e-8, learn=False, first_order=True), batching=config.batching)  # type: ignore[arg-type]
+    learner = Learner(problem, Ridge(penalty=1e-8, learn=False, first_order=True), batching=config.batching, trace=True)  # type: ignore[arg-type]
     loop = outer_loop(learner, layer, "ridge", steps, config.device, 2e-2)
 
     def everything(step: int) -> tuple[Tensor, Episodes]:
@@ -295,19 +301,6 @@ def joint_pattern(arm: Arm, folder: RunFolder) -> Tensor:
     return saved["params"]["shared"]["sharing.U"]
 
 
-def adapted_weights(learner: Learner, params: MetaParameters, test: Episodes, n: int) -> Tensor:
-    """What the first ``n`` held-out tasks' layers do to unit vectors: their weight matrices ``(n, out, in)``."""
-    few = test.select(slice(0, n)).to("cpu")
-    adapted = learner.adapt(params, few.support_x, few.support_y)
-    units = torch.eye(few.support_x.shape[-1]).unsqueeze(1)
-    return torch.stack(
-        [
-            learner.problem.predict({**params.shared, **{k: v[i] for k, v in adapted.items()}}, units).squeeze(1).mT
-            for i in range(n)
-        ]
-    )
-
-
 def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None:
     """Figures of the first seed: weights of adapted tasks, the pattern, the span, the curves."""
     of_seed = [arm for arm in arms if arm.seed == config.seed]
@@ -321,34 +314,11 @@ def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None
         if arm.model == "msr":
             learner, params = restored(arm, config, data, folder)
             patterns[f"msr, {arm.inner}"] = params.shared["sharing.U"]
-            draw_weights(arm, learner, params, data, folder)
+            draw_weights(f"msr-{arm.inner}", learner, params, data.test, data.truth, folder.path)
         elif arm.model == "mtsr":  # one joint fit serves both ways to adapt
             patterns["mtsr"] = joint_pattern(arm, folder)
-    if patterns and data.truth is not None:
-        figures.span_cosines(patterns, data.truth).savefig(folder.path / "span.png")
-        patterns["truth"] = data.truth
     if patterns:
-        panels = {name: U.unflatten(0, data.weight_shape) for name, U in patterns.items()}
-        figures.sharing_strength(panels, title="Where weights are shared: max over k of |U|").savefig(
-            folder.path / "sharing.png"
-        )
-
-
-def draw_weights(arm: Arm, learner: Learner, params: MetaParameters, data: Data, folder: RunFolder) -> None:
-    """Weight matrices of three adapted tasks; the true ones below, where the support has the truth to show."""
-    learned = adapted_weights(learner, params, data.test, min(3, data.test.n_tasks))
-    panels = {f"task {i}, learned": w for i, w in enumerate(learned)}
-    if data.truth is not None:
-        basis = data.truth.to(learned.dtype)
-        e = data.test.select(slice(0, len(learned))).to("cpu")
-        x, y = torch.cat([e.support_x, e.query_x], 1), torch.cat([e.support_y, e.query_y], 1)
-        # The noise-free weight of a task: least squares over all its examples within the true span.
-        for i in range(len(learned)):
-            features = torch.einsum("eci,oik->ecok", x[i], basis.unflatten(0, data.weight_shape)).flatten(0, 2)
-            v = torch.linalg.lstsq(features, y[i].flatten().unsqueeze(1)).solution
-            panels[f"task {i}, true"] = (basis @ v).reshape(data.weight_shape)
-    title = f"Weights W = U v after one task's support set ({arm.model}, {arm.inner})"
-    figures.matrices(panels, columns=len(learned), title=title).savefig(folder.path / f"weights-{arm.inner}.png")
+        draw_patterns(patterns, data.truth, data.weight_shape, folder.path)
 
 
 def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
@@ -379,7 +349,14 @@ def table(folder: RunFolder, arms: list[Arm], zero: Estimate) -> str:
         spread = "" if mse["ci95"] is None else f" ± {mse['ci95']:.0e}"
         seconds = f"{line['seconds']['mean']:.1f}"
         lines.append(
-            [line["model"], line["inner"], f"{mse['mean']:.2e}{spread}", cosine, str(rows[0]["outer_steps"]), seconds]
+            [
+                line["model"],
+                line["inner"],
+                f"{mse['mean']:.2e}{spread}",
+                cosine,
+                str(rows[0]["outer_steps"]),
+                seconds,
+            ]
         )
     unit = "seeds" if many else "tasks"
     return format_table(["model", "inner", f"query MSE ± 95% over {unit}", "span cosine", "steps", "seconds"], lines)

@@ -85,9 +85,7 @@ def solve_factors(factors: Sequence[Tensor], w: Tensor) -> Tensor:
     return apply_factors([torch.linalg.pinv(factor) for factor in factors], w)
 
 
-def nearest_kronecker(
-    matrix: Tensor, shape_a: tuple[int, int], shape_b: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
+def nearest_kronecker(matrix: Tensor, shape_a: tuple[int, int], shape_b: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The pair ``A, B`` that minimises ``‖M − A ⊗ B‖_F``; the two come out with equal norms.
 
     Shapes: ``A (p, q)``, ``B (r, s)``, ``M (p r, q s)``.

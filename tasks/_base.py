@@ -15,13 +15,15 @@ __all__ = ["Split", "TaskFamily", "generator_for"]
 Split = Literal["train", "test"]
 
 
-def generator_for(*key: int | str) -> torch.Generator:
+def generator_for(*key: int | str, reuse: torch.Generator | None = None) -> torch.Generator:
     """A generator whose stream is a function of the key alone; different keys give unrelated streams.
 
-    The key is hashed, since neighbouring integers as seeds would be a poor guarantee of that.
+    The key is hashed, since neighbouring integers as seeds would be a poor guarantee of that. ``reuse`` is set to the
+    stream and returned instead of a new one: making one costs as much as a thousand random numbers.
     """
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little", signed=True))
+    generator = torch.Generator() if reuse is None else reuse
+    return generator.manual_seed(int.from_bytes(digest, "little", signed=True))
 
 
 class TaskFamily(ABC):

@@ -5,7 +5,6 @@ weight of each task, dense ``(tasks, out, in)`` or locally connected ``(tasks, o
 are ignored. Arrays that hold Python objects are refused, since reading them would run code.
 """
 
-import math
 import os
 import tempfile
 import zipfile
@@ -91,7 +90,9 @@ class FileTasks(TaskFamily):
         if len(tasks) == 0:
             raise ConfigError(f"no {split} task was asked for; give at least one index")
         if int(tasks.max()) >= limit:
-            raise ConfigError(f"{self.path}: the {split} split holds {limit} tasks; index {int(tasks.max())} was asked for")
+            raise ConfigError(
+                f"{self.path}: the {split} split holds {limit} tasks; index {int(tasks.max())} was asked for"
+            )
         first = 0 if split == "train" else self.n_tasks("train")
         rows = torch.from_numpy(np.ascontiguousarray(self.arrays[name][first + tasks.numpy()]))
         return rows.to(torch.get_default_dtype()) if rows.is_floating_point() else rows.long()
@@ -149,10 +150,11 @@ def _member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.
             major, _ = np.lib.format.read_magic(file)
             read_header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = read_header(file)
+            size = int(np.prod(shape))
             header = file.tell()
         if dtype.hasobject:
             raise DataError(f"{path}: array {name!r} holds Python objects, which are refused; save it as numbers")
-        if entry.compress_type == zipfile.ZIP_STORED and math.prod(shape):
+        if entry.compress_type == zipfile.ZIP_STORED and size:
             # The member starts after its local header: 30 bytes, the name, and an extra field of its own length.
             with path.open("rb") as file:
                 file.seek(entry.header_offset)
@@ -160,7 +162,7 @@ def _member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.
                 start = entry.header_offset + 30 + int.from_bytes(local[26:28], "little")
                 start += int.from_bytes(local[28:30], "little") + header
                 end = file.seek(0, os.SEEK_END)
-            if start + dtype.itemsize * math.prod(shape) > end:
+            if start + dtype.itemsize * size > end:
                 raise DataError(f"{path}: array {name!r} ends before its {shape} numbers do; write the file again")
             return np.memmap(path, dtype, "r", offset=start, shape=shape, order="F" if fortran else "C")
         with archive.open(entry) as file:

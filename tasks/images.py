@@ -231,7 +231,9 @@ def download_omniglot(folder: Path | None = None, *, url: str = OMNIGLOT_URL) ->
         first, second = (Path(store.fetch(name, progressbar=False)) for name in OMNIGLOT_SHA256)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
         reason = str(error).splitlines()[0]
-        raise DataError(f"Omniglot could not be fetched from {url}: {reason}. Fetch it by hand and give its path") from error
+        raise DataError(
+            f"Omniglot could not be fetched from {url}: {reason}. Fetch it by hand and give its path"
+        ) from error
     return first, second
 
 

@@ -91,11 +91,11 @@ class TranslationTasks(TaskFamily):
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
         """The tasks with these indices."""
         filters, x, noise = self._draw(split, tasks)
-        if self.boundary == "circular":
-            windows = torch.cat([x, x[..., : self.kernel - 1]], dim=-1).unfold(-1, self.kernel, 1)
-        else:
-            windows = x.unfold(-1, self.kernel, 1)
-        y = torch.einsum("tik,teik->tei", filters, windows)
+        wraps = self.boundary == "circular"
+        wide = torch.cat([x, x[..., : self.kernel - 1]], dim=-1) if wraps else x
+        y = torch.zeros(*x.shape[:2], self.out_length)
+        for tap in range(self.kernel):  # several times faster than one contraction over windows
+            y.addcmul_(filters[:, None, :, tap], wide[..., tap : tap + self.out_length])
         if self.noise:
             y = y + self.noise * noise
         return Episodes.split(x.unsqueeze(2), y.unsqueeze(2), self.shots)
@@ -114,15 +114,17 @@ class TranslationTasks(TaskFamily):
         n_filter, examples = self.rank * self.kernel, self.shots + self.queries
         n_x = examples * self.length
         n_noise = examples * self.out_length if self.noise else 0
-        numbers = torch.stack(
-            [
-                torch.randn(n_filter + n_x + n_noise, generator=generator_for(self.seed, split, index))
-                for index in tasks.tolist()
-            ]
-        )
+        numbers = torch.empty(len(tasks), n_filter + n_x + n_noise)
+        generator = torch.Generator()
+        for row, index in zip(numbers, tasks.tolist(), strict=True):
+            row.normal_(generator=generator_for(self.seed, split, index, reuse=generator))
         own, x, noise = numbers.split([n_filter, n_x, n_noise], dim=1)
         filters = self.connectivity @ own.unflatten(1, (self.rank, self.kernel))
-        return filters, x.unflatten(1, (examples, -1)), noise.unflatten(1, (examples, -1)) if n_noise else noise
+        return (
+            filters,
+            x.unflatten(1, (examples, -1)),
+            noise.unflatten(1, (examples, -1)) if n_noise else noise,
+        )
 
 
 def locally_connected_weight(filters: Tensor, length: int) -> Tensor:

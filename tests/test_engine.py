@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from msr.errors import ConfigError, NonFiniteError
+from msr.errors import ConfigError, ModelError, NonFiniteError
 from msr.layers import DenseSharing, KroneckerSharing, ReparamConv2d, ReparamLinear
 from msr.meta import SGD, Learner, MetaParameters, Ridge, evaluate, from_module, load_params
 from tests.cases import random_episodes, randomize, seeded
@@ -26,8 +26,8 @@ SOLVERS = {
 }
 
 
-def linear_problem(gen, sharing=partial(DenseSharing, k=3)):
-    layer = ReparamLinear(5, 4, dtype=torch.float64, sharing=sharing, generator=gen)
+def linear_problem(gen):
+    layer = ReparamLinear(5, 4, dtype=torch.float64, sharing=partial(DenseSharing, k=3), generator=gen)
     return from_module(randomize(layer, gen))
 
 
@@ -112,13 +112,57 @@ def test_conv_meta_gradient_equals_finite_differences_and_a_slow_loop(gen):
 def test_batching_and_chunks_do_not_change_the_gradient(make, chunk_size, gen):
     problem, shared, initial = make(gen)
     episodes = random_episodes(gen, 5, 2, 3, (5,), (4,)) if make is linear_problem else image_episodes(gen, 5)
-    ways = [Learner(problem, SGD(2), batching="loop"), Learner(problem, SGD(2), batching="vmap", chunk_size=chunk_size)]
+    ways = [
+        Learner(problem, SGD(2), batching="loop"),
+        Learner(problem, SGD(2), batching="vmap", chunk_size=chunk_size),
+    ]
     params = ways[0].init(shared, initial)
     (loop_losses, loop), (losses, gradient) = (way.meta_gradient(params, episodes) for way in ways)
     torch.testing.assert_close(losses, loop_losses, rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(gradient.leaves(), loop.leaves(), rtol=1e-6, atol=1e-9)
     adapted = [way.adapt(params, episodes.support_x, episodes.support_y) for way in ways]
     torch.testing.assert_close(adapted[1], adapted[0])
+
+
+@pytest.mark.parametrize("make", [linear_problem, conv_problem])
+@pytest.mark.parametrize("solver", [*SOLVERS.values(), SGD(2, first_order=True)], ids=[*SOLVERS, "first-order"])
+def test_replaying_a_trace_does_not_change_the_gradient(make, solver, gen):
+    if make is conv_problem and isinstance(solver, Ridge):
+        pytest.skip("not affine")
+    problem, shared, initial = make(gen)
+    plain = Learner(problem, solver, batching="vmap")
+    traced = Learner(problem, solver, batching="vmap", trace=True, chunk_size=2)
+    params = plain.init(shared, initial)
+    for n in (3, 4, 3):  # other values, other shapes, the first shapes again
+        e = random_episodes(gen, n, 2, 3, (5,), (4,)) if make is linear_problem else image_episodes(gen, n)
+        (a_losses, a), (b_losses, b) = (way.meta_gradient(params, e) for way in (plain, traced))
+        torch.testing.assert_close(b_losses, a_losses)
+        torch.testing.assert_close(b.leaves(), a.leaves())
+        params = params.with_leaves([p - 0.1 * s for p, s in zip(params.leaves(), a.leaves(), strict=True)])
+    assert len(traced._records) == 3  # of 3 tasks: chunks of 2 and 1; of 4 tasks: chunks of 2
+
+
+def test_what_looks_at_values_cannot_be_traced(gen):
+    problem, shared, initial = linear_problem(gen)
+
+    def branching(params, x):
+        y = problem.predict(params, x)
+        return y if x.sum() > 0 else -y
+
+    learner = Learner(type(problem)(branching), SGD(1), batching="vmap", trace=True)
+    with pytest.raises(ModelError, match=r"cannot be traced.*trace=False"):
+        learner.meta_gradient(learner.init(shared, initial), random_episodes(gen, 2, 2, 3, (5,), (4,)))
+
+
+def test_meta_gradient_works_under_no_grad(gen):
+    problem, shared, initial = linear_problem(gen)
+    e = random_episodes(gen, 2, 2, 3, (5,), (4,))
+    for batching in ("vmap", "loop"):
+        learner = Learner(problem, SGD(1), batching=batching)
+        params = learner.init(shared, initial)
+        with torch.no_grad():
+            inside = learner.meta_gradient(params, e).gradient.leaves()
+        torch.testing.assert_close(inside, learner.meta_gradient(params, e).gradient.leaves())
 
 
 def test_chunks_bound_what_is_in_memory(gen, monkeypatch):
@@ -150,7 +194,13 @@ def test_first_order_stops_the_gradient_at_the_inner_slope(gen):
     # With one step and slopes held constant, d loss / d v0 is the query gradient at the adapted point.
     adapted = first.adapt(params, episodes.support_x, episodes.support_y, training=True)
     slopes = [
-        torch.func.grad(lambda v, i=i: problem.loss({**params.shared, "v": v, "bias": adapted["bias"][i]}, episodes.query_x[i], episodes.query_y[i]))(adapted["v"][i])
+        torch.func.grad(
+            lambda v, i=i: problem.loss(
+                {**params.shared, "v": v, "bias": adapted["bias"][i]},
+                episodes.query_x[i],
+                episodes.query_y[i],
+            )
+        )(adapted["v"][i])
         for i in range(3)
     ]
     torch.testing.assert_close(grad_first.initial["v"], torch.stack(slopes).mean(0))

@@ -17,7 +17,10 @@ from tests.cases import randomize, seeded
 def linear_task(gen, k=3, shots=2, bias=True, dtype=torch.float64):
     layer = ReparamLinear(5, 4, bias, dtype=dtype, sharing=partial(DenseSharing, k=k), generator=gen)
     problem, shared, initial = from_module(randomize(layer, gen))
-    x, y = torch.randn(shots, 5, generator=gen, dtype=dtype), torch.randn(shots, 4, generator=gen, dtype=dtype)
+    x, y = (
+        torch.randn(shots, 5, generator=gen, dtype=dtype),
+        torch.randn(shots, 4, generator=gen, dtype=dtype),
+    )
     return problem, shared, initial, x, y
 
 
@@ -92,10 +95,13 @@ def test_ridge_zero_penalty_limit_fits_exactly(gen):
 
 @pytest.mark.parametrize("system", ["primal", "dual"])
 def test_ridge_is_stable_in_float32_when_rank_deficient(system, gen):
-    """Columns of U repeat, so J has rank 2 of 6 and λ is far below float32's reach: the fit is still that of float64."""
+    """Columns of U repeat, so J has rank 2 of 6, and λ is below float32's reach: the fit is still that of float64."""
     U = torch.randn(20, 2, generator=gen, dtype=torch.float64)
     U = torch.cat([U, U, U + 1e-9 * torch.randn(20, 2, generator=gen, dtype=torch.float64)], dim=1) * 30
-    x, y = torch.randn(3, 5, generator=gen, dtype=torch.float64), torch.randn(3, 4, generator=gen, dtype=torch.float64)
+    x, y = (
+        torch.randn(3, 5, generator=gen, dtype=torch.float64),
+        torch.randn(3, 4, generator=gen, dtype=torch.float64),
+    )
     fits, slopes = [], []
     for dtype in (torch.float64, torch.float32):
         layer = ReparamLinear(5, 4, bias=False, sharing=DenseSharing.from_matrix(U.to(dtype), (4, 5)), generator=gen)

@@ -26,7 +26,11 @@ def test_row_major_identity(m, n, r, s, seed):
     torch.testing.assert_close(product @ kron.vec(V), kron.vec(A @ V @ B.mT))
 
 
-@given(shape=st.lists(st.tuples(sizes, sizes), min_size=1, max_size=4), seed=st.integers(0, 99), lead=st.integers(0, 2))
+@given(
+    shape=st.lists(st.tuples(sizes, sizes), min_size=1, max_size=4),
+    seed=st.integers(0, 99),
+    lead=st.integers(0, 2),
+)
 def test_apply_factors_equals_the_kronecker_product(shape, seed, lead):
     factors = [numbers(seed + i, d, r) for i, (d, r) in enumerate(shape)]
     v = numbers(seed + 9, *[2] * lead, *[r for _, r in shape])

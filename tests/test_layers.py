@@ -85,7 +85,11 @@ def test_conv_equals_its_twin(sharing, arguments, make, kernel, space, gen):
 
 def test_both_paths_have_the_same_gradients(gen):
     conv = partial(ReparamConv2d, sharing=small_conv, padding=1)
-    for make, shape in ((partial(ReparamLinear, sharing=LINEAR["dense"]), (3, 5)), (ReparamLinear, (3, 5)), (conv, (2, 5, 6, 6))):
+    for make, shape in (
+        (partial(ReparamLinear, sharing=LINEAR["dense"]), (3, 5)),
+        (ReparamLinear, (3, 5)),
+        (conv, (2, 5, 6, 6)),
+    ):
         layer = make(5, 4, 3, generator=gen) if make is conv else make(5, 4, generator=gen)
         randomize(layer.double(), gen)
         x = torch.randn(shape, generator=gen, dtype=torch.float64, requires_grad=True)
@@ -150,7 +154,10 @@ def test_state_dict_deepcopy_and_save(gen):
 
 @pytest.mark.parametrize("path", ["materialize", "factors"])
 def test_non_contiguous_input(path, gen):
-    linear, conv = ReparamLinear(5, 4, generator=gen, path=path), ReparamConv2d(4, 6, 3, generator=gen, path=path)
+    linear, conv = (
+        ReparamLinear(5, 4, generator=gen, path=path),
+        ReparamConv2d(4, 6, 3, generator=gen, path=path),
+    )
     x = torch.randn(5, 3, generator=gen).mT
     torch.testing.assert_close(linear(x), linear(x.contiguous()))
     x = torch.randn(2, 6, 6, 4, generator=gen).permute(0, 3, 1, 2)
@@ -187,27 +194,51 @@ def test_vmap_over_filters(gen):
         def one(v, x, layer=layer, params=params):
             return torch.func.functional_call(layer, {**params, "v": v}, (x,))
 
-        torch.testing.assert_close(torch.func.vmap(one)(v, x), torch.stack([one(*pair) for pair in zip(v, x, strict=True)]))
+        torch.testing.assert_close(
+            torch.func.vmap(one)(v, x), torch.stack([one(*pair) for pair in zip(v, x, strict=True)])
+        )
 
 
 def test_repr_says_what_it_is(gen):
     text = repr(ReparamConv2d(4, 6, 3, padding=1, generator=gen))
     assert "4, 6, kernel_size=(3, 3)" in text
     assert "KroneckerSharing(weight_shape=(6, 4, 3, 3)" in text
-    assert "in_features=5, out_features=4, bias=True, path='factors'" in repr(ReparamLinear(5, 4, generator=gen, path="factors"))
+    assert "in_features=5, out_features=4, bias=True, path='factors'" in repr(
+        ReparamLinear(5, 4, generator=gen, path="factors")
+    )
 
 
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda g: ReparamLinear(5, 4, sharing=DenseSharing((5, 4), 3, generator=g), generator=g), ShapeError, r"\(5, 4\).*\(4, 5\)"),
-        (lambda g: ReparamLinear(5, 4, path="fast", generator=g), ConfigError, "auto, materialize, factors; came 'fast'"),
+        (
+            lambda g: ReparamLinear(5, 4, sharing=DenseSharing((5, 4), 3, generator=g), generator=g),
+            ShapeError,
+            r"\(5, 4\).*\(4, 5\)",
+        ),
+        (
+            lambda g: ReparamLinear(5, 4, path="fast", generator=g),
+            ConfigError,
+            "auto, materialize, factors; came 'fast'",
+        ),
         (lambda g: ReparamConv2d(3, 4, 3, groups=2, generator=g), ValueError, "divisible by groups"),
         (lambda g: ReparamConv2d(4, 4, 3, padding="some", generator=g), ValueError, "Invalid padding"),
-        (lambda g: ReparamConv2d(4, 4, 3, groups=2, path="factors", generator=g)(torch.ones(1, 4, 5, 5)), ConfigError, "factors"),
-        (lambda g: ReparamConv2d(4, 4, 3, sharing=CONV["dense"], path="factors", generator=g)(torch.ones(1, 4, 5, 5)), ConfigError, "factors"),
         (
-            lambda g: ReparamLinear(5, 4, dtype=torch.float64, sharing=DenseSharing((4, 5), 3, generator=g), generator=g),
+            lambda g: ReparamConv2d(4, 4, 3, groups=2, path="factors", generator=g)(torch.ones(1, 4, 5, 5)),
+            ConfigError,
+            "factors",
+        ),
+        (
+            lambda g: ReparamConv2d(4, 4, 3, sharing=CONV["dense"], path="factors", generator=g)(
+                torch.ones(1, 4, 5, 5)
+            ),
+            ConfigError,
+            "factors",
+        ),
+        (
+            lambda g: ReparamLinear(
+                5, 4, dtype=torch.float64, sharing=DenseSharing((4, 5), 3, generator=g), generator=g
+            ),
             ConfigError,
             "float64.*float32",
         ),
@@ -224,7 +255,10 @@ def test_scaled_start_lets_a_deep_network_speak_and_the_reference_start_does_not
     x = torch.randn(64, 32, generator=gen)
     sizes = {}
     for init in ("scaled", "reference"):
-        layers = [ReparamLinear(32, 32, bias=False, sharing=partial(DenseSharing, k=8, init=init), generator=gen) for _ in range(3)]
+        layers = [
+            ReparamLinear(32, 32, bias=False, sharing=partial(DenseSharing, k=8, init=init), generator=gen)
+            for _ in range(3)
+        ]
         y = x
         for layer in layers:
             y = layer(y)

@@ -67,7 +67,7 @@ def test_estimate_of_one_none_and_nan():
     assert Estimate.of([2.0]).to_dict() == {"mean": 2.0, "ci95": None, "n": 1}
     with pytest.raises(DataError, match="at least one"):
         Estimate.of([])
-    with pytest.raises(NonFiniteError, match="1 of 3 values.*index 1"):
+    with pytest.raises(NonFiniteError, match=r"1 of 3 values.*index 1"):
         Estimate.of([0.0, math.nan, 1.0])
 
 

@@ -39,7 +39,10 @@ def test_step_is_the_optimisers_step_on_the_meta_gradient(gen):
 def test_groups_are_named_so_that_rates_can_differ(gen):
     loop = make_loop(gen)
     assert [group["name"] for group in loop.optimizer.param_groups] == ["shared", "initial", "inner"]
-    assert [g["name"] for g in make_loop(gen, SGD(1, learn="fixed")).optimizer.param_groups] == ["shared", "initial"]
+    assert [g["name"] for g in make_loop(gen, SGD(1, learn="fixed")).optimizer.param_groups] == [
+        "shared",
+        "initial",
+    ]
 
 
 def test_scheduler_and_clipping(gen):
@@ -60,7 +63,9 @@ def test_nan_names_the_step_and_the_tasks_and_changes_nothing(gen, tmp_path):
     loop.step(e)
     good = [p.clone() for p in loop.params.leaves()]
     e.query_y[2, 0, 0] = float("nan")
-    with pytest.raises(NonFiniteError, match=r"outer step 1: the query loss is not finite for tasks 52\. The last good"):
+    with pytest.raises(
+        NonFiniteError, match=r"outer step 1: the query loss is not finite for tasks 52\. The last good"
+    ):
         loop.step(e, tasks=torch.arange(50, 54))
     torch.testing.assert_close(loop.params.leaves(), good, rtol=0, atol=0)
     loop.save(tmp_path / "state.pt")  # what is kept can be written
@@ -70,7 +75,10 @@ def test_nan_names_the_step_and_the_tasks_and_changes_nothing(gen, tmp_path):
 def test_infinite_gradient_of_a_finite_loss_is_named(gen):
     loop = make_loop(gen)
     problem = loop.learner.problem
-    root = lambda params, x: problem.predict(params, x) + params["v"].sub(params["v"].detach()).abs().sqrt().sum()  # noqa: E731
+
+    def root(params, x):
+        return problem.predict(params, x) + params["v"].sub(params["v"].detach()).abs().sqrt().sum()
+
     loop.learner.problem = type(problem)(root)
     loop.learner.solver = SGD(0)
     with pytest.raises(NonFiniteError, match="losses are finite, but the gradient of v is not on tasks 0, 1, 2, 3"):
@@ -91,7 +99,9 @@ def test_nan_is_never_written(gen, tmp_path):
 def test_stopping_and_resuming_is_not_stopping_bit_for_bit(gen, tmp_path):
     schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=8)
     batches = [batch(gen) for _ in range(8)]
-    straight, first, second = (make_loop(torch.Generator().manual_seed(3), Ridge(), scheduler=schedule) for _ in range(3))
+    straight, first, second = (
+        make_loop(torch.Generator().manual_seed(3), Ridge(), scheduler=schedule) for _ in range(3)
+    )
     for e in batches:
         straight.step(e)
     for e in batches[:3]:
@@ -114,7 +124,9 @@ def test_foreign_or_damaged_checkpoints_are_refused(gen, tmp_path):
 
 def test_ridge_on_a_deep_network_is_refused_at_the_first_step(gen):
     layers = [ReparamLinear(5, 5, dtype=torch.float64, generator=gen), torch.nn.Tanh()]
-    problem, shared, initial = from_module(torch.nn.Sequential(*layers, ReparamLinear(5, 4, dtype=torch.float64, generator=gen)))
+    problem, shared, initial = from_module(
+        torch.nn.Sequential(*layers, ReparamLinear(5, 4, dtype=torch.float64, generator=gen))
+    )
     learner = Learner(problem, Ridge(), batching="vmap")
     with pytest.raises(ModelError, match="affine"):
         OuterLoop(learner, learner.init(shared, initial), ADAM).step(batch(gen))
@@ -130,7 +142,9 @@ def test_the_loop_finds_a_hidden_pattern(boundary):
     """The product in one test: from 250 steps on rank-1 tasks with one example each, U spans the three true shifts."""
     family = TranslationTasks(rank=1, length=16, boundary=boundary, seed=1)
     m, n = family.weight_shape
-    layer = ReparamLinear(n, m, bias=False, sharing=partial(DenseSharing, k=3), generator=torch.Generator().manual_seed(0))
+    layer = ReparamLinear(
+        n, m, bias=False, sharing=partial(DenseSharing, k=3), generator=torch.Generator().manual_seed(0)
+    )
     problem, shared, initial = from_module(layer)
     learner = Learner(problem, Ridge(1e-5), batching="vmap")
     loop = OuterLoop(learner, learner.init(shared, initial), partial(torch.optim.Adam, lr=2e-2, betas=(0.9, 0.95)))

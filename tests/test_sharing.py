@@ -130,7 +130,11 @@ def test_given_matrix_is_kept_and_may_be_frozen(gen):
         (lambda: KroneckerSharing((2, 3), (3, 3)), ShapeError, r"came \(3, 3\)"),
         (lambda: KroneckerSharing((2, 3, 3, 3), (2, 3)), ShapeError, r"axes \(2, 3, 9\)"),
         (lambda: KroneckerSharing((2,)), ShapeError, "at least two axes"),
-        (lambda: DenseSharing((2, 3), 2, device="meta").materialize(torch.ones(3)), ShapeError, r"\(2,\).*\(3,\)"),
+        (
+            lambda: DenseSharing((2, 3), 2, device="meta").materialize(torch.ones(3)),
+            ShapeError,
+            r"\(2,\).*\(3,\)",
+        ),
         (lambda: KroneckerSharing((2, 3)).project(torch.ones(3, 2)), ShapeError, r"\(2, 3\).*\(3, 2\)"),
     ],
 )

@@ -49,8 +49,7 @@ class ReparamLayer(nn.Module, ABC):
             sharing = sharing(weight_shape, device=device, dtype=dtype, generator=generator)
         if sharing.weight_shape != tuple(weight_shape):
             raise ShapeError(
-                f"the sharing pattern makes a weight {sharing.weight_shape}, but this layer needs "
-                f"{tuple(weight_shape)}"
+                f"the sharing pattern makes a weight {sharing.weight_shape}, but this layer needs {tuple(weight_shape)}"
             )
         self.sharing, self.path = sharing, path
         like = sharing.squared_norm()

@@ -3,7 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from msr.layers.sharing import KroneckerSharing, SharingFactory
 
 __all__ = ["Reparameterized", "ResidualWarning", "fold", "reparameterize"]
 
-Net = TypeVar("Net", bound=nn.Module)
+PlainLayer: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d
 
 
 class ResidualWarning(UserWarning):
@@ -62,29 +62,34 @@ def reparameterize(
         if layer not in replaced:
             _refuse_what_would_be_lost(name, layer, owners)
             replaced[layer] = new = _convert(layer, sharing, generator)
-            residuals[name] = new.sharing.residual(layer.weight)  # type: ignore[arg-type]
-            tolerance = 100 * torch.finfo(layer.weight.dtype).eps  # type: ignore[arg-type,union-attr]
+            residuals[name] = new.sharing.residual(layer.weight)
+            tolerance = 100 * torch.finfo(layer.weight.dtype).eps
             if residuals[name] > tolerance:
                 message = f"layer {name!r}: the pattern misses {residuals[name]:.2%} of the weight (relative norm)"
                 warnings.warn(message, ResidualWarning, stacklevel=2)
     return Reparameterized(_replace(result, replaced), residuals)
 
 
-def fold(module: Net) -> Net | nn.Module:
+def fold(module: nn.Module) -> nn.Module:
     """A copy of ``module`` in which every reparameterised layer is its plain ``torch.nn`` twin; same outputs.
 
     The result holds no code of this package: it can be exported, compiled and saved like any other network.
+    Raises: ModelError if a reparameterised layer carries hooks, which its twin would not.
     """
     result = copy.deepcopy(module)
-    replaced = {layer: layer.fold() for layer in result.modules() if isinstance(layer, ReparamLayer)}
+    replaced: dict[nn.Module, nn.Module] = {}
+    for name, layer in result.named_modules():
+        if isinstance(layer, ReparamLayer):
+            _refuse_hooks(name, layer)
+            replaced[layer] = layer.fold()
     return _replace(result, replaced)
 
 
 def _choose(
     module: nn.Module, layers: Iterable[str] | Callable[[str, nn.Module], bool] | None
-) -> dict[str, nn.Module]:
+) -> dict[str, PlainLayer]:
     named = dict(module.named_modules(remove_duplicate=False))
-    plain = {name: layer for name, layer in named.items() if type(layer) in _TWINS}
+    plain = {name: cast(PlainLayer, layer) for name, layer in named.items() if type(layer) in _TWINS}
     if layers is None:
         chosen = plain
     elif callable(layers):
@@ -101,19 +106,19 @@ def _choose(
     return chosen
 
 
-def _convert(layer: nn.Module, sharing: SharingFactory, generator: torch.Generator | None) -> ReparamLayer:
+def _convert(layer: PlainLayer, sharing: SharingFactory, generator: torch.Generator | None) -> ReparamLayer:
     weight = layer.weight
-    pattern = sharing(tuple(weight.shape), device=weight.device, dtype=weight.dtype, generator=generator)  # type: ignore[union-attr,arg-type]
-    # The layer's own draws are overwritten below: a throwaway generator keeps them off the global one.
-    made = {"bias": layer.bias is not None, "sharing": pattern, "generator": torch.Generator(weight.device)}  # type: ignore[arg-type]
+    pattern = sharing(tuple(weight.shape), device=weight.device, dtype=weight.dtype, generator=generator)
     names = "in_features out_features" if isinstance(layer, nn.Linear) else _CONV_ARGUMENTS
-    new = _TWINS[type(layer)](**{name: getattr(layer, name) for name in names.split()}, **made)
+    arguments: dict[str, Any] = {name: getattr(layer, name) for name in names.split()}
+    # The layer's own draws are overwritten below: a throwaway generator keeps them off the global one.
+    throwaway = torch.Generator(weight.device)
+    new = _TWINS[type(layer)](**arguments, bias=layer.bias is not None, sharing=pattern, generator=throwaway)
     with torch.no_grad():
-        new.v.copy_(new.sharing.project(layer.weight))  # type: ignore[arg-type]
-        if new.bias is not None:
-            new.bias.copy_(layer.bias)  # type: ignore[arg-type]
-            new.bias.requires_grad_(layer.bias.requires_grad)  # type: ignore[union-attr]
-    new.v.requires_grad_(layer.weight.requires_grad)  # type: ignore[union-attr]
+        new.v.copy_(new.sharing.project(weight))
+        if new.bias is not None and layer.bias is not None:
+            new.bias.copy_(layer.bias).requires_grad_(layer.bias.requires_grad)
+    new.v.requires_grad_(weight.requires_grad)
     return new.train(layer.training)
 
 
@@ -126,13 +131,17 @@ def _weight_owners(module: nn.Module) -> dict[int, list[str]]:
 
 
 def _refuse_what_would_be_lost(name: str, layer: nn.Module, owners: dict[int, list[str]]) -> None:
-    held = [key for key in vars(layer) if key.endswith("_hooks") and getattr(layer, key)]
-    if held:
-        raise ModelError(f"layer {name!r} carries hooks ({held[0].strip('_')}); remove them before converting")
+    _refuse_hooks(name, layer)
     for parameter in layer.parameters(recurse=False):
         if len(owners[id(parameter)]) > 1:
             tied = " and ".join(owners[id(parameter)])
             raise ModelError(f"{tied} are one parameter; untie them, or leave layer {name!r} out")
+
+
+def _refuse_hooks(name: str, layer: nn.Module) -> None:
+    held = [key for key in vars(layer) if key.endswith("_hooks") and getattr(layer, key)]
+    if held:
+        raise ModelError(f"layer {name!r} carries hooks ({held[0].strip('_')}); remove them before converting")
 
 
 def _replace(module: nn.Module, replaced: dict[nn.Module, nn.Module]) -> nn.Module:
@@ -144,7 +153,7 @@ def _replace(module: nn.Module, replaced: dict[nn.Module, nn.Module]) -> nn.Modu
 
 
 _CONV_ARGUMENTS = "in_channels out_channels kernel_size stride padding dilation groups padding_mode"
-_TWINS: dict[type[nn.Module], type[ReparamLayer]] = {
+_TWINS: dict[type[nn.Module], Callable[..., ReparamLayer]] = {
     nn.Linear: ReparamLinear,
     nn.Conv1d: ReparamConv1d,
     nn.Conv2d: ReparamConv2d,

@@ -68,9 +68,7 @@ class ReparamLinear(ReparamLayer):
 
     def plain(self, device: torch.device | str | None = None) -> nn.Linear:
         """``nn.Linear`` with these arguments."""
-        return nn.Linear(
-            self.in_features, self.out_features, self.bias is not None, device=device, dtype=self.v.dtype
-        )
+        return nn.Linear(self.in_features, self.out_features, self.bias is not None, device=device, dtype=self.v.dtype)
 
     def extra_repr(self) -> str:
         """The twin's, and the path where it is not automatic."""

@@ -31,7 +31,8 @@ class SharingFactory(Protocol):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
-    ) -> "Sharing": ...
+    ) -> "Sharing":
+        """The pattern for a weight ``(out, in, *kernel)``."""
 
 
 class Sharing(nn.Module, ABC):

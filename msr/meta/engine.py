@@ -6,14 +6,15 @@ choice of how tasks are batched.
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from msr.episodes import Episodes
-from msr.errors import ConfigError, NonFiniteError, listed
+from msr.errors import ConfigError, ModelError, NonFiniteError, listed
 from msr.estimate import Estimate
 from msr.meta.inner import InnerSolver
 from msr.meta.problem import MetaParameters, Params, Problem
@@ -41,6 +42,9 @@ class Learner:
             with their own weights for each task on a CPU), ``"auto"`` times both once, on the first batch, and keeps
             the faster. They agree up to rounding, so fix the choice where a run must repeat bit by bit.
         chunk_size: at most this many tasks are in memory at a time under vmap; gradients add up over chunks.
+        trace: record the operations of a meta-gradient once for each set of shapes, and replay the record. Under
+            vmap, small layers spend most of their time in Python and in torch's dispatch, so this halves it; a loop
+            is never recorded. A problem that looks at values (``if x.sum() > 0``) cannot be recorded and says so.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Learner:
         *,
         batching: Batching = "auto",
         chunk_size: int | None = None,
+        trace: bool = False,
     ):
         if batching not in ("auto", "vmap", "loop"):
             raise ConfigError(f"batching must be auto, vmap or loop; came {batching!r}")
@@ -57,6 +62,8 @@ class Learner:
             raise ConfigError(f"chunk_size must be at least 1; came {chunk_size}")
         self.problem, self.solver, self.chunk_size = problem, solver, chunk_size
         self.batching: Batching = batching
+        self.trace = trace
+        self._records: dict[Hashable, Callable] = {}
 
     def init(self, shared: Params, initial: Params) -> MetaParameters:
         """All that the outer loop learns: the given parameters and what the solver adds."""
@@ -102,23 +109,35 @@ class Learner:
         episodes.check()
         if self.batching == "auto":
             self.choose_batching(params, episodes)
-        leaves = [p.detach().requires_grad_() for p in params.leaves()]
-        tracked = params.with_leaves(leaves)
+        leaves = [p.detach() for p in params.leaves()]
         losses, total = [], [torch.zeros_like(p) for p in leaves]
         for chunk in self._chunks(episodes):
-            part, slopes = self._chunk_gradient(tracked, leaves, Episodes(*chunk), episodes.n_tasks)
+            part, slopes = self._chunk_gradient(params, leaves, list(chunk), episodes.n_tasks)
             losses.append(part)
             torch._foreach_add_(total, slopes)
         return MetaGradient(torch.cat(losses), params.with_leaves(total))
 
     def _chunk_gradient(
-        self, tracked: MetaParameters, leaves: list[Tensor], chunk: Episodes, n_tasks: int
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """A function of its own, so that a chunk's graph is gone when it returns."""
-        losses = self.losses(tracked, chunk, training=True)
-        # A problem may leave a parameter unused (a rate when there are no steps): its gradient is zero.
-        slopes = torch.autograd.grad(losses.sum() / n_tasks, leaves, materialize_grads=True)
-        return losses.detach(), slopes
+        self, like: MetaParameters, leaves: list[Tensor], chunk: list[Tensor], n_tasks: int
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Losses of a chunk and the gradient of their sum over ``n_tasks``; its graph is gone when it returns."""
+
+        def mean_loss(leaves: list[Tensor], chunk: list[Tensor]) -> tuple[Tensor, Tensor]:
+            losses = self.losses(like.with_leaves(leaves), Episodes(*chunk), training=True)
+            return losses.sum() / n_tasks, losses
+
+        if not self.trace or self.batching != "vmap":
+            with torch.enable_grad():
+                leaves = [leaf.requires_grad_() for leaf in leaves]
+                mean, losses = mean_loss(leaves, chunk)
+                # A problem may leave a parameter unused (a rate when there are no steps): its gradient is zero.
+                return losses.detach(), list(torch.autograd.grad(mean, leaves, materialize_grads=True))
+        key = (n_tasks, *((tuple(t.shape), t.dtype, t.device) for t in (*leaves, *chunk)))
+        with torch.no_grad():
+            if key not in self._records:
+                self._records[key] = _record(torch.func.grad_and_value(mean_loss, has_aux=True), leaves, chunk)
+            slopes, (_, losses) = self._records[key](leaves, chunk)
+        return losses, slopes
 
     def choose_batching(self, params: MetaParameters, episodes: Episodes) -> Literal["vmap", "loop"]:
         """Time one meta-gradient each way and keep the faster; returns the choice, which ``self.batching`` keeps."""
@@ -140,7 +159,7 @@ class Learner:
         self.batching = choice = min(seconds, key=lambda way: seconds[way])
         return choice
 
-    def _map(self, one: Callable, chunk: tuple[Tensor, ...]):
+    def _map(self, one: Callable, chunk: tuple[Tensor, ...]) -> Any:
         if self.batching != "loop":
             return torch.func.vmap(one)(*chunk)
         results = [one(*task) for task in zip(*chunk, strict=True)]
@@ -153,6 +172,44 @@ class Learner:
         size = 1 if self.batching == "loop" else (self.chunk_size or n)
         for start in range(0, n, size):
             yield tuple(tensor[start : start + size] for tensor in tensors)
+
+
+def _record(function: Callable, *arguments: list[Tensor]) -> Callable:
+    """The function as a flat list of tensor operations, for arguments of these shapes."""
+    try:
+        graph = make_fx(function)(*arguments)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"this problem cannot be traced ({reason}); use trace=False") from error
+    for node in list(graph.graph.nodes):
+        # vmap leaves many views that change nothing; each costs as much as a small sum.
+        source = node.args[0] if node.op == "call_function" and node.args else None
+        if node.target in _VIEWS and _layout(node) == _layout(source) is not None:
+            node.replace_all_uses_with(source)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+_aten = torch.ops.aten
+_VIEWS = {
+    overload.default if overload is not _aten.slice else overload.Tensor
+    for overload in (
+        _aten.view,
+        _aten._unsafe_view,
+        _aten.expand,
+        _aten.permute,
+        _aten.alias,
+        _aten.detach,
+        _aten.slice,
+    )
+}
+
+
+def _layout(node: object) -> tuple | None:
+    """Shape, strides and dtype of a recorded value; None where they are not known."""
+    meta = getattr(node, "meta", {}).get("tensor_meta")
+    return None if meta is None else (tuple(meta.shape), tuple(meta.stride), meta.dtype)
 
 
 @torch.no_grad()
@@ -172,4 +229,3 @@ def evaluate(
     if bad:
         raise NonFiniteError(f"evaluation: the query loss is not finite for tasks {listed(bad)} of {len(values)}")
     return Estimate.of(values)
-

@@ -5,7 +5,6 @@ Each is a frozen value with two methods. ``init`` gives the numbers that the sol
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -69,8 +68,8 @@ class SGD:
         if self.learn == "fixed":
             return {}
         start = math.log(self.rate) if self.scale == "log" else self.rate
-        shape: Callable[[Tensor], torch.Size] = lambda p: p.shape if self.learn == "per_parameter" else torch.Size()
-        return {f"{self._prefix}.{name}": p.new_full(shape(p), start) for name, p in initial.items()}
+        each = self.learn == "per_parameter"
+        return {f"{self._prefix}.{name}": p.new_full(p.shape if each else (), start) for name, p in initial.items()}
 
     def check(self, problem: Problem, params: MetaParameters, x: Tensor, y: Tensor) -> None:
         """Nothing to check: any differentiable problem will do."""

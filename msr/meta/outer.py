@@ -1,9 +1,10 @@
 """The outer loop: optimise what tasks share, stop on the first number that is not finite, resume where it stopped."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -68,7 +69,7 @@ class OuterLoop:
         losses, gradient = self.learner.meta_gradient(self.params, episodes)
         leaves, slopes = self.params.leaves(), gradient.leaves()
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(slopes)))
-        if not (losses.isfinite().all() and norm.isfinite()):
+        if not math.isfinite(float(norm + losses.sum())):  # one wait for the device; what it was is asked only then
             self._refuse(losses, gradient, tasks)
         if self.clip_norm is not None and norm > self.clip_norm:
             torch._foreach_mul_(slopes, float(self.clip_norm / norm))
@@ -81,7 +82,7 @@ class OuterLoop:
         self.steps_done += 1
         return losses
 
-    def _refuse(self, losses: Tensor, gradient: MetaParameters, tasks: Tensor | None) -> None:
+    def _refuse(self, losses: Tensor, gradient: MetaParameters, tasks: Tensor | None) -> NoReturn:
         bad = (~losses.isfinite()).nonzero().flatten()
         if len(bad):
             what = f"the query loss is not finite for tasks {listed((bad if tasks is None else tasks[bad]).tolist())}"
@@ -145,6 +146,8 @@ class OuterLoop:
         try:
             state = torch.load(path, weights_only=True, map_location=self.params.leaves()[0].device)
         except Exception as error:  # torch raises many kinds for a damaged file
-            raise DataError(f"{path} is not a checkpoint that can be read ({type(error).__name__}); remove it") from error
+            raise DataError(
+                f"{path} is not a checkpoint that can be read ({type(error).__name__}); remove it"
+            ) from error
         self.load_state_dict(state)
         return state["extra"]

@@ -57,7 +57,12 @@ def span_cosines(learned: Mapping[str, Tensor], truth: Tensor) -> "Figure":
     for name, pattern in learned.items():
         cosines = principal_cosines(pattern, truth)
         axes.plot(torch.arange(1, len(cosines) + 1).numpy(), cosines.numpy(), marker="o", label=name)
-    axes.set(xlabel="principal angle", ylabel="cosine", ylim=(-0.03, 1.03), title="Learned span against the true one")
+    axes.set(
+        xlabel="principal angle",
+        ylabel="cosine",
+        ylim=(-0.03, 1.03),
+        title="Learned span against the true one",
+    )
     axes.legend()
     axes.grid(alpha=0.3)
     return figure

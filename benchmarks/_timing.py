@@ -1,0 +1,64 @@
+"""Timing that survives a noisy machine: the things compared take turns, and medians of ratios are reported."""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+__all__ = ["alternate", "machine", "write"]
+
+
+def alternate(calls: dict[str, Callable[[], object]], *, rounds: int, seconds: float = 0.5) -> dict[str, list[float]]:
+    """Seconds a call, one median for each round, the calls taking turns within a round.
+
+    In a round each is repeated for about ``seconds`` and at least three times.
+    """
+    repeats = {}
+    for name, call in calls.items():
+        call()
+        start = time.perf_counter()
+        call()
+        repeats[name] = max(3, int(seconds / (time.perf_counter() - start)))
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            laps = []
+            for _ in range(repeats[name]):
+                start = time.perf_counter()
+                call()
+                laps.append(time.perf_counter() - start)
+            times[name].append(statistics.median(laps))
+    return times
+
+
+def ratio(slow: list[float], fast: list[float]) -> tuple[float, float, float]:
+    """Median, least and greatest of the ratios round by round."""
+    ratios = [a / b for a, b in zip(slow, fast, strict=True)]
+    return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def machine() -> dict[str, object]:
+    """What the times depend on."""
+    model = "unknown"
+    if (info := Path("/proc/cpuinfo")).exists():
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
+    return {
+        "processor": model,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def write(name: str, results: dict[str, object]) -> Path:
+    """``benchmarks/results/NAME.json``, with the machine's description."""
+    path = Path(__file__).parent / "results" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"machine": machine(), **results}, indent=1) + "\n")
+    return path

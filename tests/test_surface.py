@@ -1,0 +1,41 @@
+"""The public names, frozen: adding or removing one is a decision, and a changelog line."""
+
+import importlib
+
+import pytest
+
+SURFACE = {
+    "msr": ["Episodes", "Estimate", "__version__"],
+    "msr.layers": [
+        "DenseSharing", "KroneckerSharing", "ReparamConv1d", "ReparamConv2d", "ReparamLayer", "ReparamLinear",
+        "Reparameterized", "ResidualWarning", "Sharing", "SharingFactory", "fold", "reparameterize",
+    ],
+    "msr.meta": [
+        "Batching", "FunctionalModule", "InnerSolver", "Learner", "MetaGradient", "MetaParameters", "OuterLoop",
+        "Params", "Problem", "Ridge", "SGD", "evaluate", "from_module", "load_params",
+    ],
+    "msr.kron": ["apply_factors", "kron", "nearest_kronecker", "solve_factors", "unvec", "vec"],
+    "msr.subspace": ["orthonormal_basis", "principal_cosines", "span_cosine"],
+    "msr.estimate": ["Estimate"],
+    "msr.episodes": ["Episodes"],
+    "msr.report": ["format_table"],
+    "tasks": ["FileTasks", "ImageTasks", "TaskFamily", "TranslationTasks"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_public_names(module):
+    loaded = importlib.import_module(module)
+    assert sorted(loaded.__all__) == SURFACE[module]
+    for name in loaded.__all__:
+        assert getattr(loaded, name) is not None
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_public_things_say_what_they_are(module):
+    loaded = importlib.import_module(module)
+    assert loaded.__doc__
+    for name in loaded.__all__:
+        thing = getattr(loaded, name)
+        if callable(thing) and getattr(thing, "__module__", "").startswith(("msr", "tasks")):
+            assert thing.__doc__, f"{module}.{name} has no docstring"
