@@ -6,14 +6,17 @@ figures.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
 import os
 import platform
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -21,7 +24,7 @@ from typing import Any, NoReturn, TypeVar
 import torch
 
 from msr.episodes import Episodes
-from msr.errors import ConfigError, MSRError
+from msr.errors import ConfigError, MSRError, NonFiniteError
 from msr.meta import OuterLoop
 from msr.version import __version__
 
@@ -45,6 +48,7 @@ class CommonConfig:
     device: str = option("cpu", "cpu, cuda, cuda:1, ...")
     data: str = option("", "a file or folder to read instead of making data")
     batching: str = option("auto", "tasks side by side or one by one: auto (times both), vmap, loop")
+    chunk_size: int = option(0, "most tasks in memory at a time when side by side; 0: all of the batch")
     resume: bool = option(False, "continue the run in --out")
     quick: bool = option(False, "a few steps of everything, to see that it works; no result")
 
@@ -54,6 +58,8 @@ class CommonConfig:
             raise ConfigError(f"--seeds must be at least 1; came {self.seeds}")
         if self.batching not in ("auto", "vmap", "loop"):
             raise ConfigError(f"--batching must be auto, vmap or loop; came {self.batching!r}")
+        if self.chunk_size < 0:
+            raise ConfigError(f"--chunk-size must not be negative; came {self.chunk_size}")
         if self.resume and not self.out:
             raise ConfigError("--resume needs --out DIR, the folder of the run to continue")
         try:
@@ -92,10 +98,33 @@ def parse(config: type[Config], argv: list[str] | None = None) -> Config:
         description=config.__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    parser.add_argument("--config", help="a config.toml to take values from; other flags override it")
     for f in dataclasses.fields(config):
         how: dict[str, Any] = {"action": "store_true"} if isinstance(f.default, bool) else {"type": type(f.default)}
         parser.add_argument(f"--{f.name.replace('_', '-')}", default=f.default, help=f.metadata["help"], **how)
-    return config(**vars(parser.parse_args(argv)))
+    path = parser.parse_args(argv).config
+    if path:
+        parser.set_defaults(**_read_config(Path(path), config))
+    values = vars(parser.parse_args(argv))
+    return config(**{f.name: values[f.name] for f in dataclasses.fields(config)})
+
+
+def _read_config(path: Path, config: type[CommonConfig]) -> dict[str, Any]:
+    """A run's ``config.toml``: flat ``key = value`` lines, whose values are written alike in TOML and JSON."""
+    try:
+        lines = [line.split(" = ", 1) for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        values = {key: json.loads(value) for key, value in lines}
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise ConfigError(f"{path} is not a config.toml of a run; each line must be key = value") from None
+    fields = {f.name: type(f.default) for f in dataclasses.fields(config)}
+    for key, value in values.items():
+        if key not in fields:
+            raise ConfigError(f"{path}: unknown key {key!r}; known: {', '.join(fields)}")
+        if type(value) is not fields[key]:
+            raise ConfigError(f"{path}: {key} must be a {fields[key].__name__}; came {value!r}")
+    return values
 
 
 def main(config: type[Config], run: Callable[[Config], None], argv: list[str] | None = None) -> int:
@@ -159,8 +188,8 @@ class RunFolder:
     def finish_arm(self, arm: str, row: Row) -> None:
         """Record an arm's result; it is not run again on resume."""
         self.rows[arm] = row
-        with (self.path / "rows.jsonl").open("a") as file:
-            file.write(json.dumps({"arm": arm, **row}, allow_nan=False) + "\n")
+        lines = (json.dumps({"arm": name, **values}, allow_nan=False) + "\n" for name, values in self.rows.items())
+        self._write(self.path / "rows.jsonl", "".join(lines))
 
     def finish(self, **extra: Any) -> Path:
         """Write ``results.json``, the contract that scripts read: experiment, config, environment, rows."""
@@ -176,8 +205,8 @@ class RunFolder:
         return path
 
     def _toml(self) -> str:
-        # Strings, numbers and booleans are written alike in JSON and TOML. How a run was started (resume, out,
-        # whether it may use another device) is not what it computes.
+        # Strings, numbers and booleans are written alike in JSON and TOML. Where a run is kept, and that it was
+        # continued, is not what it computes.
         skip = ("out", "resume")
         items = [(k, v) for k, v in dataclasses.asdict(self.config).items() if k not in skip]
         return f"# {self.name}, msr {__version__}\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in items)
@@ -242,32 +271,53 @@ def train(
     elif folder.config.resume:
         folder.forget_after(arm, -1)
     bar, saved = _progress(arm, steps, loop.steps_done), time.monotonic()
-    try:
+    with _deferred_interrupt() as interrupted:
         while loop.steps_done < steps:
             start = time.perf_counter()
             tasks, episodes = sample(loop.steps_done)
-            losses = loop.step(episodes, tasks)
+            try:
+                losses = loop.step(episodes, tasks)
+            except NonFiniteError:
+                loop.save(path, {"seconds": seconds})  # the last good state: nothing was updated
+                raise
             seconds += time.perf_counter() - start
             done = loop.steps_done
             if done % report == 0 or done == steps:
                 value = measure() if measure else None
-                line = {
-                    "arm": arm,
-                    "step": done,
-                    "train_loss": float(losses.mean()),
-                    "seconds": round(seconds, 3),
-                }
+                line = {"arm": arm, "step": done, "train_loss": float(losses.mean()), "seconds": round(seconds, 3)}
                 folder.log(**line, **({} if value is None else {"test": value}))
             bar(done, losses)
-            if time.monotonic() - saved > 20:
+            if interrupted or time.monotonic() - saved > 20:
                 loop.save(path, {"seconds": seconds})
                 saved = time.monotonic()
-    except KeyboardInterrupt:
-        loop.save(path, {"seconds": seconds})
-        raise
+            if interrupted:
+                raise KeyboardInterrupt
     loop.save(path, {"seconds": seconds})
     bar(None, None)
     return seconds
+
+
+@contextlib.contextmanager
+def _deferred_interrupt() -> Iterator[list[int]]:
+    """Collect Ctrl-C in a list instead of raising it anywhere, so that no step is ever saved half done.
+
+    A second one raises at once.
+    """
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+
+    def note(number: int, frame: object) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _progress(arm: str, steps: int, done: int) -> Callable[[int | None, torch.Tensor | None], None]:

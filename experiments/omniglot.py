@@ -60,6 +60,10 @@ class Config(CommonConfig):
         chosen(self.models, MODELS, "model")
         if self.augment not in ("query", "none"):
             raise ConfigError(f"--augment must be query or none; came {self.augment!r}")
+        figures.require()
+        solver_of(self)  # its own checks
+        if not self.outer_rate > 0:
+            raise ConfigError(f"--outer-rate must be positive; came {self.outer_rate}")
         for name in ("outer_steps", "batch", "test_tasks", "width"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1; came {getattr(self, name)}")
@@ -82,10 +86,10 @@ def run(config: Config) -> None:
     counts = {"train_classes": len(train_set.names), "test_classes": len(test_set.names)}
     groups = {"train_groups": train_set.groups, "test_groups": test_set.groups}
     results = folder.finish(data=name, **counts, **groups)
-    draw(config, folder, arms)
     print(f"data: {name}, {counts['train_classes']} classes to train on, {counts['test_classes']} others to test on")
     print(table(folder, models, [seed for model, seed in arms if model == models[0]]))
     print(f"\nresults: {results}", file=sys.stderr)
+    draw(config, folder, arms)
 
 
 def load_images(config: Config) -> tuple[str, ImageSet, ImageSet]:
@@ -130,8 +134,12 @@ def run_arm(model: str, seed: int, config: Config, both: tuple[ImageTasks, Image
         config.ways, width=config.width, reparameterized=model == "msr", generator=generator_for(seed, "init")
     ).to(config.device)
     problem, shared, initial = from_module(network, F.cross_entropy)
-    solver = SGD(config.inner_steps, test_steps=config.test_inner_steps, rate=config.inner_rate)
-    learner = Learner(problem, solver, batching=config.batching)  # type: ignore[arg-type]
+    learner = Learner(
+        problem,
+        solver_of(config),
+        batching=config.batching,  # type: ignore[arg-type]
+        chunk_size=config.chunk_size or None,
+    )
     loop = OuterLoop(learner, learner.init(shared, initial), partial(torch.optim.Adam, lr=config.outer_rate))
 
     def sample(step: int) -> tuple[Tensor, Episodes]:
@@ -159,6 +167,11 @@ def run_arm(model: str, seed: int, config: Config, both: tuple[ImageTasks, Image
         "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
         "n_shared": sum(p.numel() for p in loop.params.shared.values()),
     }
+
+
+def solver_of(config: Config) -> SGD:
+    """Gradient steps with a learned rate for each tensor."""
+    return SGD(config.inner_steps, test_steps=config.test_inner_steps, rate=config.inner_rate)
 
 
 def share_right(scores: Tensor, y: Tensor) -> Tensor:

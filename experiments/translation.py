@@ -41,7 +41,7 @@ class Config(CommonConfig):
 
     rank: int = option(2, "filters mixed at each position; 1 is a convolution, the paper has 1, 2, 5")
     models: str = option("conv,msr,mtsr,oracle", "comma list of fc, lc, conv, msr, mtsr, oracle")
-    inner: str = option("sgd,ridge", "comma list: gradient steps or closed form; sgd is run for every model")
+    inner: str = option("sgd,ridge", "comma list: gradient steps, closed form")
     inner_steps: int = option(3, "gradient steps of the inner loop (the released code has 1)")
     outer_steps: int = option(0, "outer steps; 0: 1000 for sgd, 400 a rank for ridge")
     tasks: int = option(8000, "meta-training tasks to draw from")
@@ -61,6 +61,10 @@ class Config(CommonConfig):
         chosen(self.models, MODELS, "model")
         chosen(self.inner, INNERS, "inner solver")
         chosen(self.init, INITS, "init")
+        figures.require()
+        for name in ("tasks", "length", "boundary", "noise"):
+            if self.data and getattr(self, name) != getattr(Config, name):
+                raise ConfigError(f"--{name} describes tasks that are made here; with --data the file decides")
         for name in ("batch", "test_tasks", "tasks", "rank"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1; came {getattr(self, name)}")
@@ -116,9 +120,9 @@ def run(config: Config) -> None:
             folder.finish_arm(str(arm), run_arm(arm, config, data, folder))
     zero = Estimate.of(first.test.query_y.square().flatten(1).mean(1))
     results = folder.finish(zero_predictor_mse=zero.to_dict(), summary=summarise(folder, arms))
-    draw(config, first, folder, arms)
     print(table(folder, arms, zero))
     print(f"\nresults: {results}", file=sys.stderr)
+    draw(config, first, folder, arms)
 
 
 def load_data(config: Config, seed: int) -> Data:
@@ -174,7 +178,8 @@ def build(arm: Arm, config: Config, data: Data) -> nn.Module:
     k = config.k or default_k(arm, config)
     # A random start of v, which "scaled" makes, costs gradient steps hundreds of outer steps to unlearn; the closed
     # form does not care where v starts.
-    init = ("reference" if arm.inner == "sgd" else "scaled") if config.init == "auto" else config.init
+    by_gradient = arm.inner == "sgd" and arm.model != "mtsr"  # MTSR's joint fit is in closed form either way
+    init = ("reference" if by_gradient else "scaled") if config.init == "auto" else config.init
     sharing = partial(DenseSharing, k=k, init=init)  # type: ignore[arg-type]
     return ReparamLinear(n, m, bias=False, sharing=sharing, generator=generator)
 
@@ -205,6 +210,17 @@ def solver_of(arm: Arm, config: Config) -> InnerSolver:
     return SGD(steps=config.inner_steps, rate=RATE) if arm.inner == "sgd" else Ridge(penalty=1e-5)
 
 
+def learner_for(layer: nn.Module, solver: InnerSolver, config: Config) -> Learner:
+    """The engine on this layer; its small operations are recorded and replayed."""
+    return Learner(
+        from_module(layer.to(config.device)).problem,
+        solver,
+        batching=config.batching,  # type: ignore[arg-type]
+        chunk_size=config.chunk_size or None,
+        trace=True,
+    )
+
+
 def outer_loop(learner: Learner, layer: nn.Module, inner: str, steps: int, device: str, rate: float) -> OuterLoop:
     """The reference's Adam for gradient steps; a faster one with a cosine decay for the closed form."""
     _, shared, initial = from_module(layer.to(device))
@@ -218,18 +234,13 @@ def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
     """Train one arm and evaluate it on the held-out tasks."""
     layer = build(arm, config, data)
     steps = config.outer_steps or (1000 if arm.inner == "sgd" else 400 * config.rank)
-    rate, seconds, pattern = (1e-3 if arm.inner == "sgd" else 2e-2), 0.0, None
+    rate, seconds, pattern, joint_steps = (1e-3 if arm.inner == "sgd" else 2e-2), 0.0, None, 0
     if arm.model == "mtsr":
         joint_steps = config.outer_steps or 400 * config.rank
         pattern, seconds = fit_jointly(arm, config, data, layer, joint_steps, folder)
         layer = with_pattern(pattern.cpu(), data.weight_shape)
         steps, rate = max(steps // 4, 1), 1e-2
-    learner = Learner(
-        from_module(layer.to(config.device)).problem,
-        solver_of(arm, config),
-        batching=config.batching,  # type: ignore[arg-type]
-        trace=True,
-    )
+    learner = learner_for(layer, solver_of(arm, config), config)
     loop = outer_loop(learner, layer, arm.inner, steps, config.device, rate)
     few = data.test.select(slice(0, 100))
     seconds += train(
@@ -245,7 +256,7 @@ def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
         "inner": arm.inner,
         "seed": arm.seed,
         "query_mse": evaluate(learner, loop.params, [data.test]).to_dict(),
-        "outer_steps": loop.steps_done,
+        "outer_steps": loop.steps_done + joint_steps,
         "seconds": round(seconds, 3),
         "batching": learner.batching,
         "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
@@ -272,8 +283,7 @@ def fit_jointly(
     that is the gradient of the joint loss (envelope theorem), so no table of filters is kept. In the engine's terms:
     support and query are the same examples, and nothing is differentiated through the fit.
     """
-    problem = from_module(layer.to(config.device)).problem
-    learner = Learner(problem, Ridge(penalty=1e-8, learn=False, first_order=True), batching=config.batching, trace=True)  # type: ignore[arg-type]
+    learner = learner_for(layer, Ridge(penalty=1e-8, learn=False, first_order=True), config)
     loop = outer_loop(learner, layer, "ridge", steps, config.device, 2e-2)
 
     def everything(step: int) -> tuple[Tensor, Episodes]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from msr.errors import ShapeError
 
-__all__ = ["apply_factors", "kron", "nearest_kronecker", "solve_factors", "unvec", "vec"]
+__all__ = ["apply_factors", "kron", "nearest_kronecker", "pinv", "solve_factors", "unvec", "vec"]
 
 
 def vec(weight: Tensor, n_axes: int | None = None) -> Tensor:
@@ -82,7 +82,14 @@ def solve_factors(factors: Sequence[Tensor], w: Tensor) -> Tensor:
     """
     _check_matrices("solve_factors", factors)
     _check_axes("solve_factors", factors, w, columns=False)
-    return apply_factors([torch.linalg.pinv(factor) for factor in factors], w)
+    return apply_factors([pinv(factor) for factor in factors], w)
+
+
+def pinv(matrix: Tensor) -> Tensor:
+    """Pseudo-inverse in the matrix's dtype; half precisions, which LAPACK does not know, are lifted to float32."""
+    if matrix.dtype in (torch.float16, torch.bfloat16):
+        return torch.linalg.pinv(matrix.float()).to(matrix.dtype)
+    return torch.linalg.pinv(matrix)
 
 
 def nearest_kronecker(matrix: Tensor, shape_a: tuple[int, int], shape_b: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -50,7 +50,9 @@ def span_cosine(learned: Tensor, truth: Tensor) -> float:
     """
     if learned.shape[0] != truth.shape[0]:
         raise ShapeError(f"span_cosine: the spans live in spaces of {learned.shape[0]} and {truth.shape[0]} dimensions")
-    a, b = orthonormal_basis(learned), orthonormal_basis(truth)
+    # The length of a column is gauge: a short one counts as a direction like any other.
+    lengths = learned.detach().norm(dim=0)
+    a, b = orthonormal_basis(learned / lengths.where(lengths > 0, 1)), orthonormal_basis(truth)
     if b.shape[1] == 0:
         raise ShapeError("span_cosine: the true span has dimension 0, so there is nothing to find")
     if a.shape[1] < b.shape[1]:

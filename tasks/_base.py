@@ -1,8 +1,11 @@
 """What a task family is: an endless or finite supply of episodes, each a pure function of (seed, split, index)."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from typing import Literal
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Literal
 
 import torch
 from torch import Tensor
@@ -10,7 +13,7 @@ from torch import Tensor
 from msr.episodes import Episodes
 from msr.errors import ConfigError
 
-__all__ = ["Split", "TaskFamily", "generator_for"]
+__all__ = ["Split", "TaskFamily", "check_indices", "generator_for", "write_whole"]
 
 Split = Literal["train", "test"]
 
@@ -24,6 +27,27 @@ def generator_for(*key: int | str, reuse: torch.Generator | None = None) -> torc
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     generator = torch.Generator() if reuse is None else reuse
     return generator.manual_seed(int.from_bytes(digest, "little", signed=True))
+
+
+def check_indices(split: Split, tasks: Tensor, limit: int | None) -> None:
+    """Raise ConfigError unless there is an index, and each lies within the split."""
+    if len(tasks) == 0:
+        raise ConfigError(f"no {split} task was asked for; give at least one index")
+    least, most = int(tasks.min()), int(tasks.max())
+    if least < 0 or (limit is not None and most >= limit):
+        held = "no end of" if limit is None else str(limit)
+        raise ConfigError(f"the {split} split holds {held} tasks; index {least if least < 0 else most} was asked for")
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file all or nothing: under another name first, which is removed if the writing fails."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            write(file)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class TaskFamily(ABC):

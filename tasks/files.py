@@ -6,8 +6,8 @@ are ignored. Arrays that hold Python objects are refused, since reading them wou
 """
 
 import os
-import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
 from msr.subspace import orthonormal_basis
-from tasks._base import Split, TaskFamily
+from tasks._base import Split, TaskFamily, check_indices, write_whole
 from tasks.translation import span_of_filters
 
 __all__ = ["FileTasks", "read_arrays", "write_tasks"]
@@ -61,7 +61,7 @@ class FileTasks(TaskFamily):
         return n_test if split == "test" else len(self.arrays["x"]) - n_test
 
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
-        """The tasks with these indices within the split; floats in torch's default precision."""
+        """The split's tasks with these indices; a whole ``y`` stays whole, the rest is torch's default dtype."""
         x, y = self._rows("x", split, tasks), self._rows("y", split, tasks)
         return Episodes.split(x, y, self.shots)
 
@@ -73,7 +73,7 @@ class FileTasks(TaskFamily):
         return w.reshape(len(w), *(size for size in w.shape[1:] if size > 1))
 
     def true_span(self) -> Tensor | None:
-        """Span of the true weights of all tasks, where ``w`` is there and has a known form."""
+        """Span of the true weights of the training tasks, where ``w`` is there and has a known form."""
         n_train = self.n_tasks("train")
         w = self.true_weights("train", torch.arange(n_train))
         if w is None or w.ndim != 3:
@@ -86,16 +86,14 @@ class FileTasks(TaskFamily):
         return None
 
     def _rows(self, name: str, split: Split, tasks: Tensor) -> Tensor:
-        limit = self.n_tasks(split)
-        if len(tasks) == 0:
-            raise ConfigError(f"no {split} task was asked for; give at least one index")
-        if int(tasks.max()) >= limit:
-            raise ConfigError(
-                f"{self.path}: the {split} split holds {limit} tasks; index {int(tasks.max())} was asked for"
-            )
+        check_indices(split, tasks, self.n_tasks(split))
         first = 0 if split == "train" else self.n_tasks("train")
-        rows = torch.from_numpy(np.ascontiguousarray(self.arrays[name][first + tasks.numpy()]))
-        return rows.to(torch.get_default_dtype()) if rows.is_floating_point() else rows.long()
+        rows = self.arrays[name][first + tasks.numpy()]
+        whole = rows.dtype.kind in "iu"
+        # NumPy converts what torch does not read: other byte orders, unsigned numbers.
+        native = np.dtype(np.int64) if whole else rows.dtype.newbyteorder("=")
+        numbers = torch.from_numpy(np.ascontiguousarray(rows, dtype=native))
+        return numbers if whole and name == "y" else numbers.to(torch.get_default_dtype())
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -112,7 +110,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                 for entry in archive.infolist()
                 if entry.filename in ("x.npy", "y.npy", "w.npy")
             }
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise DataError(f"{path} is not a whole .npz file ({error}); write it again with numpy.savez") from error
     for name in ("x", "y"):
         if name not in arrays:
@@ -136,9 +134,7 @@ def write_tasks(path: Path, x: Tensor, y: Tensor, w: Tensor | None = None) -> No
     path = Path(path)
     arrays = {name: t.detach().cpu().numpy() for name, t in {"x": x, "y": y, "w": w}.items() if t is not None}
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        os.replace(file.name, path)
+        write_whole(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -174,8 +170,10 @@ def _member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.
 
 
 def _check_array(path: Path, name: str, array: np.ndarray) -> None:
-    if array.dtype.kind not in "fiu":
-        raise DataError(f"{path}: array {name!r} has dtype {array.dtype}; real or whole numbers are needed")
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        raise DataError(
+            f"{path}: array {name!r} has dtype {array.dtype}; real or whole numbers of at most 64 bits are needed"
+        )
     if array.ndim < 2:
         raise DataError(f"{path}: array {name!r} must be (tasks, examples, ...); its shape is {array.shape}")
     if 0 in array.shape:

@@ -11,10 +11,9 @@ import hashlib
 import importlib
 import io
 import math
-import os
-import tempfile
 import warnings
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError, MissingExtraError, ShapeError
-from tasks._base import Split, TaskFamily, generator_for
+from tasks._base import Split, TaskFamily, check_indices, generator_for, write_whole
 
 __all__ = ["ImageSet", "ImageTasks", "augment", "digits", "download_omniglot", "read_omniglot"]
 
@@ -104,8 +103,7 @@ class ImageTasks(TaskFamily):
 
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
         """The tasks with these indices."""
-        if len(tasks) == 0:
-            raise ConfigError(f"no {split} task was asked for; give at least one index")
+        check_indices(split, tasks, self.n_tasks(split))
         source = self._set(split)
         each = self.shots + self.queries
         chosen, numbers = [], []
@@ -175,11 +173,14 @@ def read_omniglot(path: Path, *, cache: Path | None = None) -> ImageSet:
     folder = cache if cache is not None else Path(_need("pooch", "images").os_cache("msr"))
     kept = folder / f"omniglot-{digest}-{SIDE}.npz"
     if kept.is_file():
-        with np.load(kept, allow_pickle=False) as data:
-            return ImageSet(torch.from_numpy(data["images"]), tuple(data["names"].tolist()))
+        try:
+            with kept.open("rb") as file, np.load(file, allow_pickle=False) as data:
+                return ImageSet(torch.from_numpy(data["images"]), tuple(data["names"].tolist()))
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError):
+            pass  # a damaged cache is made again from its source
     images = _decode(path, pillow)
     try:
-        _write_atomically(kept, images)
+        _keep(kept, images)
     except OSError as error:
         warnings.warn(f"the decoded images could not be kept in {folder} ({error.strerror})", stacklevel=2)
     return images
@@ -195,7 +196,7 @@ def _decode(path: Path, pillow: ModuleType) -> ImageSet:
                     with pillow.open(io.BytesIO(archive.read(entry))) as image:
                         small = image.convert("L").resize((SIDE, SIDE), pillow.Resampling.BILINEAR)
                     classes.setdefault("/".join(parts[-3:-1]), []).append(255 - np.asarray(small))
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, SyntaxError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, SyntaxError, RuntimeError) as error:
         raise DataError(f"{path} is damaged or not a zip file of images ({error}); get it again") from error
     if not classes:
         raise DataError(f"{path} holds no alphabet/character/*.png; is it one of Omniglot's image files?")
@@ -207,11 +208,10 @@ def _decode(path: Path, pillow: ModuleType) -> ImageSet:
     return ImageSet(torch.from_numpy(stacked), tuple(classes))
 
 
-def _write_atomically(path: Path, images: ImageSet) -> None:
+def _keep(path: Path, images: ImageSet) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        np.savez_compressed(file, images=images.images.numpy(), names=np.array(images.names))
-    os.replace(file.name, path)
+    arrays = {"images": images.images.numpy(), "names": np.array(images.names)}
+    write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
 def download_omniglot(folder: Path | None = None, *, url: str = OMNIGLOT_URL) -> tuple[Path, Path]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from msr.episodes import Episodes
 from msr.errors import ConfigError, ShapeError
 from msr.subspace import orthonormal_basis
-from tasks._base import Split, TaskFamily, generator_for
+from tasks._base import Split, TaskFamily, check_indices, generator_for
 
 __all__ = ["TranslationTasks", "locally_connected_weight", "span_of_filters"]
 
@@ -106,11 +106,7 @@ class TranslationTasks(TaskFamily):
         return span_of_filters(units.flatten(0, 1), self.length)
 
     def _draw(self, split: Split, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        limit = self.n_tasks(split)
-        if len(tasks) == 0:
-            raise ConfigError(f"no {split} task was asked for; give at least one index")
-        if limit is not None and int(tasks.max()) >= limit:
-            raise ConfigError(f"the {split} split holds {limit} tasks; index {int(tasks.max())} was asked for")
+        check_indices(split, tasks, self.n_tasks(split))
         n_filter, examples = self.rank * self.kernel, self.shots + self.queries
         n_x = examples * self.length
         n_noise = examples * self.out_length if self.noise else 0

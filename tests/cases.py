@@ -9,14 +9,14 @@ from torch import nn
 
 from msr.episodes import Episodes
 
-SHARED_DATA = Path(os.environ.get("MSR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+TEST_DATA = os.environ.get("MSR_TEST_DATA")
 
 
 def needs_data(path: str) -> Path:
     """A file of the reference data, or a skip that says what is missing."""
-    if not (SHARED_DATA / path).exists():
+    if TEST_DATA is None or not (Path(TEST_DATA) / path).exists():
         pytest.skip(f"{path} is not there; set MSR_TEST_DATA to the folder that holds it")
-    return SHARED_DATA / path
+    return Path(TEST_DATA) / path
 
 
 def seeded(make, seed: int = 0):

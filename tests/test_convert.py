@@ -19,6 +19,7 @@ from msr.layers import (
     fold,
     reparameterize,
 )
+from msr.meta import from_module
 from tests.cases import randomize, seeded
 
 
@@ -113,6 +114,10 @@ def test_what_would_be_lost_is_refused(net):
     net[5].register_forward_hook(lambda *args: None)
     with pytest.raises(ModelError, match="layer '5' carries hooks"):
         reparameterize(net)
+    net = nn.Sequential(ReparamLinear(4, 4, generator=torch.Generator()))
+    net[0].register_forward_hook(lambda *args: None)
+    with pytest.raises(ModelError, match="layer '0' carries hooks"):
+        fold(net)
     tied = seeded(lambda: nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)))
     tied[1].weight = tied[0].weight
     with pytest.raises(ModelError, match="are one parameter"):
@@ -131,7 +136,11 @@ def test_requires_grad_and_dtype_carry_over(net):
     net[0].weight.requires_grad_(False)
     converted = reparameterize(net).module
     assert converted[0].v.dtype == torch.float64
-    assert (converted[0].v.requires_grad, converted[5].v.requires_grad) == (False, True)
+    assert not any(p.requires_grad for n, p in converted[0].named_parameters() if n != "bias")
+    assert all(p.requires_grad for p in converted[5].parameters())
+    folded = fold(converted)
+    assert (folded[0].weight.requires_grad, folded[5].weight.requires_grad) == (False, True)
+    assert not any(name.startswith("0.sharing") for name in from_module(converted).shared)
 
 
 def test_folded_model_exports(net, x, gen):

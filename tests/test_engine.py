@@ -142,6 +142,34 @@ def test_replaying_a_trace_does_not_change_the_gradient(make, solver, gen):
     assert len(traced._records) == 3  # of 3 tasks: chunks of 2 and 1; of 4 tasks: chunks of 2
 
 
+def test_traces_follow_layout_solver_and_the_envelope(gen):
+    """Strided batches, another solver on the same learner, and first-order ridge: none may replay a wrong record."""
+    problem, shared, initial = linear_problem(gen)
+    plain, traced = (Learner(problem, SGD(1), batching="vmap", trace=trace) for trace in (False, True))
+    params = plain.init(shared, initial)
+    e = random_episodes(gen, 4, 3, 3, (5,), (4,))
+    strided = type(e)(*(part.transpose(0, 1).contiguous().transpose(0, 1) for part in e))
+    envelope = Ridge(1e-3, learn=False, first_order=True)
+    for solver, batch in ((SGD(1), e), (SGD(1), strided), (SGD(3), e), (envelope, e), (envelope, strided)):
+        plain.solver = traced.solver = solver
+        a, b = (way.meta_gradient(params, batch).gradient.leaves() for way in (plain, traced))
+        torch.testing.assert_close(b, a)
+
+
+def test_unmeasured_auto_batching_runs_what_vmap_cannot(gen):
+    problem, shared, initial = linear_problem(gen)
+
+    def branching(params, x):
+        y = problem.predict(params, x)
+        return y if float(x.detach().sum()) > -1e9 else -y
+
+    learner = Learner(type(problem)(branching), SGD(1, first_order=True))
+    params = learner.init(shared, initial)
+    e = random_episodes(gen, 2, 2, 3, (5,), (4,))
+    want = Learner(problem, SGD(1), batching="loop").losses(params, e)
+    torch.testing.assert_close(learner.losses(params, e), want)
+
+
 def test_what_looks_at_values_cannot_be_traced(gen):
     problem, shared, initial = linear_problem(gen)
 
@@ -284,6 +312,16 @@ def test_batch_norm_uses_the_set_it_sees_and_nothing_leaks(gen):
     learner.meta_gradient(params, episodes)
     torch.testing.assert_close(learner.losses(params, episodes)[2:], alone)  # whoever came before
     torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_batch_norm_used_twice_is_replaced_at_both_places(gen):
+    norm = nn.BatchNorm1d(5, dtype=torch.float64)
+    net = nn.Sequential(ReparamLinear(5, 5, dtype=torch.float64, generator=gen), norm, nn.Tanh(), norm).eval()
+    problem, shared, initial = from_module(net)
+    learner = Learner(problem, SGD(1), batching="vmap")
+    learner.meta_gradient(learner.init(shared, initial), random_episodes(gen, 2, 3, 3, (5,), (5,)))
+    y = problem.predict({**shared, **initial}, torch.randn(6, 5, generator=gen, dtype=torch.float64))
+    torch.testing.assert_close(y.mean(0), torch.zeros(5, dtype=torch.float64), atol=1e-9, rtol=0)
 
 
 def test_evaluate_reports_an_interval_over_tasks(gen):

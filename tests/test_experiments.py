@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def test_translation_writes_everything_it_promises(tmp_path, capsys):
         assert row["query_mse"].keys() == {"mean", "ci95", "n"}
         assert row["query_mse"]["n"] == 10
         assert row["seconds"] > 0
-        assert row["outer_steps"] == (5 if row["model"] == "mtsr" else 20)
+        assert row["outer_steps"] == (25 if row["model"] == "mtsr" else 20)
         assert ("span_cosine" in row) is (row["model"] in ("msr", "mtsr"))
     printed = capsys.readouterr()
     assert "| oracle" in printed.out
@@ -76,13 +77,15 @@ def test_stopping_and_resuming_gives_the_same_bits(tmp_path, monkeypatch, capsys
     def interrupted(self, *args):
         count[0] += 1
         if count[0] == 33:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C in the middle of a step: the step is finished, then saved
         return step(self, *args)
 
     monkeypatch.setattr(OuterLoop, "step", interrupted)
     assert translate(*flags, "--out", str(tmp_path / "cut")) == 130
     assert "continue with --resume" in capsys.readouterr().err
     assert not (tmp_path / "cut" / "results.json").exists()
+    saved = torch.load(tmp_path / "cut" / "checkpoints" / "msr-ridge-seed0.pt", weights_only=True)
+    assert saved["steps_done"] == 13
     monkeypatch.setattr(OuterLoop, "step", step)
     assert translate(*flags, "--out", str(tmp_path / "cut"), "--resume") == 0
     for arm in ("conv-ridge-seed0", "msr-ridge-seed0", "mtsr-joint-seed0", "mtsr-ridge-seed0"):
@@ -146,6 +149,11 @@ def write_npz(path: Path, **change) -> str:
     return str(path)
 
 
+def write_config(folder: Path, text: str) -> str:
+    (folder / "c.toml").write_text(text + "\n")
+    return str(folder / "c.toml")
+
+
 def nan_in_y(path):
     y = np.ones((10, 4, 1, 6), np.float32)
     y[2, 1, 0, 3] = np.nan
@@ -174,6 +182,11 @@ BAD_TRANSLATION = {
     "no truth": (lambda t: ["--data", write_npz(t / "a.npz"), "--models", "oracle"], "needs the truth"),
     "kernel": (lambda t: ["--data", write_npz(t / "a.npz"), "--models", "lc", "--kernel", "2"], "--kernel 2"),
     "shots": (lambda t: ["--data", write_npz(t / "a.npz"), "--shots", "4"], "shots must be 1 to 3; came 4"),
+    "both": (lambda t: ["--data", write_npz(t / "a.npz"), "--tasks", "80"], "--tasks describes tasks that are made"),
+    "no config": (lambda t: ["--config", str(t / "no.toml")], "no.toml cannot be read"),
+    "bad config": (lambda t: ["--config", write_config(t, 'rank = "two"')], "rank must be a int; came 'two'"),
+    "foreign config": (lambda t: ["--config", write_config(t, "ranks = 2")], "unknown key 'ranks'"),
+    "no toml": (lambda t: ["--config", write_config(t, "rank: 2")], "is not a config.toml"),
 }
 
 
@@ -182,7 +195,11 @@ def test_bad_input_is_one_line_and_status_two(fault, tmp_path, capsys):
     make, says = BAD_TRANSLATION[fault]
     out = [] if fault == "resume" else ["--out", str(tmp_path / "run")]
     try:
-        status = translate(*make(tmp_path), *out)
+        flags = make(tmp_path)
+        if "--data" in flags:
+            status = _run.main(translation.Config, translation.run, [*flags, *out])
+        else:
+            status = translate(*flags, *out)
     except SystemExit as stop:  # argparse's own way
         status = stop.code
     text = capsys.readouterr().err
@@ -202,6 +219,9 @@ def test_bad_image_files_are_one_line_and_status_two(tmp_path, capsys):
         (["--shots", "200"], "200 shots and 5 queries need 205 images a class"),
         (["--ways", "6"], "6 ways need as many classes, but the train images have 5"),
         (["--models", "protonet"], "unknown model 'protonet'"),
+        (["--outer-rate", "-1"], "--outer-rate must be positive; came -1.0"),
+        (["--inner-rate", "0"], "inner learning rate must be positive"),
+        (["--test-inner-steps", "-1"], "inner steps must not be negative"),
     ):
         assert run(*flags) == 2
         text = capsys.readouterr().err
@@ -252,6 +272,46 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_no_results(tmp_path,
     assert translate("--models", "conv", "--inner", "sgd", "--outer-steps", "5", "--out", str(tmp_path / "run")) == 2
     assert "error: outer step 0: the query loss is not finite for tasks" in capsys.readouterr().err
     assert not (tmp_path / "run" / "results.json").exists()
+    kept = torch.load(tmp_path / "run" / "checkpoints" / "conv-sgd-seed0.pt", weights_only=True)
+    assert kept["steps_done"] == 0
+    assert all(t.isfinite().all() for group in kept["params"].values() for t in group.values())
+
+
+def test_a_runs_config_starts_the_same_run_again(tmp_path):
+    flags = ["--models", "conv", "--inner", "ridge", "--outer-steps", "3", "--seed", "4"]
+    assert translate(*flags, "--out", str(tmp_path / "a")) == 0
+    again = ["--config", str(tmp_path / "a" / "config.toml"), "--out", str(tmp_path / "b")]
+    assert _run.main(translation.Config, translation.run, again) == 0
+    a, b = (results(tmp_path / name)["rows"][0] for name in "ab")
+    assert (a["query_mse"], b["seed"]) == (b["query_mse"], 4)
+    assert _run.main(translation.Config, translation.run, [*again[:3], str(tmp_path / "c"), "--seed", "5"]) == 0
+    assert results(tmp_path / "c")["rows"][0]["seed"] == 5  # a flag overrides the file
+
+
+def test_omniglot_continues_in_the_middle_of_an_arm(tmp_path, monkeypatch):
+    def run(name, *flags):
+        return _run.main(
+            omniglot.Config, omniglot.run, ["--quick", "--batching", "loop", "--out", str(tmp_path / name), *flags]
+        )
+
+    assert run("whole") == 0
+    step, count = OuterLoop.step, [0]
+
+    def interrupted(self, *args):
+        count[0] += 1
+        if count[0] == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *args)
+
+    monkeypatch.setattr(OuterLoop, "step", interrupted)
+    assert run("cut") == 130
+    monkeypatch.setattr(OuterLoop, "step", step)
+    assert run("cut", "--resume") == 0
+    a, b = (torch.load(tmp_path / n / "checkpoints" / "msr-seed0.pt", weights_only=True) for n in ("whole", "cut"))
+    torch.testing.assert_close(a["params"], b["params"], rtol=0, atol=0)
+    assert [r["accuracy"] for r in results(tmp_path / "whole")["rows"]] == [
+        r["accuracy"] for r in results(tmp_path / "cut")["rows"]
+    ]
 
 
 def test_the_command_lists_its_runners_and_their_help():
@@ -275,8 +335,11 @@ def test_the_command_lists_its_runners_and_their_help():
 def test_a_killed_writer_leaves_a_readable_folder(tmp_path):
     flags = ["--models", "conv", "--inner", "ridge", "--outer-steps", "4", "--out", str(tmp_path / "run")]
     assert translate(*flags) == 0
-    for name in ("metrics.jsonl", "rows.jsonl"):
-        with (tmp_path / "run" / name).open("a") as file:
-            file.write('{"arm": "msr-ri')
-    assert translate(*flags, "--resume") == 0
-    assert len(results(tmp_path / "run")["rows"]) == 1
+    rows = tmp_path / "run" / "rows.jsonl"
+    (tmp_path / "run" / "checkpoints" / "conv-ridge-seed0.pt").unlink()
+    rows.write_text('{"arm": "conv-ri')  # the only arm was being written
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"arm": "conv-ri')
+    for _ in range(2):  # what the first resume writes, the second can read
+        assert translate(*flags, "--resume") == 0
+        assert len(results(tmp_path / "run")["rows"]) == len(rows.read_text().splitlines()) == 1

@@ -1,6 +1,7 @@
 """Inner solvers on one task, against hand-written loops and dense solves."""
 
 import math
+import re
 from functools import partial
 
 import pytest
@@ -161,6 +162,19 @@ def test_split_follows_patterns_names_and_frozen_parameters(gen):
     assert list(shared) == ["1.weight", "1.bias"]
     with pytest.raises(ConfigError, match="no parameter is left for a task to adapt"):
         from_module(net, shared=lambda name: True)
+
+
+def test_a_predicate_may_answer_with_anything_true_or_false():
+    net = seeded(lambda: nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)))
+    _, shared, initial = from_module(net, shared=lambda name: re.match("0", name))
+    assert (list(shared), list(initial)) == (["0.weight", "0.bias"], ["1.weight", "1.bias"])
+
+
+def test_active_dropout_is_refused():
+    net = seeded(lambda: nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5)))
+    with pytest.raises(ModelError, match="dropout is active in 1"):
+        from_module(net)
+    from_module(net.eval())
 
 
 def test_a_name_alone_makes_nothing_shared():

@@ -37,6 +37,7 @@ CONV_ARGUMENTS = [
     {"groups": 2},
     *({"padding": 1, "padding_mode": mode} for mode in ("circular", "reflect", "replicate")),
     {"padding": "same", "padding_mode": "circular", "dilation": 2},
+    {"padding": "same", "padding_mode": "circular"},  # with a kernel of two, the odd one goes after
     {"padding": 1, "padding_mode": "circular", "groups": 2, "stride": 2},
 ]
 
@@ -165,6 +166,17 @@ def test_non_contiguous_input(path, gen):
     torch.testing.assert_close(conv(x.contiguous(memory_format=torch.channels_last)), conv(x))
 
 
+@pytest.mark.parametrize("sharing", [KroneckerSharing, LINEAR["kronecker-small"], LINEAR["dense"]])
+def test_half_precision_and_meta_devices_as_in_the_twin(sharing, gen):
+    layer = ReparamLinear(5, 4, dtype=torch.bfloat16, sharing=sharing, generator=gen)
+    x = torch.randn(3, 5, generator=gen).bfloat16()
+    torch.testing.assert_close(layer(x), layer.fold()(x), rtol=0.05, atol=0.05)
+    assert layer.sharing.project(layer.weight).dtype == torch.bfloat16
+    shapes = ReparamLinear(5, 4, device="meta", sharing=sharing)
+    assert shapes.v.is_meta
+    assert shapes(torch.empty(3, 5, device="meta")).shape == (3, 4)
+
+
 def test_autocast_is_that_of_the_folded_layer(gen):
     """W is made in full precision and only then cast, so folding changes nothing under autocast either."""
     linear = randomize(ReparamLinear(5, 4, sharing=LINEAR["dense"], generator=gen, path="materialize"), gen)
@@ -178,7 +190,9 @@ def test_autocast_is_that_of_the_folded_layer(gen):
             assert torch.equal(y, folded(x))
         layer.path = "factors"
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert layer(x).dtype == torch.bfloat16
+            by_factors = layer(x)
+        assert by_factors.dtype == torch.bfloat16
+        torch.testing.assert_close(by_factors, y, rtol=0.05, atol=0.1)
 
 
 def test_vmap_over_filters(gen):

@@ -39,6 +39,13 @@ def test_span_cosine_holds_the_truth_or_not(gen):
     assert span_cosine(doubled, e[:, :2]) == 0.0  # two columns, one direction: rank, not width, counts
 
 
+def test_the_length_of_a_learned_column_is_gauge():
+    """At float32 and thousands of rows, a rank cut on the columns as they come would lose a short one."""
+    e = torch.eye(4760)[:, :3]
+    assert span_cosine(e * torch.tensor([1.0, 1, 1e-6]), e) == 1.0
+    assert span_cosine(e * torch.tensor([1.0, 1, 0]), e) == 0.0
+
+
 def test_rank_deficient_basis_is_cut(gen):
     U = torch.randn(9, 2, generator=gen)
     assert orthonormal_basis(torch.cat([U, U @ torch.randn(2, 3, generator=gen)], 1)).shape == (9, 2)

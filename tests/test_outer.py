@@ -117,6 +117,18 @@ def test_foreign_or_damaged_checkpoints_are_refused(gen, tmp_path):
     make_loop(gen, Ridge()).save(tmp_path / "ridge.pt")
     with pytest.raises(DataError, match="the checkpoint's inner parameters are log_penalty"):
         make_loop(gen).load(tmp_path / "ridge.pt")
+    loop = make_loop(gen)
+    before = [p.clone() for p in loop.params.leaves()]
+    make_loop(gen, scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=1)).save(tmp_path / "with.pt")
+    with pytest.raises(DataError, match="do not both have a scheduler"):
+        loop.load(tmp_path / "with.pt")
+    torch.save({"weights": torch.ones(1)}, tmp_path / "other.pt")
+    with pytest.raises(DataError, match="not one of an outer loop"):
+        loop.load(tmp_path / "other.pt")
+    torch.save([1], tmp_path / "list.pt")
+    with pytest.raises(DataError, match="but a list"):
+        loop.load(tmp_path / "list.pt")
+    torch.testing.assert_close(loop.params.leaves(), before, rtol=0, atol=0)
     (tmp_path / "cut.pt").write_bytes((tmp_path / "ridge.pt").read_bytes()[:100])
     with pytest.raises(DataError, match=r"cut\.pt is not a checkpoint"):
         make_loop(gen).load(tmp_path / "cut.pt")

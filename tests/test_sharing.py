@@ -67,7 +67,7 @@ def test_counts_and_norm(pattern):
 @pytest.mark.parametrize(
     ("shape", "dense_k", "dense", "factored"),
     [
-        # section 3.3 of the fact sheet on arXiv:2007.02933, derived from the authors' code
+        # derived from the code that the authors of arXiv:2007.02933 released
         ((68, 70), 3, 14_280, 9_524),
         ((68, 70), 6, 28_560, 9_524),
         ((68, 70), 30, 142_800, 9_524),

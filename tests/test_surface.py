@@ -14,11 +14,15 @@ SURFACE = {
         "Batching", "FunctionalModule", "InnerSolver", "Learner", "MetaGradient", "MetaParameters", "OuterLoop",
         "Params", "Problem", "Ridge", "SGD", "evaluate", "from_module", "load_params",
     ],
-    "msr.kron": ["apply_factors", "kron", "nearest_kronecker", "solve_factors", "unvec", "vec"],
+    "msr.kron": ["apply_factors", "kron", "nearest_kronecker", "pinv", "solve_factors", "unvec", "vec"],
     "msr.subspace": ["orthonormal_basis", "principal_cosines", "span_cosine"],
     "msr.estimate": ["Estimate"],
     "msr.episodes": ["Episodes"],
     "msr.report": ["format_table"],
+    "msr.report.figures": ["curves", "matrices", "require", "sharing_strength", "span_cosines"],
+    "tasks.files": ["FileTasks", "read_arrays", "write_tasks"],
+    "tasks.images": ["ImageSet", "ImageTasks", "augment", "digits", "download_omniglot", "read_omniglot"],
+    "tasks.translation": ["TranslationTasks", "locally_connected_weight", "span_of_filters"],
     "tasks": ["FileTasks", "ImageTasks", "TaskFamily", "TranslationTasks"],
 }  # fmt: skip
 
@@ -29,6 +33,16 @@ def test_public_names(module):
     assert sorted(loaded.__all__) == SURFACE[module]
     for name in loaded.__all__:
         assert getattr(loaded, name) is not None
+
+
+def test_the_error_family():
+    import msr.errors
+
+    kinds = {name for name, thing in vars(msr.errors).items() if isinstance(thing, type)}
+    assert kinds == {
+        "MSRError", "ShapeError", "DataError", "ConfigError", "ModelError", "NonFiniteError", "MissingExtraError"
+    }  # fmt: skip
+    assert all(issubclass(getattr(msr.errors, name), msr.errors.MSRError) for name in kinds)
 
 
 @pytest.mark.parametrize("module", SURFACE)

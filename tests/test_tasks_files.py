@@ -114,6 +114,38 @@ def test_truncated_files_are_named(keep, tmp_path, arrays):
         read_arrays(tmp_path / "t.npz")
 
 
+def test_damaged_members_and_odd_numbers(tmp_path, arrays):
+    np.savez_compressed(tmp_path / "t.npz", **arrays)
+    whole = bytearray((tmp_path / "t.npz").read_bytes())
+    for place in range(200, 260):
+        whole[place] ^= 0xFF
+    (tmp_path / "t.npz").write_bytes(whole)
+    with pytest.raises(DataError, match=r"t\.npz"):
+        read_arrays(tmp_path / "t.npz")
+    np.savez(tmp_path / "big.npz", x=arrays["x"].astype(">f4"), y=arrays["y"].astype(">i2"))
+    e = FileTasks(tmp_path / "big.npz").episodes("train", torch.tensor([0]))
+    torch.testing.assert_close(e.support_x[0], torch.from_numpy(arrays["x"][0, :1]))
+    np.savez(tmp_path / "long.npz", x=arrays["x"].astype(np.longdouble), y=arrays["y"])
+    with pytest.raises(DataError, match="at most 64 bits"):
+        read_arrays(tmp_path / "long.npz")
+    np.savez(tmp_path / "pixels.npz", x=np.ones((10, 4, 8), np.uint8), y=arrays["y"])
+    assert FileTasks(tmp_path / "pixels.npz").episodes("train", torch.tensor([0])).support_x.dtype == torch.float32
+
+
+def test_indices_stay_within_their_split(tmp_path, arrays):
+    np.savez(tmp_path / "t.npz", **arrays)
+    family = FileTasks(tmp_path / "t.npz")
+    for index in (-1, 2):
+        with pytest.raises(ConfigError, match=f"the test split holds 2 tasks; index {index}"):
+            family.episodes("test", torch.tensor([index]))
+
+
+def test_files_can_be_read_by_others(tmp_path, arrays):
+    write_tasks(tmp_path / "t.npz", torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["y"]))
+    (tmp_path / "plain").write_text("")
+    assert (tmp_path / "t.npz").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_missing_files_and_impossible_splits(tmp_path, arrays):
     with pytest.raises(DataError, match="no such file"):
         FileTasks(tmp_path / "no.npz")

@@ -57,6 +57,21 @@ def test_zip_files_are_read_resized_and_cached_once(archive, tmp_path, monkeypat
     assert again.names == images.names
 
 
+def test_damaged_cache_is_made_again(archive, tmp_path):
+    images = read_omniglot(archive, cache=tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").iterdir()
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert torch.equal(read_omniglot(archive, cache=tmp_path / "cache").images, images.images)
+
+
+def test_damaged_images_are_named(archive, tmp_path):
+    whole = bytearray(archive.read_bytes())
+    whole[150:170] = bytes(20)
+    archive.write_bytes(whole)
+    with pytest.raises(DataError, match=r"set\.zip is damaged"):
+        read_omniglot(archive, cache=tmp_path)
+
+
 def test_real_omniglot_has_what_it_should(tmp_path):
     first = read_omniglot(needs_data("omniglot/images_background_small1.zip"), cache=tmp_path)
     second = read_omniglot(needs_data("omniglot/images_background_small2.zip"), cache=tmp_path)

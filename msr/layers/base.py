@@ -82,7 +82,7 @@ class ReparamLayer(nn.Module, ABC):
     def weight(self) -> Tensor:
         """``W = reshape(U v)``, in the parameters' own precision even under autocast."""
         kind = self.v.device.type
-        if torch.is_autocast_enabled(kind):
+        if kind != "meta" and torch.is_autocast_enabled(kind):
             with torch.autocast(kind, enabled=False):
                 return self.sharing.materialize(self.v)
         return self.sharing.materialize(self.v)

@@ -119,6 +119,8 @@ def _convert(layer: PlainLayer, sharing: SharingFactory, generator: torch.Genera
         if new.bias is not None and layer.bias is not None:
             new.bias.copy_(layer.bias).requires_grad_(layer.bias.requires_grad)
     new.v.requires_grad_(weight.requires_grad)
+    if not weight.requires_grad:  # a frozen layer stays frozen: its pattern too
+        new.sharing.requires_grad_(False)
     return new.train(layer.training)
 
 

@@ -100,6 +100,8 @@ class Sharing(nn.Module, ABC):
         """
         with torch.no_grad():
             squared = self.squared_norm()
+            if squared.is_meta:
+                return torch.empty(self.filter_shape, device="meta", dtype=squared.dtype)
             tiny = torch.finfo(squared.dtype).tiny
             bound = float((self.weight_shape[0] / squared.clamp_min(tiny)).sqrt())
             v = torch.empty(self.filter_shape, device=squared.device, dtype=squared.dtype)
@@ -149,7 +151,7 @@ class DenseSharing(Sharing):
             if init == "reference":
                 self.U.normal_(std=0.01, generator=generator)
             else:
-                nn.init.orthogonal_(self.U, gain=math.sqrt(self.weight_shape[0] / (3 * k)), generator=generator)
+                _orthogonal_(self.U, math.sqrt(self.weight_shape[0] / (3 * k)), generator)
 
     @classmethod
     def from_matrix(cls, U: Tensor, weight_shape: Sequence[int], *, learn: bool = True) -> "DenseSharing":
@@ -175,7 +177,7 @@ class DenseSharing(Sharing):
     def project(self, weight: Tensor) -> Tensor:
         """``U⁺ vec(W)``."""
         self._check(weight, self.weight_shape, "the weight")
-        return kron.vec(weight, len(self.weight_shape)) @ torch.linalg.pinv(self.U).mT
+        return kron.vec(weight, len(self.weight_shape)) @ kron.pinv(self.U).mT
 
     def matrix(self) -> Tensor:
         """``U``."""
@@ -235,7 +237,7 @@ class KroneckerSharing(Sharing):
             if d == r or init == "reference":
                 nn.init.eye_(factor)
             else:
-                nn.init.orthogonal_(factor, gain=math.sqrt(d / r), generator=generator)
+                _orthogonal_(factor, math.sqrt(d / r), generator)
             self.register_parameter(name, nn.Parameter(factor))
 
     @property
@@ -267,6 +269,15 @@ class KroneckerSharing(Sharing):
 def _modes(weight_shape: Sequence[int]) -> tuple[int, ...]:
     out, fan, *kernel = weight_shape if len(weight_shape) >= 2 else (*weight_shape, 1, 1)[:2]
     return (out, fan, math.prod(kernel)) if kernel else (out, fan)
+
+
+def _orthogonal_(matrix: Tensor, gain: float, generator: torch.Generator | None) -> None:
+    """Orthogonal columns of length ``gain``, in place; half precisions, which QR does not know, go through float32."""
+    if matrix.is_meta:
+        return
+    lifted = matrix.float() if matrix.dtype in (torch.float16, torch.bfloat16) else matrix
+    nn.init.orthogonal_(lifted, gain=gain, generator=generator)
+    matrix.copy_(lifted)
 
 
 def _check_init(init: str) -> None:

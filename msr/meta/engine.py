@@ -44,7 +44,8 @@ class Learner:
         chunk_size: at most this many tasks are in memory at a time under vmap; gradients add up over chunks.
         trace: record the operations of a meta-gradient once for each set of shapes, and replay the record. Under
             vmap, small layers spend most of their time in Python and in torch's dispatch, so this halves it; a loop
-            is never recorded. A problem that looks at values (``if x.sum() > 0``) cannot be recorded and says so.
+            is never recorded. A problem that looks at values (``if x.sum() > 0``) cannot be recorded and says so;
+            plain numbers that it reads are those of the first call for ever.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Learner:
         self.problem, self.solver, self.chunk_size = problem, solver, chunk_size
         self.batching: Batching = batching
         self.trace = trace
-        self._records: dict[Hashable, Callable] = {}
+        self._records: dict[Hashable, tuple[Callable, Problem, InnerSolver]] = {}
 
     def init(self, shared: Params, initial: Params) -> MetaParameters:
         """All that the outer loop learns: the given parameters and what the solver adds."""
@@ -132,11 +133,14 @@ class Learner:
                 mean, losses = mean_loss(leaves, chunk)
                 # A problem may leave a parameter unused (a rate when there are no steps): its gradient is zero.
                 return losses.detach(), list(torch.autograd.grad(mean, leaves, materialize_grads=True))
-        key = (n_tasks, *((tuple(t.shape), t.dtype, t.device) for t in (*leaves, *chunk)))
+        # A record holds for one layout: views that change nothing there were dropped.
+        layouts = ((tuple(t.shape), t.stride(), t.dtype, t.device) for t in (*leaves, *chunk))
+        key = (id(self.problem), id(self.solver), n_tasks, *layouts)
         with torch.no_grad():
             if key not in self._records:
-                self._records[key] = _record(torch.func.grad_and_value(mean_loss, has_aux=True), leaves, chunk)
-            slopes, (_, losses) = self._records[key](leaves, chunk)
+                graph = _record(torch.func.grad_and_value(mean_loss, has_aux=True), leaves, chunk)
+                self._records[key] = (graph, self.problem, self.solver)  # held, so that no other takes their ids
+            slopes, (_, losses) = self._records[key][0](leaves, chunk)
         return losses, slopes
 
     def choose_batching(self, params: MetaParameters, episodes: Episodes) -> Literal["vmap", "loop"]:
@@ -146,12 +150,12 @@ class Learner:
         for way in ways:
             self.batching = way
             try:
-                self.meta_gradient(params, episodes)  # warm up
+                float(self.meta_gradient(params, episodes).losses.sum())  # warm up, and wait for the device
                 start = time.perf_counter()
                 gradient = self.meta_gradient(params, episodes)
                 float(gradient.losses.sum())  # waits for the device
                 seconds[way] = time.perf_counter() - start
-            except RuntimeError as error:
+            except (RuntimeError, ModelError) as error:
                 if way == "loop":
                     raise
                 first_line = str(error).strip().splitlines()[0]
@@ -161,7 +165,11 @@ class Learner:
 
     def _map(self, one: Callable, chunk: tuple[Tensor, ...]) -> Any:
         if self.batching != "loop":
-            return torch.func.vmap(one)(*chunk)
+            try:
+                return torch.func.vmap(one)(*chunk)
+            except RuntimeError:
+                if self.batching == "vmap":
+                    raise  # "auto", not measured yet: what vmap cannot run, a loop may
         results = [one(*task) for task in zip(*chunk, strict=True)]
         if isinstance(results[0], Tensor):
             return torch.stack(results)

@@ -1,7 +1,8 @@
 """Inner solvers: how one task fits its own parameters on its support set.
 
-Each is a frozen value with two methods. ``init`` gives the numbers that the solver itself learns in the outer loop;
-``adapt`` is a pure function of tensors, so it can be differentiated through and mapped over tasks.
+Each is a frozen value with three methods. ``check`` refuses a problem it cannot serve; ``init`` gives the numbers that
+the solver itself learns in the outer loop; ``adapt`` is a pure function of tensors, so it can be differentiated through
+and mapped over tasks.
 """
 
 import math

@@ -83,7 +83,7 @@ class OuterLoop:
         return losses
 
     def _refuse(self, losses: Tensor, gradient: MetaParameters, tasks: Tensor | None) -> NoReturn:
-        bad = (~losses.isfinite()).nonzero().flatten()
+        bad = (~losses.isfinite()).nonzero().flatten().cpu()
         if len(bad):
             what = f"the query loss is not finite for tasks {listed((bad if tasks is None else tasks[bad]).tolist())}"
         else:
@@ -112,7 +112,15 @@ class OuterLoop:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`, with the batching that was chosen then."""
+        """Continue from :meth:`state_dict`, with the batching that was chosen then.
+
+        Raises: DataError, with nothing changed, when the state is not of a loop like this one.
+        """
+        missing = {"params", "optimizer", "scheduler", "steps_done", "batching"} - state.keys()
+        if missing or not isinstance(state["params"], dict):
+            raise DataError(f"the checkpoint is not one of an outer loop (it lacks {', '.join(sorted(missing))})")
+        if (self.scheduler is None) is not (state["scheduler"] is None):
+            raise DataError("the checkpoint and this run do not both have a scheduler")
         for name, group in zip(MetaParameters._fields, self.params, strict=True):
             saved = state["params"][name]
             if {n: t.shape for n, t in group.items()} != {n: t.shape for n, t in saved.items()}:
@@ -120,9 +128,10 @@ class OuterLoop:
                     f"the checkpoint's {name} parameters are {', '.join(saved) or 'none'}, "
                     f"this run's are {', '.join(group) or 'none'}, or their shapes differ"
                 )
-            with torch.no_grad():
+        with torch.no_grad():
+            for name, group in zip(MetaParameters._fields, self.params, strict=True):
                 for n, tensor in group.items():
-                    tensor.copy_(saved[n])
+                    tensor.copy_(state["params"][name][n])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
@@ -149,5 +158,7 @@ class OuterLoop:
             raise DataError(
                 f"{path} is not a checkpoint that can be read ({type(error).__name__}); remove it"
             ) from error
+        if not isinstance(state, dict):
+            raise DataError(f"{path} is not a checkpoint of an outer loop but a {type(state).__name__}")
         self.load_state_dict(state)
-        return state["extra"]
+        return state.get("extra", {})

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd as _Dropout
 
-from msr.errors import ConfigError
+from msr.errors import ConfigError, ModelError
 from msr.meta.setnorm import use_set_statistics
 
 __all__ = ["FunctionalModule", "MetaParameters", "Params", "Problem", "from_module", "load_params"]
@@ -81,13 +82,19 @@ def from_module(
     judged (the common, *transductive* protocol of few-shot learning). Running statistics are neither used nor kept,
     so nothing passes from one task to another.
 
-    Raises: ConfigError when no parameter is left for a task to adapt.
+    Raises: ConfigError when no parameter is left for a task to adapt; ModelError for active dropout, which would draw
+    from the global generator and differ between a task's inner steps.
     """
+    dropping = [
+        name for name, part in module.named_modules() if isinstance(part, _Dropout) and part.training and part.p
+    ]
+    if dropping:
+        raise ModelError(f"dropout is active in {', '.join(dropping)}; remove it, or call eval() on the module first")
     module = use_set_statistics(copy.deepcopy(module))
     is_shared = shared or _in_sharing_pattern(module)
     constants = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
     learned = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
-    groups = {role: {n: p for n, p in learned.items() if is_shared(n) is role} for role in (True, False)}
+    groups = {role: {n: p for n, p in learned.items() if bool(is_shared(n)) is role} for role in (True, False)}
     if not groups[False]:
         raise ConfigError(
             f"no parameter is left for a task to adapt; the shared ones are {', '.join(groups[True]) or 'none'}"

@@ -39,9 +39,12 @@ class SetNorm(nn.Module):
 
 def use_set_statistics(module: nn.Module) -> nn.Module:
     """Replace every batch norm, in place, by one that uses the set it is given; parameter names stay."""
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            setattr(module, name, SetNorm(child))
-        else:
-            use_set_statistics(child)
-    return SetNorm(module) if isinstance(module, nn.modules.batchnorm._BatchNorm) else module
+    norms: dict[nn.Module, nn.Module] = {}
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            norms[part] = SetNorm(part)
+    for part in list(module.modules()):
+        for name, child in list(part._modules.items()):  # named_children() hides a module's second name
+            if child in norms:
+                setattr(part, name, norms[child])
+    return norms.get(module, module)

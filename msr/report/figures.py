@@ -15,7 +15,7 @@ from msr.subspace import principal_cosines
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["curves", "matrices", "sharing_strength", "span_cosines"]
+__all__ = ["curves", "matrices", "require", "sharing_strength", "span_cosines"]
 
 
 def matrices(panels: Mapping[str, Tensor], *, columns: int, title: str) -> "Figure":
@@ -80,11 +80,18 @@ def curves(series: Mapping[str, tuple[Sequence[int], Sequence[float]]], *, ylabe
     return figure
 
 
-def _figure(width: float, height: float) -> "Figure":
+def require() -> None:
+    """Raise MissingExtraError now rather than after an hour of training."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
         raise MissingExtraError("matplotlib is needed for figures. Try: pip install 'msr[plot]'") from None
+
+
+def _figure(width: float, height: float) -> "Figure":
+    require()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
