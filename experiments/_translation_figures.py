@@ -30,7 +30,7 @@ def draw_weights(
             columns = basis.unflatten(0, weight.shape)
             features = torch.einsum("ei,oik->eok", x[i].flatten(0, -2), columns).flatten(0, 1)
             v = torch.linalg.lstsq(features, y[i].flatten().unsqueeze(1)).solution
-            panels[f"task {i}, best fit in the true span"] = (basis @ v).reshape(weight.shape)
+            panels[f"task {i}, true span"] = (basis @ v).reshape(weight.shape)
     title = f"Weights W = U v after one task's support set ({name})"
     figures.matrices(panels, columns=len(learned), title=title).savefig(folder / f"weights-{name.split('-')[1]}.png")
 

@@ -192,7 +192,7 @@ def draw(config: Config, folder: RunFolder, arms: list[tuple[str, int]]) -> None
         panels = {
             f"layer {layer}, {axis} − I": shared[f"{4 * layer}.sharing.{factor}"]
             for layer in range(4)
-            for factor, axis in (("A", "output channels A"), ("C", "kernel C"))
+            for factor, axis in (("A", "channels A"), ("C", "kernel C"))
         }
         panels = {name: matrix - torch.eye(len(matrix)) for name, matrix in panels.items()}
         figures.matrices(

@@ -11,13 +11,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from msr.episodes import Episodes
 from msr.errors import ConfigError, ModelError, NonFiniteError, listed
 from msr.estimate import Estimate
 from msr.meta.inner import InnerSolver
 from msr.meta.problem import MetaParameters, Params, Problem
+from msr.meta.record import record
 
 __all__ = ["Batching", "Learner", "MetaGradient", "evaluate"]
 
@@ -138,7 +138,7 @@ class Learner:
         key = (id(self.problem), id(self.solver), n_tasks, *layouts)
         with torch.no_grad():
             if key not in self._records:
-                graph = _record(torch.func.grad_and_value(mean_loss, has_aux=True), leaves, chunk)
+                graph = record(torch.func.grad_and_value(mean_loss, has_aux=True), leaves, chunk)
                 self._records[key] = (graph, self.problem, self.solver)  # held, so that no other takes their ids
             slopes, (_, losses) = self._records[key][0](leaves, chunk)
         return losses, slopes
@@ -180,44 +180,6 @@ class Learner:
         size = 1 if self.batching == "loop" else (self.chunk_size or n)
         for start in range(0, n, size):
             yield tuple(tensor[start : start + size] for tensor in tensors)
-
-
-def _record(function: Callable, *arguments: list[Tensor]) -> Callable:
-    """The function as a flat list of tensor operations, for arguments of these shapes."""
-    try:
-        graph = make_fx(function)(*arguments)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"this problem cannot be traced ({reason}); use trace=False") from error
-    for node in list(graph.graph.nodes):
-        # vmap leaves many views that change nothing; each costs as much as a small sum.
-        source = node.args[0] if node.op == "call_function" and node.args else None
-        if node.target in _VIEWS and _layout(node) == _layout(source) is not None:
-            node.replace_all_uses_with(source)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph
-
-
-_aten = torch.ops.aten
-_VIEWS = {
-    overload.default if overload is not _aten.slice else overload.Tensor
-    for overload in (
-        _aten.view,
-        _aten._unsafe_view,
-        _aten.expand,
-        _aten.permute,
-        _aten.alias,
-        _aten.detach,
-        _aten.slice,
-    )
-}
-
-
-def _layout(node: object) -> tuple | None:
-    """Shape, strides and dtype of a recorded value; None where they are not known."""
-    meta = getattr(node, "meta", {}).get("tensor_meta")
-    return None if meta is None else (tuple(meta.shape), tuple(meta.stride), meta.dtype)
 
 
 @torch.no_grad()
