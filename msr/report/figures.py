@@ -30,8 +30,7 @@ def matrices(panels: Mapping[str, Tensor], *, columns: int, title: str) -> "Figu
         image = axes.imshow(values, cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest")
         axes.set_title(name, fontsize="medium")
         axes.set(xlabel="input", ylabel="output")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.get_major_locator().set_params(integer=True)
+        axes.locator_params(integer=True)
         figure.colorbar(image, ax=axes, shrink=0.75)
     return figure
 
@@ -48,8 +47,7 @@ def sharing_strength(panels: Mapping[str, Tensor], *, title: str) -> "Figure":
         image = axes.imshow(pattern.detach().abs().amax(-1).cpu().numpy(), cmap="magma", interpolation="nearest")
         axes.set_title(name, fontsize="medium")
         axes.set(xlabel="input", ylabel="output")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.get_major_locator().set_params(integer=True)
+        axes.locator_params(integer=True)
         figure.colorbar(image, ax=axes, shrink=0.75)
     return figure
 
