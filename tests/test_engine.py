@@ -250,6 +250,27 @@ def test_envelope_ridge_on_merged_sets_is_the_joint_gradient(gen):
     assert a.abs().max() > 1e-3
 
 
+def test_first_order_ridge_holds_the_solution_constant(gen):
+    """On a query set of its own, where the envelope theorem says nothing: the pattern's slope at a fixed ``v``."""
+    problem, shared, initial = linear_problem(gen)
+    e = random_episodes(gen, 3, 2, 3, (5,), (4,))
+    exact, held = (Learner(problem, Ridge(0.05, first_order=order), batching="vmap") for order in (False, True))
+    params = held.init(shared, initial)
+    adapted = held.adapt(params, e.support_x, e.support_y)
+
+    def query_loss(U):
+        losses = [
+            problem.loss({"sharing.U": U, **{n: t[i] for n, t in adapted.items()}}, e.query_x[i], e.query_y[i])
+            for i in range(3)
+        ]
+        return torch.stack(losses).mean()
+
+    got = held.meta_gradient(params, e).gradient
+    torch.testing.assert_close(got.shared["sharing.U"], torch.func.grad(query_loss)(shared["sharing.U"]))
+    assert not torch.allclose(got.shared["sharing.U"], exact.meta_gradient(params, e).gradient.shared["sharing.U"])
+    assert all(float(slope.abs().max()) == 0 for slope in (*got.initial.values(), *got.inner.values()))
+
+
 def test_auto_batching_measures_and_keeps_the_faster(gen, monkeypatch):
     problem, shared, initial = linear_problem(gen)
     episodes = random_episodes(gen, 3, 2, 3, (5,), (4,))
