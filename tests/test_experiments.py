@@ -343,3 +343,5 @@ def test_a_killed_writer_leaves_a_readable_folder(tmp_path):
     for _ in range(2):  # what the first resume writes, the second can read
         assert translate(*flags, "--resume") == 0
         assert len(results(tmp_path / "run")["rows"]) == len(rows.read_text().splitlines()) == 1
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4]  # the lines past the lost checkpoint were dropped and written again, once
