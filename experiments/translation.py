@@ -296,12 +296,9 @@ def fit_jointly(
 
 
 def restored(arm: Arm, config: Config, data: Data, folder: RunFolder) -> tuple[Learner, MetaParameters]:
-    """A trained arm, read back from its checkpoint."""
+    """A trained arm of one fit (any but MTSR), read back from its checkpoint."""
     saved = torch.load(folder.checkpoint(str(arm)), weights_only=True, map_location="cpu")
-    layer = build(arm, config, data)
-    if arm.model == "mtsr":
-        layer = with_pattern(joint_pattern(arm, folder), data.weight_shape)
-    learner = Learner(from_module(layer).problem, solver_of(arm, config), batching=saved["batching"])
+    learner = Learner(from_module(build(arm, config, data)).problem, solver_of(arm, config), batching=saved["batching"])
     return learner, MetaParameters(**saved["params"])
 
 
