@@ -25,6 +25,10 @@ class ModelError(MSRError, ValueError):
     """A module breaks what the called function needs from it."""
 
 
+class AxiomError(MSRError, ValueError):
+    """A table, a permutation or a matrix breaks the law that its type promises."""
+
+
 class NonFiniteError(MSRError, ArithmeticError):
     """A nan or an infinity reached a place that would hide it."""
 

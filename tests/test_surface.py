@@ -14,6 +14,18 @@ SURFACE = {
         "Batching", "FunctionalModule", "InnerSolver", "Learner", "MetaGradient", "MetaParameters", "OuterLoop",
         "Params", "Problem", "Ridge", "SGD", "evaluate", "from_module", "load_params",
     ],
+    "msr.groups": [
+        "FiniteGroup", "LieAlgebra", "MAX_ORDER", "Subgroup", "alternating", "cyclic", "dihedral", "direct_product",
+        "from_permutations", "from_table", "lorentz", "quaternion", "se2", "semidirect_product", "so",
+        "special_linear", "symmetric", "trivial", "wreath_product",
+    ],
+    "msr.representations": [
+        "AnyRepresentation", "CharacterTable", "EquivariantBasis", "IsotypicPart", "LieRepresentation",
+        "Representation", "character_table", "copies", "defining", "direct_sum", "equivariant_basis", "from_matrices",
+        "grid_rotations", "grid_shifts", "group_convolution", "intertwiner_dimension", "isotypic_parts",
+        "multiplicities", "natural", "pair_orbits", "permutation", "planar", "quotient", "regular", "sign",
+        "tensor_product", "trivial",
+    ],
     "msr.kron": ["apply_factors", "kron", "nearest_kronecker", "pinv", "solve_factors", "unvec", "vec"],
     "msr.subspace": ["orthonormal_basis", "principal_cosines", "span_cosine"],
     "msr.estimate": ["Estimate"],
@@ -40,7 +52,7 @@ def test_the_error_family():
 
     kinds = {name for name, thing in vars(msr.errors).items() if isinstance(thing, type)}
     assert kinds == {
-        "MSRError", "ShapeError", "DataError", "ConfigError", "ModelError", "NonFiniteError", "MissingExtraError"
+        "MSRError", "AxiomError", "ShapeError", "DataError", "ConfigError", "ModelError", "NonFiniteError", "MissingExtraError"
     }  # fmt: skip
     assert all(issubclass(getattr(msr.errors, name), msr.errors.MSRError) for name in kinds)
 

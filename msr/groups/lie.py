@@ -1,0 +1,159 @@
+"""Lie algebras by matrix generators, enough to measure with and to solve for equivariant maps."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from msr.errors import AxiomError, ConfigError, NonFiniteError, ShapeError
+from msr.groups.permutations import frozen
+
+__all__ = ["LieAlgebra", "lorentz", "se2", "so", "special_linear"]
+
+_TOLERANCE = 1e-10
+
+
+class LieAlgebra:
+    """A matrix Lie algebra: the span of generators ``X_i (d, n, n)``, closed under ``[X, Y] = XY − YX``.
+
+    An *element* of its group, wherever one is asked for, is a tuple of ``d`` coefficients ``c``: it stands for
+    ``exp(Σ c_i X_i)``. Immutable; equal when the structure constants are the same.
+
+    Raises: ShapeError unless the generators are square matrices; AxiomError when they are linearly dependent, or a
+    bracket leaves their span (the message names the pair).
+    """
+
+    __slots__ = ("__dict__", "labels", "matrices", "name")
+
+    name: str
+    matrices: NDArray[np.float64]
+    labels: tuple[str, ...]
+
+    def __init__(self, matrices: ArrayLike, name: str = "g", *, labels: Sequence[str] | None = None):
+        values = np.asarray(matrices.detach().cpu() if isinstance(matrices, torch.Tensor) else matrices, dtype=float)
+        if values.ndim != 3 or values.shape[1] != values.shape[2] or len(values) == 0:
+            raise ShapeError(f"{name}: generators are square matrices (d, n, n), at least one; came {values.shape}")
+        if not np.isfinite(values).all():
+            raise NonFiniteError(f"{name}: the generators hold nan or infinity")
+        if np.linalg.matrix_rank(values.reshape(len(values), -1)) < len(values):
+            raise AxiomError(
+                f"{name}: the {len(values)} generators are linearly dependent; leave out the redundant ones"
+            )
+        if labels is not None and len(labels) != len(values):
+            raise ShapeError(f"{name}: {len(values)} generators need as many labels; came {len(labels)}")
+        store = object.__setattr__
+        store(self, "name", name)
+        store(self, "matrices", frozen(values))
+        store(self, "labels", tuple(labels) if labels is not None else tuple(f"X{i}" for i in range(len(values))))
+        _ = self.structure_constants  # closed under the bracket, or an error now
+
+    def __setattr__(self, key: str, value: object) -> None:
+        raise AttributeError(f"{self.name}: algebras are immutable; build another one instead of setting {key!r}")
+
+    @property
+    def dim(self) -> int:
+        """Number of generators."""
+        return len(self.matrices)
+
+    @cached_property
+    def structure_constants(self) -> NDArray[np.float64]:
+        """``c[i, j, k]`` of ``[X_i, X_j] = Σ_k c_ijk X_k``."""
+        X = self.matrices
+        brackets = np.einsum("iab,jbc->ijac", X, X)
+        brackets = brackets - brackets.swapaxes(0, 1)
+        flat, targets = X.reshape(self.dim, -1).T, brackets.reshape(self.dim**2, -1).T
+        c = np.linalg.lstsq(flat, targets, rcond=None)[0]
+        gap = np.abs(flat @ c - targets).max(axis=0)
+        worst = int(gap.argmax())
+        if gap[worst] > _TOLERANCE * max(1.0, float(np.abs(targets).max())):
+            i, j = divmod(worst, self.dim)
+            raise AxiomError(
+                f"{self.name}: not closed: the bracket of {self.labels[i]} and {self.labels[j]} leaves the span of the "
+                "generators; add it as a generator"
+            )
+        return frozen(c.T.reshape(self.dim, self.dim, self.dim))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LieAlgebra):
+            return NotImplemented
+        a, b = self.structure_constants, other.structure_constants
+        return a.shape == b.shape and bool(np.allclose(a, b, atol=1e-12))
+
+    def __hash__(self) -> int:
+        return hash((LieAlgebra, self.dim))
+
+    def __repr__(self) -> str:
+        return f"<{self.name}, dimension {self.dim}>"
+
+    @property
+    def generators(self) -> tuple[tuple[float, ...], ...]:
+        """Each generator as an element: ``exp(X_i)``."""
+        return tuple(tuple(map(float, row)) for row in np.eye(self.dim))
+
+    def label(self, element: Sequence[float]) -> str:
+        """``exp(0.5 J01 − J12)``."""
+        terms = [f"{c:.3g} {x}" for c, x in zip(element, self.labels, strict=True) if c]
+        return f"exp({' + '.join(terms)})" if terms else "e"
+
+    def sample(self, n: int, generator: torch.Generator) -> list[tuple[float, ...]]:
+        """``n`` elements with standard normal coefficients.
+
+        For a compact group this is not the Haar measure; it reaches every element of a connected compact group.
+        """
+        return [tuple(row) for row in torch.randn(n, self.dim, generator=generator, dtype=torch.float64).tolist()]
+
+
+def so(n: int) -> LieAlgebra:
+    """``so(n)``: rotations of ``R^n``; the generator ``Jij`` turns axis ``i`` towards axis ``j``."""
+    if n < 2:
+        raise ConfigError(f"so: rotations need at least 2 dimensions; came {n}")
+    planes = list(combinations(range(n), 2))
+    X = np.zeros((len(planes), n, n))
+    for k, (i, j) in enumerate(planes):
+        X[k, j, i], X[k, i, j] = 1.0, -1.0
+    return LieAlgebra(X, f"so({n})", labels=[f"J{i}{j}" for i, j in planes])
+
+
+def se2() -> LieAlgebra:
+    """``se(2)``: rotation and translations of the plane, on homogeneous coordinates ``(x, y, 1)``."""
+    X = np.zeros((3, 3, 3))
+    X[0, 1, 0], X[0, 0, 1] = 1.0, -1.0
+    X[1, 0, 2] = X[2, 1, 2] = 1.0
+    return LieAlgebra(X, "se(2)", labels=["J", "Px", "Py"])
+
+
+def special_linear(n: int) -> LieAlgebra:
+    """``sl(n)``: matrices of trace zero."""
+    if n < 2:
+        raise ConfigError(f"special_linear: at least 2 dimensions; came {n}")
+    X, labels = [], []
+    for i in range(n):
+        for j in range(n):
+            if i != j:
+                X.append(np.zeros((n, n)))
+                X[-1][i, j] = 1.0
+                labels.append(f"E{i}{j}")
+    for i in range(n - 1):
+        X.append(np.zeros((n, n)))
+        X[-1][i, i], X[-1][i + 1, i + 1] = 1.0, -1.0
+        labels.append(f"H{i}")
+    return LieAlgebra(np.stack(X), f"sl({n})", labels=labels)
+
+
+def lorentz(space: int = 3) -> LieAlgebra:
+    """``so(1, space)``: rotations ``Jij`` and boosts ``Ki`` of ``(t, x_1, …)``, metric ``diag(1, −1, …)``."""
+    if space < 1:
+        raise ConfigError(f"lorentz: at least one axis of space; came {space}")
+    n, X, labels = space + 1, [], []
+    for i, j in combinations(range(1, n), 2):
+        X.append(np.zeros((n, n)))
+        X[-1][j, i], X[-1][i, j] = 1.0, -1.0
+        labels.append(f"J{i}{j}")
+    for i in range(1, n):
+        X.append(np.zeros((n, n)))
+        X[-1][0, i] = X[-1][i, 0] = 1.0
+        labels.append(f"K{i}")
+    return LieAlgebra(np.stack(X), f"so(1,{space})", labels=labels)

@@ -1,0 +1,64 @@
+"""Permutations as integer arrays: orbits, and the law that an action keeps."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from msr.errors import AxiomError
+
+__all__ = ["Indices", "check_permutation_action", "frozen", "orbit_labels"]
+
+Indices: TypeAlias = NDArray[np.integer[Any]]
+
+
+def frozen(array: NDArray) -> NDArray:
+    """A private copy that cannot be written to."""
+    copy = np.array(array)
+    copy.setflags(write=False)
+    return copy
+
+
+def orbit_labels(permutations: Indices) -> Indices:
+    """Which orbit each point is in, under permutations ``(r, n)``; orbits are numbered by their first point."""
+    r, n = permutations.shape
+    rows = np.broadcast_to(np.arange(n, dtype=np.int32), (r, n)).ravel()
+    edges = (np.ones(r * n, dtype=np.int8), (rows, permutations.astype(np.int32, copy=False).ravel()))
+    count, labels = connected_components(coo_array(edges, shape=(n, n)), directed=False)
+    first = np.empty(count, dtype=np.int64)
+    first[labels[::-1]] = np.arange(n - 1, -1, -1)
+    rank = np.empty(count, dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(count)
+    return rank[labels]
+
+
+def check_permutation_action(
+    permutations: Indices, table: Indices, generators: tuple[int, ...], name: str, labels: Sequence[str] | None = None
+) -> None:
+    """Raise AxiomError unless ``permutations[g][permutations[h]] = permutations[g·h]``, the identity fixing all.
+
+    With ``g`` among the generators this is enough: every element is a product of them.
+    """
+
+    def called(g: int) -> str:
+        return f"{g} ({labels[g]})" if labels is not None else str(g)
+
+    n = permutations.shape[1]
+    wrong = np.flatnonzero((np.sort(permutations, axis=1) != np.arange(n)).any(axis=1))
+    if len(wrong):
+        shown = permutations[wrong[0]][:12].tolist()
+        raise AxiomError(f"{name}: element {called(int(wrong[0]))} is no permutation of 0 to {n - 1}: {shown}")
+    if not np.array_equal(permutations[0], np.arange(n)):
+        raise AxiomError(f"{name}: the identity must move no point; it gives {permutations[0][:12].tolist()}")
+    for g in generators:
+        broken = np.argwhere(permutations[g][permutations] != permutations[table[g]])
+        if len(broken):
+            h, i = broken[0].tolist()
+            raise AxiomError(
+                f"{name}: no homomorphism: for elements g = {called(g)} and h = {called(h)}, g·(h·i) differs from "
+                f"(g·h)·i at point i = {i}. Convention: permutations[g, i] is where g sends i; "
+                "an array that lists where each point comes from holds the inverses"
+            )

@@ -1,0 +1,38 @@
+"""Representations: groups acting on tensors, what they are made of, and the linear maps that respect them."""
+
+from msr.representations.algebra import copies as copies
+from msr.representations.algebra import direct_sum as direct_sum
+from msr.representations.algebra import tensor_product as tensor_product
+from msr.representations.base import Representation as Representation
+from msr.representations.characters import CharacterTable as CharacterTable
+from msr.representations.characters import IsotypicPart as IsotypicPart
+from msr.representations.characters import character_table as character_table
+from msr.representations.characters import intertwiner_dimension as intertwiner_dimension
+from msr.representations.characters import isotypic_parts as isotypic_parts
+from msr.representations.characters import multiplicities as multiplicities
+from msr.representations.constructors import defining as defining
+from msr.representations.constructors import from_matrices as from_matrices
+from msr.representations.constructors import natural as natural
+from msr.representations.constructors import permutation as permutation
+from msr.representations.constructors import planar as planar
+from msr.representations.constructors import quotient as quotient
+from msr.representations.constructors import regular as regular
+from msr.representations.constructors import sign as sign
+from msr.representations.constructors import trivial as trivial
+from msr.representations.grids import grid_rotations as grid_rotations
+from msr.representations.grids import grid_shifts as grid_shifts
+from msr.representations.intertwiners import AnyRepresentation as AnyRepresentation
+from msr.representations.intertwiners import EquivariantBasis as EquivariantBasis
+from msr.representations.intertwiners import equivariant_basis as equivariant_basis
+from msr.representations.intertwiners import group_convolution as group_convolution
+from msr.representations.intertwiners import pair_orbits as pair_orbits
+from msr.representations.lie import LieRepresentation as LieRepresentation
+
+__all__ = [
+    "AnyRepresentation", "LieRepresentation", "Representation",
+    "defining", "from_matrices", "natural", "permutation", "planar", "quotient", "regular", "sign", "trivial",
+    "grid_rotations", "grid_shifts",
+    "copies", "direct_sum", "tensor_product",
+    "CharacterTable", "IsotypicPart", "character_table", "intertwiner_dimension", "isotypic_parts", "multiplicities",
+    "EquivariantBasis", "equivariant_basis", "group_convolution", "pair_orbits",
+]  # fmt: skip

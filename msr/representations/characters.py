@@ -1,0 +1,138 @@
+"""Characters: how a representation splits, computed for any finite group from its table."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from msr.errors import AxiomError
+from msr.groups import FiniteGroup
+from msr.representations.base import Representation, _same_group
+
+__all__ = [
+    "CharacterTable",
+    "IsotypicPart",
+    "character_table",
+    "intertwiner_dimension",
+    "isotypic_parts",
+    "multiplicities",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class CharacterTable:
+    """The complex irreducible characters of a finite group.
+
+    ``values (irreps, classes)`` in the order of ``group.conjugacy_classes``; ``degrees (irreps,)``, smallest first, the
+    trivial one at the front; ``indicators (irreps,)``: the Frobenius-Schur indicator, 1 for real type, 0 for complex,
+    −1 for quaternionic.
+    """
+
+    group: FiniteGroup
+    values: NDArray[np.complex128]
+    degrees: NDArray[np.int64]
+    indicators: NDArray[np.int64]
+
+    def on_elements(self) -> NDArray[np.complex128]:
+        """``χ_i(g)``, ``(irreps, order)``."""
+        return self.values[:, self.group.class_index]
+
+
+@dataclass(frozen=True, eq=False)
+class IsotypicPart:
+    """All copies of one irreducible kind inside a representation, over the reals.
+
+    ``irreps``: its rows of the character table (two for a complex-conjugate pair); ``multiplicity`` of each;
+    ``dim`` of the whole part; ``projection (dim ρ, dim ρ)`` onto it, float64, orthogonal if ``ρ`` is.
+    """
+
+    irreps: tuple[int, ...]
+    multiplicity: int
+    dim: int
+    projection: Tensor
+
+
+def character_table(group: FiniteGroup) -> CharacterTable:
+    """Irreducible characters by Burnside's method: the common eigenvectors of the class sums.
+
+    With columns scaled by the square roots of class sizes, class sums are commuting normal matrices, and those of
+    inverse classes are adjoint, so one random Hermitian combination separates all eigenvectors. In floating point;
+    degrees must come out whole and orthogonality must hold to 1e-8, or AxiomError is raised.
+    """
+    label, sizes = group.class_index, np.array([len(c) for c in group.conjugacy_classes])
+    n, inverse_class = len(sizes), label[group.inverses[[c[0] for c in group.conjugacy_classes]]]
+    # count[r, s, t] = number of (x, y) in classes r, s with x y = one given z of class t; y = x⁻¹ z.
+    count = np.zeros((n, n, n))
+    for t, members in enumerate(group.conjugacy_classes):
+        np.add.at(count[:, :, t], (label, label[group.table[group.inverses, members[0]]]), 1)
+    scale = np.sqrt(sizes)
+    sums = count * scale[None, None, :] / scale[None, :, None]
+    draw = np.random.default_rng(0)
+    a, b = draw.standard_normal((2, n))
+    mixed = np.einsum("r,rst->st", a, sums) + 1j * np.einsum("r,rst->st", b, sums)
+    adjoint = np.einsum("r,rst->st", a, sums[inverse_class]) - 1j * np.einsum("r,rst->st", b, sums[inverse_class])
+    _, vectors = np.linalg.eigh(mixed + adjoint)
+    # ω_s = |C_s| χ(C_s) / d is the eigenvector in unscaled columns, normalised to ω = 1 on the identity.
+    scaled = (vectors / vectors[0]).T
+    chi = scaled / scale  # χ / d on classes, up to conjugation
+    degrees = np.sqrt(group.order / (sizes * np.abs(chi) ** 2).sum(axis=1))
+    whole = np.round(degrees).astype(np.int64)
+    values = chi * whole[:, None]
+    products = (values * sizes) @ values.conj().T / group.order
+    if np.abs(degrees - whole).max() > 1e-6 or np.abs(products - np.eye(n)).max() > 1e-8:
+        raise AxiomError(f"{group.name}: its characters could not be separated in floating point")
+    squares = label[np.diagonal(group.table)]
+    indicators = np.round(values[:, squares].sum(axis=1).real / group.order).astype(np.int64)
+    trivial_first = np.abs(values - 1).max(axis=1) > 1e-6
+    keys = np.concatenate([values.real, values.imag], axis=1).round(6).T[::-1]
+    order = np.lexsort((*-keys, whole, trivial_first))
+    return CharacterTable(group, values[order], whole[order], indicators[order])
+
+
+def multiplicities(representation: Representation, table: CharacterTable | None = None) -> NDArray[np.int64]:
+    """How often each complex irrep occurs, ``⟨χ_i, χ⟩``, in the order of :func:`character_table`."""
+    table = table or character_table(representation.group)
+    inner = (table.on_elements().conj() @ representation.character()).real / representation.group.order
+    whole = np.round(inner).astype(np.int64)
+    if np.abs(inner - whole).max() > 1e-6:
+        raise AxiomError(f"{representation.name}: the multiplicities {inner} are not whole numbers")
+    return whole
+
+
+def isotypic_parts(representation: Representation) -> tuple[IsotypicPart, ...]:
+    """The real isotypic parts with their projections ``P_i = (d_i / |G|) Σ_g χ_i(g⁻¹) ρ(g)``; they add up to ``I``.
+
+    Complex-conjugate irreps are taken together, since their parts are not real by themselves.
+    """
+    table = character_table(representation.group)
+    chi, group = table.on_elements(), representation.group
+    counts = multiplicities(representation, table)
+    parts: list[IsotypicPart] = []
+    done: set[int] = set()
+    for i in range(len(counts)):
+        if i in done or counts[i] == 0:
+            continue
+        partner = int(np.abs(chi - chi[i].conj()).max(axis=1).argmin())
+        pair = (i,) if partner == i else (i, partner)
+        done.update(pair)
+        weights = table.degrees[i] / group.order * np.sum([chi[j].conj().real for j in pair], axis=0)
+        projection = torch.zeros(representation.dim, representation.dim, dtype=torch.float64)
+        for g in group.elements:
+            projection += float(weights[g]) * representation.matrix(g)
+        dim = int(counts[i] * table.degrees[i]) * len(pair)
+        parts.append(IsotypicPart(pair, int(counts[i]), dim, projection))
+    return tuple(parts)
+
+
+def intertwiner_dimension(rep_in: Representation, rep_out: Representation) -> int:
+    """``dim Hom_G(V, W) = (1/|G|) Σ_g χ_V(g⁻¹) χ_W(g)``: the free numbers of an equivariant layer.
+
+    For permutation representations this is Burnside's count of the orbits on pairs.
+    """
+    group = _same_group((rep_in, rep_out), "intertwiner_dimension")
+    mean = float(rep_in.character()[group.inverses] @ rep_out.character()) / group.order
+    if abs(mean - round(mean)) > 1e-6 * max(1.0, abs(mean)):
+        raise AxiomError(f"the character count {mean} of {rep_in.name} and {rep_out.name} is not a whole number")
+    return round(mean)

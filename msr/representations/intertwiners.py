@@ -1,0 +1,191 @@
+"""Exact sharing patterns: all equivariant linear maps between two representations, and group convolutions."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from msr.errors import AxiomError, ConfigError, ShapeError
+from msr.groups import FiniteGroup
+from msr.groups.permutations import orbit_labels
+from msr.kron import kron
+from msr.representations.base import Representation, _same_group
+from msr.representations.characters import intertwiner_dimension
+from msr.representations.lie import LieRepresentation
+
+__all__ = ["AnyRepresentation", "EquivariantBasis", "equivariant_basis", "group_convolution", "pair_orbits"]
+
+AnyRepresentation: TypeAlias = Representation | LieRepresentation
+
+TOLERANCE = 1e-6
+"""A singular value of the constraints counts as zero below this fraction of the largest."""
+
+MAX_UNKNOWNS = 6000
+"""Largest ``out × in`` of one null-space solve: its matrix then takes 288 MB."""
+
+_FLOOR = 1e-8  # singular values are roots of eigenvalues, so half the digits of float64
+
+
+@dataclass(frozen=True, eq=False)
+class EquivariantBasis:
+    """A basis of ``Hom_G = {W : ρ_out(g) W = W ρ_in(g)}``.
+
+    Attributes:
+        labels: ``(out, in)``: which free number each weight is, for permutation representations; else None.
+        dense: ``(out · in, dim)`` with orthonormal columns ``vec(W_k)``, row-major, float64; None where labels serve.
+        gap: the smallest singular value of the constraints that was kept over the largest that counted as zero
+            (at least 1e-8 of the top one); infinite where no linear algebra was needed. Trust it above 100.
+        tolerance: below which fraction of the largest a singular value counted as zero.
+    """
+
+    rep_in: AnyRepresentation
+    rep_out: AnyRepresentation
+    dim: int
+    labels: Tensor | None
+    dense: Tensor | None
+    gap: float
+    tolerance: float
+
+    def matrix(self) -> Tensor:
+        """``U (out · in, dim)``, float64: indicator columns for labels, orthonormal ones otherwise."""
+        if self.dense is not None:
+            return self.dense
+        assert self.labels is not None
+        return torch.nn.functional.one_hot(self.labels.flatten(), self.dim).double()
+
+    def orthonormal(self) -> Tensor:
+        """``U`` with columns of length 1."""
+        U = self.matrix()
+        return U / U.norm(dim=0)
+
+
+def pair_orbits(generators_in: ArrayLike, generators_out: ArrayLike) -> Tensor:
+    """Which weights are shared: orbits of ``(i, j) ↦ (g·i, g·j)`` on output-input pairs, from generators alone.
+
+    No group table is needed, so this serves ``S_n`` for any ``n``. Orbits are numbered in reading order.
+    Shapes: ``(r, n)`` and ``(r, m)``, the same ``r`` generators acting on inputs and outputs; the result is ``(m, n)``.
+    """
+    p, q = np.atleast_2d(np.asarray(generators_in)), np.atleast_2d(np.asarray(generators_out))
+    if p.ndim != 2 or q.ndim != 2 or len(p) != len(q):
+        raise ShapeError(
+            f"pair_orbits: the same generators on inputs and outputs are needed; came {p.shape} and {q.shape}"
+        )
+    for name, moves in (("in", p), ("out", q)):
+        if moves.dtype.kind not in "iu" or (np.sort(moves, axis=1) != np.arange(moves.shape[1])).any():
+            raise AxiomError(
+                f"pair_orbits: some row of generators_{name} is no permutation of 0 to {moves.shape[1] - 1}"
+            )
+    m, n = q.shape[1], p.shape[1]
+    pairs = q[:, :, None].astype(np.int32) * n + p[:, None, :].astype(np.int32)
+    return torch.from_numpy(orbit_labels(pairs.reshape(len(p), m * n)).reshape(m, n))
+
+
+def equivariant_basis(
+    rep_in: AnyRepresentation, rep_out: AnyRepresentation, *, tolerance: float = TOLERANCE
+) -> EquivariantBasis:
+    """All linear maps ``W`` with ``ρ_out(g) W = W ρ_in(g)``.
+
+    Permutations by orbits on pairs, without linear algebra; others by the null space of the constraints of the
+    generators, block by block for direct sums, each kind of block once. For finite groups the dimension must equal the
+    count by characters.
+
+    Raises: ConfigError for different groups; ShapeError for a block of more than ``MAX_UNKNOWNS`` weights; AxiomError
+    when the null space has no clear gap or the wrong dimension (the message holds the numbers).
+    """
+    group = _same_group((rep_in, rep_out), "equivariant_basis")
+    if isinstance(rep_in, Representation) and isinstance(rep_out, Representation):
+        wanted = intertwiner_dimension(rep_in, rep_out)
+        if rep_in.is_permutation and rep_out.is_permutation:
+            moves = [0, *group.generators]
+            labels = pair_orbits(rep_in.permutations[moves], rep_out.permutations[moves])  # type: ignore[index]
+            return _checked(rep_in, rep_out, wanted, labels, None, float("inf"), tolerance)
+    else:
+        wanted = None
+    dense, gap = _block_by_block(rep_in, rep_out, tolerance)
+    return _checked(rep_in, rep_out, wanted, None, dense, gap, tolerance)
+
+
+def group_convolution(group: FiniteGroup, representation: Representation) -> Tensor:
+    """The paper's ``U^G``, ``(|G| · n, n)``: row ``g`` of ``W`` is ``π(g) ψ``, so that ``vec(W) = U^G ψ``.
+
+    The layer maps ``n`` numbers that transform by ``π`` to one number for each element: ``(W x)[g] = ⟨x, π(g) ψ⟩``, and
+    the outputs transform by the regular representation. For ``π`` that is not orthogonal its dual is stacked, for which
+    the same holds (the paper's proof needs ``⟨π(h) x, π(g) ψ⟩ = ⟨x, π(h⁻¹ g) ψ⟩``).
+    Every equivariant map to the regular representation is of this form: the span equals that of ``equivariant_basis``.
+    Source: arXiv:2007.02933, Proposition 1.
+    """
+    if representation.group != group:
+        raise ConfigError(f"group_convolution: {representation} is no representation of {group.name}")
+    return representation.dual().matrices().flatten(0, 1)
+
+
+def _checked(
+    rep_in: AnyRepresentation,
+    rep_out: AnyRepresentation,
+    wanted: int | None,
+    labels: Tensor | None,
+    dense: Tensor | None,
+    gap: float,
+    tolerance: float,
+) -> EquivariantBasis:
+    dim = int(labels.max()) + 1 if labels is not None else dense.shape[1]  # type: ignore[union-attr]
+    if (wanted is not None and dim != wanted) or gap < 100:
+        expected = "" if wanted is None else f"; characters say {wanted}"
+        raise AxiomError(
+            f"equivariant maps from {rep_in} to {rep_out}: the null space has dimension {dim} with a gap of {gap:.3g} "
+            f"at tolerance {tolerance:g}{expected}. The matrices are too inexact for that; give them in float64"
+        )
+    return EquivariantBasis(rep_in, rep_out, dim, labels, dense, gap, tolerance)
+
+
+def _block_by_block(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float) -> tuple[Tensor, float]:
+    solved: dict[tuple[AnyRepresentation, AnyRepresentation], tuple[Tensor, float]] = {}
+    m, n, gap = rep_out.dim, rep_in.dim, float("inf")
+    columns: list[Tensor] = []
+    places = torch.arange(m * n).view(m, n)
+    row = 0
+    for out in rep_out.blocks():
+        column = 0
+        for inner in rep_in.blocks():
+            if (inner, out) not in solved:
+                solved[inner, out] = _null_space(inner, out, tolerance)
+            basis, this_gap = solved[inner, out]
+            gap = min(gap, this_gap)
+            block = torch.zeros(m * n, basis.shape[1], dtype=torch.float64)
+            block[places[row : row + out.dim, column : column + inner.dim].flatten()] = basis
+            columns.append(block)
+            column += inner.dim
+        row += out.dim
+    return torch.cat(columns, dim=1), gap
+
+
+def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float) -> tuple[Tensor, float]:
+    """Orthonormal ``vec(W)`` with ``A W = W B`` for the matrices ``(B, A)`` of all generators, and the gap."""
+    m, n = rep_out.dim, rep_in.dim
+    if m * n > MAX_UNKNOWNS:
+        raise ShapeError(
+            f"equivariant maps from {rep_in} to {rep_out}: {m} x {n} unknowns in one block are more than "
+            f"{MAX_UNKNOWNS}; write the representations as direct sums of smaller ones, or as permutations"
+        )
+    eye_m, eye_n = torch.eye(m, dtype=torch.float64), torch.eye(n, dtype=torch.float64)
+    gram = torch.zeros(m * n, m * n, dtype=torch.float64)
+    for B, A in zip(_generator_matrices(rep_in), _generator_matrices(rep_out), strict=True):
+        # (A ⊗ I − I ⊗ Bᵀ)ᵀ (A ⊗ I − I ⊗ Bᵀ), without building the factors.
+        gram += kron(A.mT @ A, eye_n) + kron(eye_m, B @ B.mT) - kron(A.mT, B.mT) - kron(A, B)
+    values, vectors = torch.linalg.eigh(gram)
+    sizes = values.clamp_min(0).sqrt()
+    largest = float(sizes[-1])
+    if largest == 0:
+        return torch.eye(m * n, dtype=torch.float64), float("inf")
+    dim = int((sizes <= tolerance * largest).sum())
+    below = max(float(sizes[dim - 1]) if dim else 0.0, _FLOOR * largest)
+    return vectors[:, :dim], float(sizes[dim]) / below if dim < m * n else float("inf")
+
+
+def _generator_matrices(rep: AnyRepresentation) -> list[Tensor]:
+    if isinstance(rep, LieRepresentation):
+        return list(torch.tensor(rep.matrices))
+    return [rep.matrix(g) for g in rep.group.generators]

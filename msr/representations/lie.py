@@ -1,0 +1,128 @@
+"""Representations of Lie algebras: matrices that keep the brackets."""
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from msr.errors import AxiomError, ConfigError, ShapeError
+from msr.groups import LieAlgebra
+from msr.groups.permutations import frozen
+
+__all__ = ["LieRepresentation"]
+
+
+class LieRepresentation:
+    """``dρ(X_i) (d, n, n)`` with ``[dρ(X), dρ(Y)] = dρ([X, Y])``; checked.
+
+    An element is a tuple of coefficients ``c`` and acts by ``exp(Σ c_i dρ(X_i))``. Sums ``a + b``, products ``a * b``
+    and duals as for finite groups: ``dρ ⊗ 1 + 1 ⊗ dρ′`` and ``−dρᵀ``.
+
+    Attributes: ``group`` (the algebra), ``matrices`` (float64, read-only), ``shape``, ``name``.
+    """
+
+    is_permutation = False
+    is_signed_permutation = False
+    permutations = None
+
+    def __init__(
+        self, algebra: LieAlgebra, matrices: ArrayLike, name: str = "matrices", *, shape: Sequence[int] | None = None
+    ):
+        values = np.asarray(matrices.detach().cpu() if isinstance(matrices, Tensor) else matrices, dtype=float)
+        if values.ndim != 3 or values.shape[1] != values.shape[2] or len(values) != algebra.dim:
+            raise ShapeError(f"{name}: {algebra.name} needs {algebra.dim} square matrices; came {values.shape}")
+        self.group, self.name, self.matrices = algebra, name, frozen(values)
+        self.shape = (values.shape[1],) if shape is None else tuple(shape)
+        if prod(self.shape) != values.shape[1]:
+            raise ShapeError(f"{name}: matrices of {values.shape[1]} numbers do not fit points of shape {self.shape}")
+        _check_brackets(values, algebra, name)
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a point."""
+        return prod(self.shape)
+
+    @property
+    def is_trivial(self) -> bool:
+        """Whether nothing moves."""
+        return not self.matrices.any()
+
+    @property
+    def is_orthogonal(self) -> bool:
+        """Whether the group acts by orthogonal matrices: the generators are antisymmetric."""
+        return bool(np.abs(self.matrices + self.matrices.swapaxes(1, 2)).max() < 1e-10)
+
+    def matrix(self, element: Sequence[float]) -> Tensor:
+        """``exp(Σ c_i dρ(X_i))``, float64."""
+        c = torch.as_tensor(element, dtype=torch.float64)
+        if c.shape != (self.group.dim,):
+            raise ShapeError(f"an element of {self.group.name} is {self.group.dim} coefficients; came {tuple(c.shape)}")
+        return torch.linalg.matrix_exp(torch.einsum("i,iab->ab", c, torch.tensor(self.matrices)))
+
+    def act(self, element: Sequence[float], x: Tensor) -> Tensor:
+        """``exp(Σ c_i dρ(X_i)) x`` for ``x (..., *shape)``."""
+        lead = self.check_shape(x)
+        return self.act_flat(element, x.reshape(*lead, self.dim)).reshape(x.shape)
+
+    def act_flat(self, element: Sequence[float], x: Tensor) -> Tensor:
+        """The same on flattened points ``(..., dim)``."""
+        return x @ self.matrix(element).to(dtype=x.dtype, device=x.device).mT
+
+    def check_shape(self, x: Tensor) -> tuple[int, ...]:
+        """The leading axes of ``x``, or a ShapeError."""
+        at = x.ndim - len(self.shape)
+        if at < 0 or tuple(x.shape[at:]) != self.shape:
+            raise ShapeError(f"{self.name} acts on points of shape {self.shape}; came a tensor {tuple(x.shape)}")
+        return tuple(x.shape[:at])
+
+    def blocks(self) -> tuple["LieRepresentation", ...]:
+        """Itself."""
+        return (self,)
+
+    def dual(self) -> "LieRepresentation":
+        """``−dρ(X)ᵀ``."""
+        return LieRepresentation(self.group, -self.matrices.swapaxes(1, 2), f"{self.name}*", shape=self.shape)
+
+    def __add__(self, other: "LieRepresentation") -> "LieRepresentation":
+        self._check_same(other)
+        blocks = [
+            torch.block_diag(*map(torch.tensor, pair)) for pair in zip(self.matrices, other.matrices, strict=True)
+        ]
+        return LieRepresentation(self.group, torch.stack(blocks), f"{self.name} + {other.name}")
+
+    def __mul__(self, other: "LieRepresentation") -> "LieRepresentation":
+        self._check_same(other)
+        a, b = np.eye(self.dim), np.eye(other.dim)
+        pairs = zip(self.matrices, other.matrices, strict=True)
+        matrices = np.stack([np.kron(x, b) + np.kron(a, y) for x, y in pairs])
+        return LieRepresentation(self.group, matrices, f"{self.name} * {other.name}", shape=self.shape + other.shape)
+
+    def _check_same(self, other: "LieRepresentation") -> None:
+        if self.group != other.group:
+            raise ConfigError(f"representations of different algebras, {self.group.name} and {other.group.name}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LieRepresentation):
+            return NotImplemented
+        return self.group == other.group and self.shape == other.shape and np.array_equal(self.matrices, other.matrices)
+
+    def __hash__(self) -> int:
+        return hash((self.group, self.shape))
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.group.name} on {self.shape}>"
+
+
+def _check_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str) -> None:
+    products = np.einsum("iab,jbc->ijac", M, M)
+    gap = np.abs(products - products.swapaxes(0, 1) - np.einsum("ijk,kab->ijab", algebra.structure_constants, M))
+    worst = gap.max(axis=(2, 3))
+    if worst.max() > 1e-8 * max(1.0, float(np.abs(M).max()) ** 2):
+        i, j = (int(n) for n in np.unravel_index(worst.argmax(), worst.shape))
+        raise AxiomError(
+            f"{name}: no representation of {algebra.name}: the bracket of the matrices of {algebra.labels[i]} and "
+            f"{algebra.labels[j]} differs from the matrix of their bracket by {worst[i, j]:.2g}"
+        )
