@@ -7,7 +7,7 @@ import pytest
 SURFACE = {
     "msr": ["Episodes", "Estimate", "__version__"],
     "msr.layers": [
-        "DenseSharing", "KroneckerSharing", "ReparamConv1d", "ReparamConv2d", "ReparamLayer", "ReparamLinear",
+        "DenseSharing", "GroupSharing", "KroneckerSharing", "ReparamConv1d", "ReparamConv2d", "ReparamLayer", "ReparamLinear",
         "Reparameterized", "ResidualWarning", "Sharing", "SharingFactory", "fold", "reparameterize",
     ],
     "msr.meta": [

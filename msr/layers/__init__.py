@@ -7,6 +7,7 @@ from msr.layers.convert import Reparameterized as Reparameterized
 from msr.layers.convert import ResidualWarning as ResidualWarning
 from msr.layers.convert import fold as fold
 from msr.layers.convert import reparameterize as reparameterize
+from msr.layers.group import GroupSharing as GroupSharing
 from msr.layers.linear import ReparamLinear as ReparamLinear
 from msr.layers.sharing import DenseSharing as DenseSharing
 from msr.layers.sharing import KroneckerSharing as KroneckerSharing
@@ -15,6 +16,6 @@ from msr.layers.sharing import SharingFactory as SharingFactory
 
 __all__ = [
     "ReparamLayer", "ReparamLinear", "ReparamConv1d", "ReparamConv2d",
-    "Sharing", "SharingFactory", "DenseSharing", "KroneckerSharing",
+    "Sharing", "SharingFactory", "DenseSharing", "KroneckerSharing", "GroupSharing",
     "reparameterize", "fold", "Reparameterized", "ResidualWarning",
 ]  # fmt: skip

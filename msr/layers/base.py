@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from msr.errors import ConfigError, ShapeError
+from msr.layers.group import GroupSharing
 from msr.layers.sharing import KroneckerSharing, Sharing, SharingFactory
 
 __all__ = ["Path", "ReparamLayer"]
@@ -29,6 +30,7 @@ class ReparamLayer(nn.Module, ABC):
     agree up to rounding.
     """
 
+    is_affine = True  # so that checkers may read the layer off as a matrix
     sharing: Sharing
     bias: Tensor | None
 
@@ -87,6 +89,11 @@ class ReparamLayer(nn.Module, ABC):
                 return self.sharing.materialize(self.v)
         return self.sharing.materialize(self.v)
 
+    @property
+    def shared_bias(self) -> Tensor | None:
+        """The bias that the layer adds; some patterns (:class:`GroupSharing`) tie it."""
+        return None if self.bias is None else self.sharing.share_bias(self.bias)
+
     def _takes_factors(self, cost_factors: int, cost_materialize: int) -> bool:
         if self.path == "factors" and not self._can_apply_factors():
             raise ConfigError(f"path='factors' cannot serve this sharing pattern here; use 'auto'. The layer: {self}")
@@ -99,6 +106,8 @@ class ReparamLayer(nn.Module, ABC):
 
     def _cost_of_weight(self) -> int:
         """Multiplications to build ``W``: one product an axis, in the order of :func:`msr.kron.apply_factors`."""
+        if isinstance(self.sharing, GroupSharing) and self.sharing.is_labelled:
+            return self.sharing.n_weight
         if not isinstance(self.sharing, KroneckerSharing):
             return self.sharing.n_weight * self.sharing.n_filter
         total, sizes = 0, list(self.sharing.filter_shape)
@@ -118,5 +127,6 @@ class ReparamLayer(nn.Module, ABC):
         learns = self.v.requires_grad or any(p.requires_grad for p in self.sharing.parameters())
         twin.weight = nn.Parameter(self.weight.contiguous().clone(), requires_grad=learns)
         if self.bias is not None:
-            twin.bias = nn.Parameter(self.bias.clone(), requires_grad=self.bias.requires_grad)
+            added = self.sharing.share_bias(self.bias)
+            twin.bias = nn.Parameter(added.clone(), requires_grad=self.bias.requires_grad)
         return twin.train(self.training)

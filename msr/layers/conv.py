@@ -59,7 +59,7 @@ class _ReparamConv(ReparamLayer):
         """Apply the layer to ``(N, in_channels, *space)`` or ``(in_channels, *space)``."""
         if self._factors_are_cheaper(x):
             return self._apply_factors(x)
-        return self._convolve(x, self.weight, self.bias)
+        return self._convolve(x, self.weight, self.shared_bias)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         convolve = F.conv1d if len(self.kernel_size) == 1 else F.conv2d
@@ -75,7 +75,7 @@ class _ReparamConv(ReparamLayer):
         mix = F.conv1d if len(ones) == 1 else F.conv2d
         core = (self.v @ C.mT).unflatten(-1, self.kernel_size)
         hidden = self._convolve(mix(x, B.mT.reshape(*B.mT.shape, *ones)), core, None)
-        return mix(hidden, A.reshape(*A.shape, *ones), self.bias)
+        return mix(hidden, A.reshape(*A.shape, *ones), self.shared_bias)
 
     def _can_apply_factors(self) -> bool:
         # With groups, A would mix channels across the groups, which a grouped convolution cannot express.

@@ -62,10 +62,12 @@ def reparameterize(
         if layer not in replaced:
             _refuse_what_would_be_lost(name, layer, owners)
             replaced[layer] = new = _convert(layer, sharing, generator)
-            residuals[name] = new.sharing.residual(layer.weight)
+            residuals[name] = new.sharing.residual(layer.weight, layer.bias)
             tolerance = 100 * torch.finfo(layer.weight.dtype).eps
             if residuals[name] > tolerance:
-                message = f"layer {name!r}: the pattern misses {residuals[name]:.2%} of the weight (relative norm)"
+                message = (
+                    f"layer {name!r}: the pattern misses {residuals[name]:.2%} of the weight or bias (relative norm)"
+                )
                 warnings.warn(message, ResidualWarning, stacklevel=2)
     return Reparameterized(_replace(result, replaced), residuals)
 

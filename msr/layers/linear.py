@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msr.layers.base import Path, ReparamLayer
+from msr.layers.group import GroupSharing
 from msr.layers.sharing import DenseSharing, KroneckerSharing, Sharing, SharingFactory
 
 __all__ = ["ReparamLinear"]
@@ -41,15 +42,16 @@ class ReparamLinear(ReparamLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer: ``(*, in_features) -> (*, out_features)``."""
         if not self._factors_are_cheaper(x):
-            return F.linear(x, self.weight, self.bias)
+            return F.linear(x, self.weight, self.shared_bias)
         if isinstance(self.sharing, KroneckerSharing):
             A, B = self.sharing.factors
-            return F.linear(F.linear(F.linear(x, B.mT), self.v), A, self.bias)
+            return F.linear(F.linear(F.linear(x, B.mT), self.v), A, self.shared_bias)
         # y[i] = Σ_k (Σ_j U[i, j, k] x[j]) v[k]: what depends on x alone first, so all tasks share one product with U,
         # and the Jacobian in v is at hand.
         U = self.sharing.matrix().unflatten(0, self.sharing.weight_shape).transpose(0, 1).flatten(1)
         y = (x @ U).unflatten(-1, (self.out_features, -1)) @ self.v.flatten()
-        return y if self.bias is None else y + self.bias.to(y.dtype)  # under autocast, y is the narrower one
+        bias = self.shared_bias
+        return y if bias is None else y + bias.to(y.dtype)  # under autocast, y is the narrower one
 
     def _factors_are_cheaper(self, x: Tensor) -> bool:
         if self.path == "auto" and not self._can_apply_factors():
@@ -64,7 +66,7 @@ class ReparamLinear(ReparamLayer):
         return self._takes_factors(factors, self._cost_of_weight() + rows * n * m)
 
     def _can_apply_factors(self) -> bool:
-        return isinstance(self.sharing, (KroneckerSharing, DenseSharing))
+        return isinstance(self.sharing, (KroneckerSharing, DenseSharing, GroupSharing))
 
     def plain(self, device: torch.device | str | None = None) -> nn.Linear:
         """``nn.Linear`` with these arguments."""

@@ -85,12 +85,21 @@ class Sharing(nn.Module, ABC):
         """Numbers that all tasks share."""
         return sum(p.numel() for p in self.parameters()) + sum(b.numel() for b in self.buffers())
 
-    def residual(self, weight: Tensor) -> float:
-        """What the pattern cannot represent: ``min_v ‖U v − vec(W)‖ / ‖W‖``. Units: none, from 0 to 1."""
-        weight = weight.detach()
+    def share_bias(self, bias: Tensor) -> Tensor:
+        """The bias that a layer with this pattern adds, from its free one ``(out,)``: here the same."""
+        return bias
+
+    def residual(self, weight: Tensor, bias: Tensor | None = None) -> float:
+        """What the pattern cannot represent: ``min_v ‖U v − vec(W)‖ / ‖W‖``; units: none, from 0 to 1.
+
+        With a bias, the larger of that and ``‖shared b − b‖ / ‖b‖``.
+        """
         with torch.no_grad():
-            gap = self.materialize(self.project(weight)) - weight
-        return float(gap.norm() / weight.norm().clamp_min(torch.finfo(weight.dtype).tiny))
+            lost = [(self.materialize(self.project(weight)), weight)]
+            if bias is not None:
+                lost.append((self.share_bias(bias), bias))
+            tiny = torch.finfo(weight.dtype).tiny
+            return max(float((kept - given).norm() / given.norm().clamp_min(tiny)) for kept, given in lost)
 
     def initial_filter(self, generator: torch.Generator | None = None) -> Tensor:
         """A random filter for which the entries of ``W`` have the variance of torch's own layers, ``1 / (3 fan_in)``.
