@@ -1,0 +1,30 @@
+"""Equivariance: measure it, assert it in a unit test, certify it with an error rate, find the layer that breaks it."""
+
+from msr.equivariance.boundary import interior as interior
+from msr.equivariance.certify import Certificate as Certificate
+from msr.equivariance.certify import EquivarianceWarning as EquivarianceWarning
+from msr.equivariance.certify import certify as certify
+from msr.equivariance.measure import Defects as Defects
+from msr.equivariance.measure import equivariance_error as equivariance_error
+from msr.equivariance.measure import pattern_error as pattern_error
+from msr.equivariance.measure import weight_error as weight_error
+from msr.equivariance.network import LayerDefects as LayerDefects
+from msr.equivariance.network import NetworkCertificate as NetworkCertificate
+from msr.equivariance.network import certify_network as certify_network
+from msr.equivariance.network import localise as localise
+from msr.equivariance.rules import draws_needed as draws_needed
+from msr.equivariance.rules import mean_rule as mean_rule
+from msr.equivariance.rules import tail_rule as tail_rule
+from msr.equivariance.rules import zero_failure_rule as zero_failure_rule
+from msr.equivariance.specificity import Specificity as Specificity
+from msr.equivariance.specificity import specificity as specificity
+from msr.equivariance.testing import assert_equivariant as assert_equivariant
+from msr.equivariance.testing import parametrize_elements as parametrize_elements
+
+__all__ = [
+    "Defects", "equivariance_error", "weight_error", "pattern_error", "interior",
+    "assert_equivariant", "parametrize_elements",
+    "Certificate", "certify", "NetworkCertificate", "certify_network", "LayerDefects", "localise",
+    "Specificity", "specificity", "EquivarianceWarning",
+    "draws_needed", "mean_rule", "tail_rule", "zero_failure_rule",
+]  # fmt: skip

@@ -1,0 +1,61 @@
+"""Layers that are affine by construction, read off as a matrix: for them nothing needs to be sampled."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from msr.equivariance.boundary import Interior
+from msr.errors import ShapeError
+from msr.representations import AnyRepresentation
+
+__all__ = ["MAX_INPUTS", "as_affine", "is_affine"]
+
+MAX_INPUTS = 4096
+"""Largest input that is read off as a matrix."""
+
+_AFFINE = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.AvgPool1d,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveAvgPool2d,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.Identity,
+)
+
+
+def is_affine(f: Any) -> bool:
+    """Whether ``f`` is known to be ``x ↦ W x + b``: plain layers, reparameterised ones, and chains of them."""
+    if isinstance(f, nn.Sequential):
+        return all(is_affine(part) for part in f)
+    if isinstance(f, nn.Module) and (f._forward_hooks or f._forward_pre_hooks):
+        return False  # a hook may do anything
+    return type(f) in _AFFINE or getattr(f, "is_affine", False) is True
+
+
+def as_affine(
+    f: nn.Module, rep_in: AnyRepresentation, rep_out: AnyRepresentation, like: Tensor, inside: Interior
+) -> tuple[Tensor, Tensor]:
+    """``W (out, in)`` and ``b (out,)`` of an affine module, float64, from its values on the unit vectors.
+
+    ``like`` gives precision and device. Raises: ShapeError for more than ``MAX_INPUTS`` inputs.
+    """
+    n = rep_in.dim
+    if n > MAX_INPUTS:
+        raise ShapeError(
+            f"{n} inputs are too many to read the layer off as a matrix (at most {MAX_INPUTS}); use rule='tail'"
+        )
+    with torch.no_grad():
+        points = torch.eye(n, dtype=like.dtype, device=like.device).reshape(n, *rep_in.shape)
+        zero = torch.zeros(1, *rep_in.shape, dtype=like.dtype, device=like.device)
+        bias = inside.place(f(zero).double(), 1).flatten()
+        columns = [inside.place(f(part).double(), len(part)).flatten(1) - bias for part in points.split(256)]
+    return torch.cat(columns).mT.contiguous(), bias

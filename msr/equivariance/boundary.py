@@ -1,0 +1,87 @@
+"""Boundaries: which outputs may be compared when a group moves things over an edge."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from msr.errors import ConfigError, ShapeError
+from msr.representations import AnyRepresentation
+
+__all__ = ["Interior", "interior"]
+
+
+def interior(shape: Sequence[int], margin: int | Sequence[int]) -> Tensor:
+    """A mask of this shape that is false within ``margin`` of the edge, along the last axes.
+
+    ``interior((3, 8, 8), (1, 1))`` leaves out one row and column at each side of a grid with 3 channels; one number is
+    the margin of the last axis only.
+    Raises: ShapeError when nothing is left.
+    """
+    margins = (margin,) if isinstance(margin, int) else tuple(margin)
+    if len(margins) > len(shape) or any(n < 0 for n in margins):
+        raise ShapeError(
+            f"interior: at most {len(shape)} margins, none negative, for the shape {tuple(shape)}; came {margins}"
+        )
+    mask = torch.ones(tuple(shape), dtype=torch.bool)
+    for axis, n in zip(range(-len(margins), 0), margins, strict=True):
+        if 2 * n >= shape[axis]:
+            raise ShapeError(f"interior: a margin of {n} leaves nothing of an axis of {shape[axis]}")
+        if n:
+            mask.narrow(axis, 0, n).fill_(False)
+            mask.narrow(axis, shape[axis] - n, n).fill_(False)
+    return mask
+
+
+class Interior:
+    """A mask on the outputs of a function, and how the group moves it."""
+
+    def __init__(self, rep: AnyRepresentation, mask: Tensor | None):
+        self.rep, self.mask = rep, mask
+        if mask is None:
+            return
+        if tuple(mask.shape) != rep.shape or mask.dtype != torch.bool:
+            raise ShapeError(
+                f"the mask must be {rep.shape} booleans, as the output; came {tuple(mask.shape)} {mask.dtype}"
+            )
+        if not mask.any():
+            raise ShapeError("the mask leaves no output to compare")
+        if not rep.is_permutation:
+            raise ConfigError(f"a mask needs outputs that are only moved around, but {rep} mixes them")
+
+    def of(self, g: Any) -> Tensor:
+        """What to compare for an element: outputs that are inside and come from inside. Broadcasts over a batch."""
+        if self.mask is None:
+            return torch.ones((1,) * len(self.rep.shape), dtype=torch.bool)
+        window = self.mask & (self.rep.act(g, self.mask.double()) > 0.5)
+        if not window.any():
+            raise ShapeError(
+                f"element {self.rep.group.label(g)} moves all of the interior out of it: nothing to compare"
+            )
+        return window
+
+    def place(self, y: Tensor, batch: int) -> Tensor:
+        """The output on its whole shape: as it is, or put inside the mask if that is what it holds."""
+        if tuple(y.shape) == (batch, *self.rep.shape):
+            return y
+        box = self._box()
+        if box is not None and tuple(y.shape) == (batch, *box):
+            whole = y.new_zeros(batch, *self.rep.shape)
+            assert self.mask is not None
+            whole[:, self.mask.to(y.device)] = y.flatten(1)
+            return whole
+        hint = f", or (batch, {', '.join(map(str, box))}) to be placed inside the mask" if box else ""
+        raise ShapeError(
+            f"the function must return (batch, {', '.join(map(str, self.rep.shape))}) for {self.rep}{hint}; "
+            f"it returned {tuple(y.shape)}"
+        )
+
+    def _box(self) -> tuple[int, ...] | None:
+        """The sizes of the inside, if it is a box."""
+        if self.mask is None:
+            return None
+        places = self.mask.nonzero()
+        box = tuple((places.max(0).values - places.min(0).values + 1).tolist())
+        return box if math.prod(box) == len(places) else None

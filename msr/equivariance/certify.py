@@ -1,0 +1,326 @@
+"""Certificates: a verdict on equivariance with a stated null hypothesis and error rate."""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from msr.equivariance.affine import MAX_INPUTS, as_affine, is_affine
+from msr.equivariance.boundary import Interior
+from msr.equivariance.measure import Function, act, evaluate, module_of, pattern_error, weight_error
+from msr.equivariance.pointwise import pointwise_warnings
+from msr.equivariance.rules import Outcome, Rule, Verdict, _check_level, mean_rule, tail_rule, zero_failure_rule
+from msr.equivariance.specificity import Specificity, specificity
+from msr.errors import ConfigError, NonFiniteError
+from msr.groups import FiniteGroup, LieAlgebra
+from msr.representations import AnyRepresentation
+
+__all__ = ["Certificate", "EquivarianceWarning", "certify", "draw_defects"]
+
+FLOOR = {torch.float16: 1e-2, torch.bfloat16: 5e-2, torch.float32: 1e-6, torch.float64: 1e-13}
+"""Defects that rounding alone can cause; a tolerance below is refused."""
+
+
+class EquivarianceWarning(UserWarning):
+    """A verdict on equivariance is right, but means less than it seems to."""
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """A verdict on "``f`` commutes with the group, up to ε".
+
+    Attributes:
+        verdict: ``"certified"``: the null was rejected at level α. ``"refuted"``: its opposite was. ``"cannot tell"``.
+        null: the hypothesis that a certificate rejects, in words; ``d`` is the defect of a draw, in [0, √2].
+        rule: exact, tail, zero-failure or mean.
+        eps, alpha, eta: tolerance, level, and for tail rules the share of failures (else None).
+        estimate, bound: of the quantity in the null, with its one-sided ``1 − α`` upper bound.
+        n: draws of (input, element); for exact rules the elements, all of which were enumerated.
+        p_value, p_refute: of the null and of its opposite; 0 or 1 where nothing was sampled.
+        worst, largest: the element with the largest defect seen, and that defect.
+        size: root mean square of the outputs; compared: share of the outputs compared (below 1 with a mask).
+        specificity: is ``f`` more equivariant to this group than to chance? A different question; None if not asked.
+        warnings: what makes the verdict mean less than it seems.
+    """
+
+    verdict: Verdict
+    null: str
+    rule: Rule
+    eps: float
+    alpha: float
+    eta: float | None
+    estimate: float
+    bound: float
+    n: int
+    p_value: float
+    p_refute: float
+    worst: str
+    largest: float
+    size: float
+    compared: float
+    specificity: Specificity | None
+    warnings: tuple[str, ...]
+
+    @property
+    def certified(self) -> bool:
+        """Whether the verdict is "certified"."""
+        return self.verdict == "certified"
+
+    def __str__(self) -> str:
+        sampled = f"{self.n} draws" if self.rule != "exact" else f"all {self.n} elements, exactly"
+        lines = [
+            f"{self.verdict}: null {self.null}, p = {self.p_value:.3g}, level {self.alpha:g} ({self.rule}, {sampled})",
+            f"estimate {self.estimate:.3g}, upper bound {self.bound:.3g}; largest defect {self.largest:.3g} at "
+            f"{self.worst}; outputs of size {self.size:.3g}, {self.compared:.0%} of them compared",
+        ]
+        if self.specificity is not None:
+            lines.append(str(self.specificity))
+        return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
+
+
+def certify(
+    f: Function | nn.Module | Tensor,
+    group: FiniteGroup | LieAlgebra,
+    rep_in: AnyRepresentation,
+    rep_out: AnyRepresentation,
+    *,
+    eps: float,
+    alpha: float = 0.05,
+    rule: Rule = "auto",
+    eta: float = 0.05,
+    n: int = 64,
+    cap: float = 2.0,
+    inputs: Callable[[int, torch.Generator], Tensor] | Tensor | None = None,
+    mask: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+    n_random: int = 99,
+    generator: torch.Generator | None = None,
+) -> Certificate:
+    """Is ``f`` equivariant up to a defect of ε? A verdict that is wrong at most with probability α.
+
+    Rules, by what they call too large (their null hypothesis):
+        ``"exact"``: ``max_g d(g) > ε`` over all elements; for layers that are affine by construction, for a weight
+        tensor, and for a sharing pattern (then over all filters too). Nothing is sampled.
+        ``"tail"``: ``P(d > ε) ≥ η`` over draws of an input and an element; Clopper-Pearson.
+        ``"zero-failure"``: the same, certified only if no draw fails.
+        ``"mean"``: ``E min(d, cap · ε) ≥ ε``; empirical Bernstein.
+        ``"auto"``: exact where possible, else tail.
+
+    Args:
+        f: a function ``(batch, *rep_in.shape) -> (batch, *rep_out.shape)``, a module, a weight, or a sharing pattern.
+        inputs: draws ``(n, generator) -> (n, *rep_in.shape)``, or a data set to draw from with replacement. Default:
+            standard normal. The certificate speaks of this distribution, and of elements drawn uniformly, the
+            identity left out (a finite group) or with standard normal coefficients (a Lie algebra).
+        mask: outputs free of the boundary, see :func:`interior`; what was left out is in ``compared``.
+        dtype: precision of the default inputs; by default the module's own, else float32.
+        n_random: random relabellings for the specificity test; 0 leaves it out.
+        generator: for all draws; by default one with seed 0.
+
+    Warns: EquivarianceWarning for constant outputs, trivial actions, and activations that do not respect the
+    representation.
+    Raises: ConfigError for levels outside (0, 1), an ε below what the precision can show, or a rule that cannot serve
+    ``f``; ShapeError, ModelError, NonFiniteError from the measurement.
+    """
+    if rep_in.group != group or rep_out.group != group:
+        raise ConfigError(f"{rep_in} and {rep_out} must be representations of the group given, {group}")
+    _check_levels(eps, alpha, eta, n)
+    generator = generator or torch.Generator().manual_seed(0)
+    if isinstance(f, Tensor) or getattr(f, "is_sharing_pattern", False):
+        if rule not in ("auto", "exact") or mask is not None:
+            raise ConfigError("a weight or a sharing pattern is decided exactly: leave out rule and mask")
+        return _certify_matrix(f, rep_in, rep_out, eps, alpha, n_random, generator)
+    kind = like(f, dtype)
+    if eps < FLOOR.get(kind.dtype, 0):
+        raise ConfigError(f"eps = {eps:g} is below what {kind.dtype} can show ({FLOOR[kind.dtype]:g}); use float64")
+    exact_possible = is_affine(f) and rep_in.dim <= MAX_INPUTS and isinstance(group, FiniteGroup)
+    if rule == "exact" and not exact_possible:
+        raise ConfigError(
+            "rule='exact' needs an affine layer (nn.Linear, nn.Conv, a reparameterised one, or a chain of them), "
+            f"a finite group, and at most {MAX_INPUTS} inputs; use 'tail' or 'mean'"
+        )
+    inside = Interior(rep_out, mask)
+    cautions = _cautions(f, rep_in, rep_out)
+    x = draw_inputs(inputs, n, rep_in, kind, generator)
+    if exact_possible and rule in ("auto", "exact"):
+        W, bias = as_affine(f, rep_in, rep_out, kind, inside)  # type: ignore[arg-type]
+        defects = weight_error(W, rep_in, rep_out, bias=bias, mask=mask)
+        outcome, counted, used = _exact(defects.largest, eps), len(defects.values), "exact"
+        worst, largest, size = defects.labels[defects.worst], defects.largest, float(defects.size[0])
+        compared, constant = float(defects.compared.min()), float(W.norm()) <= 1e-9 * float(bias.norm())
+        constant = constant or float(W.norm()) == 0
+    else:
+        elements = draw_elements(group, n, generator)
+        drawn = draw_defects(f, x, elements, rep_in, rep_out, inside)
+        used = "tail" if rule == "auto" else rule
+        outcome = _apply(used, drawn.values, eps, alpha, eta, cap)
+        at = int(drawn.values.argmax())
+        worst, largest = group.label(elements[at]), float(drawn.values[at])  # type: ignore[arg-type]
+        counted, size, compared, constant = n, drawn.size, drawn.compared, drawn.is_constant
+    if constant:
+        cautions.append("the outputs are constant: that commutes with everything that leaves the constant alone")
+    special = None
+    if n_random and mask is None:
+        special = specificity(f, rep_in, rep_out, x[: min(8, n)], n_random=n_random, generator=generator)
+    return _certificate(outcome, used, eps, alpha, eta, counted, worst, largest, size, compared, special, cautions)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Defects of single draws, and what was seen on the way."""
+
+    values: Tensor
+    size: float
+    compared: float
+    is_constant: bool
+
+
+def draw_defects(
+    f: Function, x: Tensor, elements: list, rep_in: AnyRepresentation, rep_out: AnyRepresentation, inside: Interior
+) -> Draws:
+    """``d_i`` for each pair of an input ``x[i]`` and an element ``elements[i]``, ``(n,)`` float64."""
+    with torch.no_grad():
+        y = evaluate(f, x, rep_in, inside)
+        moved = torch.cat([act(rep_in, g, x[i : i + 1]) for i, g in enumerate(elements)])
+        fx = evaluate(f, moved, rep_in, inside, check=False)
+        windows = torch.stack([inside.of(g) for g in elements]).to(y.device)
+        a, b = fx * windows, torch.cat([rep_out.act(g, y[i : i + 1]) for i, g in enumerate(elements)]) * windows
+        a, b = a.flatten(1), b.flatten(1)
+        total = a.square().sum(1) + b.square().sum(1)
+        values = ((a - b).square().sum(1) / total.where(total > 0, torch.ones_like(total))).sqrt()
+        spread = float((y - y[:1]).abs().max())
+        size = float(y.square().mean().sqrt())
+        share = float(windows.expand(len(x), *rep_out.shape).double().mean())
+    return Draws(values.cpu(), size, share, len(x) > 1 and spread <= 1e-6 * max(float(y.abs().max()), 1e-300))
+
+
+def _certify_matrix(
+    f: object,
+    rep_in: AnyRepresentation,
+    rep_out: AnyRepresentation,
+    eps: float,
+    alpha: float,
+    n_random: int,
+    generator: torch.Generator,
+) -> Certificate:
+    if isinstance(rep_in.group, LieAlgebra):
+        raise ConfigError(f"{rep_in.group.name} has infinitely many elements; measure its generators with weight_error")
+    cautions = _cautions(None, rep_in, rep_out)
+    if isinstance(f, Tensor):
+        defects, W = weight_error(f, rep_in, rep_out), f.detach().double().reshape(rep_out.dim, rep_in.dim)
+        of, special = "W", None
+        if n_random:
+            at = torch.zeros(1, *rep_in.shape, dtype=torch.float64)
+            special = specificity(W, rep_in, rep_out, at, n_random=n_random, generator=generator)
+    else:
+        defects, of, special = pattern_error(f.matrix(), rep_in, rep_out), "any W = U v", None  # type: ignore[attr-defined]
+    if float(defects.size[0]) == 0:
+        cautions.append("the weight is zero: it commutes with everything")
+    outcome = _exact(defects.largest, eps, of)
+    return _certificate(
+        outcome, "exact", eps, alpha, None, len(defects.values), defects.labels[defects.worst], defects.largest,
+        float(defects.size[0]), 1.0, special, cautions,
+    )  # fmt: skip
+
+
+def _exact(largest: float, eps: float, of: str = "the layer") -> Outcome:
+    if not math.isfinite(largest):
+        raise NonFiniteError("the defect is not finite")
+    within = largest <= eps
+    null = f"max over g of d(g) of {of} > {eps:g}"
+    return Outcome(null, 0.0 if within else 1.0, 1.0 if within else 0.0, largest, largest)
+
+
+def _apply(rule: str, values: Tensor, eps: float, alpha: float, eta: float, cap: float) -> Outcome:
+    if rule == "tail":
+        return tail_rule(values, eps, alpha, eta)
+    if rule == "zero-failure":
+        return zero_failure_rule(values, eps, alpha, eta)
+    if rule == "mean":
+        return mean_rule(values, eps, alpha, cap)
+    raise ConfigError(f"rule must be auto, exact, tail, zero-failure or mean; came {rule!r}")
+
+
+def _certificate(
+    outcome: Outcome,
+    rule: Rule,
+    eps: float,
+    alpha: float,
+    eta: float | None,
+    n: int,
+    worst: str,
+    largest: float,
+    size: float,
+    compared: float,
+    special: Specificity | None,
+    cautions: list[str],
+) -> Certificate:
+    verdict = outcome.verdict(alpha)
+    if verdict == "cannot tell" and outcome.hint:
+        cautions.append(outcome.hint)
+    for text in cautions:
+        warnings.warn(text, EquivarianceWarning, stacklevel=3)
+    return Certificate(
+        verdict=verdict, null=outcome.null, rule=rule, eps=eps, alpha=alpha,
+        eta=eta if rule in ("tail", "zero-failure") else None, estimate=outcome.estimate, bound=outcome.bound, n=n,
+        p_value=outcome.p_value, p_refute=outcome.p_refute, worst=worst, largest=largest, size=size, compared=compared,
+        specificity=special, warnings=tuple(cautions),
+    )  # fmt: skip
+
+
+def _check_levels(eps: float, alpha: float, eta: float, n: int) -> None:
+    if not 0 < eps < math.sqrt(2):
+        raise ConfigError(f"eps is a defect between 0 and sqrt(2), where 1 is what unrelated outputs give; came {eps}")
+    _check_level("alpha", alpha)
+    _check_level("eta", eta)
+    if n < 2:
+        raise ConfigError(f"at least 2 draws are needed; came {n}")
+
+
+def like(f: Function | nn.Module, dtype: torch.dtype | None) -> Tensor:
+    """An empty tensor with the precision and the device that a function wants."""
+    module = module_of(f)
+    tensors = [] if module is None else [*module.parameters(), *module.buffers()]
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            return torch.empty(0, dtype=dtype or tensor.dtype, device=tensor.device)
+    return torch.empty(0, dtype=dtype or torch.get_default_dtype())
+
+
+def draw_elements(group: FiniteGroup | LieAlgebra, n: int, generator: torch.Generator) -> list:
+    """``n`` random elements; never the identity of a finite group, with which everything commutes."""
+    if isinstance(group, LieAlgebra):
+        return list(group.sample(n, generator))
+    if group.order == 1:
+        return [0] * n
+    return (1 + torch.randint(group.order - 1, (n,), generator=generator)).tolist()
+
+
+def draw_inputs(
+    inputs: Callable[[int, torch.Generator], Tensor] | Tensor | None,
+    n: int,
+    rep_in: AnyRepresentation,
+    kind: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """``n`` inputs: standard normal, from a data set with replacement, or as a function draws them."""
+    if inputs is None:
+        x = torch.randn(n, *rep_in.shape, generator=generator, dtype=torch.float64)
+        return x.to(dtype=kind.dtype, device=kind.device)
+    if isinstance(inputs, Tensor):
+        rep_in.check_shape(inputs)
+        return inputs[torch.randint(len(inputs), (n,), generator=generator)]
+    return inputs(n, generator)
+
+
+def _cautions(f: object, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> list[str]:
+    found = []
+    if rep_in.is_trivial and rep_out.is_trivial:
+        found.append("the group acts trivially on inputs and outputs: every function is equivariant")
+    elif rep_in.is_trivial:
+        found.append("the group acts trivially on inputs: the test only says that the outputs are invariant")
+    if isinstance(f, nn.Module):
+        found += pointwise_warnings(f, rep_in, rep_out)
+    return found

@@ -1,0 +1,267 @@
+"""How far something is from commuting with a group: numbers without an opinion.
+
+The defect of an element is scale-free, ``d = ‖a − b‖ / √(‖a‖² + ‖b‖²)`` for ``a = f(ρ_in(g) x)`` and ``b = ρ_out(g)
+f(x)``: 0 commutes, 1 is what unrelated outputs give, √2 is the worst (``a = −b``). Where both are zero it is 0.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from msr.equivariance.boundary import Interior
+from msr.errors import ConfigError, ModelError, NonFiniteError, ShapeError
+from msr.groups import FiniteGroup, LieAlgebra
+from msr.representations import AnyRepresentation
+
+__all__ = ["Defects", "Elements", "equivariance_error", "pattern_error", "weight_error"]
+
+Element: TypeAlias = Any  # an index for finite groups, a tuple of coefficients for Lie algebras
+Elements: TypeAlias = Literal["all", "generators"] | Sequence[Element]
+Function: TypeAlias = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Defects:
+    """A defect for each group element.
+
+    Attributes:
+        labels: names of the elements.
+        values: ``(elements,)`` float64, in [0, √2].
+        size: root mean square of the outputs compared, ``(elements,)``: a defect of something that is zero says
+            nothing.
+        compared: share of the outputs that were compared, ``(elements,)``; below 1 where a boundary was masked.
+    """
+
+    labels: tuple[str, ...]
+    values: Tensor
+    size: Tensor
+    compared: Tensor
+
+    @property
+    def worst(self) -> int:
+        """Which of the elements has the largest defect."""
+        return int(self.values.argmax())
+
+    @property
+    def largest(self) -> float:
+        """The largest defect."""
+        return float(self.values.max())
+
+    def __str__(self) -> str:
+        rows = zip(self.labels, self.values.tolist(), self.compared.tolist(), strict=True)
+        return "\n".join(f"{label:>12}  {value:.3e}  compared {share:.0%}" for label, value, share in rows)
+
+
+def equivariance_error(
+    f: Function,
+    x: Tensor,
+    rep_in: AnyRepresentation,
+    rep_out: AnyRepresentation,
+    elements: Elements = "all",
+    *,
+    mask: Tensor | None = None,
+) -> Defects:
+    """The defect of a function on data, for each element, pooled over the batch.
+
+    ``d(g) = ‖f(ρ_in(g) x) − ρ_out(g) f(x)‖ / √(‖f(ρ_in(g) x)‖² + ‖ρ_out(g) f(x)‖²)``, Frobenius over the batch. The
+    group acts in float64; ``f`` sees the precision and the device of ``x``.
+
+    Args:
+        f: ``(batch, *rep_in.shape) -> (batch, *rep_out.shape)``.
+        x: the data.
+        elements: ``"all"`` of a finite group, ``"generators"``, or some. A Lie algebra's elements are coefficients.
+        mask: ``rep_out.shape``, true where an output does not feel the boundary (:func:`interior`). For an element, an
+            output is compared when it and the place it comes from are both inside. An ``f`` that returns the inside
+            only, as a convolution without padding does, is placed there.
+
+    Raises: ShapeError; NonFiniteError if ``f`` gives nan or infinity, so that a nan never reads as a pass; ModelError
+    if
+    ``f`` is not a function of its input (dropout, batch norm in training mode).
+    """
+    chosen = choose_elements(elements, rep_in, rep_out)
+    inside = Interior(rep_out, mask)
+    with torch.no_grad():
+        base = evaluate(f, x, rep_in, inside)
+        values, size, compared = [], [], []
+        for g in chosen:
+            moved = evaluate(f, act(rep_in, g, x), rep_in, inside, check=False)
+            window = inside.of(g).to(base.device)
+            a, b = moved * window, rep_out.act(g, base) * window
+            values.append(_ratio((a - b).square().sum(), a.square().sum() + b.square().sum()))
+            share = window.expand(rep_out.shape).double().mean()
+            compared.append(share)
+            size.append((b.square().sum() / (len(x) * rep_out.dim * share).clamp_min(1)).sqrt())
+    labels = tuple(rep_in.group.label(g) for g in chosen)
+    return Defects(labels, torch.stack(values).cpu(), torch.stack(size).cpu(), torch.stack(compared).cpu())
+
+
+def weight_error(
+    weight: Tensor,
+    rep_in: AnyRepresentation,
+    rep_out: AnyRepresentation,
+    elements: Elements = "all",
+    *,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Defects:
+    """The defect of a linear layer, exactly, for each element.
+
+    ``d(g) = ‖ρ_out(g) W − W ρ_in(g)‖_F / √(‖ρ_out(g) W‖²_F + ‖W ρ_in(g)‖²_F)``: what :func:`equivariance_error` tends
+    to on standard normal inputs. A bias counts as one more column, whose input does not move.
+
+    Shapes: ``weight (*rep_out.shape, *rep_in.shape)``, or flattened ``(out, in)``; ``bias (out,)``. For a convolution's
+    filter, ``rep_in`` is ``channels * kernel`` with the kernel's grid representation.
+    Source: the commutation residual, normalised as in Kendiukhov's SymCert (2026), moved to layers.
+    """
+    chosen = choose_elements(elements, rep_in, rep_out)
+    W = _as_matrix(weight, rep_in, rep_out)
+    columns = W if bias is None else torch.cat([W, bias.detach().double().reshape(-1, 1).to(W.device)], dim=1)
+    if not columns.isfinite().all():
+        raise NonFiniteError("weight_error: the weight or bias holds nan or infinity")
+    inside = Interior(rep_out, mask)
+    values, size, compared = [], [], []
+    for g in chosen:
+        window = inside.of(g).expand(rep_out.shape).reshape(-1, 1).double().to(W.device)
+        a = act_on_columns(rep_out, g, columns)
+        b = columns.clone()
+        b[:, : rep_in.dim] = act_on_rows(rep_in, g, W)
+        a, b = a * window, b * window
+        values.append(_ratio((a - b).square().sum(), a.square().sum() + b.square().sum()))
+        compared.append(window.mean())
+        size.append((a.square().sum() / window.sum().clamp_min(1)).sqrt())
+    labels = tuple(rep_in.group.label(g) for g in chosen)
+    return Defects(labels, torch.stack(values).cpu(), torch.stack(size).cpu(), torch.stack(compared).cpu())
+
+
+def pattern_error(
+    U: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation, elements: Elements = "all"
+) -> Defects:
+    """The worst defect that any filter ``v`` can have, ``sup_v d(g, reshape(U v))``, exactly, for each element.
+
+    With ``N = ρ_out(g) W − W ρ_in(g)`` and ``D = (ρ_out(g) W, W ρ_in(g))`` as linear functions of ``v``, the supremum
+    of
+    ``‖N v‖ / ‖D v‖`` is the largest singular value of ``N R⁻¹`` for ``D = Q R``; nothing is sampled. For orthogonal
+    actions this is ``σ_max((ρ_out ⊗ ρ_in − I) Q) / √2`` for an orthonormal basis ``Q`` of the span of ``U``, so it
+    depends on the span alone. Directions of ``U`` below rounding (see :func:`msr.subspace.orthonormal_basis`) do not
+    count.
+
+    Shapes: ``U (out · in, k)``.  ``size`` is ``‖U‖_F``'s share of an entry of ``W``, the same for each element.
+    Raises: ShapeError, NonFiniteError.
+    """
+    from msr.subspace import orthonormal_basis
+
+    m, n = rep_out.dim, rep_in.dim
+    if U.ndim != 2 or U.shape[0] != m * n:
+        raise ShapeError(
+            f"pattern_error: U must be ({m} x {n} = {m * n}, k) for {rep_in} to {rep_out}; came {tuple(U.shape)}"
+        )
+    chosen = choose_elements(elements, rep_in, rep_out)
+    basis = orthonormal_basis(U)
+    k = basis.shape[1]
+    W = basis.mT.reshape(k, m, n)
+    values = []
+    for g in chosen:
+        a = act_on_columns(rep_out, g, W)
+        b = act_on_rows(rep_in, g, W)
+        if k == 0:
+            values.append(torch.zeros((), dtype=torch.float64))
+            continue
+        gap, both = (a - b).reshape(k, -1).mT, torch.cat([a.reshape(k, -1), b.reshape(k, -1)], dim=1).mT
+        R = torch.linalg.qr(both, mode="r").R
+        values.append(torch.linalg.matrix_norm(torch.linalg.solve_triangular(R, gap, upper=True, left=False), 2))
+    labels = tuple(rep_in.group.label(g) for g in chosen)
+    whole = torch.ones(len(chosen), dtype=torch.float64)
+    return Defects(labels, torch.stack(values).cpu(), whole * float(U.detach().double().norm()) / (m * n) ** 0.5, whole)
+
+
+def choose_elements(elements: Elements, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> list[Element]:
+    """The elements asked for, or an error that says why they cannot be had."""
+    group: FiniteGroup | LieAlgebra = rep_in.group
+    if group != rep_out.group:
+        raise ConfigError(
+            f"the representations are of different groups, {rep_in} and {rep_out}; pull them back to a common one"
+        )
+    if isinstance(elements, str):
+        if elements == "generators":
+            return list(group.generators) or [0]
+        if elements != "all":
+            raise ConfigError(f"elements must be 'all', 'generators' or a list; came {elements!r}")
+        if isinstance(group, LieAlgebra):
+            raise ConfigError(f"{group.name} has infinitely many elements; ask for 'generators', or give some")
+        return list(group.elements)
+    chosen = list(elements)
+    if isinstance(group, FiniteGroup):
+        for g in chosen:
+            if not 0 <= int(g) < group.order:
+                raise ConfigError(f"{group.name} has the elements 0 to {group.order - 1}; came {g}")
+    if not chosen:
+        raise ConfigError("no element was asked for; give at least one")
+    return chosen
+
+
+def act(rep: AnyRepresentation, g: Element, x: Tensor) -> Tensor:
+    """The action in float64, back in the precision of ``x``."""
+    return rep.act(g, x.double()).to(x.dtype)
+
+
+def act_on_columns(rep: AnyRepresentation, g: Element, W: Tensor) -> Tensor:
+    """``ρ(g) W`` for ``(..., m, n)``."""
+    return rep.act_flat(g, W.mT).mT
+
+
+def act_on_rows(rep: AnyRepresentation, g: Element, W: Tensor) -> Tensor:
+    """``W ρ(g)`` for ``(..., m, n)``; a permutation only reorders."""
+    if rep.permutations is not None:
+        source = torch.tensor(rep.permutations[g], dtype=torch.long, device=W.device)
+        return W.index_select(-1, source)
+    return W @ rep.matrix(g).to(dtype=W.dtype, device=W.device)
+
+
+def evaluate(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior, *, check: bool = True) -> Tensor:
+    """``f(x)`` in float64 on the whole shape of the output, or an error that says what is wrong with it."""
+    lead = rep_in.check_shape(x)
+    if len(lead) != 1 or lead[0] == 0:
+        raise ShapeError(f"the data must be (batch, {', '.join(map(str, rep_in.shape))}); came {tuple(x.shape)}")
+    y = f(x)
+    if not isinstance(y, Tensor):
+        raise ModelError(f"the function must return a tensor; it returned {type(y).__name__}")
+    if not y.isfinite().all():
+        raise NonFiniteError(f"the function gave nan or infinity on inputs of norm up to {float(x.abs().max()):.3g}")
+    placed = inside.place(y.double(), len(x))
+    if check:
+        _check_is_a_function(f, x, placed, inside)
+    return placed
+
+
+def module_of(f: Function) -> nn.Module | None:
+    """The module behind a function, if it is one."""
+    return f if isinstance(f, nn.Module) else None
+
+
+def _check_is_a_function(f: Function, x: Tensor, y: Tensor, inside: Interior) -> None:
+    """Two examples on their own must give what they gave in the batch."""
+    few = min(2, len(x))
+    again = inside.place(f(x[:few]).double(), few)
+    size = max(float(y[:few].norm()), float(again.norm()))
+    if float((again - y[:few]).norm()) > 1e-2 * size:
+        raise ModelError(
+            "the same input gave two different outputs: the function is random (dropout?) or mixes the examples of a "
+            "batch (batch norm in training mode?); call eval() on the module first"
+        )
+
+
+def _as_matrix(weight: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> Tensor:
+    flat, full = (rep_out.dim, rep_in.dim), (*rep_out.shape, *rep_in.shape)
+    if tuple(weight.shape) not in (flat, full):
+        raise ShapeError(
+            f"the weight must be {full} for {rep_in} to {rep_out}; came {tuple(weight.shape)}. "
+            "For a convolution's filter, rep_in is channels * kernel"
+        )
+    return weight.detach().double().reshape(flat)
+
+
+def _ratio(gap: Tensor, total: Tensor) -> Tensor:
+    return (gap / total.where(total > 0, torch.ones_like(total))).sqrt()

@@ -1,0 +1,54 @@
+"""Hypothesis strategies over groups, elements and points; needs the ``hypothesis`` package."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from msr.errors import MissingExtraError
+from msr.groups import FiniteGroup, alternating, cyclic, dihedral, direct_product, quaternion, symmetric
+from msr.representations import Representation, natural, quotient, regular, trivial
+
+try:
+    from hypothesis import strategies as st
+except ModuleNotFoundError:
+    raise MissingExtraError("msr.equivariance.strategies needs hypothesis: pip install hypothesis") from None
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+__all__ = ["group_elements", "groups", "points", "representations"]
+
+
+def group_elements(group: FiniteGroup) -> "SearchStrategy[int]":
+    """Elements of a group; shrinks towards the identity."""
+    return st.integers(0, group.order - 1)
+
+
+def groups(max_order: int = 24) -> "SearchStrategy[FiniteGroup]":
+    """Small groups of every kind; shrinks towards the trivial group."""
+    small = [
+        *(cyclic(n) for n in range(1, 9)), dihedral(2), symmetric(3), dihedral(4), quaternion(),
+        direct_product(cyclic(2), cyclic(4)), dihedral(5), alternating(4), dihedral(6), symmetric(4),
+    ]  # fmt: skip
+    return st.sampled_from([group for group in small if group.order <= max_order])
+
+
+def representations(group: FiniteGroup) -> "SearchStrategy[Representation]":
+    """Permutation representations of a group.
+
+    Trivial, regular, natural, on the cosets of a cyclic subgroup, and sums.
+    """
+    kinds = [trivial(group), regular(group)] + ([] if group.points is None else [natural(group)])
+    kinds += [quotient(group, group.subgroup([g])) for g in group.generators]
+    one = st.sampled_from(kinds)
+    return one | st.tuples(one, one).map(lambda pair: pair[0] + pair[1])
+
+
+def points(representation: Representation, batch: int = 4) -> "SearchStrategy[torch.Tensor]":
+    """Standard normal inputs ``(batch, *shape)``, float64, each from a seed."""
+
+    def draw(seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(batch, *representation.shape, generator=generator, dtype=torch.float64)
+
+    return st.integers(0, 2**31 - 1).map(draw)

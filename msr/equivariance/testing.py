@@ -1,0 +1,125 @@
+"""For unit tests: an assertion that says what broke, and helpers for pytest and hypothesis."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from msr.equivariance.boundary import Interior
+from msr.equivariance.certify import draw_defects, like
+from msr.equivariance.measure import Elements, Function, choose_elements, module_of
+from msr.equivariance.network import Representations, localise
+from msr.errors import ConfigError, MissingExtraError
+from msr.groups import FiniteGroup, LieAlgebra
+from msr.representations import AnyRepresentation
+
+__all__ = ["TOLERANCE", "assert_equivariant", "parametrize_elements"]
+
+TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1, torch.float32: 1e-4, torch.float64: 1e-10}
+"""Largest defect that passes, by precision: some hundred times what rounding does to a small network."""
+
+MOST_ELEMENTS = 64
+
+
+def assert_equivariant(
+    f: Function | nn.Module,
+    group: FiniteGroup | LieAlgebra,
+    rep_in: AnyRepresentation,
+    rep_out: AnyRepresentation,
+    *,
+    x: Tensor | None = None,
+    elements: Elements | None = None,
+    tolerance: float | None = None,
+    mask: Tensor | None = None,
+    layers: Representations | None = None,
+    dtype: torch.dtype | None = None,
+    batch: int = 16,
+    seed: int = 0,
+) -> None:
+    """Raise AssertionError unless ``f(ρ_in(g) x) = ρ_out(g) f(x)`` up to rounding.
+
+    Judged on each input by itself, so that a break on few inputs is not averaged away. The group acts in float64. It is
+    a test for code, which is right or wrong; for a statement with an error rate see :func:`certify`.
+
+    Args:
+        f: a module or function ``(batch, *rep_in.shape) -> (batch, *rep_out.shape)``.
+        group: must be that of both representations.
+        x: inputs ``(batch, *rep_in.shape)``; default: ``batch`` standard normal ones, in the module's precision.
+        elements: which to try. Default: all of a finite group up to order 64, else the generators and random ones, 64
+            in
+            all; of a Lie algebra the generators and 16 random ones.
+        tolerance: on the defect, which has no unit (0 commutes, 1 is unrelated); default by precision.
+        mask: outputs free of the boundary, see :func:`interior`.
+        layers: representations inside the network, as for :func:`localise`; then a failure names the layer.
+        seed: of the random inputs and elements.
+    """
+    __tracebackhide__ = True
+    if rep_in.group != group or rep_out.group != group:
+        raise ConfigError(f"{rep_in} and {rep_out} must be representations of the group given, {group}")
+    generator = torch.Generator().manual_seed(seed)
+    if x is None:
+        kind = like(f, dtype)
+        x = torch.randn(batch, *rep_in.shape, generator=generator, dtype=torch.float64)
+        x = x.to(dtype=kind.dtype, device=kind.device)
+    rep_in.check_shape(x)
+    chosen = _elements_to_try(elements, rep_in, rep_out, generator)
+    if tolerance is None:
+        if x.dtype not in TOLERANCE:
+            raise ConfigError(f"no default tolerance for {x.dtype}; give one")
+        tolerance = TOLERANCE[x.dtype]
+    inside = Interior(rep_out, mask)
+    # One element at a time: every input meets every element.
+    worst, at, which, size, compared = -1.0, chosen[0], 0, 0.0, 1.0
+    for g in chosen:
+        drawn = draw_defects(f, x, [g] * len(x), rep_in, rep_out, inside)
+        if float(drawn.values.max()) > worst:
+            worst, at, which = float(drawn.values.max()), g, int(drawn.values.argmax())
+            size, compared = drawn.size, drawn.compared
+    if worst <= tolerance:
+        return
+    label = group.label(at)
+    number = f"element {at} ({label})" if isinstance(group, FiniteGroup) else f"element {label}"
+    lines = [
+        f"{_name(f)} is not equivariant to {group.name}: defect {worst:.3g} at {number}, above {tolerance:.3g}",
+        f"  0 commutes, 1 is unrelated; {x.dtype}; worst on input {which} of {len(x)}; {len(chosen)} elements tried",
+        f"  in: {rep_in}; out: {rep_out}; outputs have size {size:.3g} (root mean square), {compared:.0%} compared",
+    ]
+    module = module_of(f)
+    if layers is not None and module is not None:
+        table = localise(module, x, layers, [at])
+        over = [i for i, value in enumerate(table.values[:, 0].tolist()) if value > tolerance]
+        lines += [f"  layer {table.layers[i]}: defect {float(table.values[i, 0]):.3g} by itself" for i in over]
+        if not over:
+            lines.append("  no single layer does: check that neighbouring representations agree")
+    raise AssertionError("\n".join(lines))
+
+
+def parametrize_elements(group: FiniteGroup, name: str = "g") -> Any:
+    """A ``pytest.mark.parametrize`` over all elements, with their labels as test names.
+
+    >>> @parametrize_elements(dihedral(4))
+    ... def test_my_layer(g): ...
+    """
+    try:
+        import pytest
+    except ModuleNotFoundError:
+        raise MissingExtraError("parametrize_elements needs pytest: pip install pytest") from None
+    return pytest.mark.parametrize(name, list(group.elements), ids=list(group.labels))
+
+
+def _elements_to_try(
+    elements: Elements | None, rep_in: AnyRepresentation, rep_out: AnyRepresentation, generator: torch.Generator
+) -> list:
+    if elements is not None:
+        return choose_elements(elements, rep_in, rep_out)
+    group = rep_in.group
+    generators = choose_elements("generators", rep_in, rep_out)
+    if isinstance(group, LieAlgebra):
+        return [*generators, *group.sample(16, generator)]
+    if group.order <= MOST_ELEMENTS:
+        return list(group.elements)
+    return [*generators, *group.sample(max(MOST_ELEMENTS - len(generators), 1), generator)]
+
+
+def _name(f: object) -> str:
+    return type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", type(f).__name__)
