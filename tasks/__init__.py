@@ -2,7 +2,8 @@
 
 from tasks._base import TaskFamily as TaskFamily
 from tasks.files import FileTasks as FileTasks
+from tasks.finite_group import FiniteGroupTasks as FiniteGroupTasks
 from tasks.images import ImageTasks as ImageTasks
 from tasks.translation import TranslationTasks as TranslationTasks
 
-__all__ = ["FileTasks", "ImageTasks", "TaskFamily", "TranslationTasks"]
+__all__ = ["FileTasks", "FiniteGroupTasks", "ImageTasks", "TaskFamily", "TranslationTasks"]

@@ -26,6 +26,13 @@ SURFACE = {
         "multiplicities", "natural", "pair_orbits", "permutation", "planar", "quotient", "regular", "sign",
         "tensor_product", "trivial",
     ],
+    "msr.equivariance": [
+        "Certificate", "Defects", "EquivarianceWarning", "LayerDefects", "NetworkCertificate", "Specificity",
+        "assert_equivariant", "certify", "certify_network", "draws_needed", "equivariance_error", "interior",
+        "localise", "mean_rule", "parametrize_elements", "pattern_error", "specificity", "tail_rule", "weight_error",
+        "zero_failure_rule",
+    ],
+    "msr.equivariance.strategies": ["group_elements", "groups", "points", "representations"],
     "msr.kron": ["apply_factors", "kron", "nearest_kronecker", "pinv", "solve_factors", "unvec", "vec"],
     "msr.subspace": ["orthonormal_basis", "principal_cosines", "span_cosine"],
     "msr.estimate": ["Estimate"],
@@ -33,9 +40,11 @@ SURFACE = {
     "msr.report": ["format_table"],
     "msr.report.figures": ["curves", "matrices", "require", "sharing_strength", "span_cosines"],
     "tasks.files": ["FileTasks", "read_arrays", "write_tasks"],
+    "tasks.controls": ["SpanTasks", "broken_symmetry", "interior_symmetry", "no_symmetry", "wrong_symmetry"],
+    "tasks.finite_group": ["FiniteGroupTasks", "Truth"],
     "tasks.images": ["ImageSet", "ImageTasks", "augment", "digits", "download_omniglot", "read_omniglot"],
     "tasks.translation": ["TranslationTasks", "locally_connected_weight", "span_of_filters"],
-    "tasks": ["FileTasks", "ImageTasks", "TaskFamily", "TranslationTasks"],
+    "tasks": ["FileTasks", "FiniteGroupTasks", "ImageTasks", "TaskFamily", "TranslationTasks"],
 }  # fmt: skip
 
 

@@ -157,7 +157,7 @@ def certify(
         used = "tail" if rule == "auto" else rule
         outcome = _apply(used, drawn.values, eps, alpha, eta, cap)
         at = int(drawn.values.argmax())
-        worst, largest = group.label(elements[at]), float(drawn.values[at])  # type: ignore[arg-type]
+        worst, largest = group.label(elements[at]), float(drawn.values[at])
         counted, size, compared, constant = n, drawn.size, drawn.compared, drawn.is_constant
     if constant:
         cautions.append("the outputs are constant: that commutes with everything that leaves the constant alone")

@@ -1,0 +1,91 @@
+"""What families of linear maps share: how a task's numbers are drawn, and what its examples are made of."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from msr.episodes import Episodes
+from msr.errors import ConfigError
+from tasks._base import Split, TaskFamily, check_indices, generator_for
+
+__all__ = ["LinearTasks"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearTasks(TaskFamily):
+    """``y = W x + noise`` with ``x ~ N(0, 1)`` and ``W`` made from a few numbers ``~ N(0, 1)`` of each task.
+
+    Args: ``noise`` is the standard deviation of noise on ``y``; outputs have a mean square of 1. ``shots`` and
+    ``queries`` are examples for each task; ``n_train`` and ``n_test`` limit the tasks (None: no end).
+    """
+
+    noise: float = 0.0
+    shots: int = 4
+    queries: int = 16
+    n_train: int | None = 8000
+    n_test: int | None = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("shots", "queries"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1; came {getattr(self, name)}")
+        if not self.noise >= 0:
+            raise ConfigError(f"noise must not be negative; came {self.noise}")
+        for split in ("train", "test"):
+            limit = self.n_tasks(split)
+            if limit is not None and limit < 1:
+                raise ConfigError(f"the family needs at least one {split} task; came {limit}")
+
+    @property
+    @abstractmethod
+    def shape_in(self) -> tuple[int, ...]:
+        """Shape of an input."""
+
+    @property
+    @abstractmethod
+    def shape_out(self) -> tuple[int, ...]:
+        """Shape of an output."""
+
+    @property
+    @abstractmethod
+    def n_free(self) -> int:
+        """Numbers that a task draws."""
+
+    @abstractmethod
+    def weights_from(self, free: Tensor) -> tuple[Tensor, ...]:
+        """The matrices of each layer, ``(tasks, out, in)``, from ``free (tasks, n_free)``."""
+
+    def respond(self, weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
+        """Noise-free outputs, flattened: ``(tasks, examples, in) -> (tasks, examples, out)``."""
+        return x @ weights[0].mT
+
+    def n_tasks(self, split: Split) -> int | None:
+        """As given."""
+        return self.n_train if split == "train" else self.n_test
+
+    def weights(self, split: Split, tasks: Tensor) -> tuple[Tensor, ...]:
+        """Ground truth: each task's matrices, one for each layer, ``(tasks, out, in)``."""
+        return self.weights_from(self._draw(split, tasks)[0])
+
+    def episodes(self, split: Split, tasks: Tensor) -> Episodes:
+        """The tasks with these indices: ``x (tasks, examples, *shape_in)``, ``y (tasks, examples, *shape_out)``."""
+        free, x, noise = self._draw(split, tasks)
+        y = self.respond(self.weights_from(free), x)
+        if self.noise:
+            y = y + self.noise * noise
+        return Episodes.split(x.unflatten(2, self.shape_in), y.unflatten(2, self.shape_out), self.shots)
+
+    def _draw(self, split: Split, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        check_indices(split, tasks, self.n_tasks(split))
+        examples = self.shots + self.queries
+        sizes = [self.n_free, examples * prod(self.shape_in), examples * prod(self.shape_out) if self.noise else 0]
+        numbers = torch.empty(len(tasks), sum(sizes))
+        generator = torch.Generator()
+        for row, index in zip(numbers, tasks.tolist(), strict=True):
+            row.normal_(generator=generator_for(self.seed, split, index, reuse=generator))
+        free, x, noise = numbers.split(sizes, dim=1)
+        return free, x.unflatten(1, (examples, -1)), noise.unflatten(1, (examples, -1)) if self.noise else noise

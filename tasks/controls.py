@@ -1,0 +1,162 @@
+"""Controls: problems that look like the symmetric ones and are not, so that a finder of symmetries can fail."""
+
+from dataclasses import dataclass
+from math import prod, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from msr.errors import ConfigError, ShapeError
+from msr.representations import Representation, equivariant_basis, permutation
+from msr.subspace import orthonormal_basis
+from tasks._base import generator_for
+from tasks._linear import LinearTasks
+from tasks.finite_group import FiniteGroupTasks
+
+__all__ = ["SpanTasks", "broken_symmetry", "interior_symmetry", "no_symmetry", "wrong_symmetry"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpanTasks(LinearTasks):
+    """``y = W x + noise`` with ``vec(W)`` in a given span: any sharing pattern at all.
+
+    Args: ``span (out · in, k)``, orthonormal columns; the shapes of a point; ``interior``, where the family is
+    symmetric away from a boundary only: the mask of outputs that do not feel it.
+    """
+
+    span: Tensor
+    in_shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+    interior: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        size = prod(self.out_shape) * prod(self.in_shape)
+        if self.span.ndim != 2 or self.span.shape[0] != size or self.span.shape[1] == 0:
+            raise ShapeError(f"the span must be ({size}, k), with k at least 1; came {tuple(self.span.shape)}")
+        gram = self.span.double().mT @ self.span.double()
+        if not torch.allclose(gram, torch.eye(len(gram), dtype=torch.float64), atol=1e-5):
+            raise ShapeError("the columns of the span must be orthonormal; see msr.subspace.orthonormal_basis")
+
+    @property
+    def shape_in(self) -> tuple[int, ...]:
+        """As given."""
+        return self.in_shape
+
+    @property
+    def shape_out(self) -> tuple[int, ...]:
+        """As given."""
+        return self.out_shape
+
+    @property
+    def n_free(self) -> int:
+        """Dimension of the span."""
+        return self.span.shape[1]
+
+    def true_span(self) -> Tensor:
+        """The span."""
+        return self.span
+
+    def weights_from(self, free: Tensor) -> tuple[Tensor, ...]:
+        """``W = U v`` with ``E‖W‖² = out``."""
+        m, n = prod(self.out_shape), prod(self.in_shape)
+        flat = (free * sqrt(m / self.n_free)) @ self.span.to(free.dtype).mT
+        return (flat.unflatten(1, (m, n)),)
+
+
+def no_symmetry(
+    rep_in: Representation, rep_out: Representation, *, k: int | None = None, seed: int = 0, **options: Any
+) -> SpanTasks:
+    """Tasks that share a random ``k``-dimensional span: as easy to learn as the symmetric ones, with no group in it.
+
+    ``k`` is by default the dimension of the equivariant maps. ``options`` are those of :class:`SpanTasks`.
+    """
+    size = rep_out.dim * rep_in.dim
+    k = equivariant_basis(rep_in, rep_out).dim if k is None else k
+    if not 1 <= k <= size:
+        raise ConfigError(f"k must be between 1 and {size}; came {k}")
+    span = orthonormal_basis(_normal(size, k, seed, "no symmetry"))
+    return SpanTasks(span=span, in_shape=rep_in.shape, out_shape=rep_out.shape, seed=seed, **options)
+
+
+def broken_symmetry(
+    rep_in: Representation, rep_out: Representation, epsilon: float, *, seed: int = 0, **options: Any
+) -> SpanTasks:
+    """The equivariant span, turned out of itself by a known amount: ``‖W − P W‖ = ε ‖W‖`` for *every* task.
+
+    ``P`` projects on the equivariant maps. Each basis vector ``u`` becomes ``√(1 − ε²) u + ε w`` with ``w`` orthonormal
+    and orthogonal to all ``u``, so all principal cosines with the equivariant span are ``√(1 − ε²)``. The defect of a
+    task is at most ``√2 ε`` for orthogonal actions.
+    Raises: ConfigError unless ``0 ≤ ε ≤ 1`` and the equivariant maps fill at most half of all maps.
+    """
+    if not 0 <= epsilon <= 1:
+        raise ConfigError(f"epsilon must be between 0 and 1; came {epsilon}")
+    U = equivariant_basis(rep_in, rep_out).orthonormal()
+    size, k = U.shape
+    if not 1 <= k <= size // 2:
+        raise ConfigError(f"equivariant maps fill {k} of {size} dimensions: there is no room to turn all of them away")
+    away = _normal(size, k, seed, "broken symmetry")
+    away = orthonormal_basis(away - U @ (U.mT @ away))
+    span = sqrt(1 - epsilon**2) * U + epsilon * away
+    return SpanTasks(span=span, in_shape=rep_in.shape, out_shape=rep_out.shape, seed=seed, **options)
+
+
+def wrong_symmetry(
+    rep_in: Representation, rep_out: Representation, *, seed: int = 0, **options: Any
+) -> FiniteGroupTasks:
+    """Tasks with the same abstract group acting elsewhere: its points are relabelled at random, on both sides apart.
+
+    The family's own ``truth`` holds the actions that the tasks do have; the ones given are wrong for it.
+    Raises: ConfigError when no relabelling in a hundred changes the equivariant maps, or for actions that are no
+    permutations.
+    """
+    for rep in (rep_in, rep_out):
+        if rep.permutations is None:
+            raise ConfigError(f"relabelling needs permutation representations; {rep} is not")
+    claimed = equivariant_basis(rep_in, rep_out).labels
+    assert claimed is not None
+    for attempt in range(100):
+        generator = generator_for(seed, "wrong symmetry", attempt)
+        a, b = _relabelled(rep_in, generator), _relabelled(rep_out, generator)
+        labels = equivariant_basis(a, b).labels
+        assert labels is not None
+        # Orbits are numbered in reading order, so equal partitions have equal labels.
+        if not torch.equal(labels, claimed):
+            return FiniteGroupTasks(rep_in=a, rep_out=b, seed=seed, **options)
+    raise ConfigError(f"every relabelling of {rep_in} and {rep_out} has the same equivariant maps: none is wrong")
+
+
+def interior_symmetry(length: int, kernel: int = 3, *, seed: int = 0, **options: Any) -> SpanTasks:
+    """Convolutions of a signal with zero padding: shifts commute away from the ends, and no shift does exactly.
+
+    ``y[i] = Σ_t ψ[t] x[i + t − kernel // 2]``, with ``x = 0`` outside. ``interior`` marks the outputs whose window lies
+    inside the signal.  Raises: ConfigError for an even kernel, or one longer than the signal.
+    """
+    if kernel % 2 == 0 or not 3 <= kernel <= length:
+        raise ConfigError(f"the kernel must be odd, from 3 to the length {length}; came {kernel}")
+    rim = kernel // 2
+    span = torch.zeros(length, length, kernel, dtype=torch.float64)
+    for tap in range(kernel):
+        shift = tap - rim
+        rows = torch.arange(max(0, -shift), min(length, length - shift))
+        span[rows, rows + shift, tap] = 1
+    span = span.flatten(0, 1)
+    inside = torch.ones(length, dtype=torch.bool)
+    inside[:rim] = inside[length - rim :] = False
+    shape = (length,)
+    return SpanTasks(
+        span=span / span.norm(dim=0), in_shape=shape, out_shape=shape, interior=inside, seed=seed, **options
+    )
+
+
+def _relabelled(rep: Representation, generator: torch.Generator) -> Representation:
+    assert rep.permutations is not None
+    order = torch.randperm(rep.dim, generator=generator).numpy()
+    moved = rep.permutations.copy()
+    moved[:, order] = order[rep.permutations]
+    return permutation(rep.group, moved, f"relabelled {rep.name}").reshape(*rep.shape)
+
+
+def _normal(rows: int, columns: int, seed: int, what: str) -> Tensor:
+    return torch.randn(rows, columns, dtype=torch.float64, generator=generator_for(seed, what))
