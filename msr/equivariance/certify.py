@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from msr.equivariance.affine import MAX_INPUTS, as_affine, is_affine
 from msr.equivariance.boundary import Interior
-from msr.equivariance.measure import Function, act, evaluate, module_of, pattern_error, weight_error
+from msr.equivariance.measure import Element, Function, act, evaluate, module_of, pattern_error, weight_error
 from msr.equivariance.pointwise import pointwise_warnings
 from msr.equivariance.rules import Outcome, Rule, Verdict, _check_level, mean_rule, tail_rule, zero_failure_rule
 from msr.equivariance.specificity import Specificity, specificity
@@ -181,18 +181,22 @@ def draw_defects(
     f: Function, x: Tensor, elements: list, rep_in: AnyRepresentation, rep_out: AnyRepresentation, inside: Interior
 ) -> Draws:
     """``d_i`` for each pair of an input ``x[i]`` and an element ``elements[i]``, ``(n,)`` float64."""
+    groups: dict[Element, list[int]] = {}
+    for i, g in enumerate(elements):
+        groups.setdefault(g, []).append(i)
     with torch.no_grad():
         y = evaluate(f, x, rep_in, inside)
-        moved = torch.cat([act(rep_in, g, x[i : i + 1]) for i, g in enumerate(elements)])
-        fx = evaluate(f, moved, rep_in, inside, check=False)
-        windows = torch.stack([inside.of(g) for g in elements]).to(y.device)
-        a, b = fx * windows, torch.cat([rep_out.act(g, y[i : i + 1]) for i, g in enumerate(elements)]) * windows
+        moved, b, windows = x.clone(), y.clone(), torch.ones_like(y, dtype=torch.bool)
+        for g, rows in groups.items():
+            moved[rows], b[rows] = act(rep_in, g, x[rows]), rep_out.act(g, y[rows])
+            windows[rows] = inside.of(g).to(y.device)
+        a, b = evaluate(f, moved, rep_in, inside, check=False) * windows, b * windows
         a, b = a.flatten(1), b.flatten(1)
         total = a.square().sum(1) + b.square().sum(1)
         values = ((a - b).square().sum(1) / total.where(total > 0, torch.ones_like(total))).sqrt()
         spread = float((y - y[:1]).abs().max())
         size = float(y.square().mean().sqrt())
-        share = float(windows.expand(len(x), *rep_out.shape).double().mean())
+        share = float(windows.double().mean())
     return Draws(values.cpu(), size, share, len(x) > 1 and spread <= 1e-6 * max(float(y.abs().max()), 1e-300))
 
 
