@@ -242,9 +242,13 @@ def _wanted(network: nn.Module, representations: Representations) -> dict[str, n
                 raise ConfigError(f"the network has no layer {name!r}; it has {', '.join(k for k in named if k)}")
         return {name: named[name] for name in named if name in representations}
     innermost: dict[str, nn.Module] = {}
+    inside: set[nn.Module] = set()  # parts of a reparameterised layer, which is one layer
     for name, module in named.items():
-        inside_one = any(name.startswith(f"{other}.") for other in innermost)
-        if not inside_one and (not list(module.children()) or hasattr(module, "sharing")):
+        if module in inside:
+            continue
+        if hasattr(module, "sharing"):
+            inside.update(module.children())
+        if hasattr(module, "sharing") or not list(module.children()):
             innermost[name or type(module).__name__] = module
     if not callable(representations) and len(representations) != len(innermost) + 1:
         raise ConfigError(
