@@ -203,7 +203,7 @@ def test_the_identity_is_never_drawn():
 
 def test_data_and_functions_as_inputs(gen):
     data = torch.zeros(5, 8)
-    data[:, 0] = torch.arange(5)
+    data[:, 0] = torch.arange(5) / 2
     net = nn.Sequential(nn.Identity(), BrokenSometimes(0.1))
     assert certify(net, C8, R8, R8, eps=0.05, inputs=data).certified
     far = certify(net, C8, R8, R8, eps=0.05, inputs=lambda n, g: 9 + torch.randn(n, 8, generator=g))

@@ -1,0 +1,174 @@
+"""Are the certificates honest? How often each rule certifies what is just too far from equivariant, and what is not.
+
+Not a timing. *Level*: at the boundary of its null hypothesis a rule may certify with probability α at most. *Power*: at
+half the tolerance it should certify. *Beside it*: what checks in common use accept when a layer is broken on 5% of its
+inputs. Simulated with 64 draws a certificate, α = 0.05, η = 0.05.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from benchmarks._timing import write
+from msr.equivariance import certify, mean_rule, specificity, tail_rule, weight_error, zero_failure_rule
+from msr.equivariance.boundary import Interior
+from msr.equivariance.certify import draw_defects, draw_elements
+from msr.groups import cyclic
+from msr.report import format_table
+from msr.representations import regular
+from tasks.controls import broken_symmetry
+
+ALPHA, ETA, EPS, N = 0.05, 0.05, 0.1, 64
+REP = regular(cyclic(8))
+ROOT2 = math.sqrt(2)
+
+Draw = Callable[[int, torch.Generator], Tensor]
+
+
+def at_the_mean_boundary() -> dict[str, Draw]:
+    """Distributions of the defect whose mean, capped at 2 ε, is exactly ε."""
+
+    def points(low: float, high: float) -> Draw:
+        share = (EPS - low) / (min(high, 2 * EPS) - low)
+        return lambda n, g: torch.where(torch.rand(n, generator=g, dtype=torch.float64) < share, high, low)
+
+    return {
+        "constant": lambda n, g: torch.full((n,), EPS, dtype=torch.float64),
+        "uniform on [0, 2 eps]": lambda n, g: 2 * EPS * torch.rand(n, generator=g, dtype=torch.float64),
+        "half 0, half sqrt 2": points(0.0, ROOT2),
+        "few large, most 0.9 eps": points(0.9 * EPS, ROOT2),
+        "few 0, most just above eps": points(0.0, 1.05 * EPS),
+    }
+
+
+def at_the_tail_boundary() -> dict[str, Draw]:
+    """Distributions with ``P(d > ε) = η`` exactly."""
+
+    def points(low: float, high: float) -> Draw:
+        return lambda n, g: torch.where(torch.rand(n, generator=g, dtype=torch.float64) < ETA, high, low)
+
+    return {"0 or sqrt 2": points(0.0, ROOT2), "eps or just above": points(EPS, 1.001 * EPS)}
+
+
+def share_certified(rule: Callable[..., object], draw: Draw, runs: int, generator: torch.Generator) -> float:
+    """How often a rule certifies."""
+    defects = draw(runs * N, generator).view(runs, N)
+    return sum(rule(row).verdict(ALPHA) == "certified" for row in defects) / runs  # type: ignore[attr-defined]
+
+
+def broken_on(share: float) -> Callable[[Tensor], Tensor]:
+    """The identity on 8 numbers, scrambled on a share of the inputs."""
+    limit = math.sqrt(8) * float(torch.special.ndtri(torch.tensor(1 - share, dtype=torch.float64)))
+    scales = torch.arange(1.0, 9.0)
+    return lambda x: torch.where(x.sum(-1, keepdim=True) > limit, x * scales, x)
+
+
+def defects_of(f: Callable[[Tensor], Tensor], n: int, generator: torch.Generator) -> Tensor:
+    """``n`` draws of (input, element)."""
+    x = torch.randn(n, 8, generator=generator)
+    return draw_defects(f, x, draw_elements(REP.group, n, generator), REP, REP, Interior(REP, None)).values
+
+
+def levels(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
+    """False certification at the boundary of each rule's null."""
+    rules: dict[str, tuple[Callable[..., object], dict[str, Draw]]] = {
+        "tail": (lambda d: tail_rule(d, EPS, ALPHA, ETA), at_the_tail_boundary()),
+        "zero-failure": (lambda d: zero_failure_rule(d, EPS, ALPHA, ETA), at_the_tail_boundary()),
+        "mean": (lambda d: mean_rule(d, EPS, ALPHA), at_the_mean_boundary()),
+    }
+    rows: list[dict[str, object]] = []
+    for name, (rule, draws) in rules.items():
+        for case, draw in draws.items():
+            rate = share_certified(rule, draw, runs, generator)
+            rows.append({"rule": name, "case": case, "rate": rate, "runs": runs})
+        if name != "mean":
+            # The whole path, certify() on a function that fails on just that share of its inputs.
+            few = runs // 4
+            f = broken_on(ETA)
+            options = {"eps": EPS, "alpha": ALPHA, "eta": ETA, "n": N, "n_random": 0, "generator": generator}
+            seen = [certify(f, REP.group, REP, REP, rule=name, **options).certified for _ in range(few)]  # type: ignore[arg-type]
+            rows.append({"rule": name, "case": "certify(), broken on 5%", "rate": sum(seen) / few, "runs": few})
+    few = runs // 4
+    exact = 0
+    for _ in range(few):
+        W = torch.randn(8, 8, generator=generator, dtype=torch.float64)
+        eps = weight_error(W, REP, REP).largest * 0.999
+        exact += certify(W, REP.group, REP, REP, eps=min(eps, 1.4), n_random=0).certified
+    rows.append({"rule": "exact", "case": "defect 1.001 eps", "rate": exact / few, "runs": few})
+    special = 0
+    for _ in range(few):
+        W = torch.randn(8, 8, generator=generator, dtype=torch.float64)
+        p = specificity(W, REP, REP, torch.zeros(1, 8), n_random=99, generator=generator).p_value
+        special += p <= ALPHA
+    rows.append({"rule": "specificity", "case": "random weights", "rate": special / few, "runs": few})
+    for row in rows:
+        limit = ALPHA + 2 * math.sqrt(ALPHA * (1 - ALPHA) / row["runs"])  # type: ignore[operator]
+        row.update(limit=limit, holds=row["rate"] <= limit)  # type: ignore[operator]
+    return rows
+
+
+def powers(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
+    """Certification of a layer that is broken by a known amount and lies well within the tolerance.
+
+    Each rule is about a quantity of its own: the largest defect over elements, the ``1 − η`` quantile of the draws, or
+    their mean. ``power`` has that quantity at ε / 2; ``power_mean`` has the mean defect there for all rules, which for
+    the tail rules is a harder problem, since the draws of one layer spread.
+    """
+    (weights,) = broken_symmetry(REP, REP, 0.07).weights("train", torch.arange(1))
+    W = weights[0]
+
+    def layer(x: Tensor) -> Tensor:
+        return x @ W.mT
+
+    def power(rule: str, eps: float) -> float:
+        if rule == "exact":
+            return float(certify(W, REP.group, REP, REP, eps=eps, n_random=0).certified)
+        options = {"eps": eps, "alpha": ALPHA, "eta": ETA, "n": N, "rule": rule, "n_random": 0, "generator": generator}
+        return sum(certify(layer, REP.group, REP, REP, **options).certified for _ in range(runs)) / runs  # type: ignore[arg-type]
+
+    drawn = defects_of(layer, 100_000, generator)
+    own = {"exact": weight_error(W, REP, REP).largest, "mean": float(drawn.mean())}
+    own["tail"] = own["zero-failure"] = float(drawn.quantile(1 - ETA))
+    return [
+        {
+            "rule": rule,
+            "power": power(rule, 2 * own[rule]),
+            "power_mean": power(rule, 2 * own["mean"]),
+            "runs": 1 if rule == "exact" else runs,
+        }
+        for rule in ("exact", "tail", "zero-failure", "mean")
+    ]
+
+
+def habits(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
+    """What checks in common use accept: a layer broken on 5% of its inputs, tolerance ε."""
+    f, most = broken_on(0.05), 59
+    defects = defects_of(f, runs * most, generator).view(runs, most)
+    accepted = {
+        "one trial below eps": defects[:, 0] <= EPS,
+        "mean of 5 trials below eps": defects[:, :5].mean(1) <= EPS,
+        "20 trials, all below eps": (defects[:, :20] <= EPS).all(1),
+        "zero-failure rule, 59 draws": (defects <= EPS).all(1),
+    }
+    return [{"check": name, "accepts": float(ok.double().mean())} for name, ok in accepted.items()]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=8000)
+    runs = parser.parse_args().runs
+    generator = torch.Generator().manual_seed(0)
+    level, power, habit = levels(runs, generator), powers(runs // 8, generator), habits(runs, generator)
+    cells = [
+        [r["rule"], r["case"], f"{r['rate']:.4f}", f"{r['limit']:.4f}", "yes" if r["holds"] else "NO"] for r in level
+    ]
+    print(format_table(["rule", "at the boundary", "certified", "limit", "holds"], cells))
+    cells = [[r["rule"], f"{r['power']:.3f}", f"{r['power_mean']:.3f}"] for r in power]
+    print("\n" + format_table(["rule", "its quantity at eps / 2", "the mean at eps / 2"], cells))
+    cells = [[r["check"], f"{r['accepts']:.3f}"] for r in habit]
+    print("\n" + format_table(["check", "accepts a layer broken on 5%"], cells))
+    results = {"alpha": ALPHA, "eta": ETA, "draws": N, "level": level, "power": power, "habits": habit}
+    print(write("certification", results))
