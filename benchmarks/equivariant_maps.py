@@ -21,7 +21,7 @@ def as_matrices(rep: Representation) -> Representation:
 
 def cases() -> dict[str, FiniteGroup]:
     """Groups on their natural points, small enough for both ways."""
-    return {"C24": cyclic(24), "C48": cyclic(48), "D24": dihedral(24), "S6": symmetric(6)}
+    return {"C24": cyclic(24), "C32": cyclic(32), "D24": dihedral(24), "S6": symmetric(6)}
 
 
 if __name__ == "__main__":
