@@ -10,7 +10,16 @@ from torch import Tensor, nn
 
 from msr.equivariance.affine import MAX_INPUTS, as_affine, is_affine
 from msr.equivariance.boundary import Interior
-from msr.equivariance.measure import Element, Function, act, evaluate, module_of, pattern_error, weight_error
+from msr.equivariance.measure import (
+    Element,
+    Function,
+    act,
+    defects_of_rows,
+    evaluate,
+    module_of,
+    pattern_error,
+    weight_error,
+)
 from msr.equivariance.pointwise import pointwise_warnings
 from msr.equivariance.rules import Outcome, Rule, Verdict, _check_level, mean_rule, tail_rule, zero_failure_rule
 from msr.equivariance.specificity import Specificity, specificity
@@ -124,6 +133,34 @@ def certify(
     Raises: ConfigError for levels outside (0, 1), an ε below what the precision can show, or a rule that cannot serve
     ``f``; ShapeError, ModelError, NonFiniteError from the measurement.
     """
+    certificate = decide(
+        f, group, rep_in, rep_out, eps=eps, alpha=alpha, rule=rule, eta=eta, n=n, cap=cap, inputs=inputs, mask=mask,
+        dtype=dtype, n_random=n_random, generator=generator,
+    )  # fmt: skip
+    for text in certificate.warnings:
+        warnings.warn(text, EquivarianceWarning, stacklevel=2)
+    return certificate
+
+
+def decide(
+    f: Function | nn.Module | Tensor,
+    group: FiniteGroup | LieAlgebra,
+    rep_in: AnyRepresentation,
+    rep_out: AnyRepresentation,
+    *,
+    eps: float,
+    alpha: float = 0.05,
+    rule: Rule = "auto",
+    eta: float = 0.05,
+    n: int = 64,
+    cap: float = 2.0,
+    inputs: Callable[[int, torch.Generator], Tensor] | Tensor | None = None,
+    mask: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+    n_random: int = 99,
+    generator: torch.Generator | None = None,
+) -> Certificate:
+    """:func:`certify`, whose warnings stay in the certificate."""
     if rep_in.group != group or rep_out.group != group:
         raise ConfigError(f"{rep_in} and {rep_out} must be representations of the group given, {group}")
     _check_levels(eps, alpha, eta, n)
@@ -191,9 +228,7 @@ def draw_defects(
             moved[rows], b[rows] = act(rep_in, g, x[rows]), rep_out.act(g, y[rows])
             windows[rows] = inside.of(g).to(y.device)
         a, b = evaluate(f, moved, rep_in, inside, check=False) * windows, b * windows
-        a, b = a.flatten(1), b.flatten(1)
-        total = a.square().sum(1) + b.square().sum(1)
-        values = ((a - b).square().sum(1) / total.where(total > 0, torch.ones_like(total))).sqrt()
+        values = defects_of_rows(a.flatten(1), b.flatten(1))
         spread = float((y - y[:1]).abs().max())
         size = float(y.square().mean().sqrt())
         share = float(windows.double().mean())
@@ -264,8 +299,6 @@ def _certificate(
     verdict = outcome.verdict(alpha)
     if verdict == "cannot tell" and outcome.hint:
         cautions.append(outcome.hint)
-    for text in cautions:
-        warnings.warn(text, EquivarianceWarning, stacklevel=3)
     return Certificate(
         verdict=verdict, null=outcome.null, rule=rule, eps=eps, alpha=alpha,
         eta=eta if rule in ("tail", "zero-failure") else None, estimate=outcome.estimate, bound=outcome.bound, n=n,

@@ -4,7 +4,7 @@ The defect of an element is scale-free, ``d = ‖a − b‖ / √(‖a‖² + �
 f(x)``: 0 commutes, 1 is what unrelated outputs give, √2 is the worst (``a = −b``). Where both are zero it is 0.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -83,17 +83,11 @@ def equivariance_error(
     """
     chosen = choose_elements(elements, rep_in, rep_out)
     inside = Interior(rep_out, mask)
-    with torch.no_grad():
-        base = evaluate(f, x, rep_in, inside)
-        values, size, compared = [], [], []
-        for g in chosen:
-            moved = evaluate(f, act(rep_in, g, x), rep_in, inside, check=False)
-            window = inside.of(g).to(base.device)
-            a, b = moved * window, rep_out.act(g, base) * window
-            values.append(_ratio((a - b).square().sum(), a.square().sum() + b.square().sum()))
-            share = window.expand(rep_out.shape).double().mean()
-            compared.append(share)
-            size.append((b.square().sum() / (len(x) * rep_out.dim * share).clamp_min(1)).sqrt())
+    values, size, compared = [], [], []
+    for a, b, share in both_sides(f, x, rep_in, rep_out, chosen, inside):
+        values.append(_ratio((a - b).square().sum(), a.square().sum() + b.square().sum()))
+        compared.append(torch.tensor(share, dtype=torch.float64))
+        size.append((b.square().sum() / max(len(x) * rep_out.dim * share, 1)).sqrt())
     labels = tuple(rep_in.group.label(g) for g in chosen)
     return Defects(labels, torch.stack(values).cpu(), torch.stack(size).cpu(), torch.stack(compared).cpu())
 
@@ -175,6 +169,27 @@ def pattern_error(
     labels = tuple(rep_in.group.label(g) for g in chosen)
     whole = torch.ones(len(chosen), dtype=torch.float64)
     return Defects(labels, torch.stack(values).cpu(), whole * float(U.detach().double().norm()) / (m * n) ** 0.5, whole)
+
+
+def both_sides(
+    f: Function, x: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation, elements: list, inside: Interior
+) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """For each element ``f(ρ_in(g) x)`` and ``ρ_out(g) f(x)``, ``(batch, dim)`` with zeros where nothing is compared.
+
+    And the share of the outputs that is. ``f(x)`` itself is computed once.
+    """
+    with torch.no_grad():
+        base = evaluate(f, x, rep_in, inside)
+        for g in elements:
+            moved = evaluate(f, act(rep_in, g, x), rep_in, inside, check=False)
+            window = inside.of(g).to(base.device)
+            a, b = moved * window, rep_out.act(g, base) * window
+            yield a.flatten(1), b.flatten(1), float(window.expand(rep_out.shape).double().mean())
+
+
+def defects_of_rows(a: Tensor, b: Tensor) -> Tensor:
+    """The defect of each row by itself, ``(batch, dim) -> (batch,)``."""
+    return _ratio((a - b).square().sum(1), a.square().sum(1) + b.square().sum(1))
 
 
 def choose_elements(elements: Elements, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> list[Element]:

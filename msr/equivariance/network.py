@@ -9,7 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from msr.equivariance.certify import Certificate, EquivarianceWarning, certify, draw_inputs, like
+from msr.equivariance.certify import Certificate, EquivarianceWarning, certify, decide, draw_inputs, like
 from msr.equivariance.measure import Elements, equivariance_error
 from msr.equivariance.pointwise import pointwise_warnings
 from msr.errors import ConfigError, ModelError
@@ -159,19 +159,17 @@ def certify_network(
     for name, (layer, h, before, after) in _layers(network, x, representations).items():
         for text in pointwise_warnings(layer, before, after):
             warnings.warn(f"layer {name}: {text}", EquivarianceWarning, stacklevel=2)
-        with warnings.catch_warnings():
-            # A layer's own certificate keeps its warnings; after pooling, say, every layer acts trivially.
-            warnings.simplefilter("ignore", EquivarianceWarning)
-            certificates[name] = certify(
-                layer,
-                group,
-                before,
-                after,
-                inputs=partial(_as_they_are, h),
-                mask=(masks or {}).get(name),
-                n_random=0,
-                **common,  # type: ignore[arg-type]
-            )
+        # What a layer's own certificate warns of stays in it: after pooling, say, every layer acts trivially.
+        certificates[name] = decide(
+            layer,
+            group,
+            before,
+            after,
+            inputs=partial(_as_they_are, h),
+            mask=(masks or {}).get(name),
+            n_random=0,
+            **common,  # type: ignore[arg-type]
+        )
     return NetworkCertificate(whole, certificates, _holm({k: c.p_refute for k, c in certificates.items()}, alpha))
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from msr.equivariance.boundary import Interior
-from msr.equivariance.certify import draw_defects, like
-from msr.equivariance.measure import Elements, Function, choose_elements, module_of
+from msr.equivariance.certify import like
+from msr.equivariance.measure import Elements, Function, both_sides, choose_elements, defects_of_rows, module_of
 from msr.equivariance.network import Representations, localise
 from msr.errors import ConfigError, MissingExtraError
 from msr.groups import FiniteGroup, LieAlgebra
@@ -70,11 +70,11 @@ def assert_equivariant(
     inside = Interior(rep_out, mask)
     # One element at a time: every input meets every element.
     worst, at, which, size, compared = -1.0, chosen[0], 0, 0.0, 1.0
-    for g in chosen:
-        drawn = draw_defects(f, x, [g] * len(x), rep_in, rep_out, inside)
-        if float(drawn.values.max()) > worst:
-            worst, at, which = float(drawn.values.max()), g, int(drawn.values.argmax())
-            size, compared = drawn.size, drawn.compared
+    for g, (a, b, share) in zip(chosen, both_sides(f, x, rep_in, rep_out, chosen, inside), strict=True):
+        defects = defects_of_rows(a, b)
+        if float(defects.max()) > worst:
+            worst, at, which = float(defects.max()), g, int(defects.argmax())
+            size, compared = float((b.square().mean() / share).sqrt()), share
     if worst <= tolerance:
         return
     label = group.label(at)
