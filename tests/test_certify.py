@@ -18,6 +18,7 @@ from msr.equivariance import (
     mean_rule,
     specificity,
     tail_rule,
+    weight_error,
     zero_failure_rule,
 )
 from msr.equivariance.affine import as_affine
@@ -136,6 +137,13 @@ def test_linear_layers_are_decided_exactly(gen):
     bad = certify(randomize(layer.fold(), gen), C8, R8, R8, eps=0.1)
     assert (bad.verdict, bad.p_value, bad.p_refute) == ("refuted", 1.0, 0.0)
     assert bad.bound == bad.estimate == bad.largest > 0.5
+
+
+def test_the_tolerance_is_where_it_is_said_to_be(gen):
+    W = torch.randn(8, 8, generator=gen, dtype=torch.float64)
+    largest = weight_error(W, R8, R8).largest
+    assert certify(W, C8, R8, R8, eps=1.001 * largest).verdict == "certified"
+    assert certify(W, C8, R8, R8, eps=0.999 * largest).verdict == "refuted"
 
 
 @pytest.mark.parametrize(("epsilon", "verdict"), [(0.0, "certified"), (0.02, "certified"), (0.5, "refuted")])
@@ -391,6 +399,21 @@ def test_representations_by_list_and_by_name_agree(gen):
     assert masked.layers == by_list.layers
     single = localise(net[6], torch.randn(2, 4, generator=gen), [regular(C4), regular(C4)])
     assert single.layers == ("ReparamLinear",)
+
+
+def test_a_layer_that_runs_twice_is_measured_the_first_time(gen):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = BrokenSometimes(1e-12)
+
+        def forward(self, x):
+            return self.layer(1000 * self.layer(x))
+
+    net, x = Twice(), torch.randn(4, 8, generator=gen)
+    table = localise(net, x, {"layer": (R8, R8)})
+    assert table.values.max() == 0  # the second input is a thousand times larger, and broken
+    assert not net.layer._forward_hooks
 
 
 def test_holm_steps_down_and_stops():

@@ -81,6 +81,9 @@ class FiniteGroup:
     def __setattr__(self, key: str, value: object) -> None:
         raise AttributeError(f"{self.name}: groups are immutable; build another one instead of setting {key!r}")
 
+    def __delattr__(self, key: str) -> None:
+        raise AttributeError(f"{self.name}: groups are immutable; {key!r} cannot be removed")
+
     @property
     def order(self) -> int:
         """Number of elements."""
@@ -188,13 +191,14 @@ class FiniteGroup:
 
     def subgroup(self, elements: Iterable[int], name: str | None = None) -> Subgroup:
         """The subgroup that these elements generate, as a group of its own; its points act as here."""
-        members = self.closure(elements)
+        chosen = _as_list(elements)
+        members = self.closure(chosen)
         place = np.full(self.order, -1)
         place[members] = np.arange(len(members))
         table = place[self.table[np.ix_(members, members)]]
         points = None if self.points is None else self.points[members]
         labels = [self.labels[g] for g in members]
-        label = name or f"{self.name}<{', '.join(labels[int(place[g])] for g in _as_list(elements)) or 'e'}>"
+        label = name or f"{self.name}<{', '.join(labels[int(place[g])] for g in chosen) or 'e'}>"
         return Subgroup(FiniteGroup(table, label, labels=labels, points=points), members)
 
     def subgroups(self) -> tuple[tuple[int, ...], ...]:
@@ -317,6 +321,9 @@ def _check_associativity(table: Indices, generators: tuple[int, ...], name: str)
 def _generators(table: Indices, given: Sequence[int] | None, name: str) -> tuple[int, ...]:
     if given is not None:
         chosen = [int(g) for g in given if int(g) != 0]
+        outside = [g for g in chosen if not 0 < g < len(table)]
+        if outside:
+            raise ConfigError(f"{name} has the elements 0 to {len(table) - 1}; came {outside[0]} as a generator")
         reached = _closure(table, chosen)
         if len(reached) != len(table):
             raise AxiomError(f"{name}: the elements {chosen} generate {len(reached)} of the {len(table)} elements only")

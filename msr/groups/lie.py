@@ -11,9 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from msr.errors import AxiomError, ConfigError, NonFiniteError, ShapeError
 from msr.groups.permutations import frozen
 
-__all__ = ["LieAlgebra", "lorentz", "se2", "so", "special_linear"]
+__all__ = ["LieAlgebra", "lorentz", "real_array", "se2", "so", "special_linear"]
 
 _TOLERANCE = 1e-10
+
+
+def real_array(values: ArrayLike | torch.Tensor, name: str) -> NDArray[np.float64]:
+    """A float64 array from an array or a tensor; ShapeError for complex numbers, which would lose their half."""
+    array = np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
+    if np.iscomplexobj(array):
+        raise ShapeError(f"{name}: complex matrices; write the real form, with blocks [[Re, -Im], [Im, Re]]")
+    return array.astype(np.float64)
 
 
 class LieAlgebra:
@@ -33,7 +41,7 @@ class LieAlgebra:
     labels: tuple[str, ...]
 
     def __init__(self, matrices: ArrayLike, name: str = "g", *, labels: Sequence[str] | None = None):
-        values = np.asarray(matrices.detach().cpu() if isinstance(matrices, torch.Tensor) else matrices, dtype=float)
+        values = real_array(matrices, name)
         if values.ndim != 3 or values.shape[1] != values.shape[2] or len(values) == 0:
             raise ShapeError(f"{name}: generators are square matrices (d, n, n), at least one; came {values.shape}")
         if not np.isfinite(values).all():
@@ -68,7 +76,7 @@ class LieAlgebra:
         c = np.linalg.lstsq(flat, targets, rcond=None)[0]
         gap = np.abs(flat @ c - targets).max(axis=0)
         worst = int(gap.argmax())
-        if gap[worst] > _TOLERANCE * max(1.0, float(np.abs(targets).max())):
+        if gap[worst] > _TOLERANCE * float(np.abs(X).max()) ** 2:
             i, j = divmod(worst, self.dim)
             raise AxiomError(
                 f"{self.name}: not closed: the bracket of {self.labels[i]} and {self.labels[j]} leaves the span of the "
@@ -85,6 +93,9 @@ class LieAlgebra:
     def __hash__(self) -> int:
         return hash((LieAlgebra, self.dim))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (self.matrices, self.name, self.labels))
+
     def __repr__(self) -> str:
         return f"<{self.name}, dimension {self.dim}>"
 
@@ -94,7 +105,7 @@ class LieAlgebra:
         return tuple(tuple(map(float, row)) for row in np.eye(self.dim))
 
     def label(self, element: Sequence[float]) -> str:
-        """``exp(0.5 J01 − J12)``."""
+        """``exp(0.5 J01 + -1 J12)``."""
         terms = [f"{c:.3g} {x}" for c, x in zip(element, self.labels, strict=True) if c]
         return f"exp({' + '.join(terms)})" if terms else "e"
 
@@ -104,6 +115,10 @@ class LieAlgebra:
         For a compact group this is not the Haar measure; it reaches every element of a connected compact group.
         """
         return [tuple(row) for row in torch.randn(n, self.dim, generator=generator, dtype=torch.float64).tolist()]
+
+
+def _rebuild(matrices: NDArray[np.float64], name: str, labels: tuple[str, ...]) -> LieAlgebra:
+    return LieAlgebra(matrices, name, labels=labels)
 
 
 def so(n: int) -> LieAlgebra:

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from msr.errors import AxiomError
 
-__all__ = ["Indices", "check_permutation_action", "frozen", "orbit_labels"]
+__all__ = ["Indices", "check_permutation_action", "frozen", "orbit_labels", "refrozen"]
 
 Indices: TypeAlias = NDArray[np.integer[Any]]
 
@@ -20,6 +20,11 @@ def frozen(array: NDArray) -> NDArray:
     copy = np.array(array)
     copy.setflags(write=False)
     return copy
+
+
+def refrozen(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of a pickled or copied value with its arrays read-only again: numpy hands them back writable."""
+    return {key: frozen(value) if isinstance(value, np.ndarray) else value for key, value in state.items()}
 
 
 def orbit_labels(permutations: Indices) -> Indices:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from msr.errors import AxiomError, ConfigError, NonFiniteError, ShapeError
 from msr.groups import FiniteGroup, Subgroup
-from msr.groups.permutations import Indices, check_permutation_action, frozen, orbit_labels
+from msr.groups.lie import real_array
+from msr.groups.permutations import Indices, check_permutation_action, frozen, orbit_labels, refrozen
 
 __all__ = ["MatrixRepresentation", "PermutationRepresentation", "Representation"]
 
@@ -26,8 +27,8 @@ class Representation(ABC):
     Immutable. ``shape`` is the shape of *one* point, such as ``(n,)`` for vectors or ``(channels, height, width)``;
     :meth:`act` takes any number of leading batch axes. Matrices act on the flattened point, row-major, in float64.
 
-    Attributes: ``group``, ``shape``, ``name``.  Two representations are equal when they are the same matrices of the
-    same group on the same shape.
+    Attributes: ``group``, ``shape``, ``name``.  Two representations are equal when they are of the same kind, with
+    the same permutations or the same matrices, of the same group on the same shape.
     """
 
     group: FiniteGroup
@@ -39,6 +40,9 @@ class Representation(ABC):
 
     def __setattr__(self, key: str, value: object) -> None:
         raise AttributeError(f"{self.name}: representations are immutable; build another instead of setting {key!r}")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(refrozen(state))
 
     @abstractmethod
     def act_flat(self, element: int, x: Tensor) -> Tensor:
@@ -118,7 +122,7 @@ class Representation(ABC):
 
     def reshape(self, *shape: int) -> "Representation":
         """The same action on points of another shape with as many numbers."""
-        if math.prod(shape) != self.dim:
+        if math.prod(shape) != self.dim or min(shape, default=1) < 1:
             raise ShapeError(f"{self.name} acts on {self.dim} numbers, which do not fit the shape {shape}")
         return Reshaped(self, shape)
 
@@ -144,14 +148,16 @@ class Representation(ABC):
     ) -> "Representation":
         """``g ↦ ρ(φ(g))`` for a homomorphism ``φ`` from another group, given as the image of each of its elements."""
         phi = np.asarray(homomorphism)
-        if phi.shape != (group.order,):
-            raise ShapeError(f"a homomorphism from {group.name} lists {group.order} images; came {phi.shape}")
+        if phi.shape != (group.order,) or phi.dtype.kind not in "iu":
+            raise ShapeError(
+                f"a homomorphism from {group.name} lists {group.order} integers; came {phi.shape} {phi.dtype}"
+            )
         if phi.min() < 0 or phi.max() >= self.group.order:
             raise AxiomError(f"{self.group.name} has the elements 0 to {self.group.order - 1}; an image lies outside")
-        for g in group.generators:
+        for g in (0, *group.generators):
             broken = np.flatnonzero(phi[group.table[g]] != self.group.table[phi[g], phi])
-            if phi[0] != 0 or len(broken):
-                h = int(broken[0]) if len(broken) else 0
+            if len(broken):
+                h = int(broken[0])
                 raise AxiomError(
                     f"the map from {group.name} to {self.group.name} is no homomorphism: the image of the product of "
                     f"{group.label(g)} and {group.label(h)} is not the product of their images"
@@ -177,6 +183,8 @@ class Representation(ABC):
         """The subgroup that leaves a coordinate where it is."""
         self._moves()
         assert self.permutations is not None
+        if not 0 <= coordinate < self.dim:
+            raise ConfigError(f"{self.name} has the coordinates 0 to {self.dim - 1}; came {coordinate}")
         fixing = np.flatnonzero(self.permutations[:, coordinate] == coordinate)
         return self.group.subgroup(fixing.tolist(), f"{self.group.name} fixing {coordinate}")
 
@@ -276,10 +284,7 @@ class MatrixRepresentation(Representation):
     def __init__(
         self, group: FiniteGroup, matrices: ArrayLike, name: str = "matrices", *, shape: Sequence[int] | None = None
     ):
-        values = matrices.detach().cpu() if isinstance(matrices, Tensor) else matrices
-        if np.iscomplexobj(values):
-            raise ShapeError(f"{name}: complex matrices; write the real form, with blocks [[Re, -Im], [Im, Re]]")
-        values = np.asarray(values, dtype=np.float64)
+        values = real_array(matrices, name)
         if values.ndim != 3 or values.shape[1] != values.shape[2] or len(values) != group.order or values.shape[1] == 0:
             raise ShapeError(
                 f"{name}: {group.name} needs a square matrix an element, ({group.order}, n, n); came {values.shape}"
@@ -357,14 +362,14 @@ def _check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) -
         raise AxiomError(f"{name}: the identity's matrix must be the identity matrix")
     for g in group.generators:
         gap = np.abs(M[g] @ M - M[group.table[g]]).max(axis=(1, 2))
-        if (worst := gap.max()) > _TOLERANCE * size**2:
+        if gap.max() > _TOLERANCE * size**2:
             h = int(np.flatnonzero(gap > _TOLERANCE * size**2)[0])
             hint = ""
             if np.abs(M @ M[g] - M[group.table[g]]).max() <= _TOLERANCE * size**2:
                 hint = "; the other order, rho(h) rho(g), agrees: transpose the matrices"
             raise AxiomError(
                 f"{name}: no homomorphism: for g = {g} ({group.label(g)}) and h = {h} ({group.label(h)}), "
-                f"rho(g) rho(h) differs from rho(g h) by {worst:.2g}{hint}"
+                f"rho(g) rho(h) differs from rho(g h) by {gap[h]:.2g}{hint}"
             )
 
 

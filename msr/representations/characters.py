@@ -62,18 +62,15 @@ def character_table(group: FiniteGroup) -> CharacterTable:
     degrees must come out whole and orthogonality must hold to 1e-8, or AxiomError is raised.
     """
     label, sizes = group.class_index, np.array([len(c) for c in group.conjugacy_classes])
-    n, inverse_class = len(sizes), label[group.inverses[[c[0] for c in group.conjugacy_classes]]]
-    # count[r, s, t] = number of (x, y) in classes r, s with x y = one given z of class t; y = x⁻¹ z.
-    count = np.zeros((n, n, n))
-    for t, members in enumerate(group.conjugacy_classes):
-        np.add.at(count[:, :, t], (label, label[group.table[group.inverses, members[0]]]), 1)
-    scale = np.sqrt(sizes)
-    sums = count * scale[None, None, :] / scale[None, :, None]
+    n, scale = len(sizes), np.sqrt(sizes)
     draw = np.random.default_rng(0)
-    a, b = draw.standard_normal((2, n))
-    mixed = np.einsum("r,rst->st", a, sums) + 1j * np.einsum("r,rst->st", b, sums)
-    adjoint = np.einsum("r,rst->st", a, sums[inverse_class]) - 1j * np.einsum("r,rst->st", b, sums[inverse_class])
-    _, vectors = np.linalg.eigh(mixed + adjoint)
+    weights = (draw.standard_normal(n) + 1j * draw.standard_normal(n))[label]
+    # mixed[s, t] = Σ_x weights[x] over the x for which y = x⁻¹ z is of class s, for one z of class t.
+    mixed = np.zeros((n, n), dtype=np.complex128)
+    for t, members in enumerate(group.conjugacy_classes):
+        np.add.at(mixed[:, t], label[group.table[group.inverses, members[0]]], weights)
+    mixed = mixed * scale / scale[:, None]
+    _, vectors = np.linalg.eigh(mixed + mixed.conj().T)
     # ω_s = |C_s| χ(C_s) / d is the eigenvector in unscaled columns, normalised to ω = 1 on the identity.
     scaled = (vectors / vectors[0]).T
     chi = scaled / scale  # χ / d on classes, up to conjugation

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from typing import overload
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups import FiniteGroup, LieAlgebra, Subgroup, cyclic, dihedral
+from msr.groups.lie import real_array
 from msr.representations.base import MatrixRepresentation, PermutationRepresentation, Representation
 from msr.representations.lie import LieRepresentation
 
@@ -51,6 +51,9 @@ def permutation(
     """From permutations ``(order, n)``, ``[g, i] = g·i``, or from those of generators: ``{element or label: (n,)}``."""
     if isinstance(permutations, Mapping):
         given = {_element(group, key): np.asarray(p) for key, p in permutations.items()}
+        for g, p in given.items():
+            if p.ndim != 1 or p.dtype.kind not in "iu" or not np.array_equal(np.sort(p), np.arange(len(p))):
+                raise AxiomError(f"{name}: what is given for {group.label(g)} is no permutation: {p.tolist()}")
         lengths = {len(p) for p in given.values()}
         if len(lengths) > 1:
             raise ShapeError(f"{name}: permutations of different length: {sorted(lengths)}")
@@ -64,9 +67,9 @@ def from_matrices(
 ) -> Representation:
     """From a matrix for each element, ``(order, n, n)``, or for generators: ``{element or label: matrix}``."""
     if isinstance(matrices, Mapping):
-        given = {_element(group, key): np.asarray(torch.as_tensor(m), dtype=float) for key, m in matrices.items()}
+        given = {_element(group, key): real_array(m, name) for key, m in matrices.items()}
         shapes = {m.shape for m in given.values()}
-        if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+        if len(shapes) != 1 or any(len(shape) != 2 or shape[0] != shape[1] for shape in shapes):
             raise ShapeError(
                 f"{name}: the generators need square matrices of one size; came {sorted(map(str, shapes))}"
             )
@@ -119,7 +122,7 @@ def _extend(group: FiniteGroup, given: dict, start: np.ndarray, compose, name: s
             f"{name}: {', '.join(group.label(g) for g in given) or 'nothing'} does not generate {group.name}; "
             f"give the images of {', '.join(group.label(g) for g in group.generators)}"
         )
-    images: dict[int, np.ndarray] = {0: start}
+    images: dict[int, np.ndarray] = {0: given.get(0, start)}
     frontier = [0]
     while frontier:
         reached = []

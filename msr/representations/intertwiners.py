@@ -27,6 +27,7 @@ MAX_UNKNOWNS = 6000
 """Largest ``out × in`` of one null-space solve: its matrix then takes 288 MB."""
 
 _FLOOR = 1e-8  # singular values are roots of eigenvalues, so half the digits of float64
+_NOISE = 1e-7  # below this fraction of the matrices' own size, constraints are rounding: scalars commute with all
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,8 @@ class EquivariantBasis:
         dense: ``(out · in, dim)`` with orthonormal columns ``vec(W_k)``, row-major, float64; None where labels serve.
         gap: the smallest singular value of the constraints that was kept over the largest that counted as zero
             (at least 1e-8 of the top one); infinite where no linear algebra was needed. Trust it above 100.
-        tolerance: below which fraction of the largest a singular value counted as zero.
+        tolerance: below which fraction of the largest a singular value counted as zero; 1e-7 of the matrices' own size
+            always does.
     """
 
     rep_in: AnyRepresentation
@@ -172,20 +174,21 @@ def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance
         )
     eye_m, eye_n = torch.eye(m, dtype=torch.float64), torch.eye(n, dtype=torch.float64)
     gram = torch.zeros(m * n, m * n, dtype=torch.float64)
-    for B, A in zip(_generator_matrices(rep_in), _generator_matrices(rep_out), strict=True):
+    size = 0.0
+    for B, A in _generator_matrices(rep_in, rep_out):
+        size += float(torch.linalg.matrix_norm(A, 2) + torch.linalg.matrix_norm(B, 2)) ** 2
         # (A ⊗ I − I ⊗ Bᵀ)ᵀ (A ⊗ I − I ⊗ Bᵀ), without building the factors.
         gram += kron(A.mT @ A, eye_n) + kron(eye_m, B @ B.mT) - kron(A.mT, B.mT) - kron(A, B)
     values, vectors = torch.linalg.eigh(gram)
     sizes = values.clamp_min(0).sqrt()
-    largest = float(sizes[-1])
-    if largest == 0:
-        return torch.eye(m * n, dtype=torch.float64), float("inf")
-    dim = int((sizes <= tolerance * largest).sum())
+    largest, noise = float(sizes[-1]), _NOISE * size**0.5
+    dim = int((sizes <= max(tolerance * largest, noise)).sum())
     below = max(float(sizes[dim - 1]) if dim else 0.0, _FLOOR * largest)
     return vectors[:, :dim], float(sizes[dim]) / below if dim < m * n else float("inf")
 
 
-def _generator_matrices(rep: AnyRepresentation) -> list[Tensor]:
-    if isinstance(rep, LieRepresentation):
-        return list(torch.tensor(rep.matrices))
-    return [rep.matrix(g) for g in rep.group.generators]
+def _generator_matrices(rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> list[tuple[Tensor, Tensor]]:
+    """The same generators on both sides: equal groups may have been given different ones."""
+    if isinstance(rep_in, LieRepresentation) or isinstance(rep_out, LieRepresentation):
+        return list(zip(torch.tensor(rep_in.matrices), torch.tensor(rep_out.matrices), strict=True))
+    return [(rep_in.matrix(g), rep_out.matrix(g)) for g in rep_in.group.generators]

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from msr.errors import AxiomError, ConfigError, ShapeError
+from msr.errors import AxiomError, ConfigError, NonFiniteError, ShapeError
 from msr.groups import LieAlgebra
-from msr.groups.permutations import frozen
+from msr.groups.lie import real_array
+from msr.groups.permutations import frozen, refrozen
 
 __all__ = ["LieRepresentation"]
 
@@ -31,14 +33,19 @@ class LieRepresentation:
     def __init__(
         self, algebra: LieAlgebra, matrices: ArrayLike, name: str = "matrices", *, shape: Sequence[int] | None = None
     ):
-        values = np.asarray(matrices.detach().cpu() if isinstance(matrices, Tensor) else matrices, dtype=float)
+        values = real_array(matrices, name)
         if values.ndim != 3 or values.shape[1] != values.shape[2] or len(values) != algebra.dim:
             raise ShapeError(f"{name}: {algebra.name} needs {algebra.dim} square matrices; came {values.shape}")
         self.group, self.name, self.matrices = algebra, name, frozen(values)
         self.shape = (values.shape[1],) if shape is None else tuple(shape)
         if prod(self.shape) != values.shape[1]:
             raise ShapeError(f"{name}: matrices of {values.shape[1]} numbers do not fit points of shape {self.shape}")
+        if not np.isfinite(values).all():
+            raise NonFiniteError(f"{name}: the matrices hold nan or infinity")
         _check_brackets(values, algebra, name)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(refrozen(state))
 
     @property
     def dim(self) -> int:
@@ -118,9 +125,10 @@ class LieRepresentation:
 
 def _check_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str) -> None:
     products = np.einsum("iab,jbc->ijac", M, M)
-    gap = np.abs(products - products.swapaxes(0, 1) - np.einsum("ijk,kab->ijab", algebra.structure_constants, M))
+    c, size = algebra.structure_constants, float(np.abs(M).max())
+    gap = np.abs(products - products.swapaxes(0, 1) - np.einsum("ijk,kab->ijab", c, M))
     worst = gap.max(axis=(2, 3))
-    if worst.max() > 1e-8 * max(1.0, float(np.abs(M).max()) ** 2):
+    if worst.max() > 1e-8 * size * max(size, float(np.abs(c).max())):
         i, j = (int(n) for n in np.unravel_index(worst.argmax(), worst.shape))
         raise AxiomError(
             f"{name}: no representation of {algebra.name}: the bracket of the matrices of {algebra.labels[i]} and "
