@@ -154,6 +154,8 @@ def test_a_group_cannot_be_changed():
         group.name = "other"
     with pytest.raises(AttributeError, match="'table'"):
         group.table = own
+    with pytest.raises(AttributeError, match="cannot be removed"):
+        del group.table
     arrays = [group.table, group.points, group.inverses, group.element_orders, group.centre, group.class_index]
     arrays += [*group.conjugacy_classes, *group.cosets([0, 3])]
     for array in arrays:
