@@ -162,6 +162,22 @@ def test_sharing_patterns_are_certified_for_all_filters(gen):
     assert "any W = U v" in refuted.null
 
 
+@pytest.mark.parametrize("make", [lambda: nn.Linear(8, 8), lambda: nn.Sequential(nn.Linear(8, 5), nn.Linear(5, 8))])
+def test_an_affine_layer_is_read_off_as_its_matrix_and_bias(make, gen):
+    layer = randomize(seeded(make), gen).double()
+    W, b = as_affine(layer, R8, R8, torch.empty(0, dtype=torch.float64), Interior(R8, None))
+    x = torch.randn(3, 8, generator=gen, dtype=torch.float64)
+    torch.testing.assert_close(x @ W.mT + b, layer(x))
+    torch.testing.assert_close(b, layer(0 * x[0]))
+
+
+def test_a_hook_makes_a_layer_anything(gen):
+    layer = known_layer(gen)
+    layer.register_forward_hook(lambda module, args, output: output * torch.arange(8.0))
+    certificate = certify(layer, C8, R8, R8, eps=0.1)
+    assert (certificate.rule, certificate.verdict) == ("tail", "refuted")
+
+
 def test_a_bias_counts(gen):
     layer = known_layer(gen).fold()
     with torch.no_grad():
