@@ -24,10 +24,10 @@ from msr.equivariance import (
 from msr.equivariance.affine import as_affine
 from msr.equivariance.boundary import Interior
 from msr.equivariance.network import _holm
-from msr.errors import ConfigError, ModelError, ShapeError
+from msr.errors import ConfigError, ModelError, NonFiniteError, ShapeError
 from msr.groups import cyclic, dihedral, so, symmetric
 from msr.layers import DenseSharing, GroupSharing, ReparamConv2d, ReparamLinear
-from msr.representations import defining, grid_rotations, grid_shifts, natural, planar, regular, trivial
+from msr.representations import defining, grid_rotations, grid_shifts, natural, planar, regular, sign, trivial
 from tasks.controls import broken_symmetry
 from tests.cases import randomize, seeded
 
@@ -133,7 +133,7 @@ def test_linear_layers_are_decided_exactly(gen):
     layer = known_layer(gen)
     good = certify(layer, C8, R8, R8, eps=1e-5)
     assert (good.verdict, good.rule, good.n, good.p_value) == ("certified", "exact", 8, 0.0)
-    assert good.null == "max over g of d(g) of the layer > 1e-05"
+    assert good.null == "max over g of d(g) of the layer > 1e-05, for x ~ N(0, I)"
     bad = certify(randomize(layer.fold(), gen), C8, R8, R8, eps=0.1)
     assert (bad.verdict, bad.p_value, bad.p_refute) == ("refuted", 1.0, 0.0)
     assert bad.bound == bad.estimate == bad.largest > 0.5
@@ -234,6 +234,60 @@ def test_data_and_functions_as_inputs(gen):
     assert far.verdict == "refuted"
 
 
+def test_as_many_inputs_as_draws_or_an_error(gen):
+    data = torch.randn(2000, 8, generator=gen)
+    W = torch.randn(8, 8, generator=gen)
+    f = lambda x: (x @ W.mT).relu()  # noqa: E731
+    for rows in (data, data[:10]):
+        with pytest.raises(ShapeError, match="must return n = 64 examples"):
+            certify(f, C8, R8, R8, eps=0.1, inputs=lambda n, g, rows=rows: rows)
+    assert certify(f, C8, R8, R8, eps=0.1, inputs=data).verdict == "refuted"
+    with pytest.raises(ShapeError, match="at least one"):
+        certify(f, C8, R8, R8, eps=0.1, inputs=data[:0])
+
+
+def test_inputs_of_ones_own_are_sampled_even_for_affine_layers(gen):
+    """A layer that is nearly equivariant on white noise, and not at all on these data."""
+    both = natural(C8) + natural(C8)
+    layer = seeded(lambda: nn.Linear(16, 8, bias=False))
+    with torch.no_grad():
+        layer.weight[:, :8] = 1e3 * torch.eye(8)
+    assert certify(layer, C8, both, natural(C8), eps=0.05).certified
+    half = lambda n, g: torch.cat([torch.zeros(n, 8), torch.randn(n, 8, generator=g)], 1)  # noqa: E731
+    sampled = certify(layer, C8, both, natural(C8), eps=0.05, inputs=half)
+    assert (sampled.rule, sampled.verdict) == ("tail", "refuted")
+    with pytest.raises(ConfigError, match="no inputs= of your own"):
+        certify(layer, C8, both, natural(C8), eps=0.05, inputs=half, rule="exact")
+
+
+def test_subclasses_and_hooks_are_not_taken_for_affine(gen):
+    class Gated(nn.Sequential):
+        def forward(self, x):
+            y = super().forward(x)
+            return torch.where(x.sum(-1, keepdim=True) > 1.5, y * torch.arange(8.0), y)
+
+    class Own(ReparamLinear):
+        def forward(self, x):
+            return super().forward(x).abs()
+
+    gated = certify(Gated(known_layer(gen)), C8, R8, R8, eps=0.05)
+    assert (gated.rule, gated.verdict) == ("tail", "refuted")
+    hooked = nn.Sequential(known_layer(gen))
+    hooked.register_forward_hook(lambda module, args, output: output.abs())
+    own = Own(8, 8, sharing=GroupSharing(R8, R8), generator=gen)
+    assert {certify(f, C8, R8, R8, eps=0.05).rule for f in (hooked, own)} == {"tail"}
+
+
+def test_nan_never_certifies():
+    for rule in (tail_rule, zero_failure_rule):
+        with pytest.raises(NonFiniteError, match="must not read as a pass"):
+            rule(torch.full((64,), math.nan), 0.1, 0.05, 0.05)
+        with pytest.raises(ConfigError, match="at least one"):
+            rule(torch.zeros(0), 0.1, 0.05, 0.05)
+    with pytest.raises(NonFiniteError):
+        mean_rule(torch.full((64,), math.inf), 0.1, 0.05)
+
+
 def test_lie_algebras(gen):
     vector = defining(so(3))
     assert certify(nn.RMSNorm(3, elementwise_affine=False), so(3), vector, vector, eps=0.01).certified
@@ -291,10 +345,36 @@ def test_specificity_has_uniform_p_values_under_the_null():
 
 
 def test_specificity_of_rotations_uses_random_rotations(gen):
-    vector = defining(so(3))
-    result = specificity(lambda x: 2 * x, vector, vector, torch.randn(4, 3, generator=gen), n_random=19, generator=gen)
+    """A turn about one axis: random rotations move the axis."""
+    about_z = planar(8) + trivial(C8)
+    x, scales = torch.randn(4, 3, generator=gen), torch.tensor([1.0, 1.0, 3.0])
+    result = specificity(lambda x: scales * x, about_z, about_z, x, n_random=19, generator=gen)
     assert result.observed < 1e-6
     assert result.median_random > 0.1
+    assert result.p_value == pytest.approx(1 / 20)
+    every = specificity(lambda x: 2 * x, about_z, about_z, x, n_random=19, generator=gen)
+    assert every.p_value == 1.0  # commutes with all rotations
+
+
+@pytest.mark.parametrize("f", [nn.ReLU(), torch.eye(8)], ids=["ReLU", "identity"])
+def test_pointwise_functions_are_not_specific(f, gen):
+    """They commute with every relabelling that is the same on both sides."""
+    assert certify(f, C8, R8, R8, eps=0.01).specificity.p_value == 1.0
+
+
+def test_smooth_data_do_not_make_a_function_specific(gen):
+    """The test is run on standard normal inputs, whatever data the certificate speaks of."""
+    grid, small = 2 * math.pi * torch.arange(8) / 8, 0
+
+    def smooth(n, g):
+        return 3 + torch.randn(n, 1, generator=g) * grid.cos() + torch.randn(n, 1, generator=g) * grid.sin()
+
+    for seed in range(30):
+        W = torch.randn(3, 8, generator=torch.Generator().manual_seed(seed))
+        f = lambda x, W=W: (x @ W.mT).abs()  # noqa: E731
+        result = certify(f, C8, R8, trivial(C8, 3), eps=0.1, inputs=smooth, n_random=19)
+        small += result.specificity.p_value <= 0.05
+    assert small <= 6  # 1.5 expected
 
 
 # Warnings
@@ -330,6 +410,12 @@ def test_activations_that_mix_numbers_warn():
         warnings.simplefilter("error")
         assert certify(nn.Tanh(), C4, quarter, quarter, eps=0.01).certified  # signed permutations
         assert certify(nn.ReLU(), C8, R8, R8, eps=0.01).certified
+    flip = sign(cyclic(2))
+    with pytest.warns(EquivarianceWarning, match="ReLU6"):  # a kind of Hardtanh, but not an odd one
+        certify(nn.ReLU6(), cyclic(2), flip, flip, eps=0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        certify(nn.Hardtanh(), cyclic(2), flip, flip, eps=0.01)
     with pytest.warns(EquivarianceWarning, match="ReLU"):
         assert certify(nn.ReLU(), C4, quarter, quarter, eps=0.01).verdict == "refuted"
 
@@ -430,6 +516,44 @@ def test_a_layer_that_runs_twice_is_measured_the_first_time(gen):
     table = localise(net, x, {"layer": (R8, R8)})
     assert table.values.max() == 0  # the second input is a thousand times larger, and broken
     assert not net.layer._forward_hooks
+
+
+def test_a_layer_that_sees_other_rows_is_refused(gen):
+    class Rows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = BrokenSometimes(0.1)
+
+        def forward(self, x):
+            return self.layer(x.reshape(-1, 8)).reshape(x.shape)
+
+    rows = trivial(C8, 30) * R8
+    with pytest.raises(ModelError, match="layer 'layer' sees 1920 examples for 64 inputs"):
+        certify_network(Rows(), C8, rows, rows, {"layer": (R8, R8)}, eps=0.05)
+    assert localise(Rows(), torch.randn(4, 30, 8, generator=gen), {"layer": (R8, R8)}).values.max() > 0.05
+
+
+def test_a_break_between_layers_is_told(gen):
+    class Positional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = known_layer(gen)
+            self.position = nn.Parameter(torch.arange(8.0))
+
+        def forward(self, x):
+            return self.layer(x + self.position)
+
+    result = certify_network(Positional(), C8, R8, R8, {"layer": (R8, R8)}, eps=0.05)
+    assert (result.certified, result.broken, result.unmeasured) == (False, (), ("Positional",))
+    assert "no single layer explains it" in str(result)
+
+
+def test_shared_and_parametrized_layers_are_layers(gen):
+    one = nn.Linear(8, 8, device="meta").to_empty(device="cpu")
+    net = nn.Sequential(randomize(one, gen), nn.ReLU(), one)
+    assert localise(net, torch.randn(4, 8, generator=gen), {"2": (R8, R8)}).layers == ("2",)
+    normed = nn.Sequential(nn.utils.parametrizations.weight_norm(randomize(seeded(lambda: nn.Linear(8, 8)), gen)))
+    assert localise(normed, torch.randn(4, 8, generator=gen), [R8, R8]).layers == ("0",)
 
 
 def test_holm_steps_down_and_stops():

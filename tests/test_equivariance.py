@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 from torch import nn
 
 from msr.equivariance import (
+    EquivarianceWarning,
     assert_equivariant,
     equivariance_error,
     interior,
+    localise,
     parametrize_elements,
     pattern_error,
     strategies,
     weight_error,
 )
 from msr.errors import ConfigError, ModelError, NonFiniteError, ShapeError
-from msr.groups import cyclic, dihedral, lorentz, so, symmetric
+from msr.groups import LieAlgebra, cyclic, dihedral, lorentz, so, symmetric
 from msr.layers import DenseSharing, GroupSharing, ReparamConv2d, ReparamLinear
 from msr.representations import (
     copies,
@@ -173,7 +175,10 @@ def test_what_the_mask_leaves_out_is_reported(gen):
 
 
 def test_masks_are_checked():
-    assert interior((2, 5), 1).tolist() == [[False, True, True, True, False]] * 2
+    assert interior((2, 5), (1,)).tolist() == [[False, True, True, True, False]] * 2
+    assert interior((5,), 1).sum() == 3
+    with pytest.raises(ShapeError, match="a margin for each axis"):
+        interior((2, 5), 1)
     with pytest.raises(ShapeError, match="leaves nothing"):
         interior((4,), 2)
     with pytest.raises(ShapeError, match="at most 1 margins"):
@@ -308,11 +313,19 @@ def test_strategies_draw_groups_elements_representations_and_points(data):
 
 def test_what_is_not_a_function_is_refused(gen):
     rep, x = regular(C4), torch.randn(8, 4, generator=gen)
-    with torch.random.fork_rng(), pytest.raises(ModelError, match=r"dropout|eval\(\)"):
+    with torch.random.fork_rng(), pytest.raises(ModelError, match=r"Dropout .* eval\(\)"):
         equivariance_error(nn.Dropout(0.5), x, rep, rep)
-    with pytest.raises(ModelError, match="batch norm"):
-        equivariance_error(nn.BatchNorm1d(4), x, rep, rep)
+    with pytest.raises(ModelError, match="BatchNorm1d mixes"):
+        equivariance_error(norm := nn.BatchNorm1d(4), x, rep, rep)
+    assert norm.num_batches_tracked == 0  # refused before it ran
     equivariance_error(nn.BatchNorm1d(4).eval(), x, rep, rep)
+    for batch in (x, x[:2], x[:1]):
+        with pytest.raises(ModelError, match="mixes the examples of a batch"):
+            equivariance_error(lambda x: x - x.mean(0, keepdim=True), batch, rep, rep)
+    with pytest.raises(ModelError, match="is random"):
+        equivariance_error(lambda x: x + torch.randn(x.shape, generator=gen), x, rep, rep)
+    with pytest.raises(ModelError, match="view_as_real"):
+        equivariance_error(lambda x: x + 1j * x, x, rep, rep)
     with pytest.raises(ModelError, match="returned tuple"):
         equivariance_error(lambda x: (x, x), x, rep, rep)
 
@@ -325,6 +338,62 @@ def test_nan_never_reads_as_a_pass():
         weight_error(torch.full((4, 4), torch.nan), rep, rep)
     with pytest.raises(NonFiniteError):
         pattern_error(torch.full((16, 2), torch.inf), rep, rep)
+
+
+def test_functions_that_work_in_place_or_use_gradients_are_measured_as_they_are(gen):
+    rep, x = regular(C4), torch.randn(8, 4, generator=gen)
+    kept = x.clone()
+    assert_equivariant(nn.LeakyReLU(0.1, inplace=True), C4, rep, rep, x=x)
+    assert torch.equal(x, kept)
+
+    def force(x):
+        x.requires_grad_()
+        return torch.autograd.grad(x.square().sum(-1).square().sum(), x)[0]
+
+    assert_equivariant(force, C4, rep, rep)
+    net = nn.Sequential(nn.LeakyReLU(0.1, inplace=True), nn.LeakyReLU(0.1, inplace=True))
+    plane = planar(8)
+    plain = nn.Sequential(nn.LeakyReLU(0.1), nn.LeakyReLU(0.1))
+    y = torch.randn(8, 2, generator=gen)
+    torch.testing.assert_close(localise(net, y, [plane] * 3).values, localise(plain, y, [plane] * 3).values)
+
+
+def test_sizes_at_the_ends_of_the_range_are_no_pass():
+    rep = regular(C4)
+    for size in (1e200, 1e-200):
+        uneven = lambda x, size=size: size * x * torch.arange(1.0, 5.0, dtype=x.dtype)  # noqa: E731
+        with pytest.raises(AssertionError, match="not equivariant"):
+            assert_equivariant(uneven, C4, rep, rep, dtype=torch.float64)
+
+
+def test_passing_by_saying_nothing_warns():
+    rep = regular(C4)
+    with pytest.warns(EquivarianceWarning, match="outputs are constant"):
+        assert_equivariant(lambda x: 0 * x, C4, rep, rep)
+    with pytest.warns(EquivarianceWarning, match="acts trivially"):
+        assert_equivariant(lambda x: x, C4, trivial(C4, 2), trivial(C4, 2))
+
+
+def test_large_points_need_no_dense_matrix(gen):
+    pixels = trivial(C4, 3) * grid_rotations(64)
+    assert_equivariant(nn.AvgPool2d(2), C4, pixels, trivial(C4, 3) * grid_rotations(32), batch=2)
+    assert pixels.is_permutation
+    assert not pixels.is_trivial
+
+
+def test_generators_of_lie_algebras_are_no_whole_turns(gen):
+    turn = LieAlgebra(2 * math.pi * so(2).matrices, "turns", labels=["J"])
+    vector = defining(turn)
+    weight = torch.randn(2, 2, generator=gen, dtype=torch.float64)
+    assert weight_error(weight, vector, vector, "generators").largest > 0.1
+
+
+def test_integers_are_moved_but_not_mixed():
+    assert equivariance_error(lambda x: x, torch.arange(8).view(2, 4), regular(C4), regular(C4)).largest == 0
+    with pytest.raises(ShapeError, match="floating point"):
+        equivariance_error(lambda x: x, torch.ones(2, 2, dtype=torch.int64), planar(8), planar(8))
+    with pytest.raises(ShapeError, match="floating point"):
+        planar(8).act(1, torch.tensor([10, 0]))
 
 
 def test_mismatches_are_named():
@@ -349,6 +418,18 @@ def test_mismatches_are_named():
         weight_error(torch.eye(4), rep, rep, [])
     with pytest.raises(ConfigError, match="'all', 'generators'"):
         weight_error(torch.eye(4), rep, rep, "some")
+    with pytest.raises(ModelError, match=r"failed on inputs \(16, 4\) torch.float32.*change rep_in"):
+        assert_equivariant(seeded(lambda: nn.Linear(8, 8)), C4, rep, rep)
+    with pytest.raises(ModelError, match="several arguments, wrap it"):
+        assert_equivariant(lambda x, y: x, C4, rep, rep)
+    with pytest.raises(ConfigError, match="rep_in must be a representation"):
+        assert_equivariant(nn.Identity(), C4, C4, rep)
+    with pytest.raises(ShapeError, match=r"returned \(16,\)"):
+        assert_equivariant(lambda x: x.sum(-1), C4, rep, trivial(C4))
+    assert_equivariant(lambda x: x.sum(-1), C4, rep, trivial(C4).reshape())
+    with pytest.raises(ShapeError, match="the bias must have the 4 numbers"):
+        weight_error(torch.eye(4), rep, rep, bias=torch.zeros(3))
+    assert weight_error(torch.eye(4), rep, rep, ["r"]).labels == ("r",)
     with pytest.raises(ConfigError, match="no default tolerance"):
         assert_equivariant(lambda x: x, C4, rep, rep, x=torch.ones(2, 4, dtype=torch.int64))
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from msr.equivariance import assert_equivariant
 from msr.errors import ConfigError, ShapeError
-from msr.groups import cyclic, dihedral, quaternion, symmetric
+from msr.groups import cyclic, dihedral, quaternion, so, symmetric
 from msr.layers import (
     DenseSharing,
     GroupSharing,
@@ -20,7 +21,17 @@ from msr.layers import (
     reparameterize,
 )
 from msr.meta import Learner, Ridge, from_module
-from msr.representations import copies, from_matrices, grid_rotations, natural, permutation, planar, regular, trivial
+from msr.representations import (
+    copies,
+    defining,
+    from_matrices,
+    grid_rotations,
+    natural,
+    permutation,
+    planar,
+    regular,
+    trivial,
+)
 from tests.cases import random_episodes, randomize, seeded
 
 C4, D4 = cyclic(4), dihedral(4)
@@ -185,3 +196,51 @@ def test_bad_input_is_named():
         GroupSharing(odd, trivial(cyclic(2)))
     with pytest.raises(ShapeError, match=r"makes a weight \(4, 4\), but this layer needs \(4, 5\)"):
         ReparamLinear(5, 4, sharing=GroupSharing(regular(C4), regular(C4)))
+
+
+def test_precisions_keep_what_they_can(gen):
+    layer = layer_for(regular(cyclic(8)), planar(8), gen, torch.float32)
+    assert_equivariant(layer.double(), cyclic(8), regular(cyclic(8)), planar(8))
+    half = GroupSharing(natural(cyclic(256)), natural(cyclic(256)), dtype=torch.float16)
+    v = half.initial_filter(gen)
+    assert v.dtype == torch.float16
+    assert float(half.materialize(v).float().std()) == pytest.approx(1 / math.sqrt(3 * 256), rel=0.2)
+
+
+def test_a_filter_loads_with_its_own_group_only(gen):
+    pair = (planar(4), regular(C4))
+    saved, other = layer_for(*pair, gen), layer_for(*pair, gen)
+    other.sharing.U.copy_(other.sharing.U.flip(1))  # as if the null space came in another basis
+    other.load_state_dict(saved.state_dict())
+    x = torch.randn(3, 2, generator=gen, dtype=torch.float64)
+    torch.testing.assert_close(other(x), saved(x))
+    torch.testing.assert_close(other.float().double()(x).float(), saved(x).float())
+    c8, q8 = (layer_for(regular(g), regular(g), gen) for g in (cyclic(8), quaternion()))
+    assert set(c8.state_dict()) == {"v", "bias", "sharing._extra_state"}
+    with pytest.raises(ConfigError, match="belongs to other representations"):
+        c8.load_state_dict(q8.state_dict())
+    c8.load_state_dict(layer_for(regular(cyclic(8)), regular(cyclic(8)), gen).state_dict())
+
+
+def test_rotations_of_space_share_weights_too(gen):
+    vector = defining(so(3))
+    layer = randomize(ReparamLinear(6, 3, sharing=GroupSharing(copies(vector, 2), vector), generator=gen), gen)
+    assert layer.v.shape == (2,)
+    assert_equivariant(layer, so(3), copies(vector, 2), vector)
+
+
+def test_a_pattern_itself_may_convert_a_layer(gen):
+    plain = seeded(lambda: nn.Linear(4, 4)).requires_grad_(False)
+    plain.weight.copy_(GroupSharing(regular(C4), regular(C4)).materialize(torch.arange(4.0)))
+    plain.bias.fill_(0.5)
+    converted = reparameterize(plain, sharing=GroupSharing(regular(C4), regular(C4)))
+    x = torch.randn(2, 4, generator=gen)
+    torch.testing.assert_close(converted.module(x), plain(x))
+
+
+def test_an_empty_batch_builds_no_pattern():
+    layer = ReparamLinear(
+        64, 64, sharing=GroupSharing(regular(cyclic(64)), regular(cyclic(64))), generator=torch.Generator()
+    )
+    assert layer(torch.empty(0, 64)).shape == (0, 64)
+    assert not layer._factors_are_cheaper(torch.empty(0, 64))

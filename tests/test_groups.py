@@ -334,7 +334,7 @@ def test_dicyclic_relations(order):
         (lambda: alternating(-1), ConfigError, "alternating: n must.*came -1"),
         (lambda: quaternion(4), ConfigError, "multiple of 4, from 8 on; came 4"),
         (lambda: quaternion(10), ConfigError, "came 10"),
-        (lambda: symmetric(8), ConfigError, "S8: the permutations generate more than 8192 elements.*pair_orbits"),
+        (lambda: symmetric(8), ConfigError, "symmetric: order 40320 is more than 8192.*pair_orbits"),
         (lambda: from_permutations([]), ConfigError, "at least one permutation; the identity alone"),
         (lambda: from_permutations([[0, 1], [[0]]]), ShapeError, r"generator 1 must be .*\(n,\); came \(1, 1\)"),
         (lambda: from_permutations([[]]), ShapeError, "generator 0 must be"),

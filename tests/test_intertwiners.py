@@ -7,6 +7,7 @@ import torch
 from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups import (
     FiniteGroup,
+    LieAlgebra,
     alternating,
     cyclic,
     dihedral,
@@ -561,3 +562,26 @@ def test_the_matrices_themselves_do_not_serve_where_they_are_not_orthogonal(gen)
     psi = torch.randn(pi.dim, generator=gen, dtype=torch.float64)
     assert equivariance_gap(pi.matrices() @ psi, pi) > 0.1
     assert equivariance_gap(pi.dual().matrices() @ psi, pi) < 1e-10
+
+
+def test_lie_null_spaces_do_not_depend_on_units():
+    """Two commuting turns in two planes, one given in units of 1e-7."""
+    J = np.array([[0.0, -1.0], [1.0, 0.0]])
+    zero = np.zeros((2, 2))
+    dims = []
+    for unit in (1.0, 1e-7):
+        matrices = np.stack([np.block([[J, zero], [zero, zero]]), unit * np.block([[zero, zero], [zero, J]])])
+        rep = defining(LieAlgebra(matrices))
+        dims.append(equivariant_basis(rep, rep).dim)
+    assert dims == [4, 4]
+
+
+def test_more_pairs_than_memory_are_refused():
+    many = np.arange(20_000)[None]
+    with pytest.raises(ShapeError, match="pairs are more than"):
+        pair_orbits(many, many)
+
+
+def test_group_convolutions_need_a_finite_group():
+    with pytest.raises(ConfigError, match="finite group"):
+        group_convolution(so(3), defining(so(3)))

@@ -280,7 +280,11 @@ def broken_rotation():
         (lambda: copies(natural(C4), 0), ConfigError, "at least one; came 0"),
         (lambda: direct_sum(), ConfigError, "direct_sum: give at least one"),
         (lambda: tensor_product(), ConfigError, "tensor_product: give at least one"),
-        (lambda: natural(C4) + natural(D4), ConfigError, "direct_sum: .*different groups.*C4.*D4.*pull them back"),
+        (
+            lambda: natural(C4) + natural(D4),
+            ConfigError,
+            "direct_sum: .*different groups.*C4.*D4.*restrict to a common subgroup",
+        ),
         (lambda: natural(C4) * natural(D4), ConfigError, "tensor_product: .*different groups"),
         (lambda: grid_rotations(4, 8), ConfigError, "1, 2 or 4 turns; came n = 8"),
         (lambda: grid_rotations((2, 3)), ShapeError, r"4 turns need a square \(H, W\); came \(2, 3\)"),
@@ -801,3 +805,63 @@ def test_the_adjoint_is_a_representation():
     close(LieRepresentation(so(2), [[[0, 3.0], [-3.0, 0]]]).matrix([np.pi / 6]), [[0, 1], [-1, 0]], atol=1e-12, rtol=0)
     assert LieAlgebra(so(2).matrices) == so(2)
     assert FiniteGroup([[0]]) != so(2)
+
+
+# What a reviewer broke
+
+
+def test_rows_of_different_length_are_named():
+    for make in (
+        lambda: permutation(cyclic(2), [[0, 1], [1, 0, 2]]),
+        lambda: FiniteGroup([[0, 1], [1]]),
+        lambda: from_matrices(cyclic(2), [np.eye(2), np.eye(3)]),
+    ):
+        with pytest.raises(ShapeError, match="all rows must have the same length"):
+            make()
+
+
+def test_elements_outside_the_group_are_refused():
+    rep, x = regular(cyclic(8)), torch.zeros(8)
+    for element in (99, -1):
+        with pytest.raises(ConfigError, match=f"elements 0 to 7; came {element}"):
+            rep.act(element, x)
+    for call in (lambda: cyclic(8).multiply(1, 99), lambda: cyclic(8).inverse(-1), lambda: cyclic(8).label(8)):
+        with pytest.raises(ConfigError, match="elements 0 to 7"):
+            call()
+
+
+def test_a_group_too_large_is_refused_before_it_is_built():
+    for make in (lambda: cyclic(60000), lambda: dihedral(5000), lambda: symmetric(100), lambda: quaternion(40000)):
+        with pytest.raises(ConfigError, match="more than 8192"):
+            make()
+
+
+def test_what_is_no_representation_is_named():
+    for make in (lambda: regular(cyclic(4)) * 3, lambda: regular(cyclic(4)) + cyclic(4), lambda: defining(so(3)) * 2):
+        with pytest.raises(ConfigError, match=r"no representation.*copies\(rep, n\)"):
+            make()
+
+
+def test_sums_and_copies_of_lie_representations():
+    vector = defining(so(3))
+    element, x = (0.3, -0.2, 0.9), torch.arange(6.0, dtype=torch.float64)
+    both = copies(vector, 2)
+    expected = torch.cat([vector.act(element, x[:3]), vector.act(element, x[3:])])
+    torch.testing.assert_close(both.act(element, x), expected)
+    assert direct_sum(vector, vector) == both
+    assert tensor_product(vector, vector) == vector * vector
+    assert vector.reshape(3, 1).act(element, x[:3].reshape(3, 1)).shape == (3, 1)
+
+
+def test_matrices_in_single_precision_are_told_apart_from_wrong_ones():
+    rounded = planar(8).matrices().float().numpy()
+    with pytest.raises(AxiomError, match="agree up to rounding: compute the matrices in float64"):
+        from_matrices(cyclic(8), rounded)
+
+
+def test_a_product_of_signs_is_trivial_without_a_dense_matrix():
+    flip = sign(cyclic(2))
+    assert (flip * flip).is_trivial
+    assert not (flip * trivial(cyclic(2), 3)).is_trivial
+    big = trivial(cyclic(4), 64) * grid_rotations(64)
+    assert not big.is_trivial

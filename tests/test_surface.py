@@ -7,8 +7,8 @@ import pytest
 SURFACE = {
     "msr": ["Episodes", "Estimate", "__version__"],
     "msr.layers": [
-        "DenseSharing", "GroupSharing", "KroneckerSharing", "ReparamConv1d", "ReparamConv2d", "ReparamLayer", "ReparamLinear",
-        "Reparameterized", "ResidualWarning", "Sharing", "SharingFactory", "fold", "reparameterize",
+        "DenseSharing", "GroupSharing", "KroneckerSharing", "ReparamConv1d", "ReparamConv2d", "ReparamLayer",
+        "ReparamLinear", "Reparameterized", "ResidualWarning", "Sharing", "SharingFactory", "fold", "reparameterize",
     ],
     "msr.meta": [
         "Batching", "FunctionalModule", "InnerSolver", "Learner", "MetaGradient", "MetaParameters", "OuterLoop",
@@ -43,8 +43,9 @@ SURFACE = {
     "tasks.controls": ["SpanTasks", "broken_symmetry", "interior_symmetry", "no_symmetry", "wrong_symmetry"],
     "tasks.finite_group": ["FiniteGroupTasks", "Truth"],
     "tasks.images": ["ImageSet", "ImageTasks", "augment", "digits", "download_omniglot", "read_omniglot"],
+    "tasks.rotation": ["GROUPS", "RotationTasks", "condensed", "read_filters", "rotation_defect"],
     "tasks.translation": ["TranslationTasks", "locally_connected_weight", "span_of_filters"],
-    "tasks": ["FileTasks", "FiniteGroupTasks", "ImageTasks", "TaskFamily", "TranslationTasks"],
+    "tasks": ["FileTasks", "FiniteGroupTasks", "ImageTasks", "RotationTasks", "TaskFamily", "TranslationTasks"],
 }  # fmt: skip
 
 
@@ -61,7 +62,8 @@ def test_the_error_family():
 
     kinds = {name for name, thing in vars(msr.errors).items() if isinstance(thing, type)}
     assert kinds == {
-        "MSRError", "AxiomError", "ShapeError", "DataError", "ConfigError", "ModelError", "NonFiniteError", "MissingExtraError"
+        "MSRError", "AxiomError", "ShapeError", "DataError", "ConfigError", "ModelError", "NonFiniteError",
+        "MissingExtraError",
     }  # fmt: skip
     assert all(issubclass(getattr(msr.errors, name), msr.errors.MSRError) for name in kinds)
 

@@ -34,11 +34,13 @@ _AFFINE = (
 
 def is_affine(f: Any) -> bool:
     """Whether ``f`` is known to be ``x ↦ W x + b``: plain layers, reparameterised ones, and chains of them."""
-    if isinstance(f, nn.Sequential):
-        return all(is_affine(part) for part in f)
-    if isinstance(f, nn.Module) and (f._forward_hooks or f._forward_pre_hooks):
+    if not isinstance(f, nn.Module) or f._forward_hooks or f._forward_pre_hooks:
         return False  # a hook may do anything
-    return type(f) in _AFFINE or getattr(f, "is_affine", False) is True
+    if type(f) is nn.Sequential:
+        return all(is_affine(part) for part in f)
+    # A subclass with a forward of its own may do anything too.
+    ours = getattr(f, "is_affine", False) is True and type(f).forward.__module__.startswith("msr.layers")
+    return type(f) in _AFFINE or ours
 
 
 def as_affine(

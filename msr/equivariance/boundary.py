@@ -16,11 +16,17 @@ __all__ = ["Interior", "interior"]
 def interior(shape: Sequence[int], margin: int | Sequence[int]) -> Tensor:
     """A mask of this shape that is false within ``margin`` of the edge, along the last axes.
 
-    ``interior((3, 8, 8), (1, 1))`` leaves out one row and column at each side of a grid with 3 channels; one number is
-    the margin of the last axis only.
-    Raises: ShapeError when nothing is left.
+    ``interior((3, 8, 8), (1, 1))`` leaves out one row and column at each side of a grid with 3 channels. One number
+    serves for a shape of one axis.
+    Raises: ShapeError when nothing is left, or when one number does not say for which axes it is.
     """
-    margins = (margin,) if isinstance(margin, int) else tuple(margin)
+    if not isinstance(margin, Sequence):
+        if len(shape) != 1:
+            raise ShapeError(
+                f"interior: give a margin for each axis that has a boundary, such as (1, 1), for {tuple(shape)}"
+            )
+        margin = (margin,)
+    margins = tuple(int(n) for n in margin)
     if len(margins) > len(shape) or any(n < 0 for n in margins):
         raise ShapeError(
             f"interior: at most {len(shape)} margins, none negative, for the shape {tuple(shape)}; came {margins}"

@@ -10,24 +10,22 @@ from torch import Tensor, nn
 
 from msr.equivariance.affine import MAX_INPUTS, as_affine, is_affine
 from msr.equivariance.boundary import Interior
-from msr.equivariance.measure import (
-    Element,
-    Function,
-    act,
-    defects_of_rows,
-    evaluate,
-    module_of,
-    pattern_error,
-    weight_error,
-)
+from msr.equivariance.evaluate import Element, Function, act, check_representations, defects_of_rows, evaluate
+from msr.equivariance.measure import module_of, pattern_error, weight_error
 from msr.equivariance.pointwise import pointwise_warnings
 from msr.equivariance.rules import Outcome, Rule, Verdict, _check_level, mean_rule, tail_rule, zero_failure_rule
 from msr.equivariance.specificity import Specificity, specificity
-from msr.errors import ConfigError, NonFiniteError
+from msr.errors import ConfigError, ModelError, NonFiniteError, ShapeError
 from msr.groups import FiniteGroup, LieAlgebra
 from msr.representations import AnyRepresentation
 
 __all__ = ["Certificate", "EquivarianceWarning", "certify", "draw_defects"]
+
+MAX_WORK = 10**9
+"""Weights times elements up to which "auto" decides an affine layer exactly: some seconds."""
+
+MAX_ROTATED = 512
+"""Numbers up to which random rotations are drawn for the specificity test of representations by matrices."""
 
 FLOOR = {torch.float16: 1e-2, torch.bfloat16: 5e-2, torch.float32: 1e-6, torch.float64: 1e-13}
 """Defects that rounding alone can cause; a tolerance below is refused."""
@@ -43,7 +41,8 @@ class Certificate:
 
     Attributes:
         verdict: ``"certified"``: the null was rejected at level α. ``"refuted"``: its opposite was. ``"cannot tell"``.
-        null: the hypothesis that a certificate rejects, in words; ``d`` is the defect of a draw, in [0, √2].
+        null: the hypothesis that a certificate rejects, in words; ``d`` is the defect, in [0, √2], of a draw, or of all
+            standard normal inputs together where the rule is exact.
         rule: exact, tail, zero-failure or mean.
         eps, alpha, eta: tolerance, level, and for tail rules the share of failures (else None).
         estimate, bound: of the quantity in the null, with its one-sided ``1 − α`` upper bound.
@@ -51,7 +50,8 @@ class Certificate:
         p_value, p_refute: of the null and of its opposite; 0 or 1 where nothing was sampled.
         worst, largest: the element with the largest defect seen, and that defect.
         size: root mean square of the outputs; compared: share of the outputs compared (below 1 with a mask).
-        specificity: is ``f`` more equivariant to this group than to chance? A different question; None if not asked.
+        specificity: is ``f`` more equivariant to this group than to chance? A different question; None if not asked, or
+            with a mask.
         warnings: what makes the verdict mean less than it seems.
     """
 
@@ -112,11 +112,12 @@ def certify(
 
     Rules, by what they call too large (their null hypothesis):
         ``"exact"``: ``max_g d(g) > ε`` over all elements; for layers that are affine by construction, for a weight
-        tensor, and for a sharing pattern (then over all filters too). Nothing is sampled.
+        tensor, and for a sharing pattern (then over all filters too). Nothing is sampled; ``d(g)`` is pooled over
+        standard normal inputs, so it is not for ``inputs`` of your own.
         ``"tail"``: ``P(d > ε) ≥ η`` over draws of an input and an element; Clopper-Pearson.
         ``"zero-failure"``: the same, certified only if no draw fails.
         ``"mean"``: ``E min(d, cap · ε) ≥ ε``; empirical Bernstein.
-        ``"auto"``: exact where possible, else tail.
+        ``"auto"``: exact where possible and not too large, else tail.
 
     Args:
         f: a function ``(batch, *rep_in.shape) -> (batch, *rep_out.shape)``, a module, a weight, or a sharing pattern.
@@ -161,27 +162,19 @@ def decide(
     generator: torch.Generator | None = None,
 ) -> Certificate:
     """:func:`certify`, whose warnings stay in the certificate."""
-    if rep_in.group != group or rep_out.group != group:
-        raise ConfigError(f"{rep_in} and {rep_out} must be representations of the group given, {group}")
-    _check_levels(eps, alpha, eta, n)
+    check_representations(rep_in, rep_out, group)
+    _check_levels(eps, alpha, eta, n, n_random)
     generator = generator or torch.Generator().manual_seed(0)
     if isinstance(f, Tensor) or getattr(f, "is_sharing_pattern", False):
         if rule not in ("auto", "exact") or mask is not None:
             raise ConfigError("a weight or a sharing pattern is decided exactly: leave out rule and mask")
         return _certify_matrix(f, rep_in, rep_out, eps, alpha, n_random, generator)
     kind = like(f, dtype)
-    if eps < FLOOR.get(kind.dtype, 0):
-        raise ConfigError(f"eps = {eps:g} is below what {kind.dtype} can show ({FLOOR[kind.dtype]:g}); use float64")
-    exact_possible = is_affine(f) and rep_in.dim <= MAX_INPUTS and isinstance(group, FiniteGroup)
-    if rule == "exact" and not exact_possible:
-        raise ConfigError(
-            "rule='exact' needs an affine layer (nn.Linear, nn.Conv, a reparameterised one, or a chain of them), "
-            f"a finite group, and at most {MAX_INPUTS} inputs; use 'tail' or 'mean'"
-        )
+    _check_precision(eps, kind.dtype)
+    exact = _decides_exactly(f, rule, rep_in, rep_out, inputs is not None)
     inside = Interior(rep_out, mask)
     cautions = _cautions(f, rep_in, rep_out)
-    x = draw_inputs(inputs, n, rep_in, kind, generator)
-    if exact_possible and rule in ("auto", "exact"):
+    if exact:
         W, bias = as_affine(f, rep_in, rep_out, kind, inside)  # type: ignore[arg-type]
         defects = weight_error(W, rep_in, rep_out, bias=bias, mask=mask)
         outcome, counted, used = _exact(defects.largest, eps), len(defects.values), "exact"
@@ -189,6 +182,8 @@ def decide(
         compared, constant = float(defects.compared.min()), float(W.norm()) <= 1e-9 * float(bias.norm())
         constant = constant or float(W.norm()) == 0
     else:
+        x = draw_inputs(inputs, n, rep_in, kind, generator)
+        _check_precision(eps, x.dtype)
         elements = draw_elements(group, n, generator)
         drawn = draw_defects(f, x, elements, rep_in, rep_out, inside)
         used = "tail" if rule == "auto" else rule
@@ -200,8 +195,51 @@ def decide(
         cautions.append("the outputs are constant: that commutes with everything that leaves the constant alone")
     special = None
     if n_random and mask is None:
-        special = specificity(f, rep_in, rep_out, x[: min(8, n)], n_random=n_random, generator=generator)
+        special = _specificity_of(f, rep_in, rep_out, kind, n_random, generator, cautions, inputs is not None)
     return _certificate(outcome, used, eps, alpha, eta, counted, worst, largest, size, compared, special, cautions)  # type: ignore[arg-type]
+
+
+def _decides_exactly(
+    f: object, rule: Rule, rep_in: AnyRepresentation, rep_out: AnyRepresentation, has_inputs: bool
+) -> bool:
+    """Whether nothing needs to be sampled; ConfigError where that was asked for and cannot be."""
+    finite = isinstance(rep_in.group, FiniteGroup)
+    possible = is_affine(f) and rep_in.dim <= MAX_INPUTS and finite and not has_inputs
+    if rule == "exact" and not possible:
+        raise ConfigError(
+            "rule='exact' needs an affine layer (nn.Linear, nn.Conv, a reparameterised one, or a chain of them), a "
+            f"finite group, at most {MAX_INPUTS} inputs, and no inputs= of your own; use 'tail' or 'mean'"
+        )
+    if rule != "auto" or not possible:
+        return rule == "exact"
+    return rep_in.dim * rep_out.dim * rep_in.group.order <= MAX_WORK  # type: ignore[union-attr]
+
+
+def _specificity_of(
+    f: Function,
+    rep_in: AnyRepresentation,
+    rep_out: AnyRepresentation,
+    kind: Tensor,
+    n_random: int,
+    generator: torch.Generator,
+    cautions: list[str],
+    has_inputs: bool,
+) -> Specificity | None:
+    """On standard normal inputs, whose distribution no relabelling changes.
+
+    Other data could look specific by itself.
+    """
+    if any(not rep.is_permutation and rep.dim > MAX_ROTATED for rep in (rep_in, rep_out)):
+        cautions.append(f"specificity was left out: random rotations of more than {MAX_ROTATED} numbers take too long")
+        return None
+    x = draw_inputs(None, 8, rep_in, kind, generator)
+    try:
+        return specificity(f, rep_in, rep_out, x, n_random=n_random, generator=generator)
+    except (ModelError, NonFiniteError):
+        if not has_inputs:
+            raise
+        cautions.append("specificity was left out: the function does not take standard normal inputs, which it needs")
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,21 +256,24 @@ def draw_defects(
     f: Function, x: Tensor, elements: list, rep_in: AnyRepresentation, rep_out: AnyRepresentation, inside: Interior
 ) -> Draws:
     """``d_i`` for each pair of an input ``x[i]`` and an element ``elements[i]``, ``(n,)`` float64."""
+    assert len(x) == len(elements), "one element for each input"
     groups: dict[Element, list[int]] = {}
     for i, g in enumerate(elements):
         groups.setdefault(g, []).append(i)
-    with torch.no_grad():
-        y = evaluate(f, x, rep_in, inside)
-        moved, b, windows = x.clone(), y.clone(), torch.ones_like(y, dtype=torch.bool)
-        for g, rows in groups.items():
-            moved[rows], b[rows] = act(rep_in, g, x[rows]), rep_out.act(g, y[rows])
-            windows[rows] = inside.of(g).to(y.device)
-        a, b = evaluate(f, moved, rep_in, inside, check=False) * windows, b * windows
-        values = defects_of_rows(a.flatten(1), b.flatten(1))
-        spread = float((y - y[:1]).abs().max())
-        size = float(y.square().mean().sqrt())
-        share = float(windows.double().mean())
-    return Draws(values.cpu(), size, share, len(x) > 1 and spread <= 1e-6 * max(float(y.abs().max()), 1e-300))
+    y = evaluate(f, x, rep_in, inside)
+    moved, b, windows = x.clone(), y.clone(), torch.ones_like(y, dtype=torch.bool)
+    for g, rows in groups.items():
+        moved[rows], b[rows] = act(rep_in, g, x[rows]), rep_out.act(g, y[rows])
+        windows[rows] = inside.of(g).to(y.device)
+    a, b = evaluate(f, moved, rep_in, inside, check=False) * windows, b * windows
+    values = defects_of_rows(a.reshape(len(x), -1), b.reshape(len(x), -1))
+    share = float(windows.double().mean())
+    return Draws(values.cpu(), float(y.square().mean().sqrt()), share, is_constant(y))
+
+
+def is_constant(y: Tensor) -> bool:
+    """Whether a batch of outputs is one output, up to rounding."""
+    return len(y) > 1 and float((y - y[:1]).abs().max()) <= 1e-6 * max(float(y.abs().max()), 1e-300)
 
 
 def _certify_matrix(
@@ -268,7 +309,7 @@ def _exact(largest: float, eps: float, of: str = "the layer") -> Outcome:
     if not math.isfinite(largest):
         raise NonFiniteError("the defect is not finite")
     within = largest <= eps
-    null = f"max over g of d(g) of {of} > {eps:g}"
+    null = f"max over g of d(g) of {of} > {eps:g}, for x ~ N(0, I)"
     return Outcome(null, 0.0 if within else 1.0, 1.0 if within else 0.0, largest, largest)
 
 
@@ -307,13 +348,20 @@ def _certificate(
     )  # fmt: skip
 
 
-def _check_levels(eps: float, alpha: float, eta: float, n: int) -> None:
+def _check_precision(eps: float, dtype: torch.dtype) -> None:
+    if eps < FLOOR.get(dtype, 0):
+        raise ConfigError(f"eps = {eps:g} is below what {dtype} can show ({FLOOR[dtype]:g}); use float64")
+
+
+def _check_levels(eps: float, alpha: float, eta: float, n: int, n_random: int) -> None:
     if not 0 < eps < math.sqrt(2):
         raise ConfigError(f"eps is a defect between 0 and sqrt(2), where 1 is what unrelated outputs give; came {eps}")
     _check_level("alpha", alpha)
     _check_level("eta", eta)
     if n < 2:
         raise ConfigError(f"at least 2 draws are needed; came {n}")
+    if n_random < 0:
+        raise ConfigError(f"the number of random relabellings must not be negative; came {n_random}")
 
 
 def like(f: Function | nn.Module, dtype: torch.dtype | None) -> Tensor:
@@ -346,10 +394,14 @@ def draw_inputs(
     if inputs is None:
         x = torch.randn(n, *rep_in.shape, generator=generator, dtype=torch.float64)
         return x.to(dtype=kind.dtype, device=kind.device)
+    x = inputs if isinstance(inputs, Tensor) else inputs(n, generator)
+    if len(rep_in.check_shape(x)) != 1 or len(x) == 0:
+        raise ShapeError(f"inputs must be (examples, *shape) for {rep_in}, at least one; came {tuple(x.shape)}")
     if isinstance(inputs, Tensor):
-        rep_in.check_shape(inputs)
-        return inputs[torch.randint(len(inputs), (n,), generator=generator)]
-    return inputs(n, generator)
+        return x[torch.randint(len(x), (n,), generator=generator)]
+    if len(x) != n:
+        raise ShapeError(f"inputs(n, generator) must return n = {n} examples, one for each draw; it returned {len(x)}")
+    return x
 
 
 def _cautions(f: object, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> list[str]:

@@ -4,23 +4,17 @@ The defect of an element is scale-free, ``d = ‖a − b‖ / √(‖a‖² + �
 f(x)``: 0 commutes, 1 is what unrelated outputs give, √2 is the worst (``a = −b``). Where both are zero it is 0.
 """
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from msr.equivariance.boundary import Interior
-from msr.errors import ConfigError, ModelError, NonFiniteError, ShapeError
-from msr.groups import FiniteGroup, LieAlgebra
+from msr.equivariance.evaluate import Element, Elements, Function, both_sides, choose_elements, defect_of
+from msr.errors import NonFiniteError, ShapeError
 from msr.representations import AnyRepresentation
 
-__all__ = ["Defects", "Elements", "equivariance_error", "pattern_error", "weight_error"]
-
-Element: TypeAlias = Any  # an index for finite groups, a tuple of coefficients for Lie algebras
-Elements: TypeAlias = Literal["all", "generators"] | Sequence[Element]
-Function: TypeAlias = Callable[[Tensor], Tensor]
+__all__ = ["Defects", "equivariance_error", "pattern_error", "weight_error"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +73,13 @@ def equivariance_error(
 
     Raises: ShapeError; NonFiniteError if ``f`` gives nan or infinity, so that a nan never reads as a pass; ModelError
     if
-    ``f`` is not a function of its input (dropout, batch norm in training mode).
+    ``f`` fails on these inputs, or is not a function of them (dropout, batch norm in training mode).
     """
     chosen = choose_elements(elements, rep_in, rep_out)
     inside = Interior(rep_out, mask)
     values, size, compared = [], [], []
     for a, b, share in both_sides(f, x, rep_in, rep_out, chosen, inside):
-        values.append(_ratio((a - b).square().sum(), a.square().sum() + b.square().sum()))
+        values.append(defect_of(a, b))
         compared.append(torch.tensor(share, dtype=torch.float64))
         size.append((b.square().sum() / max(len(x) * rep_out.dim * share, 1)).sqrt())
     labels = tuple(rep_in.group.label(g) for g in chosen)
@@ -112,6 +106,8 @@ def weight_error(
     """
     chosen = choose_elements(elements, rep_in, rep_out)
     W = _as_matrix(weight, rep_in, rep_out)
+    if bias is not None and bias.numel() != rep_out.dim:
+        raise ShapeError(f"the bias must have the {rep_out.dim} numbers of {rep_out}; came {tuple(bias.shape)}")
     columns = W if bias is None else torch.cat([W, bias.detach().double().reshape(-1, 1).to(W.device)], dim=1)
     if not columns.isfinite().all():
         raise NonFiniteError("weight_error: the weight or bias holds nan or infinity")
@@ -123,7 +119,7 @@ def weight_error(
         b = columns.clone()
         b[:, : rep_in.dim] = act_on_rows(rep_in, g, W)
         a, b = a * window, b * window
-        values.append(_ratio((a - b).square().sum(), a.square().sum() + b.square().sum()))
+        values.append(defect_of(a, b))
         compared.append(window.mean())
         size.append((a.square().sum() / window.sum().clamp_min(1)).sqrt())
     labels = tuple(rep_in.group.label(g) for g in chosen)
@@ -171,57 +167,6 @@ def pattern_error(
     return Defects(labels, torch.stack(values).cpu(), whole * float(U.detach().double().norm()) / (m * n) ** 0.5, whole)
 
 
-def both_sides(
-    f: Function, x: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation, elements: list, inside: Interior
-) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """For each element ``f(ρ_in(g) x)`` and ``ρ_out(g) f(x)``, ``(batch, dim)`` with zeros where nothing is compared.
-
-    And the share of the outputs that is. ``f(x)`` itself is computed once.
-    """
-    with torch.no_grad():
-        base = evaluate(f, x, rep_in, inside)
-        for g in elements:
-            moved = evaluate(f, act(rep_in, g, x), rep_in, inside, check=False)
-            window = inside.of(g).to(base.device)
-            a, b = moved * window, rep_out.act(g, base) * window
-            yield a.flatten(1), b.flatten(1), float(window.expand(rep_out.shape).double().mean())
-
-
-def defects_of_rows(a: Tensor, b: Tensor) -> Tensor:
-    """The defect of each row by itself, ``(batch, dim) -> (batch,)``."""
-    return _ratio((a - b).square().sum(1), a.square().sum(1) + b.square().sum(1))
-
-
-def choose_elements(elements: Elements, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> list[Element]:
-    """The elements asked for, or an error that says why they cannot be had."""
-    group: FiniteGroup | LieAlgebra = rep_in.group
-    if group != rep_out.group:
-        raise ConfigError(
-            f"the representations are of different groups, {rep_in} and {rep_out}; pull them back to a common one"
-        )
-    if isinstance(elements, str):
-        if elements == "generators":
-            return list(group.generators) or [0]
-        if elements != "all":
-            raise ConfigError(f"elements must be 'all', 'generators' or a list; came {elements!r}")
-        if isinstance(group, LieAlgebra):
-            raise ConfigError(f"{group.name} has infinitely many elements; ask for 'generators', or give some")
-        return list(group.elements)
-    chosen = list(elements)
-    if isinstance(group, FiniteGroup):
-        for g in chosen:
-            if not 0 <= int(g) < group.order:
-                raise ConfigError(f"{group.name} has the elements 0 to {group.order - 1}; came {g}")
-    if not chosen:
-        raise ConfigError("no element was asked for; give at least one")
-    return chosen
-
-
-def act(rep: AnyRepresentation, g: Element, x: Tensor) -> Tensor:
-    """The action in float64, back in the precision of ``x``."""
-    return rep.act(g, x.double()).to(x.dtype)
-
-
 def act_on_columns(rep: AnyRepresentation, g: Element, W: Tensor) -> Tensor:
     """``ρ(g) W`` for ``(..., m, n)``."""
     return rep.act_flat(g, W.mT).mT
@@ -235,37 +180,9 @@ def act_on_rows(rep: AnyRepresentation, g: Element, W: Tensor) -> Tensor:
     return W @ rep.matrix(g).to(dtype=W.dtype, device=W.device)
 
 
-def evaluate(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior, *, check: bool = True) -> Tensor:
-    """``f(x)`` in float64 on the whole shape of the output, or an error that says what is wrong with it."""
-    lead = rep_in.check_shape(x)
-    if len(lead) != 1 or lead[0] == 0:
-        raise ShapeError(f"the data must be (batch, {', '.join(map(str, rep_in.shape))}); came {tuple(x.shape)}")
-    y = f(x)
-    if not isinstance(y, Tensor):
-        raise ModelError(f"the function must return a tensor; it returned {type(y).__name__}")
-    if not y.isfinite().all():
-        raise NonFiniteError(f"the function gave nan or infinity on inputs of norm up to {float(x.abs().max()):.3g}")
-    placed = inside.place(y.double(), len(x))
-    if check:
-        _check_is_a_function(f, x, placed, inside)
-    return placed
-
-
 def module_of(f: Function) -> nn.Module | None:
     """The module behind a function, if it is one."""
     return f if isinstance(f, nn.Module) else None
-
-
-def _check_is_a_function(f: Function, x: Tensor, y: Tensor, inside: Interior) -> None:
-    """Two examples on their own must give what they gave in the batch."""
-    few = min(2, len(x))
-    again = inside.place(f(x[:few]).double(), few)
-    size = max(float(y[:few].norm()), float(again.norm()))
-    if float((again - y[:few]).norm()) > 1e-2 * size:
-        raise ModelError(
-            "the same input gave two different outputs: the function is random (dropout?) or mixes the examples of a "
-            "batch (batch norm in training mode?); call eval() on the module first"
-        )
 
 
 def _as_matrix(weight: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> Tensor:
@@ -276,7 +193,3 @@ def _as_matrix(weight: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresenta
             "For a convolution's filter, rep_in is channels * kernel"
         )
     return weight.detach().double().reshape(flat)
-
-
-def _ratio(gap: Tensor, total: Tensor) -> Tensor:
-    return (gap / total.where(total > 0, torch.ones_like(total))).sqrt()

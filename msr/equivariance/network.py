@@ -8,9 +8,11 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from msr.equivariance.certify import Certificate, EquivarianceWarning, certify, decide, draw_inputs, like
-from msr.equivariance.measure import Elements, equivariance_error
+from msr.equivariance.evaluate import Elements
+from msr.equivariance.measure import equivariance_error
 from msr.equivariance.pointwise import pointwise_warnings
 from msr.errors import ConfigError, ModelError
 from msr.groups import FiniteGroup, LieAlgebra
@@ -75,11 +77,13 @@ class NetworkCertificate:
         layers: of each layer by itself. That *all* of them are certified needs no correction (intersection-union test,
             Berger 1982).
         broken: layers that break the symmetry: refuted at a family-wise level α (Holm), in the order of the network.
+        unmeasured: modules with parameters of their own that no measured layer holds.
     """
 
     whole: Certificate
     layers: dict[str, Certificate]
     broken: tuple[str, ...]
+    unmeasured: tuple[str, ...]
 
     @property
     def certified(self) -> bool:
@@ -91,6 +95,12 @@ class NetworkCertificate:
         for name, c in self.layers.items():
             lines.append(f"  {name}: {c.verdict} (largest defect {c.largest:.3g} at {c.worst}, p = {c.p_value:.3g})")
         lines.append(f"broken by: {', '.join(self.broken) or 'no layer'}")
+        if self.unmeasured:
+            lines.append(f"not measured, with parameters of their own: {', '.join(self.unmeasured)}")
+        if not self.certified and not self.broken:
+            lines.append(
+                "no single layer explains it: it breaks between layers, or neighbouring representations disagree"
+            )
         return "\n".join(lines)
 
 
@@ -147,16 +157,24 @@ def certify_network(
 ) -> NetworkCertificate:
     """Certify a network from end to end and layer by layer; names the layers that break the symmetry.
 
-    Layers that are affine by construction are decided exactly, others by the tail rule on the activations that the
-    inputs cause. ``representations`` and ``masks`` as in :func:`localise`, ``mask`` for the network's own output, the
-    rest as in :func:`certify`.
+    Layers are judged by the tail rule on the activations that the inputs cause, one draw for each input.
+    ``representations`` and ``masks`` as in :func:`localise`, ``mask`` for the network's own output, the rest as in
+    :func:`certify`.
+    Raises: ModelError for a layer that does not see one example for each input, such as after a reshape: its draws
+    would not be independent.
     """
     generator = generator or torch.Generator().manual_seed(0)
     common = {"eps": eps, "alpha": alpha, "eta": eta, "n": n, "generator": generator}
     whole = certify(network, group, rep_in, rep_out, inputs=inputs, mask=mask, **common)  # type: ignore[arg-type]
     x = draw_inputs(inputs, n, rep_in, like(network, None), generator)
     certificates = {}
-    for name, (layer, h, before, after) in _layers(network, x, representations).items():
+    seen = _layers(network, x, representations)
+    for name, (layer, h, before, after) in seen.items():
+        if len(h) != n:
+            raise ModelError(
+                f"layer {name!r} sees {len(h)} examples for {n} inputs, so its draws would not be independent; leave "
+                "it out by a mapping of names, or measure it with localise"
+            )
         for text in pointwise_warnings(layer, before, after):
             warnings.warn(f"layer {name}: {text}", EquivarianceWarning, stacklevel=2)
         # What a layer's own certificate warns of stays in it: after pooling, say, every layer acts trivially.
@@ -170,7 +188,8 @@ def certify_network(
             n_random=0,
             **common,  # type: ignore[arg-type]
         )
-    return NetworkCertificate(whole, certificates, _holm({k: c.p_refute for k, c in certificates.items()}, alpha))
+    broken = _holm({name: c.p_refute for name, c in certificates.items()}, alpha)
+    return NetworkCertificate(whole, certificates, broken, _unmeasured(network, [layer for layer, *_ in seen.values()]))
 
 
 def _as_they_are(h: Tensor, n: int, generator: torch.Generator) -> Tensor:
@@ -188,6 +207,19 @@ def _holm(p_values: Mapping[str, float], alpha: float) -> tuple[str, ...]:
     return tuple(name for name in p_values if name in rejected)
 
 
+def _unmeasured(network: nn.Module, layers: list[nn.Module]) -> tuple[str, ...]:
+    """Modules that own parameters and are part of no layer measured."""
+    measured = {part for layer in layers for part in layer.modules()}
+    named = network.named_modules()
+    return tuple(
+        name or type(network).__name__
+        for name, module in named
+        if module not in measured and list(module.parameters(recurse=False))
+    )
+
+
+_ONE_LAYER = (nn.MultiheadAttention,)
+
 Seen: TypeAlias = dict[str, tuple[nn.Module, Tensor, AnyRepresentation, AnyRepresentation]]
 
 
@@ -198,23 +230,32 @@ def _layers(network: nn.Module, x: Tensor, representations: Representations) -> 
     shapes: dict[str, tuple[int, ...]] = {}
     handles = []
 
-    def watch(name: str) -> Callable[[nn.Module, tuple, object], None]:
-        def hook(module: nn.Module, args: tuple, output: object) -> None:
+    def before(name: str) -> Callable[[nn.Module, tuple], None]:
+        def hook(module: nn.Module, args: tuple) -> None:
             if name in inputs:
                 return
-            if len(args) != 1 or not isinstance(args[0], Tensor) or not isinstance(output, Tensor):
+            if len(args) != 1 or not isinstance(args[0], Tensor):
                 raise ModelError(
-                    f"layer {name!r} does not map one tensor to one tensor; leave it out with a mapping of names"
+                    f"layer {name!r} does not map one tensor to one tensor; leave it out by a mapping of names"
                 )
-            inputs[name], shapes[name] = args[0].detach(), tuple(output.shape[1:])
+            inputs[name] = args[0].detach().clone()  # before the layer can work in place on it
+
+        return hook
+
+    def after(name: str) -> Callable[[nn.Module, tuple, object], None]:
+        def hook(module: nn.Module, args: tuple, output: object) -> None:
+            if not isinstance(output, Tensor):
+                raise ModelError(
+                    f"layer {name!r} does not map one tensor to one tensor; leave it out by a mapping of names"
+                )
+            shapes.setdefault(name, tuple(output.shape[1:]))
 
         return hook
 
     try:
         for name, layer in wanted.items():
-            handles.append(layer.register_forward_hook(watch(name)))
-        with torch.no_grad():
-            network(x)
+            handles += [layer.register_forward_pre_hook(before(name)), layer.register_forward_hook(after(name))]
+        network(x.detach().clone())
     finally:
         for handle in handles:
             handle.remove()
@@ -233,20 +274,21 @@ def _layers(network: nn.Module, x: Tensor, representations: Representations) -> 
 
 
 def _wanted(network: nn.Module, representations: Representations) -> dict[str, nn.Module]:
-    named = dict(network.named_modules())
+    named = dict(network.named_modules(remove_duplicate=False))
     if isinstance(representations, Mapping):
         for name in representations:
             if name not in named:
                 raise ConfigError(f"the network has no layer {name!r}; it has {', '.join(k for k in named if k)}")
         return {name: named[name] for name in named if name in representations}
     innermost: dict[str, nn.Module] = {}
-    inside: set[nn.Module] = set()  # parts of a reparameterised layer, which is one layer
-    for name, module in named.items():
+    inside: set[nn.Module] = set()  # parts of a layer that counts as one
+    for name, module in network.named_modules():
         if module in inside:
             continue
-        if hasattr(module, "sharing"):
-            inside.update(module.children())
-        if hasattr(module, "sharing") or not list(module.children()):
+        whole = hasattr(module, "sharing") or isinstance(module, _ONE_LAYER) or is_parametrized(module)
+        if whole:
+            inside.update(part for part in module.modules() if part is not module)
+        if whole or not list(module.children()):
             innermost[name or type(module).__name__] = module
     if not callable(representations) and len(representations) != len(innermost) + 1:
         raise ConfigError(

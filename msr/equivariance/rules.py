@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from scipy import stats
 from torch import Tensor
 
-from msr.errors import ConfigError
+from msr.errors import ConfigError, NonFiniteError
 
 __all__ = ["Outcome", "Rule", "Verdict", "draws_needed", "mean_rule", "tail_rule", "zero_failure_rule"]
 
@@ -54,6 +54,7 @@ def tail_rule(defects: Tensor, eps: float, alpha: float, eta: float) -> Outcome:
 
     Source: Clopper and Pearson, 1934.
     """
+    _check_defects(defects)
     n, k = len(defects), int((defects > eps).sum())
     p = float(stats.binom.cdf(k, n, eta))
     bound = 1.0 if k == n else float(stats.beta.ppf(1 - alpha, k + 1, n - k))
@@ -80,6 +81,7 @@ def mean_rule(defects: Tensor, eps: float, alpha: float, cap: float = 2.0) -> Ou
     where rare failures matter use the tail rule, or ``cap=inf`` and many draws.
     Source: Maurer and Pontil, arXiv:0907.3740, theorem 4.
     """
+    _check_defects(defects)
     n = len(defects)
     if not cap > 1:
         raise ConfigError(f"the cap is a multiple of eps, above 1; came {cap}")
@@ -104,6 +106,13 @@ def mean_rule(defects: Tensor, eps: float, alpha: float, cap: float = 2.0) -> Ou
     hint = "" if slope * math.log(2 / alpha) < eps else "too few draws: even defects of zero could not certify"
     name = f"E min(d, {most:.3g})" if most < LARGEST else "E d"
     return Outcome(f"{name} >= {eps:g}", p_value(eps - mean), p_value(mean - eps), mean, min(bound(alpha), most), hint)
+
+
+def _check_defects(defects: Tensor) -> None:
+    if defects.ndim != 1 or len(defects) == 0:
+        raise ConfigError(f"defects must be (draws,), at least one; came {tuple(defects.shape)}")
+    if not defects.isfinite().all():
+        raise NonFiniteError("some defect is nan or infinite, which must not read as a pass")
 
 
 def _check_level(name: str, value: float) -> None:

@@ -1,13 +1,22 @@
 """For unit tests: an assertion that says what broke, and helpers for pytest and hypothesis."""
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from msr.equivariance.boundary import Interior
-from msr.equivariance.certify import like
-from msr.equivariance.measure import Elements, Function, both_sides, choose_elements, defects_of_rows, module_of
+from msr.equivariance.certify import EquivarianceWarning, is_constant, like
+from msr.equivariance.evaluate import (
+    Elements,
+    Function,
+    both_sides,
+    check_representations,
+    choose_elements,
+    defects_of_rows,
+)
+from msr.equivariance.measure import module_of
 from msr.equivariance.network import Representations, localise
 from msr.errors import ConfigError, MissingExtraError
 from msr.groups import FiniteGroup, LieAlgebra
@@ -52,10 +61,12 @@ def assert_equivariant(
         mask: outputs free of the boundary, see :func:`interior`.
         layers: representations inside the network, as for :func:`localise`; then a failure names the layer.
         seed: of the random inputs and elements.
+
+    Warns: EquivarianceWarning when passing says little: constant outputs, trivial actions.
+    Raises: AssertionError; for what cannot be tested, the errors of :func:`equivariance_error`.
     """
     __tracebackhide__ = True
-    if rep_in.group != group or rep_out.group != group:
-        raise ConfigError(f"{rep_in} and {rep_out} must be representations of the group given, {group}")
+    check_representations(rep_in, rep_out, group)
     generator = torch.Generator().manual_seed(seed)
     if x is None:
         kind = like(f, dtype)
@@ -76,6 +87,7 @@ def assert_equivariant(
             worst, at, which = float(defects.max()), g, int(defects.argmax())
             size, compared = float((b.square().mean() / share).sqrt()), share
     if worst <= tolerance:
+        _warn_if_it_says_little(rep_in, rep_out, b)
         return
     label = group.label(at)
     number = f"element {at} ({label})" if isinstance(group, FiniteGroup) else f"element {label}"
@@ -119,6 +131,16 @@ def _elements_to_try(
     if group.order <= MOST_ELEMENTS:
         return list(group.elements)
     return [*generators, *group.sample(max(MOST_ELEMENTS - len(generators), 1), generator)]
+
+
+def _warn_if_it_says_little(rep_in: AnyRepresentation, rep_out: AnyRepresentation, y: Tensor) -> None:
+    if is_constant(y) or not bool(y.any()):
+        text = "the outputs are constant, such as those of a layer that starts at zero: that commutes with most things"
+    elif rep_in.is_trivial and rep_out.is_trivial:
+        text = "the group acts trivially on inputs and outputs: every function is equivariant"
+    else:
+        return
+    warnings.warn(f"assert_equivariant passed, but {text}", EquivarianceWarning, stacklevel=3)
 
 
 def _name(f: object) -> str:

@@ -1,6 +1,7 @@
 """The groups that people name: each is a function that returns a :class:`FiniteGroup`."""
 
 from collections.abc import Sequence
+from math import factorial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +27,7 @@ def trivial() -> FiniteGroup:
 
 def cyclic(n: int) -> FiniteGroup:
     """``C_n``: addition modulo ``n``; element ``k`` turns ``n`` points on a circle by ``k``."""
-    _positive("cyclic", n)
+    _positive("cyclic", n, n)
     every = np.arange(n)
     table = (every[:, None] + every) % n
     return FiniteGroup(table, f"C{n}", labels=_powers("r", n), points=table, generators=[1] if n > 1 else [])
@@ -38,7 +39,7 @@ def dihedral(n: int) -> FiniteGroup:
     Element ``k + n f`` is ``r^k s^f``; it sends corner ``i`` to ``k + (−1)^f i`` modulo ``n``. For ``n`` of 1 and 2
     the corners do not tell all elements apart.
     """
-    _positive("dihedral", n)
+    _positive("dihedral", n, 2 * n)
     k, f = np.tile(np.arange(n), 2), np.repeat([0, 1], n)
     sign = 1 - 2 * f
     table = (k[:, None] + sign[:, None] * k) % n + n * (f[:, None] ^ f)
@@ -50,14 +51,14 @@ def dihedral(n: int) -> FiniteGroup:
 
 def symmetric(n: int) -> FiniteGroup:
     """``S_n``: all permutations of ``n`` points, up to ``n = 7``."""
-    _positive("symmetric", n)
+    _positive("symmetric", n, factorial(max(min(n, 20), 0)))
     swap = [1, 0, *range(2, n)]
     return from_permutations([swap, [*range(1, n), 0]] if n > 1 else [[0]], f"S{n}")
 
 
 def alternating(n: int) -> FiniteGroup:
     """``A_n``: the even permutations of ``n`` points, up to ``n = 7``."""
-    _positive("alternating", n)
+    _positive("alternating", n, factorial(max(min(n, 20), 0)) // 2)
     cycles = []
     for i in range(2, n):
         p = np.arange(n)
@@ -74,6 +75,7 @@ def quaternion(order: int = 8) -> FiniteGroup:
     """
     if order < 8 or order % 4:
         raise ConfigError(f"quaternion: the order is a multiple of 4, from 8 on; came {order}")
+    _small_enough("quaternion", order)
     n = order // 2
     k, f = np.tile(np.arange(n), 2), np.repeat([0, 1], n)
     carry = (f[:, None] & f) * (n // 2)
@@ -165,6 +167,15 @@ def _powers(letter: str, n: int) -> list[str]:
     return ["e", letter, *(f"{letter}{k}" for k in range(2, n))][:n]
 
 
-def _positive(what: str, n: int) -> None:
+def _positive(what: str, n: int, order: int) -> None:
     if n < 1:
         raise ConfigError(f"{what}: n must be at least 1; came {n}")
+    _small_enough(what, order)
+
+
+def _small_enough(what: str, order: int) -> None:
+    if order > MAX_ORDER:
+        raise ConfigError(
+            f"{what}: order {order} is more than {MAX_ORDER}, the largest table; for the sharing pattern alone, "
+            "msr.representations.pair_orbits takes the generators"
+        )

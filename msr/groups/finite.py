@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from msr.errors import AxiomError, ConfigError, ShapeError
-from msr.groups.permutations import Indices, check_permutation_action, frozen, orbit_labels
+from msr.groups.permutations import Indices, as_array, check_permutation_action, frozen, orbit_labels
 
 __all__ = ["MAX_ORDER", "FiniteGroup", "Subgroup"]
 
@@ -76,7 +76,7 @@ class FiniteGroup:
         store(self, "table", frozen(values))
         store(self, "generators", found)
         store(self, "labels", tuple(labels) if labels is not None else ("e", *(f"g{i}" for i in range(1, n))))
-        store(self, "points", None if points is None else _check_points(np.asarray(points), values, found, name))
+        store(self, "points", None if points is None else _check_points(as_array(points, name), values, found, name))
 
     def __setattr__(self, key: str, value: object) -> None:
         raise AttributeError(f"{self.name}: groups are immutable; build another one instead of setting {key!r}")
@@ -120,7 +120,7 @@ class FiniteGroup:
 
     def label(self, element: int) -> str:
         """The name of an element."""
-        return self.labels[int(element)]
+        return self.labels[_as_element(self, element)]
 
     def element(self, label: str) -> int:
         """The element with this name."""
@@ -132,7 +132,7 @@ class FiniteGroup:
         """``g·h·…``; the identity for no factor."""
         product = 0
         for g in elements:
-            product = int(self.table[product, g])
+            product = int(self.table[product, _as_element(self, g)])
         return product
 
     @cached_property
@@ -142,7 +142,7 @@ class FiniteGroup:
 
     def inverse(self, element: int) -> int:
         """``g⁻¹``."""
-        return int(self.inverses[element])
+        return int(self.inverses[_as_element(self, element)])
 
     @cached_property
     def element_orders(self) -> Indices:
@@ -266,7 +266,7 @@ def _as_element(group: FiniteGroup, g: int) -> int:
 
 
 def _as_table(table: ArrayLike, name: str) -> Indices:
-    values = np.asarray(table.detach().cpu() if isinstance(table, torch.Tensor) else table)
+    values = as_array(table, name)
     if values.ndim != 2 or values.shape[0] != values.shape[1] or len(values) == 0:
         raise ShapeError(f"{name}: a Cayley table is a square (order, order); came {values.shape}")
     if len(values) > MAX_ORDER:

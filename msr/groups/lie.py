@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from msr.errors import AxiomError, ConfigError, NonFiniteError, ShapeError
-from msr.groups.permutations import frozen
+from msr.groups.permutations import as_array, frozen
 
 __all__ = ["LieAlgebra", "lorentz", "real_array", "se2", "so", "special_linear"]
 
@@ -18,7 +18,7 @@ _TOLERANCE = 1e-10
 
 def real_array(values: ArrayLike | torch.Tensor, name: str) -> NDArray[np.float64]:
     """A float64 array from an array or a tensor; ShapeError for complex numbers, which would lose their half."""
-    array = np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
+    array = as_array(values, name)
     if np.iscomplexobj(array):
         raise ShapeError(f"{name}: complex matrices; write the real form, with blocks [[Re, -Im], [Im, Re]]")
     return array.astype(np.float64)
@@ -101,8 +101,12 @@ class LieAlgebra:
 
     @property
     def generators(self) -> tuple[tuple[float, ...], ...]:
-        """Each generator as an element: ``exp(X_i)``."""
-        return tuple(tuple(map(float, row)) for row in np.eye(self.dim))
+        """Each generator as an element, at size one: ``exp(X_i / ‖X_i‖)`` in the spectral norm.
+
+        So that none is a whole turn, which moves nothing, in whatever units the generators are given.
+        """
+        sizes = np.linalg.norm(self.matrices, ord=2, axis=(1, 2))
+        return tuple(tuple(map(float, row)) for row in np.diag(1 / sizes))
 
     def label(self, element: Sequence[float]) -> str:
         """``exp(0.5 J01 + -1 J12)``."""

@@ -1,18 +1,30 @@
 """Permutations as integer arrays: orbits, and the law that an action keeps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from msr.errors import AxiomError
+from msr.errors import AxiomError, ShapeError
 
-__all__ = ["Indices", "check_permutation_action", "frozen", "orbit_labels", "refrozen"]
+__all__ = ["Indices", "as_array", "check_permutation_action", "frozen", "orbit_labels", "refrozen"]
 
 Indices: TypeAlias = NDArray[np.integer[Any]]
+
+
+def as_array(values: ArrayLike | torch.Tensor, name: str) -> NDArray[Any]:
+    """An array from an array, a tensor or nested lists; ShapeError for rows of different length."""
+    if isinstance(values, torch.Tensor):
+        return np.asarray(values.detach().cpu())
+    try:
+        return np.asarray(values)
+    except ValueError:
+        sizes = sorted({np.shape(row) for row in values}) if isinstance(values, Iterable) else []
+        raise ShapeError(f"{name}: all rows must have the same length; came {', '.join(map(str, sizes[:4]))}") from None
 
 
 def frozen(array: NDArray) -> NDArray:

@@ -12,7 +12,7 @@ from msr.errors import ConfigError, ModelError
 from msr.layers.base import ReparamLayer
 from msr.layers.conv import ReparamConv1d, ReparamConv2d
 from msr.layers.linear import ReparamLinear
-from msr.layers.sharing import KroneckerSharing, SharingFactory
+from msr.layers.sharing import KroneckerSharing, Sharing, SharingFactory
 
 __all__ = ["Reparameterized", "ResidualWarning", "fold", "reparameterize"]
 
@@ -34,7 +34,7 @@ def reparameterize(
     module: nn.Module,
     layers: Iterable[str] | Callable[[str, nn.Module], bool] | None = None,
     *,
-    sharing: SharingFactory = KroneckerSharing,
+    sharing: Sharing | SharingFactory = KroneckerSharing,
     generator: torch.Generator | None = None,
 ) -> Reparameterized:
     """A copy of ``module`` whose plain layers are reparameterised, as nearly the same function as the pattern allows.
@@ -46,7 +46,8 @@ def reparameterize(
         module: any network; it is not changed.
         layers: names as in ``module.named_modules()``, or a predicate ``(name, layer) -> bool``. By default every
             ``nn.Linear``, ``nn.Conv1d`` and ``nn.Conv2d`` (of exactly that type: subclasses have reasons of their own).
-        sharing: makes the pattern for a weight shape, for example ``functools.partial(DenseSharing, k=3)``.
+        sharing: makes the pattern for a weight shape, for example ``functools.partial(DenseSharing, k=3)``; or a
+            pattern, of which each chosen layer gets a copy.
         generator: for patterns that start at random.
 
     Raises:
@@ -108,9 +109,12 @@ def _choose(
     return chosen
 
 
-def _convert(layer: PlainLayer, sharing: SharingFactory, generator: torch.Generator | None) -> ReparamLayer:
+def _convert(layer: PlainLayer, sharing: Sharing | SharingFactory, generator: torch.Generator | None) -> ReparamLayer:
     weight = layer.weight
-    pattern = sharing(tuple(weight.shape), device=weight.device, dtype=weight.dtype, generator=generator)
+    if isinstance(sharing, Sharing):
+        pattern = copy.deepcopy(sharing).to(device=weight.device, dtype=weight.dtype)
+    else:
+        pattern = sharing(tuple(weight.shape), device=weight.device, dtype=weight.dtype, generator=generator)
     names = "in_features out_features" if isinstance(layer, nn.Linear) else _CONV_ARGUMENTS
     arguments: dict[str, Any] = {name: getattr(layer, name) for name in names.split()}
     # The layer's own draws are overwritten below: a throwaway generator keeps them off the global one.

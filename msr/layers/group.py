@@ -1,12 +1,25 @@
 """The exact sharing pattern of a known group: a layer with it is equivariant, and an oracle for the learned one."""
 
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from msr import kron
 from msr.errors import ConfigError, ShapeError
 from msr.layers.sharing import Sharing
-from msr.representations import Representation, equivariant_basis, trivial
+from msr.representations import (
+    AnyRepresentation,
+    LieRepresentation,
+    Representation,
+    equivariant_basis,
+    tensor_product,
+    trivial,
+)
 
 __all__ = ["GroupSharing"]
 
@@ -25,45 +38,51 @@ class GroupSharing(Sharing):
             ``W(g·p) = ρ_out(g) W(p) ρ_in(g)⁻¹``. Translation is the convolution's own affair: with circular padding, or
             away from the boundary, the layer is equivariant to shifts and to the group.
 
-    A bias is averaged over the group, since only an invariant one keeps the layer equivariant.
+    A bias is replaced by the nearest invariant one, for orthogonal actions its mean over the group: any other would
+    break the symmetry. A saved layer loads only into one with the same representations.
     Raises: ConfigError when the groups differ, or when no map but zero is equivariant.
     Source: arXiv:2007.02933, Proposition 1, and its converse; orbits on pairs as in arXiv:1702.08389.
 
     >>> layer = ReparamLinear(8, 8, sharing=GroupSharing(regular(cyclic(8)), regular(cyclic(8))))
     """
 
-    counts: Tensor
-    bias_basis: Tensor
-    labels: Tensor
     U: Tensor
+    bias_basis: Tensor
+    one: Tensor
+    labels: Tensor
+    counts: Tensor
+    bias_labels: Tensor
+    bias_counts: Tensor
 
     def __init__(
         self,
-        rep_in: Representation,
-        rep_out: Representation,
+        rep_in: AnyRepresentation,
+        rep_out: AnyRepresentation,
         kernel: Representation | None = None,
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ):
-        domain = rep_in if kernel is None else rep_in * kernel
+        domain = rep_in if kernel is None else tensor_product(rep_in, kernel)  # type: ignore[arg-type]
         basis = equivariant_basis(domain, rep_out)
         if basis.dim == 0:
             raise ConfigError(f"only the zero map is equivariant from {domain} to {rep_out}: there is nothing to share")
         spatial = () if kernel is None else kernel.shape
         super().__init__((rep_out.dim, rep_in.dim, *spatial), (basis.dim,))
         self.rep_in, self.rep_out, self.kernel = rep_in, rep_out, kernel
-        kind = {"device": device, "dtype": dtype or torch.get_default_dtype()}
-        if basis.labels is not None:
-            labels = basis.labels.flatten()
-            self.register_buffer("labels", labels.to(device))
-            self.register_buffer("counts", torch.bincount(labels, minlength=basis.dim).to(**kind))  # type: ignore[call-overload]
-        else:
-            assert basis.dense is not None
-            self.register_buffer("U", basis.dense.to(**kind))  # type: ignore[call-overload]
-            self.register_buffer("counts", torch.ones(basis.dim, **kind))  # type: ignore[arg-type]
-        invariant = equivariant_basis(trivial(rep_out.group), rep_out.reshape(rep_out.dim)).orthonormal()
-        self.register_buffer("bias_basis", invariant.to(**kind))  # type: ignore[call-overload]
+        invariant = equivariant_basis(trivial(rep_out.group), rep_out.reshape(rep_out.dim))
+        # The exact basis stays in float64, so that a layer moved to another precision is as exact as that one allows.
+        self._exact = {"U": basis.dense, "bias_basis": invariant.dense}
+        for name, labels in (("", basis.labels), ("bias_", invariant.labels)):
+            if labels is not None:
+                flat = labels.flatten().to(device)
+                self.register_buffer(f"{name}labels", flat, persistent=False)
+                self.register_buffer(f"{name}counts", torch.bincount(flat), persistent=False)
+        self.register_buffer("one", torch.ones((), device=device, dtype=dtype), persistent=False)
+        for name, exact in self._exact.items():
+            if exact is not None:
+                # Which basis a null space is given in is a matter of chance, so a filter is only good with its own.
+                self.register_buffer(name, exact.to(self.one), persistent=name == "U")
 
     @property
     def is_labelled(self) -> bool:
@@ -80,24 +99,73 @@ class GroupSharing(Sharing):
         """The nearest equivariant weight's ``v``: means over shared weights."""
         self._check(weight, self.weight_shape, "the weight")
         flat = kron.vec(weight, len(self.weight_shape))
-        if not self.is_labelled:
-            return flat @ self.U
-        sums = flat.new_zeros(*flat.shape[:-1], self.n_filter).index_add(-1, self.labels, flat)
-        return sums / self.counts.to(flat.dtype)
+        return _means(flat, self.labels, self.counts) if self.is_labelled else flat @ self.U
 
     def matrix(self) -> Tensor:
         """``U (numel(W), k)``, built for labelled patterns."""
         if not self.is_labelled:
             return self.U
-        return torch.nn.functional.one_hot(self.labels, self.n_filter).to(self.counts.dtype)
+        return torch.nn.functional.one_hot(self.labels, self.n_filter).to(self.one.dtype)
 
     def squared_norm(self) -> Tensor:
-        """``‖U‖²_F``."""
-        return self.counts.sum()
+        """``‖U‖²_F``: every weight once, or the number of orthonormal columns."""
+        return self.one * (self.n_weight if self.is_labelled else self.n_filter)
+
+    def initial_filter(self, generator: torch.Generator | None = None) -> Tensor:
+        """As in :class:`Sharing`, without its detour over a norm that half precision cannot hold."""
+        bound = math.sqrt(self.weight_shape[0] / (self.n_weight if self.is_labelled else self.n_filter))
+        v = torch.empty(self.filter_shape, device=self.one.device, dtype=self.one.dtype)
+        return v if v.is_meta else v.uniform_(-bound, bound, generator=generator)
 
     def share_bias(self, bias: Tensor) -> Tensor:
-        """``(1/|G|) Σ_g ρ_out(g) b``."""
+        """The nearest invariant bias.
+
+        For orthogonal actions that is the mean over the group, ``(1/|G|) Σ_g ρ_out(g) b``.
+        """
         if bias.shape != (self.weight_shape[0],):
             raise ShapeError(f"the bias must be ({self.weight_shape[0]},); came {tuple(bias.shape)}")
+        if "bias_labels" in self._buffers:
+            return _means(bias, self.bias_labels, self.bias_counts).index_select(0, self.bias_labels)
         basis = self.bias_basis.to(bias.dtype)
         return basis @ (basis.mT @ bias)
+
+    def get_extra_state(self) -> str:
+        """What a saved filter was a filter of, to be compared when it is loaded."""
+        return self._fingerprint()
+
+    def set_extra_state(self, state: str) -> None:
+        """Raise ConfigError for a filter that was saved with other representations."""
+        if state != self._fingerprint():
+            raise ConfigError(
+                f"the saved filter belongs to other representations than {self.rep_in} and {self.rep_out}; build the "
+                "layer with those it was saved with"
+            )
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.blake2b(digest_size=12)
+        for rep in (self.rep_in, self.rep_out, self.kernel):
+            if rep is not None:
+                moves = rep.matrices if isinstance(rep, LieRepresentation) else rep.permutations
+                if moves is None:
+                    generators = [rep.matrix(g) for g in rep.group.generators]  # type: ignore[arg-type]
+                    moves = torch.stack(generators).numpy() if generators else np.zeros(0)
+                rounded = np.round(np.asarray(moves, dtype=np.float64), 6) + 0.0  # no negative zero
+                digest.update(repr(rep.shape).encode() + rounded.tobytes())
+        return digest.hexdigest()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "GroupSharing":
+        super()._apply(fn, recurse)
+        for name, exact in self._exact.items():
+            if exact is not None:
+                setattr(self, name, exact.to(self.one))
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        if f"{prefix}U" in state_dict:
+            self._exact["U"] = self.U.detach().double().cpu()
+
+
+def _means(flat: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+    sums = flat.new_zeros(*flat.shape[:-1], len(counts)).index_add(-1, labels, flat)
+    return sums / counts.to(flat.dtype)

@@ -56,6 +56,8 @@ class ReparamLinear(ReparamLayer):
     def _factors_are_cheaper(self, x: Tensor) -> bool:
         if self.path == "auto" and not self._can_apply_factors():
             return False
+        if self.path == "auto" and isinstance(self.sharing, GroupSharing) and self.sharing.is_labelled:
+            return False  # the weight is a lookup; U itself would have to be built
         rows = x.numel() // max(self.in_features, 1)
         m, n = self.sharing.weight_shape
         if isinstance(self.sharing, KroneckerSharing):

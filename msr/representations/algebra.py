@@ -1,7 +1,9 @@
 """Representations made from representations: direct sums and tensor products, kept as what they are made of."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add, mul
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -12,23 +14,36 @@ from msr.errors import ConfigError
 from msr.groups.permutations import Indices, frozen
 from msr.kron import kron
 from msr.representations.base import Representation, _same_group
+from msr.representations.lie import LieRepresentation
 
 __all__ = ["SumRepresentation", "TensorRepresentation", "copies", "direct_sum", "tensor_product"]
 
 
-def direct_sum(*representations: Representation) -> Representation:
+@overload
+def direct_sum(*representations: Representation) -> Representation: ...
+@overload
+def direct_sum(*representations: LieRepresentation) -> LieRepresentation: ...
+def direct_sum(*representations: Any) -> Any:
     """``ρ₁ ⊕ ρ₂ ⊕ …`` on vectors that hold the parts one after another; also written ``a + b``."""
     _same_group(representations, "direct_sum")
+    if isinstance(representations[0], LieRepresentation):
+        return reduce(add, representations)
     parts = tuple(part for rep in representations for part in rep.blocks())
     return parts[0] if len(representations) == len(parts) == 1 else SumRepresentation(parts)
 
 
-def tensor_product(*representations: Representation) -> Representation:
+@overload
+def tensor_product(*representations: Representation) -> Representation: ...
+@overload
+def tensor_product(*representations: LieRepresentation) -> LieRepresentation: ...
+def tensor_product(*representations: Any) -> Any:
     """``ρ₁ ⊗ ρ₂ ⊗ …`` on points of the joined shapes, row-major; also written ``a * b``.
 
     ``regular(C4) * grid_rotations((8, 8))`` acts on feature maps ``(4, 8, 8)``: it moves channels and turns the grid.
     """
     _same_group(representations, "tensor_product")
+    if isinstance(representations[0], LieRepresentation):
+        return reduce(mul, representations)
     return representations[0] if len(representations) == 1 else TensorRepresentation(representations)
 
 
@@ -122,11 +137,16 @@ class TensorRepresentation(Representation):
 
     @cached_property
     def is_trivial(self) -> bool:
-        """Whether every factor is trivial, up to signs that cancel."""
+        """Whether nothing moves: every factor only multiplies by a number, and the numbers cancel."""
         if all(factor.is_trivial for factor in self.factors):
             return True
-        eye = torch.eye(self.dim, dtype=torch.float64)
-        return not self.is_permutation and all(torch.allclose(self.matrix(g), eye) for g in self.group.generators)
+        product = np.ones(len(self.group.generators))
+        for factor in self.factors:
+            scalars = _as_scalars(factor)
+            if scalars is None:
+                return False
+            product = product * scalars
+        return bool(np.allclose(product, 1))
 
     def act_flat(self, element: int, x: Tensor) -> Tensor:
         """Factor by factor, each on its own axis."""
@@ -147,6 +167,19 @@ class TensorRepresentation(Representation):
         return np.prod([factor.character() for factor in self.factors], axis=0)
 
 
+def _as_scalars(rep: Representation) -> NDArray[np.float64] | None:
+    """The numbers that the generators multiply by, if that is all they do."""
+    if rep.is_permutation:
+        return np.ones(len(rep.group.generators)) if rep.is_trivial else None
+    scalars = []
+    for g in rep.group.generators:
+        matrix = rep.matrix(g)
+        if not torch.allclose(matrix, matrix[0, 0] * torch.eye(rep.dim, dtype=matrix.dtype)):
+            return None
+        scalars.append(float(matrix[0, 0]))
+    return np.array(scalars)
+
+
 def _counted(names: list[str]) -> list[str]:
     """``[a, a, b] -> [2 a, b]``."""
     counted: list[tuple[str, int]] = []
@@ -158,7 +191,11 @@ def _counted(names: list[str]) -> list[str]:
     return [name if n == 1 else f"{n} {name}" for name, n in counted]
 
 
-def copies(representation: Representation, n: int) -> Representation:
+@overload
+def copies(representation: Representation, n: int) -> Representation: ...
+@overload
+def copies(representation: LieRepresentation, n: int) -> LieRepresentation: ...
+def copies(representation: Any, n: int) -> Any:
     """``n`` copies side by side: ``ρ ⊕ … ⊕ ρ``, as for a layer with ``n`` channels of the same kind."""
     if n < 1:
         raise ConfigError(f"copies: at least one; came {n}")

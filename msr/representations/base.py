@@ -14,7 +14,8 @@ from torch import Tensor
 from msr.errors import AxiomError, ConfigError, NonFiniteError, ShapeError
 from msr.groups import FiniteGroup, Subgroup
 from msr.groups.lie import real_array
-from msr.groups.permutations import Indices, check_permutation_action, frozen, orbit_labels, refrozen
+from msr.groups.permutations import Indices, as_array, check_permutation_action, frozen, orbit_labels, refrozen
+from msr.representations.lie import LieRepresentation, needs_floats
 
 __all__ = ["MatrixRepresentation", "PermutationRepresentation", "Representation"]
 
@@ -94,17 +95,20 @@ class Representation(ABC):
     @cached_property
     def is_trivial(self) -> bool:
         """Whether nothing moves."""
-        eye = torch.eye(self.dim, dtype=torch.float64)
         if self.permutations is not None:
             return bool((self.permutations == np.arange(self.dim)).all())
+        eye = torch.eye(self.dim, dtype=torch.float64)
         return all(torch.allclose(self.matrix(g), eye, atol=_TOLERANCE) for g in self.group.generators)
 
     def act(self, element: int, x: Tensor) -> Tensor:
         """``ρ(g) x`` for ``x (..., *shape)``, on the device and in the precision of ``x``.
 
-        Raises: ShapeError when ``x`` does not end in ``shape``.
+        Raises: ShapeError when ``x`` does not end in ``shape``, or holds integers that matrices would mix; ConfigError
+        for an element that the group does not have.
         """
         lead = self.check_shape(x)
+        if not 0 <= int(element) < self.group.order:
+            raise ConfigError(f"{self.group.name} has the elements 0 to {self.group.order - 1}; came {element}")
         return self.act_flat(int(element), x.reshape(*lead, self.dim)).reshape(x.shape)
 
     def check_shape(self, x: Tensor) -> tuple[int, ...]:
@@ -235,7 +239,7 @@ class PermutationRepresentation(Representation):
         *,
         shape: Sequence[int] | None = None,
     ):
-        values = np.asarray(permutations.detach().cpu() if isinstance(permutations, Tensor) else permutations)
+        values = as_array(permutations, name)
         if values.ndim != 2 or len(values) != group.order or values.dtype.kind not in "iu" or values.shape[1] == 0:
             raise ShapeError(
                 f"{name}: {group.name} needs ({group.order}, n) integers, a permutation for each element; "
@@ -308,6 +312,7 @@ class MatrixRepresentation(Representation):
 
     def act_flat(self, element: int, x: Tensor) -> Tensor:
         """``x ρ(g)ᵀ`` on rows."""
+        needs_floats(x, self)
         return x @ self.matrix(element).to(dtype=x.dtype, device=x.device).mT
 
     def matrix(self, element: int) -> Tensor:
@@ -367,6 +372,8 @@ def _check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) -
             hint = ""
             if np.abs(M @ M[g] - M[group.table[g]]).max() <= _TOLERANCE * size**2:
                 hint = "; the other order, rho(h) rho(g), agrees: transpose the matrices"
+            elif gap.max() < 1e-4 * size**2:
+                hint = "; they agree up to rounding: compute the matrices in float64"
             raise AxiomError(
                 f"{name}: no homomorphism: for g = {g} ({group.label(g)}) and h = {h} ({group.label(h)}), "
                 f"rho(g) rho(h) differs from rho(g h) by {gap[h]:.2g}{hint}"
@@ -378,10 +385,16 @@ def _same_group(representations: Iterable[Any], what: str) -> Any:
     reps = list(representations)
     if not reps:
         raise ConfigError(f"{what}: give at least one representation")
+    for rep in reps:
+        if not isinstance(rep, (Representation, LieRepresentation)):
+            raise ConfigError(
+                f"{what}: {rep!r} is no representation; make one by regular(group), trivial(group, n), … "
+                "(n copies side by side: copies(rep, n))"
+            )
     for rep in reps[1:]:
         if rep.group != reps[0].group:
             raise ConfigError(
-                f"{what}: representations of different groups, {reps[0]} and {rep}; pull them back to a common one, "
-                "for example a direct product"
+                f"{what}: representations of different groups, {reps[0]} and {rep}; bring them to one group, by "
+                "restrict to a common subgroup or pullback along a homomorphism"
             )
     return reps[0].group

@@ -26,6 +26,9 @@ TOLERANCE = 1e-6
 MAX_UNKNOWNS = 6000
 """Largest ``out × in`` of one null-space solve: its matrix then takes 288 MB."""
 
+MAX_PAIRS = 10**8
+"""Most output-input pairs whose orbits are computed."""
+
 _FLOOR = 1e-8  # singular values are roots of eigenvalues, so half the digits of float64
 _NOISE = 1e-7  # below this fraction of the matrices' own size, constraints are rounding: scalars commute with all
 
@@ -81,6 +84,8 @@ def pair_orbits(generators_in: ArrayLike, generators_out: ArrayLike) -> Tensor:
                 f"pair_orbits: some row of generators_{name} is no permutation of 0 to {moves.shape[1] - 1}"
             )
     m, n = q.shape[1], p.shape[1]
+    if m * n > MAX_PAIRS:
+        raise ShapeError(f"pair_orbits: {m} x {n} pairs are more than {MAX_PAIRS}, which take some gigabytes")
     pairs = q[:, :, None].astype(np.int32) * n + p[:, None, :].astype(np.int32)
     return torch.from_numpy(orbit_labels(pairs.reshape(len(p), m * n)).reshape(m, n))
 
@@ -119,6 +124,8 @@ def group_convolution(group: FiniteGroup, representation: Representation) -> Ten
     Every equivariant map to the regular representation is of this form: the span equals that of ``equivariant_basis``.
     Source: arXiv:2007.02933, Proposition 1.
     """
+    if not isinstance(group, FiniteGroup):
+        raise ConfigError(f"group_convolution stacks one block for each element of a finite group; came {group!r}")
     if representation.group != group:
         raise ConfigError(f"group_convolution: {representation} is no representation of {group.name}")
     return representation.dual().matrices().flatten(0, 1)
@@ -176,6 +183,10 @@ def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance
     gram = torch.zeros(m * n, m * n, dtype=torch.float64)
     size = 0.0
     for B, A in _generator_matrices(rep_in, rep_out):
+        if isinstance(rep_in, LieRepresentation):
+            # The generators' units are not part of the problem: small ones must not count as zero.
+            unit = max(float(A.abs().max()), float(B.abs().max())) or 1.0
+            B, A = B / unit, A / unit
         size += float(torch.linalg.matrix_norm(A, 2) + torch.linalg.matrix_norm(B, 2)) ** 2
         # (A ⊗ I − I ⊗ Bᵀ)ᵀ (A ⊗ I − I ⊗ Bᵀ), without building the factors.
         gram += kron(A.mT @ A, eye_n) + kron(eye_m, B @ B.mT) - kron(A.mT, B.mT) - kron(A, B)

@@ -14,7 +14,7 @@ from msr.groups import LieAlgebra
 from msr.groups.lie import real_array
 from msr.groups.permutations import frozen, refrozen
 
-__all__ = ["LieRepresentation"]
+__all__ = ["LieRepresentation", "needs_floats"]
 
 
 class LieRepresentation:
@@ -76,6 +76,7 @@ class LieRepresentation:
 
     def act_flat(self, element: Sequence[float], x: Tensor) -> Tensor:
         """The same on flattened points ``(..., dim)``."""
+        needs_floats(x, self)
         return x @ self.matrix(element).to(dtype=x.dtype, device=x.device).mT
 
     def check_shape(self, x: Tensor) -> tuple[int, ...]:
@@ -88,6 +89,10 @@ class LieRepresentation:
     def blocks(self) -> tuple["LieRepresentation", ...]:
         """Itself."""
         return (self,)
+
+    def reshape(self, *shape: int) -> "LieRepresentation":
+        """The same action on points of another shape with as many numbers."""
+        return LieRepresentation(self.group, self.matrices, self.name, shape=shape)
 
     def dual(self) -> "LieRepresentation":
         """``−dρ(X)ᵀ``."""
@@ -108,6 +113,8 @@ class LieRepresentation:
         return LieRepresentation(self.group, matrices, f"{self.name} * {other.name}", shape=self.shape + other.shape)
 
     def _check_same(self, other: "LieRepresentation") -> None:
+        if not isinstance(other, LieRepresentation):
+            raise ConfigError(f"{other!r} is no representation of {self.group.name}; for n copies, copies(rep, n)")
         if self.group != other.group:
             raise ConfigError(f"representations of different algebras, {self.group.name} and {other.group.name}")
 
@@ -121,6 +128,12 @@ class LieRepresentation:
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.group.name} on {self.shape}>"
+
+
+def needs_floats(x: Tensor, representation: object) -> None:
+    """Raise ShapeError for integers, which matrices would mix and rounding would spoil."""
+    if not (x.is_floating_point() or x.is_complex()):
+        raise ShapeError(f"{representation} mixes numbers, so a tensor must be floating point; came {x.dtype}")
 
 
 def _check_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str) -> None:

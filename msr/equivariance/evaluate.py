@@ -1,0 +1,165 @@
+"""Running a function on moved inputs, with every way it can go wrong turned into an error that says so."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from msr.equivariance.boundary import Interior
+from msr.errors import ConfigError, ModelError, MSRError, NonFiniteError, ShapeError
+from msr.groups import FiniteGroup, LieAlgebra
+from msr.representations import AnyRepresentation, LieRepresentation, Representation
+
+__all__ = ["Element", "Elements", "Function", "act", "both_sides", "choose_elements", "defects_of_rows", "evaluate"]
+
+Element: TypeAlias = Any  # an index or a label for finite groups, a tuple of coefficients for Lie algebras
+Elements: TypeAlias = Literal["all", "generators"] | Sequence[Element]
+Function: TypeAlias = Callable[[Tensor], Tensor]
+
+
+def check_representations(
+    rep_in: AnyRepresentation, rep_out: AnyRepresentation, group: FiniteGroup | LieAlgebra | None = None
+) -> None:
+    """Raise ConfigError unless both are representations of one group, and of the one given."""
+    for name, rep in (("rep_in", rep_in), ("rep_out", rep_out)):
+        if not isinstance(rep, (Representation, LieRepresentation)):
+            raise ConfigError(
+                f"{name} must be a representation, which says how the group moves numbers, such as regular(group) or "
+                f"trivial(group, n); came {rep!r}"
+            )
+    if group is not None and (rep_in.group != group or rep_out.group != group):
+        raise ConfigError(f"{rep_in} and {rep_out} must be representations of the group given, {group}")
+    if rep_in.group != rep_out.group:
+        raise ConfigError(
+            f"the representations are of different groups, {rep_in} and {rep_out}; pull them back to a common one"
+        )
+
+
+def choose_elements(elements: Elements, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> list[Element]:
+    """The elements asked for, or an error that says why they cannot be had."""
+    check_representations(rep_in, rep_out)
+    group: FiniteGroup | LieAlgebra = rep_in.group
+    if isinstance(elements, str):
+        if elements == "generators":
+            return list(group.generators) or [0]
+        if elements != "all":
+            raise ConfigError(f"elements must be 'all', 'generators' or a list; came {elements!r}")
+        if isinstance(group, LieAlgebra):
+            raise ConfigError(f"{group.name} has infinitely many elements; ask for 'generators', or give some")
+        return list(group.elements)
+    chosen = list(elements)
+    if isinstance(group, FiniteGroup):
+        chosen = [group.element(g) if isinstance(g, str) else g for g in chosen]
+        for g in chosen:
+            if not 0 <= int(g) < group.order:
+                raise ConfigError(f"{group.name} has the elements 0 to {group.order - 1}; came {g}")
+    if not chosen:
+        raise ConfigError("no element was asked for; give at least one")
+    return chosen
+
+
+def act(rep: AnyRepresentation, g: Element, x: Tensor) -> Tensor:
+    """The action in float64, back in the precision of ``x``; a permutation moves any kind of number as it is."""
+    if rep.is_permutation:
+        return rep.act(g, x)
+    if not x.is_floating_point():
+        raise ShapeError(f"{rep} mixes numbers, so inputs must be floating point; came {x.dtype}")
+    return rep.act(g, x.double()).to(x.dtype)
+
+
+def both_sides(
+    f: Function, x: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation, elements: list, inside: Interior
+) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """For each element ``f(ρ_in(g) x)`` and ``ρ_out(g) f(x)``, ``(batch, dim)`` with zeros where nothing is compared.
+
+    And the share of the outputs that is. ``f(x)`` itself is computed once.
+    """
+    base = evaluate(f, x, rep_in, inside)
+    for g in elements:
+        moved = evaluate(f, act(rep_in, g, x), rep_in, inside, check=False)
+        window = inside.of(g).to(base.device)
+        a, b = moved * window, rep_out.act(g, base) * window
+        yield a.reshape(len(x), -1), b.reshape(len(x), -1), float(window.expand(rep_out.shape).double().mean())
+
+
+def defects_of_rows(a: Tensor, b: Tensor) -> Tensor:
+    """The defect of each row by itself, ``(rows, n) -> (rows,)``.
+
+    Rows are scaled first, so that squares of very large or very small numbers do not overflow into nan or vanish.
+    """
+    largest = torch.maximum(a.abs().amax(1), b.abs().amax(1))
+    scale = largest.where(largest > 0, torch.ones_like(largest)).unsqueeze(1)
+    a, b = a / scale, b / scale
+    total = a.square().sum(1) + b.square().sum(1)
+    return ((a - b).square().sum(1) / total.where(total > 0, torch.ones_like(total))).sqrt()
+
+
+def defect_of(a: Tensor, b: Tensor) -> Tensor:
+    """The defect pooled over everything: a number."""
+    return defects_of_rows(a.reshape(1, -1), b.reshape(1, -1))[0]
+
+
+def evaluate(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior, *, check: bool = True) -> Tensor:
+    """``f(x)`` in float64 on the whole shape of the output, or an error that says what is wrong with it.
+
+    ``f`` gets a copy, since it may work in place, and may use gradients inside (a force is one).
+    """
+    lead = rep_in.check_shape(x)
+    if len(lead) != 1 or lead[0] == 0:
+        raise ShapeError(f"the data must be (batch, {', '.join(map(str, rep_in.shape))}); came {tuple(x.shape)}")
+    if check:
+        _refuse_training_mode(f)
+    placed = run(f, x, rep_in, inside)
+    if check:
+        _check_is_a_function(f, x, placed, rep_in, inside)
+    return placed
+
+
+def run(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior) -> Tensor:
+    """:func:`evaluate` without asking whether ``f`` is a function."""
+    try:
+        with torch.enable_grad():
+            y = f(x.detach().clone())
+    except MSRError:
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+        raise ModelError(
+            f"the function failed on inputs {tuple(x.shape)} {x.dtype}, (batch, *shape) for rep_in = {rep_in}: "
+            f"{error}. If it wants another shape, change rep_in; another type, give x= (or inputs=) or dtype=; several "
+            "arguments, wrap it"
+        ) from error
+    if not isinstance(y, Tensor):
+        raise ModelError(f"the function must return a tensor; it returned {type(y).__name__}")
+    if y.is_complex():
+        raise ModelError("the function returned complex numbers; compare torch.view_as_real of them")
+    y = y.detach()
+    if not y.isfinite().all():
+        raise NonFiniteError(f"the function gave nan or infinity on inputs of size up to {float(x.abs().max()):.3g}")
+    return inside.place(y.double(), len(x))
+
+
+def _refuse_training_mode(f: Function) -> None:
+    """Before it runs: a batch norm in training mode would change its running statistics."""
+    if not isinstance(f, nn.Module):
+        return
+    for name, part in f.named_modules():
+        if part.training and (isinstance(part, _BatchNorm) or (isinstance(part, _DropoutNd) and part.p)):
+            raise ModelError(
+                f"{name or type(part).__name__} is in training mode, where a {type(part).__name__} mixes the examples "
+                "of a batch or draws at random; call eval() on the module first"
+            )
+
+
+def _check_is_a_function(f: Function, x: Tensor, y: Tensor, rep_in: AnyRepresentation, inside: Interior) -> None:
+    """An example must give what it gave, whatever else is in its batch."""
+    few = x[:1] if len(x) > 1 else torch.cat([x, 2 * x])
+    again = run(f, few, rep_in, inside)[:1]
+    size = max(float(y[:1].norm()), float(again.norm()))
+    if float((again - y[:1]).norm()) > 1e-2 * size:
+        raise ModelError(
+            "the same input gave two different outputs: the function is random, or mixes the examples of a batch; call "
+            "eval() on the module first"
+        )
