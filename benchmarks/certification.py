@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks._timing import write
 from msr.equivariance import certify, mean_rule, specificity, tail_rule, weight_error, zero_failure_rule
 from msr.equivariance.boundary import Interior
-from msr.equivariance.certify import draw_defects, draw_elements
+from msr.equivariance.draws import draw_defects, draw_elements
 from msr.groups import cyclic
 from msr.report import format_table
 from msr.representations import regular

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from msr.equivariance.certify import Certificate, EquivarianceWarning, certify, decide, draw_inputs, like
+from msr.equivariance.certify import Certificate, EquivarianceWarning, certify, decide
+from msr.equivariance.draws import draw_inputs, like
 from msr.equivariance.evaluate import Elements
 from msr.equivariance.measure import equivariance_error
 from msr.equivariance.pointwise import pointwise_warnings

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from msr.equivariance.boundary import Interior
-from msr.equivariance.certify import EquivarianceWarning, is_constant, like
+from msr.equivariance.certify import EquivarianceWarning
+from msr.equivariance.draws import is_constant, like
 from msr.equivariance.evaluate import (
     Elements,
     Function,
