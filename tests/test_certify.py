@@ -572,6 +572,8 @@ def test_bad_input_is_named(gen):
     with pytest.raises(ConfigError, match=r"below what torch.float32 can show"):
         certify(layer, C8, R8, R8, eps=1e-8)
     certify(layer.double(), C8, R8, R8, eps=1e-8)
+    with pytest.raises(ConfigError, match=r"below what torch.float16 can show"):
+        certify(lambda x: x.relu(), C8, R8, R8, eps=1e-4, inputs=torch.randn(9, 8, generator=gen).half())
     with pytest.raises(ConfigError, match="alpha must be between"):
         certify(net, C8, R8, R8, eps=0.1, alpha=1.0)
     with pytest.raises(ConfigError, match="eta must be between"):
