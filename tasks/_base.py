@@ -1,6 +1,7 @@
 """What a task family is: an endless or finite supply of episodes, each a pure function of (seed, split, index)."""
 
 import hashlib
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from torch import Tensor
 from msr.episodes import Episodes
 from msr.errors import ConfigError
 
-__all__ = ["Split", "TaskFamily", "check_indices", "generator_for", "write_whole"]
+__all__ = ["Split", "TaskFamily", "check_drawn_family", "check_indices", "generator_for", "write_whole"]
 
 Split = Literal["train", "test"]
 
@@ -48,6 +49,23 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_drawn_family(family: "TaskFamily", *counts: str) -> None:
+    """Raise ConfigError unless these counts and the splits' limits are at least 1, and noise is finite and not negative."""
+    for name in counts:
+        if getattr(family, name) < 1:
+            raise ConfigError(f"{name} must be at least 1; came {getattr(family, name)}")
+    noise = getattr(family, "noise", 0.0)
+    if not noise >= 0:
+        raise ConfigError(f"noise must not be negative; came {noise}")
+    if math.isinf(noise):
+        raise ConfigError(f"noise must be finite; came {noise}")
+    splits: tuple[Split, Split] = ("train", "test")
+    for split in splits:
+        limit = family.n_tasks(split)
+        if limit is not None and limit < 1:
+            raise ConfigError(f"the family needs at least one {split} task; came {limit}")
 
 
 class TaskFamily(ABC):

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from msr.episodes import Episodes
-from msr.errors import ConfigError
-from tasks._base import Split, TaskFamily, check_indices, generator_for
+from tasks._base import Split, TaskFamily, check_drawn_family, check_indices, generator_for
 
 __all__ = ["LinearTasks"]
 
@@ -30,15 +29,7 @@ class LinearTasks(TaskFamily):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("shots", "queries"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1; came {getattr(self, name)}")
-        if not self.noise >= 0:
-            raise ConfigError(f"noise must not be negative; came {self.noise}")
-        for split in ("train", "test"):
-            limit = self.n_tasks(split)
-            if limit is not None and limit < 1:
-                raise ConfigError(f"the family needs at least one {split} task; came {limit}")
+        check_drawn_family(self, "shots", "queries")
 
     @property
     @abstractmethod

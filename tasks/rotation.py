@@ -23,7 +23,7 @@ from msr.errors import ConfigError, DataError, ShapeError
 from msr.groups import FiniteGroup
 from msr.representations import Representation, copies, regular
 from msr.subspace import orthonormal_basis
-from tasks._base import Split, TaskFamily, check_indices, generator_for
+from tasks._base import Split, TaskFamily, check_drawn_family, check_indices, generator_for
 from tasks._steerable import GROUPS, plane, rotation_defect, steerable_basis
 
 __all__ = ["GROUPS", "RotationTasks", "condensed", "read_filters", "rotation_defect"]
@@ -63,18 +63,10 @@ class RotationTasks(TaskFamily):
 
     def __post_init__(self) -> None:
         symmetry = plane(self.group).group
-        for name in ("fields", "shots", "queries"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1; came {getattr(self, name)}")
+        check_drawn_family(self, "fields", "shots", "queries")
         basis, pairs = steerable_basis(self.group, self.kernel)
         if self.size < self.kernel:
             raise ConfigError(f"size must be at least the kernel's {self.kernel}; came {self.size}")
-        if not self.noise >= 0:
-            raise ConfigError(f"noise must not be negative; came {self.noise}")
-        for split in ("train", "test"):
-            limit = self.n_tasks(split)
-            if limit is not None and limit < 1:
-                raise ConfigError(f"the family needs at least one {split} task; came {limit}")
         if self.given is not None and (
             self.given.shape[1:] != (self.fields * symmetry.order, 1, self.kernel, self.kernel)
             or len(self.given) != (self.n_train or 0) + (self.n_test or 0)

@@ -17,7 +17,7 @@ from torch import Tensor
 from msr.episodes import Episodes
 from msr.errors import ConfigError, ShapeError
 from msr.subspace import orthonormal_basis
-from tasks._base import Split, TaskFamily, check_indices, generator_for
+from tasks._base import Split, TaskFamily, check_drawn_family, check_indices, generator_for
 
 __all__ = ["TranslationTasks", "locally_connected_weight", "span_of_filters"]
 
@@ -52,17 +52,9 @@ class TranslationTasks(TaskFamily):
     def __post_init__(self) -> None:
         if self.boundary not in ("valid", "circular"):
             raise ConfigError(f"boundary must be valid or circular; came {self.boundary!r}")
-        for name in ("rank", "kernel", "shots", "queries"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1; came {getattr(self, name)}")
+        check_drawn_family(self, "rank", "kernel", "shots", "queries")
         if self.length < self.kernel:
             raise ConfigError(f"length must be at least the kernel's {self.kernel}; came {self.length}")
-        if not self.noise >= 0:
-            raise ConfigError(f"noise must not be negative; came {self.noise}")
-        for split in ("train", "test"):
-            limit = self.n_tasks(split)
-            if limit is not None and limit < 1:
-                raise ConfigError(f"the family needs at least one {split} task; came {limit}")
         if self.rank == 1:
             mixing = torch.ones(self.out_length, 1)
         else:

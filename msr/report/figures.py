@@ -65,7 +65,7 @@ def span_cosines(learned: Mapping[str, Tensor], truth: Tensor) -> "Figure":
         ylim=(-0.03, 1.03),
         title="Learned span against the true one",
     )
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.legend()
     axes.grid(alpha=0.3)
     return figure
