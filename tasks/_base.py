@@ -52,7 +52,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def check_drawn_family(family: "TaskFamily", *counts: str) -> None:
-    """Raise ConfigError unless these counts and the splits' limits are at least 1, and noise is finite and from 0 on."""
+    """Raise ConfigError unless these counts and the limits of splits are at least 1, and noise is finite, from 0 on."""
     for name in counts:
         if getattr(family, name) < 1:
             raise ConfigError(f"{name} must be at least 1; came {getattr(family, name)}")

@@ -20,7 +20,7 @@ def pointwise_warnings(module: nn.Module, *reps: AnyRepresentation) -> list[str]
     matrices only if it is linear (Godfrey et al., arXiv:2205.14258). A module that is itself an activation is judged by
     the representations given. For a network whose inner representations are not known, nothing is said.
     """
-    if isinstance(module, nn.Hardtanh) and not isinstance(module, nn.ReLU6):
+    if isinstance(module, nn.Hardtanh):  # and ReLU6, which is one from 0 to 6
         odd = module.min_val == -module.max_val
     elif isinstance(module, (*_ODD, *_ANY)):
         odd = not isinstance(module, _ANY)
