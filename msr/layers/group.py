@@ -82,7 +82,7 @@ class GroupSharing(Sharing):
         for name, exact in self._exact.items():
             if exact is not None:
                 # Which basis a null space is given in is a matter of chance, so a filter is only good with its own.
-                self.register_buffer(name, exact.to(self.one), persistent=name == "U")
+                self.register_buffer(name, exact.to(self.one, copy=True), persistent=name == "U")
 
     @property
     def is_labelled(self) -> bool:
@@ -157,7 +157,7 @@ class GroupSharing(Sharing):
         super()._apply(fn, recurse)
         for name, exact in self._exact.items():
             if exact is not None:
-                setattr(self, name, exact.to(self.one))
+                setattr(self, name, exact.to(self.one, copy=True))
         return self
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
