@@ -31,6 +31,7 @@ if __name__ == "__main__":
     rows, cells = [], []
 
     def add(name: str, dim: int, laps: list[float]) -> None:
+        """A line with one time only."""
         seconds = sorted(laps)[len(laps) // 2]
         rows.append({"group": name, "dim": dim, "seconds": {"orbits": seconds}})
         cells.append([name, str(dim), f"{seconds * 1e3:.0f} ms", "", ""])
