@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from msr.equivariance.boundary import Interior
-from msr.errors import ShapeError
+from msr.equivariance.evaluate import run
+from msr.errors import ModelError, ShapeError
 from msr.representations import AnyRepresentation
 
 __all__ = ["MAX_INPUTS", "as_affine", "is_affine"]
@@ -34,8 +35,8 @@ _AFFINE = (
 
 def is_affine(f: Any) -> bool:
     """Whether ``f`` is known to be ``x ↦ W x + b``: plain layers, reparameterised ones, and chains of them."""
-    if not isinstance(f, nn.Module) or f._forward_hooks or f._forward_pre_hooks:
-        return False  # a hook may do anything
+    if not isinstance(f, nn.Module) or f._forward_hooks or f._forward_pre_hooks or "forward" in vars(f):
+        return False  # a hook, or a forward put on this one instance, may do anything
     if type(f) is nn.Sequential:
         return all(is_affine(part) for part in f)
     # A subclass with a forward of its own may do anything too.
@@ -48,16 +49,26 @@ def as_affine(
 ) -> tuple[Tensor, Tensor]:
     """``W (out, in)`` and ``b (out,)`` of an affine module, float64, from its values on the unit vectors.
 
-    ``like`` gives precision and device. Raises: ShapeError for more than ``MAX_INPUTS`` inputs.
+    ``like`` gives precision and device. Raises: ShapeError for more than ``MAX_INPUTS`` inputs; ModelError if
+    the module fails, or is not affine on two random inputs.
     """
     n = rep_in.dim
     if n > MAX_INPUTS:
         raise ShapeError(
             f"{n} inputs are too many to read the layer off as a matrix (at most {MAX_INPUTS}); use rule='tail'"
         )
-    with torch.no_grad():
-        points = torch.eye(n, dtype=like.dtype, device=like.device).reshape(n, *rep_in.shape)
-        zero = torch.zeros(1, *rep_in.shape, dtype=like.dtype, device=like.device)
-        bias = inside.place(f(zero).double(), 1).flatten()
-        columns = [inside.place(f(part).double(), len(part)).flatten(1) - bias for part in points.split(256)]
-    return torch.cat(columns).mT.contiguous(), bias
+
+    def values(points: Tensor) -> Tensor:
+        return run(f, points.reshape(-1, *rep_in.shape), rep_in, inside).reshape(len(points), -1)
+
+    eye = torch.eye(n, dtype=like.dtype, device=like.device)
+    bias = values(torch.zeros(1, n, dtype=like.dtype, device=like.device))[0]
+    W = torch.cat([values(part) - bias for part in eye.split(256)]).mT.contiguous()
+    probe = torch.randn(2, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(eye)
+    expected = probe.double() @ W.mT + bias
+    if float((values(probe) - expected).norm()) > 0.1 * float(expected.norm()):
+        raise ModelError(
+            f"{type(f).__name__} should be affine, but is not: is a global hook at work? Use rule='tail', which takes "
+            "any function"
+        )
+    return W, bias

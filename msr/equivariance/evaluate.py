@@ -1,6 +1,7 @@
 """Running a function on moved inputs, with every way it can go wrong turned into an error that says so."""
 
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -54,8 +55,8 @@ def choose_elements(elements: Elements, rep_in: AnyRepresentation, rep_out: AnyR
     if isinstance(group, FiniteGroup):
         chosen = [group.element(g) if isinstance(g, str) else g for g in chosen]
         for g in chosen:
-            if not 0 <= int(g) < group.order:
-                raise ConfigError(f"{group.name} has the elements 0 to {group.order - 1}; came {g}")
+            if not isinstance(g, Integral) or not 0 <= int(g) < group.order:
+                raise ConfigError(f"{group.name} has the elements 0 to {group.order - 1}; came {g!r}")
     if not chosen:
         raise ConfigError("no element was asked for; give at least one")
     return chosen
@@ -107,6 +108,8 @@ def evaluate(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior
 
     ``f`` gets a copy, since it may work in place, and may use gradients inside (a force is one).
     """
+    if not isinstance(x, Tensor):
+        raise ShapeError(f"the data must be a tensor (batch, *shape); came {type(x).__name__}")
     lead = rep_in.check_shape(x)
     if len(lead) != 1 or lead[0] == 0:
         raise ShapeError(f"the data must be (batch, {', '.join(map(str, rep_in.shape))}); came {tuple(x.shape)}")
@@ -125,11 +128,11 @@ def run(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior) -> 
             y = f(x.detach().clone())
     except MSRError:
         raise
-    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
         raise ModelError(
             f"the function failed on inputs {tuple(x.shape)} {x.dtype}, (batch, *shape) for rep_in = {rep_in}: "
             f"{error}. If it wants another shape, change rep_in; another type, give x= (or inputs=) or dtype=; several "
-            "arguments, wrap it"
+            "arguments, wrap it; batch norm or dropout, call eval() first"
         ) from error
     if not isinstance(y, Tensor):
         raise ModelError(f"the function must return a tensor; it returned {type(y).__name__}")

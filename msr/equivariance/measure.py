@@ -108,7 +108,7 @@ def weight_error(
     W = _as_matrix(weight, rep_in, rep_out)
     if bias is not None and bias.numel() != rep_out.dim:
         raise ShapeError(f"the bias must have the {rep_out.dim} numbers of {rep_out}; came {tuple(bias.shape)}")
-    columns = W if bias is None else torch.cat([W, bias.detach().double().reshape(-1, 1).to(W.device)], dim=1)
+    columns = W if bias is None else torch.cat([W, real(bias, "the bias").double().reshape(-1, 1).to(W.device)], dim=1)
     if not columns.isfinite().all():
         raise NonFiniteError("weight_error: the weight or bias holds nan or infinity")
     inside = Interior(rep_out, mask)
@@ -149,7 +149,7 @@ def pattern_error(
             f"pattern_error: U must be ({m} x {n} = {m * n}, k) for {rep_in} to {rep_out}; came {tuple(U.shape)}"
         )
     chosen = choose_elements(elements, rep_in, rep_out)
-    basis = orthonormal_basis(U)
+    basis = orthonormal_basis(real(U, "U"))
     k = basis.shape[1]
     W = basis.mT.reshape(k, m, n)
     values = []
@@ -192,4 +192,11 @@ def _as_matrix(weight: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresenta
             f"the weight must be {full} for {rep_in} to {rep_out}; came {tuple(weight.shape)}. "
             "For a convolution's filter, rep_in is channels * kernel"
         )
-    return weight.detach().double().reshape(flat)
+    return real(weight, "the weight").double().reshape(flat)
+
+
+def real(tensor: Tensor, name: str) -> Tensor:
+    """The tensor without its graph, or a ShapeError for complex numbers, whose imaginary part would be lost."""
+    if tensor.is_complex():
+        raise ShapeError(f"{name} holds complex numbers; compare torch.view_as_real of it, or its real form")
+    return tensor.detach()

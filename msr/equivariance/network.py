@@ -15,7 +15,7 @@ from msr.equivariance.draws import draw_inputs, like
 from msr.equivariance.evaluate import Elements
 from msr.equivariance.measure import equivariance_error
 from msr.equivariance.pointwise import pointwise_warnings
-from msr.errors import ConfigError, ModelError
+from msr.errors import ConfigError, ModelError, MSRError
 from msr.groups import FiniteGroup, LieAlgebra
 from msr.representations import AnyRepresentation
 
@@ -100,7 +100,7 @@ class NetworkCertificate:
             lines.append(f"not measured, with parameters of their own: {', '.join(self.unmeasured)}")
         if not self.certified and not self.broken:
             lines.append(
-                "no single layer explains it: it breaks between layers, or neighbouring representations disagree"
+                "no measured layer explains it: it breaks between or outside them, or representations disagree"
             )
         return "\n".join(lines)
 
@@ -129,7 +129,7 @@ def localise(
             ``lambda shape: trivial(C4, shape[0]) * grid_rotations(shape[1:])``.
         masks: for some layers, which outputs to compare (:func:`interior`).
     """
-    seen = _layers(network, x, representations)
+    seen = _layers(network, x, representations, masks)
     values, sizes = [], []
     labels: tuple[str, ...] = ()
     for name, (layer, h, rep_in, rep_out) in seen.items():
@@ -169,7 +169,7 @@ def certify_network(
     whole = certify(network, group, rep_in, rep_out, inputs=inputs, mask=mask, **common)  # type: ignore[arg-type]
     x = draw_inputs(inputs, n, rep_in, like(network, None), generator)
     certificates = {}
-    seen = _layers(network, x, representations)
+    seen = _layers(network, x, representations, masks)
     for name, (layer, h, before, after) in seen.items():
         if len(h) != n:
             raise ModelError(
@@ -224,9 +224,14 @@ _ONE_LAYER = (nn.MultiheadAttention,)
 Seen: TypeAlias = dict[str, tuple[nn.Module, Tensor, AnyRepresentation, AnyRepresentation]]
 
 
-def _layers(network: nn.Module, x: Tensor, representations: Representations) -> Seen:
+def _layers(
+    network: nn.Module, x: Tensor, representations: Representations, masks: Mapping[str, Tensor] | None
+) -> Seen:
     """Each layer with its first input and its two representations, in running order."""
     wanted = _wanted(network, representations)
+    unknown = [name for name in masks or {} if name not in wanted]
+    if unknown:
+        raise ConfigError(f"there is a mask for {unknown[0]!r}, which is not measured; the layers: {', '.join(wanted)}")
     inputs: dict[str, Tensor] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     handles = []
@@ -256,7 +261,12 @@ def _layers(network: nn.Module, x: Tensor, representations: Representations) -> 
     try:
         for name, layer in wanted.items():
             handles += [layer.register_forward_pre_hook(before(name)), layer.register_forward_hook(after(name))]
-        network(x.detach().clone())
+        try:
+            network(x.detach().clone())
+        except MSRError:
+            raise
+        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+            raise ModelError(f"the network failed on inputs {tuple(x.shape)} {x.dtype}: {error}") from error
     finally:
         for handle in handles:
             handle.remove()
@@ -278,6 +288,9 @@ def _wanted(network: nn.Module, representations: Representations) -> dict[str, n
     named = dict(network.named_modules(remove_duplicate=False))
     if isinstance(representations, Mapping):
         for name in representations:
+            pair = representations[name]
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise ConfigError(f"layer {name!r} needs a pair, before and after it: (rep_in, rep_out); came {pair!r}")
             if name not in named:
                 raise ConfigError(f"the network has no layer {name!r}; it has {', '.join(k for k in named if k)}")
         return {name: named[name] for name in named if name in representations}

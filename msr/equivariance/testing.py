@@ -68,12 +68,13 @@ def assert_equivariant(
     """
     __tracebackhide__ = True
     check_representations(rep_in, rep_out, group)
+    if batch < 1 or (tolerance is not None and not 0 <= tolerance < 2**0.5):
+        raise ConfigError(f"batch is at least 1, and a tolerance lies in [0, sqrt(2)); came {batch} and {tolerance}")
     generator = torch.Generator().manual_seed(seed)
     if x is None:
         kind = like(f, dtype)
         x = torch.randn(batch, *rep_in.shape, generator=generator, dtype=torch.float64)
         x = x.to(dtype=kind.dtype, device=kind.device)
-    rep_in.check_shape(x)
     chosen = _elements_to_try(elements, rep_in, rep_out, generator)
     if tolerance is None:
         if x.dtype not in TOLERANCE:

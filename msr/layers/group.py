@@ -50,9 +50,7 @@ class GroupSharing(Sharing):
     bias_basis: Tensor
     one: Tensor
     labels: Tensor
-    counts: Tensor
     bias_labels: Tensor
-    bias_counts: Tensor
 
     def __init__(
         self,
@@ -71,18 +69,29 @@ class GroupSharing(Sharing):
         super().__init__((rep_out.dim, rep_in.dim, *spatial), (basis.dim,))
         self.rep_in, self.rep_out, self.kernel = rep_in, rep_out, kernel
         invariant = equivariant_basis(trivial(rep_out.group), rep_out.reshape(rep_out.dim))
-        # The exact basis stays in float64, so that a layer moved to another precision is as exact as that one allows.
-        self._exact = {"U": basis.dense, "bias_basis": invariant.dense}
-        for name, labels in (("", basis.labels), ("bias_", invariant.labels)):
-            if labels is not None:
-                flat = labels.flatten().to(device)
-                self.register_buffer(f"{name}labels", flat, persistent=False)
-                self.register_buffer(f"{name}counts", torch.bincount(flat), persistent=False)
+        self._n_bias = invariant.dim
+        # What is exact is kept: a layer moved to another precision is as exact as that one allows, and one that was
+        # on the meta device finds its labels again.
+        self._exact = {
+            name: tensor
+            for name, tensor in {
+                "labels": basis.labels,
+                "U": basis.dense,
+                "bias_labels": invariant.labels,
+                "bias_basis": invariant.dense,
+            }.items()
+            if tensor is not None
+        }
         self.register_buffer("one", torch.ones((), device=device, dtype=dtype), persistent=False)
+        for name in self._exact:
+            # Which basis a null space is given in is a matter of chance, so a filter is only good with its own.
+            self.register_buffer(name, None, persistent=name == "U")
+        self._restore()
+
+    def _restore(self) -> None:
         for name, exact in self._exact.items():
-            if exact is not None:
-                # Which basis a null space is given in is a matter of chance, so a filter is only good with its own.
-                self.register_buffer(name, exact.to(self.one, copy=True), persistent=name == "U")
+            floats = exact.is_floating_point()
+            setattr(self, name, exact.to(self.one, copy=True) if floats else exact.flatten().to(self.one.device))
 
     @property
     def is_labelled(self) -> bool:
@@ -99,7 +108,7 @@ class GroupSharing(Sharing):
         """The nearest equivariant weight's ``v``: means over shared weights."""
         self._check(weight, self.weight_shape, "the weight")
         flat = kron.vec(weight, len(self.weight_shape))
-        return _means(flat, self.labels, self.counts) if self.is_labelled else flat @ self.U
+        return _means(flat, self.labels, self.n_filter) if self.is_labelled else flat @ self.U
 
     def matrix(self) -> Tensor:
         """``U (numel(W), k)``, built for labelled patterns."""
@@ -125,7 +134,7 @@ class GroupSharing(Sharing):
         if bias.shape != (self.weight_shape[0],):
             raise ShapeError(f"the bias must be ({self.weight_shape[0]},); came {tuple(bias.shape)}")
         if "bias_labels" in self._buffers:
-            return _means(bias, self.bias_labels, self.bias_counts).index_select(0, self.bias_labels)
+            return _means(bias, self.bias_labels, self._n_bias).index_select(0, self.bias_labels)
         basis = self.bias_basis.to(bias.dtype)
         return basis @ (basis.mT @ bias)
 
@@ -155,17 +164,21 @@ class GroupSharing(Sharing):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "GroupSharing":
         super()._apply(fn, recurse)
-        for name, exact in self._exact.items():
-            if exact is not None:
-                setattr(self, name, exact.to(self.one, copy=True))
+        self.one = torch.ones_like(self.one)
+        self._restore()
         return self
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        if f"{prefix}U" in state_dict:
-            self._exact["U"] = self.U.detach().double().cpu()
+        if f"{prefix}U" in state_dict and not self.U.is_meta:
+            # The saved basis may have been rounded. It spans what the exact one does, so only the rotation between
+            # them is taken from it: the orthogonal factor of their product.
+            exact, saved = self._exact["U"], state_dict[f"{prefix}U"].detach().double().cpu()
+            left, _, right = torch.linalg.svd(exact.mT @ saved)
+            self._exact["U"] = exact @ (left @ right)
+            self._restore()
 
 
-def _means(flat: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
-    sums = flat.new_zeros(*flat.shape[:-1], len(counts)).index_add(-1, labels, flat)
-    return sums / counts.to(flat.dtype)
+def _means(flat: Tensor, labels: Tensor, n: int) -> Tensor:
+    sums = flat.new_zeros(*flat.shape[:-1], n).index_add(-1, labels, flat)
+    return sums / torch.bincount(labels, minlength=n).to(flat.dtype)

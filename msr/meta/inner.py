@@ -182,8 +182,12 @@ class Ridge:
 def _solve_primal(J: Tensor, r: Tensor, penalty: Tensor) -> Tensor:
     """``(JᵀJ + μI)⁻¹ Jᵀr``. What rounding adds along the null space of ``J``, ``J`` itself takes away again."""
     eye = torch.eye(J.shape[1], dtype=J.dtype, device=J.device)
-    # solve_ex gives nan for nan instead of an obscure error: the engine then names the tasks.
-    return torch.linalg.solve_ex(J.mT @ J + penalty * eye, (J.mT @ r).unsqueeze(-1)).result.squeeze(-1)
+    # Cholesky, not LU: the system is symmetric and positive, and MKL's LU with several threads gave wrong pivots, or
+    # hung, from about 200 unknowns on (torch 2.13). The _ex form gives no obscure error for nan; a failure is nan here,
+    # so that the engine names the tasks.
+    L, info = torch.linalg.cholesky_ex(J.mT @ J + penalty * eye)
+    solution = torch.cholesky_solve((J.mT @ r).unsqueeze(-1), L).squeeze(-1)
+    return torch.where(info > 0, torch.full_like(solution, torch.nan), solution)
 
 
 def _solve_dual(J: Tensor, r: Tensor, penalty: Tensor) -> Tensor:
