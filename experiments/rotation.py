@@ -44,9 +44,7 @@ class Config(CommonConfig):
     models: str = option(",".join(MODELS), "comma list")
     k: str = option("", "comma list: numbers each task fits in the dense models; default: the true 18, and twice that")
     inner_steps: int = option(1, "gradient steps of the inner loop (1 in the released code)")
-    outer_steps: int = option(
-        0, "outer steps; 0: 1000 for gradient steps, 400 for the closed form (50 with no pattern)"
-    )
+    outer_steps: int = option(0, "outer steps; 0: 1000 by gradient; closed form 400, or 50 without a pattern")
     tasks: int = option(8000, "meta-training tasks to draw from")
     test_tasks: int = option(300, "held-out tasks to report on")
     batch: int = option(32, "tasks an outer step")
@@ -64,6 +62,10 @@ class Config(CommonConfig):
         for name in ("tasks", "kernel"):
             if self.data and getattr(self, name) != getattr(Config, name):
                 raise ConfigError(f"--{name} describes filters that are made here; with --data the file decides")
+        if not 1 <= self.shots <= 19:
+            raise ConfigError(f"--shots must lie between 1 and 19, of 20 examples; came {self.shots}")
+        if self.k and not set(DENSE) & set(chosen(self.models, MODELS, "model")):
+            raise ConfigError(f"--k is for the dense models, {' and '.join(DENSE)}; none was chosen")
         for name in ("batch", "test_tasks", "tasks"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1; came {getattr(self, name)}")
@@ -146,7 +148,8 @@ def run(config: Config) -> None:
     turning = defects(first.filters, first.family)
     truth = {"defect": turning, "defect_k_max": K_MAX, "dimension": first.truth.shape[1]}
     results = folder.finish(zero_predictor_mse=zero.to_dict(), truth=truth, summary=summarise(folder, arms))
-    print(table(folder, arms, zero, turning))
+    inside = energy_inside(first.filters, first.truth).mean
+    print(table(folder, arms, zero, turning, inside))
     print(f"\nresults: {results}", file=sys.stderr)
     draw(config, first, folder, arms)
 
@@ -323,8 +326,8 @@ def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None
     for arm in of_seed:
         lines = [m for m in folder.metrics(str(arm)) if "test" in m]
         series[arm.name] = ([m["step"] for m in lines], [m["test"] for m in lines])
-        if arm.model.startswith("oracle"):
-            continue
+        if arm.model.startswith("oracle") or not folder.checkpoint(str(arm)).is_file():
+            continue  # a copied run folder may have lost its checkpoints
         learner, params = restored(arm, config, data, folder)
         panels[arm.name] = adapted_filters(learner, params, one, data.family)[0]
         if "sharing.U" in params.shared:
@@ -353,12 +356,12 @@ def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
     return lines
 
 
-def table(folder: RunFolder, arms: list[Arm], zero: Estimate, truth: dict[str, float]) -> str:
+def table(folder: RunFolder, arms: list[Arm], zero: Estimate, truth: dict[str, float], inside: float) -> str:
     """The results as text: over the held-out tasks for one seed, over the seeds for several."""
     many = len({arm.seed for arm in arms}) > 1
     lines = [
-        ["zero predictor", f"{zero.mean:.2e} ± {zero.ci95:.0e}", "", "", *["" for _ in truth], "", ""],
-        ["truth", "", "1.0000", "", *[f"{d:.4f}" for d in truth.values()], "", ""],
+        ["zero predictor", f"{zero.mean:.2e}", "", "", *["" for _ in truth], "", ""],
+        ["truth", "", f"{inside:.4f}", "", *[f"{d:.4f}" for d in truth.values()], "", ""],
     ]
     for line in summarise(folder, arms):
         row = next(folder.rows[str(arm)] for arm in arms if arm.name == line["arm"])
@@ -376,7 +379,7 @@ def table(folder: RunFolder, arms: list[Arm], zero: Estimate, truth: dict[str, f
             ]
         )
     unit = "seeds" if many else "tasks"
-    head = ["arm", f"query MSE ± 95% over {unit}", "energy", "span cosine", *[f"defect {h}" for h in truth]]
+    head = ["arm", f"query MSE ± 95% over {unit}", "energy", "least span cosine", *[f"worst defect {h}" for h in truth]]
     return format_table([*head, "steps", "seconds"], lines)
 
 

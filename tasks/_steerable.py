@@ -91,6 +91,11 @@ def rotation_defect(filters: Tensor, group: str, fields: int, element: int, k_ma
             f"{group} with {fields} fields needs filters (..., {fields * order}, 1, kernel, kernel); "
             f"came {tuple(filters.shape)}"
         )
+    if kernel % 2 == 0 or not 0 <= element < order:
+        raise ConfigError(
+            f"rotation_defect needs an odd kernel, which has a centre, and an element of {group}, 0 to {order - 1}; "
+            f"came a kernel of {kernel} and element {element!r}"
+        )
     waves = _waves(k_max)
     w = filters.detach().cpu().double().reshape(-1, fields, order, kernel * kernel)
     moved = w[:, :, torch.as_tensor(turns.group.table[element].astype("int64"))]

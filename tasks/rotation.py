@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from msr.episodes import Episodes
-from msr.errors import ConfigError, DataError, ShapeError
+from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.groups import FiniteGroup
 from msr.representations import Representation, copies, regular
 from msr.subspace import orthonormal_basis
@@ -104,7 +104,7 @@ class RotationTasks(TaskFamily):
         if isinstance(source, (str, Path)):
             filters, name = read_filters(Path(source), group), str(source)
         else:
-            filters, name = _checked(torch.as_tensor(source), group, "the filters"), "the filters"
+            filters, name = _checked(_as_tensor(source), group, "the filters"), "the filters"
         n_test = round(test_fraction * len(filters))
         if not 0 < n_test < len(filters):
             raise DataError(f"{name}: {len(filters)} tasks; a test share of {test_fraction} leaves a split empty")
@@ -193,7 +193,7 @@ def read_filters(path: Path, group: str) -> Tensor:
         with np.load(path, allow_pickle=False) as archive:
             if "filters" not in archive.files:
                 raise DataError(f"{path} has no array 'filters'; it needs filters (tasks, channels, 1, kernel, kernel)")
-            filters = torch.from_numpy(archive["filters"])
+            filters = _as_tensor(archive["filters"])
             rho = archive["rho_out"] if "rho_out" in archive.files else None
     except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, DataError):
@@ -231,6 +231,11 @@ def condensed(episodes: Episodes, kernel: int) -> Episodes:
 
 def _condense(x: Tensor, y: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
     wanted = tuple(n - kernel + 1 for n in x.shape[3:])
+    if len(x) == 0 or x.shape[:2] != y.shape[:2]:
+        raise ShapeError(
+            f"condensed: x and y need the same tasks and examples, at least one task; came x {tuple(x.shape)} and "
+            f"y {tuple(y.shape)}"
+        )
     if x.ndim != 5 or x.shape[2] != 1 or min(wanted) < 1 or y.ndim != 5 or tuple(y.shape[3:]) != wanted:
         raise ShapeError(
             f"condensed: a kernel of {kernel} maps x (tasks, examples, 1, H, W) to y (tasks, examples, C, "
@@ -242,6 +247,8 @@ def _condense(x: Tensor, y: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
         P = F.unfold(images, kernel).double()  # (examples, kernel², positions)
         Y = targets.flatten(2).double()
         products.append(((P @ P.mT).sum(0), (P @ Y.mT).sum(0), Y.norm(dim=-1).square().sum(0)))
+    if not (x.isfinite().all() and y.isfinite().all()):
+        raise NonFiniteError("condensed: some image or target holds nan or infinity")
     gram, cross, length = (torch.stack(part) for part in zip(*products, strict=True))
     sizes, axes = torch.linalg.eigh(gram)
     kept = sizes > kernel**2 * torch.finfo(torch.float64).eps * sizes[:, -1:]
@@ -259,6 +266,15 @@ def _condense(x: Tensor, y: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
     )
 
 
+def _as_tensor(source: np.ndarray | Tensor) -> Tensor:
+    if isinstance(source, Tensor):
+        return source
+    try:  # torch takes no foreign byte order and no negative stride
+        return torch.from_numpy(np.ascontiguousarray(source, dtype=np.asarray(source).dtype.newbyteorder("=")))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the filters must be an array of numbers; came {type(source).__name__} ({error})") from None
+
+
 def _checked(filters: Tensor, group: str, what: str) -> Tensor:
     order = plane(group).group.order
     shape = tuple(filters.shape)
@@ -268,4 +284,6 @@ def _checked(filters: Tensor, group: str, what: str) -> Tensor:
         raise DataError(f"{what}: {group} needs a multiple of {order} channels (axis 1); came {shape}")
     if not filters.is_floating_point() or not torch.isfinite(filters).all():
         raise DataError(f"{what} must be real, finite numbers; came {filters.dtype} {shape}")
+    if not filters.any():
+        raise DataError(f"{what} are all zero: there is nothing to learn")
     return filters

@@ -183,7 +183,7 @@ BAD = {
     "k": (lambda t: ["--k", "999"], "k must be between 1 and the 216 numbers of a weight (24, 1, 3, 3); came 999"),
     "kernel": (lambda t: ["--kernel", "4"], "the kernel must be odd and at least 3; came 4"),
     "size": (lambda t: ["--size", "2"], "size must be at least the kernel's 3; came 2"),
-    "shots": (lambda t: ["--shots", "0"], "shots must be at least 1; came 0"),
+    "shots": (lambda t: ["--shots", "0"], "--shots must lie between 1 and 19, of 20 examples; came 0"),
     "batch": (lambda t: ["--batch", "0"], "--batch must be at least 1; came 0"),
     "steps": (lambda t: ["--inner-steps", "-1"], "--inner-steps must not be negative; came -1"),
     "noise": (lambda t: ["--noise", "-1"], "noise must not be negative; came -1.0"),

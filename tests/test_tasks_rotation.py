@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from msr.errors import ConfigError, DataError, ShapeError
+from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.layers import DenseSharing, ReparamConv2d
 from msr.meta import SGD, Learner, Ridge, from_module
 from msr.representations import copies, grid_rotations, regular
@@ -404,3 +404,27 @@ def test_condensing_refuses_what_is_no_convolution():
     ):
         with pytest.raises(ShapeError, match=f"condensed: a kernel of {kernel} maps"):
             condensed(e._replace(support_x=x, support_y=y), kernel)
+
+
+def test_what_a_second_reviewer_broke():
+    family = RotationTasks(group="c4", size=6, n_train=4, n_test=2)
+    episodes = family.episodes("train", torch.arange(2))
+    with pytest.raises(ShapeError, match="same tasks and examples"):
+        condensed(episodes._replace(support_y=episodes.support_y.expand(-1, 3, -1, -1, -1)), 3)
+    with pytest.raises(ShapeError, match="at least one task"):
+        condensed(episodes.select(slice(0, 0)), 3)
+    with pytest.raises(NonFiniteError, match="nan or infinity"):
+        condensed(episodes._replace(query_x=episodes.query_x * math.nan), 3)
+    filters = family.filters("train", torch.arange(4))
+    for element in (4, -1):
+        with pytest.raises(ConfigError, match="an element of c4, 0 to 3"):
+            rotation_defect(filters, "c4", 3, element)
+    with pytest.raises(ConfigError, match="odd kernel"):
+        rotation_defect(torch.zeros(1, 12, 1, 4, 4), "c4", 3, 1)
+    with pytest.raises(DataError, match="all zero"):
+        RotationTasks.from_filters(torch.zeros(10, 12, 1, 3, 3), "c4")
+    foreign = filters.numpy().astype(">f4")[::-1]
+    ours = RotationTasks.from_filters(foreign, "c4", test_fraction=0.25)
+    torch.testing.assert_close(ours.filters("train", torch.tensor([0]))[0], filters[3])
+    with pytest.raises(DataError, match="an array of numbers"):
+        RotationTasks.from_filters(np.array([[None]]), "c4")
