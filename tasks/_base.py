@@ -14,7 +14,7 @@ from torch import Tensor
 from msr.episodes import Episodes
 from msr.errors import ConfigError
 
-__all__ = ["Split", "TaskFamily", "check_drawn_family", "check_indices", "generator_for", "write_whole"]
+__all__ = ["Split", "TaskFamily", "check_drawn_family", "check_indices", "generator_for", "normal_rows", "write_whole"]
 
 Split = Literal["train", "test"]
 
@@ -28,6 +28,14 @@ def generator_for(*key: int | str, reuse: torch.Generator | None = None) -> torc
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     generator = torch.Generator() if reuse is None else reuse
     return generator.manual_seed(int.from_bytes(digest, "little", signed=True))
+
+
+def normal_rows(seed: int, split: Split, tasks: Tensor, n: int) -> Tensor:
+    """``n`` standard normal numbers for each task, ``(tasks, n)``; a row depends on seed, split and index alone."""
+    numbers, generator = torch.empty(len(tasks), n), torch.Generator()
+    for row, index in zip(numbers, tasks.tolist(), strict=True):
+        row.normal_(generator=generator_for(seed, split, index, reuse=generator))
+    return numbers
 
 
 def check_indices(split: Split, tasks: Tensor, limit: int | None) -> None:

@@ -4,11 +4,10 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from math import prod
 
-import torch
 from torch import Tensor
 
 from msr.episodes import Episodes
-from tasks._base import Split, TaskFamily, check_drawn_family, check_indices, generator_for
+from tasks._base import Split, TaskFamily, check_drawn_family, check_indices, normal_rows
 
 __all__ = ["LinearTasks"]
 
@@ -74,9 +73,6 @@ class LinearTasks(TaskFamily):
         check_indices(split, tasks, self.n_tasks(split))
         examples = self.shots + self.queries
         sizes = [self.n_free, examples * prod(self.shape_in), examples * prod(self.shape_out) if self.noise else 0]
-        numbers = torch.empty(len(tasks), sum(sizes))
-        generator = torch.Generator()
-        for row, index in zip(numbers, tasks.tolist(), strict=True):
-            row.normal_(generator=generator_for(self.seed, split, index, reuse=generator))
+        numbers = normal_rows(self.seed, split, tasks, sum(sizes))
         free, x, noise = numbers.split(sizes, dim=1)
         return free, x.unflatten(1, (examples, -1)), noise.unflatten(1, (examples, -1)) if self.noise else noise

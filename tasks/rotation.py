@@ -23,7 +23,7 @@ from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.groups import FiniteGroup
 from msr.representations import Representation, copies, regular
 from msr.subspace import orthonormal_basis
-from tasks._base import Split, TaskFamily, check_drawn_family, check_indices, generator_for
+from tasks._base import Split, TaskFamily, check_drawn_family, check_indices, normal_rows
 from tasks._steerable import GROUPS, plane, rotation_defect, steerable_basis
 
 __all__ = ["GROUPS", "RotationTasks", "condensed", "read_filters", "rotation_defect"]
@@ -164,10 +164,7 @@ class RotationTasks(TaskFamily):
         n_filter, examples = self.fields * dimension if self.given is None else 0, self.shots + self.queries
         n_x = examples * self.size**2
         n_noise = examples * self.channels * (self.size - self.kernel + 1) ** 2 if self.noise else 0
-        numbers = torch.empty(len(tasks), n_filter + n_x + n_noise)
-        generator = torch.Generator()
-        for row, index in zip(numbers, tasks.tolist(), strict=True):
-            row.normal_(generator=generator_for(self.seed, split, index, reuse=generator))
+        numbers = normal_rows(self.seed, split, tasks, n_filter + n_x + n_noise)
         own, x, noise = numbers.split([n_filter, n_x, n_noise], dim=1)
         if self.given is None:
             turned = own.reshape(-1, dimension).to(torch.float64) @ self.generators.flatten(0, 1).mT

@@ -17,7 +17,7 @@ from torch import Tensor
 from msr.episodes import Episodes
 from msr.errors import ConfigError, ShapeError
 from msr.subspace import orthonormal_basis
-from tasks._base import Split, TaskFamily, check_drawn_family, check_indices, generator_for
+from tasks._base import Split, TaskFamily, check_drawn_family, check_indices, generator_for, normal_rows
 
 __all__ = ["TranslationTasks", "locally_connected_weight", "span_of_filters"]
 
@@ -102,10 +102,7 @@ class TranslationTasks(TaskFamily):
         n_filter, examples = self.rank * self.kernel, self.shots + self.queries
         n_x = examples * self.length
         n_noise = examples * self.out_length if self.noise else 0
-        numbers = torch.empty(len(tasks), n_filter + n_x + n_noise)
-        generator = torch.Generator()
-        for row, index in zip(numbers, tasks.tolist(), strict=True):
-            row.normal_(generator=generator_for(self.seed, split, index, reuse=generator))
+        numbers = normal_rows(self.seed, split, tasks, n_filter + n_x + n_noise)
         own, x, noise = numbers.split([n_filter, n_x, n_noise], dim=1)
         filters = self.connectivity @ own.unflatten(1, (self.rank, self.kernel))
         return (

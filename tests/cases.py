@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import strategies as st
 from torch import nn
 
 from msr.episodes import Episodes
+from msr.groups import from_permutations
 
 TEST_DATA = os.environ.get("MSR_TEST_DATA")
 
@@ -39,3 +41,10 @@ def random_episodes(gen, tasks, shots, queries, in_shape, out_shape, dtype=torch
         return torch.randn(tasks, n, *shape, generator=gen, dtype=dtype)
 
     return Episodes(draw(shots, in_shape), draw(shots, out_shape), draw(queries, in_shape), draw(queries, out_shape))
+
+
+@st.composite
+def permutation_groups(draw, degree=5):
+    """Groups that one or two random permutations of a few points generate."""
+    n = draw(st.integers(1, degree))
+    return from_permutations(draw(st.lists(st.permutations(range(n)), min_size=1, max_size=2)), "random")

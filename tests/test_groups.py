@@ -36,6 +36,7 @@ from msr.groups import (
 )
 from msr.groups.permutations import orbit_labels
 from msr.representations import quotient
+from tests.cases import permutation_groups
 
 # An associative law is all that this loop lacks: identity, inverses and cancellation hold.
 LOOP = [[0, 1, 2, 3, 4], [1, 0, 3, 4, 2], [2, 4, 0, 1, 3], [3, 2, 4, 0, 1], [4, 3, 1, 2, 0]]
@@ -599,12 +600,6 @@ def test_cosets_need_a_subgroup(elements):
 
 
 # Laws of random groups
-
-
-@st.composite
-def permutation_groups(draw, degree=5):
-    n = draw(st.integers(1, degree))
-    return from_permutations(draw(st.lists(st.permutations(range(n)), min_size=1, max_size=2)), "random")
 
 
 @given(permutation_groups(), st.data())

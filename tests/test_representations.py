@@ -18,7 +18,6 @@ from msr.groups import (
     cyclic,
     dihedral,
     direct_product,
-    from_permutations,
     lorentz,
     quaternion,
     se2,
@@ -51,6 +50,7 @@ from msr.representations import (
     trivial,
 )
 from msr.representations.algebra import SumRepresentation, TensorRepresentation
+from tests.cases import permutation_groups
 
 
 def close(a, b, **options):
@@ -511,12 +511,6 @@ def test_orbits_and_kernels():
     assert natural(D4).stabiliser(2).group.name == "D4 fixing 2"
     assert sign(S4).kernel().group == A4_IN_S4.group
     assert trivial(trivial_group(), 2).orbits()[1].tolist() == [1]
-
-
-@st.composite
-def permutation_groups(draw, degree=5):
-    n = draw(st.integers(1, degree))
-    return from_permutations(draw(st.lists(st.permutations(range(n)), min_size=1, max_size=2)), "random")
 
 
 @given(permutation_groups(), st.data())

@@ -14,7 +14,7 @@ from msr.equivariance.draws import draw_defects, draw_elements, draw_inputs, lik
 from msr.equivariance.evaluate import Function, check_representations
 from msr.equivariance.measure import pattern_error, weight_error
 from msr.equivariance.pointwise import pointwise_warnings
-from msr.equivariance.rules import Outcome, Rule, Verdict, _check_level, mean_rule, tail_rule, zero_failure_rule
+from msr.equivariance.rules import Outcome, Rule, Verdict, check_level, mean_rule, tail_rule, zero_failure_rule
 from msr.equivariance.specificity import Specificity, specificity
 from msr.errors import ConfigError, ModelError, NonFiniteError
 from msr.groups import FiniteGroup, LieAlgebra
@@ -323,8 +323,8 @@ def _check_precision(eps: float, dtype: torch.dtype) -> None:
 def _check_levels(eps: float, alpha: float, eta: float, n: int, n_random: int) -> None:
     if not 0 < eps < math.sqrt(2):
         raise ConfigError(f"eps is a defect between 0 and sqrt(2), where 1 is what unrelated outputs give; came {eps}")
-    _check_level("alpha", alpha)
-    _check_level("eta", eta)
+    check_level("alpha", alpha)
+    check_level("eta", eta)
     if n < 2:
         raise ConfigError(f"at least 2 draws are needed; came {n}")
     if n_random < 0:

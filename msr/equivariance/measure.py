@@ -13,6 +13,7 @@ from msr.equivariance.boundary import Interior
 from msr.equivariance.evaluate import Element, Elements, Function, both_sides, choose_elements, defect_of
 from msr.errors import NonFiniteError, ShapeError
 from msr.representations import AnyRepresentation
+from msr.subspace import orthonormal_basis
 
 __all__ = ["Defects", "equivariance_error", "pattern_error", "weight_error"]
 
@@ -72,8 +73,7 @@ def equivariance_error(
             only, as a convolution without padding does, is placed there.
 
     Raises: ShapeError; NonFiniteError if ``f`` gives nan or infinity, so that a nan never reads as a pass; ModelError
-    if
-    ``f`` fails on these inputs, or is not a function of them (dropout, batch norm in training mode).
+    if ``f`` fails on these inputs, or is not a function of them (dropout, batch norm in training mode).
     """
     chosen = choose_elements(elements, rep_in, rep_out)
     inside = Interior(rep_out, mask)
@@ -132,8 +132,7 @@ def pattern_error(
     """The worst defect that any filter ``v`` can have, ``sup_v d(g, reshape(U v))``, exactly, for each element.
 
     With ``N = ρ_out(g) W − W ρ_in(g)`` and ``D = (ρ_out(g) W, W ρ_in(g))`` as linear functions of ``v``, the supremum
-    of
-    ``‖N v‖ / ‖D v‖`` is the largest singular value of ``N R⁻¹`` for ``D = Q R``; nothing is sampled. For orthogonal
+    of ``‖N v‖ / ‖D v‖`` is the largest singular value of ``N R⁻¹`` for ``D = Q R``; nothing is sampled. For orthogonal
     actions this is ``σ_max((ρ_out ⊗ ρ_in − I) Q) / √2`` for an orthonormal basis ``Q`` of the span of ``U``, so it
     depends on the span alone. Directions of ``U`` below rounding (see :func:`msr.subspace.orthonormal_basis`) do not
     count.
@@ -141,8 +140,6 @@ def pattern_error(
     Shapes: ``U (out · in, k)``.  ``size`` is ``‖U‖_F``'s share of an entry of ``W``, the same for each element.
     Raises: ShapeError, NonFiniteError.
     """
-    from msr.subspace import orthonormal_basis
-
     m, n = rep_out.dim, rep_in.dim
     if U.ndim != 2 or U.shape[0] != m * n:
         raise ShapeError(

@@ -44,8 +44,8 @@ def draws_needed(alpha: float = 0.05, eta: float = 0.05) -> int:
 
     ``⌈ln α / ln(1 − η)⌉``, 59 by default.
     """
-    _check_level("alpha", alpha)
-    _check_level("eta", eta)
+    check_level("alpha", alpha)
+    check_level("eta", eta)
     return math.ceil(math.log(alpha) / math.log1p(-eta))
 
 
@@ -115,6 +115,7 @@ def _check_defects(defects: Tensor) -> None:
         raise NonFiniteError("some defect is nan or infinite, which must not read as a pass")
 
 
-def _check_level(name: str, value: float) -> None:
+def check_level(name: str, value: float) -> None:
+    """Raise ConfigError unless a probability lies strictly between 0 and 1."""
     if not 0 < value < 1:
         raise ConfigError(f"{name} must be between 0 and 1; came {value}")

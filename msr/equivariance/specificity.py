@@ -49,8 +49,9 @@ def specificity(
     ``S`` is a uniform permutation of the coordinates for permutation representations, a uniform rotation (Haar) for
     others; it keeps the group law and the kind of each element, and only moves the action to another place. Inputs and
     outputs are relabelled apart; where they have the same size also together, which a pointwise function cannot tell
-    from nothing, and the larger p-value counts. The
-    statistic is the root mean square of the generators' defects on ``x``. If relabelling changes neither the
+    from nothing, and the larger p-value counts.
+
+    The statistic is the root mean square of the generators' defects on ``x``. If relabelling changes neither the
     distribution of ``f`` nor that of ``x`` (the null), each p-value is exact; so ``x`` should be standard normal. Data
     that are smooth, say, look specific for any ``f``.
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from msr.equivariance.boundary import Interior
 from msr.equivariance.certify import EquivarianceWarning
-from msr.equivariance.draws import is_constant, like
+from msr.equivariance.draws import draw_inputs, is_constant, like
 from msr.equivariance.evaluate import (
     Elements,
     Function,
@@ -56,8 +56,7 @@ def assert_equivariant(
         group: must be that of both representations.
         x: inputs ``(batch, *rep_in.shape)``; default: ``batch`` standard normal ones, in the module's precision.
         elements: which to try. Default: all of a finite group up to order 64, else the generators and random ones, 64
-            in
-            all; of a Lie algebra the generators and 16 random ones.
+            in all; of a Lie algebra the generators and 16 random ones.
         tolerance: on the defect, which has no unit (0 commutes, 1 is unrelated); default by precision.
         mask: outputs free of the boundary, see :func:`interior`.
         layers: representations inside the network, as for :func:`localise`; then a failure names the layer.
@@ -72,9 +71,7 @@ def assert_equivariant(
         raise ConfigError(f"batch is at least 1, and a tolerance lies in [0, sqrt(2)); came {batch} and {tolerance}")
     generator = torch.Generator().manual_seed(seed)
     if x is None:
-        kind = like(f, dtype)
-        x = torch.randn(batch, *rep_in.shape, generator=generator, dtype=torch.float64)
-        x = x.to(dtype=kind.dtype, device=kind.device)
+        x = draw_inputs(None, batch, rep_in, like(f, dtype), generator)
     chosen = _elements_to_try(elements, rep_in, rep_out, generator)
     if tolerance is None:
         if x.dtype not in TOLERANCE:

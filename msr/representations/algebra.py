@@ -13,7 +13,7 @@ from torch import Tensor
 from msr.errors import ConfigError
 from msr.groups.permutations import Indices, frozen
 from msr.kron import kron
-from msr.representations.base import Representation, _same_group
+from msr.representations.base import Representation, same_group
 from msr.representations.lie import LieRepresentation
 
 __all__ = ["SumRepresentation", "TensorRepresentation", "copies", "direct_sum", "tensor_product"]
@@ -25,7 +25,7 @@ def direct_sum(*representations: Representation) -> Representation: ...
 def direct_sum(*representations: LieRepresentation) -> LieRepresentation: ...
 def direct_sum(*representations: Any) -> Any:
     """``ρ₁ ⊕ ρ₂ ⊕ …`` on vectors that hold the parts one after another; also written ``a + b``."""
-    _same_group(representations, "direct_sum")
+    same_group(representations, "direct_sum")
     if isinstance(representations[0], LieRepresentation):
         return reduce(add, representations)
     parts = tuple(part for rep in representations for part in rep.blocks())
@@ -41,7 +41,7 @@ def tensor_product(*representations: Any) -> Any:
 
     ``regular(C4) * grid_rotations((8, 8))`` acts on feature maps ``(4, 8, 8)``: it moves channels and turns the grid.
     """
-    _same_group(representations, "tensor_product")
+    same_group(representations, "tensor_product")
     if isinstance(representations[0], LieRepresentation):
         return reduce(mul, representations)
     return representations[0] if len(representations) == 1 else TensorRepresentation(representations)
@@ -51,7 +51,7 @@ class SumRepresentation(Representation):
     """A direct sum; acts block by block."""
 
     def __init__(self, parts: Sequence[Representation]):
-        group = _same_group(parts, "direct_sum")
+        group = same_group(parts, "direct_sum")
         super().__init__(group, (sum(p.dim for p in parts),), " + ".join(_counted([p.name for p in parts])))
         self.__dict__["parts"] = tuple(parts)
 
@@ -98,7 +98,7 @@ class TensorRepresentation(Representation):
     """A tensor product; acts on each factor's axes in turn."""
 
     def __init__(self, factors: Sequence[Representation]):
-        group = _same_group(factors, "tensor_product")
+        group = same_group(factors, "tensor_product")
         shape = tuple(n for factor in factors for n in factor.shape)
         super().__init__(group, shape, " * ".join(f"({f.name})" if "+" in f.name else f.name for f in factors))
         self.__dict__["factors"] = tuple(factors)

@@ -380,7 +380,7 @@ def _check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) -
             )
 
 
-def _same_group(representations: Iterable[Any], what: str) -> Any:
+def same_group(representations: Iterable[Any], what: str) -> Any:
     """The group that all of them share, or an error that names the first two that differ."""
     reps = list(representations)
     if not reps:

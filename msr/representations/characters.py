@@ -9,7 +9,7 @@ from torch import Tensor
 
 from msr.errors import AxiomError
 from msr.groups import FiniteGroup
-from msr.representations.base import Representation, _same_group
+from msr.representations.base import Representation, same_group
 
 __all__ = [
     "CharacterTable",
@@ -128,7 +128,7 @@ def intertwiner_dimension(rep_in: Representation, rep_out: Representation) -> in
 
     For permutation representations this is Burnside's count of the orbits on pairs.
     """
-    group = _same_group((rep_in, rep_out), "intertwiner_dimension")
+    group = same_group((rep_in, rep_out), "intertwiner_dimension")
     mean = float(rep_in.character()[group.inverses] @ rep_out.character()) / group.order
     if abs(mean - round(mean)) > 1e-6 * max(1.0, abs(mean)):
         raise AxiomError(f"the character count {mean} of {rep_in.name} and {rep_out.name} is not a whole number")

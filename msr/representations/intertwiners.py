@@ -12,7 +12,7 @@ from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups import FiniteGroup
 from msr.groups.permutations import orbit_labels
 from msr.kron import kron
-from msr.representations.base import Representation, _same_group
+from msr.representations.base import Representation, same_group
 from msr.representations.characters import intertwiner_dimension
 from msr.representations.lie import LieRepresentation
 
@@ -102,7 +102,7 @@ def equivariant_basis(
     Raises: ConfigError for different groups; ShapeError for a block of more than ``MAX_UNKNOWNS`` weights; AxiomError
     when the null space has no clear gap or the wrong dimension (the message holds the numbers).
     """
-    group = _same_group((rep_in, rep_out), "equivariant_basis")
+    group = same_group((rep_in, rep_out), "equivariant_basis")
     if isinstance(rep_in, Representation) and isinstance(rep_out, Representation):
         wanted = intertwiner_dimension(rep_in, rep_out)
         if rep_in.is_permutation and rep_out.is_permutation:
