@@ -25,10 +25,11 @@ import torch
 
 from msr.episodes import Episodes
 from msr.errors import ConfigError, MSRError, NonFiniteError
-from msr.meta import OuterLoop
+from msr.meta import SGD, OuterLoop
+from msr.meta.adapters import load
 from msr.version import __version__
 
-__all__ = ["CommonConfig", "RunFolder", "chosen", "main", "option", "train"]
+__all__ = ["CommonConfig", "EngineConfig", "RunFolder", "chosen", "main", "option", "train"]
 
 Row = dict[str, Any]
 
@@ -68,6 +69,20 @@ class CommonConfig:
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(f"--device {self.device} cannot be used here: {reason}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineConfig(CommonConfig):
+    """Flags of a runner whose gradient steps another library may take."""
+
+    engine: str = option("torch", "library that takes the gradient steps: torch (this package), higher, learn2learn")
+
+    def check(self) -> None:
+        """Raise ConfigError for a value that cannot work, MissingExtraError for a library that is not there."""
+        super().check()
+        load(self.engine, SGD())  # type: ignore[arg-type]
+        if self.engine != "torch" and self.batching == "vmap":
+            raise ConfigError(f"--engine {self.engine} runs tasks one by one; --batching vmap needs --engine torch")
 
 
 Config = TypeVar("Config", bound=CommonConfig)

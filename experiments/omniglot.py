@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from experiments._models import conv4
-from experiments._run import CommonConfig, Row, RunFolder, chosen, main, option, train
+from experiments._run import EngineConfig, Row, RunFolder, chosen, main, option, train
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
 from msr.estimate import Estimate
@@ -32,7 +32,7 @@ FULL = ("images_background.zip", "images_evaluation.zip")
 
 
 @dataclass(frozen=True)
-class Config(CommonConfig):
+class Config(EngineConfig):
     """Few-shot image classification with augmented query sets. --data is a folder with Omniglot's zip files.
 
     Without --data or --download, scikit-learn's digits stand in: enough to see it run, too few classes for a result.
@@ -139,6 +139,7 @@ def run_arm(model: str, seed: int, config: Config, both: tuple[ImageTasks, Image
         solver_of(config),
         batching=config.batching,  # type: ignore[arg-type]
         chunk_size=config.chunk_size or None,
+        engine=config.engine,  # type: ignore[arg-type]
     )
     loop = OuterLoop(learner, learner.init(shared, initial), partial(torch.optim.Adam, lr=config.outer_rate))
 

@@ -34,7 +34,7 @@ class NonFiniteError(MSRError, ArithmeticError):
 
 
 class MissingExtraError(MSRError, ImportError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed, or is and does not import."""
 
 
 def listed(items: list[int]) -> str:

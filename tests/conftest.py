@@ -4,6 +4,8 @@ import hypothesis
 import pytest
 import torch
 
+from tests.engines import ENGINES, need
+
 torch.set_num_threads(2)
 # Correctness, never wall time; the same examples in every run.
 hypothesis.settings.register_profile("msr", deadline=None, derandomize=True, max_examples=50)
@@ -26,4 +28,11 @@ def gen() -> torch.Generator:
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["f32", "f64"])
 def dtype(request) -> torch.dtype:
+    return request.param
+
+
+@pytest.fixture(params=ENGINES)
+def backend(request) -> str:
+    """An engine whose library is here."""
+    need(request.param)
     return request.param

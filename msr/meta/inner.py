@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from msr.errors import ConfigError, ModelError, ShapeError
+from msr.meta._linear_solve import damped_step, flatten, jacobian, rounding, unflatten
 from msr.meta.problem import MetaParameters, Params, Problem
 
 __all__ = ["SGD", "InnerSolver", "Ridge"]
@@ -77,11 +78,10 @@ class SGD:
 
     def adapt(self, problem: Problem, params: MetaParameters, x: Tensor, y: Tensor, *, training: bool) -> Params:
         """The parameters after ``steps`` (or ``test_steps``) gradient steps."""
-        steps = self.steps if training or self.test_steps is None else self.test_steps
         gradient = torch.func.grad(lambda adapted: problem.loss({**params.shared, **adapted}, x, y))
-        rates = {name: self._rate(params, name) for name in params.initial}
+        rates = self.rates(params)
         adapted = params.initial
-        for _ in range(steps):
+        for _ in range(self.n_steps(training)):
             if self.first_order:
                 with torch.no_grad():
                     slope = gradient(adapted)
@@ -90,15 +90,20 @@ class SGD:
             adapted = {name: p - rates[name] * slope[name] for name, p in adapted.items()}
         return adapted
 
+    def n_steps(self, training: bool) -> int:
+        """``steps`` in training, ``test_steps`` in evaluation."""
+        return self.steps if training or self.test_steps is None else self.test_steps
+
+    def rates(self, params: MetaParameters) -> dict[str, Tensor | float]:
+        """α of each adapted tensor, a scalar or of the tensor's own shape."""
+        if self.learn == "fixed":
+            return dict.fromkeys(params.initial, self.rate)
+        stored = {name: params.inner[f"{self._prefix}.{name}"] for name in params.initial}
+        return {name: rate.exp() if self.scale == "log" else rate for name, rate in stored.items()}
+
     @property
     def _prefix(self) -> str:
         return "log_rate" if self.scale == "log" else "rate"
-
-    def _rate(self, params: MetaParameters, name: str) -> Tensor | float:
-        if self.learn == "fixed":
-            return self.rate
-        stored = params.inner[f"{self._prefix}.{name}"]
-        return stored.exp() if self.scale == "log" else stored
 
 
 @dataclass(frozen=True)
@@ -161,47 +166,17 @@ class Ridge:
 
     def adapt(self, problem: Problem, params: MetaParameters, x: Tensor, y: Tensor, *, training: bool) -> Params:
         """The minimiser; ``training`` makes no difference."""
-        start = torch.cat([p.flatten() for p in params.initial.values()])
+        start = flatten(params.initial)
 
         def predict(flat: Tensor) -> Tensor:
-            return problem.predict({**params.shared, **_unflatten(flat, params.initial)}, x).flatten()
+            return problem.predict({**params.shared, **unflatten(flat, params.initial)}, x).flatten()
 
-        r = y.flatten() - predict(start)
-        primal = self.system == "primal" or (self.system == "auto" and len(start) <= len(r))
-        # Forward mode costs a pass for each column of J, reverse mode one for each row.
-        J = (torch.func.jacfwd if len(start) <= len(r) else torch.func.jacrev)(predict)(start)
-        penalty = params.inner["log_penalty"].exp() if self.learn else self.penalty
+        prediction, J = jacobian(predict, start, y.numel())
+        primal = self.system == "primal" or (self.system == "auto" and len(start) <= y.numel())
+        penalty = params.inner["log_penalty"].exp() if self.learn else start.new_tensor(self.penalty)
         # The penalty of the sum, not of the mean, and the least of it that this precision can tell from nothing.
-        penalty = len(r) * penalty + 4 * torch.finfo(J.dtype).eps * J.square().sum().detach()
-        delta = _solve_primal(J, r, penalty) if primal else _solve_dual(J, r, penalty)
+        total = y.numel() * penalty + rounding(J)
+        delta = damped_step(J, y.flatten() - prediction, total, primal=primal)
         if self.first_order:
             start, delta = start.detach(), delta.detach()
-        return _unflatten(start + delta, params.initial)
-
-
-def _solve_primal(J: Tensor, r: Tensor, penalty: Tensor) -> Tensor:
-    """``(JᵀJ + μI)⁻¹ Jᵀr``. What rounding adds along the null space of ``J``, ``J`` itself takes away again."""
-    eye = torch.eye(J.shape[1], dtype=J.dtype, device=J.device)
-    # Cholesky, not LU: the system is symmetric and positive, and MKL's LU with several threads gave wrong pivots, or
-    # hung, from about 200 unknowns on (torch 2.13). The _ex form gives no obscure error for nan; a failure is nan here,
-    # so that the engine names the tasks.
-    L, info = torch.linalg.cholesky_ex(J.mT @ J + penalty * eye)
-    solution = torch.cholesky_solve((J.mT @ r).unsqueeze(-1), L).squeeze(-1)
-    return torch.where(info > 0, torch.full_like(solution, torch.nan), solution)
-
-
-def _solve_dual(J: Tensor, r: Tensor, penalty: Tensor) -> Tensor:
-    """``Jᵀ (JJᵀ + μI)⁻¹ r`` by ``[Jᵀ; √μ I] = QR``, which makes it ``Q₁ R⁻ᵀ r``.
-
-    The part of ``r`` outside the range of a rank-deficient ``J`` is blown up by ``1/√μ`` here, by ``1/μ`` in ``JJᵀ``,
-    where in float32 rounding then leaks it back: measured 4% of the fit.
-    """
-    n = len(r)
-    eye = torch.eye(n, dtype=J.dtype, device=J.device)
-    Q, R = torch.linalg.qr(torch.cat([J.mT, penalty.sqrt() * eye]))
-    return Q[:-n] @ torch.linalg.solve_triangular(R.mT, r.unsqueeze(-1), upper=False).squeeze(-1)
-
-
-def _unflatten(flat: Tensor, like: Params) -> Params:
-    parts = flat.split([p.numel() for p in like.values()])
-    return {name: part.reshape(p.shape) for (name, p), part in zip(like.items(), parts, strict=True)}
+        return unflatten(start + delta, params.initial)

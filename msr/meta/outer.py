@@ -135,7 +135,9 @@ class OuterLoop:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        self.steps_done, self.learner.batching = state["steps_done"], state["batching"]
+        self.steps_done = state["steps_done"]
+        # A loop is all that the other engines have, whichever engine wrote the checkpoint.
+        self.learner.batching = state["batching"] if self.learner.engine == "torch" else "loop"
 
     def save(self, path: Path, extra: dict[str, Any] | None = None) -> None:
         """Write a checkpoint, all or nothing: a crash leaves the previous one whole.
