@@ -6,19 +6,18 @@ inputs. Simulated with 64 draws a certificate (128 where the tail
 rules differ), α = 0.05, η = 0.05. The exact rule samples nothing, so it has no error rate.
 """
 
-import argparse
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks._timing import write
+from benchmarks._command import command
 from msr.equivariance import certify, mean_rule, specificity, tail_rule, weight_error, zero_failure_rule
 from msr.equivariance.boundary import Interior
 from msr.equivariance.draws import draw_defects, draw_elements
 from msr.groups import cyclic
-from msr.report import format_table
 from msr.representations import regular
 from tasks.controls import broken_symmetry
 
@@ -156,20 +155,47 @@ def habits(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
     return [{"check": name, "accepts": float(ok.double().mean())} for name, ok in accepted.items()]
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=8000)
-    runs = parser.parse_args().runs
+def run(*, quick: bool = False, runs: int = 8000) -> dict[str, Any]:
+    """Levels, powers and habits, with ``runs`` simulated certificates a line."""
+    runs = 80 if quick else runs
     generator = torch.Generator().manual_seed(0)
     level, power, habit = levels(runs, generator), powers(runs // 8, generator), habits(runs, generator)
-    cells = []
-    for r in level:
-        numbers = f"{r['rate']:.4f}", f"{r['limit']:.4f}", "yes" if r["holds"] else "NO"
-        cells.append([r["rule"], str(r["draws"] or ""), r["case"], *numbers])
-    print(format_table(["rule", "draws", "at the boundary", "certified", "limit", "holds"], cells))
-    cells = [[r["rule"], f"{r['power']:.3f}", f"{r['power_mean']:.3f}"] for r in power]
-    print("\n" + format_table(["rule", "its quantity at eps / 2", "the mean at eps / 2"], cells))
-    cells = [[r["check"], f"{r['accepts']:.3f}"] for r in habit]
-    print("\n" + format_table(["check", "accepts a layer broken on 5%"], cells))
-    results = {"alpha": ALPHA, "eta": ETA, "draws": N, "level": level, "power": power, "habits": habit}
-    print(write("certification", results))
+    return {"alpha": ALPHA, "eta": ETA, "draws": N, "level": level, "power": power, "habits": habit}
+
+
+def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """One table for each of the three."""
+    level = []
+    for r in results["level"]:
+        numbers = str(r["runs"]), f"{r['rate']:.4f}", f"{r['limit']:.4f}", "yes" if r["holds"] else "NO"
+        level.append([r["rule"], str(r["draws"] or ""), r["case"], *numbers])
+    power = [[r["rule"], str(r["runs"]), f"{r['power']:.3f}", f"{r['power_mean']:.3f}"] for r in results["power"]]
+    habit = [[r["check"], f"{r['accepts']:.3f}"] for r in results["habits"]]
+    header = ["rule", "draws", "at the boundary", "certificates", "certified", "limit (α + 2 s.e.)", "holds"]
+    return {
+        f"Level: how often a rule certifies what lies at the boundary of its null; α = {results['alpha']}": (
+            header,
+            level,
+        ),
+        f"Power: how often it certifies a layer well within the tolerance ε, {results['draws']} draws": (
+            ["rule", "certificates", "its quantity at ε / 2", "the mean at ε / 2"],
+            power,
+        ),
+        "Checks in common use, on a layer that is broken on 5% of its inputs": (["check", "accepts it"], habit),
+    }
+
+
+def headlines(results: dict[str, Any]) -> list[list[str]]:
+    """The worst level of each rule, and the commonest habit."""
+    lines = []
+    for rule in dict.fromkeys(r["rule"] for r in results["level"]):
+        worst = max((r for r in results["level"] if r["rule"] == rule), key=lambda r: r["rate"] - r["limit"])
+        what = f"false certification at the boundary, {rule}, worst case"
+        lines.append([what, f"{worst['rate']:.3f}", f"limit {worst['limit']:.3f}", ""])
+    habit, own = results["habits"][0], results["habits"][-1]
+    what = "accepts a layer broken on 5% of its inputs"
+    return [*lines, [what, f"{own['check']}: {own['accepts']:.3f}", f"{habit['check']}: {habit['accepts']:.2f}", ""]]
+
+
+if __name__ == "__main__":
+    command(__file__)

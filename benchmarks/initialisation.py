@@ -3,17 +3,17 @@
 Not a timing: query MSE of held-out tasks at several outer steps, for both starts, with intervals over seeds.
 """
 
-import argparse
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
-from benchmarks._timing import write
+from benchmarks._command import command, say
 from msr.estimate import Estimate
 from msr.layers import DenseSharing, ReparamLinear
 from msr.meta import SGD, Learner, OuterLoop, Ridge, evaluate, from_module
-from msr.report import format_table
+from msr.report import figures as draw
 from tasks import TranslationTasks
 
 CHECKPOINTS = (0, 100, 300, 1000)
@@ -33,7 +33,7 @@ def network(layers: int, n: int, m: int, init: str, seed: int) -> nn.Module:
     return nn.Sequential(*parts[:-1])
 
 
-def trajectory(layers: int, solver: SGD | Ridge, init: str, seed: int) -> list[float]:
+def trajectory(layers: int, solver: SGD | Ridge, init: str, seed: int, checkpoints: tuple[int, ...]) -> list[float]:
     """Query MSE on 100 held-out tasks at each checkpoint."""
     family = TranslationTasks(rank=2, length=24, seed=seed, shots=1 if layers == 1 else 5)
     m, n = family.weight_shape
@@ -42,29 +42,63 @@ def trajectory(layers: int, solver: SGD | Ridge, init: str, seed: int) -> list[f
     adam = partial(torch.optim.Adam, lr=1e-3 if isinstance(solver, SGD) else 2e-2)
     loop = OuterLoop(learner, learner.init(shared, initial), adam)
     test, values = family.episodes("test", torch.arange(100)), []
-    for step in range(CHECKPOINTS[-1] + 1):
-        if step in CHECKPOINTS:
+    for step in range(checkpoints[-1] + 1):
+        if step in checkpoints:
             values.append(evaluate(learner, loop.params, [test]).mean)
         loop.step(family.episodes("train", family.draw("train", step, 32)))
     return values
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    seeds = parser.parse_args().seeds
+def run(*, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
+    """Both starts in each setting."""
     settings = {
         "one layer, sgd": (1, SGD(3)),
         "one layer, ridge": (1, Ridge(1e-5)),
         "three layers, sgd": (3, SGD(3)),
     }
-    rows, cells = [], []
+    checkpoints, seeds = ((0, 2), 2) if quick else (CHECKPOINTS, seeds)
+    rows = []
     for name, (layers, solver) in settings.items():
         for init in ("reference", "scaled"):
-            runs = [trajectory(layers, solver, init, seed) for seed in range(seeds)]
+            runs = [trajectory(layers, solver, init, seed, checkpoints) for seed in range(seeds)]
             estimates = [Estimate.of(values) for values in zip(*runs, strict=True)]
             rows.append({"setting": name, "init": init, "query_mse": [e.to_dict() for e in estimates]})
-            cells.append([name, init, *(f"{e.mean:.3g} ± {e.ci95:.1g}" for e in estimates)])
-    header = ["setting", "init", *(f"step {step}" for step in CHECKPOINTS)]
-    print(format_table(header, cells))
-    print(write("initialisation", {"checkpoints": CHECKPOINTS, "rows": rows}))
+            say(f"{name}, {init}: {estimates[-1]}")
+    return {"checkpoints": checkpoints, "rows": rows}
+
+
+def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """Query MSE at the checkpoints."""
+    header = ["setting", "start", *(f"step {step}" for step in results["checkpoints"])]
+    cells = [[r["setting"], r["init"], *(_estimate(e) for e in r["query_mse"])] for r in results["rows"]]
+    seeds = results["rows"][0]["query_mse"][0]["n"]
+    return {f"Query MSE of 100 held-out tasks, mean and 95% interval over {seeds} seeds": (header, cells)}
+
+
+def headlines(results: dict[str, Any]) -> list[list[str]]:
+    """The two starts, at the end."""
+    last = {(r["setting"], r["init"]): _estimate(r["query_mse"][-1]) for r in results["rows"]}
+    return [
+        [
+            f"query MSE after {results['checkpoints'][-1]} outer steps, {setting}",
+            f"scaled start {last[setting, 'scaled']}",
+            f"reference start {last[setting, 'reference']}",
+            "",
+        ]
+        for setting in dict.fromkeys(r["setting"] for r in results["rows"])
+    ]
+
+
+def figures(results: dict[str, Any]) -> dict[str, Any]:
+    """Query MSE against outer steps."""
+    steps = results["checkpoints"]
+    series = {f"{r['setting']}, {r['init']}": (steps, [e["mean"] for e in r["query_mse"]]) for r in results["rows"]}
+    return {"initialisation": draw.curves(series, ylabel="query MSE", log=True)}
+
+
+def _estimate(e: dict[str, Any]) -> str:
+    return f"{e['mean']:.3g} ± {e['ci95']:.1g}"
+
+
+if __name__ == "__main__":
+    command(__file__)

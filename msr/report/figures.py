@@ -15,7 +15,7 @@ from msr.subspace import principal_cosines
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["curves", "matrices", "require", "sharing_strength", "span_cosines"]
+__all__ = ["bars", "curves", "matrices", "require", "scaling", "sharing_strength", "span_cosines"]
 
 
 def matrices(panels: Mapping[str, Tensor], *, columns: int, title: str) -> "Figure":
@@ -71,15 +71,72 @@ def span_cosines(learned: Mapping[str, Tensor], truth: Tensor) -> "Figure":
     return figure
 
 
-def curves(series: Mapping[str, tuple[Sequence[int], Sequence[float]]], *, ylabel: str, log: bool) -> "Figure":
-    """One line for each name: ``(outer steps, values)``."""
+def curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    ylabel: str,
+    log: bool,
+    xlabel: str = "outer step",
+) -> "Figure":
+    """One line for each name: ``(places, values)``."""
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
     for name, (steps, values) in series.items():
         axes.plot(steps, values, label=name)
-    axes.set(xlabel="outer step", ylabel=ylabel, yscale="log" if log else "linear")
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
     axes.legend(fontsize="small", ncols=2)
     axes.grid(alpha=0.3)
+    return figure
+
+
+def scaling(
+    series: Mapping[str, Sequence[Sequence[float]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str,
+    reference: float | None = None,
+) -> "Figure":
+    """Values against sizes, both axes logarithmic; one line for each name, ``(sizes, values)`` or with bounds.
+
+    Bounds are two more sequences, ``(sizes, values, least, greatest)``, drawn as error bars. ``reference`` is a value
+    to compare with, drawn across.
+    """
+    figure = _figure(7, 4.2)
+    axes = figure.add_subplot()
+    if reference is not None:
+        axes.axhline(reference, color="grey", linewidth=1)
+    for name, (sizes, values, *bounds) in series.items():
+        if bounds:
+            spread = [[v - a for v, a in zip(values, bounds[0], strict=True)]]
+            spread.append([b - v for v, b in zip(values, bounds[1], strict=True)])
+            axes.errorbar(sizes, values, yerr=spread, marker="o", markersize=4, capsize=2, label=name)
+        else:
+            axes.plot(sizes, values, marker="o", markersize=4, label=name)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale="log", yscale="log")
+    ticks = sorted({size for sizes, *_ in series.values() for size in sizes})
+    axes.set_xticks(ticks, [f"{size:g}" for size in ticks], minor=False)
+    axes.minorticks_off()
+    axes.legend(fontsize="small", ncols=2)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def bars(groups: Mapping[str, Mapping[str, float]], *, ylabel: str, title: str, log: bool = False) -> "Figure":
+    """A group of bars for each key, with a bar for each name in it; the numbers stand on top."""
+    names = list(dict.fromkeys(name for values in groups.values() for name in values))
+    figure = _figure(max(5.0, 1.2 + 0.9 * len(names) * len(groups)), 4.2)
+    axes = figure.add_subplot()
+    width = 0.8 / len(names)
+    for place, name in enumerate(names):
+        there = [(i, values[name]) for i, values in enumerate(groups.values()) if name in values]
+        drawn = axes.bar([i + width * place for i, _ in there], [v for _, v in there], width, label=name)
+        axes.bar_label(drawn, fmt="%.3g", fontsize="x-small")
+    axes.set_xticks([i + width * (len(names) - 1) / 2 for i in range(len(groups))], list(groups))
+    axes.set(ylabel=ylabel, title=title, yscale="log" if log else "linear")
+    axes.margins(y=0.1)
+    axes.legend(fontsize="small", ncols=2)
+    axes.grid(alpha=0.3, axis="y")
     return figure
 
 
