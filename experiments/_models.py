@@ -6,9 +6,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from msr.layers import KroneckerSharing, ReparamConv2d
+from msr.layers import DenseSharing, KroneckerSharing, ReparamConv2d, ReparamLinear
+from msr.subspace import orthonormal_basis
 
-__all__ = ["LocallyConnected1d", "conv4"]
+__all__ = ["LocallyConnected1d", "conv4", "with_pattern"]
 
 
 class LocallyConnected1d(nn.Module):
@@ -55,3 +56,17 @@ def conv4(ways: int, *, width: int = 32, reparameterized: bool, generator: torch
         head.weight.uniform_(-bound, bound, generator=generator)
         head.bias.uniform_(-bound, bound, generator=generator)
     return nn.Sequential(*blocks, nn.Flatten(), head)
+
+
+def with_pattern(U: Tensor, shape: tuple[int, int], rate: float) -> ReparamLinear:
+    """A layer whose pattern is given and stays, starting at ``v = 0``.
+
+    Only the span of ``U`` is a fact about the problem. Its columns are made orthogonal with squared length
+    ``out / (2 rate)``, for which the first gradient step of that rate already has the right size on inputs of unit
+    variance: ``ΔW = −rate U Uᵀ ∂L/∂W`` and the squared error averages over ``out`` numbers.
+    """
+    basis = orthonormal_basis(U, rtol=1e-5).to(torch.get_default_dtype())
+    sharing = DenseSharing.from_matrix(basis * math.sqrt(shape[0] / (2 * rate)), shape, learn=False)
+    layer = ReparamLinear(shape[1], shape[0], bias=False, sharing=sharing, generator=torch.Generator())
+    nn.init.zeros_(layer.v)
+    return layer

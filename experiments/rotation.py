@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from experiments._direct import found_dimension
 from experiments._rotation_figures import draw_filters
 from experiments._run import CommonConfig, Row, RunFolder, chosen, main, option, train
 from msr.episodes import Episodes
@@ -42,7 +43,7 @@ class Config(CommonConfig):
 
     group: str = option("c8", "turns by 90 or 45 degrees, c4 or c8; with flips d4 or d8; the paper has c8 and d8")
     models: str = option(",".join(MODELS), "comma list")
-    k: str = option("", "comma list: numbers each task fits in the dense models; default: the true 18, and twice that")
+    k: str = option("", "numbers each task fits in the dense models, comma list, or auto; default: the true 18, and 36")
     inner_steps: int = option(1, "gradient steps of the inner loop (1 in the released code)")
     outer_steps: int = option(0, "outer steps; 0: 1000 by gradient; closed form 400, or 50 without a pattern")
     tasks: int = option(8000, "meta-training tasks to draw from")
@@ -66,12 +67,9 @@ class Config(CommonConfig):
             raise ConfigError(f"--shots must lie between 1 and 19, of 20 examples; came {self.shots}")
         if self.k and not set(DENSE) & set(chosen(self.models, MODELS, "model")):
             raise ConfigError(f"--k is for the dense models, {' and '.join(DENSE)}; none was chosen")
-        for name in ("batch", "test_tasks", "tasks"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1; came {getattr(self, name)}")
-        for name in ("outer_steps", "inner_steps"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"--{name.replace('_', '-')} must not be negative; came {getattr(self, name)}")
+        for name, least in (("batch", 1), ("test_tasks", 1), ("tasks", 1), ("outer_steps", 0), ("inner_steps", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}; came {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -124,10 +122,10 @@ def run(config: Config) -> None:
     if config.quick:
         config = replace(config, outer_steps=config.outer_steps or 20, test_tasks=min(config.test_tasks, 20))
     first = load_data(config, config.seed)
-    models, sizes = (
-        chosen(config.models, MODELS, "model"),
-        _numbers(config.k) or [first.truth.shape[1] * i for i in (1, 2)],
-    )
+    models = chosen(config.models, MODELS, "model")
+    sizes = _numbers(config.k) or [first.truth.shape[1] * i for i in (1, 2)]
+    if config.k == "auto":
+        sizes = [found_dimension(partial(make_condensed, first.family, "train"), config.kernel)]
     arms = [
         Arm(model, k, seed)
         for seed in range(config.seed, config.seed + config.seeds)
@@ -388,11 +386,11 @@ def _plain(name: str, value: Tensor) -> float:
 
 
 def _numbers(text: str) -> list[int]:
-    """A comma list of positive whole numbers from the command line, none twice."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    """A comma list of positive whole numbers from the command line, none twice; empty for ``auto``."""
+    names = [] if text == "auto" else [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if not name.isdecimal() or int(name) < 1:
-            raise ConfigError(f"--k needs whole numbers of at least 1, with commas between; came {name!r}")
+            raise ConfigError(f"--k needs whole numbers of at least 1, with commas between, or auto; came {name!r}")
     return list(dict.fromkeys(map(int, names)))
 
 

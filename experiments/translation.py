@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from experiments._models import LocallyConnected1d
-from experiments._run import CommonConfig, Row, RunFolder, chosen, main, option, train
+from experiments._direct import FoundSpan, found_span, parse_k
+from experiments._models import LocallyConnected1d, with_pattern
+from experiments._run import EngineConfig, Row, RunFolder, chosen, main, option, train
 from experiments._translation_figures import draw_patterns, draw_weights
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
@@ -23,32 +24,32 @@ from msr.estimate import Estimate
 from msr.layers import DenseSharing, ReparamLinear
 from msr.meta import SGD, InnerSolver, Learner, MetaParameters, OuterLoop, Ridge, evaluate, from_module
 from msr.report import figures, format_table
-from msr.subspace import orthonormal_basis, span_cosine
+from msr.subspace import span_cosine
 from tasks import TaskFamily, TranslationTasks
 from tasks._base import generator_for
 from tasks.files import FileTasks
 
 MODELS = ("fc", "lc", "conv", "msr", "mtsr", "oracle")
-INNERS = ("sgd", "ridge")
+INNERS = ("sgd", "ridge", "direct")
 INITS = ("auto", "scaled", "reference")
 RATE = 0.1  # the reference's start of the learned inner rate
 REFERENCE_K = {1: 3, 2: 6, 5: 30}
 
 
 @dataclass(frozen=True)
-class Config(CommonConfig):
+class Config(EngineConfig):
     """Learn how translation tasks share their weights, and compare with the truth."""
 
     rank: int = option(2, "filters mixed at each position; 1 is a convolution, the paper has 1, 2, 5")
     models: str = option("conv,msr,mtsr,oracle", "comma list of fc, lc, conv, msr, mtsr, oracle")
-    inner: str = option("sgd,ridge", "comma list: gradient steps, closed form")
+    inner: str = option("sgd,ridge,direct", "comma list: gradient steps, closed form, U in closed form too (msr only)")
     inner_steps: int = option(3, "gradient steps of the inner loop (the released code has 1)")
     outer_steps: int = option(0, "outer steps; 0: 1000 for sgd, 400 a rank for ridge")
     tasks: int = option(8000, "meta-training tasks to draw from")
     test_tasks: int = option(300, "held-out tasks to report on")
     batch: int = option(32, "tasks an outer step")
     shots: int = option(1, "support examples a task, of 20")
-    k: int = option(0, "numbers each task fits; 0: kernel x rank (for sgd at rank 5: 30, as in the paper's code)")
+    k: str = option("0", "numbers each task fits; 0: kernel x rank (sgd at rank 5: 30, as the paper); auto: found")
     init: str = option("auto", "start of U and v: scaled, reference (the paper's code), auto: reference for sgd")
     boundary: str = option("valid", "valid (the paper's) or circular")
     kernel: int = option(3, "taps of a filter")
@@ -61,6 +62,8 @@ class Config(CommonConfig):
         chosen(self.models, MODELS, "model")
         chosen(self.inner, INNERS, "inner solver")
         chosen(self.init, INITS, "init")
+        if self.engine != "torch" and "ridge" in chosen(self.inner, INNERS, "inner solver"):
+            raise ConfigError(f"--engine {self.engine} takes gradient steps only; give --inner sgd, or --engine torch")
         figures.require()
         for name in ("tasks", "length", "boundary", "noise"):
             if self.data and getattr(self, name) != getattr(Config, name):
@@ -68,7 +71,12 @@ class Config(CommonConfig):
         for name in ("batch", "test_tasks", "tasks", "rank"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1; came {getattr(self, name)}")
-        for name in ("outer_steps", "inner_steps", "k"):
+        parse_k(self.k)
+        if chosen(self.inner, INNERS, "inner solver") == ["direct"] and "msr" not in chosen(
+            self.models, MODELS, "model"
+        ):
+            raise ConfigError(f"--inner direct finds U, which --models msr alone learns; came --models {self.models}")
+        for name in ("outer_steps", "inner_steps"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"--{name.replace('_', '-')} must not be negative; came {getattr(self, name)}")
 
@@ -92,12 +100,13 @@ def joint_name(arm: Arm) -> str:
 
 @dataclass(frozen=True)
 class Data:
-    """A family, its layer's shape, its first held-out tasks, and the truth where it is known."""
+    """A family, its layer's shape, its first held-out tasks, the truth if it is known, the span if it is found."""
 
     family: TaskFamily
     weight_shape: tuple[int, int]
     test: Episodes
     truth: Tensor | None
+    found: FoundSpan | None
 
 
 def run(config: Config) -> None:
@@ -109,6 +118,7 @@ def run(config: Config) -> None:
         for seed in range(config.seed, config.seed + config.seeds)
         for inner in chosen(config.inner, INNERS, "inner solver")
         for model in chosen(config.models, MODELS, "model")
+        if inner != "direct" or model == "msr"
     ]
     first = load_data(config, config.seed)
     for arm in arms:
@@ -153,7 +163,10 @@ def load_data(config: Config, seed: int) -> Data:
         shape = family.weight_shape
     n_test = min(config.test_tasks, family.n_tasks("test") or config.test_tasks)
     test = family.episodes("test", torch.arange(n_test)).to(config.device)
-    return Data(family, shape, test, family.true_span())
+    k, found = parse_k(config.k), None
+    if "msr" in config.models and (k == "auto" or "direct" in config.inner):
+        found = found_span(family, k or config.kernel * config.rank)
+    return Data(family, shape, test, family.true_span(), found)
 
 
 def build(arm: Arm, config: Config, data: Data) -> nn.Module:
@@ -174,8 +187,18 @@ def build(arm: Arm, config: Config, data: Data) -> nn.Module:
     if arm.model == "oracle":
         if data.truth is None:
             raise ConfigError("--models oracle needs the truth, but the data has no array w of a known form")
-        return with_pattern(data.truth, data.weight_shape)
-    k = config.k or default_k(arm, config)
+        return with_pattern(data.truth, data.weight_shape, RATE)
+    if arm.inner == "direct":
+        assert data.found is not None
+        span = data.found.span
+        pattern = DenseSharing.from_matrix(span.U.float(), (m, n))
+        found = ReparamLinear(n, m, bias=False, sharing=pattern, generator=generator)
+        with torch.no_grad():
+            found.v.copy_(span.v0)
+        return found
+    k = parse_k(config.k) or default_k(arm, config)
+    if k == "auto":
+        k = data.found.span.k if data.found else default_k(arm, config)
     # A random start of v, which "scaled" makes, costs gradient steps hundreds of outer steps to unlearn; the closed
     # form does not care where v starts.
     by_gradient = arm.inner == "sgd" and arm.model != "mtsr"  # MTSR's joint fit is in closed form either way
@@ -191,33 +214,24 @@ def default_k(arm: Arm, config: Config) -> int:
     return config.kernel * config.rank
 
 
-def with_pattern(U: Tensor, shape: tuple[int, int]) -> ReparamLinear:
-    """A layer whose pattern is given and stays, starting at ``v = 0``.
-
-    Only the span of ``U`` is a fact about the problem. Its columns are made orthogonal with squared length
-    ``out / (2 rate)``, for which the first gradient step of rate ``RATE`` already has the right size on inputs of unit
-    variance: ``ΔW = −rate U Uᵀ ∂L/∂W`` and the squared error averages over ``out`` numbers.
-    """
-    basis = orthonormal_basis(U, rtol=1e-5).to(torch.get_default_dtype())
-    sharing = DenseSharing.from_matrix(basis * math.sqrt(shape[0] / (2 * RATE)), shape, learn=False)
-    layer = ReparamLinear(shape[1], shape[0], bias=False, sharing=sharing, generator=torch.Generator())
-    nn.init.zeros_(layer.v)
-    return layer
-
-
-def solver_of(arm: Arm, config: Config) -> InnerSolver:
-    """Gradient steps with learned rates, or the closed form with a learned penalty."""
+def solver_of(arm: Arm, config: Config, data: Data) -> InnerSolver:
+    """Gradient steps with learned rates, or the closed form with a penalty that is learned or, if direct, known."""
+    if arm.inner == "direct":
+        assert data.found is not None
+        return Ridge(penalty=data.found.span.penalty(config.shots * data.weight_shape[0]), learn=False)
     return SGD(steps=config.inner_steps, rate=RATE) if arm.inner == "sgd" else Ridge(penalty=1e-5)
 
 
 def learner_for(layer: nn.Module, solver: InnerSolver, config: Config) -> Learner:
-    """The engine on this layer; its small operations are recorded and replayed."""
+    """The engine on this layer; ours records its small operations and replays them, and alone has closed forms."""
+    engine = config.engine if isinstance(solver, SGD) else "torch"
     return Learner(
         from_module(layer.to(config.device)).problem,
         solver,
         batching=config.batching,  # type: ignore[arg-type]
         chunk_size=config.chunk_size or None,
-        trace=True,
+        trace=engine == "torch",
+        engine=engine,  # type: ignore[arg-type]
     )
 
 
@@ -233,14 +247,14 @@ def outer_loop(learner: Learner, layer: nn.Module, inner: str, steps: int, devic
 def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
     """Train one arm and evaluate it on the held-out tasks."""
     layer = build(arm, config, data)
-    steps = config.outer_steps or (1000 if arm.inner == "sgd" else 400 * config.rank)
+    steps = 0 if arm.inner == "direct" else config.outer_steps or (1000 if arm.inner == "sgd" else 400 * config.rank)
     rate, seconds, pattern, joint_steps = (1e-3 if arm.inner == "sgd" else 2e-2), 0.0, None, 0
     if arm.model == "mtsr":
         joint_steps = config.outer_steps or 400 * config.rank
         pattern, seconds = fit_jointly(arm, config, data, layer, joint_steps, folder)
-        layer = with_pattern(pattern.cpu(), data.weight_shape)
+        layer = with_pattern(pattern.cpu(), data.weight_shape, RATE)
         steps, rate = max(steps // 4, 1), 1e-2
-    learner = learner_for(layer, solver_of(arm, config), config)
+    learner = learner_for(layer, solver_of(arm, config, data), config)
     loop = outer_loop(learner, layer, arm.inner, steps, config.device, rate)
     few = data.test.select(slice(0, 100))
     seconds += train(
@@ -251,6 +265,9 @@ def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
         steps,
         measure=lambda: evaluate(learner, loop.params, [few]).mean,
     )
+    if arm.inner == "direct":
+        assert data.found is not None
+        seconds = data.found.seconds
     row: Row = {
         "model": arm.model,
         "inner": arm.inner,
@@ -262,6 +279,8 @@ def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
         "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
         "n_shared": sum(p.numel() for p in loop.params.shared.values()) + (0 if pattern is None else pattern.numel()),
     }
+    if arm.model == "msr" and data.found is not None:
+        row["found"] = data.found.summary()
     learned = loop.params.shared.get("sharing.U", pattern)
     if learned is not None and data.truth is not None:
         row["span_cosine"] = span_cosine(learned.cpu(), data.truth)
@@ -298,7 +317,9 @@ def fit_jointly(
 def restored(arm: Arm, config: Config, data: Data, folder: RunFolder) -> tuple[Learner, MetaParameters]:
     """A trained arm of one fit (any but MTSR), read back from its checkpoint."""
     saved = torch.load(folder.checkpoint(str(arm)), weights_only=True, map_location="cpu")
-    learner = Learner(from_module(build(arm, config, data)).problem, solver_of(arm, config), batching=saved["batching"])
+    learner = Learner(
+        from_module(build(arm, config, data)).problem, solver_of(arm, config, data), batching=saved["batching"]
+    )
     return learner, MetaParameters(**saved["params"])
 
 

@@ -185,7 +185,7 @@ BAD = {
     "size": (lambda t: ["--size", "2"], "size must be at least the kernel's 3; came 2"),
     "shots": (lambda t: ["--shots", "0"], "--shots must lie between 1 and 19, of 20 examples; came 0"),
     "batch": (lambda t: ["--batch", "0"], "--batch must be at least 1; came 0"),
-    "steps": (lambda t: ["--inner-steps", "-1"], "--inner-steps must not be negative; came -1"),
+    "steps": (lambda t: ["--inner-steps", "-1"], "--inner-steps must be at least 0; came -1"),
     "noise": (lambda t: ["--noise", "-1"], "noise must not be negative; came -1.0"),
     "resume": (lambda t: ["--resume"], "--resume needs --out"),
     "missing": (lambda t: ["--tasks", "8000", "--data", str(t / "no.npz")], "no such file"),

@@ -1,0 +1,301 @@
+"""How long until a translation problem is learned: the time to a query error of 1e-1, 1e-2, 1e-3 and 1e-6?
+
+Ranks 1, 2 and 5 of 70-point signals, one support example, no noise, 32 tasks an outer step, error over 100 held-out
+tasks. Time is that of drawing tasks and learning, not of judging. Gradient steps start as the paper's code does, with
+Adam at 4e-3 and a cosine decay: constant rates of 1e-3 (the paper's) and 3e-3 never reached 1e-3 in 4,000 steps of 5
+inner steps, and 1e-3 and 2e-3 with the decay took longer. The direct finder sees the support and query examples of its
+tasks.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks._command import command, say
+from msr.layers import DenseSharing, ReparamLinear
+from msr.meta import (
+    SGD,
+    InnerSolver,
+    Learner,
+    MetaParameters,
+    OuterLoop,
+    Ridge,
+    evaluate,
+    find_span,
+    from_module,
+    spectral_start,
+)
+from msr.report import figures as drawing
+from tasks import TranslationTasks
+
+TARGETS = (1e-1, 1e-2, 1e-3, 1e-6)
+TASKS = 500  # that the direct finder sees
+FEW = 150
+Curve = list[tuple[float, int, float]]  # seconds, outer steps, error
+
+
+def chunks(family: TranslationTasks, n_tasks: int = TASKS) -> Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]:
+    """All examples of the first training tasks, drawn once: drawing is part of the time."""
+    e = family.episodes("train", torch.arange(n_tasks))
+    x, y = torch.cat([e.support_x, e.query_x], 1).flatten(2), torch.cat([e.support_y, e.query_y], 1).flatten(2)
+    return lambda: iter([(x, y)])
+
+
+def layer_with(U: torch.Tensor, v: torch.Tensor) -> ReparamLinear:
+    """A layer with a found span."""
+    sharing = DenseSharing.from_matrix(U.float(), (68, 70))
+    layer = ReparamLinear(70, 68, bias=False, sharing=sharing, generator=torch.Generator())
+    with torch.no_grad():
+        layer.v.copy_(v)
+    return layer
+
+
+def random_layer(rank: int, seed: int, init: str) -> ReparamLinear:
+    """A layer that knows nothing; as many filters as the truth has."""
+    sharing = partial(DenseSharing, k=3 * rank, init=init)  # type: ignore[arg-type]
+    return ReparamLinear(70, 68, bias=False, sharing=sharing, generator=torch.Generator().manual_seed(seed))
+
+
+def judge(learner: Learner, params: MetaParameters, family: TranslationTasks) -> float:
+    """Query error of 100 held-out tasks."""
+    return evaluate(learner, params, [family.episodes("test", torch.arange(100))]).mean
+
+
+def direct(rank: int, seed: int, k: Any, n_tasks: int = TASKS) -> Curve:
+    """Spectral start and alternating least squares, nothing else."""
+    family = TranslationTasks(rank=rank, seed=seed)
+    start = time.perf_counter()
+    span = find_span(chunks(family, n_tasks), k=k)
+    seconds = time.perf_counter() - start
+    layer = layer_with(span.U, span.v0)
+    problem, shared, initial = from_module(layer)
+    learner = Learner(problem, Ridge(penalty=span.penalty(68), learn=False), batching="vmap", trace=True)
+    return [(seconds, 0, judge(learner, learner.init(shared, initial), family))]
+
+
+def spectral_then_ridge(rank: int, seed: int, outer_steps: int) -> Curve:
+    """The spectral start alone, then outer steps on the closed form."""
+    family = TranslationTasks(rank=rank, seed=seed)
+    start = time.perf_counter()
+    U = spectral_start(chunks(family), k=3 * rank, evidence=False).span(3 * rank)
+    seconds = time.perf_counter() - start
+    layer = layer_with(U * (68 / (9 * rank)) ** 0.5, torch.zeros(3 * rank))
+    rest = trained(family, layer, Ridge(penalty=1e-5), 5e-3, outer_steps, every=10)
+    return [(seconds + s, steps, error) for s, steps, error in rest]
+
+
+def trained(
+    family: TranslationTasks,
+    layer: ReparamLinear,
+    solver: InnerSolver,
+    rate: float,
+    steps: int,
+    *,
+    every: int,
+) -> Curve:
+    """Our outer loop, judged now and then until the last target is met."""
+    problem, shared, initial = from_module(layer)
+    learner = Learner(problem, solver, batching="vmap", trace=True)
+    adam = partial(torch.optim.Adam, lr=rate, betas=(0.9, 0.95 if isinstance(solver, Ridge) else 0.999), fused=True)
+    schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=steps)
+    loop = OuterLoop(learner, learner.init(shared, initial), adam, scheduler=schedule)
+
+    def step(i: int) -> None:
+        loop.step(family.episodes("train", family.draw("train", i, 32)))
+
+    return timed(step, lambda: judge(learner, loop.params, family), steps, every)
+
+
+def timed(
+    step: Callable[[int], None], error: Callable[[], float], steps: int, every: int, until: float = TARGETS[-1]
+) -> Curve:
+    """Run, adding up the time of the steps alone."""
+    seconds, curve = 0.0, []
+    for i in range(steps):
+        start = time.perf_counter()
+        step(i)
+        seconds += time.perf_counter() - start
+        if (i + 1) % every == 0:
+            curve.append((seconds, i + 1, error()))
+            if curve[-1][2] <= until:
+                break
+    return curve
+
+
+class ShareLinear(nn.Module):
+    """The model as a user of ``higher`` writes it."""
+
+    def __init__(self, U: torch.Tensor, v: torch.Tensor):
+        super().__init__()
+        self.U, self.v = nn.Parameter(U.clone()), nn.Parameter(v.clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply ``reshape(U v)``."""
+        return F.linear(x, (self.U @ self.v).view(68, 70))
+
+
+def on_higher(family: TranslationTasks, layer: ReparamLinear, inner_steps: int, rate: float, steps: int) -> Curve:
+    """The same training, written with ``higher``, until the error is 1e-3."""
+    import higher
+
+    problem, shared, initial = from_module(layer)
+    learner = Learner(problem, SGD(inner_steps), batching="vmap")
+    model, alpha = ShareLinear(shared["sharing.U"], initial["v"]), torch.tensor(0.1, requires_grad=True)
+    adam = torch.optim.Adam([model.U, model.v, alpha], lr=rate, fused=True)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=steps)
+    inner = torch.optim.SGD([model.v], lr=0.1)
+
+    def step(i: int) -> None:
+        adam.zero_grad()
+        episodes = family.episodes("train", family.draw("train", i, 32))
+        for sx, sy, qx, qy in zip(*episodes, strict=True):
+            with higher.innerloop_ctx(model, inner, copy_initial_weights=False, override={"lr": [alpha]}) as (net, opt):
+                for _ in range(inner_steps):
+                    opt.step(F.mse_loss(net(sx), sy))
+                (F.mse_loss(net(qx), qy) / 32).backward()
+        adam.step()
+        decay.step()
+
+    def error() -> float:
+        now = MetaParameters({"sharing.U": model.U.detach()}, {"v": model.v.detach()}, {"rate.v": alpha.detach()})
+        return judge(learner, now, family)
+
+    return timed(step, error, steps, 20, until=1e-3)
+
+
+def first(curve: Curve, target: float) -> tuple[float, int] | None:
+    """Seconds and outer steps at which the error was first at or below the target."""
+    return next(((seconds, steps) for seconds, steps, error in curve if error <= target), None)
+
+
+def run(*, quick: bool, seeds: int = 3, sgd_steps: int = 1000, sgd_rate: float = 4e-3) -> dict[str, Any]:
+    """Every method on every rank; SGD and ``higher`` with the first seed only."""
+    if quick:
+        seeds, sgd_steps = 1, 40
+    rows = []
+    for rank in (1, 2, 5):
+        k = 3 * rank
+        methods: dict[str, tuple[int, Callable[[int], Curve]]] = {
+            "direct, k found": (seeds, lambda seed, rank=rank: direct(rank, seed, "auto")),
+            "direct, k given": (seeds, lambda seed, rank=rank, k=k: direct(rank, seed, k)),
+            f"direct, k given, {FEW} tasks": (seeds, lambda seed, rank=rank, k=k: direct(rank, seed, k, FEW)),
+            "spectral start, then ridge": (
+                seeds,
+                lambda seed, rank=rank: spectral_then_ridge(rank, seed, 20 if quick else 400 * rank),
+            ),
+            "ridge, random start": (
+                seeds,
+                lambda seed, rank=rank: trained(
+                    TranslationTasks(rank=rank, seed=seed),
+                    random_layer(rank, seed, "scaled"),
+                    Ridge(penalty=1e-5),
+                    2e-2,
+                    20 if quick else 400 * rank,
+                    every=10,
+                ),
+            ),
+        }
+        for inner in (1, 3, 5):
+            methods[f"SGD, {inner} step{'s' * (inner > 1)}"] = (
+                1,
+                lambda seed, rank=rank, inner=inner: trained(
+                    TranslationTasks(rank=rank, seed=seed),
+                    random_layer(rank, seed, "reference"),
+                    SGD(inner, rate=0.1),
+                    sgd_rate,
+                    sgd_steps * rank,
+                    every=20,
+                ),
+            )
+        if rank == 1:
+            methods["SGD, 5 steps, on higher"] = (
+                1,
+                lambda seed: on_higher(
+                    TranslationTasks(rank=1, seed=seed), random_layer(1, seed, "reference"), 5, sgd_rate, sgd_steps
+                ),
+            )
+        for name, (n_seeds, method) in methods.items():
+            curves = [method(seed) for seed in range(n_seeds)]
+            rows.append(
+                {
+                    "rank": rank,
+                    "method": name,
+                    "last_error": [curve[-1][2] for curve in curves],
+                    "last_seconds": [curve[-1][0] for curve in curves],
+                    "times": {f"{t:g}": [first(curve, t) for curve in curves] for t in TARGETS},
+                    "curve": curves[0],
+                }
+            )
+            say(f"rank {rank}, {name}: {cells(rows[-1])}")
+    return {"tasks": TASKS, "sgd_rate": sgd_rate, "rows": rows}
+
+
+def seconds_to(row: dict[str, Any], target: float) -> float | None:
+    """The median over seeds; None if a seed did not get there."""
+    hits = row["times"][f"{target:g}"]
+    return None if None in hits else sorted(hit[0] for hit in hits)[len(hits) // 2]
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """Seconds to each target."""
+    found = [seconds_to(row, target) for target in TARGETS]
+    return ["not reached" if s is None else f"{s:.2f}" for s in found]
+
+
+def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """One table a rank."""
+    head = ["method", *[f"{t:g}" for t in TARGETS], "last error", "seconds in all", "seeds"]
+    found: dict[str, tuple[list[str], list[list[str]]]] = {}
+    for row in results["rows"]:
+        lines = found.setdefault(f"Rank {row['rank']}: seconds to a query error (median over seeds)", (head, []))[1]
+        middle = len(row["last_error"]) // 2
+        last, total = sorted(row["last_error"])[middle], sorted(row["last_seconds"])[middle]
+        lines.append([row["method"], *cells(row), f"{last:.1e}", f"{total:.1f}", str(len(row["last_error"]))])
+    return found
+
+
+def headlines(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Rank 1 against higher; rank 5."""
+    rows = {(row["rank"], row["method"]): row for row in results["rows"]}
+    ours, theirs = (
+        seconds_to(rows[1, f"direct, k given, {FEW} tasks"], 1e-3),
+        seconds_to(rows[1, "SGD, 5 steps, on higher"], 1e-3),
+    )
+    lines = []
+    if ours is not None:
+        beside = "not reached" if theirs is None else f"{theirs:.0f} s (higher, SGD, 5 steps)"
+        ratio = "" if theirs is None else f"{theirs / ours:.0f}x"
+        lines.append(("rank 1 to an error of 1e-3, k given", f"{ours:.2f} s", beside, ratio))
+    five = seconds_to(rows[5, "direct, k found"], 1e-3)
+    if five is not None:
+        lines.append(("rank 5 to an error of 1e-3, k found", f"{five:.2f} s", "", ""))
+    return lines
+
+
+def figures(results: dict[str, Any]) -> dict[str, Any]:
+    """Error against time, rank by rank."""
+    found = {}
+    for rank in (1, 2, 5):
+        series = {
+            row["method"]: ([point[0] for point in row["curve"]], [point[2] for point in row["curve"]])
+            for row in results["rows"]
+            if row["rank"] == rank
+        }
+        figure = drawing.curves(series, ylabel="query error of 100 held-out tasks", log=True, xlabel="seconds")
+        figure.axes[0].set_xscale("log")
+        figure.axes[0].set_title(f"rank {rank}")
+        for line in figure.axes[0].lines:
+            if len(line.get_xdata()) == 1:
+                line.set_marker("o")
+        figure.axes[0].legend(fontsize="small", ncols=2)
+        found[f"time_to_error_rank{rank}"] = figure
+    return found
+
+
+if __name__ == "__main__":
+    command(__file__)

@@ -1,0 +1,194 @@
+"""How many numbers do the tasks share, and which: found without gradients, on families whose answer is known.
+
+Each family is drawn anew for each seed and each level of noise on ``y`` (in units of the outputs' own size).
+``find_span`` gets the examples of the training tasks and nothing else; its dimension is right or wrong, and the least
+principal cosine says how much of the true span it holds.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+
+from experiments._direct import found_span, parse_k
+from experiments._run import CommonConfig, Row, RunFolder, chosen, main, option
+from msr.errors import ConfigError, DataError
+from msr.groups import cyclic, symmetric
+from msr.report import figures, format_table
+from msr.representations import Representation, grid_rotations, grid_shifts, natural, regular
+from msr.subspace import span_cosine
+from tasks import FiniteGroupTasks, TaskFamily, TranslationTasks
+
+LINEAR = {
+    "C16": lambda: regular(cyclic(16)),
+    "D4 on 4x4": lambda: grid_rotations(4, flips=True),
+    "torus 4x4": lambda: grid_shifts((4, 4)),
+    "S6": lambda: natural(symmetric(6)),
+    "C64": lambda: regular(cyclic(64)),
+}
+RANKS = {"rank 1": 1, "rank 2": 2, "rank 5": 5}
+FAMILIES = (*RANKS, *LINEAR)
+
+
+@dataclass(frozen=True)
+class Config(CommonConfig):
+    """Find the dimension of the sharing, family by family, and where noise hides it."""
+
+    families: str = option(",".join(name for name in FAMILIES if name != "C64"), "comma list; also C64")
+    noise: str = option("0", "comma list: noise on y, in units of the size of y")
+    tasks: int = option(500, "training tasks")
+    examples: int = option(20, "examples a task")
+    k: str = option("auto", "the dimension, if it is to be given")
+
+    def check(self) -> None:
+        """Raise ConfigError for a value that cannot work."""
+        super().check()
+        figures.require()
+        chosen(self.families, FAMILIES, "family")
+        levels(self.noise)
+        if parse_k(self.k) == 0:
+            raise ConfigError("--k must be at least 1, or auto; came 0")
+        for name, least in (("tasks", 8), ("examples", 2)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"--{name} must be at least {least}; came {getattr(self, name)}")
+        for name in ("data", "batching", "chunk_size", "device"):
+            if getattr(self, name) != getattr(Config, name):
+                raise ConfigError(f"--{name.replace('_', '-')} has no meaning here: tasks are made, and nothing trains")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One line of ``rows.jsonl``: a family, a level of noise, a seed."""
+
+    family: str
+    noise: float
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.family}-noise{self.noise:g}-seed{self.seed}".replace(" ", "_")
+
+
+def levels(text: str) -> list[float]:
+    """The levels of noise of a comma list, in order, none twice."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--noise must be numbers with commas between; came {text!r}") from None
+    if not all(0 <= value < float("inf") for value in values):
+        raise ConfigError(f"--noise must be finite and not negative; came {text!r}")
+    return list(dict.fromkeys(values))
+
+
+def run(config: Config) -> None:
+    """Find every arm's span that has no result yet, then write results, a figure and a table."""
+    families = chosen(config.families, FAMILIES, "family")
+    seeds = range(config.seed, config.seed + config.seeds)
+    arms = [Arm(name, noise, seed) for name in families for noise in levels(config.noise) for seed in seeds]
+    folder = RunFolder("dimension", config)
+    for arm in arms:
+        if str(arm) not in folder.rows:
+            row = run_arm(arm, config)
+            folder.finish_arm(str(arm), row)
+            print(f"{arm}: k = {row['k']} of {row['true_k']}, {row['seconds']} s", file=sys.stderr, flush=True)
+    summary = summarise(folder, arms)
+    results = folder.finish(summary=summary)
+    draw(summary, folder)
+    print(table(summary))
+    print(f"\nresults: {results}", file=sys.stderr)
+
+
+def family_of(name: str, noise: float, seed: int, config: Config) -> TaskFamily:
+    """A family's tasks, all examples of each in one set for training."""
+    counts: dict[str, Any] = {
+        "shots": 1,
+        "queries": config.examples - 1,
+        "n_train": config.tasks,
+        "n_test": None,
+        "seed": seed,
+    }
+    if name in RANKS:
+        make: Callable[..., TaskFamily] = partial(TranslationTasks, rank=RANKS[name], **counts)
+    else:
+        rep: Representation = LINEAR[name]()
+        make = partial(FiniteGroupTasks, rep_in=rep, rep_out=rep, **counts)
+    if noise == 0:
+        return make()
+    size = float(make().episodes("test", torch.arange(64)).query_y.square().mean().sqrt())
+    return make(noise=noise * size)
+
+
+def run_arm(arm: Arm, config: Config) -> Row:
+    """Find one span and compare it with the truth."""
+    family = family_of(arm.family, arm.noise, arm.seed, config)
+    truth = family.true_span()
+    assert truth is not None
+    row: Row = {"family": arm.family, "noise": arm.noise, "seed": arm.seed, "true_k": truth.shape[1]}
+    try:
+        found = found_span(family, parse_k(config.k), n_tasks=min(config.tasks, 100) if config.quick else config.tasks)
+    except DataError as error:
+        return row | {"k": None, "span_cosine": None, "converged": None, "seconds": None, "says": str(error)}
+    cosine = span_cosine(found.span.U, truth)
+    return row | {"span_cosine": cosine, "converged": found.span.converged, **found.summary()}
+
+
+def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
+    """For each family and level of noise: how often the dimension is right, how well the span is held, seconds."""
+    lines = []
+    for name, noise in dict.fromkeys((arm.family, arm.noise) for arm in arms):
+        rows = [folder.rows[str(arm)] for arm in arms if (arm.family, arm.noise) == (name, noise)]
+        found = [row for row in rows if row["k"] is not None]
+        right = [row for row in found if row["k"] == row["true_k"]]
+        lines.append(
+            {
+                "family": name,
+                "noise": noise,
+                "true_k": rows[0]["true_k"],
+                "runs": len(rows),
+                "right": len(right),
+                "other_k": sorted({row["k"] for row in found} - {rows[0]["true_k"]}),
+                "gave_up": len(rows) - len(found),
+                "span_cosine_min": min((row["span_cosine"] for row in right), default=None),
+                "seconds_median": median([row["seconds"] for row in found]) if found else None,
+                "seconds_max": max((row["seconds"] for row in found), default=None),
+            }
+        )
+    return lines
+
+
+def table(summary: list[Row]) -> str:
+    """The summary as text."""
+    lines = [
+        [
+            line["family"],
+            f"{line['noise']:g}",
+            str(line["true_k"]),
+            f"{line['right']} of {line['runs']}",
+            ", ".join(map(str, line["other_k"])) + (f" ({line['gave_up']} gave up)" if line["gave_up"] else ""),
+            "" if line["span_cosine_min"] is None else f"{line['span_cosine_min']:.6f}",
+            "" if line["seconds_median"] is None else f"{line['seconds_median']:.2f} ({line['seconds_max']:.2f})",
+        ]
+        for line in summary
+    ]
+    headers = ["family", "noise", "k", "right", "otherwise", "span cosine, worst when right", "seconds (most)"]
+    return format_table(headers, lines)
+
+
+def draw(summary: list[Row], folder: RunFolder) -> None:
+    """How often the dimension is right against the noise."""
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for line in summary:
+        noise, rate = series.setdefault(f"{line['family']}, k = {line['true_k']}", ([], []))
+        noise.append(line["noise"])
+        rate.append(line["right"] / line["runs"])
+    figure = figures.curves(
+        series, ylabel="share of runs with the right k", log=False, xlabel="noise on y, in units of its size"
+    )
+    figure.savefig(folder.path / "dimension.png")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Config, run))

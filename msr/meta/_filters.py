@@ -1,0 +1,56 @@
+"""Least squares of every task's filter at once, from moments."""
+
+import torch
+from torch import Tensor
+
+from msr.meta.examples import Moments
+
+__all__ = ["EXACT", "DAMPING", "Filters", "places"]
+
+# Of fits to half of a task's examples, relative to the mean of the diagonal.
+DAMPING = 1e-3
+EXACT = 1e-10
+
+
+class Filters:
+    """Least squares of each task's filter for one span: ``(Uᵀ(I ⊗ XᵀX)U) v = Uᵀ vec(YᵀX)``."""
+
+    def __init__(self, span: Tensor, m: int, n: int):
+        self.span, self.k = span, span.shape[1]
+        rows = span.reshape(m, n * self.k)
+        products = (rows.mT @ rows).view(n, self.k, n, self.k).transpose(1, 2)
+        products = products + products.transpose(0, 1)
+        above = torch.triu_indices(n, n)
+        twice = torch.where(above[0] == above[1], 0.5, 1.0).double()
+        self._products = products[above[0], above[1]].flatten(1) * twice[:, None]
+
+    def fit(self, moments: Moments, damping: float = EXACT) -> tuple[Tensor, float]:
+        """Filters ``(tasks, k)`` and ``Σ ‖Y − fit‖²``; ``damping`` is relative to the mean of the diagonal."""
+        normal, right = self._normal(moments), moments.cross @ self.span
+        v = torch.cholesky_solve(right.unsqueeze(2), _factor(normal, damping)).squeeze(2)
+        lost = moments.energy - 2 * (right * v).sum(1) + ((normal @ v.unsqueeze(2)).squeeze(2) * v).sum(1)
+        return v, float(lost.clamp_min(0).sum())
+
+    def damped(self, moments: Moments) -> tuple[Tensor, Tensor]:
+        """Damped fits, and the sum over tasks of the part of a filter that they find, ``(k, k)``."""
+        normal = self._normal(moments)
+        right = torch.cat([(moments.cross @ self.span).unsqueeze(2), normal], 2)
+        solved = torch.cholesky_solve(right, _factor(normal, DAMPING))
+        return solved[:, :, 0], solved[:, :, 1:].sum(0)
+
+    def _normal(self, moments: Moments) -> Tensor:
+        return (moments.gram @ self._products).view(-1, self.k, self.k)
+
+
+def _factor(normal: Tensor, damping: float) -> Tensor:
+    scale = damping * normal.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(normal.dtype).tiny)
+    eye = torch.eye(normal.shape[1], dtype=normal.dtype)
+    return torch.linalg.cholesky(normal + scale[:, None, None] * eye)
+
+
+def places(size: int) -> Tensor:
+    """Where the pair ``(i, j)`` lies among the pairs with ``i ≤ j``, ``(size, size)``."""
+    places = torch.zeros(size, size, dtype=torch.long)
+    above = torch.triu_indices(size, size)
+    places[above[0], above[1]] = torch.arange(above.shape[1])
+    return places + places.triu(1).mT

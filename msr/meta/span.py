@@ -1,0 +1,353 @@
+"""Find the span that all tasks share, in closed form: spectral start, alternating least squares, the right ``k``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import ceil, inf, nan
+from typing import Literal
+
+import torch
+from scipy.special import stdtr
+from torch import Tensor
+
+from msr.errors import ConfigError, DataError, ShapeError
+from msr.meta._filters import DAMPING, EXACT, Filters, places
+from msr.meta.examples import Chunks, Moments, Passes, checked, halves
+from msr.meta.spectral import SpectralStart, spectral_start
+
+__all__ = ["RankCut", "SharedSpan", "find_span"]
+
+# Of every four tasks two fit an over-complete span, one turns its axes, one judges how many of them are real.
+_FITS, _TURNS, _JUDGES = (0, 1), (2,), (3,)
+# An over-complete span only has to hold the true one; what is too much of it never comes to rest.
+_OVERCOMPLETE_ITERATIONS = 5
+# A direction with less than this share of the strongest one's energy (5% of its size) counts as an error of the fit.
+_FLOOR = 2.5e-3
+_MAX_UNKNOWNS = 6144
+# A squared residual of this share of the outputs', 3e-6 of their size, is a perfect fit of float32 data.
+_PERFECT = 1e-11
+
+
+@dataclass(frozen=True, eq=False)
+class RankCut:
+    """How the dimension was chosen: each direction of an over-complete span, judged on tasks kept from the fit.
+
+    Attributes:
+        energy: ``E[v_a v_b]`` of each direction over the judging tasks, with ``v_a`` and ``v_b`` fitted on the two
+            halves of a task's examples, strongest first; 0 on average for a direction that no task uses, whatever
+            the noise.
+        p_value: of ``energy ≤ 0`` (one-sided t-test over tasks), by direction.
+        alpha: the level. Directions are tested in order until the first that is not significant, so the chance of
+            one too many is at most ``alpha`` without further correction.
+        floor: energies below this share of the first count as errors of the fit.
+        k: how many directions passed both.
+        n_tasks: how many tasks judged.
+    """
+
+    energy: Tensor
+    p_value: Tensor
+    alpha: float
+    floor: float
+    k: int
+    n_tasks: int
+
+
+@dataclass(frozen=True, eq=False)
+class SharedSpan:
+    """A sharing pattern fitted to many tasks: ``vec(W_i) = U v_i`` with ``v_i`` of mean ``v0`` and covariance ``I``.
+
+    Attributes:
+        U: ``(m n, k)``, float64, in that gauge; only its span is determined by ``vec(W) = U v``.
+        v0: ``(k,)``, where a new task starts.
+        noise: the variance of the residual of a number of ``y``, on the tasks' own fits.
+        k: the dimension.
+        cut: how ``k`` was chosen; None when it was given.
+        start: the spectral start, with its evidence; None when a start was given.
+        iterations: of alternating least squares, in all.
+        converged: whether the last iteration gained less than ``tol`` of what fitting noise alone would gain.
+    """
+
+    U: Tensor
+    v0: Tensor
+    noise: float
+    k: int
+    cut: RankCut | None
+    start: SpectralStart | None
+    iterations: int
+    converged: bool
+
+    def penalty(self, numbers: int) -> float:
+        """``noise / numbers``: the λ for which ``Ridge`` is the posterior mean, given that many support numbers.
+
+        Not below 1e-10, where float32 ends.
+        """
+        return max(self.noise / numbers, 1e-10)
+
+
+def find_span(
+    chunks: Chunks,
+    *,
+    k: int | Literal["auto"] = "auto",
+    start: Tensor | None = None,
+    max_iterations: int = 30,
+    tol: float = 1e-3,
+    alpha: float = 0.001,
+    seed: int = 0,
+) -> SharedSpan:
+    """Fit the shared span of linear tasks ``y = W_i x + noise``, ``vec(W_i) = U v_i``, with no learning rate.
+
+        U, v_1, v_2, … = argmin  Σ_i ‖Y_i − X_i mat(U v_i)ᵀ‖²
+
+    by alternating least squares. Given ``U`` each task's ``v_i`` solves ``k`` equations; given all ``v_i``, each row of
+    the weight, ``U_a (n, k)``, solves the same ``n k`` normal equations ``Σ_i X_iᵀX_i ⊗ v_i v_iᵀ``, factored once. The
+    start is spectral, so a few iterations do. It is streamed: memory is a chunk and those ``(n k)²`` numbers.
+
+    With ``k="auto"`` half of the tasks first fit an over-complete span, an eighth more directions than the spectrum
+    recommends and at least 4 more. A quarter turns its axes, and the last quarter says how many of them are real
+    (:class:`RankCut`). If all are, the number is doubled. Then the span is fitted with that ``k`` to all tasks.
+
+    Args:
+        start: ``(m n, k)``, to start from instead of the spectrum.
+        tol: stop when an iteration lowers the squared residual by less than this share of what the span's unknowns
+            would gain by fitting noise; so the error left is far below the statistical one.
+        alpha: the level of the rank cut.
+
+    Raises: DataError when tasks have too few numbers to fit ``k`` of them, when no direction is confirmed, or fewer
+    than 8 tasks came with ``k="auto"``; ConfigError when ``n k`` exceeds 6144, where the normal equations outgrow
+    memory: meta-train there.
+    Source: alternating least squares and variable projection: Golub and Pereyra, 1973; multi-task subspaces from few
+    examples: Tripuraneni, Jin and Jordan, arXiv:2002.11684.
+    """
+    fit = _Fit(chunks, tol, max_iterations)
+    spectrum = cut = None
+    if start is None:
+        spectrum = spectral_start(chunks, k=None if k == "auto" else k, seed=seed, evidence=k == "auto")
+    elif start.ndim != 2 or start.shape[0] != fit.m * fit.n:
+        raise ShapeError(f"start must be ({fit.m * fit.n}, k) for these tasks; came {tuple(start.shape)}")
+    if k == "auto":
+        wanted = spectrum.k + max(4, ceil(spectrum.k / 8)) if spectrum is not None else start.shape[1]  # type: ignore[union-attr]
+        basis = start if spectrum is None else spectrum.basis
+        assert basis is not None
+        cut, basis = fit.choose(basis, wanted, alpha, seed)
+        if cut.k == 0:
+            raise DataError(
+                f"none of {len(cut.energy)} directions is used by the {cut.n_tasks} judging tasks (p = "
+                f"{float(cut.p_value[0]):.2g}): the outputs look like noise, or more tasks or examples are needed"
+            )
+        k = cut.k
+    else:
+        basis = start if start is not None else spectrum.basis  # type: ignore[union-attr]
+        if not 1 <= k <= basis.shape[1]:
+            raise ConfigError(f"k must be between 1 and {basis.shape[1]}; came {k}")
+    fit.check_size(k)
+    span = fit.alternate(basis[:, :k])
+    return replace(fit.prior(span), cut=cut, start=spectrum)
+
+
+class _Fit:
+    """Passes over the tasks' moments; counts iterations."""
+
+    def __init__(self, chunks: Chunks, tol: float, max_iterations: int):
+        if max_iterations < 1 or not tol >= 0:
+            raise ConfigError(
+                f"at least one iteration and a tolerance from 0 on are needed; came {max_iterations}, {tol}"
+            )
+        self.chunks, self.tol, self.max_iterations = chunks, tol, max_iterations
+        self.n_tasks, self.n_examples, self.iterations, self.converged, self.fewest = 0, 0, 0, False, 0
+        for x, y in checked(chunks):
+            if x.shape[1] < 2:
+                raise DataError("a task needs at least two examples to tell its filter from its noise; one came")
+            self.m, self.n = y.shape[2], x.shape[2]
+            numbers = y.shape[1] * y.shape[2]
+            self.fewest = min(self.fewest or numbers, numbers)
+            self.n_tasks += len(x)
+            self.n_examples += x.shape[0] * x.shape[1]
+        self._all_moments = Passes(lambda: (Moments.of(x, y) for x, y in checked(chunks)))
+
+    def check_size(self, k: int) -> None:
+        """Raise if ``k`` numbers a task, or the normal equations of ``U``, cannot be fitted."""
+        if k > self.fewest:
+            raise DataError(
+                f"a task has {self.fewest} output numbers and {k} unknowns, so its fit says nothing about the span; "
+                "give more examples a task, or start from spectral_start and meta-train with Ridge"
+            )
+        if self.n * k > self.n_examples:
+            raise DataError(
+                f"each row of the span has {self.n} inputs times k = {k} unknowns, but there are {self.n_examples} "
+                "examples in all; give more tasks, or start from spectral_start and meta-train with Ridge"
+            )
+        if self.n * k > _MAX_UNKNOWNS:
+            raise ConfigError(
+                f"{self.n} inputs times k = {k} unknowns a row are more than {_MAX_UNKNOWNS}; start from "
+                "spectral_start and meta-train with Ridge"
+            )
+
+    def alternate(
+        self, span: Tensor, roles: tuple[int, ...] | None = None, damping: float = EXACT, most: int | None = None
+    ) -> Tensor:
+        """Alternate on the tasks of these roles until an iteration gains little."""
+        span, unknowns = torch.linalg.qr(span)[0], span.numel()
+        last, self.converged = inf, False
+        for _ in range(most or self.max_iterations):
+            better, left, energy, numbers, n_tasks = self._step(span, roles, damping)
+            degrees = max(numbers - n_tasks * span.shape[1] - unknowns, numbers // 10)
+            # Fitting pure noise, each unknown of the span would gain the noise's variance once.
+            self.converged = last - left <= self.tol * unknowns * left / degrees or left <= _PERFECT * energy
+            if self.converged:
+                break
+            span, last = better, left
+            self.iterations += 1
+        return span
+
+    def choose(self, basis: Tensor, wanted: int, alpha: float, seed: int) -> tuple[RankCut, Tensor]:
+        """Fit over-complete spans until the judged tasks reject some direction."""
+        if self.n_tasks < 8:
+            raise DataError(f'k="auto" judges a quarter of the tasks; at least 8 are needed, {self.n_tasks} came')
+        generator = torch.Generator().manual_seed(seed)
+        size = self.m * self.n
+        # Unknowns of a task, and of a row of the span, stay well below what half of the tasks can tell.
+        limit = max(1, min(size, self.fewest * 3 // 4, self.n_examples * 2 // (5 * self.n), _MAX_UNKNOWNS // self.n))
+        while True:
+            width = min(wanted, limit)
+            self.check_size(width)
+            if basis.shape[1] < width:
+                more = torch.randn(size, width - basis.shape[1], generator=generator, dtype=torch.float64)
+                basis = torch.cat([basis, more], 1)
+            # Damped: a direction too many can hide in what one task's inputs miss, where its size is free.
+            span = self._principal(self.alternate(basis[:, :width], _FITS, DAMPING, _OVERCOMPLETE_ITERATIONS))
+            cut = self._judge(span, alpha)
+            if cut.k < width or width == limit:
+                return cut, span
+            basis, wanted = span, 2 * width
+
+    def prior(self, span: Tensor) -> SharedSpan:
+        """The gauge in which the tasks' filters have covariance ``I``, their mean, and the noise."""
+        k = span.shape[1]
+        total, left, numbers = torch.zeros(k, dtype=torch.float64), 0.0, 0
+        filters = Filters(span, self.m, self.n)
+        for moments in self._moments(None):
+            v, lost = filters.fit(moments)
+            total += v.sum(0)
+            left += lost
+            numbers += int(moments.numbers.sum())
+        mean = total / self.n_tasks
+        covariance = self._second_moment(span, None) - torch.outer(mean, mean)
+        sizes, axes = torch.linalg.eigh((covariance + covariance.mT) / 2)
+        # A direction in which tasks do not differ keeps a little room.
+        root = sizes.clamp_min(1e-6 * float(sizes[-1].clamp_min(mean.square().sum()))).sqrt()
+        degrees = numbers - self.n_tasks * k - self.m * self.n * k
+        noise = left / degrees if degrees > 0 else nan
+        return SharedSpan(
+            U=span @ (axes * root),
+            v0=(axes / root).mT @ mean,
+            noise=noise,
+            k=k,
+            cut=None,
+            start=None,
+            iterations=self.iterations,
+            converged=self.converged,
+        )
+
+    def _role(self, first: int, n_tasks: int, roles: tuple[int, ...]) -> Tensor:
+        """Which tasks of a chunk have these roles, by the remainder of their index by 4."""
+        return torch.isin(torch.arange(first, first + n_tasks) % 4, torch.tensor(roles))
+
+    def _moments(self, roles: tuple[int, ...] | None) -> Iterator[Moments]:
+        """A pass over the moments of all tasks (None), or of those with these roles."""
+        seen = 0
+        for moments in self._all_moments():
+            mine = None if roles is None else self._role(seen, len(moments.energy), roles)
+            seen += len(moments.energy)
+            if mine is None:
+                yield moments
+            elif mine.any():
+                yield moments.select(mine)
+
+    def _step(
+        self, span: Tensor, roles: tuple[int, ...] | None, damping: float
+    ) -> tuple[Tensor, float, float, int, int]:
+        """One iteration: all filters for this span, then the span for these filters.
+
+        Also: the squared residual before it and the squared outputs, of how many numbers and tasks.
+        """
+        k = span.shape[1]
+        filters = Filters(span, self.m, self.n)
+        # Both factors of XᵀX ⊗ v vᵀ are symmetric: a quarter of the products is enough.
+        pairs = torch.triu_indices(k, k)
+        packed = torch.zeros(self.n * (self.n + 1) // 2, pairs.shape[1], dtype=torch.float64)
+        right = torch.zeros(self.m * self.n, k, dtype=torch.float64)
+        left, energy, numbers, n_tasks = 0.0, 0.0, 0, 0
+        for moments in self._moments(roles):
+            v, lost = filters.fit(moments, damping)
+            left += lost
+            energy += float(moments.energy.sum())
+            numbers += int(moments.numbers.sum())
+            n_tasks += len(v)
+            packed += moments.gram.mT @ (v[:, pairs[0]] * v[:, pairs[1]])
+            right += moments.cross.mT @ v
+        normal = packed[places(self.n)][:, :, places(k)].transpose(1, 2).reshape(self.n * k, -1)
+        right = right.view(self.m, -1)
+        # A direction that no task uses is not moved: a proximal term, far below the rest.
+        near = 1e-9 * normal.diagonal().mean()
+        normal.diagonal().add_(near)
+        right += near * span.reshape(self.m, -1)
+        factor, info = torch.linalg.cholesky_ex(normal)
+        if int(info) != 0:
+            raise DataError(
+                f"the span of {k} dimensions cannot be fitted to these tasks: the normal equations are singular; "
+                "give more tasks or ask for fewer dimensions"
+            )
+        better = torch.linalg.qr(torch.cholesky_solve(right.mT, factor).mT.reshape(-1, k))[0]
+        return better, left, energy, numbers, n_tasks
+
+    def _principal(self, span: Tensor) -> Tensor:
+        """The span's directions by the energy that the fitted tasks give them, strongest first."""
+        axes = torch.linalg.eigh(self._second_moment(span, _TURNS))[1]
+        return span @ axes.flip(1)
+
+    def _second_moment(self, span: Tensor, roles: tuple[int, ...] | None) -> Tensor:
+        """``E[v vᵀ]`` without bias by noise, from filters of both halves of a task's examples."""
+        products, seen = torch.zeros(span.shape[1], span.shape[1], dtype=torch.float64), 0
+        for a, b in self._half_filters(span, roles):
+            products += a.mT @ b
+            seen += len(a)
+        return (products + products.mT) / (2 * seen)
+
+    def _judge(self, span: Tensor, alpha: float) -> RankCut:
+        """Test each direction on the judged tasks."""
+        z = torch.cat([a * b for a, b in self._half_filters(span, _JUDGES)])
+        n = len(z)
+        energy, error = z.mean(0), z.std(0) / n**0.5
+        # Where the tasks do not differ at all the test is exact.
+        ratio = torch.where(error > 0, energy / error, energy.sign() * torch.inf).nan_to_num(nan=0.0)
+        p_value = torch.as_tensor(stdtr(n - 1, -ratio.numpy()))
+        real = (p_value <= alpha) & (energy > _FLOOR * energy[0].abs())
+        return RankCut(energy, p_value, alpha, _FLOOR, int(real.long().cumprod(0).sum()), n)
+
+    def _half_filters(self, span: Tensor, roles: tuple[int, ...] | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Filters fitted to each half of a task's examples, on average those of the task.
+
+        A half may have hardly more numbers than unknowns, so the fits are damped; what the damping keeps on average is
+        measured and undone.
+        """
+        filters, k = Filters(span, self.m, self.n), span.shape[1]
+        kept, seen, fits = torch.zeros(k, k, dtype=torch.float64), 0, []
+        for x, y in self._tasks(roles):
+            pair = []
+            for half in halves(x, y):
+                v, reach = filters.damped(Moments.of(*half))
+                kept += reach
+                pair.append(v)
+            seen += 2 * len(x)
+            fits.append(pair)
+        undo = torch.linalg.pinv(kept / seen, hermitian=True)
+        for a, b in fits:
+            yield a @ undo, b @ undo
+
+    def _tasks(self, roles: tuple[int, ...] | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """A pass over the examples of all tasks (None), or of those with these roles."""
+        seen = 0
+        for x, y in checked(self.chunks):
+            mine = torch.ones(len(x), dtype=torch.bool) if roles is None else self._role(seen, len(x), roles)
+            seen += len(x)
+            if mine.any():
+                yield x[mine], y[mine]

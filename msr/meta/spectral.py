@@ -1,0 +1,264 @@
+"""See the span of a sharing pattern without any gradient: the moments of many rough task estimates."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import nan
+
+import torch
+from torch import Tensor
+
+from msr.errors import ConfigError, DataError, listed
+from msr.meta.examples import Chunks, Passes, checked, halves
+
+__all__ = ["SpectralStart", "spectral_start"]
+
+# Relative to the mean squared length of an example. Only a scalar of the estimate depends on it: see `_rough_weights`.
+_RIDGE = 0.1
+_REPLICATES = 5
+_NULL_WIDTH = 4
+# Power iterations come up to the edge of a spectrum from below; measured shortfall up to 10%.
+_EDGE_MARGIN = 1.1
+# Up to this many weights the second moment is formed in one pass instead of being sketched in several.
+_DENSE = 300
+
+
+@dataclass(frozen=True, eq=False)
+class SpectralStart:
+    """The second moment ``S = E[vec W vec Wᵀ]`` of the tasks' weights, as two rough estimates of each task show it.
+
+    Attributes:
+        basis: the eigenvectors that the sketch saw, orthonormal, float64, ``(m n, p)``, in the order of ``spectrum``.
+        k: the recommended dimension, how many eigenvalues lie above ``edge``.
+        spectrum: eigenvalues of the estimate, largest first (those that the sketch saw), in units of squared weights.
+            Negative ones are noise, since ``S`` has none.
+        edge: what noise reaches, 1.1 times the larger of ``null`` and the size of the most negative eigenvalue.
+        null: parallel analysis: the largest eigenvalue in size when the products of the two estimates get random
+            signs and the directions found are taken out; the largest of 5 replicates.
+        gap: the ratio ``spectrum[k − 1] / max(spectrum[k], edge)``; 0 when ``k`` is 0.
+        stability: for each direction of the span (that of ``k`` dimensions, or of those asked for), the cosine with
+            the span that half of the tasks give, the smaller of both halves; 1 is stable.
+        n_tasks: how many tasks were seen.
+    """
+
+    basis: Tensor
+    k: int
+    spectrum: Tensor
+    edge: float
+    null: float
+    gap: float
+    stability: Tensor
+    n_tasks: int
+
+    def span(self, k: int | None = None) -> Tensor:
+        """A start of ``U``: the leading ``k`` directions, by default the recommended number (at least 1)."""
+        k = max(self.k, 1) if k is None else k
+        if not 1 <= k <= self.basis.shape[1]:
+            raise ConfigError(f"the sketch holds {self.basis.shape[1]} directions; {k} were asked for")
+        return self.basis[:, :k]
+
+
+def spectral_start(
+    chunks: Chunks,
+    *,
+    k: int | None = None,
+    max_k: int | None = None,
+    passes: int = 4,
+    evidence: bool = True,
+    seed: int = 0,
+) -> SpectralStart:
+    """Estimate the span of ``U`` in ``vec(W_i) = U v_i`` from examples ``y = W_i x + noise`` of many tasks.
+
+    Each task's examples are split in two. Each half gives a rough estimate, near the one of least norm,
+    ``Ŵ = Yᵀ (X Xᵀ + ρ)⁻¹ X``, which sees only the part ``W P`` of ``W`` that its inputs reach. Over the tasks the mean
+    ``E[P] = Q`` is known, and the noise of the two halves is independent, so
+
+        S = (I ⊗ Q⁻¹) E[vec Ŵ_a vec Ŵ_bᵀ] (I ⊗ Q⁻¹)
+
+    holds without bias for few examples and for any noise, as long as inputs do not depend on the task. Its leading
+    eigenspace is found by block power iteration: ``passes`` passes over the chunks, memory of one chunk and a thin
+    block (of a full matrix for up to 300 weights), and of all rough weights while they take less than 256 MiB.
+
+    Args:
+        k: how many directions are wanted, where that is known; otherwise the sketch grows as long as it finds more.
+        max_k: the largest dimension looked for.
+        evidence: false skips ``null`` and ``stability`` (they are nan), half of the work.
+        seed: of the sketch and of the random signs.
+
+    Raises: DataError for tasks with a single example, or when the inputs leave out a direction (``Q`` is singular);
+    ConfigError for a ``k`` that cannot be; ShapeError and NonFiniteError for chunks that cannot be used.
+    Source: parallel analysis by random signs: Hong, Sheng and Dobriban, arXiv:2012.02985; sketch: Halko, Martinsson
+    and Tropp, arXiv:0909.4061.
+    """
+    view = _View(chunks)
+    size = view.m * view.n
+    for name, value in (("k", k), ("max_k", max_k)):
+        if value is not None and not 1 <= value <= size:
+            raise ConfigError(f"{name} must be between 1 and the {size} numbers of a weight; came {value}")
+    if passes < 1:
+        raise ConfigError(f"passes must be at least 1; came {passes}")
+    generator = torch.Generator().manual_seed(seed)
+    width = size if size <= _DENSE else min(size, (k or 16) + 16)
+    spectrum, vectors = view.eigenpairs(_normal(size, width, generator), passes)
+    # The sketch is wide enough when at most half of it is signal; a signal stands above what is negative.
+    while width < size and (k is None) and (found := _above_negative(spectrum)) > width // 2:
+        if max_k is not None and found >= max_k:
+            break
+        width = min(size, 3 * width)
+        fresh = _normal(size, width - vectors.shape[1], generator)
+        spectrum, vectors = view.eigenpairs(torch.cat([vectors, fresh], 1), passes)
+    found = min(_above_negative(spectrum), max_k or size)
+    null = view.null_edge(vectors[:, :found], passes, seed, generator) if evidence else nan
+    edge = max(_EDGE_MARGIN * max(null if evidence else 0.0, -float(spectrum[-1])), 1e-6 * float(spectrum[0]))
+    recommended = min(int((spectrum > edge).sum()), max_k or size)
+    leading = vectors[:, : k or max(recommended, 1)]
+    following = float(spectrum[recommended]) if recommended < len(spectrum) else 0.0
+    return SpectralStart(
+        basis=vectors,
+        k=recommended,
+        spectrum=spectrum,
+        edge=edge,
+        null=null,
+        gap=float(spectrum[recommended - 1]) / max(following, edge) if recommended else 0.0,
+        stability=view.stability(leading, passes, generator) if evidence else torch.full((leading.shape[1],), nan),
+        n_tasks=view.n_tasks,
+    )
+
+
+class _View:
+    """Passes over pairs of rough weights, after a first pass that measures ``Q``."""
+
+    def __init__(self, chunks: Chunks):
+        self.chunks, self.n_tasks = chunks, 0
+        reached = torch.zeros((), dtype=torch.float64)
+        for x, y in checked(chunks):
+            if x.shape[1] < 2:
+                raise DataError(
+                    "a task needs at least two examples to tell what it shares from its noise; one came. Tasks for "
+                    "training have query examples too: give them all"
+                )
+            self.m, self.n = y.shape[2], x.shape[2]
+            for half in halves(x, y):
+                _, inputs, right = _rough_weights(*half)
+                reached = reached + (inputs.mT @ right).sum(0)
+            self.n_tasks += len(x)
+        self._unreach = _inverse(reached / (2 * self.n_tasks))
+        self.pairs = Passes(self._pairs)
+
+    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """A pass: two estimates of each weight with independent errors, ``(tasks, m n)`` each, in float32."""
+        for x, y in checked(self.chunks):
+            parts = [_rough_weights(*half) for half in halves(x, y)]
+            a, b = ((left.mT.float() @ (right @ self._unreach).float()).flatten(1) for left, _, right in parts)
+            yield a, b
+
+    def moments(self, blocks: list[Tensor | None], weights: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """``S_b Y_b`` for each block ``Y_b (m n, p)`` in one pass, with ``S_b`` a weighted mean over the tasks.
+
+        A block of None stands for the identity. ``weights`` gives ``(tasks, blocks)`` for the tasks' indices; where
+        it is 0 the task is not looked at.
+        """
+        totals, seen = [torch.zeros((), dtype=torch.float64)] * len(blocks), 0
+        for a, b in self.pairs():
+            weight = weights(torch.arange(seen, seen + len(a))).float() / (2 * self.n_tasks)
+            seen += len(a)
+            for i, block in enumerate(blocks):
+                here = weight[:, i] != 0
+                w, p, q = (weight[:, i : i + 1], a, b) if here.all() else (weight[here, i : i + 1], a[here], b[here])
+                if block is None:
+                    half = p.mT @ (w * q)
+                    part = half + half.mT
+                else:
+                    thin = block.float()
+                    part = p.mT @ (w * (q @ thin)) + q.mT @ (w * (p @ thin))
+                totals[i] = totals[i] + part.double()
+        return totals
+
+    def eigenpairs(
+        self, block: Tensor, passes: int, weights: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Leading eigenvalues, largest first, and eigenvectors of the moment, float64."""
+        weights = weights or (lambda tasks: torch.ones(len(tasks), 1))
+        if block.shape[1] == len(block):
+            values, vectors = torch.linalg.eigh(self.moments([None], weights)[0])
+            return values.flip(0), vectors.flip(1)
+        for _ in range(passes):
+            basis = torch.linalg.qr(block)[0]
+            block = self.moments([basis], weights)[0]
+        small = basis.mT @ block
+        values, rotation = torch.linalg.eigh((small + small.mT) / 2)
+        return values.flip(0), basis @ rotation.flip(1)
+
+    def stability(self, span: Tensor, passes: int, generator: torch.Generator) -> Tensor:
+        """Cosines of the directions with the leading spans of every other task, and of the rest; the smaller one."""
+        size, k = span.shape
+        cosines = []
+        for parity in (0, 1):
+
+            def weights(tasks: Tensor, parity: int = parity) -> Tensor:
+                return (tasks[:, None] % 2 == parity).double()
+
+            block = _normal(size, size if size <= _DENSE else min(size, k + 8), generator)
+            vectors = self.eigenpairs(block, passes, weights)[1][:, :k]
+            cosines.append((vectors.mT @ span).norm(dim=0))
+        return torch.stack(cosines).amin(0).clamp(max=1.0)
+
+    def null_edge(self, found: Tensor, passes: int, seed: int, generator: torch.Generator) -> float:
+        """The largest eigenvalue in size under random signs, outside of the directions found."""
+        signs, size = torch.Generator(), len(found)
+
+        def weights(tasks: Tensor) -> Tensor:
+            if int(tasks[0]) == 0:  # a new pass: the same signs again
+                signs.manual_seed(seed + 1)
+            return 2.0 * torch.randint(2, (len(tasks), _REPLICATES), generator=signs) - 1
+
+        if size <= _DENSE:
+            rest = torch.eye(size, dtype=torch.float64) - found @ found.mT
+            moments = self.moments([None] * _REPLICATES, weights)
+            return max(float(torch.linalg.eigvalsh(rest @ moment @ rest).abs().max()) for moment in moments)
+        images = [_normal(size, _NULL_WIDTH, generator) for _ in range(_REPLICATES)]
+        for _ in range(passes):
+            bases = [torch.linalg.qr(image - found @ (found.mT @ image))[0] for image in images]
+            images = self.moments(list(bases), weights)
+        return max(float(torch.linalg.matrix_norm(b.mT @ i, 2)) for b, i in zip(bases, images, strict=True))
+
+
+def _above_negative(spectrum: Tensor) -> int:
+    """How many eigenvalues stand above the size of the most negative one."""
+    return int((spectrum > max(-_EDGE_MARGIN * float(spectrum[-1]), 1e-6 * float(spectrum[0]))).sum())
+
+
+def _rough_weights(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``L (tasks, r, m)``, ``Z (tasks, r, n)``, ``R (tasks, r, n)`` with ``Ŵ = Lᵀ R`` and ``P = Zᵀ R``, r small.
+
+    ``Ŵ = Yᵀ (X Xᵀ + ρ)⁻¹ X`` and ``P = Xᵀ (X Xᵀ + ρ)⁻¹ X``. Without ρ, estimates from about as many examples as inputs
+    would have no bounded variance. ρ changes ``P``, which is measured, so it adds no bias.
+    """
+    if x.shape[1] <= x.shape[2]:
+        return y, x, _solve(x @ x.mT, x)
+    gram = x.mT @ x
+    eye = torch.eye(x.shape[2], dtype=x.dtype).expand_as(gram)
+    return x.mT @ y, gram, _solve(gram, eye)
+
+
+def _solve(gram: Tensor, right: Tensor) -> Tensor:
+    scale = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(gram.dtype).tiny)
+    eye = torch.eye(gram.shape[1], dtype=gram.dtype)
+    return torch.cholesky_solve(right, torch.linalg.cholesky(gram + _RIDGE * scale[:, None, None] * eye))
+
+
+def _inverse(reached: Tensor) -> Tensor:
+    """``Q⁻¹``, or an error that names the inputs which never reach a direction."""
+    sizes, axes = torch.linalg.eigh((reached + reached.mT) / 2)
+    lost = sizes < 1e-8 * sizes[-1]
+    if lost.any() or not sizes[-1] > 0:
+        where = axes[:, lost].abs().amax(1).argsort(descending=True)[: int(lost.sum())].sort().values
+        raise DataError(
+            f"the inputs vary in {int((~lost).sum())} of {len(sizes)} directions only, so the weights on the rest "
+            f"cannot be learned; look at input coordinates {listed(where.tolist())}, and drop those that are always "
+            "zero or made from others"
+        )
+    return (axes / sizes) @ axes.mT
+
+
+def _normal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    return torch.randn(rows, columns, generator=generator, dtype=torch.float64)

@@ -1,0 +1,116 @@
+"""The dimension runner, and the arms of other runners that find the span in closed form."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments import _run, dimension, rotation, translation
+from experiments._direct import chunks_of, found_span
+from msr.subspace import span_cosine
+from tasks import RotationTasks, TranslationTasks
+
+
+def results(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def find(*flags: str) -> int:
+    return _run.main(dimension.Config, dimension.run, list(flags))
+
+
+def test_dimensions_are_found_and_written(tmp_path, capsys):
+    out = tmp_path / "run"
+    flags = ["--families", "S6,C16", "--noise", "0,50", "--tasks", "240", "--seeds", "2", "--out", str(out)]
+    assert find(*flags) == 0
+    assert {path.name for path in out.iterdir()} == {
+        "config.toml", "rows.jsonl", "results.json", "checkpoints", "dimension.png",
+    }  # fmt: skip
+    found = results(out)
+    rows = {(row["family"], row["noise"], row["seed"]): row for row in found["rows"]}
+    assert len(rows) == 8
+    for (family, noise, _), row in rows.items():
+        assert row["true_k"] == {"S6": 2, "C16": 16}[family]
+        if noise == 0:
+            assert row["k"] == row["true_k"]
+            assert row["span_cosine"] > 0.99999
+            assert row["converged"]
+            assert len(row["cut"]["p_value"]) > row["k"]
+            assert row["spectrum"].keys() == {"k", "edge", "null", "gap", "stability"}
+            assert row["tasks"] == 240
+        else:  # fifty times the signal hides it: a refusal that says why, never a made-up number
+            assert row["k"] is None
+            assert "look like noise" in row["says"]
+    lines = {(line["family"], line["noise"]): line for line in found["summary"]}
+    assert lines["S6", 0]["right"] == lines["S6", 0]["runs"] == 2
+    assert lines["S6", 50]["right"] == 0
+    assert lines["S6", 50]["gave_up"] == 2
+    assert "2 of 2" in capsys.readouterr().out
+    assert find(*flags, "--resume") == 0
+    assert results(out)["rows"] == found["rows"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--families", "C17"], "unknown family 'C17'"),
+        (["--noise", "a"], "--noise must be numbers"),
+        (["--noise", "-1"], "finite and not negative"),
+        (["--tasks", "7"], "--tasks must be at least 8; came 7"),
+        (["--examples", "1"], "--examples must be at least 2; came 1"),
+        (["--k", "0"], "--k must be at least 1"),
+        (["--k", "many"], "--k must be a count or auto; came 'many'"),
+        (["--data", "x.npz"], "--data has no meaning here"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, capsys, flags, message):
+    assert find(*flags, "--out", str(tmp_path / "run")) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def translate(*flags: str) -> int:
+    tiny = ["--rank", "1", "--length", "16", "--models", "msr", "--tasks", "200", "--test-tasks", "20"]
+    return _run.main(translation.Config, translation.run, [*tiny, *flags])
+
+
+def test_translation_finds_its_span_in_closed_form(tmp_path):
+    out = tmp_path / "run"
+    assert translate("--inner", "direct,ridge", "--k", "auto", "--outer-steps", "3", "--out", str(out)) == 0
+    rows = {row["inner"]: row for row in results(out)["rows"]}
+    assert rows["direct"]["query_mse"]["mean"] < 1e-8
+    assert rows["direct"]["span_cosine"] > 0.99999
+    assert rows["direct"]["outer_steps"] == 0
+    assert rows["direct"]["n_adapted"] == rows["ridge"]["n_adapted"] == 3  # the ridge arm gets the dimension, no more
+    assert rows["ridge"]["query_mse"]["mean"] > 1e-3
+    assert rows["direct"]["found"]["k"] == 3
+    assert (out / "weights-direct.png").exists()
+
+
+def test_the_direct_arm_is_for_msr_alone(tmp_path, capsys):
+    assert translate("--models", "conv", "--inner", "direct", "--out", str(tmp_path / "a")) == 2
+    assert "which --models msr alone learns" in capsys.readouterr().err
+    assert translate("--models", "conv,msr", "--inner", "direct", "--out", str(tmp_path / "b")) == 0
+    assert [row["model"] for row in results(tmp_path / "b")["rows"]] == ["msr"]
+
+
+def test_rotation_finds_its_dimension(tmp_path):
+    flags = ["--quick", "--size", "6", "--tasks", "300", "--test-tasks", "6", "--batch", "4", "--outer-steps", "2"]
+    flags += ["--models", "conv,msr-ridge", "--k", "auto", "--group", "c4", "--batching", "vmap"]
+    assert _run.main(rotation.Config, rotation.run, [*flags, "--out", str(tmp_path / "run")]) == 0
+    assert {row["k"] for row in results(tmp_path / "run")["rows"]} == {None, 18}
+
+
+def test_chunks_are_the_tasks_examples():
+    family = TranslationTasks(rank=1, length=12, n_train=10)
+    pieces = list(chunks_of(family, 10, chunk=4, examples=5)())
+    assert [len(x) for x, _ in pieces] == [4, 4, 2]
+    assert all(x.shape[1:] == (5, 12) and y.shape[1:] == (5, 10) for x, y in pieces)
+    assert found_span(family, 3, n_tasks=500).n_tasks == 10  # no more than the family has
+    turning = RotationTasks(group="c4", size=6, n_train=60)
+    found = found_span(turning, "auto", kernel=3)
+    assert found.span.k == 18
+    assert span_cosine(found.span.U, turning.true_span()) > 0.99999

@@ -1,0 +1,344 @@
+"""Finding the shared span without gradients: examples, the spectral start, alternating least squares, the rank cut."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
+from msr.groups import cyclic, dihedral, symmetric
+from msr.layers import DenseSharing, ReparamLinear
+from msr.meta import Learner, Ridge, evaluate, find_span, from_module, in_chunks, patches, spectral_start
+from msr.meta import span as span_room
+from msr.meta import spectral as spectral_room
+from msr.meta._filters import Filters
+from msr.meta.examples import Moments, halves
+from msr.representations import grid_rotations, natural, regular
+from msr.subspace import orthonormal_basis, span_cosine
+from tasks import FiniteGroupTasks, TranslationTasks
+
+
+def drawn(family, n_tasks=300, examples=20):
+    """All examples of a family's training tasks."""
+    e = family.episodes("train", torch.arange(n_tasks))
+    x, y = torch.cat([e.support_x, e.query_x], 1), torch.cat([e.support_y, e.query_y], 1)
+    return x[:, :examples], y[:, :examples]
+
+
+def group_tasks(rep, **options):
+    return FiniteGroupTasks(rep_in=rep, rep_out=rep, **options)
+
+
+def span_tasks(gen, k=3, m=4, n=5, tasks=200, examples=8, noise=0.0, mix=None, mean=0.0):
+    """``y = U v x + noise`` with a random span, in float64; ``mix`` makes inputs correlated."""
+    U = torch.linalg.qr(torch.randn(m * n, k, generator=gen, dtype=torch.float64))[0]
+    v = torch.randn(tasks, k, generator=gen, dtype=torch.float64) + mean
+    x = torch.randn(tasks, examples, n, generator=gen, dtype=torch.float64)
+    x = x if mix is None else x @ mix
+    y = x @ (v @ U.mT).view(tasks, m, n).mT
+    return U, v, x, y + noise * torch.randn(y.shape, generator=gen, dtype=torch.float64)
+
+
+# ---------------------------------------------------------------------------------------------------------- examples
+
+
+@given(
+    axes=st.sampled_from([1, 2]),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 2),
+    dilation=st.integers(1, 2),
+    channels=st.integers(1, 3),
+)
+def test_patches_make_a_convolution_a_matrix_product(axes, kernel, stride, padding, dilation, channels):
+    gen = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, channels, *(7, 6)[:axes], generator=gen, dtype=torch.float64)
+    weight = torch.randn(2, 4, channels, *(kernel,) * axes, generator=gen, dtype=torch.float64)
+    convolve = F.conv1d if axes == 1 else F.conv2d
+    how = {"stride": stride, "padding": padding, "dilation": dilation}
+    y = torch.stack([convolve(task, w, **how) for task, w in zip(x, weight, strict=True)])
+    windows, targets = patches(x, y, kernel, **how)
+    torch.testing.assert_close(windows @ weight.flatten(2).mT, targets)
+
+
+def test_patches_refuse_what_does_not_fit():
+    x, y = torch.zeros(2, 3, 1, 8), torch.zeros(2, 3, 4, 7)
+    with pytest.raises(ShapeError, match=r"makes \[6\] positions"):
+        patches(x, y, 3)
+    with pytest.raises(ShapeError, match="one or two spatial axes"):
+        patches(x[:, :, 0], y[:, :, 0], 3)
+    with pytest.raises(ShapeError, match="one size for each of the 1 spatial axes"):
+        patches(x, y, (2, 2))
+
+
+def test_chunks_that_cannot_be_used_are_named(gen):
+    _, _, x, y = span_tasks(gen)
+    bad = y.clone()
+    bad[17, 2, 1] = math.nan
+    with pytest.raises(NonFiniteError, match="task 17:"):
+        spectral_start(in_chunks(x, bad, 10))
+    with pytest.raises(ShapeError, match=r"msr\.meta\.patches"):
+        spectral_start(lambda: [(x[0], y[0])])
+    with pytest.raises(DataError, match="no task"):
+        spectral_start(list)
+    with pytest.raises(ShapeError, match="task 200"):
+        spectral_start(lambda: [(x, y), (x[:, :, :3], y)])
+    with pytest.raises(DataError, match="two examples"):
+        spectral_start(in_chunks(x[:, :1], y[:, :1]))
+    with pytest.raises(DataError, match="two examples"):
+        find_span(in_chunks(x[:, :1], y[:, :1]), k=2, start=torch.eye(20, 2))
+    with pytest.raises(ShapeError, match="at least one task"):
+        in_chunks(x, y, 0)
+
+
+# ---------------------------------------------------------------------------------------------------------- spectrum
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_second_moment_has_no_bias_from_noise_few_examples_or_inputs(mixed, gen):
+    """Three examples of five inputs, noise as large as the signal: the estimate still tends to U Uᵀ."""
+    mix = torch.diag(torch.tensor([3.0, 1.0, 1.0, 0.5, 0.3], dtype=torch.float64)) if mixed else None
+    U, _, x, y = span_tasks(gen, tasks=40_000, examples=3, noise=1.0, mix=mix)
+    view = spectral_room._View(in_chunks(x, y, 10_000))
+    moment = view.moments([None], lambda tasks: torch.ones(len(tasks), 1))[0]
+    assert float((moment - U @ U.mT).norm() / (U @ U.mT).norm()) < (0.35 if mixed else 0.15)
+    vectors = torch.linalg.eigh(moment)[1]
+    assert span_cosine(vectors[:, -3:], U) > (0.97 if mixed else 0.99)
+    if mixed:  # the correction is what does it: plain estimates, stacked, lose the weights of the weak inputs
+        plain = (torch.linalg.pinv(x) @ y).mT.flatten(1)
+        assert span_cosine(torch.linalg.svd(plain, full_matrices=False)[2][:3].mT, U) < 0.9
+
+
+def test_the_sketch_agrees_with_the_full_matrix(monkeypatch, gen):
+    _, _, x, y = span_tasks(gen, k=4, m=6, n=7, tasks=1000, noise=0.1)
+    chunks = in_chunks(x, y, 128)
+    full = spectral_start(chunks)
+    monkeypatch.setattr(spectral_room, "_DENSE", 0)
+    sketch = spectral_start(chunks, passes=8)
+    assert (full.k, sketch.k) == (4, 4)
+    assert sketch.basis.shape[1] < 42
+    torch.testing.assert_close(sketch.spectrum[:4], full.spectrum[:4], rtol=1e-4, atol=0)
+    assert span_cosine(sketch.span(), full.span()) > 0.9999
+    assert sketch.null == pytest.approx(full.null, rel=0.3)
+    torch.testing.assert_close(sketch.stability, full.stability, atol=1e-3, rtol=0)
+
+
+def test_the_sketch_grows_until_it_holds_the_signal(monkeypatch, gen):
+    monkeypatch.setattr(spectral_room, "_DENSE", 0)
+    U, _, x, y = span_tasks(gen, k=24, m=9, n=8, tasks=1000, examples=16)
+    found = spectral_start(in_chunks(x, y))
+    assert found.k == 24
+    assert span_cosine(found.span(), U) > 0.98
+    assert spectral_start(in_chunks(x, y), max_k=12).k == 12
+
+
+def test_the_size_of_a_chunk_does_not_matter(gen):
+    _, _, x, y = span_tasks(gen, noise=0.3)
+    a, b = (spectral_start(in_chunks(x, y, size)) for size in (7, 200))
+    torch.testing.assert_close(a.spectrum, b.spectrum, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(a.stability, b.stability, rtol=1e-5, atol=1e-5)
+    assert a.null == pytest.approx(b.null, rel=1e-4)
+    one, two = (find_span(in_chunks(x, y, size)) for size in (7, 200))
+    assert one.k == two.k
+    assert span_cosine(one.U, two.U) > 1 - 1e-8
+
+
+def test_the_evidence_is_about_the_right_things(gen):
+    _, _, x, y = span_tasks(gen, k=2, noise=0.2)
+    clear = spectral_start(in_chunks(x, y))
+    assert clear.k == 2
+    assert clear.gap > 5
+    assert clear.stability.min() > 0.99
+    assert -float(clear.spectrum.min()) * 1.1 <= clear.edge
+    # A third direction that is mostly noise is not stable.
+    assert spectral_start(in_chunks(x, y), k=3).stability.min() < 0.9
+    bare = spectral_start(in_chunks(x, y), evidence=False)
+    assert math.isnan(bare.null)
+    assert bare.stability.isnan().all()
+    torch.testing.assert_close(bare.spectrum, clear.spectrum)
+
+
+def test_noise_alone_has_no_dimension(gen):
+    x, y = (torch.randn(400, 6, n, generator=gen) for n in (5, 4))
+    found = [spectral_start(in_chunks(x[i : i + 200], y[i : i + 200]), seed=i).k for i in (0, 200)]
+    assert max(found) <= 1
+    with pytest.raises(DataError, match="none of 4 directions is used"):
+        find_span(in_chunks(x, y))
+
+
+def test_inputs_that_never_vary_are_named(gen):
+    _, _, x, y = span_tasks(gen)
+    dead = x.clone()
+    dead[:, :, 3] = 0
+    with pytest.raises(DataError, match=r"4 of 5 directions only.*coordinates 3,"):
+        spectral_start(in_chunks(dead, y))
+    twin = x.clone()
+    twin[:, :, 1] = twin[:, :, 4]
+    with pytest.raises(DataError, match="4 of 5 directions only"):
+        find_span(in_chunks(twin, y))
+
+
+# ------------------------------------------------------------------------------------------------- alternating squares
+
+
+def test_filters_are_least_squares(gen):
+    U, _, x, y = span_tasks(gen, noise=0.5)
+    y = y[:50]
+    x = x[:50]
+    J = torch.einsum("tsn,mnk->tsmk", x, U.view(4, 5, 3)).flatten(1, 2)
+    dense = torch.linalg.lstsq(J, y.flatten(1).unsqueeze(2)).solution.squeeze(2)
+    filters, moments = Filters(U, 4, 5), Moments.of(x, y)
+    v, lost = filters.fit(moments)
+    torch.testing.assert_close(v, dense, rtol=1e-7, atol=1e-8)
+    left = (y.flatten(1) - (J @ dense.unsqueeze(2)).squeeze(2)).square().sum()
+    assert lost == pytest.approx(float(left), rel=1e-9)
+    far, worse = filters.fit(moments, 0.5)  # damped: no minimum, where the residual has no short form
+    rest = y.flatten(1) - (J @ far.unsqueeze(2)).squeeze(2)
+    assert worse == pytest.approx(float(rest.square().sum()), rel=1e-9)
+    assert worse > 1.01 * lost
+    gram = J.mT @ J
+    damped = torch.linalg.inv(gram + 1e-3 * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * torch.eye(3))
+    got, reach = filters.damped(moments)
+    torch.testing.assert_close(got, (damped @ (J.mT @ y.flatten(1).unsqueeze(2))).squeeze(2))
+    torch.testing.assert_close(reach, (damped @ gram).sum(0))
+
+
+def test_one_iteration_is_least_squares_in_the_span(gen):
+    _U, _, x, y = span_tasks(gen, noise=0.5)
+    start = torch.linalg.qr(torch.randn(20, 3, generator=gen, dtype=torch.float64))[0]
+    fit = span_room._Fit(in_chunks(x, y, 30), 1e-3, 5)
+    better, left, energy, numbers, n_tasks = fit._step(start, None, 1e-10)
+    v = Filters(start, 4, 5).fit(Moments.of(x, y))[0]
+    features = (x.unsqueeze(3) * v[:, None, None]).flatten(0, 1).flatten(1)  # (examples, n k)
+    dense = torch.linalg.lstsq(features, y.flatten(0, 1)).solution.mT.reshape(20, 3)
+    assert span_cosine(better, dense) > 1 - 1e-12
+    torch.testing.assert_close(better.mT @ better, torch.eye(3, dtype=torch.float64))
+    assert (numbers, n_tasks) == (200 * 8 * 4, 200)
+    assert energy == pytest.approx(float(y.square().sum()))
+    after = fit._step(better, None, 1e-10)[1]
+    assert after < left
+
+
+FAMILIES = {
+    "C8": lambda **o: group_tasks(regular(cyclic(8)), **o),
+    "D4": lambda **o: group_tasks(regular(dihedral(4)), **o),
+    "D4 on a 4x4 grid": lambda **o: group_tasks(grid_rotations(4, flips=True), **o),
+    "S6": lambda **o: group_tasks(natural(symmetric(6)), **o),
+    "rank 1": lambda **o: TranslationTasks(rank=1, length=24, **o),
+    "rank 2": lambda **o: TranslationTasks(rank=2, length=24, **o),
+}
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_dimension_and_the_span_of_known_families(name, noise):
+    family = FAMILIES[name](noise=noise, seed=1)
+    truth = family.true_span()
+    found = find_span(in_chunks(*drawn(family)))
+    assert found.k == truth.shape[1]
+    assert found.converged
+    assert span_cosine(found.U, truth) > (0.995 if noise else 1 - 1e-9)
+    if noise:
+        assert found.noise == pytest.approx(noise**2, rel=0.05)
+    assert found.cut.k == found.k
+    assert (found.cut.p_value[: found.k] <= 0.001).all()
+    assert (found.cut.energy[: found.k] > 0).all()
+
+
+def test_convolutions_by_their_windows(gen):
+    U = orthonormal_basis(torch.randn(3 * 2 * 9, 5, generator=gen))
+    weight = (torch.randn(200, 5, generator=gen, dtype=torch.float64) @ U.mT).view(200, 3, 2, 3, 3)
+    x = torch.randn(200, 2, 2, 6, 6, generator=gen, dtype=torch.float64)
+    y = torch.stack([F.conv2d(images, w) for images, w in zip(x, weight, strict=True)])
+    found = find_span(in_chunks(*patches(x, y, 3)))
+    assert found.k == 5
+    assert span_cosine(found.U, U) > 1 - 1e-9
+
+
+def test_wrong_dimensions_are_rare():
+    """Forty families whose dimension is 2: one too many happens with probability alpha at most, one too few never."""
+    right = 0
+    for seed in range(40):
+        family = group_tasks(natural(symmetric(5)), noise=0.5, seed=seed)
+        right += find_span(in_chunks(*drawn(family, 240, 10))).k == 2
+    assert right >= 39
+
+
+def test_a_family_that_shares_nothing_has_the_full_dimension(gen):
+    _, _, x, y = span_tasks(gen, k=12, m=3, n=4, tasks=400, examples=20)
+    assert find_span(in_chunks(x, y)).k == 12
+
+
+def test_too_small_a_start_is_doubled(gen):
+    U, _, x, y = span_tasks(gen, k=6, tasks=300, examples=10)
+    found = find_span(in_chunks(x, y), start=U[:, :2])
+    assert found.k == 6
+    assert len(found.cut.energy) == 8
+    assert found.start is None
+    assert span_cosine(found.U, U) > 1 - 1e-9
+
+
+def test_the_gauge_is_the_prior(gen):
+    U, v, x, y = span_tasks(gen, tasks=2000, noise=0.3, mean=2.0)
+    found = find_span(in_chunks(x, y), k=3)
+    own = (v @ U.mT) @ torch.linalg.pinv(found.U).mT
+    torch.testing.assert_close(own.mean(0), found.v0, atol=0.15, rtol=0)
+    assert found.v0.norm() > 3
+    torch.testing.assert_close(own.mT.cov(), torch.eye(3, dtype=torch.float64), atol=0.15, rtol=0)
+    assert found.noise == pytest.approx(0.09, rel=0.03)
+    assert found.penalty(8) == pytest.approx(found.noise / 8)
+    assert find_span(in_chunks(x, x @ torch.ones(5, 4, dtype=torch.float64)), k=1).penalty(8) == 1e-10
+
+
+def test_the_known_penalty_beats_others():
+    """With the prior's gauge and penalty, ridge on one example is the posterior mean, so no other penalty is better."""
+    family = TranslationTasks(rank=2, length=24, noise=0.5)
+    found = find_span(in_chunks(*drawn(family, 400)))
+    pattern = DenseSharing.from_matrix(found.U.float(), (22, 24))
+    layer = ReparamLinear(24, 22, bias=False, sharing=pattern, generator=torch.Generator())
+    with torch.no_grad():
+        layer.v.copy_(found.v0)
+    problem, shared, initial = from_module(layer)
+    test = [family.episodes("test", torch.arange(300))]
+
+    def mse(penalty):
+        learner = Learner(problem, Ridge(penalty=penalty, learn=False), batching="vmap")
+        return evaluate(learner, learner.init(shared, initial), test).mean
+
+    best = found.penalty(22)
+    assert mse(best) < mse(best * 5)
+    assert mse(best) < mse(best / 5)
+
+
+def test_what_cannot_be_fitted_is_refused(gen):
+    U, _, x, y = span_tasks(gen)
+    chunks = in_chunks(x, y)
+    with pytest.raises(ShapeError, match=r"start must be \(20, k\)"):
+        find_span(chunks, start=U[:5])
+    with pytest.raises(ConfigError, match="k must be between 1 and 3"):
+        find_span(chunks, start=U, k=4)
+    with pytest.raises(ConfigError, match="between 1 and the 20 numbers"):
+        find_span(chunks, k=21)
+    with pytest.raises(DataError, match="8 output numbers and 9 unknowns"):
+        find_span(in_chunks(x[:, :2], y[:, :2]), k=9)
+    with pytest.raises(DataError, match="8 examples in all"):
+        find_span(in_chunks(x[:2, :4], y[:2, :4]), k=3)
+    with pytest.raises(DataError, match="at least 8 are needed, 7 came"):
+        find_span(in_chunks(x[:7], y[:7]))
+    with pytest.raises(ConfigError, match="at least one iteration"):
+        find_span(chunks, max_iterations=0)
+    with pytest.raises(ConfigError, match="passes"):
+        spectral_start(chunks, passes=0)
+    with pytest.raises(ConfigError, match="sketch holds 20"):
+        spectral_start(chunks).span(21)
+
+
+def test_halves_share_no_example(gen):
+    x = torch.randn(2, 5, 3, generator=gen)
+    (xa, ya), (xb, yb) = halves(x, 2 * x)
+    assert (xa.shape[1], xb.shape[1]) == (2, 3)
+    torch.testing.assert_close(torch.cat([xa, xb], 1), x)
+    torch.testing.assert_close(torch.cat([ya, yb], 1), 2 * x)
