@@ -11,8 +11,10 @@ SURFACE = {
         "ReparamLinear", "Reparameterized", "ResidualWarning", "Sharing", "SharingFactory", "fold", "reparameterize",
     ],
     "msr.meta": [
-        "Batching", "FunctionalModule", "InnerSolver", "Learner", "MetaGradient", "MetaParameters", "OuterLoop",
-        "Params", "Problem", "Ridge", "SGD", "evaluate", "from_module", "load_params",
+        "Batching", "Chunks", "Engine", "FunctionalModule", "GaussNewton", "InnerSolver", "Learner",
+        "MetaGradient", "MetaParameters", "OuterLoop", "Params", "Problem", "RankCut", "Ridge", "SGD",
+        "SharedSpan", "SpectralStart", "evaluate", "find_span", "from_module", "in_chunks", "load_params",
+        "patches", "spectral_start",
     ],
     "msr.groups": [
         "FiniteGroup", "LieAlgebra", "MAX_ORDER", "Subgroup", "alternating", "cyclic", "dihedral", "direct_product",
@@ -38,7 +40,9 @@ SURFACE = {
     "msr.estimate": ["Estimate"],
     "msr.episodes": ["Episodes"],
     "msr.report": ["format_table"],
-    "msr.report.figures": ["curves", "matrices", "require", "sharing_strength", "span_cosines"],
+    "msr.report.figures": [
+        "bars", "curves", "matrices", "require", "scaling", "sharing_strength", "span_cosines",
+    ],
     "tasks.files": ["FileTasks", "read_arrays", "write_tasks"],
     "tasks.controls": ["SpanTasks", "broken_symmetry", "interior_symmetry", "no_symmetry", "wrong_symmetry"],
     "tasks.finite_group": ["FiniteGroupTasks", "Truth"],
