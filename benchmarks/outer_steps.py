@@ -1,116 +1,74 @@
-"""Outer steps a second on the translation problem, against the same model written with ``higher``.
+"""How many outer steps a second on the translation problem, against higher, learn2learn and TorchOpt?
 
 Rank 1, 32 tasks a step, one support and 19 query examples, second order, learned rates, Adam: the protocol of
-arXiv:2007.02933's released code. Both sides get the same batches and first prove that their meta-gradients agree.
+arXiv:2007.02933's released code. All sides get the same batches and first prove that their meta-gradients agree; a
+second timing has each draw its own tasks within the step.
 """
 
-import argparse
 from functools import partial
+from typing import Any
 
-import higher
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from benchmarks._timing import alternate, ratio, write
+from benchmarks import _steps
+from benchmarks._command import command, say
+from msr.episodes import Episodes
 from msr.layers import DenseSharing, ReparamLinear
-from msr.meta import SGD, Learner, OuterLoop, from_module
-from msr.report import format_table
+from msr.meta import SGD, Learner, from_module
 from tasks import TranslationTasks
 
-RATE = 0.1
+tables = _steps.tables
 
 
 class ShareLinear(nn.Module):
-    """The model as a user of ``higher`` writes it: ``U`` for the outer loop, ``v`` for the inner one."""
+    """The model as a user of the peers writes it: ``U`` for the outer loop, ``v`` for the inner one."""
 
-    def __init__(self, U, v, out_features):
+    def __init__(self, U: Tensor, v: Tensor, out_features: int):
         super().__init__()
         self.U, self.v, self.out_features = nn.Parameter(U.clone()), nn.Parameter(v.clone()), out_features
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Apply ``reshape(U v)``."""
         return F.linear(x, (self.U @ self.v).view(self.out_features, -1))
 
 
-def higher_gradient(model, rate, episodes, steps):
-    """Accumulate the meta-gradient into the parameters, one task after another."""
-    n = episodes.n_tasks
-    inner = torch.optim.SGD([model.v], lr=RATE)
-    for sx, sy, qx, qy in zip(*episodes, strict=True):
-        with higher.innerloop_ctx(model, inner, copy_initial_weights=False, override={"lr": [rate]}) as (
-            net,
-            opt,
-        ):
-            for _ in range(steps):
-                opt.step(F.mse_loss(net(sx), sy))
-            (F.mse_loss(net(qx), qy) / n).backward()
-
-
-def compare(steps: int, rounds: int) -> dict[str, object]:
+def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[str, Any]]:
     """One setting, side by side."""
-    family = TranslationTasks(rank=1)
-    layer = ReparamLinear(
-        70, 68, bias=False, sharing=partial(DenseSharing, k=3), generator=torch.Generator().manual_seed(0)
-    )
-    problem, shared, initial = from_module(layer)
-    learner = Learner(problem, SGD(steps, rate=RATE), batching="vmap", trace=True)
-    params = learner.init(shared, initial)
-    model, rate = ShareLinear(shared["sharing.U"], initial["v"], 68), torch.tensor(RATE, requires_grad=True)
+    family, solver = TranslationTasks(rank=1), SGD(steps, rate=_steps.RATE)
 
-    episodes = family.episodes("train", torch.arange(32))
-    ours = learner.meta_gradient(params, episodes).gradient
-    higher_gradient(model, rate, episodes, steps)
-    torch.testing.assert_close(ours.shared["sharing.U"], model.U.grad, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(ours.initial["v"], model.v.grad, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(ours.inner["rate.v"], rate.grad, rtol=1e-4, atol=1e-6)
+    def make(dtype: torch.dtype) -> _steps.Sides:
+        pattern, generator = partial(DenseSharing, k=3), torch.Generator().manual_seed(0)
+        layer = ReparamLinear(70, 68, bias=False, dtype=dtype, sharing=pattern, generator=generator)
+        problem, shared, initial = from_module(layer)
+        learners = {
+            "msr": Learner(problem, solver, batching="vmap", trace=True),
+            "msr, not recorded": Learner(problem, solver, batching="vmap"),
+        }
+        module = ShareLinear(shared["sharing.U"], initial["v"], 68)
+        return _steps.Sides(learners, learners["msr"].init(shared, initial), module, {"sharing.U": "U", "v": "v"})
 
-    loop = OuterLoop(learner, params, partial(torch.optim.Adam, lr=1e-3, fused=True))
-    adam = torch.optim.Adam([model.U, model.v, rate], lr=1e-3, fused=True)
-    step = [0, 0]
+    def draw(step: int) -> Episodes:
+        return family.episodes("train", family.draw("train", step, tasks))
 
-    def batch(side):
-        step[side] += 1
-        return family.episodes("train", family.draw("train", step[side], 32))
+    batches = [draw(step) for step in range(20)]
+    return _steps.compare(make, F.mse_loss, batches=batches, draw=draw, steps=steps, rounds=rounds, seconds=seconds)
 
-    def our_step():
-        loop.step(batch(0))
 
-    def higher_step():
-        adam.zero_grad()
-        higher_gradient(model, rate, batch(1), steps)
-        adam.step()
+def run(*, quick: bool, rounds: int = 9) -> dict[str, Any]:
+    """1 and 3 inner steps."""
+    rows: list[dict[str, Any]] = []
+    for steps in (1, 3):
+        rows += compare(steps, 1 if quick else rounds, 0.01 if quick else 0.4, 4 if quick else 32)
+        say(f"{steps} inner steps done")
+    return {"threads": torch.get_num_threads(), "rows": rows}
 
-    def sampling():
-        batch(0)
 
-    times = alternate({"ours": our_step, "higher": higher_step, "sampling": sampling}, rounds=rounds)
-    middle, low, high = ratio(times["higher"], times["ours"])
-    seconds = {name: sorted(laps)[len(laps) // 2] for name, laps in times.items()}
-    return {
-        "inner_steps": steps,
-        "ours_steps_per_s": 1 / seconds["ours"],
-        "higher_steps_per_s": 1 / seconds["higher"],
-        "speedup": middle,
-        "speedup_min": low,
-        "speedup_max": high,
-        "sampling_share_of_ours": seconds["sampling"] / seconds["ours"],
-    }
+def headlines(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Against each peer."""
+    return _steps.headlines(results, "translation")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
-    rows = [compare(steps, rounds) for steps in (1, 3)]
-    cells = [
-        [
-            str(r["inner_steps"]),
-            f"{r['ours_steps_per_s']:.0f}",
-            f"{r['higher_steps_per_s']:.1f}",
-            f"{r['speedup']:.0f}x ({r['speedup_min']:.0f} to {r['speedup_max']:.0f})",
-        ]
-        for r in rows
-    ]
-    print(format_table(["inner steps", "msr, steps/s", "higher, steps/s", "ratio (range over rounds)"], cells))
-    print(write("outer_steps", {"rows": rows}))
+    command(__file__)

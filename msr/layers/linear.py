@@ -47,9 +47,10 @@ class ReparamLinear(ReparamLayer):
             A, B = self.sharing.factors
             return F.linear(F.linear(F.linear(x, B.mT), self.v), A, self.shared_bias)
         # y[i] = Σ_k (Σ_j U[i, j, k] x[j]) v[k]: what depends on x alone first, so all tasks share one product with U,
-        # and the Jacobian in v is at hand.
-        U = self.sharing.matrix().unflatten(0, self.sharing.weight_shape).transpose(0, 1).flatten(1)
-        y = (x @ U).unflatten(-1, (self.out_features, -1)) @ self.v.flatten()
+        # and the Jacobian in v is at hand. With k outermost, U and both its uses are read row by row.
+        U = self.sharing.matrix().mT.reshape(-1, self.in_features)
+        y = F.linear(x, U).unflatten(-1, (-1, self.out_features))
+        y = (y * self.v.to(y.dtype).flatten().unsqueeze(-1)).sum(-2)
         bias = self.shared_bias
         return y if bias is None else y + bias.to(y.dtype)  # under autocast, y is the narrower one
 

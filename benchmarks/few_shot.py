@@ -1,0 +1,81 @@
+"""How many outer steps a second in few-shot classification with conv-4, against higher, learn2learn and TorchOpt?
+
+MAML of second order with a learned rate for each tensor, Adam; 8 tasks of 5 ways, 5 support and 75 query images of
+28 by 28, four blocks of 32 channels. The numbers are random: only time is measured. Same network and batches for all,
+gradients proven equal first.
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks import _steps
+from benchmarks._command import command, say
+from msr.episodes import Episodes
+from msr.meta import SGD, Learner, from_module
+
+tables = _steps.tables
+
+
+def batch(tasks: int, generator: torch.Generator) -> Episodes:
+    """Random images, random labels."""
+    x = torch.randn(tasks, 80, 1, 28, 28, generator=generator)
+    y = torch.randint(5, (tasks, 80), generator=generator)
+    return Episodes.split(x, y, 5)
+
+
+def conv4(generator: torch.Generator) -> nn.Sequential:
+    """The few-shot network of arXiv:1703.03400: convolution, batch norm, ReLU and pooling, four times; a head."""
+    net = nn.Sequential()
+    for channels in (1, 32, 32, 32):
+        net.extend([nn.Conv2d(channels, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)])
+    net.extend([nn.Flatten(), nn.Linear(32, 5)])
+    with torch.no_grad():
+        for weight in (p for p in net.parameters() if p.ndim > 1):
+            nn.init.kaiming_uniform_(weight, a=5**0.5, generator=generator)
+    return net
+
+
+def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[str, Any]]:
+    """One setting, side by side."""
+    solver, threads, generator = SGD(steps, rate=_steps.RATE), torch.get_num_threads(), torch.Generator().manual_seed(1)
+
+    def make(dtype: torch.dtype) -> _steps.Sides:
+        module = conv4(torch.Generator().manual_seed(0)).to(dtype)
+        problem, shared, initial = from_module(module, F.cross_entropy)
+        loop = partial(Learner, problem, solver, batching="loop", channels_last=True)
+        learners = {
+            "msr": loop(trace=True, workers=threads),
+            "msr, one worker": loop(trace=True),
+            "msr, not recorded": loop(),
+            "msr, vmap": Learner(problem, solver, batching="vmap"),
+        }
+        if threads == 1:
+            del learners["msr, one worker"]
+        return _steps.Sides(learners, learners["msr"].init(shared, initial), module, {name: name for name in initial})
+
+    batches = [batch(tasks, generator) for _ in range(3)]
+    return _steps.compare(
+        make, F.cross_entropy, batches=batches, draw=None, steps=steps, rounds=rounds, seconds=seconds
+    )
+
+
+def run(*, quick: bool, rounds: int = 5) -> dict[str, Any]:
+    """1 and 5 inner steps."""
+    rows: list[dict[str, Any]] = []
+    for steps in (1,) if quick else (1, 5):
+        rows += compare(steps, 1 if quick else rounds, 0.01 if quick else 1.0, 2 if quick else 8)
+        say(f"{steps} inner steps done")
+    return {"threads": torch.get_num_threads(), "rows": rows}
+
+
+def headlines(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Against each peer."""
+    return _steps.headlines(results, "conv-4 few-shot")
+
+
+if __name__ == "__main__":
+    command(__file__)
