@@ -3,18 +3,18 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from experiments._run import Row
 from msr.episodes import Episodes
-from msr.errors import ConfigError
+from msr.errors import ConfigError, DataError
 from msr.meta import Chunks, SharedSpan, find_span, in_chunks, patches
 from tasks import TaskFamily
 
-__all__ = ["FoundSpan", "chunks_of", "found_dimension", "found_span", "parse_k"]
+__all__ = ["FoundSpan", "chunks_of", "found_dimension", "found_or_why_not", "found_span", "parse_k"]
 
 # Enough for every family here: the equations of a row are several times its unknowns.
 TASKS = 500
@@ -69,9 +69,19 @@ def found_span(
     return FoundSpan(span, time.perf_counter() - start, n_tasks)
 
 
-def found_dimension(make: Callable[[Tensor], Episodes], kernel: int, n_tasks: int = 200) -> int:
+def found_or_why_not(family: TaskFamily, k: int | Literal["auto"], *, required: bool) -> tuple[FoundSpan | None, str]:
+    """The span, or, unless it is required, why there is none."""
+    try:
+        return found_span(family, k), ""
+    except DataError as error:
+        if required:
+            raise
+        return None, str(error)
+
+
+def found_dimension(family: TaskFamily, make: Callable[[Any, str, Tensor], Episodes], kernel: int) -> int:
     """The dimension that a family's convolutions share, support and query being the halves of a task's examples."""
-    episodes = make(torch.arange(n_tasks))
+    episodes = make(family, "train", torch.arange(min(TASKS, family.n_tasks("train") or TASKS)))
     x = torch.cat([episodes.support_x, episodes.query_x], 1)
     y = torch.cat([episodes.support_y, episodes.query_y], 1)
     return find_span(in_chunks(*patches(x, y, kernel))).k

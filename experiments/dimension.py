@@ -52,7 +52,7 @@ class Config(CommonConfig):
         levels(self.noise)
         if parse_k(self.k) == 0:
             raise ConfigError("--k must be at least 1, or auto; came 0")
-        for name, least in (("tasks", 8), ("examples", 2)):
+        for name, least in (("tasks", 40), ("examples", 2)):
             if getattr(self, name) < least:
                 raise ConfigError(f"--{name} must be at least {least}; came {getattr(self, name)}")
         for name in ("data", "batching", "chunk_size", "device"):
@@ -128,7 +128,7 @@ def run_arm(arm: Arm, config: Config) -> Row:
     assert truth is not None
     row: Row = {"family": arm.family, "noise": arm.noise, "seed": arm.seed, "true_k": truth.shape[1]}
     try:
-        found = found_span(family, parse_k(config.k), n_tasks=min(config.tasks, 100) if config.quick else config.tasks)
+        found = found_span(family, parse_k(config.k), n_tasks=min(config.tasks, 240) if config.quick else config.tasks)
     except DataError as error:
         return row | {"k": None, "span_cosine": None, "converged": None, "seconds": None, "says": str(error)}
     cosine = span_cosine(found.span.U, truth)

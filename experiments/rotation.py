@@ -125,7 +125,7 @@ def run(config: Config) -> None:
     models = chosen(config.models, MODELS, "model")
     sizes = _numbers(config.k) or [first.truth.shape[1] * i for i in (1, 2)]
     if config.k == "auto":
-        sizes = [found_dimension(partial(make_condensed, first.family, "train"), config.kernel)]
+        sizes = [found_dimension(first.family, make_condensed, config.kernel)]
     arms = [
         Arm(model, k, seed)
         for seed in range(config.seed, config.seed + config.seeds)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from experiments._direct import FoundSpan, found_span, parse_k
+from experiments._direct import FoundSpan, found_or_why_not, parse_k
 from experiments._models import LocallyConnected1d, with_pattern
 from experiments._run import EngineConfig, Row, RunFolder, chosen, main, option, train
 from experiments._translation_figures import draw_patterns, draw_weights
@@ -68,17 +68,17 @@ class Config(EngineConfig):
         for name in ("tasks", "length", "boundary", "noise"):
             if self.data and getattr(self, name) != getattr(Config, name):
                 raise ConfigError(f"--{name} describes tasks that are made here; with --data the file decides")
-        for name in ("batch", "test_tasks", "tasks", "rank"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1; came {getattr(self, name)}")
         parse_k(self.k)
+        if self.k == "auto" and not {"msr", "mtsr"} & set(chosen(self.models, MODELS, "model")):
+            raise ConfigError(f"--k auto is for msr and mtsr, whose k is free; came --models {self.models}")
         if chosen(self.inner, INNERS, "inner solver") == ["direct"] and "msr" not in chosen(
             self.models, MODELS, "model"
         ):
             raise ConfigError(f"--inner direct finds U, which --models msr alone learns; came --models {self.models}")
-        for name in ("outer_steps", "inner_steps"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"--{name.replace('_', '-')} must not be negative; came {getattr(self, name)}")
+        least = {"batch": 1, "test_tasks": 1, "tasks": 1, "rank": 1, "outer_steps": 0, "inner_steps": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least {bound}; came {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -107,23 +107,26 @@ class Data:
     test: Episodes
     truth: Tensor | None
     found: FoundSpan | None
+    why_not: str
 
 
 def run(config: Config) -> None:
     """Train every arm that has no result yet, then write results, figures and a table."""
     if config.quick:
         config = replace(config, outer_steps=config.outer_steps or 20, test_tasks=min(config.test_tasks, 20))
+    first = load_data(config, config.seed)
     arms = [
         Arm(model, inner, seed)
         for seed in range(config.seed, config.seed + config.seeds)
         for inner in chosen(config.inner, INNERS, "inner solver")
         for model in chosen(config.models, MODELS, "model")
-        if inner != "direct" or model == "msr"
+        if inner != "direct" or (model == "msr" and first.found)
     ]
-    first = load_data(config, config.seed)
     for arm in arms:
         build(arm, config, first)  # every fault of the flags shows before anything is written
     folder = RunFolder("translation", config)
+    if first.why_not:
+        print(f"the direct arm is left out: {first.why_not}", file=sys.stderr, flush=True)
     for arm in arms:
         if str(arm) not in folder.rows:
             data = first if arm.seed == config.seed else load_data(config, arm.seed)
@@ -163,10 +166,12 @@ def load_data(config: Config, seed: int) -> Data:
         shape = family.weight_shape
     n_test = min(config.test_tasks, family.n_tasks("test") or config.test_tasks)
     test = family.episodes("test", torch.arange(n_test)).to(config.device)
-    k, found = parse_k(config.k), None
-    if "msr" in config.models and (k == "auto" or "direct" in config.inner):
-        found = found_span(family, k or config.kernel * config.rank)
-    return Data(family, shape, test, family.true_span(), found)
+    k, found, why = parse_k(config.k), None, ""
+    inner, models = chosen(config.inner, INNERS, "inner solver"), chosen(config.models, MODELS, "model")
+    if k == "auto" or ("direct" in inner and "msr" in models):
+        only = k == "auto" or inner == ["direct"]
+        found, why = found_or_why_not(family, k or config.kernel * config.rank, required=only)
+    return Data(family, shape, test, family.true_span(), found, why)
 
 
 def build(arm: Arm, config: Config, data: Data) -> nn.Module:
@@ -279,7 +284,7 @@ def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
         "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
         "n_shared": sum(p.numel() for p in loop.params.shared.values()) + (0 if pattern is None else pattern.numel()),
     }
-    if arm.model == "msr" and data.found is not None:
+    if data.found is not None and (arm.inner == "direct" or (config.k == "auto" and arm.model in ("msr", "mtsr"))):
         row["found"] = data.found.summary()
     learned = loop.params.shared.get("sharing.U", pattern)
     if learned is not None and data.truth is not None:

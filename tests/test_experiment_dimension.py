@@ -7,6 +7,7 @@ import pytest
 
 from experiments import _run, dimension, rotation, translation
 from experiments._direct import chunks_of, found_span
+from msr.errors import DataError
 from msr.subspace import span_cosine
 from tasks import RotationTasks, TranslationTasks
 
@@ -56,7 +57,7 @@ def test_dimensions_are_found_and_written(tmp_path, capsys):
         (["--families", "C17"], "unknown family 'C17'"),
         (["--noise", "a"], "--noise must be numbers"),
         (["--noise", "-1"], "finite and not negative"),
-        (["--tasks", "7"], "--tasks must be at least 8; came 7"),
+        (["--tasks", "39"], "--tasks must be at least 40; came 39"),
         (["--examples", "1"], "--examples must be at least 2; came 1"),
         (["--k", "0"], "--k must be at least 1"),
         (["--k", "many"], "--k must be a count or auto; came 'many'"),
@@ -111,6 +112,27 @@ def test_chunks_are_the_tasks_examples():
     assert all(x.shape[1:] == (5, 12) and y.shape[1:] == (5, 10) for x, y in pieces)
     assert found_span(family, 3, n_tasks=500).n_tasks == 10  # no more than the family has
     turning = RotationTasks(group="c4", size=6, n_train=60)
+    with pytest.raises(DataError, match="at least 15"):  # 60 tasks give 15 axes: too few to see 18 dimensions
+        found_span(turning, "auto", kernel=3)
+    turning = RotationTasks(group="c4", size=6, n_train=120)
     found = found_span(turning, "auto", kernel=3)
     assert found.span.k == 18
     assert span_cosine(found.span.U, turning.true_span()) > 0.99999
+
+
+def test_too_few_tasks_leave_the_direct_arm_out(tmp_path, capsys):
+    few = ["--length", "40", "--tasks", "6", "--rank", "2", "--outer-steps", "1", "--test-tasks", "5"]
+    assert translate(*few, "--out", str(tmp_path / "a")) == 0
+    assert "the direct arm is left out: each row of the span has 40 inputs" in capsys.readouterr().err
+    assert {row["inner"] for row in results(tmp_path / "a")["rows"]} == {"sgd", "ridge"}
+    assert translate(*few, "--inner", "direct", "--out", str(tmp_path / "b")) == 2
+    assert translate(*few, "--k", "auto", "--out", str(tmp_path / "c")) == 2
+
+
+def test_auto_is_for_models_whose_k_is_free(tmp_path, capsys):
+    assert translate("--models", "conv,oracle", "--k", "auto", "--out", str(tmp_path / "a")) == 2
+    assert "--k auto is for msr and mtsr" in capsys.readouterr().err
+    flags = ["--models", "mtsr", "--k", "auto", "--inner", "ridge", "--outer-steps", "2", "--out", str(tmp_path / "b")]
+    assert translate(*flags) == 0
+    (row,) = results(tmp_path / "b")["rows"]
+    assert row["found"]["k"] == 3

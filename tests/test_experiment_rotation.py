@@ -178,7 +178,10 @@ def write_npz(path: Path, shape=(10, 24, 1, 3, 3)) -> str:
 BAD = {
     "group": (lambda t: ["--group", "c6"], "unknown group 'c6'; known: c4, c8, d4, d8"),
     "model": (lambda t: ["--models", "cnn"], "unknown model 'cnn'; known: conv, conv-tuned, conv-ridge, msr-kron"),
-    "k word": (lambda t: ["--k", "18,many"], "--k needs whole numbers of at least 1, with commas between; came 'many'"),
+    "k word": (
+        lambda t: ["--k", "18,many"],
+        "--k needs whole numbers of at least 1, with commas between, or auto; came 'many'",
+    ),
     "k none": (lambda t: ["--k", "0"], "--k needs whole numbers of at least 1"),
     "k": (lambda t: ["--k", "999"], "k must be between 1 and the 216 numbers of a weight (24, 1, 3, 3); came 999"),
     "kernel": (lambda t: ["--kernel", "4"], "the kernel must be odd and at least 3; came 4"),

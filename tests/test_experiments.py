@@ -37,11 +37,11 @@ def test_translation_writes_everything_it_promises(tmp_path, capsys):
     names = {path.name for path in out.iterdir()}
     assert names == {
         "config.toml", "metrics.jsonl", "rows.jsonl", "results.json", "checkpoints",
-        "curve.png", "span.png", "sharing.png", "weights-sgd.png", "weights-ridge.png",
+        "curve.png", "span.png", "sharing.png", "weights-sgd.png", "weights-ridge.png", "weights-direct.png",
     }  # fmt: skip
     found = results(out)
     assert set(found) >= {"experiment", "config", "environment", "rows"}
-    assert len(found["rows"]) == 2 * 2 * 6
+    assert len(found["rows"]) == 2 * (2 * 6 + 1)  # the direct arm is msr's
     for row in found["rows"]:
         assert row["query_mse"].keys() == {"mean", "ci95", "n"}
         assert row["query_mse"]["n"] == 10
@@ -315,7 +315,7 @@ def test_omniglot_continues_in_the_middle_of_an_arm(tmp_path, monkeypatch):
 
 
 def test_the_command_lists_its_runners_and_their_help():
-    assert set(runners()) == {"omniglot", "rotation", "translation"}
+    assert set(runners()) == {"deep", "dimension", "omniglot", "rotation", "translation"}
     listing = subprocess.run(
         [sys.executable, "-m", "experiments"], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -1,14 +1,13 @@
 """Linear examples of many tasks, a chunk at a time: what the gradient-free finders of a shared span read."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, NoReturn, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from msr.errors import DataError, NonFiniteError, ShapeError
+from msr.errors import DataError, NonFiniteError, ShapeError, listed
 
 __all__ = ["Chunks", "Moments", "in_chunks", "patches"]
 
@@ -20,6 +19,7 @@ between passes as long as it takes less than 256 MiB.
 """
 
 _KEPT_BYTES = 2**28
+_PIECE_NUMBERS = 2**24
 _T = TypeVar("_T", bound=tuple)
 
 
@@ -52,28 +52,132 @@ class Passes(Generic[_T]):
     """A pass that can be made again; its items, tuples of tensors, are kept if they are small in all."""
 
     def __init__(self, make: Callable[[], Iterator[_T]]):
-        self._make, self._kept, self._room = make, [], True  # type: Callable[[], Iterator[_T]], list[_T], bool
-        self._whole = False
+        self._make, self._room, self._whole = make, True, False
+        self._kept: list[_T] = []
 
     def __call__(self) -> Iterator[_T]:
         """One pass."""
         if self._whole:
             yield from self._kept
             return
-        size, self._kept = 0, []
+        size, kept = 0, []
         for item in self._make():
             if self._room:
                 size += sum(part.numel() * part.element_size() for part in item)
                 self._room = size <= _KEPT_BYTES
-                self._kept = [*self._kept, item] if self._room else []
+                kept.append(item)
+                if not self._room:
+                    kept = []
             yield item
-        self._whole = self._room
+        self._kept, self._whole = kept, self._room
+
+
+class Standardised:
+    """The tasks of some chunks, each input and the outputs as a whole brought to a mean square of 1, in float64.
+
+    The first pass measures; each later one is checked to see the same tasks. Pieces are small enough that
+    ``tasks · n (n + m)`` numbers fit beside them.
+
+    Attributes: ``n`` inputs, ``m`` outputs, ``n_tasks``, ``n_examples`` in all, ``numbers`` of outputs in all,
+    ``fewest`` of them in a task; ``scale_x (n,)`` and ``scale_y``, what was divided by.
+    Raises: DataError, ShapeError, NonFiniteError for chunks that cannot be used, naming the task.
+    """
+
+    def __init__(self, chunks: Chunks):
+        if not callable(chunks):
+            raise DataError(
+                "chunks must be a function that yields (x, y) anew each time it is called, since several passes are "
+                f"made; came a {type(chunks).__name__}. For tensors in memory see msr.meta.in_chunks"
+            )
+        self._chunks = chunks
+        self.n_tasks = self.n_examples = self.numbers = self.fewest = 0
+        self._seen: list[tuple[int, float, float]] = []
+        squares, energy = torch.zeros((), dtype=torch.float64), 0.0
+        for x, y in self._checked():
+            self.m, self.n = y.shape[2], x.shape[2]
+            if x.shape[1] < 2:
+                raise DataError(
+                    "a task needs at least two examples to tell what it shares from its noise; one came. Tasks for "
+                    "training have query examples too: give them all"
+                )
+            numbers = y.shape[1] * y.shape[2]
+            self.fewest = min(self.fewest or numbers, numbers)
+            self.n_tasks += len(x)
+            self.n_examples += x.shape[0] * x.shape[1]
+            self.numbers += y.numel()
+            squares = squares + x.square().sum((0, 1))
+            energy += float(y.square().sum())
+            self._seen.append(self._mark(x, y))
+        self.scale_x, self.scale_y = (squares / self.n_examples).sqrt(), (energy / self.numbers) ** 0.5
+        dead = (self.scale_x == 0).nonzero().flatten().tolist()
+        if dead:
+            raise DataError(
+                f"input coordinates {listed(dead)} are always zero; drop them, nothing can be learned there"
+            )
+        if self.scale_y == 0:
+            raise DataError("all outputs are zero; there is nothing to learn")
+
+    def __call__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass."""
+        place = 0
+        piece = max(1, _PIECE_NUMBERS // (self.n * (self.n + self.m)))
+        for x, y in self._checked():
+            if place == len(self._seen) or self._seen[place] != self._mark(x, y):
+                self._refuse(f"chunk {place} is not the one of the first pass")
+            place += 1
+            for start in range(0, len(x), piece):
+                yield x[start : start + piece] / self.scale_x, y[start : start + piece] / self.scale_y
+        if place < len(self._seen):
+            self._refuse(f"a later pass ended after {place} of {len(self._seen)} chunks")
+
+    def weights(self, standardised: Tensor) -> Tensor:
+        """Columns ``vec(W)`` for inputs and outputs as they came, from those for standardised ones: ``(m n, p)``."""
+        return (standardised.reshape(self.m, self.n, -1) * (self.scale_y / self.scale_x)[:, None]).flatten(0, 1)
+
+    def standardise(self, weights: Tensor) -> Tensor:
+        """The inverse of :meth:`weights`."""
+        return (weights.reshape(self.m, self.n, -1) * (self.scale_x / self.scale_y)[:, None]).flatten(0, 1)
+
+    @staticmethod
+    def _mark(x: Tensor, y: Tensor) -> tuple[int, float, float]:
+        return len(x), float(x.sum()), float(y.sum())
+
+    @staticmethod
+    def _refuse(what: str) -> NoReturn:
+        raise DataError(
+            f"{what}; chunks() must yield the same tasks in the same order each time it is called (no shuffling, no "
+            "iterator that is used up)"
+        )
+
+    def _checked(self) -> Iterator[tuple[Tensor, Tensor]]:
+        seen, first = 0, None
+        for x, y in self._chunks():
+            if x.ndim != 3 or y.ndim != 3 or x.shape[:2] != y.shape[:2] or 0 in (*x.shape, *y.shape):
+                raise ShapeError(
+                    "linear examples are x (tasks, examples, n) and y (tasks, examples, m), none of them empty; came "
+                    f"x {tuple(x.shape)}, y {tuple(y.shape)}. For images see msr.meta.patches"
+                )
+            first = first or (x.shape[2], y.shape[2])
+            if (x.shape[2], y.shape[2]) != first:
+                raise ShapeError(f"task {seen}: {first} inputs and outputs came before, now {(x.shape[2], y.shape[2])}")
+            bad = ~(x.isfinite().flatten(1).all(1) & y.isfinite().flatten(1).all(1))
+            if bad.any():
+                raise NonFiniteError(f"task {seen + int(bad.nonzero()[0])}: its examples hold nan or infinity")
+            seen += len(x)
+            yield x.detach().to("cpu", torch.float64), y.detach().to("cpu", torch.float64)
+        if seen == 0 and not self._seen:
+            raise DataError("there is no task to learn from; the chunks are empty")
 
 
 def in_chunks(x: Tensor, y: Tensor, size: int = 500) -> Chunks:
     """Passes over tasks that are in memory: ``x (tasks, examples, ...)``, ``y (tasks, examples, ...)``, flattened."""
     if size < 1:
         raise ShapeError(f"in_chunks: a chunk needs at least one task; came size = {size}")
+    if min(x.ndim, y.ndim) < 3 or x.shape[:2] != y.shape[:2]:
+        raise ShapeError(
+            "in_chunks: x and y must be (tasks, examples, ...) with the same tasks and examples; came "
+            f"x {tuple(x.shape)}, y {tuple(y.shape)}"
+        )
 
     def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(x), size):
@@ -104,7 +208,8 @@ def patches(
             "patches: x must be (tasks, examples, channels, *space) with one or two spatial axes and y alike; "
             f"came x {tuple(x.shape)}, y {tuple(y.shape)}"
         )
-    kernel, steps, rim, holes = (_each(v, axes) for v in (kernel_size, stride, padding, dilation))
+    kernel, steps, holes = (_each(v, axes, 1) for v in (kernel_size, stride, dilation))
+    rim = _each(padding, axes, 0)
     space = [
         (size + 2 * p - d * (k - 1) - 1) // s + 1
         for size, k, s, p, d in zip(x.shape[3:], kernel, steps, rim, holes, strict=True)
@@ -121,35 +226,16 @@ def patches(
     return windows, y.flatten(3).mT.flatten(1, 2)
 
 
-def checked(chunks: Chunks, dtype: torch.dtype = torch.float64) -> Iterator[tuple[Tensor, Tensor]]:
-    """One pass, with what cannot be used named by the task's place in the stream."""
-    seen, first = 0, None
-    for x, y in chunks():
-        if x.ndim != 3 or y.ndim != 3 or x.shape[:2] != y.shape[:2] or 0 in (*x.shape, *y.shape):
-            raise ShapeError(
-                "linear examples are x (tasks, examples, n) and y (tasks, examples, m), none of them empty; came "
-                f"x {tuple(x.shape)}, y {tuple(y.shape)}. For images see msr.meta.patches"
-            )
-        first = first or (x.shape[2], y.shape[2])
-        if (x.shape[2], y.shape[2]) != first:
-            raise ShapeError(f"task {seen}: {first} inputs and outputs came before, now {(x.shape[2], y.shape[2])}")
-        bad = ~(x.isfinite().flatten(1).all(1) & y.isfinite().flatten(1).all(1))
-        if bad.any():
-            raise NonFiniteError(f"task {seen + int(bad.nonzero()[0])}: its examples hold nan or infinity")
-        seen += len(x)
-        yield x.to(dtype), y.to(dtype)
-    if seen == 0:
-        raise DataError("there is no task to learn from; the chunks are empty")
-
-
 def halves(x: Tensor, y: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Each task's examples in two parts of equal size (but for one)."""
     middle = x.shape[1] // 2
     return (x[:, :middle], y[:, :middle]), (x[:, middle:], y[:, middle:])
 
 
-def _each(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
+def _each(value: int | Sequence[int], axes: int, least: int) -> tuple[int, ...]:
     sizes = (value,) * axes if isinstance(value, int) else tuple(value)
-    if len(sizes) != axes or math.prod(sizes) < 0:
-        raise ShapeError(f"patches: one size for each of the {axes} spatial axes is needed; came {value}")
+    if len(sizes) != axes or min(sizes) < least:
+        raise ShapeError(
+            f"patches: {axes} sizes of at least {least} are needed, one for each spatial axis; came {value}"
+        )
     return sizes

@@ -2,27 +2,27 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import ceil, inf, nan
+from math import ceil, inf
 from typing import Literal
 
 import torch
-from scipy.special import stdtr
 from torch import Tensor
 
-from msr.errors import ConfigError, DataError, ShapeError
+from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.meta._filters import DAMPING, EXACT, Filters, places
-from msr.meta.examples import Chunks, Moments, Passes, checked, halves
+from msr.meta.examples import Chunks, Moments, Passes, Standardised, halves
 from msr.meta.spectral import SpectralStart, spectral_start
 
 __all__ = ["RankCut", "SharedSpan", "find_span"]
 
-# Of every four tasks two fit an over-complete span, one turns its axes, one judges how many of them are real.
+# Of every four tasks two fit an over-complete span, one gives its principal axes, one judges how many are real.
 _FITS, _TURNS, _JUDGES = (0, 1), (2,), (3,)
 # An over-complete span only has to hold the true one; what is too much of it never comes to rest.
 _OVERCOMPLETE_ITERATIONS = 5
 # A direction with less than this share of the strongest one's energy (5% of its size) counts as an error of the fit.
 _FLOOR = 2.5e-3
 _MAX_UNKNOWNS = 6144
+_SIGNS = 9999  # random signs of a p-value
 # A squared residual of this share of the outputs', 3e-6 of their size, is a perfect fit of float32 data.
 _PERFECT = 1e-11
 
@@ -35,10 +35,12 @@ class RankCut:
         energy: ``E[v_a v_b]`` of each direction over the judging tasks, with ``v_a`` and ``v_b`` fitted on the two
             halves of a task's examples, strongest first; 0 on average for a direction that no task uses, whatever
             the noise.
-        p_value: of ``energy ≤ 0`` (one-sided t-test over tasks), by direction.
-        alpha: the level. Directions are tested in order until the first that is not significant, so the chance of
-            one too many is at most ``alpha`` without further correction.
-        floor: energies below this share of the first count as errors of the fit.
+        p_value: of no energy, one-sided, from 9,999 random signs of the judging tasks' products (symmetric around 0
+            then, where noise is); so at least 1e-4.
+        alpha: the level. Directions are tested in order until the first that is not significant, so a direction with
+            no energy at all is counted with probability ``alpha`` at most, without further correction. The first
+            direction too many may hold a little of the true ones, as far as the fit is not exact.
+        floor: energies below this share of the first count as such errors of the fit.
         k: how many directions passed both.
         n_tasks: how many tasks judged.
     """
@@ -80,6 +82,8 @@ class SharedSpan:
 
         Not below 1e-10, where float32 ends.
         """
+        if numbers < 1:
+            raise ConfigError(f"a support set has at least one output number; came {numbers}")
         return max(self.noise / numbers, 1e-10)
 
 
@@ -99,11 +103,15 @@ def find_span(
 
     by alternating least squares. Given ``U`` each task's ``v_i`` solves ``k`` equations; given all ``v_i``, each row of
     the weight, ``U_a (n, k)``, solves the same ``n k`` normal equations ``Σ_i X_iᵀX_i ⊗ v_i v_iᵀ``, factored once. The
-    start is spectral, so a few iterations do. It is streamed: memory is a chunk and those ``(n k)²`` numbers.
+    start is spectral, so a few iterations do. It is streamed: memory is that of a chunk's moments and ``(n k)²`` numbers.
 
     With ``k="auto"`` half of the tasks first fit an over-complete span, an eighth more directions than the spectrum
-    recommends and at least 4 more. A quarter turns its axes, and the last quarter says how many of them are real
-    (:class:`RankCut`). If all are, the number is doubled. Then the span is fitted with that ``k`` to all tasks.
+    recommends and at least 4 more. A quarter gives its principal axes, and the last quarter says how many of them are
+    real (:class:`RankCut`). If all are, the number is doubled, up to what the tasks can tell: a quarter of their
+    number, 3/4 of the numbers of one, 2/5 of ``examples / n``, and 6144 unknowns a row. Then the span is fitted with
+    that ``k`` to all tasks.
+
+    The tasks must be independent: copies of one task among the fitting and the judging ones make noise look shared.
 
     Args:
         start: ``(m n, k)``, to start from instead of the spectrum.
@@ -111,22 +119,33 @@ def find_span(
             would gain by fitting noise; so the error left is far below the statistical one.
         alpha: the level of the rank cut.
 
-    Raises: DataError when tasks have too few numbers to fit ``k`` of them, when no direction is confirmed, or fewer
-    than 8 tasks came with ``k="auto"``; ConfigError when ``n k`` exceeds 6144, where the normal equations outgrow
-    memory: meta-train there.
+    Raises: DataError when tasks have too few numbers or examples to fit the span, when no direction is confirmed, when
+    all are up to the limit, or fewer than 40 tasks came with ``k="auto"`` (ten judges, the fewest that can reach a
+    p-value of 0.001); ConfigError for options that cannot work, or when ``n k`` exceeds 6144, where the normal
+    equations outgrow memory; ShapeError and NonFiniteError for chunks that cannot be used.
     Source: alternating least squares and variable projection: Golub and Pereyra, 1973; multi-task subspaces from few
     examples: Tripuraneni, Jin and Jordan, arXiv:2002.11684.
     """
+    if not (k == "auto" or (isinstance(k, int) and k >= 1)):
+        raise ConfigError(f'k must be a count of at least 1, or "auto"; came {k!r}')
+    if not 0 < alpha < 1:
+        raise ConfigError(f"alpha must lie between 0 and 1; came {alpha}")
     fit = _Fit(chunks, tol, max_iterations)
+    if k != "auto":
+        fit.check_size(k)
     spectrum = cut = None
     if start is None:
-        spectrum = spectral_start(chunks, k=None if k == "auto" else k, seed=seed, evidence=k == "auto")
-    elif start.ndim != 2 or start.shape[0] != fit.m * fit.n:
-        raise ShapeError(f"start must be ({fit.m * fit.n}, k) for these tasks; came {tuple(start.shape)}")
+        spectrum = spectral_start(fit.tasks, k=None if k == "auto" else k, seed=seed, evidence=k == "auto")
+        basis = spectrum.basis
+        wanted = spectrum.k + max(4, ceil(spectrum.k / 8))
+    else:
+        if start.ndim != 2 or start.shape[0] != fit.m * fit.n or start.shape[1] == 0:
+            raise ShapeError(f"start must be ({fit.m * fit.n}, k) for these tasks; came {tuple(start.shape)}")
+        if not start.isfinite().all():
+            raise NonFiniteError("start holds nan or infinity")
+        basis, wanted = start.detach().to("cpu", torch.float64), start.shape[1]
+    basis = torch.linalg.qr(fit.tasks.standardise(basis))[0]
     if k == "auto":
-        wanted = spectrum.k + max(4, ceil(spectrum.k / 8)) if spectrum is not None else start.shape[1]  # type: ignore[union-attr]
-        basis = start if spectrum is None else spectrum.basis
-        assert basis is not None
         cut, basis = fit.choose(basis, wanted, alpha, seed)
         if cut.k == 0:
             raise DataError(
@@ -134,13 +153,9 @@ def find_span(
                 f"{float(cut.p_value[0]):.2g}): the outputs look like noise, or more tasks or examples are needed"
             )
         k = cut.k
-    else:
-        basis = start if start is not None else spectrum.basis  # type: ignore[union-attr]
-        if not 1 <= k <= basis.shape[1]:
-            raise ConfigError(f"k must be between 1 and {basis.shape[1]}; came {k}")
-    fit.check_size(k)
-    span = fit.alternate(basis[:, :k])
-    return replace(fit.prior(span), cut=cut, start=spectrum)
+    elif k > basis.shape[1]:
+        raise ConfigError(f"k must be between 1 and {basis.shape[1]}; came {k}")
+    return replace(fit.prior(fit.alternate(basis[:, :k])), cut=cut, start=spectrum)
 
 
 class _Fit:
@@ -151,29 +166,23 @@ class _Fit:
             raise ConfigError(
                 f"at least one iteration and a tolerance from 0 on are needed; came {max_iterations}, {tol}"
             )
-        self.chunks, self.tol, self.max_iterations = chunks, tol, max_iterations
-        self.n_tasks, self.n_examples, self.iterations, self.converged, self.fewest = 0, 0, 0, False, 0
-        for x, y in checked(chunks):
-            if x.shape[1] < 2:
-                raise DataError("a task needs at least two examples to tell its filter from its noise; one came")
-            self.m, self.n = y.shape[2], x.shape[2]
-            numbers = y.shape[1] * y.shape[2]
-            self.fewest = min(self.fewest or numbers, numbers)
-            self.n_tasks += len(x)
-            self.n_examples += x.shape[0] * x.shape[1]
-        self._all_moments = Passes(lambda: (Moments.of(x, y) for x, y in checked(chunks)))
+        self.tasks, self.tol, self.max_iterations = Standardised(chunks), tol, max_iterations
+        self.m, self.n, self.n_tasks = self.tasks.m, self.tasks.n, self.tasks.n_tasks
+        self.iterations, self.converged = 0, False
+        self._all_moments = Passes(lambda: (Moments.of(x, y) for x, y in self.tasks()))
 
     def check_size(self, k: int) -> None:
         """Raise if ``k`` numbers a task, or the normal equations of ``U``, cannot be fitted."""
-        if k > self.fewest:
+        fewest, examples = self.tasks.fewest, self.tasks.n_examples
+        if k > fewest:
             raise DataError(
-                f"a task has {self.fewest} output numbers and {k} unknowns, so its fit says nothing about the span; "
+                f"a task has {fewest} output numbers and {k} unknowns, so its fit says nothing about the span; "
                 "give more examples a task, or start from spectral_start and meta-train with Ridge"
             )
-        if self.n * k > self.n_examples:
+        if self.n * k > examples or self.degrees(k) <= 0:
             raise DataError(
-                f"each row of the span has {self.n} inputs times k = {k} unknowns, but there are {self.n_examples} "
-                "examples in all; give more tasks, or start from spectral_start and meta-train with Ridge"
+                f"each row of the span has {self.n} inputs times k = {k} unknowns, and each task {k}: too many for "
+                f"{examples} examples in all; give more tasks, or start from spectral_start and meta-train with Ridge"
             )
         if self.n * k > _MAX_UNKNOWNS:
             raise ConfigError(
@@ -181,15 +190,19 @@ class _Fit:
                 "spectral_start and meta-train with Ridge"
             )
 
+    def degrees(self, k: int) -> int:
+        """Degrees of freedom of the residual: a span has ``k (m n − k)``, its gauge being free."""
+        return self.tasks.numbers - self.n_tasks * k - k * (self.m * self.n - k)
+
     def alternate(
         self, span: Tensor, roles: tuple[int, ...] | None = None, damping: float = EXACT, most: int | None = None
     ) -> Tensor:
         """Alternate on the tasks of these roles until an iteration gains little."""
-        span, unknowns = torch.linalg.qr(span)[0], span.numel()
+        span, unknowns = torch.linalg.qr(span)[0], span.shape[1] * (len(span) - span.shape[1])
         last, self.converged = inf, False
         for _ in range(most or self.max_iterations):
             better, left, energy, numbers, n_tasks = self._step(span, roles, damping)
-            degrees = max(numbers - n_tasks * span.shape[1] - unknowns, numbers // 10)
+            degrees = max(numbers - n_tasks * span.shape[1] - unknowns, numbers // 10, 1)
             # Fitting pure noise, each unknown of the span would gain the noise's variance once.
             self.converged = last - left <= self.tol * unknowns * left / degrees or left <= _PERFECT * energy
             if self.converged:
@@ -200,12 +213,16 @@ class _Fit:
 
     def choose(self, basis: Tensor, wanted: int, alpha: float, seed: int) -> tuple[RankCut, Tensor]:
         """Fit over-complete spans until the judged tasks reject some direction."""
-        if self.n_tasks < 8:
-            raise DataError(f'k="auto" judges a quarter of the tasks; at least 8 are needed, {self.n_tasks} came')
+        if self.n_tasks < 40:
+            raise DataError(
+                f'k="auto" needs at least 40 tasks, a quarter of which judge; {self.n_tasks} came. Give k or more tasks'
+            )
         generator = torch.Generator().manual_seed(seed)
         size = self.m * self.n
         # Unknowns of a task, and of a row of the span, stay well below what half of the tasks can tell.
-        limit = max(1, min(size, self.fewest * 3 // 4, self.n_examples * 2 // (5 * self.n), _MAX_UNKNOWNS // self.n))
+        few = min(self.tasks.fewest * 3 // 4, self.tasks.n_examples * 2 // (5 * self.n), _MAX_UNKNOWNS // self.n)
+        # Fewer tasks than directions would leave their axes open, and spread what is real over all of them.
+        limit = max(1, min(size, few, self.n_tasks // 4))
         while True:
             width = min(wanted, limit)
             self.check_size(width)
@@ -214,30 +231,33 @@ class _Fit:
                 basis = torch.cat([basis, more], 1)
             # Damped: a direction too many can hide in what one task's inputs miss, where its size is free.
             span = self._principal(self.alternate(basis[:, :width], _FITS, DAMPING, _OVERCOMPLETE_ITERATIONS))
-            cut = self._judge(span, alpha)
-            if cut.k < width or width == limit:
+            cut = self._judge(span, alpha, seed)
+            if cut.k < width or width == size:
                 return cut, span
+            if width == limit:
+                raise DataError(
+                    f"all {width} directions that these tasks can tell apart are used, so the dimension is at least "
+                    f"{width}; give more examples a task or more tasks, or give k"
+                )
             basis, wanted = span, 2 * width
 
     def prior(self, span: Tensor) -> SharedSpan:
         """The gauge in which the tasks' filters have covariance ``I``, their mean, and the noise."""
         k = span.shape[1]
-        total, left, numbers = torch.zeros(k, dtype=torch.float64), 0.0, 0
+        total, left = torch.zeros(k, dtype=torch.float64), 0.0
         filters = Filters(span, self.m, self.n)
         for moments in self._moments(None):
             v, lost = filters.fit(moments)
             total += v.sum(0)
             left += lost
-            numbers += int(moments.numbers.sum())
         mean = total / self.n_tasks
         covariance = self._second_moment(span, None) - torch.outer(mean, mean)
         sizes, axes = torch.linalg.eigh((covariance + covariance.mT) / 2)
         # A direction in which tasks do not differ keeps a little room.
         root = sizes.clamp_min(1e-6 * float(sizes[-1].clamp_min(mean.square().sum()))).sqrt()
-        degrees = numbers - self.n_tasks * k - self.m * self.n * k
-        noise = left / degrees if degrees > 0 else nan
+        noise = self.tasks.scale_y**2 * left / self.degrees(k)
         return SharedSpan(
-            U=span @ (axes * root),
+            U=self.tasks.weights(span @ (axes * root)),
             v0=(axes / root).mT @ mean,
             noise=noise,
             k=k,
@@ -312,14 +332,16 @@ class _Fit:
             seen += len(a)
         return (products + products.mT) / (2 * seen)
 
-    def _judge(self, span: Tensor, alpha: float) -> RankCut:
+    def _judge(self, span: Tensor, alpha: float, seed: int) -> RankCut:
         """Test each direction on the judged tasks."""
         z = torch.cat([a * b for a, b in self._half_filters(span, _JUDGES)])
-        n = len(z)
-        energy, error = z.mean(0), z.std(0) / n**0.5
-        # Where the tasks do not differ at all the test is exact.
-        ratio = torch.where(error > 0, energy / error, energy.sign() * torch.inf).nan_to_num(nan=0.0)
-        p_value = torch.as_tensor(stdtr(n - 1, -ratio.numpy()))
+        n, energy = len(z), z.mean(0)
+        signs = torch.Generator().manual_seed(seed)
+        above = torch.zeros(z.shape[1])
+        for _ in range(_SIGNS // 1111):
+            flips = 2.0 * torch.randint(2, (1111, n), generator=signs, dtype=torch.float64) - 1
+            above += (flips @ z / n >= energy).sum(0)
+        p_value = (1 + above.double()) / (1 + _SIGNS)
         real = (p_value <= alpha) & (energy > _FLOOR * energy[0].abs())
         return RankCut(energy, p_value, alpha, _FLOOR, int(real.long().cumprod(0).sum()), n)
 
@@ -346,7 +368,7 @@ class _Fit:
     def _tasks(self, roles: tuple[int, ...] | None) -> Iterator[tuple[Tensor, Tensor]]:
         """A pass over the examples of all tasks (None), or of those with these roles."""
         seen = 0
-        for x, y in checked(self.chunks):
+        for x, y in self.tasks():
             mine = torch.ones(len(x), dtype=torch.bool) if roles is None else self._role(seen, len(x), roles)
             seen += len(x)
             if mine.any():

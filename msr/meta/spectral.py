@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from msr.errors import ConfigError, DataError, listed
-from msr.meta.examples import Chunks, Passes, checked, halves
+from msr.meta.examples import Chunks, Passes, Standardised, halves
 
 __all__ = ["SpectralStart", "spectral_start"]
 
@@ -26,11 +26,14 @@ _DENSE = 300
 class SpectralStart:
     """The second moment ``S = E[vec W vec Wᵀ]`` of the tasks' weights, as two rough estimates of each task show it.
 
+    Inputs are first divided by their root mean square over all tasks, one by one, and outputs as a whole, so numbers do
+    not depend on units; ``basis`` is for inputs and outputs as they came.
+
     Attributes:
         basis: the eigenvectors that the sketch saw, orthonormal, float64, ``(m n, p)``, in the order of ``spectrum``.
         k: the recommended dimension, how many eigenvalues lie above ``edge``.
-        spectrum: eigenvalues of the estimate, largest first (those that the sketch saw), in units of squared weights.
-            Negative ones are noise, since ``S`` has none.
+        spectrum: eigenvalues of the estimate, largest first (those that the sketch saw). Negative ones are noise, since
+            ``S`` has none.
         edge: what noise reaches, 1.1 times the larger of ``null`` and the size of the most negative eigenvalue.
         null: parallel analysis: the largest eigenvalue in size when the products of the two estimates get random
             signs and the directions found are taken out; the largest of 5 replicates.
@@ -69,14 +72,15 @@ def spectral_start(
     """Estimate the span of ``U`` in ``vec(W_i) = U v_i`` from examples ``y = W_i x + noise`` of many tasks.
 
     Each task's examples are split in two. Each half gives a rough estimate, near the one of least norm,
-    ``Ŵ = Yᵀ (X Xᵀ + ρ)⁻¹ X``, which sees only the part ``W P`` of ``W`` that its inputs reach. Over the tasks the mean
-    ``E[P] = Q`` is known, and the noise of the two halves is independent, so
+    ``Ŵ = Yᵀ (X Xᵀ + ρ)⁻¹ X``, which shrinks ``W`` to the part ``W P`` that its inputs span. The mean of ``P`` over the
+    tasks is measured for each half, ``Q_a`` and ``Q_b``, and the noise of the two halves is independent, so
 
-        S = (I ⊗ Q⁻¹) E[vec Ŵ_a vec Ŵ_bᵀ] (I ⊗ Q⁻¹)
+        S = (I ⊗ Q_a⁻¹) E[vec Ŵ_a vec Ŵ_bᵀ] (I ⊗ Q_b⁻¹)
 
-    holds without bias for few examples and for any noise, as long as inputs do not depend on the task. Its leading
-    eigenspace is found by block power iteration: ``passes`` passes over the chunks, memory of one chunk and a thin
-    block (of a full matrix for up to 300 weights), and of all rough weights while they take less than 256 MiB.
+    has no bias from few examples or from noise of any kind, where the inputs of every half are drawn afresh,
+    independently of ``W``. (With the same inputs in all tasks, a fixed grid for example, it has.) Its leading
+    eigenspace is found by block power iteration: ``passes`` passes over the chunks, memory of one chunk's rough weights
+    and a thin block (of a full matrix for up to 300 weights), and of all rough weights while they take under 256 MiB.
 
     Args:
         k: how many directions are wanted, where that is known; otherwise the sketch grows as long as it finds more.
@@ -84,8 +88,9 @@ def spectral_start(
         evidence: false skips ``null`` and ``stability`` (they are nan), half of the work.
         seed: of the sketch and of the random signs.
 
-    Raises: DataError for tasks with a single example, or when the inputs leave out a direction (``Q`` is singular);
-    ConfigError for a ``k`` that cannot be; ShapeError and NonFiniteError for chunks that cannot be used.
+    Raises: DataError for tasks with a single example, outputs that are all zero, chunks that change between passes, or
+    inputs that leave out a direction; ConfigError for a ``k`` that cannot be; ShapeError and NonFiniteError for chunks
+    that cannot be used.
     Source: parallel analysis by random signs: Hong, Sheng and Dobriban, arXiv:2012.02985; sketch: Halko, Martinsson
     and Tropp, arXiv:0909.4061.
     """
@@ -113,7 +118,7 @@ def spectral_start(
     leading = vectors[:, : k or max(recommended, 1)]
     following = float(spectrum[recommended]) if recommended < len(spectrum) else 0.0
     return SpectralStart(
-        basis=vectors,
+        basis=torch.linalg.qr(view.tasks.weights(vectors))[0],
         k=recommended,
         spectrum=spectrum,
         edge=edge,
@@ -125,31 +130,31 @@ def spectral_start(
 
 
 class _View:
-    """Passes over pairs of rough weights, after a first pass that measures ``Q``."""
+    """Passes over pairs of rough weights, after passes that measure scales and shrinkage."""
 
     def __init__(self, chunks: Chunks):
-        self.chunks, self.n_tasks = chunks, 0
-        reached = torch.zeros((), dtype=torch.float64)
-        for x, y in checked(chunks):
-            if x.shape[1] < 2:
-                raise DataError(
-                    "a task needs at least two examples to tell what it shares from its noise; one came. Tasks for "
-                    "training have query examples too: give them all"
-                )
-            self.m, self.n = y.shape[2], x.shape[2]
-            for half in halves(x, y):
+        self.tasks = chunks if isinstance(chunks, Standardised) else Standardised(chunks)
+        self.m, self.n, self.n_tasks = self.tasks.m, self.tasks.n, self.tasks.n_tasks
+        # Halves of three examples see less on the one side; tasks may differ in their number of examples.
+        reached: dict[tuple[int, int], list[Tensor]] = {}
+        counts: dict[tuple[int, int], int] = {}
+        for x, y in self.tasks():
+            for side, half in enumerate(halves(x, y)):
                 _, inputs, right = _rough_weights(*half)
-                reached = reached + (inputs.mT @ right).sum(0)
-            self.n_tasks += len(x)
-        self._unreach = _inverse(reached / (2 * self.n_tasks))
+                key = (x.shape[1], side)
+                reached.setdefault(key, []).append((inputs.mT @ right).sum(0))
+                counts[key] = counts.get(key, 0) + len(x)
+        self._debias = {key: _inverse(torch.stack(parts).sum(0) / counts[key]) for key, parts in reached.items()}
         self.pairs = Passes(self._pairs)
 
     def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """A pass: two estimates of each weight with independent errors, ``(tasks, m n)`` each, in float32."""
-        for x, y in checked(self.chunks):
-            parts = [_rough_weights(*half) for half in halves(x, y)]
-            a, b = ((left.mT.float() @ (right @ self._unreach).float()).flatten(1) for left, _, right in parts)
-            yield a, b
+        for x, y in self.tasks():
+            pair = []
+            for side, half in enumerate(halves(x, y)):
+                left, _, right = _rough_weights(*half)
+                pair.append((left.mT.float() @ (right @ self._debias[x.shape[1], side]).float()).flatten(1))
+            yield pair[0], pair[1]
 
     def moments(self, blocks: list[Tensor | None], weights: Callable[[Tensor], Tensor]) -> list[Tensor]:
         """``S_b Y_b`` for each block ``Y_b (m n, p)`` in one pass, with ``S_b`` a weighted mean over the tasks.
@@ -253,9 +258,9 @@ def _inverse(reached: Tensor) -> Tensor:
     if lost.any() or not sizes[-1] > 0:
         where = axes[:, lost].abs().amax(1).argsort(descending=True)[: int(lost.sum())].sort().values
         raise DataError(
-            f"the inputs vary in {int((~lost).sum())} of {len(sizes)} directions only, so the weights on the rest "
-            f"cannot be learned; look at input coordinates {listed(where.tolist())}, and drop those that are always "
-            "zero or made from others"
+            f"the inputs span {int((~lost).sum())} of {len(sizes)} directions only, in all tasks together, so the "
+            f"weights on the rest cannot be learned; look at input coordinates {listed(where.tolist())}: some are made "
+            "from others, or all tasks have the same few inputs"
         )
     return (axes / sizes) @ axes.mT
 
