@@ -39,7 +39,7 @@ class Operation:
 class Account(TorchDispatchMode):
     """Every operation inside the ``with`` block that is more than a view.
 
-    Bytes are those of all tensors that go in and come out, each storage once, expanded axes not at all: what must move
+    Bytes are those of all tensors that go in and come out, each address once, expanded axes not at all: what must move
     if nothing stays in cache from one operation to the next. Seconds include the counting, so only their shares mean
     something.
     """
@@ -62,7 +62,10 @@ class Account(TorchDispatchMode):
         if not is_view:
             count = flop_registry.get(func.overloadpacket)
             flops = count(*args, **kwargs, out_val=out) if count else 0
-            moved = {tensor.data_ptr(): _extent(tensor) for tensor in (*given, *made)}
+            moved: dict[int, int] = {}
+            for tensor in (*given, *made):
+                place = tensor.data_ptr()
+                moved[place] = max(moved.get(place, 0), _extent(tensor))
             shapes = tuple(tensor.shape for tensor in given)
             self.operations.append(Operation(str(func.overloadpacket), flops, sum(moved.values()), seconds, shapes))
         return out

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import json
 import os
+import tempfile
 import time
 from pathlib import Path
 from types import ModuleType
@@ -59,7 +60,8 @@ def command(file: str, arguments: list[str] | None = None) -> None:
     name = Path(file).stem
     module = importlib.import_module(f"benchmarks.{name}")
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=module.__doc__)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for NAME.json (default: %(default)s)")
+    where = f"folder for NAME.json (default: {RESULTS}, or with --quick a new one: quick numbers are no results)"
+    parser.add_argument("--out", type=Path, help=where)
     for key, option in inspect.signature(module.run).parameters.items():
         if key == "quick":
             parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it works")
@@ -68,6 +70,8 @@ def command(file: str, arguments: list[str] | None = None) -> None:
             parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=option.default, help="(%(default)s)")
     options = vars(parser.parse_args(arguments))
     folder, start = options.pop("out"), time.perf_counter()
+    if folder is None:
+        folder = Path(tempfile.mkdtemp()) if options["quick"] else RESULTS
     results = {**module.run(**options), "quick": options["quick"]}
     results["seconds"] = round(time.perf_counter() - start, 1)
     path = save(name, results, folder)

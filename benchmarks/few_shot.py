@@ -31,7 +31,14 @@ def conv4(generator: torch.Generator) -> nn.Sequential:
     """The few-shot network of arXiv:1703.03400: convolution, batch norm, ReLU and pooling, four times; a head."""
     net = nn.Sequential()
     for channels in (1, 32, 32, 32):
-        net.extend([nn.Conv2d(channels, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)])
+        net.extend(
+            [
+                nn.Conv2d(channels, 32, 3, padding=1),
+                nn.BatchNorm2d(32, track_running_stats=False),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
+        )
     net.extend([nn.Flatten(), nn.Linear(32, 5)])
     with torch.no_grad():
         for weight in (p for p in net.parameters() if p.ndim > 1):

@@ -60,7 +60,8 @@ class Config(CommonConfig):
         super().check()
         chosen(self.models, MODELS, "model")
         chosen(self.solvers, SOLVERS, "solver")
-        chosen(self.group, tuple(GROUPS), "group")
+        if self.group not in GROUPS:
+            raise ConfigError(f"unknown group {self.group!r}; known: {', '.join(GROUPS)}")
         figures.require()
         if self.data:
             raise ConfigError("--data cannot be read here: this runner needs to know the truth of the tasks it makes")

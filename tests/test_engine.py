@@ -11,7 +11,18 @@ from torch import nn
 
 from msr.errors import ConfigError, ModelError, NonFiniteError
 from msr.layers import DenseSharing, KroneckerSharing, ReparamConv2d, ReparamLinear
-from msr.meta import SGD, Learner, MetaParameters, Ridge, evaluate, from_module, load_params
+from msr.meta import (
+    SGD,
+    GaussNewton,
+    Learner,
+    MetaParameters,
+    OuterLoop,
+    Problem,
+    Ridge,
+    evaluate,
+    from_module,
+    load_params,
+)
 from tests.cases import random_episodes, randomize, seeded
 
 SOLVERS = {
@@ -394,3 +405,62 @@ def test_leaves_round_trip():
 def test_bad_learner_settings(bad, gen):
     with pytest.raises(ConfigError, match="came"):
         Learner(linear_problem(gen).problem, SGD(), **bad)
+
+
+def summed_problem():
+    """Two leaves whose gradients are one and the same tensor."""
+    return Problem(lambda p, x: x @ (p["a"] + p["b"]))
+
+
+@pytest.mark.parametrize("solver", [SGD(0), SGD(1, first_order=True), SGD(2)])
+@pytest.mark.parametrize(
+    "how", [{"batching": "loop"}, {"batching": "vmap", "chunk_size": 2}, {"batching": "loop", "trace": True}]
+)
+def test_leaves_that_are_summed_do_not_share_a_gradient(how, solver, gen):
+    initial = {name: torch.randn(3, 2, generator=gen, dtype=torch.float64) for name in ("a", "b")}
+    episodes = random_episodes(gen, 5, 2, 3, (3,), (2,))
+    whole = Learner(summed_problem(), solver, batching="vmap")
+    params = whole.init({}, initial)
+    right = whole.meta_gradient(params, episodes).gradient
+    got = Learner(summed_problem(), solver, **how).meta_gradient(params, episodes).gradient
+    torch.testing.assert_close(got.leaves(), right.leaves())
+    loop = OuterLoop(whole, params, partial(torch.optim.SGD, lr=1.0), clip_norm=0.1)
+    before = [leaf.clone() for leaf in loop.params.leaves()]
+    loop.step(episodes)
+    moved = torch.cat([(a - b).flatten() for a, b in zip(loop.params.leaves(), before, strict=True)])
+    assert float(moved.norm()) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "solver", [SGD(2, rate=0.1), GaussNewton(2, system="dense"), GaussNewton(2, system="cg", cg_steps=20)]
+)
+def test_batch_norm_has_the_same_derivatives_in_a_loop(solver, gen):
+    """Forward-mode derivatives too, which torch's fused batch norm has wrong."""
+    net = seeded(
+        lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 2)).double()
+    )
+    problem, shared, initial = from_module(randomize(net, gen), shared=lambda name: name.startswith("4"))
+    episodes = random_episodes(gen, 3, 4, 4, (1, 4, 4), (2,))
+    gradients = []
+    for how in ({"batching": "vmap"}, {"batching": "loop"}, {"batching": "loop", "trace": True}):
+        learner = Learner(problem, solver, **how)
+        gradients.append(learner.meta_gradient(learner.init(shared, initial), episodes).gradient.leaves())
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(gradients[2], gradients[0], rtol=1e-6, atol=1e-8)
+
+
+def test_a_record_knows_its_precision(gen):
+    problem, shared, initial = from_module(seeded(lambda: nn.Linear(5, 4)))
+    episodes = random_episodes(gen, 3, 2, 2, (5,), (4,), dtype=torch.float32)
+    traced, plain = (Learner(problem, SGD(1), batching="vmap", trace=trace) for trace in (True, False))
+    params = plain.init(shared, initial)
+    with torch.autocast("cpu", torch.bfloat16):
+        traced.meta_gradient(params, episodes)
+    torch.testing.assert_close(
+        traced.meta_gradient(params, episodes).losses, plain.meta_gradient(params, episodes).losses
+    )
+
+
+def test_workers_need_records():
+    with pytest.raises(ConfigError, match="needs trace=True"):
+        Learner(summed_problem(), SGD(1), workers=2)

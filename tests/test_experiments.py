@@ -46,7 +46,7 @@ def test_translation_writes_everything_it_promises(tmp_path, capsys):
         assert row["query_mse"].keys() == {"mean", "ci95", "n"}
         assert row["query_mse"]["n"] == 10
         assert row["seconds"] > 0
-        assert row["outer_steps"] == (25 if row["model"] == "mtsr" else 20)
+        assert row["outer_steps"] == (0 if row["inner"] == "direct" else 25 if row["model"] == "mtsr" else 20)
         assert ("span_cosine" in row) is (row["model"] in ("msr", "mtsr"))
     printed = capsys.readouterr()
     assert "| oracle" in printed.out

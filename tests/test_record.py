@@ -252,3 +252,37 @@ def test_fused_optimisers_see_gradients_in_their_parameters_layout(how, gen):
         slopes = learner.meta_gradient(loop.params, e).gradient.leaves()
         assert [s.stride() for s in slopes] == [p.stride() for p in loop.params.leaves()]
     torch.testing.assert_close(after[1], after[0])
+
+
+CLOSED = torch.arange(12.0).reshape(4, 3)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: [(x * y) @ CLOSED],
+        lambda x, y: [x.expand(3, 4) + CLOSED.mT, (x @ CLOSED) * CLOSED[0]],
+        lambda x, y: [x * CLOSED.sum(0).sum(0)],
+        lambda x, y: [x.sum(0).sum(-1), y.sum(dim=None, keepdim=True).sum(0)],
+        lambda x, y: [x * torch.full((4,), 2.7, dtype=torch.long)],
+        lambda x, y: [(x @ torch.ones(4, 300)) @ torch.ones(300, 2)],
+    ],
+)
+def test_what_a_function_closes_over_is_read_right(function, gen):
+    x, y = (torch.randn(3, 4, generator=gen) for _ in range(2))
+    got = record(function, x, y)(x, y)
+    torch.testing.assert_close(list(got), list(function(x, y)))
+
+
+def test_a_rule_that_fails_costs_speed_alone(monkeypatch, gen):
+    x = torch.randn(3, 4, generator=gen)
+
+    def broken(graph):
+        raise KeyError("a rule")
+
+    monkeypatch.setattr("msr.meta.record.simplify", broken)
+    with pytest.warns(UserWarning, match="rewriting it failed"):
+        replay = record(lambda x: [x.sin() * 2, x], x)
+    one, two = replay(x)
+    torch.testing.assert_close(one, x.sin() * 2)
+    assert two.data_ptr() != x.data_ptr()  # results are still tensors of their own

@@ -18,9 +18,10 @@ from msr.episodes import Episodes
 from msr.errors import ConfigError, ModelError, NonFiniteError, listed
 from msr.estimate import Estimate
 from msr.meta.adapters import Engine, load
-from msr.meta.inner import InnerSolver
+from msr.meta.inner import SGD, InnerSolver
 from msr.meta.problem import MetaParameters, Params, Problem
 from msr.meta.record import has_channels_innermost, record
+from msr.meta.setnorm import fused_norms
 
 __all__ = ["Batching", "Learner", "MetaGradient", "evaluate"]
 
@@ -39,8 +40,8 @@ class Learner:
 
     Args:
         problem: what each task asks.
-        solver: how each task fits its own parameters, :class:`~msr.meta.inner.SGD` or
-            :class:`~msr.meta.inner.Ridge`.
+        solver: how each task fits its own parameters, :class:`~msr.meta.inner.SGD`, :class:`~msr.meta.inner.Ridge` or
+            :class:`~msr.meta.gauss_newton.GaussNewton`.
         batching: ``"vmap"`` runs tasks side by side, ``"loop"`` one after another (often faster for convolutions
             with their own weights for each task on a CPU), ``"auto"`` times both once, on the first batch, and keeps
             the faster. They agree up to rounding, so fix the choice where a run must repeat bit by bit.
@@ -53,9 +54,9 @@ class Learner:
         channels_last: in a loop, hand images ``(examples, channels, height, width)`` over with the channels innermost
             in memory, which pooling and batch norm on a CPU are several times faster with. A model that calls
             ``.view`` on them may then have to call ``.reshape``.
-        workers: replay the records of this many chunks (in a loop: tasks) side by side, each in a thread that has its
-            share of torch's threads; as many are in memory. Pays where a chunk's operations are long, but too small
-            for torch to divide, as in convolutional networks with few images a task.
+        workers: with ``trace``, replay the records of this many chunks (in a loop: tasks) side by side, each in a
+            thread that has its share of torch's threads; as many are in memory. Pays where a chunk's operations are
+            long, but too small for torch to divide, as in convolutional networks with few images a task.
         engine: the library that takes the inner steps. ``"torch"``, this package's own, runs every solver.
             ``"higher"`` and ``"learn2learn"`` run ``SGD``, with the same numbers up to rounding, but only one task
             after another and never recorded: there ``"auto"`` means ``"loop"``.
@@ -81,6 +82,8 @@ class Learner:
             raise ConfigError(f"chunk_size must be at least 1; came {chunk_size}")
         if workers < 1:
             raise ConfigError(f"workers must be at least 1; came {workers}")
+        if workers > 1 and not trace:
+            raise ConfigError(f"workers replay records, so workers={workers} needs trace=True")
         self.problem, self.solver, self.chunk_size = problem, load(engine, solver), chunk_size
         if engine != "torch":
             if batching == "vmap" or trace:
@@ -88,6 +91,7 @@ class Learner:
                 raise ConfigError(f"engine {engine!r} can only run tasks in a loop, unrecorded; came {came}")
             batching = "loop"
         self.engine: Engine = engine
+        self._takes_gradient_steps = isinstance(solver, SGD)
         self.batching: Batching = batching
         self.trace, self.channels_last, self.workers = trace, channels_last, workers
         self._records: dict[Hashable, tuple[Callable, Problem, InnerSolver]] = {}
@@ -153,7 +157,9 @@ class Learner:
         """Losses of a chunk and the gradient of their sum over ``n_tasks``; its graph is gone when it returns."""
 
         def mean_loss(leaves: list[Tensor], chunk: list[Tensor]) -> tuple[Tensor, Tensor]:
-            losses = self.losses(like.with_leaves(leaves), Episodes(*chunk), training=True)
+            # Steps along gradients, differentiated once: the derivatives that fused norms have right.
+            with fused_norms(self.batching == "loop" and self._takes_gradient_steps):
+                losses = self.losses(like.with_leaves(leaves), Episodes(*chunk), training=True)
             return losses.sum() / n_tasks, losses
 
         if not self.trace:
@@ -161,7 +167,9 @@ class Learner:
                 leaves = [leaf.requires_grad_() for leaf in leaves]
                 mean, losses = mean_loss(leaves, chunk)
                 # A problem may leave a parameter unused (a rate when there are no steps): its gradient is zero.
-                return losses.detach(), list(torch.autograd.grad(mean, leaves, materialize_grads=True))
+                slopes = torch.autograd.grad(mean, leaves, materialize_grads=True)
+            # Two leaves may get the very same tensor, and a caller writes into what it is given.
+            return losses.detach(), [torch.empty_like(leaf).copy_(s) for leaf, s in zip(leaves, slopes, strict=True)]
 
         with torch.no_grad():
             losses, *slopes = self._recorded(mean_loss, leaves, chunk, n_tasks)(*leaves, *chunk)
@@ -194,7 +202,9 @@ class Learner:
     def _key(self, leaves: list[Tensor], chunk: list[Tensor], n_tasks: int) -> Hashable:
         # A record holds for one layout: views that change nothing there were dropped.
         layouts = ((t.shape, t.stride(), t.dtype, t.device) for t in (*leaves, *chunk))
-        return (id(self.problem), id(self.solver), n_tasks, *layouts)
+        kind = leaves[0].device.type
+        cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        return (id(self.problem), id(self.solver), n_tasks, cast, torch.get_default_dtype(), *layouts)
 
     def _recorded(self, mean_loss: Callable, leaves: list[Tensor], chunk: list[Tensor], n_tasks: int) -> Callable:
         key = self._key(leaves, chunk, n_tasks)

@@ -43,7 +43,8 @@ class GaussNewton:
             Gauss-Newton, every step taken.
         system: how steps are solved, ``"dense"`` (Jacobian, then Cholesky or QR by size), ``"cg"`` (Jacobian products
             alone), or ``"auto"`` by size.
-        gradient: ``"unrolled"`` differentiates through the steps, exactly, with memory that grows with them;
+        gradient: ``"unrolled"`` differentiates through the steps, with memory that grows with them (exactly; with
+            ``"cg"`` as far as conjugate gradients converge);
             ``"implicit"`` differentiates the minimum (implicit function theorem), with memory that does not, and is
             exact only as far as the steps have converged.
         curvature: of the implicit gradient. ``"exact"`` is the Hessian of φ, right at a minimum and wild away from one;

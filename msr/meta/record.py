@@ -1,6 +1,7 @@
 """Record a function of tensors as a flat list of operations, in as few and as cheap ones as can be."""
 
 import operator
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,23 +36,35 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrit
     def listed(*tensors: Tensor) -> list[Tensor]:
         return list(function(*tensors))
 
+    module = _traced(listed, arguments)
+    if rewrite:
+        try:
+            rewritten = simplify(module.graph)
+            _own_results(module.graph)
+            if rewritten and any(has_channels_innermost(t) for t in arguments):
+                _keep_channels_innermost(module.graph)
+            _call_directly(module)
+            module.recompile()
+            return module
+        except Exception as fault:  # a rule that cannot read a graph costs speed, never a run
+            warnings.warn(f"the recording is replayed as it is; rewriting it failed: {fault!r}", stacklevel=2)
+            module = _traced(listed, arguments)
+            _own_results(module.graph)
+    module.recompile()
+    return module
+
+
+def _traced(function: Callable, arguments: tuple[Tensor, ...]) -> GraphModule:
     try:
         try:
-            module = make_fx(torch.func.functionalize(listed))(*arguments)
+            module = make_fx(torch.func.functionalize(function))(*arguments)
         except RuntimeError:
             # functionalize does not know autograd functions of one's own; in a recording there are none left.
-            module = make_fx(torch.func.functionalize(make_fx(listed)(*arguments)))(*arguments)
+            module = make_fx(torch.func.functionalize(make_fx(function)(*arguments)))(*arguments)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"this problem cannot be traced ({reason}); use trace=False") from error
     module.graph.eliminate_dead_code()
-    if rewrite:
-        rewritten = simplify(module.graph)
-        _own_results(module.graph)
-        if rewritten and any(has_channels_innermost(t) for t in arguments):
-            _keep_channels_innermost(module.graph)
-        _call_directly(module)
-    module.recompile()
     return module
 
 

@@ -1,19 +1,28 @@
 """Batch norm for few-shot learning: the statistics of the set at hand, and derivatives that vmap gets right."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import TransformType
-from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 
-__all__ = ["SetNorm", "use_set_statistics"]
+try:
+    from torch._C._functorch import TransformType
+    from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
+except ImportError:  # not public, so a torch may lack them: then norms stay written out
+    retrieve_all_functorch_interpreters = None  # type: ignore[assignment]
+
+__all__ = ["SetNorm", "fused_norms", "use_set_statistics"]
+
+_fused = False
 
 
 class SetNorm(nn.Module):
     """``(x − mean) / √(var + ε) · weight + bias`` over all axes but the channels'; no running statistics.
 
-    Written out in elementary operations on purpose. Under ``torch.func.vmap`` the fused ``batch_norm`` gives wrong
-    second derivatives with no warning (torch 2.13; pytorch/functorch issue 534), and those are what differentiating
-    through an inner loop needs.
+    Written out in elementary operations on purpose. The fused ``batch_norm`` of torch 2.13 gives wrong derivatives with
+    no warning: second ones under ``torch.func.vmap`` (pytorch/functorch issue 534), gradients of forward-mode ones, and
+    third ones. A gradient of a gradient it does right; :func:`fused_norms` says where nothing else is asked for.
     Shapes: ``(n, channels, ...)`` to the same; ``weight, bias (channels,)`` or None.
     """
 
@@ -28,7 +37,7 @@ class SetNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise a set."""
-        if not _under_vmap():
+        if _fused and not _under_vmap():
             fused = torch.backends.cudnn.enabled
             return torch.batch_norm(x, self.weight, self.bias, None, None, True, 0.0, self.eps, fused)
         axes = [0, *range(2, x.ndim)]
@@ -44,7 +53,23 @@ class SetNorm(nn.Module):
 
 def _under_vmap() -> bool:
     """Whether any ``vmap`` is running, an inner one as in ``jacfwd`` included; what it maps over does not matter."""
+    if retrieve_all_functorch_interpreters is None:
+        return True
     return any(level.key() == TransformType.Vmap for level in retrieve_all_functorch_interpreters())
+
+
+@contextlib.contextmanager
+def fused_norms(enabled: bool) -> Iterator[None]:
+    """Let norms run fused, which is several times faster on large images, where no ``vmap`` is running.
+
+    Only for functions of which gradients and gradients of gradients are taken, both in reverse mode, and no others.
+    """
+    global _fused
+    before, _fused = _fused, enabled
+    try:
+        yield
+    finally:
+        _fused = before
 
 
 def use_set_statistics(module: nn.Module) -> nn.Module:

@@ -103,7 +103,7 @@ def find_span(
 
     by alternating least squares. Given ``U`` each task's ``v_i`` solves ``k`` equations; given all ``v_i``, each row of
     the weight, ``U_a (n, k)``, solves the same ``n k`` normal equations ``Σ_i X_iᵀX_i ⊗ v_i v_iᵀ``, factored once. The
-    start is spectral, so a few iterations do. It is streamed: memory is that of a chunk's moments and ``(n k)²`` numbers.
+    start is spectral, so a few iterations do. It is streamed: memory is a chunk's moments and ``(n k)²`` numbers.
 
     With ``k="auto"`` half of the tasks first fit an over-complete span, an eighth more directions than the spectrum
     recommends and at least 4 more. A quarter gives its principal axes, and the last quarter says how many of them are
