@@ -442,11 +442,14 @@ def test_batch_norm_has_the_same_derivatives_in_a_loop(solver, gen):
     problem, shared, initial = from_module(randomize(net, gen), shared=lambda name: name.startswith("4"))
     episodes = random_episodes(gen, 3, 4, 4, (1, 4, 4), (2,))
     gradients = []
-    for how in ({"batching": "vmap"}, {"batching": "loop"}, {"batching": "loop", "trace": True}):
+    ways = [{"batching": "vmap"}, {"batching": "loop"}]
+    if isinstance(solver, SGD):  # recording conjugate gradients takes minutes
+        ways.append({"batching": "loop", "trace": True})
+    for how in ways:
         learner = Learner(problem, solver, **how)
         gradients.append(learner.meta_gradient(learner.init(shared, initial), episodes).gradient.leaves())
-    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-6, atol=1e-8)
-    torch.testing.assert_close(gradients[2], gradients[0], rtol=1e-6, atol=1e-8)
+    for other in gradients[1:]:
+        torch.testing.assert_close(other, gradients[0], rtol=1e-6, atol=1e-8)
 
 
 def test_a_record_knows_its_precision(gen):
