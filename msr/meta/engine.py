@@ -48,9 +48,9 @@ class Learner:
         chunk_size: at most this many tasks are in memory at a time under vmap; gradients add up over chunks.
         trace: record the operations of a meta-gradient once for each set of shapes, rewrite them into fewer and cheaper
             ones, and replay those. Under vmap, small layers spend most of their time in Python and in torch's dispatch,
-            and three steps on a small linear layer become 2.5 times as fast; second derivatives of a convolutional
-            network 1.3 times. Recording takes 0.5 to 7 seconds. A problem that looks at values (``if x.sum() > 0``)
-            cannot be recorded and says so; plain numbers that it reads are those of the first call for ever.
+            and become several times as fast (``benchmarks.outer_steps``). Recording takes seconds. A problem that looks
+            at values (``if x.sum() > 0``) cannot be recorded and says so; plain numbers that it reads are those of the
+            first call for ever.
         channels_last: in a loop, hand images ``(examples, channels, height, width)`` over with the channels innermost
             in memory, which pooling and batch norm on a CPU are several times faster with. A model that calls
             ``.view`` on them may then have to call ``.reshape``.
