@@ -1,5 +1,6 @@
 """Recordings: rewritten and replayed they give what the function gives, in fewer operations, and nothing is shared."""
 
+import warnings
 from functools import partial
 
 import pytest
@@ -26,7 +27,9 @@ def names(module):
 
 def agree(function, *arguments):
     """The rewritten recording, after it has been compared with the plain one and with the function."""
-    rewritten, plain = record(function, *arguments), record(function, *arguments, rewrite=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="the recording is replayed as it is")  # a rule failed
+        rewritten, plain = record(function, *arguments), record(function, *arguments, rewrite=False)
     torch.testing.assert_close(rewritten(*arguments), list(function(*arguments)))
     torch.testing.assert_close(plain(*arguments), list(function(*arguments)))
     moved = [t + torch.arange(t.numel(), dtype=t.dtype).view(t.shape) / 7 for t in arguments]
@@ -286,3 +289,58 @@ def test_a_rule_that_fails_costs_speed_alone(monkeypatch, gen):
     one, two = replay(x)
     torch.testing.assert_close(one, x.sin() * 2)
     assert two.data_ptr() != x.data_ptr()  # results are still tensors of their own
+
+
+def slope_of(network):
+    """``(w, x) -> network(w x)`` and the slope of its square, as a recording of a training step has them."""
+
+    def function(w, x):
+        value, pull = torch.func.vjp(lambda w: network(w * x), w)
+        return [value, *pull(2 * value)]
+
+    return function
+
+
+class TestPooling:
+    def images(self, gen):
+        w, x = draw(gen, 2, 3, 8, 8), draw(gen, 2, 3, 8, 8)
+        x[0, 0, :4] = -w[0, 0, :4].abs().sign() * w[0, 0, :4].sign()  # windows without a positive entry
+        x[1, 1, :, :3] = 0  # and with equal ones
+        return w, x
+
+    @pytest.mark.parametrize(
+        "pool", [{}, {"stride": 1}, {"stride": 2, "padding": 1}, {"ceil_mode": True, "stride": 3}], ids=str
+    )
+    @pytest.mark.parametrize("normed", [True, False])
+    def test_relu_comes_after_it(self, pool, normed, gen):
+        def network(x):
+            x = F.batch_norm(x, None, None, training=True) if normed else x.sin()
+            return F.max_pool2d(x.relu(), 3, **pool)
+
+        w, x = self.images(gen)
+        assert {bool(value > 0) for value in network(w * x).flatten()} == {True, False}
+        module = agree(slope_of(network), w, x)
+        shape_of = {n.name: tuple(n.meta["tensor_meta"].shape) for n in operations(module) if "tensor_meta" in n.meta}
+        gates = [n for n in operations(module) if "relu" in str(n.target) or "threshold" in str(n.target)]
+        small = tuple(network(w * x).shape)
+        assert [shape_of[gate.name] for gate in gates] == [small, small]
+
+    def test_the_slopes_are_the_same_to_the_bit(self, gen):
+        function, (w, x) = slope_of(lambda x: F.max_pool2d(x.relu(), 2)), self.images(gen)
+        for got, want in zip(record(function, w, x)(w, x), function(w, x), strict=True):
+            assert torch.equal(got, want)
+
+    @pytest.mark.parametrize(
+        "network",
+        [
+            lambda x: F.max_pool2d(x, 2) + x[..., ::2, ::2],
+            lambda x: F.max_pool2d(x, 2) * x.detach().mean(),
+            lambda x: F.max_pool2d(x, 2) * F.max_pool2d(x, 3, stride=2, padding=1),
+        ],
+        ids=["also read as it is", "also read as a constant", "two poolings"],
+    )
+    def test_not_where_others_read_the_relu(self, network, gen):
+        w, x = self.images(gen)
+        module = agree(slope_of(lambda x: network(x.relu())), w, x)
+        pools = [n for n in operations(module) if "max_pool2d_with_indices.default" in str(n.target)]
+        assert all("relu" in str(n.args[0].target) for n in pools)

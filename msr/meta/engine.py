@@ -257,6 +257,9 @@ class Learner:
     def _chunks(self, tensors: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
         n = tensors[0].shape[0]
         size = 1 if self.batching == "loop" else (self.chunk_size or n)
+        if size >= n > 1:
+            yield tensors  # slices of the whole would be the same, and cost time on small problems
+            return
         for start in range(0, n, size):
             yield tuple(self._laid_out(tensor[start : start + size]) for tensor in tensors)
 

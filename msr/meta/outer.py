@@ -68,15 +68,17 @@ class OuterLoop:
             self._checked = True
         losses, gradient = self.learner.meta_gradient(self.params, episodes)
         leaves, slopes = self.params.leaves(), gradient.leaves()
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(slopes)))
-        if not math.isfinite(float(norm + losses.sum())):  # one wait for the device; what it was is asked only then
+        *norms, total = torch.stack([*torch._foreach_norm(slopes), losses.sum()]).tolist()  # one wait for the device
+        norm = math.hypot(*norms)
+        if not math.isfinite(norm + total):  # what it was is asked only then
             self._refuse(losses, gradient, tasks)
         if self.clip_norm is not None and norm > self.clip_norm:
-            torch._foreach_mul_(slopes, float(self.clip_norm / norm))
+            torch._foreach_mul_(slopes, self.clip_norm / norm)
         for leaf, slope in zip(leaves, slopes, strict=True):
             leaf.grad = slope
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        for leaf in leaves:
+            leaf.grad = None
         if self.scheduler is not None:
             self.scheduler.step()
         self.steps_done += 1
