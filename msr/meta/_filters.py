@@ -5,7 +5,7 @@ from torch import Tensor
 
 from msr.meta.examples import Moments
 
-__all__ = ["EXACT", "DAMPING", "Filters", "places"]
+__all__ = ["EXACT", "DAMPING", "Filters", "extrapolated", "places"]
 
 # Of fits to half of a task's examples, relative to the mean of the diagonal.
 DAMPING = 1e-3
@@ -20,9 +20,12 @@ class Filters:
         rows = span.reshape(m, n * self.k)
         products = (rows.mT @ rows).view(n, self.k, n, self.k).transpose(1, 2)
         products = products + products.transpose(0, 1)
-        above = torch.triu_indices(n, n)
+        above, pairs = torch.triu_indices(n, n), torch.triu_indices(self.k, self.k)
         twice = torch.where(above[0] == above[1], 0.5, 1.0).double()
-        self._products = products[above[0], above[1]].flatten(1) * twice[:, None]
+        # Symmetric on both sides, so a quarter of the products is enough.
+        packed = products[above[0], above[1]] * twice[:, None, None]
+        self._products = packed[:, pairs[0], pairs[1]]
+        self._places = places(self.k).flatten()
 
     def fit(self, moments: Moments, damping: float = EXACT) -> tuple[Tensor, float]:
         """Filters ``(tasks, k)`` and ``Σ ‖Y − fit‖²``; ``damping`` is relative to the mean of the diagonal."""
@@ -39,7 +42,7 @@ class Filters:
         return solved[:, :, 0], solved[:, :, 1:].sum(0)
 
     def _normal(self, moments: Moments) -> Tensor:
-        return (moments.gram @ self._products).view(-1, self.k, self.k)
+        return (moments.gram @ self._products)[:, self._places].view(-1, self.k, self.k)
 
 
 def _factor(normal: Tensor, damping: float) -> Tensor:
@@ -54,3 +57,18 @@ def places(size: int) -> Tensor:
     above = torch.triu_indices(size, size)
     places[above[0], above[1]] = torch.arange(above.shape[1])
     return places + places.triu(1).mT
+
+
+def extrapolated(history: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Anderson's next iterate from points and their steps, ``Σ αᵢ (xᵢ + fᵢ)`` with ``Σ αᵢ = 1`` and ``‖Σ αᵢ fᵢ‖`` least.
+
+    Alternating least squares on noise-free tasks of few examples loses 0.6 of its error an iteration; with the last
+    five looked at it needs half as many. The gauge of a span stays as it is in an iteration, so spans can be added.
+    Source: Anderson, 1965; Walker and Ni, 2011.
+    """
+    steps = torch.stack([step.flatten() for _, step in history])
+    gram = steps @ steps.mT
+    eye = torch.eye(len(gram), dtype=gram.dtype)
+    weights = torch.linalg.solve(gram / gram.diagonal().mean() + 1e-12 * eye, torch.ones(len(gram), dtype=gram.dtype))
+    weights = weights / weights.sum()
+    return sum((w * (point + step) for w, (point, step) in zip(weights, history, strict=True)), torch.zeros(()))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
-from msr.meta._filters import DAMPING, EXACT, Filters, places
+from msr.meta._filters import DAMPING, EXACT, Filters, extrapolated, places
 from msr.meta.examples import Chunks, Moments, Passes, Standardised, halves
 from msr.meta.spectral import SpectralStart, spectral_start
 
@@ -22,6 +22,7 @@ _OVERCOMPLETE_ITERATIONS = 5
 # A direction with less than this share of the strongest one's energy (5% of its size) counts as an error of the fit.
 _FLOOR = 2.5e-3
 _MAX_UNKNOWNS = 6144
+_MEMORY = 5  # iterations that an extrapolation looks back to
 _SIGNS = 9999  # random signs of a p-value
 # A squared residual of this share of the outputs', 3e-6 of their size, is a perfect fit of float32 data.
 _PERFECT = 1e-11
@@ -197,17 +198,24 @@ class _Fit:
     def alternate(
         self, span: Tensor, roles: tuple[int, ...] | None = None, damping: float = EXACT, most: int | None = None
     ) -> Tensor:
-        """Alternate on the tasks of these roles until an iteration gains little."""
+        """Alternate on the tasks of these roles until an iteration gains little; ``most`` of them, unaccelerated."""
         span, unknowns = torch.linalg.qr(span)[0], span.shape[1] * (len(span) - span.shape[1])
         last, self.converged = inf, False
+        history: list[tuple[Tensor, Tensor]] = []
+        plain = span
         for _ in range(most or self.max_iterations):
             better, left, energy, numbers, n_tasks = self._step(span, roles, damping)
+            if left > last and len(history) > 1:  # an extrapolation too far: back to where it started
+                span, history = plain, []
+                self.iterations += 1
+                continue
             degrees = max(numbers - n_tasks * span.shape[1] - unknowns, numbers // 10, 1)
             # Fitting pure noise, each unknown of the span would gain the noise's variance once.
             self.converged = last - left <= self.tol * unknowns * left / degrees or left <= _PERFECT * energy
             if self.converged:
                 break
-            span, last = better, left
+            history = [*history[1 - _MEMORY :], (span, better - span)] if most is None else []
+            span, plain, last = extrapolated(history) if history else better, better, left
             self.iterations += 1
         return span
 
@@ -316,7 +324,8 @@ class _Fit:
                 f"the span of {k} dimensions cannot be fitted to these tasks: the normal equations are singular; "
                 "give more tasks or ask for fewer dimensions"
             )
-        better = torch.linalg.qr(torch.cholesky_solve(right.mT, factor).mT.reshape(-1, k))[0]
+        better, gauge = torch.linalg.qr(torch.cholesky_solve(right.mT, factor).mT.reshape(-1, k))
+        better = better * gauge.diagonal().sign()  # near the old one, column by column
         return better, left, energy, numbers, n_tasks
 
     def _principal(self, span: Tensor) -> Tensor:
