@@ -114,7 +114,7 @@ class OuterLoop:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`, with the batching that was chosen then.
+        """Continue from :meth:`state_dict`; where the learner's batching is "auto", with what was chosen then.
 
         Raises: DataError, with nothing changed, when the state is not of a loop like this one.
         """
@@ -138,8 +138,8 @@ class OuterLoop:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.steps_done = state["steps_done"]
-        # A loop is all that the other engines have, whichever engine wrote the checkpoint.
-        self.learner.batching = state["batching"] if self.learner.engine == "torch" else "loop"
+        if self.learner.batching == "auto":
+            self.learner.batching = state["batching"]
 
     def save(self, path: Path, extra: dict[str, Any] | None = None) -> None:
         """Write a checkpoint, all or nothing: a crash leaves the previous one whole.
