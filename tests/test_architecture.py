@@ -12,7 +12,8 @@ FLOORS = [
     "groups",
     "representations",
     "equivariance layers contexture flow",
-    "meta discovery",
+    "meta",
+    "discovery",
     "report",
     "cli",
 ]

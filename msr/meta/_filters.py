@@ -60,7 +60,7 @@ def places(size: int) -> Tensor:
 
 
 def extrapolated(history: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Anderson's next iterate from points and their steps, ``Σ αᵢ (xᵢ + fᵢ)`` with ``Σ αᵢ = 1`` and ``‖Σ αᵢ fᵢ‖`` least.
+    """Anderson's next iterate, ``Σ αᵢ (xᵢ + fᵢ)`` from points and their steps, ``Σ αᵢ = 1`` and ``‖Σ αᵢ fᵢ‖`` least.
 
     Alternating least squares on noise-free tasks of few examples loses 0.6 of its error an iteration; with the last
     five looked at it needs half as many. The gauge of a span stays as it is in an iteration, so spans can be added.
