@@ -2,11 +2,8 @@
 
 import hashlib
 import math
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +11,7 @@ from torch import Tensor
 from msr.episodes import Episodes
 from msr.errors import ConfigError
 
-__all__ = ["Split", "TaskFamily", "check_drawn_family", "check_indices", "generator_for", "normal_rows", "write_whole"]
+__all__ = ["Split", "TaskFamily", "check_drawn_family", "check_indices", "generator_for", "normal_rows"]
 
 Split = Literal["train", "test"]
 
@@ -46,17 +43,6 @@ def check_indices(split: Split, tasks: Tensor, limit: int | None) -> None:
     if least < 0 or (limit is not None and most >= limit):
         held = "no end of" if limit is None else str(limit)
         raise ConfigError(f"the {split} split holds {held} tasks; index {least if least < 0 else most} was asked for")
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file all or nothing: under another name first, which is removed if the writing fails."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            write(file)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def check_drawn_family(family: "TaskFamily", *counts: str) -> None:

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError, MissingExtraError, ShapeError
-from tasks._base import Split, TaskFamily, check_indices, generator_for, write_whole
+from msr.taskfiles import write_whole
+from tasks._base import Split, TaskFamily, check_indices, generator_for
 
 __all__ = ["ImageSet", "ImageTasks", "augment", "digits", "download_omniglot", "read_omniglot"]
 

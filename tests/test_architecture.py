@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "errors version",
-    "kron subspace estimate episodes category",
+    "kron subspace estimate episodes category taskfiles",
     "groups",
     "representations",
     "equivariance layers contexture flow",
@@ -19,7 +19,17 @@ FLOORS = [
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms.split()}
 SIDE_ROOMS = {"contexture", "flow"}
-TASKS_MAY_IMPORT = {"errors", "kron", "subspace", "episodes", "groups", "representations", "category", "flow"}
+TASKS_MAY_IMPORT = {
+    "errors",
+    "taskfiles",
+    "kron",
+    "subspace",
+    "episodes",
+    "groups",
+    "representations",
+    "category",
+    "flow",
+}
 
 
 def imports(source: str) -> list[tuple[int, str]]:

@@ -22,6 +22,14 @@ def make_loop(gen, solver=None, optimizer=ADAM, **kwargs):
     return OuterLoop(learner, learner.init(shared, initial), optimizer, **kwargs)
 
 
+@pytest.mark.parametrize(("chosen", "then"), [("vmap", "vmap"), ("loop", "loop"), ("auto", "loop")])
+def test_a_chosen_batching_is_kept_and_auto_takes_the_checkpoints(chosen, then, gen):
+    loop, saved = make_loop(gen), make_loop(gen)
+    saved.learner.batching, loop.learner.batching = "loop", chosen
+    loop.load_state_dict(saved.state_dict())
+    assert loop.learner.batching == then
+
+
 def batch(gen, n=4):
     return random_episodes(gen, n, 2, 3, (5,), (4,))
 

@@ -344,3 +344,25 @@ class TestPooling:
         module = agree(slope_of(lambda x: network(x.relu())), w, x)
         pools = [n for n in operations(module) if "max_pool2d_with_indices.default" in str(n.target)]
         assert all("relu" in str(n.args[0].target) for n in pools)
+
+    def test_not_where_others_read_the_places(self, gen):
+        def function(w, x):
+            value, places = F.max_pool2d((w * x).relu(), 2, return_indices=True)
+            return [F.max_unpool2d(value + 1, places, 2), places]
+
+        w, x = self.images(gen)
+        agree(function, -w.abs() - 1, x.abs() + 1)  # no entry is positive
+
+    def test_windows_in_the_padding_alone(self, gen):
+        one = torch.randn(2, 3, 1, 1, generator=gen, dtype=torch.float64)
+        agree(slope_of(lambda x: F.max_pool2d(x.relu(), 2, padding=1, dilation=2).clamp_min(-1)), one, one)
+
+    def test_where_the_slope_alone_is_wanted(self, gen):
+        w, x = self.images(gen)
+
+        def function(w, x, g):
+            return list(torch.func.vjp(lambda w: F.max_pool2d((w * x).relu(), 2), w)[1](g))
+
+        module = agree(function, w, x, torch.randn(2, 3, 4, 4, generator=gen, dtype=torch.float64))
+        pooled = next(n for n in operations(module) if "max_pool2d_with_indices.default" in str(n.target))
+        assert "relu" not in str(pooled.args[0])

@@ -344,6 +344,25 @@ class TestExtrapolatedAlternation:
         assert fast.iterations < 0.7 * slow.iterations
         assert min(span_cosine(fast.U, U), span_cosine(slow.U, U)) > 1 - 1e-9
 
+    def test_what_settles_is_a_plain_step(self):
+        """Random starts and noise, where an extrapolation can land just below the residual before it."""
+        gen = torch.Generator().manual_seed(0)
+        _, _, x, y = span_tasks(gen, k=6, m=5, n=6, tasks=300, examples=2, noise=0.1)
+        settled = 0
+        for seed in range(20):
+            start = torch.randn(30, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            found = find_span(in_chunks(x, y), k=6, start=start, max_iterations=200)
+            if found.converged:
+                on = find_span(in_chunks(x, y), k=6, start=found.U, max_iterations=10)
+                settled += 1
+                assert on.noise > 0.98 * found.noise
+        assert settled >= 3
+
+    def test_one_direction_that_comes_to_rest_at_once(self, gen):
+        x = torch.randn(60, 5, 1, generator=gen, dtype=torch.float64)
+        y = 2 * x + torch.randn(60, 5, 1, generator=gen, dtype=torch.float64)
+        assert find_span(in_chunks(x, y), k=1).U.shape == (1, 1)
+
     def test_a_step_too_far_is_taken_back(self, monkeypatch):
         far = torch.randn(30, 6, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
         U, found = self.spans(monkeypatch, lambda history: sum(history[-1]) if len(history) < 3 else far)

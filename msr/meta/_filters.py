@@ -68,7 +68,9 @@ def extrapolated(history: list[tuple[Tensor, Tensor]]) -> Tensor:
     """
     steps = torch.stack([step.flatten() for _, step in history])
     gram = steps @ steps.mT
-    eye = torch.eye(len(gram), dtype=gram.dtype)
-    weights = torch.linalg.solve(gram / gram.diagonal().mean() + 1e-12 * eye, torch.ones(len(gram), dtype=gram.dtype))
+    size, eye = gram.diagonal().mean(), torch.eye(len(gram), dtype=gram.dtype)
+    if size == 0:  # nothing moves any more
+        return history[-1][0]
+    weights = torch.linalg.solve(gram / size + 1e-12 * eye, torch.ones(len(gram), dtype=gram.dtype))
     weights = weights / weights.sum()
     return sum((w * (point + step) for w, (point, step) in zip(weights, history, strict=True)), torch.zeros(()))

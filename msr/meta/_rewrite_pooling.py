@@ -18,7 +18,9 @@ def pool_before_relu(graph: Graph) -> None:
     """``max_pool(relu(x)) = relu(max_pool(x))``: a quarter of the numbers for windows of 2 by 2, back and forth.
 
     The slopes are equal too. A window with a positive entry has its maximum at the same place. In one without, the
-    place may differ, but the slope of the ReLU there is zero either way. Only where nothing else reads ``relu(x)``.
+    place may differ, but the slope of the ReLU there is zero either way. Only where nothing else reads ``relu(x)`` or
+    the places: not where a second derivative reads them, as on support sets, nor under vmap, where reshapes come
+    between.
     """
     for node in list(graph.nodes):
         found = _is(node, _RELU) and _readers(node)
@@ -31,6 +33,9 @@ def _readers(relu: Node) -> tuple[Node, list[tuple[Node, Node]]] | None:
     pools = [user for user in relu.users if _is(user, _POOL)]
     if len(pools) != 1 or pools[0].args[0] is not relu:
         return None
+    rim, holes = (pools[0].args[i] if len(pools[0].args) > i else () for i in (3, 4))
+    if any(rim) and any(hole != 1 for hole in holes):  # type: ignore[arg-type, union-attr]
+        return None  # a window may lie in the padding alone: its maximum is -inf, before a ReLU and after
     places = [item for item in pools[0].users if _item(item) == 1]
     pairs: list[tuple[Node, Node]] = []
     for slope in (user for user in relu.users if _is(user, _SLOPE_OF_POOL)):
@@ -41,13 +46,20 @@ def _readers(relu: Node) -> tuple[Node, list[tuple[Node, Node]]] | None:
             return None
         pairs.append((slope, gated[0]))
     known = {pools[0], *(node for pair in pairs for node in pair)}
-    return (pools[0], pairs) if known == set(relu.users) else None
+    # The places themselves differ where no entry is positive, so nothing else may read them.
+    shown = {user for item in places for user in item.users} - {slope for slope, _ in pairs}
+    return (pools[0], pairs) if known == set(relu.users) and not shown else None
 
 
 def _swap(graph: Graph, relu: Node, pool: Node, pairs: list[tuple[Node, Node]]) -> None:
     source: Any = relu.args[0]
     pool.replace_input_with(relu, source)
-    for value in [item for item in pool.users if _item(item) == 0]:
+    values = [item for item in pool.users if _item(item) == 0]
+    if not values:  # the slope alone is wanted
+        with graph.inserting_after(pool):
+            values = [graph.call_function(operator.getitem, (pool, 0))]
+        values[0].meta = dict(pairs[0][0].args[0].meta) if pairs else {}  # type: ignore[union-attr]
+    for value in values:
         with graph.inserting_after(value):
             pooled = graph.call_function(_RELU, (value,))
         pooled.meta = dict(value.meta)

@@ -37,7 +37,8 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrit
     def listed(*tensors: Tensor) -> list[Tensor]:
         return list(function(*tensors))
 
-    _keep_freed_memory()
+    if all(t.device.type == "cpu" for t in arguments):
+        _keep_freed_memory()
     module = _traced(listed, arguments)
     if rewrite:
         try:
@@ -58,13 +59,13 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrit
 
 
 def _keep_freed_memory() -> None:
-    """A large block, taken and freed, has glibc keep what the process frees later (at most 64 MiB more than it uses).
+    """A large block, taken and freed, has glibc keep what the process frees later, up to 62 MiB in each of its arenas.
 
     From a freed block it learns which sizes come and go (``M_MMAP_THRESHOLD`` in mallopt(3), 32 MiB at most). Without
     that, each large result of a replay is fresh pages from the system, which takes longer than the operation that fills
     them, and longer still where two threads ask (conv-4 on two workers: 0.17 against 0.11 s an outer step).
     """
-    torch.empty(31 << 20, dtype=torch.uint8)
+    torch.empty(31 << 20, dtype=torch.uint8, device="cpu")
 
 
 def _traced(function: Callable, arguments: tuple[Tensor, ...]) -> GraphModule:

@@ -104,7 +104,8 @@ def find_span(
 
     by alternating least squares. Given ``U`` each task's ``v_i`` solves ``k`` equations; given all ``v_i``, each row of
     the weight, ``U_a (n, k)``, solves the same ``n k`` normal equations ``Σ_i X_iᵀX_i ⊗ v_i v_iᵀ``, factored once. The
-    start is spectral, so a few iterations do. It is streamed: memory is a chunk's moments and ``(n k)²`` numbers.
+    start is spectral and the iterations are extrapolated (Anderson), so a few do. It is streamed: memory is a chunk's
+    moments and ``(n k)²`` numbers.
 
     With ``k="auto"`` half of the tasks first fit an over-complete span, an eighth more directions than the spectrum
     recommends and at least 4 more. A quarter gives its principal axes, and the last quarter says how many of them are
@@ -124,8 +125,8 @@ def find_span(
     all are up to the limit, or fewer than 40 tasks came with ``k="auto"`` (ten judges, the fewest that can reach a
     p-value of 0.001); ConfigError for options that cannot work, or when ``n k`` exceeds 6144, where the normal
     equations outgrow memory; ShapeError and NonFiniteError for chunks that cannot be used.
-    Source: alternating least squares and variable projection: Golub and Pereyra, 1973; multi-task subspaces from few
-    examples: Tripuraneni, Jin and Jordan, arXiv:2002.11684.
+    Source: alternating least squares and variable projection: Golub and Pereyra, 1973; extrapolation: Anderson, 1965;
+    multi-task subspaces from few examples: Tripuraneni, Jin and Jordan, arXiv:2002.11684.
     """
     if not (k == "auto" or (isinstance(k, int) and k >= 1)):
         raise ConfigError(f'k must be a count of at least 1, or "auto"; came {k!r}')
@@ -202,22 +203,25 @@ class _Fit:
         span, unknowns = torch.linalg.qr(span)[0], span.shape[1] * (len(span) - span.shape[1])
         last, self.converged = inf, False
         history: list[tuple[Tensor, Tensor]] = []
-        plain = span
+        plain, guessed = span, False  # what alternating alone gives, and whether the span is another
         for _ in range(most or self.max_iterations):
             better, left, energy, numbers, n_tasks = self._step(span, roles, damping)
-            if left > last and len(history) > 1:  # an extrapolation too far: back to where it started
-                span, history = plain, []
+            if left > last and guessed:  # an extrapolation too far: back to where it started
+                span, history, guessed = plain, [], False
                 self.iterations += 1
                 continue
             degrees = max(numbers - n_tasks * span.shape[1] - unknowns, numbers // 10, 1)
             # Fitting pure noise, each unknown of the span would gain the noise's variance once.
-            self.converged = last - left <= self.tol * unknowns * left / degrees or left <= _PERFECT * energy
+            settled = last - left <= self.tol * unknowns * left / degrees
+            self.converged = left <= _PERFECT * energy or (settled and not guessed)
             if self.converged:
                 break
-            history = [*history[1 - _MEMORY :], (span, better - span)] if most is None else []
-            span, plain, last = extrapolated(history) if history else better, better, left
+            # An extrapolation may gain little by chance: what settles is a plain step.
+            history = [*history[1 - _MEMORY :], (span, better - span)] if most is None and not settled else []
+            guessed = len(history) > 1
+            span, plain, last = extrapolated(history) if guessed else better, better, left
             self.iterations += 1
-        return span
+        return torch.linalg.qr(span if self.converged else plain)[0]
 
     def choose(self, basis: Tensor, wanted: int, alpha: float, seed: int) -> tuple[RankCut, Tensor]:
         """Fit over-complete spans until the judged tasks reject some direction."""
@@ -325,7 +329,7 @@ class _Fit:
                 "give more tasks or ask for fewer dimensions"
             )
         better, gauge = torch.linalg.qr(torch.cholesky_solve(right.mT, factor).mT.reshape(-1, k))
-        better = better * gauge.diagonal().sign()  # near the old one, column by column
+        better = torch.where(gauge.diagonal() < 0, -better, better)  # near the old one, column by column
         return better, left, energy, numbers, n_tasks
 
     def _principal(self, span: Tensor) -> Tensor:
