@@ -11,11 +11,12 @@ FLOORS = [
     "kron subspace estimate episodes category taskfiles",
     "groups",
     "representations",
-    "equivariance layers contexture flow",
+    "equivariance layers contexture flow notation sampling",
     "meta",
     "discovery",
     "report",
     "cli",
+    "__main__",
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms.split()}
 SIDE_ROOMS = {"contexture", "flow"}

@@ -39,9 +39,16 @@ SURFACE = {
     "msr.subspace": ["orthonormal_basis", "principal_cosines", "span_cosine"],
     "msr.estimate": ["Estimate"],
     "msr.episodes": ["Episodes"],
+    "msr.discovery": [
+        "Action", "Automorphisms", "Candidate", "Certificate", "Commutant", "Continuous", "Discovery", "GroupName",
+        "PartialSymmetry", "automorphisms", "commutant", "continuous", "discover", "name_group", "skew_pairs",
+    ],
+    "msr.notation": ["GROUPS", "REPRESENTATIONS", "parse_group", "parse_representation"],
+    "msr.sampling": ["Sample", "sample_group", "sample_translation"],
+    "msr.taskfiles": ["read_arrays", "write_tasks", "write_whole"],
     "msr.report": ["format_table"],
     "msr.report.figures": [
-        "bars", "curves", "matrices", "require", "scaling", "sharing_strength", "span_cosines",
+        "bars", "curves", "matrices", "rates", "require", "scaling", "sharing_strength", "span_cosines",
     ],
     "tasks.files": ["FileTasks", "read_arrays", "write_tasks"],
     "tasks.controls": ["SpanTasks", "broken_symmetry", "interior_symmetry", "no_symmetry", "wrong_symmetry"],

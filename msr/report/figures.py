@@ -15,7 +15,7 @@ from msr.subspace import principal_cosines
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["bars", "curves", "matrices", "require", "scaling", "sharing_strength", "span_cosines"]
+__all__ = ["bars", "curves", "matrices", "rates", "require", "scaling", "sharing_strength", "span_cosines"]
 
 
 def matrices(panels: Mapping[str, Tensor], *, columns: int, title: str) -> "Figure":
@@ -137,6 +137,30 @@ def bars(groups: Mapping[str, Mapping[str, float]], *, ylabel: str, title: str, 
     axes.margins(y=0.1)
     axes.legend(fontsize="small", ncols=2)
     axes.grid(alpha=0.3, axis="y")
+    return figure
+
+
+def rates(
+    panels: Mapping[str, Sequence[Sequence[float]]],
+    *,
+    columns: Sequence[str],
+    rows: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+) -> "Figure":
+    """Shares between 0 and 1 as tables of colour with their numbers, ``(rows, columns)`` for each name."""
+    figure = _figure(1.6 + (0.62 * len(columns) + 0.7) * len(panels), 1.5 + 0.45 * len(rows))
+    for place, (name, values) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        axes.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto", origin="lower")
+        for i, line in enumerate(values):
+            for j, value in enumerate(line):
+                axes.text(
+                    j, i, f"{100 * value:.0f}", ha="center", va="center", color="black" if value > 0.6 else "white"
+                )
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set(title=f"{name}, %", xlabel=xlabel, ylabel=ylabel if place == 0 else "")
     return figure
 
 

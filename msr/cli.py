@@ -1,0 +1,301 @@
+"""The ``msr`` command: discover a symmetry in a task file, check a saved layer, sample a family to try them on."""
+
+import argparse
+import dataclasses
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from msr.discovery import Discovery, discover
+from msr.equivariance import certify
+from msr.errors import ConfigError, DataError, MSRError
+from msr.notation import GROUPS, REPRESENTATIONS, parse_group, parse_representation
+from msr.sampling import sample_group, sample_translation
+from msr.taskfiles import read_arrays, write_tasks, write_whole
+from msr.version import __version__
+
+__all__ = ["EXIT_CODES", "main"]
+
+EXIT_CODES = {"found": 0, "none": 1, "cannot tell": 3}
+_BAD_INPUT = 2
+
+_DISCOVER = """\
+Find the permutation symmetry that a folder of small related data sets shares.
+
+TASKS.npz holds x (tasks, examples, ...) and y (tasks, examples, ...), and optionally split (tasks,): 1 for tasks to be
+kept for the last test. At least 80 tasks are needed; 200 to 500 of 20 examples are a good start.
+"""
+
+_EXAMPLE = """\
+an example that works:
+  msr sample group --group d8 --acts regular --out d8.npz
+  msr discover d8.npz --out d8-report
+
+exit codes: 0 found, 1 none, 3 cannot tell, 2 bad input
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, the same shape as every other error."""
+        self.exit(_BAD_INPUT, f"error: {message} (see --help)\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a subcommand; its exit code. Errors of input are one line on stderr and code 2."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.run is None:
+        parser.print_help()
+        return 0
+    try:
+        return options.run(options)
+    except MSRError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return _BAD_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="msr",
+        description="Find the symmetry of a problem from data.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"msr {__version__}")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_discover(commands)
+    _add_check(commands)
+    _add_sample(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable[[Any], int], text: str, example: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=text.splitlines()[0],
+        description=text,
+        epilog=example,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_discover(commands: Any) -> None:
+    parser = _command(commands, "discover", _discover, _DISCOVER, _EXAMPLE)
+    parser.add_argument("tasks", metavar="TASKS.npz", type=Path)
+    parser.add_argument("--layer", choices=["auto", "linear", "conv1d", "conv2d"], default="auto",
+                        help="what each task is (default: linear)")  # fmt: skip
+    parser.add_argument("--kernel", type=int, help="taps along each axis of a convolution")
+    padding = parser.add_mutually_exclusive_group()
+    padding.add_argument("--circular", action="store_true", help="the convolution wraps around")
+    padding.add_argument("--valid", action="store_true", help="it does not (default)")
+    parser.add_argument("--k", default="auto", help="dimension of the sharing: a count, or auto (default)")
+    parser.add_argument("--signed", action="store_true", help="signed permutations, as odd activations let through")
+    parser.add_argument("--seeds", type=int, default=1, help="splits of the tasks to repeat with (default: 1)")
+    parser.add_argument("--alpha", type=float, default=0.01, help="error rate of each test (default: 0.01)")
+    parser.add_argument("--eps", type=float, default=0.05,
+                        help="share of the outputs that keeping to a group may change (default: 0.05)")  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write report.html and result.json there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the answer as JSON; - for the terminal")
+
+
+def _discover(options: Any) -> int:
+    arrays = read_arrays(options.tasks)
+    x, y = (torch.from_numpy(np.array(arrays[name], dtype=np.float64)) for name in ("x", "y"))
+    split = torch.from_numpy(np.asarray(arrays["split"]).astype(bool)) if "split" in arrays else None
+    found = discover(
+        x,
+        y,
+        layer="linear" if options.layer == "auto" else options.layer,
+        kernel=options.kernel,
+        circular=options.circular,
+        k=_dimension(options.k),
+        eps=options.eps,
+        alpha=options.alpha,
+        seeds=options.seeds,
+        fresh=split,
+        signed=options.signed,
+    )
+    answer = found.as_dict()
+    if options.json is None or str(options.json) != "-":
+        print(found)
+    if options.json is not None:
+        _write_json(options.json, answer)
+    if options.out is not None:
+        _write_report(options, found, answer)
+    return EXIT_CODES[found.verdict]
+
+
+def _dimension(text: str) -> Any:
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"--k must be a count of at least 1, or auto; came {text!r}")
+    return int(text)
+
+
+def _write_json(path: Path, answer: dict[str, Any]) -> None:
+    text = json.dumps(answer, indent=1, allow_nan=False) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+        return
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def _write_report(options: Any, found: Discovery, answer: dict[str, Any]) -> None:
+    from msr.report.page import discovery_page  # the only part that needs nothing of the command but a name and a line
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    page = discovery_page(found, source=str(options.tasks), command=_repeat(options))
+    write_whole(options.out / "report.html", lambda file: file.write(page.encode()))
+    _write_json(options.out / "result.json", answer)
+    print(f"report: {options.out / 'report.html'}", file=sys.stderr)
+
+
+def _repeat(options: Any) -> str:
+    """The command line that gives the same answer."""
+    import shlex
+
+    words = ["msr", "discover", str(options.tasks), "--layer", options.layer, "--k", str(options.k)]
+    if options.kernel is not None:
+        words += ["--kernel", str(options.kernel)]
+    words += ["--circular"] * options.circular + ["--valid"] * options.valid + ["--signed"] * options.signed
+    words += ["--seeds", str(options.seeds), "--alpha", f"{options.alpha:g}", "--eps", f"{options.eps:g}"]
+    return shlex.join(words)
+
+
+# ------------------------------------------------------------------------------------------------------------- check
+
+_CHECK = """\
+Certify that a saved layer or network is equivariant under a group.
+
+MODEL is a weight matrix (out, in) in .npy, or in .npz under W; a network saved with torch.export (.pt2; export it with
+a dynamic batch axis); or, with --trust, a pickled torch module (.pt, .pth), which may run code when it is read.
+"""
+
+_CHECK_EXAMPLE = """\
+an example that works:
+  python -c "import numpy as np; i = np.arange(6); np.save('w.npy', np.cos((i - i[:, None]) % 6))"
+  msr check w.npy --group c6 --in regular --out regular
+
+exit codes: 0 certified, 1 refuted, 3 cannot tell, 2 bad input
+"""
+
+
+def _add_check(commands: Any) -> None:
+    parser = _command(commands, "check", _check, _CHECK, _CHECK_EXAMPLE)
+    parser.add_argument("model", metavar="MODEL", type=Path)
+    parser.add_argument("--group", required=True, help=GROUPS)
+    parser.add_argument("--in", dest="rep_in", required=True, metavar="REP", help=f"inputs: {REPRESENTATIONS}")
+    parser.add_argument("--out", dest="rep_out", required=True, metavar="REP", help="outputs, written alike")
+    parser.add_argument("--eps", type=float, default=0.01, help="tolerance of the defect (default: 0.01)")
+    parser.add_argument("--alpha", type=float, default=0.05, help="error rate (default: 0.05)")
+    parser.add_argument("--draws", type=int, default=64, help="random inputs for what is not linear (default: 64)")
+    parser.add_argument("--trust", action="store_true", help="read pickled modules, which may run code")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the certificate as JSON; - for the terminal")
+
+
+def _check(options: Any) -> int:
+    group = parse_group(options.group)
+    rep_in, rep_out = (parse_representation(text, group) for text in (options.rep_in, options.rep_out))
+    model = _model(options.model, options.trust)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are in the certificate
+        certificate = certify(model, group, rep_in, rep_out, eps=options.eps, alpha=options.alpha, n=options.draws)
+    if options.json is not None:
+        answer = dataclasses.asdict(certificate)
+        _write_json(options.json, {**answer, "certified": certificate.certified, "version": __version__})
+    if options.json is None or str(options.json) != "-":
+        print(certificate)
+    return {"certified": 0, "refuted": 1, "cannot tell": 3}[certificate.verdict]
+
+
+def _model(path: Path, trust: bool) -> Any:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give a .npy, .npz, .pt2, or with --trust a .pt or .pth")
+    kind = path.suffix.lower()
+    try:
+        if kind == ".npy":
+            return torch.from_numpy(np.load(path, allow_pickle=False)).double()
+        if kind == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                if "W" not in arrays:
+                    raise DataError(f"{path} has no array W; it holds {', '.join(arrays) or 'none'}")
+                return torch.from_numpy(arrays["W"]).double()
+        if kind == ".pt2":
+            return torch.export.load(path).module()
+        if kind in (".pt", ".pth"):
+            if not trust:
+                raise ConfigError(f"{path} is a pickle, and reading it may run code; add --trust if it is yours")
+            return torch.load(path, weights_only=False, map_location="cpu")
+    except MSRError:
+        raise
+    except Exception as error:  # readers raise many kinds for damaged files
+        raise DataError(f"{path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})") from error
+    raise DataError(f"{path}: files of kind {kind or 'none'} are not read; give .npy, .npz, .pt2, .pt or .pth")
+
+
+# ------------------------------------------------------------------------------------------------------------ sample
+
+_SAMPLE = """\
+Write a task file whose truth is known, to try discover on.
+
+FAMILY is group (equivariant layers), none (as many dimensions, no symmetry), broken (equivariant up to --breaking), or
+translation (convolutions of a signal, valid or --circular).
+"""
+
+_SAMPLE_EXAMPLE = """\
+an example that works:
+  msr sample group --group d4 --acts grid:4 --noise 0.1 --out d4.npz
+  msr sample translation --length 24 --kernel 3 --out conv.npz
+"""
+
+
+def _add_sample(commands: Any) -> None:
+    parser = _command(commands, "sample", _sample, _SAMPLE, _SAMPLE_EXAMPLE)
+    parser.add_argument("family", metavar="FAMILY", choices=["group", "none", "broken", "translation"])
+    parser.add_argument("--group", help=GROUPS)
+    parser.add_argument("--acts", metavar="REP", default="regular", help=f"on inputs and outputs: {REPRESENTATIONS}")
+    parser.add_argument("--acts-out", metavar="REP", help="on outputs, where that differs")
+    parser.add_argument("--breaking", type=float, default=0.3, help="share of a broken weight (default: 0.3)")
+    parser.add_argument("--length", type=int, default=24, help="of a signal (default: 24)")
+    parser.add_argument("--kernel", type=int, default=3, help="of a convolution (default: 3)")
+    parser.add_argument("--circular", action="store_true", help="the convolution wraps around")
+    parser.add_argument("--tasks", type=int, default=400, help="(default: 400)")
+    parser.add_argument("--examples", type=int, default=20, help="of each task (default: 20)")
+    parser.add_argument(
+        "--noise", type=float, default=0.0, help="standard deviation on y, whose size is 1 (default: 0)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, metavar="TASKS.npz")
+
+
+def _sample(options: Any) -> int:
+    counts = {"n_tasks": options.tasks, "examples": options.examples, "noise": options.noise, "seed": options.seed}
+    if options.family == "translation":
+        if options.group:
+            raise ConfigError("--group has no meaning for translation; --length, --kernel and --circular say it all")
+        sample = sample_translation(options.length, options.kernel, circular=options.circular, **counts)
+    else:
+        if not options.group:
+            raise ConfigError(f"give --group: {GROUPS}")
+        group = parse_group(options.group)
+        rep_in, rep_out = (parse_representation(t, group) for t in (options.acts, options.acts_out or options.acts))
+        sample = sample_group(rep_in, rep_out, truth=options.family, breaking=options.breaking, **counts)
+    write_tasks(options.out, *sample)
+    print(f"{options.out}: x {tuple(sample.x.shape)}, y {tuple(sample.y.shape)}", file=sys.stderr)
+    return 0

@@ -1,0 +1,366 @@
+"""From a folder of small related data sets to a verdict: learn the sharing, read groups off it, judge them apart."""
+
+import time
+import warnings
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from msr.discovery.colours import MAX_WEIGHTS, NOISE, Colouring, Rows, aligned, colourings, rows_of
+from msr.discovery.continuous import continuous
+from msr.discovery.hypothesis_class import class_automorphisms
+from msr.discovery.judging import Judge, block_size, blocks, pair_orbits_of, upper_mean
+from msr.discovery.naming import name_group
+from msr.discovery.partial import partial_symmetries
+from msr.discovery.points import Points
+from msr.discovery.prepare import Part, Prepared, prepare
+from msr.discovery.result import (
+    Candidate,
+    Certificate,
+    Continuous,
+    Discovery,
+    GroupName,
+    PartialSymmetry,
+    Verdict,
+    short,
+)
+from msr.discovery.words import cannot_tell, found_sentence, nothing_sentence, two_closure_note
+from msr.errors import ConfigError, DataError
+from msr.groups.permutations import Indices
+from msr.meta import SharedSpan, find_span, in_chunks
+
+__all__ = ["discover"]
+
+# Classes are clear when the first merge between them is this many times as high as noise can be.
+_CLEAR = 1.5
+# That no two weights are alike is only said where a row's error is at most this share of its size.
+_RESOLVED = 0.1
+_RELABELLINGS = 99
+_MAX_CONTINUOUS = 512  # points of a side
+_MAX_CLASS = 1024  # weights
+_SPECIFIC_TASKS = 24
+
+
+def discover(
+    x: Tensor,
+    y: Tensor,
+    *,
+    layer: Literal["linear", "conv1d", "conv2d"] = "linear",
+    kernel: int | None = None,
+    circular: bool = False,
+    k: int | Literal["auto"] = "auto",
+    eps: float = 0.05,
+    alpha: float = 0.01,
+    seeds: int = 1,
+    fresh: Tensor | None = None,
+    signed: bool = False,
+    seed: int = 0,
+) -> Discovery:
+    """Which permutations of inputs and outputs do all tasks respect, and what is the group they form?
+
+    Each task is a linear layer of its own, ``y = W_i x + b_i + noise``; all share ``vec(W_i) = U v_i``. Half of the
+    tasks, at random, fit the span of ``U`` (:func:`~msr.meta.find_span`). Weights whose rows of ``U`` agree up to the
+    error of the fit, which spans of two halves show, are one class; the permutations that keep the classes form a
+    group. Several cuts give several groups. A quarter of the tasks, the selection, says which of them cost less than
+    ``ε²`` of the outputs' energy; the largest such group is chosen. The last quarter tests that choice once.
+
+    Shapes: ``x (tasks, examples, ...)``, ``y (tasks, examples, ...)``; convolutions ``(tasks, examples, channels,
+    *space)``.
+
+    Args:
+        layer: what a task is: a linear layer on all numbers, or a convolution (then the group moves channels and taps).
+        kernel: taps along each axis, for a convolution; ``circular``: it wraps around, else it is valid.
+        k: the dimension of the sharing, if it is known.
+        eps: tolerance: a group whose keeping changes the outputs by less than this, relative, counts as a symmetry.
+        alpha: error rate of each test.
+        seeds: how many random splits of the tasks to repeat with; where they do not agree the verdict is "cannot tell".
+        fresh: ``(tasks,)``, which tasks are kept for the last test; by default a random quarter.
+        signed: look for signed permutations, which odd activations such as tanh let through; changing the sign of all
+            inputs and outputs at once is always one where there is no bias.
+        seed: the first split, and random relabellings.
+
+    Raises: DataError, ShapeError, ConfigError for data and options that cannot be used. Too few tasks or too much noise
+    is no error: the verdict is "cannot tell", with a hint.
+    """
+    started = time.perf_counter()
+    if not 0 < eps < 1 or not 0 < alpha < 0.5:
+        raise ConfigError(f"eps must lie between 0 and 1 and alpha between 0 and 0.5; came {eps} and {alpha}")
+    if seeds < 1:
+        raise ConfigError(f"at least one split is needed; came {seeds}")
+    answers = []
+    for split in range(seed, seed + seeds):
+        data = prepare(x, y, layer=layer, kernel=kernel, circular=circular, fresh=fresh, seed=split)
+        answers.append(_Search(data, k, eps, alpha, signed, split).run())
+    return replace(_agreed(answers), seconds=time.perf_counter() - started)
+
+
+def _agreed(answers: list[Discovery]) -> Discovery:
+    """The answer of the first split, unless another one differs; with the largest of the p-values."""
+    first = answers[0]
+    if any(a.verdict != first.verdict or not _same_group(a.chosen, first.chosen) for a in answers):
+        said = "; ".join(f"{a.verdict}{f' ({a.group.name})' if a.group else ''}" for a in answers)
+        hint = f"{len(answers)} random splits of the tasks do not agree ({said}): more tasks would help"
+        return replace(first, verdict="cannot tell", sentence=cannot_tell(hint), hints=(hint,))
+    if first.certificate is None:
+        return first
+    worst = max((a for a in answers), key=lambda a: a.certificate.p_value if a.certificate else 0.0)
+    return worst
+
+
+def _same_group(a: Candidate | None, b: Candidate | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return not _differ(a, b)
+
+
+@dataclass(frozen=True, eq=False)
+class _Learned:
+    """The span of the fitting tasks, its rows, and how well they are known."""
+
+    span: SharedSpan
+    rows: Rows
+
+
+class _Search:
+    def __init__(self, data: Prepared, k: int | Literal["auto"], eps: float, alpha: float, signed: bool, seed: int):
+        self.data, self.k, self.eps, self.alpha, self.seed = data, k, eps, alpha, seed
+        self.points = Points(data.n, data.m, data.ties, signed)
+
+    def run(self) -> Discovery:
+        """Learn, propose, judge, certify, name."""
+        data = self.data
+        if data.too_few is not None:
+            return self._answer("cannot tell", "Cannot tell: too few tasks.", (data.too_few,))
+        try:
+            learned = self._learn()
+        except DataError as error:
+            return self._answer("cannot tell", "Cannot tell: no sharing was learned.", (str(error),))
+        rows = self.points.rows(learned.rows)
+        if len(rows.values) > MAX_WEIGHTS:
+            hint = f"{len(rows.values)} weights are too many to cluster (at most {MAX_WEIGHTS})"
+            return self._answer("cannot tell", "Cannot tell: the layer is too large.", (hint,), learned=learned)
+        judge = self._judge("select", learned)
+        cuts = colourings(rows)
+        candidates = self._candidates(cuts, rows, learned, judge)
+        accepted = [c for c in candidates if c.accepted and not self._says_nothing(c)]
+        if accepted:
+            # A group that holds changes nothing when it is averaged over, and takes noise away: look again.
+            best = max(accepted, key=lambda c: c.order)
+            again = rows.averaged(pair_orbits_of(best.generators_in, best.generators_out))
+            more = self._candidates(colourings(again), rows, learned, judge)
+            candidates += [c for c in more if all(_differ(c, other) for other in candidates)]
+            accepted = [c for c in candidates if c.accepted and not self._says_nothing(c)]
+        candidates.sort(key=lambda c: c.order)
+        if not accepted:
+            return self._nothing(cuts, candidates, learned, judge)
+        best = max(accepted, key=lambda c: c.order)
+        open_ones = [c for c in candidates if c.order > best.order and not c.rejected]
+        return self._something(best, open_ones, candidates, learned, judge)
+
+    def _says_nothing(self, one: Candidate) -> bool:
+        return self.points.says_nothing(one.generators_in, one.generators_out)
+
+    def _learn(self) -> _Learned:
+        data = self.data
+        x, y = data.part("fit")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            span = find_span(in_chunks(x, y), k=self.k, seed=self.seed)
+            values = rows_of(span.U, span.v0)
+            halves = []
+            for part in (slice(0, None, 2), slice(1, None, 2)):
+                other = find_span(in_chunks(x[part], y[part]), k=span.k, start=span.U, seed=self.seed)
+                halves.append(aligned(rows_of(other.U, other.v0), values))
+        # Half of the difference of two halves has the variance of their mean.
+        error = float(np.sqrt(((halves[0] - halves[1]) ** 2).sum(1).mean()) / 2)
+        return _Learned(span, Rows(values, error, (data.m, data.n + 1)))
+
+    def _judge(self, part: Part, learned: _Learned) -> Judge:
+        span, average = learned.span, self.points.average
+        return Judge(*self.data.part(part), span.U, span.v0, span.noise, average)
+
+    def _candidates(self, cuts: list[Colouring], rows: Rows, learned: _Learned, judge: Judge) -> list[Candidate]:
+        """The groups of the cuts, each once, judged on the selection tasks."""
+        found: list[Candidate] = []
+        for cut in cuts:
+            group = self.points.automorphisms(cut, rows)
+            orbits = pair_orbits_of(group.generators_in, group.generators_out)
+            if any(np.array_equal(orbits, _orbits(c)) for c in found):
+                continue
+            U = learned.span.U
+            residual = float((self.points.average(U, orbits) - U).norm() / U.norm())
+            costs = judge.costs(orbits)
+            limit = self.eps**2
+            low, high = costs.bounds(self.alpha)
+            accept, reject = costs.p_below(limit), costs.p_above(limit)
+            one = Candidate(
+                colours=self.points.plain(cut.colours), n_colours=cut.n_colours, generators_in=group.generators_in,
+                generators_out=group.generators_out, order=group.order, residual=residual, cost=costs.mean,
+                cost_low=low, cost_high=high, p_accept=accept, p_reject=reject,
+                accepted=accept <= self.alpha, rejected=reject <= self.alpha,
+            )  # fmt: skip
+            found.append(one)
+        return found
+
+    def _something(
+        self,
+        best: Candidate,
+        unsettled: list[Candidate],
+        candidates: list[Candidate],
+        learned: _Learned,
+        selection: Judge,
+    ) -> Discovery:
+        """A group was chosen: test it on fresh tasks, and name it."""
+        fresh = self._judge("certify", learned)
+        certificate = self._certificate(best, selection, fresh)
+        name = name_group(best.generators_in[:, :-1], best.generators_out)
+        hints = []
+        gap, p_worse = fresh.worse_than(selection)
+        if gap > self.eps**2 and p_worse <= self.alpha:
+            hints.append(
+                f"the fresh tasks are of another kind: the learned sharing leaves {gap:.1%} more of their outputs "
+                f"unexplained than of the others' (p = {p_worse:.2g})"
+            )
+        if unsettled:
+            orders = ", ".join(short(c.order) for c in unsettled)
+            hints.append(
+                f"a larger group (order {orders}) is neither accepted nor rejected: more tasks would settle it"
+            )
+        if not certificate.certified:
+            hints.append(
+                f"the fresh tasks do not certify the group of order {short(best.order)} within {self.eps:g} "
+                f"(p = {certificate.p_value:.2g}): more tasks, or more examples a task, would help"
+            )
+        verdict: Verdict = "cannot tell" if hints else "found"
+        explained = fresh.explained
+        sentence = found_sentence(name, certificate, candidates, learned.span.k, explained)
+        if hints:
+            sentence = cannot_tell(hints[0])
+        return self._answer(
+            verdict, sentence, tuple(hints), learned=learned, group=name, chosen=best, candidates=candidates,
+            certificate=certificate, explained=explained,
+        )  # fmt: skip
+
+    def _certificate(self, chosen: Candidate, selection: Judge, fresh: Judge) -> Certificate:
+        orbits, limit = _orbits(chosen), self.eps**2
+        costs = fresh.costs(orbits)
+        size = block_size(selection.costs(orbits).values, limit, len(costs.values), self.alpha)
+        values = blocks(costs.values, size)
+        p_value, bound = upper_mean(values, limit, self.alpha)
+        of = "a task" if size == 1 else f"the mean of {size} tasks"
+        return Certificate(
+            null=f"E min(c, {2 * limit:.3g}) >= {limit:.3g}, c the cost of keeping to the group on {of}",
+            eps=self.eps,
+            alpha=self.alpha,
+            p_value=p_value,
+            cost=costs.mean,
+            bound=bound,
+            n=len(values),
+            n_tasks=len(costs.values),
+            certified=p_value <= self.alpha,
+            specificity=self._specificity(chosen, fresh),
+        )
+
+    def _specificity(self, chosen: Candidate, judge: Judge) -> float | None:
+        """How many random relabellings of the same group, on inputs and outputs apart, cost as little."""
+        generator = np.random.default_rng(self.seed)
+        own = _orbits(chosen)
+        limit = judge.costs(own, _SPECIFIC_TASKS).mean
+        p, q = chosen.generators_in, chosen.generators_out
+        as_good = others = 0
+        for _ in range(_RELABELLINGS):
+            s, t = self.points.relabelling(generator)
+            orbits = pair_orbits_of(_conjugated(p, s), _conjugated(q, t))
+            if np.array_equal(orbits, own):
+                as_good += 1
+                continue
+            others += 1
+            as_good += judge.costs(orbits, _SPECIFIC_TASKS).mean <= limit
+        return (1 + as_good) / (1 + _RELABELLINGS) if others else None
+
+    def _nothing(
+        self, cuts: list[Colouring], candidates: list[Candidate], learned: _Learned, selection: Judge
+    ) -> Discovery:
+        """No group passed: none there, or none to be seen."""
+        partial = partial_symmetries(self.points.plain(cuts[0].colours)[:, :-1], learned.rows)
+        unsettled = [c for c in candidates if not self._says_nothing(c) and not c.rejected]
+        error, explained = learned.rows.error, selection.explained
+        clear = cuts[0].above >= _CLEAR * NOISE * error and error <= _RESOLVED * learned.rows.size
+        if unsettled or not clear:
+            hint = (
+                f"a group of order {short(max(c.order for c in unsettled))} is neither accepted nor rejected"
+                if unsettled
+                else "the error of the fitted weights is as large as the differences between them"
+            )
+            hints = (f"{hint}; more tasks, more examples a task, or less noise would help",)
+            return self._answer(
+                "cannot tell", cannot_tell(hint), hints, learned=learned, candidates=candidates, explained=explained
+            )
+        sentence = nothing_sentence(cuts[0].n_colours, partial, candidates, self.alpha)
+        return self._answer(
+            "none", sentence, (), learned=learned, candidates=candidates, partial=partial, explained=explained
+        )
+
+    def _class_order(self, chosen: Candidate | None) -> int | None:
+        """Of the symmetries of the set of all layers that the chosen group allows."""
+        if chosen is None or self.points.signed or self.data.m * self.data.n > _MAX_CLASS:
+            return None
+        orbits = _orbits(chosen).reshape(self.data.m, -1)[:, :-1]
+        return class_automorphisms(orbits).order
+
+    def _continuous(self, learned: _Learned) -> Continuous | None:
+        """What any linear layer with these weights commutes with, as far as the error of the fit shows it."""
+        m, n = self.data.m, self.data.n + 1
+        if max(m, n) > _MAX_CONTINUOUS:
+            return None
+        maps = torch.from_numpy(learned.rows.values).T.reshape(-1, m, n)
+        rtol = min(0.05, max(1e-5, 2 * learned.rows.error / learned.rows.size))
+        try:
+            return continuous(maps, constant=True, rtol=rtol, seed=self.seed)
+        except DataError:  # no structure fits at that precision
+            return None
+
+    def _answer(
+        self,
+        verdict: Verdict,
+        sentence: str,
+        hints: tuple[str, ...],
+        *,
+        learned: _Learned | None = None,
+        group: GroupName | None = None,
+        chosen: Candidate | None = None,
+        candidates: list[Candidate] | None = None,
+        certificate: Certificate | None = None,
+        partial: tuple[PartialSymmetry, ...] = (),
+        explained: float | None = None,
+    ) -> Discovery:
+        data, span = self.data, learned.span if learned else None
+        lie = self._continuous(learned) if learned else None
+        spectrum = span.start.spectrum if span is not None and span.start is not None else None
+        note = two_closure_note(chosen.order, _orbits(chosen)) if chosen else ""
+        return Discovery(
+            verdict=verdict, sentence=sentence, hints=hints, layer=data.layer, signed=self.points.signed,
+            shape_in=data.shape_in, shape_out=data.shape_out, inputs=data.inputs, outputs=data.outputs,
+            dimension=span.k if span else None, group=group, chosen=chosen, candidates=tuple(candidates or ()),
+            certificate=certificate, partial=partial, continuous=lie, two_closure_note=note,
+            pattern=span.U if span else None, noise=span.noise if span else None, explained=explained,
+            class_order=self._class_order(chosen), spectrum=spectrum, n_tasks=len(data.x), left_out=data.left_out,
+            seconds=0.0,
+        )  # fmt: skip
+
+
+def _orbits(candidate: Candidate) -> Indices:
+    return pair_orbits_of(candidate.generators_in, candidate.generators_out)
+
+
+def _differ(a: Candidate, b: Candidate) -> bool:
+    return not np.array_equal(_orbits(a), _orbits(b))
+
+
+def _conjugated(permutations: Indices, relabelling: Indices) -> Indices:
+    """``s g s⁻¹`` of each row."""
+    inverse = np.argsort(relabelling)
+    return relabelling[permutations[:, inverse]]

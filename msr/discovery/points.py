@@ -1,0 +1,138 @@
+"""What a group moves: the inputs and outputs, or both signs of each; and the automorphisms of coloured weights."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from msr.discovery.automorphisms import Automorphisms, automorphisms
+from msr.discovery.colours import Colouring, Rows
+from msr.discovery.judging import averaged
+from msr.groups.permutations import Indices
+
+__all__ = ["Points"]
+
+# An input or output whose weights are smaller than this many of their errors carries none.
+_NOTHING = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """``n`` inputs and ``m`` outputs of a layer, each one point; ``signed``: each two points, ``+`` and ``−``.
+
+    Signed permutations send ``+j`` to ``±j′`` and ``−j`` to ``∓j′``. They are what an odd activation, such as tanh,
+    lets through. As permutations of twice the points, ``j`` and ``j + n``, all else stays as it is.
+
+    Attributes:
+        ties: ``(n, n)``, what permutations of inputs must keep between them, or None.
+    """
+
+    n: int
+    m: int
+    ties: Indices | None
+    signed: bool
+
+    def rows(self, rows: Rows) -> Rows:
+        """A row for each weight between points; the constant input has one sign only."""
+        if not self.signed:
+            return rows
+        V = rows.values.reshape(self.m, self.n + 1, -1)
+        A, b = V[:, :-1], V[:, -1:]
+        top, bottom = np.concatenate([A, -A, b], 1), np.concatenate([-A, A, -b], 1)
+        both = np.concatenate([top, bottom])
+        return Rows(both.reshape(-1, both.shape[2]), rows.error, (2 * self.m, 2 * self.n + 1))
+
+    def average(self, U: Tensor, orbits: Indices) -> Tensor:
+        """The nearest span of invariant weights, ``(m (n + 1), k)``."""
+        if not self.signed:
+            return averaged(U, orbits)
+        V = U.view(self.m, self.n + 1, -1)
+        A, b = V[:, :-1], V[:, -1:]
+        both = torch.cat([torch.cat([A, -A, b], 1), torch.cat([-A, A, -b], 1)])
+        mean = averaged(both.flatten(0, 1), orbits).view(both.shape)
+        return torch.cat([mean[: self.m, : self.n], mean[: self.m, -1:]], 1).flatten(0, 1)
+
+    def plain(self, colours: Indices) -> Indices:
+        """The classes of the weights themselves, ``(m, n + 1)``."""
+        return np.concatenate([colours[: self.m, : self.n], colours[: self.m, -1:]], 1)
+
+    def says_nothing(self, generators_in: Indices, generators_out: Indices) -> bool:
+        """Whether the group is what every layer has: nothing, or the change of all signs at once."""
+        for p, q in zip(generators_in[:, :-1], generators_out, strict=True):
+            for moved in (p, q):
+                every = np.arange(len(moved))
+                opposite = (every + len(moved) // 2) % len(moved)
+                if not (moved == every).all() and not (self.signed and (moved == opposite).all()):
+                    return False
+        return True
+
+    def relabelling(self, generator: np.random.Generator) -> tuple[Indices, Indices]:
+        """Random permutations of the inputs, the constant one fixed, and of the outputs."""
+        s, t = generator.permutation(self.n), generator.permutation(self.m)
+        if self.signed:
+            s, t = np.concatenate([s, s + self.n]), np.concatenate([t, t + self.m])
+        return np.append(s, len(s)), t
+
+    def automorphisms(self, cut: Colouring, rows: Rows) -> Automorphisms:
+        """Of the points that carry weight; those that carry none can be swapped at will, and stay."""
+        columns, lines = cut.colours.shape[1] - 1, cut.colours.shape[0]
+        strength = (rows.values**2).sum(1).reshape(lines, columns + 1)
+        floor = max((_NOTHING * rows.error) ** 2, (1e-5 * rows.size) ** 2)
+        used_in = np.flatnonzero(strength[:, :columns].mean(0) > floor)
+        used_out = np.flatnonzero(strength.mean(1) > floor)
+        if len(used_in) == 0 or len(used_out) == 0:
+            return Automorphisms(np.empty((0, columns + 1), np.int64), np.empty((0, lines), np.int64), 1)
+        # The constant input is a point of its own: its classes are no others'.
+        seen = np.concatenate(
+            [cut.colours[np.ix_(used_out, used_in)], cut.colours[used_out, -1][:, None] + cut.n_colours], 1
+        )
+        seen = _tied(seen, _part(self._ties_in(), used_in), _part(self._ties_out(), used_out))
+        small = automorphisms(seen)
+        r = len(small.generators_in)
+        p, q = np.tile(np.arange(columns + 1), (r, 1)), np.tile(np.arange(lines), (r, 1))
+        p[:, used_in] = used_in[small.generators_in[:, : len(used_in)]]
+        q[:, used_out] = used_out[small.generators_out[:, : len(used_out)]]
+        return Automorphisms(p, q, small.order)
+
+    def _ties_in(self) -> Indices | None:
+        return _signs(self.n, self.ties) if self.signed else self.ties
+
+    def _ties_out(self) -> Indices | None:
+        return _signs(self.m, None) if self.signed else None
+
+
+def _signs(points: int, ties: Indices | None) -> Indices:
+    """Ties of both signs: a point, its opposite, and the others with what tied them before."""
+    before = np.zeros((points, points), np.int64) if ties is None else ties
+    doubled = np.tile(before, (2, 2)) * 2 + 2
+    every = np.arange(2 * points)
+    doubled[every, every] = 0
+    doubled[every, (every + points) % (2 * points)] = 1
+    return doubled
+
+
+def _part(ties: Indices | None, points: Indices) -> Indices | None:
+    return None if ties is None else ties[np.ix_(points, points)]
+
+
+def _tied(colours: Indices, ties_in: Indices | None, ties_out: Indices | None) -> Indices:
+    """Rows and columns that stand for inputs and outputs as if they were of the other side.
+
+    A row for each input meets the inputs by what ties them to it, so it can only move where its input does. The last
+    column of ``colours`` belongs to the constant input.
+    """
+    m, n = colours.shape
+    more_rows = 0 if ties_in is None else len(ties_in)
+    more_columns = 0 if ties_out is None else len(ties_out)
+    fresh = int(colours.max()) + 1
+    whole = np.full((m + more_rows, n + more_columns), fresh)
+    whole[:m, :n] = colours
+    if ties_in is not None:
+        whole[m:, : n - 1] = ties_in + fresh + 3
+        whole[m:, n - 1] = fresh + 1
+        fresh = int(whole.max())
+    if ties_out is not None:
+        whole[:m, n:] = ties_out + fresh + 3
+        whole[m:, n:] = fresh + 2
+    return whole

@@ -1,0 +1,351 @@
+"""A discovery as one web page that opens from disk, with no network, no script and no plotting library."""
+
+import html
+import math
+from collections.abc import Iterator
+from pathlib import PurePath
+
+import numpy as np
+
+from msr.discovery.result import Candidate, Discovery
+from msr.report._arrows import arrows, layout
+from msr.report._blocks import count, figure, moves, panels_of, paragraph, section
+from msr.report._drawings import (
+    MOST_CELLS,
+    cayley,
+    interval,
+    pattern,
+    residual_bars,
+    spectrum,
+    spectrum_shown,
+)  # fmt: skip
+from msr.report._further import continuous, partial, repeat
+from msr.report._reading import (
+    Reading,
+    classes_of,
+    elements_of,
+    letters,
+    number,
+    percent,
+    reading,
+    residuals,
+    shape_words,
+    shortened,
+    together,
+    words,
+)  # fmt: skip
+from msr.report._style import STYLE
+from msr.report._svg import scrolled
+from msr.version import __version__
+
+__all__ = ["discovery_page"]
+
+_MOST_GENERATORS = 6
+_MOST_ELEMENTS = 64
+_MOST_IN_TABLE = 24
+_BADGES = {
+    "found": ("found", "✓", "Found"),
+    "none": ("none", "–", "None"),
+    "cannot tell": ("unsure", "?", "Cannot tell"),
+}
+_e = html.escape
+
+
+def discovery_page(found: Discovery, *, source: str, command: str) -> str:
+    """One HTML file: the verdict, what was tested, drawings of the evidence, and how to repeat it.
+
+    Args:
+        source: where the tasks came from, for the reader; ``command``: the line that gives the same answer.
+    """
+    sections = [
+        _tested(found), _sharing(found), _spectrum(found), _generators(found), _table(found), _residuals(found),
+        partial(found), continuous(found), repeat(found, command),
+    ]  # fmt: skip
+    name = PurePath(source).name or source
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>{_e(_headline(found))} · {_e(name)}</title>\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        # Nothing is fetched and nothing runs, whatever a file name or a command may hold.
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+        'img-src data:">\n<link rel="icon" href="data:,">\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f'<p class="over">Symmetry of the tasks in <strong>{_e(source)}</strong></p>\n'
+        f"{_verdict(found)}\n{''.join(s for s in sections if s)}\n"
+        f"<footer>Written by msr {_e(__version__)}. This file is complete: it loads nothing.</footer>\n"
+        "</main>\n</body>\n</html>\n"
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- verdict
+
+
+def _headline(found: Discovery) -> str:
+    if found.group is not None:
+        return found.group.name if found.verdict == "found" else f"Perhaps {found.group.name}"
+    return "No exact group" if found.partial else "No group" if found.verdict == "none" else "Cannot tell"
+
+
+def _verdict(found: Discovery) -> str:
+    kind, sign, badge = _BADGES[found.verdict]
+    parts = [
+        f'<header class="verdict {kind}"><div><p class="badge"><span aria-hidden="true">{sign}</span> {badge}</p>',
+        f'<h1>{_e(_headline(found))}</h1><p class="says">{_e(shortened(found.sentence))}</p></div>',
+        f'<div class="emblem" aria-hidden="true">{_emblem(found)}</div></header>',
+    ]
+    if found.hints:
+        items = "".join(f"<li>{_e(shortened(hint))}</li>" for hint in found.hints)
+        parts.append(
+            f'<div class="note unsure"><b>What stands in the way, and what would help</b><ul>{items}</ul></div>'
+        )
+    facts = "".join(
+        f"<div><dt>{_e(term)}</dt><dd>{_e(value)}{f'<small>{_e(more)}</small>' if more else ''}</dd></div>"
+        for term, value, more in _facts(found)
+    )
+    parts.append(f'<dl class="facts">{facts}</dl>')
+    if found.group is not None and not found.group.certain:
+        also = ", ".join(found.group.alternatives)
+        said = f"The name is not proven. What was compared fits also: {also}." if also else "The name is a description."
+        parts.append(f'<div class="note"><p>{_e(said)}</p></div>')
+    if found.two_closure_note:
+        parts.append(
+            f'<div class="note"><b>Which group a linear layer shows</b><p>{_e(found.two_closure_note)}</p></div>'
+        )
+    if found.left_out:
+        items = "".join(f"<li>{_e(text)}</li>" for text in found.left_out)
+        parts.append(f'<div class="note"><b>Left out of the data</b><ul>{items}</ul></div>')
+    return "\n".join(parts)
+
+
+def _emblem(found: Discovery) -> str:
+    """The first generator, small, beside the verdict; it is drawn again below, with words."""
+    moves, _ = found.generators()
+    where = layout(found.shape_in) if len(moves) else None
+    if where is None or where.width > 300:
+        return ""
+    return arrows(where, moves[0], "").replace('role="img" aria-label=""', 'aria-hidden="true"')
+
+
+def _facts(found: Discovery) -> Iterator[tuple[str, str, str]]:
+    """A term, its value, and a line in small letters."""
+    group, certificate = found.group, found.certificate
+    if group is not None:
+        yield "Order of the group", number(group.order), ""
+        yield "Inputs", shape_words(found.shape_in), str(group.on_inputs)
+        yield "Outputs", shape_words(found.shape_out), str(group.on_outputs)
+    else:
+        yield "Inputs", shape_words(found.shape_in), ""
+        yield "Outputs", shape_words(found.shape_out), ""
+    if found.dimension is not None:
+        weights = len(found.outputs) * (len(found.inputs) + 1)
+        yield "Dimension of the sharing", str(found.dimension), f"of {number(weights)} weights, bias included"
+    if found.chosen is not None:
+        yield "Residual", f"{found.chosen.residual:.2g}", "of the fitted weights, when averaged over the group"
+    if certificate is not None:
+        bound = f"at most {percent(certificate.bound)}, at level {certificate.alpha:g}"
+        yield "Cost of keeping to it", percent(certificate.cost), f"of the outputs; {bound}"
+        yield "p-value", f"{certificate.p_value:.2g}", f"on {certificate.n_tasks} fresh tasks"
+        yield "Tolerance", f"{certificate.eps:.2%}".replace(".00", ""), "of the outputs"
+        if certificate.specificity is not None:
+            yield "Relabellings that do as well", f"{certificate.specificity:.0%}", "of random ones; small is good"
+    yield "Tasks", number(found.n_tasks), f"layer: {found.layer}"
+    if found.noise is not None:
+        yield "Noise", f"{math.sqrt(max(found.noise, 0.0)):.2g}", "standard deviation of an output"
+    yield "Time", f"{found.seconds:.1f} s", ""
+
+
+# ------------------------------------------------------------------------------------------------------------ tested
+
+
+def _tested(found: Discovery) -> str:
+    title, certificate = "What was tested", found.certificate
+    if not found.candidates:
+        return section(title, paragraph("Nothing: no sharing of weights was learned, so there was no group to test."))
+    parts = [paragraph(
+        "Each task is a linear layer of its own. One part of the tasks taught what all layers share, and weights that "
+        "agree were put into classes, more finely and more coarsely. Each way gives one group: the permutations that "
+        "keep the classes. A second part of the tasks, which taught nothing, judged these groups."
+    )]  # fmt: skip
+    if certificate is not None:
+        parts.append(paragraph(
+            f"The null hypothesis: keeping to the chosen group costs {certificate.eps:.0%} of the outputs or more. It "
+            f"was tested once, on {certificate.n_tasks} tasks that nothing before had seen, and was "
+            f"{'rejected' if certificate.certified else 'not rejected'} at level {certificate.alpha:g} "
+            f"(p\u00a0=\u00a0{certificate.p_value:.2g})."
+        ))  # fmt: skip
+        parts.append(f'<p class="quiet">Formally: {_e(certificate.null)}.</p>')
+    else:
+        parts.append(paragraph(
+            "The null hypotheses, for each group: keeping to it costs the tolerance or more (rejecting this accepts "
+            "the group), and it costs the tolerance or less (rejecting this rejects the group). No group was chosen, "
+            "so no last test was made."
+        ))  # fmt: skip
+    limit = certificate.eps if certificate is not None else None
+    rows = "".join(_row(found, one, limit) for one in found.candidates)
+    ticks = "0.1% to 100%, logarithmic" + ("; the dashed line is the tolerance" if limit else "")
+    caption = f"Cost: how much of the outputs keeping to the group changes. The picture runs from {ticks}."
+    table = (
+        f'<table role="table"><caption>{_e(caption)}</caption><thead><tr>'
+        '<th scope="col" class="n">Order</th><th scope="col" class="n">Classes</th><th scope="col" class="n">Cost</th>'
+        '<th scope="col" class="n">Bounds</th><th scope="col">Picture</th><th scope="col">Judgement</th>'
+        f'<th scope="col" class="why">Why</th></tr></thead><tbody>{rows}</tbody></table>'
+    )
+    return section(title, *parts, f"<figure>{scrolled(table, 'Candidate groups', kind='wide')}</figure>")
+
+
+def _row(found: Discovery, one: Candidate, limit: float | None) -> str:
+    low, middle, high = (math.sqrt(max(c, 0.0)) for c in (one.cost_low, one.cost, one.cost_high))
+    sign, mark = ("yes", "✓ accepted") if one.accepted else ("no", "✕ rejected") if one.rejected else ("open", "? open")
+    cost, bounds = percent(one.cost), f"{percent(one.cost_low)} – {percent(one.cost_high)}"
+    drawn = interval(low, middle, high, limit, f"cost {cost}, bounds {bounds}")
+    if one.order == 1:
+        sign, mark, cost, bounds, drawn = "open", "–", "–", "–", ""
+    chosen = ' class="chosen"' if one is found.chosen else ""
+    cells = (
+        ("n", "Order", _e(number(one.order))), ("n", "Classes", str(one.n_colours)), ("n", "Cost", cost),
+        ("n", "Bounds", bounds), ("", "Picture", drawn), (f"mark {sign}", "Judgement", mark),
+        ("why", "Why", _e(_why(found, one))),
+    )  # fmt: skip
+    # On a phone the style sheet makes a card of each row; the roles keep it a table for those who listen.
+    row = "".join(f'<td role="cell" class="{kind}" data-term="{term}">{cell}</td>' for kind, term, cell in cells)
+    return f'<tr role="row"{chosen}>{row}</tr>'
+
+
+def _why(found: Discovery, one: Candidate) -> str:
+    if one is found.chosen:
+        return "Chosen: the largest group that was accepted."
+    if one.order == 1:
+        return "These classes leave no permutation but the one that moves nothing."
+    if one.rejected:
+        return f"Costs at least {percent(one.cost_low)} of the outputs, which is more than the tolerance."
+    if one.accepted:
+        return "Holds as well, but is smaller than the chosen one."
+    return "The tolerance lies within the bounds: these tasks cannot tell."
+
+
+# ----------------------------------------------------------------------------------------------------------- pattern
+
+
+def _sharing(found: Discovery) -> str:
+    one = found.chosen or max(found.candidates, key=lambda c: c.n_colours, default=None)
+    if one is None:
+        return ""
+    m, n = one.colours.shape[0], one.colours.shape[1] - 1
+    plain = Reading(np.arange(n), np.arange(m), (0,), (0,))
+    order = None  # signs have no order of points to show
+    if found.chosen is not None and len(one.generators_in) and not found.signed:
+        order = reading(one)
+    classes = classes_of(one.colours, found.pattern, order)
+    names = found.inputs, found.outputs
+    lead = f"{m} outputs and {n} inputs; {count(len(classes.counts) - 1, 'class')}".replace("classs", "classes")
+    panels = [("As the data orders it", pattern(classes, plain, *names, f"weight matrix as it came, {lead}"))]
+    if order is not None:
+        panels.append(("As the group orders it", pattern(classes, order, *names, f"weight matrix reordered, {lead}")))
+    said = "Each cell is a weight; cells of one colour and number are one class: the same weight in every task. "
+    if classes.counts[0]:
+        said += "Grey cells carry next to no weight. "
+    if (classes.counts[1:] == 1).any():
+        said += "A class of a single weight is left empty: it shares with none. "
+    if order is not None:
+        said += (
+            "On the right, points are read orbit by orbit (lines part the orbits), and within an orbit along one "
+            "permutation of the group, so that what it shares lies on diagonals. "
+        )
+    elif found.chosen is None:
+        said += "No group was chosen; these are the finest classes that were told apart. "
+    if max(m, n) > MOST_CELLS:
+        said += f"Only the first {MOST_CELLS} rows and columns are drawn, of {m} × {n}. "
+    several = f"{count(classes.several, 'class')} of more than one weight".replace("classs", "classes")
+    drawn = "".join(f"<div><h3>{title}</h3>{svg}</div>" for title, svg in panels)
+    intro = paragraph(
+        f"A layer of {m} outputs and {n} inputs and a bias has {m * (n + 1)} weights. They fall into {several}."
+    )
+    return section("The sharing pattern", intro, figure(f'<div class="panels">{drawn}</div>', said.strip()))
+
+
+def _spectrum(found: Discovery) -> str:
+    values = [] if found.spectrum is None else [float(v) for v in found.spectrum]
+    shown = spectrum_shown(values, found.dimension)
+    if not shown:
+        return ""
+    k = found.dimension
+    caption = f"The first {len(shown)} of {len(values)} values, largest first, on a logarithmic scale."
+    if k:
+        caption += f" The dashed line lies after the {k} that were kept; the rest is taken for noise."
+    if k and k < len(shown):
+        caption += f" The last one kept is {shown[k - 1] / shown[k]:.3g} times the first one left."
+    label = f"spectrum of {len(shown)} values" + (f", cut after {k}" if k else "")
+    intro = paragraph(
+        "In how many directions do the weights of the tasks differ? A steep fall says where the sharing ends."
+    )
+    drawn = scrolled(spectrum(values, k, label), "Spectrum")
+    return section("The spectrum", intro, figure(drawn, caption))
+
+
+# ------------------------------------------------------------------------------------------------------------- group
+
+
+def _generators(found: Discovery) -> str:
+    moves_in, moves_out = found.generators()
+    if len(moves_in) == 0:
+        return ""
+    same = found.shape_in == found.shape_out and np.array_equal(moves_in, moves_out)
+    panels = []
+    for name, p, q in list(zip(letters(len(moves_in)), moves_in, moves_out, strict=True))[:_MOST_GENERATORS]:
+        if same:
+            panels.append((f"{name}: inputs and outputs", moves(found.shape_in, p, f"generator {name}")))
+        else:
+            panels.append((f"{name}: inputs", moves(found.shape_in, p, f"generator {name} on the inputs")))
+            panels.append((f"{name}: outputs", moves(found.shape_out, q, f"generator {name} on the outputs")))
+    caption = "An arrow goes from a point to where it is sent; an arrow with two heads swaps two points."
+    caption += " Each cycle has a colour; a point without an arrow stays."
+    if len(moves_in) > _MOST_GENERATORS:
+        caption += f" {len(moves_in) - _MOST_GENERATORS} more generators are in result.json."
+    if found.signed:
+        flips = [int((a < 0).sum() + (b < 0).sum()) for a, b in zip(*found.signs(), strict=True)]
+        told = ", ".join(f"{name}: {n}" for name, n in zip(letters(len(flips)), flips, strict=True))
+        caption += f" Coordinates that change their sign on the way, inputs and outputs together: {told}."
+    intro = paragraph(f"The group is generated by {count(len(moves_in), 'permutation')}.")
+    return section("The generators", intro, figure(panels_of(panels), caption))
+
+
+def _table(found: Discovery) -> str:
+    group = None if found.chosen is None else elements_of(found.chosen, _MOST_IN_TABLE)
+    if group is None:
+        return ""
+    label = f"Cayley table of {group.order} elements"
+    caption = (
+        "Row times column: the column's permutation first, then the row's. e moves nothing; the letters are the "
+        "generators above. Powers of one element come first, then its cosets, so that blocks show."
+    )
+    said = "It is commutative: the table is its own mirror image." if group.is_abelian else (
+        "It is not commutative: the table is not its own mirror image."
+    )  # fmt: skip
+    return section("The multiplication table", paragraph(said), figure(scrolled(cayley(group, label), label), caption))
+
+
+def _residuals(found: Discovery) -> str:
+    if found.chosen is None or found.pattern is None or len(found.chosen.generators_in) == 0:
+        return ""
+    rows = together(found.chosen)
+    group = elements_of(found.chosen, _MOST_ELEMENTS)
+    names, own, what = letters(len(rows)), [True] * len(rows), "generator"
+    if group is not None and group.points is not None:
+        order, spelled = words(group, letters(len(group.generators)))
+        rows, names, what = group.points[order], [spelled[g] for g in order], "element"
+        own = [g in group.generators for g in order]
+    limit = found.certificate.eps if found.certificate is not None else None
+    values = residuals(found, rows[:_MOST_ELEMENTS])
+    label = f"residual of {count(len(values), what)}, the largest {max(values):.3g}"
+    chart = residual_bars(values, names[:_MOST_ELEMENTS], own[:_MOST_ELEMENTS], limit, label)
+    caption = f"‖(P × Q)U − U‖ / ‖U‖ for each {what}"
+    caption += ", generators in the second colour. " if what == "element" else ". "
+    if len(rows) > _MOST_ELEMENTS:
+        caption += f"The first {_MOST_ELEMENTS} of {len(rows)} are drawn. "
+    if limit:
+        caption += (
+            "The tolerance is on the outputs, and noise in the fitted weights counts here but not there: the line is a "
+            "guide, the test above decides."
+        )
+    intro = paragraph(f"How far does each {what} move the learned pattern U? Nothing else went into these numbers.")
+    return section(f"Residual by {what}", intro, figure(scrolled(chart, label), caption))

@@ -1,0 +1,109 @@
+"""Small task files with a known truth, to try a finder of symmetries on."""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from msr.errors import ConfigError
+from msr.representations import Representation, equivariant_basis
+from msr.subspace import orthonormal_basis
+
+__all__ = ["Sample", "sample_group", "sample_translation"]
+
+
+class Sample(NamedTuple):
+    """Tasks ``x, y (tasks, examples, ...)`` and each task's weight ``w (tasks, out, in)``."""
+
+    x: Tensor
+    y: Tensor
+    w: Tensor
+
+
+def sample_group(
+    rep_in: Representation,
+    rep_out: Representation,
+    *,
+    truth: Literal["group", "none", "broken"] = "group",
+    breaking: float = 0.3,
+    n_tasks: int = 400,
+    examples: int = 20,
+    noise: float = 0.0,
+    seed: int = 0,
+) -> Sample:
+    """``y = W x + noise`` with ``x ~ N(0, 1)`` and, for each task, a random equivariant ``W`` of mean square output 1.
+
+    ``truth="none"`` takes a random span of the same dimension instead; ``"broken"`` turns the equivariant span out of
+    itself, so that ``‖W − P W‖ = breaking · ‖W‖``, ``P`` the projection on equivariant maps.
+    Raises: ConfigError when only zero is equivariant, or for counts and sizes that cannot be.
+    """
+    if truth not in ("group", "none", "broken"):
+        raise ConfigError(f"the truth is group, none or broken; came {truth!r}")
+    if not 0 <= breaking <= 1:
+        raise ConfigError(f"breaking must lie between 0 and 1; came {breaking}")
+    U = equivariant_basis(rep_in, rep_out).orthonormal()
+    if U.shape[1] == 0:
+        raise ConfigError(
+            f"only the zero map is equivariant from {rep_in} to {rep_out}; take representations that share a part"
+        )
+    generator = _generator(n_tasks, examples, noise, seed)
+    if truth == "none" and U.shape[1] == U.shape[0]:
+        raise ConfigError("every map is equivariant here: there is none without the symmetry to draw")
+    if truth == "broken" and 2 * U.shape[1] > U.shape[0]:
+        raise ConfigError("equivariant maps fill more than half of all maps: there is no room to break them")
+    if truth != "group":
+        away = torch.randn(U.shape, generator=generator, dtype=torch.float64)
+        if truth == "none":
+            U = orthonormal_basis(away)
+        else:
+            away = orthonormal_basis(away - U @ (U.mT @ away))
+            U = (1 - breaking**2) ** 0.5 * U + breaking * away
+    sample = _sample(U, (rep_out.dim, rep_in.dim), n_tasks, examples, noise, generator)
+    return Sample(sample.x.unflatten(2, rep_in.shape), sample.y.unflatten(2, rep_out.shape), sample.w)
+
+
+def sample_translation(
+    length: int,
+    kernel: int = 3,
+    *,
+    circular: bool = False,
+    n_tasks: int = 400,
+    examples: int = 20,
+    noise: float = 0.0,
+    seed: int = 0,
+) -> Sample:
+    """Convolutions of a signal, each task with its own kernel: ``y[i] = Σ_t ψ[t] x[i + t]``.
+
+    Circular ones commute with the cyclic group; valid ones, with ``length − kernel + 1`` outputs, only with shifts of
+    the interior, which are no group.
+    """
+    if not 1 <= kernel <= length:
+        raise ConfigError(f"a kernel on a signal of length {length} must be 1 to {length} long; came {kernel}")
+    outputs = length if circular else length - kernel + 1
+    U = torch.zeros(outputs, length, kernel, dtype=torch.float64)
+    i = torch.arange(outputs)
+    for t in range(kernel):
+        U[i, (i + t) % length, t] = outputs**-0.5
+    generator = _generator(n_tasks, examples, noise, seed)
+    return _sample(U.flatten(0, 1), (outputs, length), n_tasks, examples, noise, generator)
+
+
+def _generator(n_tasks: int, examples: int, noise: float, seed: int) -> torch.Generator:
+    for name, count in (("tasks", n_tasks), ("examples", examples)):
+        if count < 1:
+            raise ConfigError(f"the number of {name} must be at least 1; came {count}")
+    if not 0 <= noise < float("inf"):
+        raise ConfigError(f"noise must be finite and not negative; came {noise}")
+    return torch.Generator().manual_seed(seed)
+
+
+def _sample(
+    U: Tensor, shape: tuple[int, int], n_tasks: int, examples: int, noise: float, generator: torch.Generator
+) -> Sample:
+    m, n = shape
+    v = torch.randn(n_tasks, U.shape[1], generator=generator, dtype=torch.float64)
+    w = (v * (m / U.shape[1]) ** 0.5 @ U.mT).view(n_tasks, m, n)
+    x = torch.randn(n_tasks, examples, n, generator=generator, dtype=torch.float64)
+    y = x @ w.mT
+    y = y + noise * torch.randn(y.shape, generator=generator, dtype=torch.float64)
+    return Sample(x.float(), y.float(), w.float())

@@ -1,0 +1,152 @@
+"""Groups and representations as people write them."""
+
+import numpy as np
+import pytest
+
+from msr.errors import ConfigError, MSRError
+from msr.groups import alternating, cyclic, dihedral, direct_product, quaternion, symmetric, wreath_product
+from msr.notation import GROUPS, REPRESENTATIONS, parse_group, parse_representation
+from msr.representations import grid_rotations, grid_shifts
+
+GROUP_TEXTS = {
+    "c1": lambda: cyclic(1),
+    "c12": lambda: cyclic(12),
+    "d4": lambda: dihedral(4),
+    "s4": lambda: symmetric(4),
+    "a5": lambda: alternating(5),
+    "q8": lambda: quaternion(8),
+    " D4 ": lambda: dihedral(4),
+    "c2xc2": lambda: direct_product(cyclic(2), cyclic(2)),
+    "C4 x C4": lambda: direct_product(cyclic(4), cyclic(4)),
+    "c2xc3xs3": lambda: direct_product(cyclic(2), cyclic(3), symmetric(3)),
+    "s3wrc2": lambda: wreath_product(symmetric(3), cyclic(2)),
+    "s3wrc2xc5": lambda: direct_product(wreath_product(symmetric(3), cyclic(2)), cyclic(5)),
+    "c2wrc2wrc2": lambda: wreath_product(cyclic(2), wreath_product(cyclic(2), cyclic(2))),
+}
+
+
+@pytest.mark.parametrize(("text", "make"), GROUP_TEXTS.items(), ids=GROUP_TEXTS)
+def test_groups(text, make):
+    assert parse_group(text) == make()
+
+
+@pytest.mark.parametrize(("p", "q"), [(3, 2), (5, 2), (5, 4), (7, 3), (7, 6), (13, 4), (31, 5), (89, 8)])
+def test_frobenius_groups(p, q):
+    """A point is fixed by q elements, two points by the identity alone."""
+    group = parse_group(f"f{p}:{q}")
+    assert group.order == p * q
+    assert group.points.shape == (p * q, p)
+    still = (group.points == np.arange(p)).sum(1)
+    assert sorted(still.tolist()) == [0] * (p - 1) + [1] * (p * (q - 1)) + [p]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no group is written ''; the notation is cN, dN"),
+        ("z4", "no group is written 'z4'; the notation"),
+        ("c4x", r"no group is written 'c4x' \(at ''\); the notation"),
+        ("c4xb2", r"no group is written 'c4xb2' \(at 'b2'\)"),
+        ("s3wr", r"'s3wr' \(at ''\)"),
+        ("c-4", "no group is written 'c-4'"),
+        ("c", "no group is written 'c'"),
+        ("c" + "9" * 5000, "no group is written"),
+        ("c٣", "no group is written"),
+        ("c0", "at least 1; came 0"),
+        ("c9000", "order 9000 is more than 8192"),
+        ("s12", "order 479001600 is more than 8192"),
+        ("q6", "multiple of 4, from 8 on; came 6"),
+        ("s3wrq8", "has no points that tell its elements apart"),
+        ("f9:2", "needs a prime P above 2 .* came f9:2"),
+        ("f7:4", "a Q above 1 that divides P - 1, such as f7:3; came f7:4"),
+        ("f7:1", "came f7:1"),
+        ("f7:0", "came f7:0"),
+        ("f0:2", "came f0:2"),
+        ("f999999937:2", "1999999874 elements, and 8192 are the most"),
+        ("c2xf8:7", "'c2xf8:7': fP:Q needs a prime"),
+    ],
+)
+def test_a_text_that_names_no_group_is_told_what_does(text, says):
+    with pytest.raises(ConfigError, match=says):
+        parse_group(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "group", "shape"),
+    [
+        ("regular", "d4", (8,)),
+        ("natural", "d4", (4,)),
+        ("trivial", "d4", (1,)),
+        ("trivial:3", "d4", (3,)),
+        ("grid:5", "c4", (5, 5)),
+        ("grid:4", "d4", (4, 4)),
+        ("shifts:6", "c6", (6,)),
+        ("shifts:2x3", "c2xc3", (2, 3)),
+        ("3*regular", "q8", (24,)),
+        ("2*grid:4", "d4", (2, 4, 4)),
+        ("regular+trivial:2", "c5", (7,)),
+        (" 2*Natural + regular\t+ trivial ", "s3", (13,)),
+        ("grid:3+trivial:2", "d4", (11,)),
+    ],
+)
+def test_representations(text, group, shape):
+    rep = parse_representation(text, parse_group(group))
+    assert rep.shape == shape
+    assert rep.group == parse_group(group)
+    assert rep.dim == np.prod(shape)
+
+
+def test_copies_and_sums_act_on_each_part():
+    D4 = dihedral(4)
+    n = 16
+    single = grid_rotations(4, flips=True).permutations
+    double = parse_representation("2*grid:4", D4).permutations
+    assert np.array_equal(double, np.concatenate([single, single + n], 1))
+    beside = parse_representation("natural+trivial:2", D4).permutations
+    assert np.array_equal(beside[:, :4], D4.points)
+    assert np.array_equal(beside[:, 4:], np.tile([4, 5], (8, 1)))
+    torus = parse_representation("shifts:2x3", parse_group("c2xc3")).permutations
+    assert np.array_equal(torus, grid_shifts((2, 3)).permutations)
+
+
+@pytest.mark.parametrize(
+    ("text", "group", "says"),
+    [
+        ("", "c4", "no representation is written ''; the notation is: regular; natural"),
+        ("regula", "c4", "no representation is written 'regula'"),
+        ("regular:3", "c4", "no representation"),
+        ("trivial:2x3", "c4", "no representation"),
+        ("grid:8x8", "c4", "no representation"),
+        ("grid", "c4", "no representation"),
+        ("shifts:2x2x2", "c4", "no representation"),
+        ("regular+", "c4", r"no representation is written 'regular\+'"),
+        ("2*3*regular", "c4", "no representation"),
+        ("x*regular", "c4", "before a .* stands a number of copies, from 1 to 999999; came 'x'"),
+        ("0*regular", "c4", "came '0'"),
+        ("*regular", "c4", "came ''"),
+        ("²*regular", "c4", "came '²'"),
+        ("9999999*regular", "c4", "came '9999999'"),
+        ("trivial:-1", "c4", "'-1' is no size; write a number, or NxM for shifts"),
+        ("trivial:9999999", "c4", "is no size"),
+        ("trivial:0", "c4", "at least one number; came 0"),
+        ("grid:0", "c4", "positive sizes"),
+        ("natural", "q8", "Q8 comes with no points; use regular"),
+        ("grid:4", "c8", r"'grid:4' is a representation of D4, not of C8: grid is for c4 and d4, shifts:N for cN"),
+        ("grid:4", "c3", "is a representation of C4, not of C3"),
+        ("shifts:5", "c6", "is a representation of C5, not of C6"),
+        ("shifts:3x2", "c2xc3", "is a representation of C3xC2, not of C2xC3"),
+    ],
+)
+def test_a_text_that_names_no_representation_is_told_what_does(text, group, says):
+    with pytest.raises(MSRError, match=says):
+        parse_representation(text, parse_group(group))
+
+
+def test_the_help_texts_are_true():
+    """Every form that they list parses, with numbers in the place of letters."""
+    for text in ("c4", "d4", "s4", "a4", "q8", "f7:3", "c4xc4", "s3wrc2"):
+        head = text[0]
+        assert text in GROUPS or f"{head}N" in GROUPS or (head == "f" and "fP:Q" in GROUPS)
+        parse_group(text)
+    for text in ("regular", "natural", "trivial or trivial:K", "grid:N", "shifts:N or shifts:NxM", "K*X", "X+Y"):
+        assert text in REPRESENTATIONS
