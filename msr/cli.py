@@ -143,7 +143,7 @@ def _discover(options: Any) -> int:
 def _dimension(text: str) -> Any:
     if text == "auto":
         return "auto"
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise ConfigError(f"--k must be a count of at least 1, or auto; came {text!r}")
     return int(text)
 

@@ -155,7 +155,9 @@ def test_what_no_weight_sees_or_reaches_is_left_out():
     wider = torch.nn.functional.pad(W, (0, 3, 0, 2))
     found, plain = continuous(wider), continuous(W)
     assert (found.dimension, found.name, found.inputs, found.outputs) == (2, plain.name, plain.inputs, plain.outputs)
-    assert "3 unseen directions of the inputs and 2 unreached" in found.note
+    assert (
+        "3 directions of the inputs that no weight sees and 2 directions of the outputs that none reaches" in found.note
+    )
     A, B = skew_pairs(wider)
     assert A[:, 6:].abs().max() < 1e-12
     assert B[:, 6:].abs().max() < 1e-12
@@ -176,7 +178,7 @@ def test_without_any_bias_the_constant_input_is_unseen():
     W = span_of(regular(cyclic(6)))
     found = continuous(torch.nn.functional.pad(W, (0, 1)), constant=True)
     assert found.inputs == continuous(W).inputs
-    assert "1 unseen" in found.note
+    assert "1 direction of the inputs that no weight sees" in found.note
 
 
 @pytest.mark.parametrize("shape", [(3, 6, 6), (2, 4, 7), (2, 7, 4), (12, 2, 9)])

@@ -196,6 +196,23 @@ class TestWhatFilesHold:
         assert found.group.name == "C8"
         assert found.group.on_inputs.orbits == (8, 1, 1, 1, 1)
 
+    @pytest.mark.parametrize("noise", [0, 0.05])
+    def test_weak_inputs_are_not_swapped_because_they_are_weak(self, noise):
+        s, draw = sample("C8"), torch.Generator().manual_seed(1)
+        x = torch.cat([s.x, torch.randn(400, 20, 2, generator=draw)], 2)
+        W = torch.cat([s.w, 0.01 * torch.randn(400, 8, 2, generator=draw)], 2)
+        found = discover(x, x @ W.mT + noise * torch.randn(400, 20, 8, generator=draw))
+        assert found.group.name == "C8"  # and not C8 x C2, with a swap that costs a hundredth of a per cent
+
+    def test_weak_inputs_alone_make_no_group(self):
+        draw = torch.Generator().manual_seed(0)
+        basis = torch.randn(5, 8, 10, generator=draw) * torch.logspace(0, -3, 10)
+        W = torch.einsum("tk,kij->tij", torch.randn(400, 5, generator=draw), basis)
+        x = torch.randn(400, 20, 10, generator=draw)
+        for noise in (0, 0.05):
+            found = discover(x, x @ W.mT + noise * torch.randn(400, 20, 8, generator=draw))
+            assert found.verdict != "found", found
+
     def test_a_bias_that_all_outputs_share(self):
         s = sample("C8", 0.1)
         bias = torch.randn(400, 1, 1, generator=torch.Generator().manual_seed(1))
@@ -206,6 +223,53 @@ class TestWhatFilesHold:
         found = discover(s.x, s.y + torch.arange(8.0))
         assert found.verdict == "none"
         assert "keeps the weights, but not the biases" in found.partial[0].name
+
+    def test_one_hot_inputs_hold_the_bias(self):
+        draw = torch.Generator().manual_seed(0)
+        x = torch.eye(8)[torch.randint(8, (400, 20), generator=draw)]
+        y = x @ sample("C8").w.mT + 0.05 * torch.randn(400, 20, 8, generator=draw)
+        found = discover(x, y)
+        assert found.group.name == "C8"
+        assert "add up to a constant" in found.left_out[0]
+
+    def test_small_outputs_are_not_swapped_because_they_are_small(self):
+        s = sample("C8", 0.05)
+        found = discover(s.x, s.y * torch.logspace(-3, 3, 8))
+        assert found.verdict != "found", found
+
+    @pytest.mark.parametrize("noise", [0, 0.5])
+    @pytest.mark.parametrize("size", [0.3, 0.5])
+    def test_weights_of_their_own_that_no_span_holds_break_a_group(self, size, noise):
+        """Learned or not: the part that tasks do not share looks like noise to the span."""
+        for seed in range(3):
+            draw = torch.Generator().manual_seed(seed)
+            s = sample("C8", n_tasks=300, seed=seed)
+            W = s.w + size * torch.randn(300, 8, 8, generator=draw) / 8**0.5
+            y = s.x @ W.mT + noise * torch.randn(s.y.shape, generator=draw)
+            found = discover(s.x, y, seed=seed)
+            assert found.verdict != "found", found
+            assert found.group is None
+
+    @pytest.mark.parametrize("offset", [100.0, 1e4])
+    def test_offsets_name_no_group(self, offset):
+        s = sample("C8", 0.05)
+        assert discover(s.x, s.y + offset).group.name == "C8"
+        assert discover(s.x + offset, s.y).group.name == "C8"
+        apart = torch.arange(8.0) * offset
+        assert discover(s.x, s.y + apart).verdict != "found"
+        none = sample("C8", 0.05, truth="none")
+        assert discover(none.x, none.y + offset).verdict != "found"
+
+    def test_extreme_units_are_no_error(self):
+        s = sample("C8", 0.05)
+        for a, b in ((1e120, 1e-120), (1e-150, 1e150)):
+            assert discover(s.x.double() * a, s.y.double() * b).group.name == "C8"
+
+    def test_one_number_an_example(self):
+        x = torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
+        found = discover(x, 2 * x)
+        assert found.shape_in == found.shape_out == (1,)
+        assert found.verdict != "found"
 
     def test_outputs_that_are_noise_have_no_group(self):
         x = sample("C8").x

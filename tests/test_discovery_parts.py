@@ -11,7 +11,7 @@ from scipy.cluster.hierarchy import linkage
 
 from msr.discovery.automorphisms import automorphisms
 from msr.discovery.colours import MAX_WEIGHTS, Rows, aligned, colourings, rows_of
-from msr.discovery.judging import Costs, Judge, averaged, block_size, blocks, pair_orbits_of, upper_mean
+from msr.discovery.judging import Costs, Judge, averaged, block_size, blocks, broken_share, pair_orbits_of, upper_mean
 from msr.discovery.partial import partial_symmetries
 from msr.discovery.prepare import prepare
 from msr.errors import ConfigError
@@ -138,12 +138,35 @@ def test_costs_are_those_of_a_dense_ridge(gen):
     other = torch.randperm(36, generator=gen) % 4
     U = averaged(judge.U, other.numpy())
     for i in range(5):
-        X = torch.stack([(judge.x[i].double() @ U[:, j].view(6, 6).mT).flatten() for j in range(U.shape[1])], 1)
+        maps = [U[:, j].view(6, 6) / judge.scale[:, None] for j in range(U.shape[1])]
+        X = torch.stack([(judge.x[i].double() @ one.mT).flatten() for one in maps], 1)
         y = judge.y[i].double().flatten()
         v = torch.linalg.solve(X.mT @ X + judge.penalty * torch.eye(6, dtype=torch.float64), X.mT @ y)
         least = (y - X @ v).square().sum() + judge.penalty * v.square().sum()
         got = judge.costs(other.numpy()).values[i] * judge.energy + judge.free[i]
         torch.testing.assert_close(got, least)
+
+
+@pytest.mark.parametrize("size", [0.0, 0.2])
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_what_breaks_a_group_is_seen_whatever_span_was_learned(noise, size, gen):
+    """Weights that each task has for itself, which no span of few dimensions holds."""
+    rep = regular(cyclic(6))
+    s = sample_group(rep, rep, n_tasks=2000, noise=noise)
+    basis = equivariant_basis(rep, rep)
+    labels = basis.labels.flatten().numpy()
+    own = torch.randn(s.w.shape, generator=gen)
+    own = own - averaged(own.flatten(1).mT, labels).mT.view(own.shape)
+    y = s.y + s.x @ (size * own).mT
+    U, v0 = basis.orthonormal(), torch.zeros(6)
+    share, low, high = broken_share(
+        s.x, y, U, v0, noise**2, lambda W: averaged(W, labels), torch.ones(6, dtype=torch.float64), 0.01
+    )
+    truth = float((size * own).square().sum((1, 2)).mean() / (s.w + size * own).square().sum((1, 2)).mean())
+    assert low <= truth <= high
+    assert share == pytest.approx(truth, abs=0.02)
+    if noise == size == 0:
+        assert high < 1e-6
 
 
 def test_pair_orbits_are_those_of_the_group():
@@ -258,7 +281,7 @@ def test_random_classes_have_no_partial_map():
 def test_parts_share_no_task_and_leave_none_out(gen):
     x, y = torch.randn(101, 3, 4, generator=gen), torch.randn(101, 3, 2, generator=gen)
     data = prepare(x, y)
-    parts = [data.part(p)[0][:, :, :4].float() for p in ("fit", "select", "certify")]
+    parts = [(data.units[0] * data.part(p)[0][:, :, :4]).float() for p in ("fit", "select", "certify")]
     assert [len(p) for p in parts] == [50, 25, 26]
     together = torch.cat(parts).flatten(1)
     assert len(torch.unique(together, dim=0)) == 101
@@ -270,7 +293,7 @@ def test_parts_share_no_task_and_leave_none_out(gen):
 def test_the_constant_input_has_the_size_of_the_others(gen):
     data = prepare(1000 * torch.randn(90, 5, 3, generator=gen), torch.randn(90, 5, 2, generator=gen))
     assert data.n == 3
-    assert float(data.x[0, 0, 3]) == pytest.approx(1000, rel=0.1)
+    assert float(data.x[0, 0, 3]) * data.units[0] == pytest.approx(1000, rel=0.1)
     assert (data.x[:, :, 3] == data.x[0, 0, 3]).all()
 
 

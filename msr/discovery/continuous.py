@@ -51,10 +51,12 @@ def continuous(W: Tensor, *, constant: bool = False, rtol: float = 1e-6, seed: i
     sides = _sides(V, fixed, rtol, seed)
     unseen, unreached = V.shape[2] - sides.rows.shape[1], V.shape[1] - sides.columns.shape[1]
     found = structure(sides.inputs)
-    freely = (
-        f" Left out: {unseen} unseen directions of the inputs and {unreached} unreached ones of the outputs, which "
-    )
-    freely = freely + "may move freely." if unseen or unreached else ""
+    parts = []
+    if unseen:
+        parts.append(f"{unseen} direction{'s' * (unseen > 1)} of the inputs that no weight sees")
+    if unreached:
+        parts.append(f"{unreached} direction{'s' * (unreached > 1)} of the outputs that none reaches")
+    freely = f" Left out, since nothing ties them: {' and '.join(parts)}." if parts else ""
     if found.skew_dimension:
         note = (
             "Any linear layer with these weights commutes with this continuous group. Whether the symmetry of the "

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from msr.discovery.agreement import agreed, conjugated, differ, orbits_of
 from msr.discovery.colours import MAX_WEIGHTS, NOISE, Colouring, Rows, aligned, colourings, rows_of
 from msr.discovery.continuous import continuous
 from msr.discovery.hypothesis_class import class_automorphisms
-from msr.discovery.judging import Judge, block_size, blocks, pair_orbits_of, upper_mean
+from msr.discovery.judging import Judge, block_size, blocks, broken_share, output_sizes, pair_orbits_of, upper_mean
 from msr.discovery.naming import name_group
 from msr.discovery.partial import partial_symmetries
 from msr.discovery.points import Points
@@ -39,6 +40,13 @@ _CLEAR = 1.5
 # That no two weights are alike is only said where a row's error is at most this share of its size.
 _RESOLVED = 0.1
 _RELABELLINGS = 99
+# A weight this many errors from the mean of its class differs from it, and never less than this share of its size.
+_FURTHEST = 5.0
+_EXACT = 3e-4
+# A group whose weights differ, if by little, is only named if it moves this share of what the weights do.
+_SHARE = 0.5
+# Checks that can only take a name back err less often than the test that gives it.
+_VETO = 0.1
 _MAX_CONTINUOUS = 512  # points of a side
 _MAX_CLASS = 1024  # weights
 _SPECIFIC_TASKS = 24
@@ -94,26 +102,7 @@ def discover(
     for split in range(seed, seed + seeds):
         data = prepare(x, y, layer=layer, kernel=kernel, circular=circular, fresh=fresh, seed=split)
         answers.append(_Search(data, k, eps, alpha, signed, split).run())
-    return replace(_agreed(answers), seconds=time.perf_counter() - started)
-
-
-def _agreed(answers: list[Discovery]) -> Discovery:
-    """The answer of the first split, unless another one differs; with the largest of the p-values."""
-    first = answers[0]
-    if any(a.verdict != first.verdict or not _same_group(a.chosen, first.chosen) for a in answers):
-        said = "; ".join(f"{a.verdict}{f' ({a.group.name})' if a.group else ''}" for a in answers)
-        hint = f"{len(answers)} random splits of the tasks do not agree ({said}): more tasks would help"
-        return replace(first, verdict="cannot tell", sentence=cannot_tell(hint), hints=(hint,))
-    if first.certificate is None:
-        return first
-    worst = max((a for a in answers), key=lambda a: a.certificate.p_value if a.certificate else 0.0)
-    return worst
-
-
-def _same_group(a: Candidate | None, b: Candidate | None) -> bool:
-    if a is None or b is None:
-        return a is b
-    return not _differ(a, b)
+    return replace(agreed(answers), seconds=time.perf_counter() - started)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +117,7 @@ class _Search:
     def __init__(self, data: Prepared, k: int | Literal["auto"], eps: float, alpha: float, signed: bool, seed: int):
         self.data, self.k, self.eps, self.alpha, self.seed = data, k, eps, alpha, seed
         self.points = Points(data.n, data.m, data.ties, signed)
+        self.scale = output_sizes(data.part("fit")[1])
 
     def run(self) -> Discovery:
         """Learn, propose, judge, certify, name."""
@@ -139,6 +129,9 @@ class _Search:
         except DataError as error:
             return self._answer("cannot tell", "Cannot tell: no sharing was learned.", (str(error),))
         rows = self.points.rows(learned.rows)
+        if not self.points.used(rows)[0].size:
+            hint = "no input carries weight that can be told from nothing"
+            return self._answer("cannot tell", cannot_tell(hint), (hint,), learned=learned)
         if len(rows.values) > MAX_WEIGHTS:
             hint = f"{len(rows.values)} weights are too many to cluster (at most {MAX_WEIGHTS})"
             return self._answer("cannot tell", "Cannot tell: the layer is too large.", (hint,), learned=learned)
@@ -151,17 +144,37 @@ class _Search:
             best = max(accepted, key=lambda c: c.order)
             again = rows.averaged(pair_orbits_of(best.generators_in, best.generators_out))
             more = self._candidates(colourings(again), rows, learned, judge)
-            candidates += [c for c in more if all(_differ(c, other) for other in candidates)]
+            candidates += [c for c in more if all(differ(c, other) for other in candidates)]
             accepted = [c for c in candidates if c.accepted and not self._says_nothing(c)]
         candidates.sort(key=lambda c: c.order)
-        if not accepted:
-            return self._nothing(cuts, candidates, learned, judge)
-        best = max(accepted, key=lambda c: c.order)
-        open_ones = [c for c in candidates if c.order > best.order and not c.rejected]
+        # What holds up to the error of the fit comes before what merely costs little; and a group that moves weak
+        # weights alone costs little whatever it does.
+        exact = [c for c in accepted if c.exact]
+        chosen = exact or [c for c in accepted if c.share >= _SHARE]
+        if not chosen:
+            return self._nothing(cuts, [c for c in candidates if c not in accepted], learned, judge)
+        best = max(chosen, key=lambda c: c.order)
+        larger = [c for c in candidates if c.order > best.order and not c.rejected]
+        open_ones = [c for c in larger if c.exact or not best.exact]
         return self._something(best, open_ones, candidates, learned, judge)
 
     def _says_nothing(self, one: Candidate) -> bool:
         return self.points.says_nothing(one.generators_in, one.generators_out)
+
+    def _exact(self, rows: Rows, orbits: Indices) -> bool:
+        """Whether no weight is further from its mean over the group than noise brings it."""
+        away = np.sqrt(((rows.values - rows.averaged(orbits).values) ** 2).sum(1)).max()
+        return bool(away <= max(_FURTHEST * rows.error, _EXACT * rows.size))
+
+    def _share(self, learned: _Learned, orbits: Indices) -> float:
+        """How much of the outputs' energy, each output counting alike, comes from weights that the group moves."""
+        x, _ = self.data.part("fit")
+        sizes = x.square().mean((0, 1)).numpy()[None] / self.scale.square().numpy()[:, None]
+        energy = (learned.rows.values**2).sum(1).reshape(sizes.shape) * sizes
+        m, n = self.data.m, self.data.n
+        moved = (np.bincount(orbits)[orbits] > 1).reshape(-1, self.points.columns + 1)
+        moved = np.concatenate([moved[:m, :n], moved[:m, -1:]], 1)
+        return float(energy[moved].sum() / energy.sum())
 
     def _learn(self) -> _Learned:
         data = self.data
@@ -180,7 +193,7 @@ class _Search:
 
     def _judge(self, part: Part, learned: _Learned) -> Judge:
         span, average = learned.span, self.points.average
-        return Judge(*self.data.part(part), span.U, span.v0, span.noise, average)
+        return Judge(*self.data.part(part), span.U, span.v0, span.noise, average, self.scale)
 
     def _candidates(self, cuts: list[Colouring], rows: Rows, learned: _Learned, judge: Judge) -> list[Candidate]:
         """The groups of the cuts, each once, judged on the selection tasks."""
@@ -188,7 +201,7 @@ class _Search:
         for cut in cuts:
             group = self.points.automorphisms(cut, rows)
             orbits = pair_orbits_of(group.generators_in, group.generators_out)
-            if any(np.array_equal(orbits, _orbits(c)) for c in found):
+            if any(np.array_equal(orbits, orbits_of(c)) for c in found):
                 continue
             U = learned.span.U
             residual = float((self.points.average(U, orbits) - U).norm() / U.norm())
@@ -196,11 +209,12 @@ class _Search:
             limit = self.eps**2
             low, high = costs.bounds(self.alpha)
             accept, reject = costs.p_below(limit), costs.p_above(limit)
+            exact, share = self._exact(rows, orbits), self._share(learned, orbits)
             one = Candidate(
                 colours=self.points.plain(cut.colours), n_colours=cut.n_colours, generators_in=group.generators_in,
                 generators_out=group.generators_out, order=group.order, residual=residual, cost=costs.mean,
                 cost_low=low, cost_high=high, p_accept=accept, p_reject=reject,
-                accepted=accept <= self.alpha, rejected=reject <= self.alpha,
+                accepted=accept <= self.alpha, rejected=reject <= self.alpha, exact=exact, share=share,
             )  # fmt: skip
             found.append(one)
         return found
@@ -219,10 +233,17 @@ class _Search:
         name = name_group(best.generators_in[:, :-1], best.generators_out)
         hints = []
         gap, p_worse = fresh.worse_than(selection)
-        if gap > self.eps**2 and p_worse <= self.alpha:
+        if gap > self.eps**2 and p_worse <= _VETO * self.alpha:
             hints.append(
                 f"the fresh tasks are of another kind: the learned sharing leaves {gap:.1%} more of their outputs "
                 f"unexplained than of the others' (p = {p_worse:.2g})"
+            )
+        share, low, high = self._broken(best, learned)
+        if low > self.eps**2:
+            hints.append(
+                f"the tasks' own weights, whatever they share, break the group of order {short(best.order)} by "
+                f"{share**0.5:.0%} (at least {low**0.5:.0%}, level {_VETO * self.alpha:g}): they hold more than was "
+                "learned"
             )
         if unsettled:
             orders = ", ".join(short(c.order) for c in unsettled)
@@ -240,12 +261,23 @@ class _Search:
         if hints:
             sentence = cannot_tell(hints[0])
         return self._answer(
-            verdict, sentence, tuple(hints), learned=learned, group=name, chosen=best, candidates=candidates,
-            certificate=certificate, explained=explained,
+            verdict, sentence, tuple(hints), learned=learned, group=None if hints else name, chosen=best,
+            candidates=candidates, certificate=certificate, explained=explained, broken=high,
         )  # fmt: skip
 
+    def _broken(self, chosen: Candidate, learned: _Learned) -> tuple[float, float, float]:
+        """On the tasks that had no part in the fit."""
+        parts = [self.data.part(part) for part in ("select", "certify")]
+        x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        orbits, span = orbits_of(chosen), learned.span
+
+        def average(W: Tensor) -> Tensor:
+            return self.points.average(W, orbits)
+
+        return broken_share(x, y, span.U, span.v0, span.noise, average, self.scale, _VETO * self.alpha)
+
     def _certificate(self, chosen: Candidate, selection: Judge, fresh: Judge) -> Certificate:
-        orbits, limit = _orbits(chosen), self.eps**2
+        orbits, limit = orbits_of(chosen), self.eps**2
         costs = fresh.costs(orbits)
         size = block_size(selection.costs(orbits).values, limit, len(costs.values), self.alpha)
         values = blocks(costs.values, size)
@@ -267,13 +299,13 @@ class _Search:
     def _specificity(self, chosen: Candidate, judge: Judge) -> float | None:
         """How many random relabellings of the same group, on inputs and outputs apart, cost as little."""
         generator = np.random.default_rng(self.seed)
-        own = _orbits(chosen)
+        own = orbits_of(chosen)
         limit = judge.costs(own, _SPECIFIC_TASKS).mean
         p, q = chosen.generators_in, chosen.generators_out
         as_good = others = 0
         for _ in range(_RELABELLINGS):
             s, t = self.points.relabelling(generator)
-            orbits = pair_orbits_of(_conjugated(p, s), _conjugated(q, t))
+            orbits = pair_orbits_of(conjugated(p, s), conjugated(q, t))
             if np.array_equal(orbits, own):
                 as_good += 1
                 continue
@@ -308,7 +340,7 @@ class _Search:
         """Of the symmetries of the set of all layers that the chosen group allows."""
         if chosen is None or self.points.signed or self.data.m * self.data.n > _MAX_CLASS:
             return None
-        orbits = _orbits(chosen).reshape(self.data.m, -1)[:, :-1]
+        orbits = orbits_of(chosen).reshape(self.data.m, -1)[:, :-1]
         return class_automorphisms(orbits).order
 
     def _continuous(self, learned: _Learned) -> Continuous | None:
@@ -336,31 +368,22 @@ class _Search:
         certificate: Certificate | None = None,
         partial: tuple[PartialSymmetry, ...] = (),
         explained: float | None = None,
+        broken: float | None = None,
     ) -> Discovery:
         data, span = self.data, learned.span if learned else None
         lie = self._continuous(learned) if learned else None
         spectrum = span.start.spectrum if span is not None and span.start is not None else None
-        note = two_closure_note(chosen.order, _orbits(chosen)) if chosen else ""
+        unit_x, unit_y = data.units
+        pattern = span.U * (unit_y / unit_x) if span else None
+        noise = span.noise * unit_y**2 if span else None
+        bound = None if broken is None or broken == float("inf") else max(broken, 0.0)
+        note = two_closure_note(chosen.order, orbits_of(chosen)) if chosen else ""
         return Discovery(
             verdict=verdict, sentence=sentence, hints=hints, layer=data.layer, signed=self.points.signed,
             shape_in=data.shape_in, shape_out=data.shape_out, inputs=data.inputs, outputs=data.outputs,
             dimension=span.k if span else None, group=group, chosen=chosen, candidates=tuple(candidates or ()),
             certificate=certificate, partial=partial, continuous=lie, two_closure_note=note,
-            pattern=span.U if span else None, noise=span.noise if span else None, explained=explained,
-            class_order=self._class_order(chosen), spectrum=spectrum, n_tasks=len(data.x), left_out=data.left_out,
-            seconds=0.0,
+            pattern=pattern, noise=noise, explained=explained,
+            broken_bound=bound, class_order=self._class_order(chosen), spectrum=spectrum, n_tasks=len(data.x),
+            left_out=data.left_out, seconds=0.0,
         )  # fmt: skip
-
-
-def _orbits(candidate: Candidate) -> Indices:
-    return pair_orbits_of(candidate.generators_in, candidate.generators_out)
-
-
-def _differ(a: Candidate, b: Candidate) -> bool:
-    return not np.array_equal(_orbits(a), _orbits(b))
-
-
-def _conjugated(permutations: Indices, relabelling: Indices) -> Indices:
-    """``s g s⁻¹`` of each row."""
-    inverse = np.argsort(relabelling)
-    return relabelling[permutations[:, inverse]]

@@ -11,7 +11,17 @@ from torch import Tensor
 
 from msr.groups.permutations import Indices, orbit_labels
 
-__all__ = ["Costs", "Judge", "averaged", "block_size", "blocks", "pair_orbits_of", "upper_mean"]
+__all__ = [
+    "Costs",
+    "Judge",
+    "averaged",
+    "block_size",
+    "blocks",
+    "broken_share",
+    "output_sizes",
+    "pair_orbits_of",
+    "upper_mean",
+]
 
 _CHUNK_NUMBERS = 2**24
 # Shares of the largest bet, from timid to all; a mixture of bets needs no tuning.
@@ -113,17 +123,70 @@ def upper_mean(values: Tensor, limit: float, alpha: float, cap: float = 2.0) -> 
     return max(p_value(1 / cap), 1e-300), high * top
 
 
+def output_sizes(y: Tensor) -> Tensor:
+    """Root mean square of each output about its mean, ``(out,)``; none below a millionth of the largest."""
+    sizes = (y - y.mean((0, 1))).double().square().mean((0, 1)).sqrt()
+    return sizes.clamp_min(1e-6 * float(sizes.max()))
+
+
+def broken_share(
+    x: Tensor,
+    y: Tensor,
+    U: Tensor,
+    v0: Tensor,
+    noise: float,
+    average: Callable[[Tensor], Tensor],
+    scale: Tensor,
+    alpha: float,
+) -> tuple[float, float, float]:
+    """How much of the tasks' own weights breaks a symmetry, whatever span was learned: the share, and its bounds.
+
+    A third of a task's examples fits a symmetric weight ``S = mat(P U v)``. Each other third gives an estimate of what
+    is left, ``A`` and ``B = (Y − X Sᵀ)ᵀ X Σ⁻¹ / N``, with the inputs' second moment ``Σ`` of all tasks. Both are
+    unbiased and independent, and ``S`` has no part that ``P``, the mean over the group, would change; so
+    ``⟨A − P A, B − P B⟩`` has mean ``‖W − P W‖²``, however noisy each is. The share is its mean over the mean square of the outputs without
+    noise. The bounds hold at level α each (Student's t).
+
+    Args:
+        average: ``(out · in, columns) -> (out · in, columns)``, ``P``. The rest as in :class:`Judge`.
+    """
+    x, y = x.double(), y.double()
+    (tasks, examples, n), m = x.shape, y.shape[2]
+    second = (x.mT @ x).mean(0) / examples
+    root = torch.linalg.cholesky(second + 1e-12 * second.diagonal().mean() * torch.eye(n, dtype=torch.float64))
+    third = max(1, examples // 3)
+    symmetric, k = average(U.double()), U.shape[1]
+    features = torch.einsum("ten,mnk->temk", x[:, :third], symmetric.view(m, n, k)).flatten(1, 2)
+    left = y[:, :third].flatten(1) - features @ v0.double()
+    penalty = max(noise, 1e-9 * float(y.square().mean()))
+    normal = features.mT @ features + penalty * torch.eye(k, dtype=torch.float64)
+    v = v0.double() + torch.linalg.solve(normal, (features.mT @ left.unsqueeze(2))).squeeze(2)
+    S = (v @ symmetric.mT).view(tasks, m, n)
+    away = []
+    for part in (slice(third, 2 * third), slice(2 * third, 3 * third)):
+        X, Y = x[:, part], y[:, part] - x[:, part] @ S.mT
+        A = torch.cholesky_solve((X.mT @ Y) / third, root.expand(tasks, n, n)).mT.flatten(1).mT
+        away.append(((A - average(A)).mT.view(tasks, m, n) / scale[:, None]) @ root)
+    energy = float((y / scale).square().sum((1, 2)).mean()) / examples - noise * float(scale.pow(-2).sum())
+    shares = (away[0] * away[1]).sum((1, 2)) / max(energy, 1e-12)
+    width = float(stats.t.ppf(1 - alpha, tasks - 1)) * float(shares.std()) / math.sqrt(tasks)
+    share = float(shares.mean())
+    return share, share - width, share + width
+
+
 class Judge:
     """Tasks kept from the fit, and how well each span explains them.
 
-        J_i(U) = min_v ‖y_i − X_i mat(U v)ᵀ‖² + σ² ‖v − v₀‖²,   cost_i = (J_i(Ū) − J_i(U)) / E
+        J_i(U) = min_v ‖(y_i − X_i mat(U v)ᵀ) D⁻¹‖² + σ² ‖v − v₀‖²,   cost_i = (J_i(Ū) − J_i(U)) / E
 
-    ``U`` is the free span, ``Ū`` its mean over the group, ``E`` the mean over tasks of ``‖y‖²`` less that of the noise.
-    The two have the same number of columns, so neither has more room to fit noise, and both were fixed beforehand.
+    ``D`` holds the root mean squares of the outputs, so each counts alike. ``U`` is the free span, ``Ū`` its mean over
+    the group, ``E`` the mean over tasks of ``‖y D⁻¹‖²`` less that of the noise. The two spans have the same number of
+    columns, so neither has more room to fit noise, and both were fixed beforehand.
 
     Args:
         x: ``(tasks, examples, in)``; y: ``(tasks, examples, out)``. The rest as in ``SharedSpan``.
         average: ``(U, orbits) -> Ū``.
+        scale: the diagonal of ``D``, ``(out,)``, of other tasks than these; by default 1.
     """
 
     def __init__(
@@ -134,10 +197,14 @@ class Judge:
         v0: Tensor,
         noise: float,
         average: Callable[[Tensor, Indices], Tensor] = averaged,
+        scale: Tensor | None = None,
     ):
         self._average = average
+        # Each output counts alike: a small one must not be swapped with another because nobody would notice.
+        self.scale = torch.ones(y.shape[2], dtype=torch.float64) if scale is None else scale
+        y, noise = y.double() / self.scale, noise * float(self.scale.pow(-2).mean())
         self.x, self.y, self.U, self.v0 = x, y, U.double(), v0.double()
-        energy = y.double().square().flatten(1).sum(1)
+        energy = y.square().flatten(1).sum(1)
         numbers = y[0].numel()
         self.energy = float((energy.mean() - numbers * noise).clamp_min(1e-12 * float(energy.mean())))
         self.penalty = max(noise, 1e-9 * float(energy.mean()) / numbers)
@@ -167,7 +234,7 @@ class Judge:
         """``J_i(U)`` of the first tasks."""
         examples, n, m, k = self.x.shape[1], self.x.shape[2], self.y.shape[2], U.shape[1]
         chunk = max(1, _CHUNK_NUMBERS // (examples * m * k))
-        by_input = U.view(m, n, k).permute(1, 0, 2).reshape(n, m * k)
+        by_input = (U.view(m, n, k) / self.scale[:, None, None]).permute(1, 0, 2).reshape(n, m * k)
         eye = self.penalty * torch.eye(k, dtype=torch.float64)
         found = []
         for start in range(0, n_tasks, chunk):

@@ -13,8 +13,10 @@ from msr.groups.permutations import Indices
 
 __all__ = ["Points"]
 
-# An input or output whose weights are smaller than this many of their errors carries none.
+# An input or output whose weights are smaller than this many of their errors carries none; and one that is this much
+# weaker than others must be known this well, since weak points look alike to a rough fit.
 _NOTHING = 2.0
+_WEAK, _KNOWN = 0.1, 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,11 @@ class Points:
     m: int
     ties: Indices | None
     signed: bool
+
+    @property
+    def columns(self) -> int:
+        """Points of the inputs, the constant one not counted."""
+        return 2 * self.n if self.signed else self.n
 
     def rows(self, rows: Rows) -> Rows:
         """A row for each weight between points; the constant input has one sign only."""
@@ -74,13 +81,17 @@ class Points:
             s, t = np.concatenate([s, s + self.n]), np.concatenate([t, t + self.m])
         return np.append(s, len(s)), t
 
+    def used(self, rows: Rows) -> tuple[Indices, Indices]:
+        """Inputs and outputs that carry weight, known well enough."""
+        strength = (rows.values**2).sum(1).reshape(rows.shape)
+        weak = min(_KNOWN * rows.error, _WEAK * rows.size)
+        floor = max(_NOTHING * rows.error, weak, 1e-5 * rows.size) ** 2
+        return np.flatnonzero(strength[:, :-1].mean(0) > floor), np.flatnonzero(strength[:, :-1].mean(1) > floor)
+
     def automorphisms(self, cut: Colouring, rows: Rows) -> Automorphisms:
         """Of the points that carry weight; those that carry none can be swapped at will, and stay."""
         columns, lines = cut.colours.shape[1] - 1, cut.colours.shape[0]
-        strength = (rows.values**2).sum(1).reshape(lines, columns + 1)
-        floor = max((_NOTHING * rows.error) ** 2, (1e-5 * rows.size) ** 2)
-        used_in = np.flatnonzero(strength[:, :columns].mean(0) > floor)
-        used_out = np.flatnonzero(strength.mean(1) > floor)
+        used_in, used_out = self.used(rows)
         if len(used_in) == 0 or len(used_out) == 0:
             return Automorphisms(np.empty((0, columns + 1), np.int64), np.empty((0, lines), np.int64), 1)
         # The constant input is a point of its own: its classes are no others'.

@@ -1,6 +1,7 @@
 """Tasks made ready: flattened, copies and dead coordinates removed, a constant input added, split at random."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,7 @@ class Prepared:
     """Tasks as ``x (tasks, examples, n)``, ``y (tasks, examples, m)``; the last input is a constant.
 
     ``inputs``, ``outputs``: which coordinates of the layer are left, by their place in ``shape_in`` and ``shape_out``.
+    ``units``: what ``x`` and ``y`` were divided by, before an offset common to all coordinates was taken off.
     ``ends``: where the tasks that fit end, those that select, and those that certify.
     """
 
@@ -34,6 +36,7 @@ class Prepared:
     layer: Layer
     shape_in: tuple[int, ...]
     shape_out: tuple[int, ...]
+    units: tuple[float, float]
     inputs: Indices
     outputs: Indices
     ends: dict[Part, int]
@@ -86,8 +89,8 @@ def prepare(
 
     Raises: ShapeError, NonFiniteError, DataError for tensors that cannot be used.
     """
+    x, y = (t.unsqueeze(2) if t.ndim == 2 else t for t in (x.detach().cpu(), y.detach().cpu()))
     _check(x, y)
-    x, y = x.detach().cpu(), y.detach().cpu()
     left_out = []
     kept = _without_copies(x, y)
     copies = len(x) - len(kept)
@@ -98,6 +101,9 @@ def prepare(
         x, y = x[kept], y[kept]
         left_out.append(f"{copies} task{'s' * (copies > 1)} that repeat{'s' * (copies == 1)} another one")
     x, y, shape_in, shape_out = _as_linear(x.double(), y.double(), layer, kernel, circular)
+    # Units say nothing, nor does one large offset of all coordinates, but large ones cost digits.
+    unit_x, unit_y = _unit(x), _unit(y)
+    x, y = _without_offset(x / unit_x), _without_offset(y / unit_y)
     inputs, outputs = _varying(x), _varying(y)
     if len(outputs) == 0:
         raise DataError("the outputs never vary: there is nothing to learn from them")
@@ -110,6 +116,11 @@ def prepare(
     x, y = x[:, :, inputs], y[:, :, outputs]
     # A bias is a weight of an input that is always the same, here as large as the others.
     constant = x.square().mean().sqrt().expand(*x.shape[:2], 1)
+    if _adds_up(x):
+        # Such a bias is a sum of weights already; an input of noise, which carries no weight, stands in for it.
+        draw = torch.Generator().manual_seed(seed)
+        constant = constant * torch.randn(constant.shape, generator=draw, dtype=x.dtype)
+        left_out.append("a bias: the inputs always add up to a constant, so no bias can be told from their weights")
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     order = torch.cat([order[~last[order]], order[last[order]]])
     n, n_fresh = len(x), int(last.sum())
@@ -128,6 +139,7 @@ def prepare(
         layer=layer,
         shape_in=shape_in,
         shape_out=shape_out,
+        units=(unit_x, unit_y),
         inputs=inputs.numpy(),
         outputs=outputs.numpy(),
         ends=ends,
@@ -191,6 +203,30 @@ def _as_linear(
     shape_in = (x.shape[2], *([kernel] * axes))
     windows, targets = patches(x, y, kernel)
     return windows, targets, shape_in, (y.shape[2],)
+
+
+def _unit(values: Tensor) -> float:
+    """The power of two next below the largest number, in size; 1 where all are zero."""
+    most = float(values.abs().max())
+    return 2.0 ** math.floor(math.log2(most)) if most > 0 else 1.0
+
+
+def _without_offset(values: Tensor) -> Tensor:
+    """Less their mean, where that is several times as large as they vary."""
+    mean, spread = float(values.mean()), float((values - values.mean((0, 1))).square().mean().sqrt())
+    return values - mean if abs(mean) > 3 * spread else values
+
+
+def _adds_up(x: Tensor) -> bool:
+    """Whether some sum of the inputs is constant, as with one-hot inputs, while they are independent themselves."""
+    flat = x.flatten(0, 1)
+    gram = flat.mT @ flat / len(flat)
+    own = torch.linalg.eigvalsh(gram)
+    if own[0] <= 1e-9 * own[-1]:
+        return False
+    total = flat.mean(0)
+    # The squared distance of 1 from the span of the inputs.
+    return bool(1 - total @ torch.linalg.solve(gram, total) < 1e-6)
 
 
 def _varying(values: Tensor) -> Tensor:

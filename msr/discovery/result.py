@@ -103,6 +103,9 @@ class Candidate:
         cost: what keeping to the group costs on tasks that chose nothing, as a share of the outputs' energy (a
             residual squared); ``cost_low`` and ``cost_high`` bound it, each at level α.
         accepted: ``cost_high ≤ ε²``; rejected: ``cost_low > ε²``. Neither: these tasks cannot tell.
+        exact: no fitted weight is further from its mean over the group than errors of the fit are. Otherwise the
+            weights do differ, if by little.
+        share: how much of the outputs comes from weights that the group moves; a group of weak weights costs little.
     """
 
     colours: Indices
@@ -118,6 +121,8 @@ class Candidate:
     p_reject: float
     accepted: bool
     rejected: bool
+    exact: bool
+    share: float
 
 
 @dataclass(frozen=True)
@@ -202,6 +207,8 @@ class Discovery:
         inputs, outputs: the coordinates that vary, flat; permutations and pattern speak of these alone.
         pattern: ``U (outputs · (inputs + 1), k)``; the last input is the constant one, whose weights are a bias.
         noise: the variance of the residual of a number of ``y``.
+        broken_bound: upper bound of the share of the tasks' own weights, squared, that breaks the group, learned or
+            not; it is rough where examples are few.
         class_order: how many permutations keep the set of all layers with the found symmetry, though not each of them.
         explained: the share of the squared outputs of tasks kept from the fit that the learned sharing explains.
     """
@@ -226,6 +233,7 @@ class Discovery:
     pattern: Tensor | None
     noise: float | None
     explained: float | None
+    broken_bound: float | None
     class_order: int | None
     spectrum: Tensor | None
     n_tasks: int
@@ -322,6 +330,8 @@ class Discovery:
                     "cost_high": c.cost_high,
                     "accepted": c.accepted,
                     "rejected": c.rejected,
+                    "exact": c.exact,
+                    "share": c.share,
                     "p_accept": c.p_accept,
                     "p_reject": c.p_reject,
                 }
@@ -330,6 +340,7 @@ class Discovery:
             "certificate": certificate,
             "noise": self.noise,
             "explained": self.explained,
+            "broken_bound": self.broken_bound,
             "class_order": self.class_order,
             "tasks": self.n_tasks,
             "left_out": list(self.left_out),

@@ -58,19 +58,24 @@ def continuous(found: Discovery) -> str:
         return ""
     rows = "".join(
         f'<tr><td>{side}</td><td class="n">{c.dimension}</td><td class="n">{c.skew_dimension}</td><td>'
-        + _e("; ".join(f"{size}-dimensional, {kind}, {times} times" for size, times, kind in c.parts) or "–")
+        + _e(
+            "; ".join(
+                f"{size}-dimensional, {kind}, {'once' if times == 1 else f'{times} times'}"
+                for size, times, kind in c.parts
+            )
+            or "–"
+        )
         + "</td></tr>"
         for side, c in (("Inputs", one.inputs), ("Outputs", one.outputs))
         if c is not None
     )
     head = '<th scope="col">Side</th><th scope="col" class="n">Commutant</th><th scope="col" class="n">Skew part</th>'
     table = f'<table><thead><tr>{head}<th scope="col">Irreducible parts</th></tr></thead><tbody>{rows}</tbody></table>'
+    named = one.name if "dimension" in one.name else f"{one.name}, of dimension {one.dimension}"
     decided = "It is the problem's own." if one.decided else "Whether it is the problem's own is not decided."
     note = f'<div class="note"><p>{_e(one.note)}</p></div>' if one.note else ""
     shown = f"<figure>{scrolled(table, 'Commutants')}</figure>" if rows else ""
-    return section(
-        "The continuous part", paragraph(f"{one.name}, of dimension {one.dimension}. {decided}"), note, shown
-    )
+    return section("The continuous part", paragraph(f"{named}. {decided}"), note, shown)
 
 
 def repeat(found: Discovery, command: str) -> str:
