@@ -6,6 +6,7 @@ import numpy as np
 
 from msr.discovery.judging import pair_orbits_of
 from msr.discovery.result import Candidate, Discovery
+from msr.discovery.words import cannot_tell
 from msr.groups.permutations import Indices
 
 __all__ = ["agreed", "conjugated", "differ", "orbits_of"]
@@ -31,10 +32,12 @@ def same_group(a: Candidate | None, b: Candidate | None) -> bool:
 
 
 def orbits_of(candidate: Candidate) -> Indices:
+    """Its orbits on weights, which are all that a linear layer shows of it."""
     return pair_orbits_of(candidate.generators_in, candidate.generators_out)
 
 
 def differ(a: Candidate, b: Candidate) -> bool:
+    """Whether two candidates have other orbits on weights."""
     return not np.array_equal(orbits_of(a), orbits_of(b))
 
 

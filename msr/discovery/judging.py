@@ -144,8 +144,8 @@ def broken_share(
     A third of a task's examples fits a symmetric weight ``S = mat(P U v)``. Each other third gives an estimate of what
     is left, ``A`` and ``B = (Y − X Sᵀ)ᵀ X Σ⁻¹ / N``, with the inputs' second moment ``Σ`` of all tasks. Both are
     unbiased and independent, and ``S`` has no part that ``P``, the mean over the group, would change; so
-    ``⟨A − P A, B − P B⟩`` has mean ``‖W − P W‖²``, however noisy each is. The share is its mean over the mean square of the outputs without
-    noise. The bounds hold at level α each (Student's t).
+    ``⟨A − P A, B − P B⟩`` has mean ``‖W − P W‖²``, however noisy each is. The share is its mean over the mean square of
+    the outputs without noise. The bounds hold at level α each (Student's t).
 
     Args:
         average: ``(out · in, columns) -> (out · in, columns)``, ``P``. The rest as in :class:`Judge`.
