@@ -213,11 +213,15 @@ def _row(found: Discovery, one: Candidate, limit: float | None) -> str:
 
 def _why(found: Discovery, one: Candidate) -> str:
     if one is found.chosen:
-        return "Chosen: the largest group that was accepted."
+        if one.exact:
+            return "Chosen: the largest accepted group that the weights keep up to the error of the fit."
+        return "Chosen: the largest accepted group. The weights do differ, by less than the tolerance."
     if one.order == 1:
         return "These classes leave no permutation but the one that moves nothing."
     if one.rejected:
         return f"Costs at least {percent(one.cost_low)} of the outputs, which is more than the tolerance."
+    if one.accepted and not one.exact:
+        return "Costs little, but moves only weak weights or ones that do differ."
     if one.accepted:
         return "Holds as well, but is smaller than the chosen one."
     return "The tolerance lies within the bounds: these tasks cannot tell."
