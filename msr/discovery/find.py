@@ -47,6 +47,8 @@ _EXACT = 3e-4
 _SHARE = 0.5
 # Checks that can only take a name back err less often than the test that gives it.
 _VETO = 0.1
+# Eigenvalues are equal within so many relative errors of a row: the wide one sees through noise, where it fits at all.
+_TOLERANCES = (5.0, 2.0)
 _MAX_CONTINUOUS = 512  # points of a side
 _MAX_CLASS = 1024  # weights
 _SPECIFIC_TASKS = 24
@@ -343,17 +345,21 @@ class _Search:
         orbits = orbits_of(chosen).reshape(self.data.m, -1)[:, :-1]
         return class_automorphisms(orbits).order
 
-    def _continuous(self, learned: _Learned) -> Continuous | None:
+    def _continuous(self, learned: _Learned, chosen: Candidate | None) -> Continuous | None:
         """What any linear layer with these weights commutes with, as far as the error of the fit shows it."""
-        m, n = self.data.m, self.data.n + 1
-        if max(m, n) > _MAX_CONTINUOUS:
+        rows = learned.rows
+        if max(rows.shape) > _MAX_CONTINUOUS:
             return None
-        maps = torch.from_numpy(learned.rows.values).T.reshape(-1, m, n)
-        rtol = min(0.05, max(1e-5, 2 * learned.rows.error / learned.rows.size))
-        try:
-            return continuous(maps, constant=True, rtol=rtol, seed=self.seed)
-        except DataError:  # no structure fits at that precision
-            return None
+        if chosen is not None and not self.points.signed:
+            rows = rows.averaged(orbits_of(chosen))
+        maps = torch.from_numpy(rows.values).T.reshape(-1, *rows.shape)
+        for times in _TOLERANCES:
+            rtol = min(0.1, max(1e-5, times * rows.error / rows.size))
+            try:
+                return continuous(maps, constant=True, rtol=rtol, seed=self.seed)
+            except DataError:  # no structure fits at that precision
+                continue
+        return None
 
     def _answer(
         self,
@@ -371,7 +377,7 @@ class _Search:
         broken: float | None = None,
     ) -> Discovery:
         data, span = self.data, learned.span if learned else None
-        lie = self._continuous(learned) if learned else None
+        lie = self._continuous(learned, chosen) if learned else None
         spectrum = span.start.spectrum if span is not None and span.start is not None else None
         unit_x, unit_y = data.units
         pattern = span.U * (unit_y / unit_x) if span else None
