@@ -114,6 +114,7 @@ def _add_discover(commands: Any) -> None:
 
 
 def _discover(options: Any) -> int:
+    _check_places(options.json, options.out)
     arrays = read_arrays(options.tasks)
     x, y = (torch.from_numpy(np.array(arrays[name], dtype=np.float64)) for name in ("x", "y"))
     split = torch.from_numpy(np.asarray(arrays["split"]).astype(bool)) if "split" in arrays else None
@@ -138,6 +139,14 @@ def _discover(options: Any) -> int:
     if options.out is not None:
         _write_report(options, found, answer)
     return EXIT_CODES[found.verdict]
+
+
+def _check_places(file: Path | None, folder: Path | None) -> None:
+    """Refuse before the work what could not be written after it."""
+    if file is not None and str(file) != "-" and (file.is_dir() or not file.parent.is_dir()):
+        raise ConfigError(f"--json {file} cannot be written: give a file in a folder that exists")
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder} is a file; give a folder")
 
 
 def _dimension(text: str) -> Any:
