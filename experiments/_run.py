@@ -29,7 +29,7 @@ from msr.meta import SGD, OuterLoop
 from msr.meta.adapters import load
 from msr.version import __version__
 
-__all__ = ["CommonConfig", "EngineConfig", "RunFolder", "chosen", "main", "option", "train"]
+__all__ = ["CommonConfig", "EngineConfig", "RunFolder", "chosen", "main", "numbers", "option", "train"]
 
 Row = dict[str, Any]
 
@@ -55,8 +55,7 @@ class CommonConfig:
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
-        if self.seeds < 1:
-            raise ConfigError(f"--seeds must be at least 1; came {self.seeds}")
+        self.at_least(seeds=1)
         if self.batching not in ("auto", "vmap", "loop"):
             raise ConfigError(f"--batching must be auto, vmap or loop; came {self.batching!r}")
         if self.chunk_size < 0:
@@ -69,6 +68,18 @@ class CommonConfig:
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(f"--device {self.device} cannot be used here: {reason}") from None
+
+    def at_least(self, **least: int) -> None:
+        """Raise ConfigError for a count that is smaller."""
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least {value}; came {getattr(self, name)}")
+
+    def leave(self, *names: str, because: str) -> None:
+        """Raise ConfigError for a flag that was set, and would change nothing."""
+        for field in dataclasses.fields(self):
+            if field.name in names and getattr(self, field.name) != field.default:
+                raise ConfigError(f"--{field.name.replace('_', '-')} {because}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +114,17 @@ def chosen(text: str, known: tuple[str, ...], what: str) -> list[str]:
     if not names:
         raise ConfigError(f"no {what} was given; known: {', '.join(known)}")
     return list(dict.fromkeys(names))
+
+
+def numbers(name: str, text: str, least: float = 0) -> list[float]:
+    """A comma list of numbers from the command line, in order, none twice."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--{name} must be numbers with commas between; came {text!r}") from None
+    if not all(least <= value < math.inf for value in values):
+        raise ConfigError(f"--{name} must be finite and at least {least:g}; came {text!r}")
+    return list(dict.fromkeys(values))
 
 
 def parse(config: type[Config], argv: list[str] | None = None) -> Config:

@@ -67,9 +67,7 @@ class Config(CommonConfig):
             raise ConfigError("--data cannot be read here: this runner needs to know the truth of the tasks it makes")
         if not 1 <= self.shots <= 23:
             raise ConfigError(f"--shots must lie between 1 and 23, of 24 examples; came {self.shots}")
-        for name in ("inner_steps", "implicit_steps", "sgd_steps", "gn_steps", "tasks", "test_tasks", "batch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1; came {getattr(self, name)}")
+        self.at_least(inner_steps=1, implicit_steps=1, sgd_steps=1, gn_steps=1, tasks=1, test_tasks=1, batch=1)
         if not self.outer_rate > 0:
             raise ConfigError(f"--outer-rate must be positive; came {self.outer_rate}")
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from experiments._direct import found_span, parse_k
-from experiments._run import CommonConfig, Row, RunFolder, chosen, main, option
+from experiments._direct import UNUSED, found_span, parse_k
+from experiments._run import CommonConfig, Row, RunFolder, chosen, main, numbers, option
 from msr.errors import ConfigError, DataError
 from msr.groups import cyclic, symmetric
 from msr.report import figures, format_table
@@ -49,15 +49,11 @@ class Config(CommonConfig):
         super().check()
         figures.require()
         chosen(self.families, FAMILIES, "family")
-        levels(self.noise)
+        numbers("noise", self.noise)
         if parse_k(self.k) == 0:
             raise ConfigError("--k must be at least 1, or auto; came 0")
-        for name, least in (("tasks", 40), ("examples", 2)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name} must be at least {least}; came {getattr(self, name)}")
-        for name in ("data", "batching", "chunk_size", "device"):
-            if getattr(self, name) != getattr(Config, name):
-                raise ConfigError(f"--{name.replace('_', '-')} has no meaning here: tasks are made, and nothing trains")
+        self.at_least(tasks=40, examples=2)
+        self.leave("data", "batching", "chunk_size", "device", because=UNUSED)
 
 
 @dataclass(frozen=True)
@@ -72,22 +68,11 @@ class Arm:
         return f"{self.family}-noise{self.noise:g}-seed{self.seed}".replace(" ", "_")
 
 
-def levels(text: str) -> list[float]:
-    """The levels of noise of a comma list, in order, none twice."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigError(f"--noise must be numbers with commas between; came {text!r}") from None
-    if not all(0 <= value < float("inf") for value in values):
-        raise ConfigError(f"--noise must be finite and not negative; came {text!r}")
-    return list(dict.fromkeys(values))
-
-
 def run(config: Config) -> None:
     """Find every arm's span that has no result yet, then write results, a figure and a table."""
     families = chosen(config.families, FAMILIES, "family")
     seeds = range(config.seed, config.seed + config.seeds)
-    arms = [Arm(name, noise, seed) for name in families for noise in levels(config.noise) for seed in seeds]
+    arms = [Arm(name, noise, seed) for name in families for noise in numbers("noise", config.noise) for seed in seeds]
     folder = RunFolder("dimension", config)
     for arm in arms:
         if str(arm) not in folder.rows:

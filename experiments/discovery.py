@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments._run import CommonConfig, Row, RunFolder, chosen, main, option
+from experiments._direct import UNUSED
+from experiments._run import CommonConfig, Row, RunFolder, chosen, main, numbers, option
 from msr.discovery import Discovery, automorphisms, discover, name_group
-from msr.errors import ConfigError, MSRError
-from msr.groups import cyclic, dihedral, direct_product, quaternion, symmetric, wreath_product
-from msr.notation import parse_group
+from msr.errors import MSRError
+from msr.groups import cyclic, dihedral, direct_product, frobenius, quaternion, symmetric, wreath_product
 from msr.report import figures, format_table
 from msr.representations import Representation, equivariant_basis, grid_rotations, grid_shifts, natural, regular
 from tasks import FiniteGroupTasks, TaskFamily
@@ -39,7 +39,7 @@ GROUPS: dict[str, Callable[[], Representation]] = {
     "S3 wr C2": lambda: natural(wreath_product(symmetric(3), cyclic(2))),
     "Klein": lambda: regular(direct_product(cyclic(2), cyclic(2))),
     "Q8": lambda: regular(quaternion(8)),
-    "7:3 on 7 points": lambda: natural(parse_group("f7:3")),
+    "7:3 on 7 points": lambda: natural(frobenius(7, 3)),
     "S3 x C4": lambda: natural(direct_product(symmetric(3), cyclic(4))),
 }
 LARGE: dict[str, Callable[[], Representation]] = {
@@ -69,13 +69,10 @@ class Config(CommonConfig):
         super().check()
         figures.require()
         chosen(self.families, FAMILIES, "family")
-        numbers("noise", self.noise, 0)
+        numbers("noise", self.noise)
         numbers("tasks", self.tasks, 2)
-        if self.examples < 2:
-            raise ConfigError(f"--examples must be at least 2; came {self.examples}")
-        for name in ("data", "batching", "chunk_size", "device"):
-            if getattr(self, name) != getattr(Config, name):
-                raise ConfigError(f"--{name.replace('_', '-')} has no meaning here: tasks are made, and nothing trains")
+        self.at_least(examples=2)
+        self.leave("data", "batching", "chunk_size", "device", because=UNUSED)
 
 
 @dataclass(frozen=True)
@@ -89,17 +86,6 @@ class Arm:
 
     def __str__(self) -> str:
         return f"{self.family}-noise{self.noise:g}-tasks{self.tasks}-seed{self.seed}".replace(" ", "_")
-
-
-def numbers(name: str, text: str, least: float) -> list[float]:
-    """A comma list of numbers, in order, none twice."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigError(f"--{name} must be numbers with commas between; came {text!r}") from None
-    if not all(least <= value < float("inf") for value in values):
-        raise ConfigError(f"--{name} must be finite and at least {least:g}; came {text!r}")
-    return list(dict.fromkeys(values))
 
 
 @cache
@@ -173,7 +159,7 @@ def _leaders(rows: Tensor, radius: float) -> np.ndarray:
 def run(config: Config) -> None:
     """Run every arm that has no result yet, then write results, a figure and a table."""
     families = chosen(config.families, FAMILIES, "family")
-    noises, counts = numbers("noise", config.noise, 0), [int(n) for n in numbers("tasks", config.tasks, 2)]
+    noises, counts = numbers("noise", config.noise), [int(n) for n in numbers("tasks", config.tasks, 2)]
     if config.quick:
         families, counts = families[:3], [160]
     seeds = range(config.seed, config.seed + config.seeds)

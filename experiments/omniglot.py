@@ -64,9 +64,7 @@ class Config(EngineConfig):
         solver_of(self)  # its own checks
         if not self.outer_rate > 0:
             raise ConfigError(f"--outer-rate must be positive; came {self.outer_rate}")
-        for name in ("outer_steps", "batch", "test_tasks", "width"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1; came {getattr(self, name)}")
+        self.at_least(outer_steps=1, batch=1, test_tasks=1, width=1)
 
 
 def run(config: Config) -> None:

@@ -60,16 +60,13 @@ class Config(CommonConfig):
         chosen(self.models, MODELS, "model")
         _numbers(self.k)
         figures.require()
-        for name in ("tasks", "kernel"):
-            if self.data and getattr(self, name) != getattr(Config, name):
-                raise ConfigError(f"--{name} describes filters that are made here; with --data the file decides")
+        if self.data:
+            self.leave("tasks", "kernel", because="describes filters that are made here; with --data the file decides")
         if not 1 <= self.shots <= 19:
             raise ConfigError(f"--shots must lie between 1 and 19, of 20 examples; came {self.shots}")
         if self.k and not set(DENSE) & set(chosen(self.models, MODELS, "model")):
             raise ConfigError(f"--k is for the dense models, {' and '.join(DENSE)}; none was chosen")
-        for name, least in (("batch", 1), ("test_tasks", 1), ("tasks", 1), ("outer_steps", 0), ("inner_steps", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}; came {getattr(self, name)}")
+        self.at_least(batch=1, test_tasks=1, tasks=1, outer_steps=0, inner_steps=0)
 
 
 @dataclass(frozen=True)

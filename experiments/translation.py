@@ -65,9 +65,9 @@ class Config(EngineConfig):
         if self.engine != "torch" and "ridge" in chosen(self.inner, INNERS, "inner solver"):
             raise ConfigError(f"--engine {self.engine} takes gradient steps only; give --inner sgd, or --engine torch")
         figures.require()
-        for name in ("tasks", "length", "boundary", "noise"):
-            if self.data and getattr(self, name) != getattr(Config, name):
-                raise ConfigError(f"--{name} describes tasks that are made here; with --data the file decides")
+        if self.data:
+            because = "describes tasks that are made here; with --data the file decides"
+            self.leave("tasks", "length", "boundary", "noise", because=because)
         parse_k(self.k)
         if self.k == "auto" and not {"msr", "mtsr"} & set(chosen(self.models, MODELS, "model")):
             raise ConfigError(f"--k auto is for msr and mtsr, whose k is free; came --models {self.models}")
@@ -75,10 +75,7 @@ class Config(EngineConfig):
             self.models, MODELS, "model"
         ):
             raise ConfigError(f"--inner direct finds U, which --models msr alone learns; came --models {self.models}")
-        least = {"batch": 1, "test_tasks": 1, "tasks": 1, "rank": 1, "outer_steps": 0, "inner_steps": 0}
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least {bound}; came {getattr(self, name)}")
+        self.at_least(batch=1, test_tasks=1, tasks=1, rank=1, outer_steps=0, inner_steps=0)
 
 
 @dataclass(frozen=True)

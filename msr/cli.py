@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from msr.discovery import Discovery, discover
 from msr.equivariance import certify
 from msr.errors import ConfigError, DataError, MSRError
 from msr.notation import GROUPS, REPRESENTATIONS, parse_group, parse_representation
+from msr.report.page import discovery_page
 from msr.sampling import sample_group, sample_translation
 from msr.taskfiles import read_arrays, write_tasks, write_whole
 from msr.version import __version__
@@ -166,8 +168,6 @@ def _write_json(path: Path, answer: dict[str, Any]) -> None:
 
 
 def _write_report(options: Any, found: Discovery, answer: dict[str, Any]) -> None:
-    from msr.report.page import discovery_page  # the only part that needs nothing of the command but a name and a line
-
     options.out.mkdir(parents=True, exist_ok=True)
     page = discovery_page(found, source=str(options.tasks), command=_repeat(options))
     write_whole(options.out / "report.html", lambda file: file.write(page.encode()))
@@ -177,8 +177,6 @@ def _write_report(options: Any, found: Discovery, answer: dict[str, Any]) -> Non
 
 def _repeat(options: Any) -> str:
     """The command line that gives the same answer."""
-    import shlex
-
     words = ["msr", "discover", str(options.tasks), "--layer", options.layer, "--k", str(options.k)]
     if options.kernel is not None:
         words += ["--kernel", str(options.kernel)]

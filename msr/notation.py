@@ -3,17 +3,14 @@
 import re
 from collections.abc import Callable
 
-import numpy as np
-
 from msr.errors import ConfigError
 from msr.groups import (
-    MAX_ORDER,
     FiniteGroup,
     alternating,
     cyclic,
     dihedral,
     direct_product,
-    from_permutations,
+    frobenius,
     quaternion,
     symmetric,
     wreath_product,
@@ -32,7 +29,7 @@ from msr.representations import (
 
 __all__ = ["GROUPS", "REPRESENTATIONS", "parse_group", "parse_representation"]
 
-GROUPS = "cN, dN, sN, aN, qN (N elements), fP:Q (Frobenius, on P points); products c4xc4, wreaths s3wrc2"
+GROUPS = "cN, dN, sN, aN, qN (N elements), fP:Q (Frobenius: P prime, Q divides P - 1); products c4xc4, wreaths s3wrc2"
 """The notation of groups, for help texts."""
 
 REPRESENTATIONS = (
@@ -65,27 +62,15 @@ def _group(words: str, whole: str) -> FiniteGroup:
         inner, _, outer = words.partition("wr")
         return wreath_product(_group(inner, whole), _group(outer, whole))
     if found := re.fullmatch(r"f([0-9]{1,9}):([0-9]{1,9})", words):
-        return _frobenius(int(found[1]), int(found[2]), whole)
+        try:
+            return frobenius(int(found[1]), int(found[2]))
+        except ConfigError as error:
+            raise ConfigError(f"{whole!r}: {error}") from None
     found = re.fullmatch(r"([cdsaq])([0-9]{1,9})", words)
     if not found:
         part = "" if words == whole else f" (at {words!r})"
         raise ConfigError(f"no group is written {whole!r}{part}; the notation is {GROUPS}")
     return _MAKERS[found[1]](int(found[2]))
-
-
-def _frobenius(p: int, q: int, whole: str) -> FiniteGroup:
-    """``x → x + 1`` and ``x → a x`` modulo a prime, ``a`` of order ``q``."""
-    if p * q > MAX_ORDER:
-        raise ConfigError(f"{whole!r}: f{p}:{q} has {p * q} elements, and {MAX_ORDER} are the most that a table holds")
-    prime = p > 2 and all(p % d for d in range(2, int(p**0.5) + 1))
-    if not prime or q < 2 or (p - 1) % q:
-        raise ConfigError(
-            f"{whole!r}: fP:Q needs a prime P above 2 and a Q above 1 that divides P - 1, such as f7:3; came f{p}:{q}"
-        )
-    points = np.arange(p)
-    powers = (pow(a, (p - 1) // q, p) for a in range(2, p))
-    factor = next(a for a in powers if all(pow(a, d, p) != 1 for d in range(1, q)))
-    return from_permutations([(points + 1) % p, points * factor % p], f"C{p}:C{q}")
 
 
 def parse_representation(text: str, group: FiniteGroup) -> Representation:

@@ -9,7 +9,7 @@ from msr.errors import ConfigError
 from msr.representations import Representation, equivariant_basis
 from msr.subspace import orthonormal_basis
 
-__all__ = ["Sample", "sample_group", "sample_translation"]
+__all__ = ["Sample", "broken_span", "sample_group", "sample_translation"]
 
 
 class Sample(NamedTuple):
@@ -18,6 +18,24 @@ class Sample(NamedTuple):
     x: Tensor
     y: Tensor
     w: Tensor
+
+
+def broken_span(U: Tensor, breaking: float, generator: torch.Generator) -> Tensor:
+    """A span turned out of itself by a known amount: ``‖W − P W‖ = breaking · ‖W‖`` for *every* ``W`` in the result.
+
+    ``P`` projects on the span of ``U (size, k)``, orthonormal columns. Each ``u`` becomes ``√(1 − ε²) u + ε w`` with
+    ``w`` orthonormal and orthogonal to all ``u``.
+    Raises: ConfigError unless ``0 ≤ breaking ≤ 1`` and the span fills at most half of the space.
+    """
+    size, k = U.shape
+    if not 0 <= breaking <= 1:
+        raise ConfigError(f"breaking must lie between 0 and 1; came {breaking}")
+    if not 1 <= k <= size // 2:
+        raise ConfigError(
+            f"equivariant maps fill {k} of {size} dimensions: there is no room to break them all (1 to {size // 2} fit)"
+        )
+    away = torch.randn(size, k, dtype=torch.float64, generator=generator)
+    return (1 - breaking**2) ** 0.5 * U + breaking * orthonormal_basis(away - U @ (U.mT @ away))
 
 
 def sample_group(
@@ -33,14 +51,11 @@ def sample_group(
 ) -> Sample:
     """``y = W x + noise`` with ``x ~ N(0, 1)`` and, for each task, a random equivariant ``W`` of mean square output 1.
 
-    ``truth="none"`` takes a random span of the same dimension instead; ``"broken"`` turns the equivariant span out of
-    itself, so that ``‖W − P W‖ = breaking · ‖W‖``, ``P`` the projection on equivariant maps.
+    ``truth="none"`` takes a random span of the same dimension instead, ``"broken"`` a :func:`broken_span`.
     Raises: ConfigError when only zero is equivariant, or for counts and sizes that cannot be.
     """
     if truth not in ("group", "none", "broken"):
         raise ConfigError(f"the truth is group, none or broken; came {truth!r}")
-    if not 0 <= breaking <= 1:
-        raise ConfigError(f"breaking must lie between 0 and 1; came {breaking}")
     U = equivariant_basis(rep_in, rep_out).orthonormal()
     if U.shape[1] == 0:
         raise ConfigError(
@@ -49,15 +64,10 @@ def sample_group(
     generator = _generator(n_tasks, examples, noise, seed)
     if truth == "none" and U.shape[1] == U.shape[0]:
         raise ConfigError("every map is equivariant here: there is none without the symmetry to draw")
-    if truth == "broken" and 2 * U.shape[1] > U.shape[0]:
-        raise ConfigError("equivariant maps fill more than half of all maps: there is no room to break them")
-    if truth != "group":
-        away = torch.randn(U.shape, generator=generator, dtype=torch.float64)
-        if truth == "none":
-            U = orthonormal_basis(away)
-        else:
-            away = orthonormal_basis(away - U @ (U.mT @ away))
-            U = (1 - breaking**2) ** 0.5 * U + breaking * away
+    if truth == "none":
+        U = orthonormal_basis(torch.randn(U.shape, generator=generator, dtype=torch.float64))
+    elif truth == "broken":
+        U = broken_span(U, breaking, generator)
     sample = _sample(U, (rep_out.dim, rep_in.dim), n_tasks, examples, noise, generator)
     return Sample(sample.x.unflatten(2, rep_in.shape), sample.y.unflatten(2, rep_out.shape), sample.w)
 

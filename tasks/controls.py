@@ -9,6 +9,7 @@ from torch import Tensor
 
 from msr.errors import ConfigError, ShapeError
 from msr.representations import Representation, equivariant_basis, permutation
+from msr.sampling import broken_span
 from msr.subspace import orthonormal_basis
 from tasks._base import generator_for
 from tasks._linear import LinearTasks
@@ -76,7 +77,7 @@ def no_symmetry(
     k = equivariant_basis(rep_in, rep_out).dim if k is None else k
     if not 1 <= k <= size:
         raise ConfigError(f"k must be between 1 and {size}; came {k}")
-    span = orthonormal_basis(_normal(size, k, seed, "no symmetry"))
+    span = orthonormal_basis(torch.randn(size, k, dtype=torch.float64, generator=generator_for(seed, "no symmetry")))
     return SpanTasks(span=span, in_shape=rep_in.shape, out_shape=rep_out.shape, seed=seed, **options)
 
 
@@ -85,20 +86,12 @@ def broken_symmetry(
 ) -> SpanTasks:
     """The equivariant span, turned out of itself by a known amount: ``‖W − P W‖ = ε ‖W‖`` for *every* task.
 
-    ``P`` projects on the equivariant maps. Each basis vector ``u`` becomes ``√(1 − ε²) u + ε w`` with ``w`` orthonormal
-    and orthogonal to all ``u``, so all principal cosines with the equivariant span are ``√(1 − ε²)``. The defect of a
-    task is at most ``√2 ε`` for orthogonal actions.
+    ``P`` projects on the equivariant maps (:func:`~msr.sampling.broken_span`). All principal cosines with the
+    equivariant span are ``√(1 − ε²)``, and the defect of a task is at most ``√2 ε`` for orthogonal actions.
     Raises: ConfigError unless ``0 ≤ ε ≤ 1`` and the equivariant maps fill at most half of all maps.
     """
-    if not 0 <= epsilon <= 1:
-        raise ConfigError(f"epsilon must be between 0 and 1; came {epsilon}")
     U = equivariant_basis(rep_in, rep_out).orthonormal()
-    size, k = U.shape
-    if not 1 <= k <= size // 2:
-        raise ConfigError(f"equivariant maps fill {k} of {size} dimensions: there is no room to turn all of them away")
-    away = _normal(size, k, seed, "broken symmetry")
-    away = orthonormal_basis(away - U @ (U.mT @ away))
-    span = sqrt(1 - epsilon**2) * U + epsilon * away
+    span = broken_span(U, epsilon, generator_for(seed, "broken symmetry"))
     return SpanTasks(span=span, in_shape=rep_in.shape, out_shape=rep_out.shape, seed=seed, **options)
 
 
@@ -156,7 +149,3 @@ def _relabelled(rep: Representation, generator: torch.Generator) -> Representati
     moved = rep.permutations.copy()
     moved[:, order] = order[rep.permutations]
     return permutation(rep.group, moved, f"relabelled {rep.name}").reshape(*rep.shape)
-
-
-def _normal(rows: int, columns: int, seed: int, what: str) -> Tensor:
-    return torch.randn(rows, columns, dtype=torch.float64, generator=generator_for(seed, what))

@@ -23,6 +23,7 @@ SIDE_ROOMS = {"contexture", "flow"}
 TASKS_MAY_IMPORT = {
     "errors",
     "taskfiles",
+    "sampling",
     "kron",
     "subspace",
     "episodes",

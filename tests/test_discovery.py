@@ -213,6 +213,19 @@ class TestWhatFilesHold:
             found = discover(x, x @ W.mT + noise * torch.randn(400, 20, 8, generator=draw))
             assert found.verdict != "found", found
 
+    def test_a_group_of_weak_inputs_is_listed_where_nothing_is_found(self):
+        """It costs little and was not rejected; the answer shows it, and does not count it."""
+        draw = torch.Generator().manual_seed(0)
+        basis = torch.randn(5, 8, 10, generator=draw) * torch.tensor([1.0] * 8 + [0.05] * 2)
+        basis[:, :, 9] = 1.5 * basis[:, :, 8]
+        W = torch.einsum("tk,kij->tij", torch.randn(400, 5, generator=draw), basis)
+        x = torch.randn(400, 20, 10, generator=draw)
+        found = discover(x, x @ W.mT)
+        assert found.verdict == "none"
+        assert [c.order for c in found.candidates if c.accepted and c.order > 1] == [2]
+        assert sum(c.rejected for c in found.candidates) == 1
+        assert "the one group that coarser classes would give was rejected" in found.sentence
+
     def test_a_bias_that_all_outputs_share(self):
         s = sample("C8", 0.1)
         bias = torch.randn(400, 1, 1, generator=torch.Generator().manual_seed(1))

@@ -125,6 +125,13 @@ def test_keeping_to_the_true_group_costs_nothing():
     assert judge.explained == pytest.approx(0.99, abs=0.01)
 
 
+def test_costs_count_in_the_smaller_of_two_units():
+    judge, _ = judge_of(0.0, "broken")
+    args = (judge.x, judge.y, judge.U, judge.v0, 0.0)
+    assert Judge(*args, unit=judge.energy / 2).energy == judge.energy / 2
+    assert Judge(*args, unit=judge.energy * 2).energy == judge.energy
+
+
 def test_keeping_to_a_group_that_is_broken_costs_what_was_broken():
     judge, orbits = judge_of(0.0, "broken")
     assert judge.costs(orbits.numpy()).mean == pytest.approx(0.2**2, rel=0.1)
@@ -266,6 +273,15 @@ def test_relabelled_points_have_a_map_without_a_shift():
     for i in np.flatnonzero(a >= 0):
         for j in np.flatnonzero(b >= 0):
             assert moved[a[i], b[j]] == moved[i, j]
+
+
+def test_a_reflection_of_part_of_the_points_is_called_so():
+    here, there = np.arange(120).reshape(10, 12), np.arange(120).reshape(10, 12)[::-1, ::-1]
+    colours = np.concatenate([np.minimum(here, there), 120 + np.arange(12)[None]])  # the last output is like no other
+    (found,) = partial_symmetries(colours, Rows(np.eye(132)[colours.ravel()], 0.0, colours.shape))
+    assert found.map_in.tolist() == [*range(11, -1, -1)]
+    assert found.map_out.tolist() == [*range(9, -1, -1), -1]
+    assert found.name == "a reflection of part of the points"
 
 
 def test_random_classes_have_no_partial_map():

@@ -56,7 +56,7 @@ def test_dimensions_are_found_and_written(tmp_path, capsys):
     [
         (["--families", "C17"], "unknown family 'C17'"),
         (["--noise", "a"], "--noise must be numbers"),
-        (["--noise", "-1"], "finite and not negative"),
+        (["--noise", "-1"], "must be finite and at least 0"),
         (["--tasks", "39"], "--tasks must be at least 40; came 39"),
         (["--examples", "1"], "--examples must be at least 2; came 1"),
         (["--k", "0"], "--k must be at least 1"),

@@ -22,6 +22,7 @@ from msr.groups import (
     cyclic,
     dihedral,
     direct_product,
+    frobenius,
     from_permutations,
     from_table,
     lorentz,
@@ -313,6 +314,15 @@ def test_quaternion_relations():
     assert Counter(Q.element_orders.tolist()) == {1: 1, 2: 1, 4: 6}
 
 
+@pytest.mark.parametrize(("p", "q"), [(3, 2), (5, 4), (7, 3), (11, 5), (13, 4)])
+def test_frobenius_relations(p, q):
+    """Any two points are moved apart: only the identity fixes two of them, and the translations fix none."""
+    G = frobenius(p, q)
+    assert (G.order, G.name) == (p * q, f"C{p}:C{q}")
+    fixed = (G.points == np.arange(p)).sum(1)
+    assert Counter(fixed.tolist()) == {p: 1, 1: p * (q - 1), 0: p - 1}
+
+
 @pytest.mark.parametrize("order", [8, 12, 16, 20])
 def test_dicyclic_relations(order):
     Q, n = quaternion(order), order // 2
@@ -335,6 +345,10 @@ def test_dicyclic_relations(order):
         (lambda: alternating(-1), ConfigError, "alternating: n must.*came -1"),
         (lambda: quaternion(4), ConfigError, "multiple of 4, from 8 on; came 4"),
         (lambda: quaternion(10), ConfigError, "came 10"),
+        (lambda: frobenius(9, 2), ConfigError, "a prime p above 2 .* such as 7 and 3; came 9 and 2"),
+        (lambda: frobenius(7, 4), ConfigError, "divides p - 1.*came 7 and 4"),
+        (lambda: frobenius(2, 1), ConfigError, "came 2 and 1"),
+        (lambda: frobenius(8191, 2), ConfigError, "frobenius: order 16382 is more than 8192"),
         (lambda: symmetric(8), ConfigError, "symmetric: order 40320 is more than 8192.*pair_orbits"),
         (lambda: from_permutations([]), ConfigError, "at least one permutation; the identity alone"),
         (lambda: from_permutations([[0, 1], [[0]]]), ShapeError, r"generator 1 must be .*\(n,\); came \(1, 1\)"),

@@ -18,7 +18,7 @@ SURFACE = {
     ],
     "msr.groups": [
         "FiniteGroup", "LieAlgebra", "MAX_ORDER", "Subgroup", "alternating", "cyclic", "dihedral", "direct_product",
-        "from_permutations", "from_table", "lorentz", "quaternion", "se2", "semidirect_product", "so",
+        "frobenius", "from_permutations", "from_table", "lorentz", "quaternion", "se2", "semidirect_product", "so",
         "special_linear", "symmetric", "trivial", "wreath_product",
     ],
     "msr.representations": [
@@ -44,7 +44,7 @@ SURFACE = {
         "PartialSymmetry", "automorphisms", "commutant", "continuous", "discover", "name_group", "skew_pairs",
     ],
     "msr.notation": ["GROUPS", "REPRESENTATIONS", "parse_group", "parse_representation"],
-    "msr.sampling": ["Sample", "sample_group", "sample_translation"],
+    "msr.sampling": ["Sample", "broken_span", "sample_group", "sample_translation"],
     "msr.taskfiles": ["read_arrays", "write_tasks", "write_whole"],
     "msr.report": ["format_table"],
     "msr.report.figures": [

@@ -15,17 +15,16 @@ __all__ = ["agreed", "conjugated", "differ", "orbits_of"]
 def agreed(answers: list[Discovery]) -> Discovery:
     """The answer of the first split, unless another one differs; with the largest of the p-values."""
     first = answers[0]
-    if any(a.verdict != first.verdict or not same_group(a.chosen, first.chosen) for a in answers):
+    if any(a.verdict != first.verdict or not _same_group(a.chosen, first.chosen) for a in answers):
         said = "; ".join(f"{a.verdict}{f' ({a.group.name})' if a.group else ''}" for a in answers)
         hint = f"{len(answers)} random splits of the tasks do not agree ({said}): more tasks would help"
         return replace(first, verdict="cannot tell", sentence=cannot_tell(hint), hints=(hint,))
     if first.certificate is None:
         return first
-    worst = max((a for a in answers), key=lambda a: a.certificate.p_value if a.certificate else 0.0)
-    return worst
+    return max(answers, key=lambda a: a.certificate.p_value if a.certificate else 0.0)
 
 
-def same_group(a: Candidate | None, b: Candidate | None) -> bool:
+def _same_group(a: Candidate | None, b: Candidate | None) -> bool:
     if a is None or b is None:
         return a is b
     return not differ(a, b)

@@ -17,7 +17,7 @@ from msr.groups import (
     cyclic,
     dihedral,
     direct_product,
-    from_permutations,
+    frobenius,
     quaternion,
     symmetric,
     wreath_product,
@@ -241,22 +241,11 @@ def _simple(order: int) -> Iterator[tuple[str, Maker]]:
         top = order // p
         if (p - 1) % top == 0 and top > 2:
             name = f"AGL(1,{p})" if top == p - 1 else f"C{p}:C{top} (Frobenius)"
-            yield name, partial(_frobenius, p, top)
-
-
-def _frobenius(p: int, top: int) -> FiniteGroup:
-    return from_permutations(_affine(p, top))
+            yield name, partial(frobenius, p, top)
 
 
 def _wreath(make: Maker, top: FiniteGroup) -> FiniteGroup:
     return wreath_product(make(), top)
-
-
-def _affine(p: int, top: int) -> list[Indices]:
-    """``x → x + 1`` and ``x → a x`` with ``a`` of this order, modulo a prime."""
-    points = np.arange(p)
-    root = next(a for a in range(2, p) if len({pow(a, i, p) for i in range(1, p)}) == p - 1)
-    return [(points + 1) % p, points * pow(root, (p - 1) // top, p) % p]
 
 
 def _wreaths(order: int) -> Iterator[tuple[str, Maker]]:

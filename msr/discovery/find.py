@@ -1,7 +1,6 @@
 """From a folder of small related data sets to a verdict: learn the sharing, read groups off it, judge them apart."""
 
 import time
-import warnings
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -75,7 +74,9 @@ def discover(
     tasks, at random, fit the span of ``U`` (:func:`~msr.meta.find_span`). Weights whose rows of ``U`` agree up to the
     error of the fit, which spans of two halves show, are one class; the permutations that keep the classes form a
     group. Several cuts give several groups. A quarter of the tasks, the selection, says which of them cost less than
-    ``ε²`` of the outputs' energy; the largest such group is chosen. The last quarter tests that choice once.
+    ``ε²`` of the outputs' energy. Of those, groups that the fitted weights keep up to their error come first, and the
+    largest is chosen. The last quarter tests that choice once. Two further checks may take it back, at level α/10
+    each: whether the fresh tasks are of another kind, and whether the tasks' own weights, learned or not, break it.
 
     Shapes: ``x (tasks, examples, ...)``, ``y (tasks, examples, ...)``; convolutions ``(tasks, examples, channels,
     *space)``.
@@ -125,18 +126,18 @@ class _Search:
         """Learn, propose, judge, certify, name."""
         data = self.data
         if data.too_few is not None:
-            return self._answer("cannot tell", "Cannot tell: too few tasks.", (data.too_few,))
+            return self._answer("cannot tell", cannot_tell("too few tasks"), (data.too_few,))
         try:
             learned = self._learn()
         except DataError as error:
-            return self._answer("cannot tell", "Cannot tell: no sharing was learned.", (str(error),))
+            return self._answer("cannot tell", cannot_tell("no sharing was learned"), (str(error),))
         rows = self.points.rows(learned.rows)
         if not self.points.used(rows)[0].size:
             hint = "no input carries weight that can be told from nothing"
             return self._answer("cannot tell", cannot_tell(hint), (hint,), learned=learned)
         if len(rows.values) > MAX_WEIGHTS:
             hint = f"{len(rows.values)} weights are too many to cluster (at most {MAX_WEIGHTS})"
-            return self._answer("cannot tell", "Cannot tell: the layer is too large.", (hint,), learned=learned)
+            return self._answer("cannot tell", cannot_tell("the layer is too large"), (hint,), learned=learned)
         judge = self._judge("select", learned)
         cuts = colourings(rows)
         candidates = self._candidates(cuts, rows, learned, judge)
@@ -144,7 +145,7 @@ class _Search:
         if accepted:
             # A group that holds changes nothing when it is averaged over, and takes noise away: look again.
             best = max(accepted, key=lambda c: c.order)
-            again = rows.averaged(pair_orbits_of(best.generators_in, best.generators_out))
+            again = rows.averaged(orbits_of(best))
             more = self._candidates(colourings(again), rows, learned, judge)
             candidates += [c for c in more if all(differ(c, other) for other in candidates)]
             accepted = [c for c in candidates if c.accepted and not self._says_nothing(c)]
@@ -154,7 +155,7 @@ class _Search:
         exact = [c for c in accepted if c.exact]
         chosen = exact or [c for c in accepted if c.share >= _SHARE]
         if not chosen:
-            return self._nothing(cuts, [c for c in candidates if c not in accepted], learned, judge)
+            return self._nothing(cuts, candidates, learned, judge)
         best = max(chosen, key=lambda c: c.order)
         larger = [c for c in candidates if c.order > best.order and not c.rejected]
         open_ones = [c for c in larger if c.exact or not best.exact]
@@ -181,21 +182,19 @@ class _Search:
     def _learn(self) -> _Learned:
         data = self.data
         x, y = data.part("fit")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            span = find_span(in_chunks(x, y), k=self.k, seed=self.seed)
-            values = rows_of(span.U, span.v0)
-            halves = []
-            for part in (slice(0, None, 2), slice(1, None, 2)):
-                other = find_span(in_chunks(x[part], y[part]), k=span.k, start=span.U, seed=self.seed)
-                halves.append(aligned(rows_of(other.U, other.v0), values))
+        span = find_span(in_chunks(x, y), k=self.k, seed=self.seed)
+        values = rows_of(span.U, span.v0)
+        halves = []
+        for part in (slice(0, None, 2), slice(1, None, 2)):
+            other = find_span(in_chunks(x[part], y[part]), k=span.k, start=span.U, seed=self.seed)
+            halves.append(aligned(rows_of(other.U, other.v0), values))
         # Half of the difference of two halves has the variance of their mean.
         error = float(np.sqrt(((halves[0] - halves[1]) ** 2).sum(1).mean()) / 2)
         return _Learned(span, Rows(values, error, (data.m, data.n + 1)))
 
-    def _judge(self, part: Part, learned: _Learned) -> Judge:
+    def _judge(self, part: Part, learned: _Learned, unit: float | None = None) -> Judge:
         span, average = learned.span, self.points.average
-        return Judge(*self.data.part(part), span.U, span.v0, span.noise, average, self.scale)
+        return Judge(*self.data.part(part), span.U, span.v0, span.noise, average, self.scale, unit)
 
     def _candidates(self, cuts: list[Colouring], rows: Rows, learned: _Learned, judge: Judge) -> list[Candidate]:
         """The groups of the cuts, each once, judged on the selection tasks."""
@@ -230,7 +229,7 @@ class _Search:
         selection: Judge,
     ) -> Discovery:
         """A group was chosen: test it on fresh tasks, and name it."""
-        fresh = self._judge("certify", learned)
+        fresh = self._judge("certify", learned, selection.energy)
         certificate = self._certificate(best, selection, fresh)
         name = name_group(best.generators_in[:, :-1], best.generators_out)
         hints = []
@@ -320,7 +319,7 @@ class _Search:
     ) -> Discovery:
         """No group passed: none there, or none to be seen."""
         partial = partial_symmetries(self.points.plain(cuts[0].colours)[:, :-1], learned.rows)
-        unsettled = [c for c in candidates if not self._says_nothing(c) and not c.rejected]
+        unsettled = [c for c in candidates if not (c.accepted or c.rejected or self._says_nothing(c))]
         error, explained = learned.rows.error, selection.explained
         clear = cuts[0].above >= _CLEAR * NOISE * error and error <= _RESOLVED * learned.rows.size
         if unsettled or not clear:

@@ -113,7 +113,7 @@ def upper_mean(values: Tensor, limit: float, alpha: float, cap: float = 2.0) -> 
 
     def p_value(m: float) -> float:
         bets = _BETS / (1 - m)
-        gains = torch.log1p(bets[:, None] * (m - x)[None, :].clamp_min(-(1 - m) * (1 - 1e-12))).sum(1)
+        gains = torch.log1p(bets[:, None] * (m - x)[None, :]).sum(1)
         return min(1.0, float(torch.exp(math.log(len(bets)) - torch.logsumexp(gains, 0))))
 
     low, high = 0.0, 1 - 1e-9
@@ -158,9 +158,7 @@ def broken_share(
     symmetric, k = average(U.double()), U.shape[1]
     features = torch.einsum("ten,mnk->temk", x[:, :third], symmetric.view(m, n, k)).flatten(1, 2)
     left = y[:, :third].flatten(1) - features @ v0.double()
-    penalty = max(noise, 1e-9 * float(y.square().mean()))
-    normal = features.mT @ features + penalty * torch.eye(k, dtype=torch.float64)
-    v = v0.double() + torch.linalg.solve(normal, (features.mT @ left.unsqueeze(2))).squeeze(2)
+    v = v0.double() + _ridge(features, left, max(noise, 1e-9 * float(y.square().mean())))
     S = (v @ symmetric.mT).view(tasks, m, n)
     away = []
     for part in (slice(third, 2 * third), slice(2 * third, 3 * third)):
@@ -174,6 +172,12 @@ def broken_share(
     return share, share - width, share + width
 
 
+def _ridge(features: Tensor, left: Tensor, penalty: float) -> Tensor:
+    """``argmin_s ‖left − F s‖² + penalty ‖s‖²`` of each task: ``(tasks, rows, k), (tasks, rows) -> (tasks, k)``."""
+    normal = features.mT @ features + penalty * torch.eye(features.shape[2], dtype=torch.float64)
+    return torch.cholesky_solve(features.mT @ left.unsqueeze(2), torch.linalg.cholesky(normal)).squeeze(2)
+
+
 class Judge:
     """Tasks kept from the fit, and how well each span explains them.
 
@@ -181,12 +185,14 @@ class Judge:
 
     ``D`` holds the root mean squares of the outputs, so each counts alike. ``U`` is the free span, ``Ū`` its mean over
     the group, ``E`` the mean over tasks of ``‖y D⁻¹‖²`` less that of the noise. The two spans have the same number of
-    columns, so neither has more room to fit noise, and both were fixed beforehand.
+    columns, so neither has more room to fit noise, and both were fixed beforehand. ``E`` is estimated; where a ``unit``
+    is given that was fixed beforehand too, costs are at least what they are in that unit.
 
     Args:
         x: ``(tasks, examples, in)``; y: ``(tasks, examples, out)``. The rest as in ``SharedSpan``.
         average: ``(U, orbits) -> Ū``.
         scale: the diagonal of ``D``, ``(out,)``, of other tasks than these; by default 1.
+        unit: the ``E`` of other tasks; ``E`` is the smaller of theirs and these tasks' own.
     """
 
     def __init__(
@@ -198,6 +204,7 @@ class Judge:
         noise: float,
         average: Callable[[Tensor, Indices], Tensor] = averaged,
         scale: Tensor | None = None,
+        unit: float | None = None,
     ):
         self._average = average
         # Each output counts alike: a small one must not be swapped with another because nobody would notice.
@@ -206,7 +213,8 @@ class Judge:
         self.x, self.y, self.U, self.v0 = x, y, U.double(), v0.double()
         energy = y.square().flatten(1).sum(1)
         numbers = y[0].numel()
-        self.energy = float((energy.mean() - numbers * noise).clamp_min(1e-12 * float(energy.mean())))
+        own = float((energy.mean() - numbers * noise).clamp_min(1e-12 * float(energy.mean())))
+        self.energy = own if unit is None else min(own, unit)
         self.penalty = max(noise, 1e-9 * float(energy.mean()) / numbers)
         self.free = self._least(self.U, len(x))
         self.outputs = float(energy.mean())
@@ -235,16 +243,13 @@ class Judge:
         examples, n, m, k = self.x.shape[1], self.x.shape[2], self.y.shape[2], U.shape[1]
         chunk = max(1, _CHUNK_NUMBERS // (examples * m * k))
         by_input = (U.view(m, n, k) / self.scale[:, None, None]).permute(1, 0, 2).reshape(n, m * k)
-        eye = self.penalty * torch.eye(k, dtype=torch.float64)
         found = []
         for start in range(0, n_tasks, chunk):
             x = self.x[start : min(start + chunk, n_tasks)].double()
             y = self.y[start : min(start + chunk, n_tasks)].double()
             features = (x.flatten(0, 1) @ by_input).view(len(x), examples * m, k)
             left = y.flatten(1) - features @ self.v0
-            right = (features.mT @ left.unsqueeze(2)).squeeze(2)
-            factor = torch.linalg.cholesky(features.mT @ features + eye)
-            step = torch.cholesky_solve(right.unsqueeze(2), factor).squeeze(2)
+            step = _ridge(features, left, self.penalty)
             # As a residual, not as a difference of two large numbers.
             rest = left - (features @ step.unsqueeze(2)).squeeze(2)
             found.append(rest.square().sum(1) + self.penalty * step.square().sum(1))

@@ -129,8 +129,9 @@ class Candidate:
 class Certificate:
     """The test of the group that was chosen, on tasks that nothing before had seen.
 
-    Null hypothesis: ``E min(c⁺, 2ε²) ≥ ε²``, where ``c`` is the cost of keeping to the group, in units of the mean
-    energy of the outputs, on a task or on the mean of a few tasks; there are ``n`` such numbers from ``n_tasks`` tasks.
+    Null hypothesis: ``E min(c⁺, 2ε²) ≥ ε²``, where ``c`` is the cost of keeping to the group, on a task or on the mean
+    of a few tasks, in units of the outputs' mean energy: that of the selection tasks, known beforehand, or the fresh
+    tasks' own where that is smaller and makes costs larger. There are ``n`` such numbers from ``n_tasks`` tasks.
     Rejecting it certifies. ``cost`` is their mean, ``bound`` its upper bound at level α, both squares of a relative
     change of the outputs. ``specificity``: the share of random relabellings of the same group
     that cost as little, ``(1 + #) / (B + 1)``; None where every relabelling gives the same group.

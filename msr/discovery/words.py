@@ -39,12 +39,12 @@ def nothing_sentence(
     classes: int, partial: tuple[PartialSymmetry, ...], candidates: list[Candidate], alpha: float
 ) -> str:
     """That no group was found, and what was tested."""
-    tested = sum(c.order > 1 for c in candidates)
+    rejected = sum(c.rejected for c in candidates)
     sentence = f"No group found: {classes} classes of weights are told apart, and no permutation keeps them"
-    if tested == 1:
+    if rejected == 1:
         sentence += f"; the one group that coarser classes would give was rejected at level {alpha:g}"
-    elif tested:
-        sentence += f"; the {tested} groups that coarser classes would give were rejected at level {alpha:g}"
+    elif rejected:
+        sentence += f"; the {rejected} groups that coarser classes would give were rejected at level {alpha:g}"
     sentence += "."
     if partial:
         sentence = f"No exact group, but a partial symmetry: {partial[0].name}. {sentence}"

@@ -3,6 +3,7 @@
 from msr.groups.constructors import alternating as alternating
 from msr.groups.constructors import cyclic as cyclic
 from msr.groups.constructors import dihedral as dihedral
+from msr.groups.constructors import frobenius as frobenius
 from msr.groups.constructors import from_permutations as from_permutations
 from msr.groups.constructors import from_table as from_table
 from msr.groups.constructors import quaternion as quaternion
@@ -22,7 +23,8 @@ from msr.groups.products import wreath_product as wreath_product
 
 __all__ = [
     "FiniteGroup", "Subgroup", "LieAlgebra", "MAX_ORDER",
-    "trivial", "cyclic", "dihedral", "symmetric", "alternating", "quaternion", "from_permutations", "from_table",
+    "trivial", "cyclic", "dihedral", "symmetric", "alternating", "quaternion", "frobenius",
+    "from_permutations", "from_table",
     "direct_product", "semidirect_product", "wreath_product",
     "so", "se2", "special_linear", "lorentz",
 ]  # fmt: skip

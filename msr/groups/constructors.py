@@ -11,7 +11,8 @@ from msr.groups.finite import MAX_ORDER, FiniteGroup
 from msr.groups.permutations import Indices
 
 __all__ = [
-    "alternating", "cyclic", "dihedral", "from_permutations", "from_table", "quaternion", "symmetric", "trivial"
+    "alternating", "cyclic", "dihedral", "frobenius", "from_permutations", "from_table", "quaternion", "symmetric",
+    "trivial",
 ]  # fmt: skip
 
 
@@ -86,6 +87,23 @@ def quaternion(order: int = 8) -> FiniteGroup:
         powers = _powers("a", n)
         labels = [*powers, "x", *(f"{a}x" for a in powers[1:])]
     return FiniteGroup(table, f"Q{order}", labels=labels, generators=[1, n])
+
+
+def frobenius(p: int, q: int) -> FiniteGroup:
+    """``C_p ⋊ C_q``: ``x → a x + b`` modulo a prime ``p``, ``a`` in the group of ``q`` roots of 1; ``p`` points.
+
+    Raises: ConfigError unless ``p`` is a prime above 2 and ``q``, above 1, divides ``p − 1``.
+    """
+    _small_enough("frobenius", p * q)
+    prime = p > 2 and all(p % d for d in range(2, int(p**0.5) + 1))
+    if not prime or q < 2 or (p - 1) % q:
+        raise ConfigError(
+            f"frobenius: needs a prime p above 2 and a q above 1 that divides p - 1, such as 7 and 3; came {p} and {q}"
+        )
+    points = np.arange(p)
+    powers = (pow(a, (p - 1) // q, p) for a in range(2, p))
+    factor = next(a for a in powers if all(pow(a, d, p) != 1 for d in range(1, q)))
+    return from_permutations([(points + 1) % p, points * factor % p], f"C{p}:C{q}")
 
 
 def from_permutations(generators: Sequence[ArrayLike], name: str = "G") -> FiniteGroup:
