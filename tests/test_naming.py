@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sympy.combinatorics import Permutation, PermutationGroup
 
-from msr.discovery import automorphisms, name_group
+from msr.discovery import automorphisms, gap, name_group
 from msr.discovery.catalogue import find_isomorphism, fingerprint, known_name, named_groups, names_that_fit
 from msr.errors import AxiomError, ShapeError
 from msr.groups import (
@@ -26,6 +26,14 @@ from msr.groups import (
 )
 from msr.representations import grid_rotations, natural, quotient, regular
 from tests.cases import permutation_groups
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_gap():
+    """What is said here is said without help, installed or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gap, "_command", lambda: None)
+        yield
 
 
 def metacyclic(n, k, r):

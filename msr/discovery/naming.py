@@ -20,6 +20,7 @@ from msr.discovery.catalogue import (
     known_name,
     names_that_fit,
 )
+from msr.discovery.gap import gap_name
 from msr.discovery.result import Action, GroupName
 from msr.errors import AxiomError, ShapeError
 from msr.groups import FiniteGroup, from_permutations
@@ -36,8 +37,8 @@ def name_group(generators_in: Indices, generators_out: Indices) -> GroupName:
 
     Abelian groups are proven by counts of powers; groups of up to 1,024 elements by building an isomorphism to a group
     of known name; larger ones, and products of groups on separate orbits, by their order where it leaves nothing else:
-    symmetric and alternating groups, and wreath products in blocks. What stays without a name gets a description,
-    ``certain=False``, and a fingerprint.
+    symmetric and alternating groups, and wreath products in blocks. What has no name then is asked of GAP, if that is
+    installed. What stays without one gets a description, ``certain=False``, and a fingerprint.
 
     Raises: ShapeError for arrays that do not pair up; AxiomError for rows that are no permutations.
     """
@@ -54,6 +55,8 @@ def name_group(generators_in: Indices, generators_out: Indices) -> GroupName:
             )
     group = _Permutations(np.concatenate([pair[0], pair[1] + pair[0].shape[1]], 1))
     name, certain = _name(group)
+    if not certain and (said := gap_name(group.generators)) is not None and (said[1] or name.startswith("a ")):
+        name, certain = said
     marks: dict[str, object] = {"order": group.order}
     alternatives: tuple[str, ...] = ()
     if 1 < group.order <= MAX_TABLE:

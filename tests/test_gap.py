@@ -1,0 +1,121 @@
+"""Names from GAP: the true program where it is installed, and a small one in its place that answers as told."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from msr.discovery import gap, name_group
+from msr.discovery.gap import gap_name
+from msr.groups import dihedral, direct_product, quaternion
+from msr.representations import regular
+
+needs_gap = pytest.mark.skipif(gap._command() is None, reason='GAP is not installed; try: pip install "msr[gap]"')
+
+
+def generators(group):
+    return regular(group).permutations[list(group.generators)]
+
+
+def heisenberg():
+    """The group of 125 elements of exponent 5, which our catalogue does not hold."""
+    a, b, c = np.meshgrid(*[np.arange(5)] * 3, indexing="ij")
+    points = (a * 25 + b * 5 + c).ravel()
+    x = (((a + 1) % 5) * 25 + b * 5 + (c + b) % 5).ravel()
+    y = (a * 25 + ((b + 1) % 5) * 5 + c).ravel()
+    assert sorted(x) == sorted(y) == points.tolist()
+    return np.stack([x, y])
+
+
+@pytest.fixture
+def answering(tmp_path, monkeypatch):
+    """Puts a program called gap on the path that prints a text, whatever is asked."""
+
+    def put(code):
+        program = tmp_path / "gap"
+        program.write_text(f"#!{sys.executable}\nimport sys, time\nasked = sys.stdin.read()\n{code}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    return put
+
+
+@needs_gap
+def test_gap_names_what_has_no_name_here():
+    found = name_group(heisenberg(), heisenberg())
+    assert (found.order, found.name, found.certain) == (125, "SmallGroup(125,3), (C5 x C5) : C5", True)
+    assert found.alternatives == ()
+
+
+@needs_gap
+def test_gap_writes_dihedral_groups_as_we_do():
+    said, certain = gap_name(generators(dihedral(5)))
+    assert certain
+    assert said == "SmallGroup(10,1), D5"
+    assert gap_name(generators(direct_product(dihedral(4), dihedral(3))))[0] == "SmallGroup(48,38), D4 x S3"
+    assert gap_name(generators(quaternion(16)))[0] == "SmallGroup(16,9), Q16"
+
+
+@needs_gap
+def test_gap_is_not_asked_where_the_name_is_proven(monkeypatch):
+    monkeypatch.setattr(gap.subprocess, "run", lambda *_, **__: pytest.fail("GAP was asked"))
+    assert name_group(generators(dihedral(5)), generators(dihedral(5))).name == "D5"
+
+
+def test_an_index_is_a_proof_and_a_description_is_none(answering):
+    answering("print('msr id [ 125, 3 ]'); print('msr name (C5 x C5) : C5')")
+    assert gap_name(heisenberg()) == ("SmallGroup(125,3), (C5 x C5) : C5", True)
+    found = name_group(heisenberg(), heisenberg())
+    assert (found.name, found.certain) == ("SmallGroup(125,3), (C5 x C5) : C5", True)
+    answering("print('msr name C2 x D8 x QD16')")
+    assert gap_name(heisenberg()) == ("C2 x D4 x QD16", False)
+    found = name_group(heisenberg(), heisenberg())
+    assert (found.name, found.certain) == ("C2 x D4 x QD16", False)
+
+
+def test_the_generators_are_told_counted_from_one(answering):
+    answering("print('msr name', asked.split('(', 1)[1].split(';')[0])")
+    assert gap_name(np.array([[1, 2, 0], [1, 0, 2]])) == ("PermList([2, 3, 1]), PermList([2, 1, 3]))", False)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["print('Usage: gap FILE')", "sys.exit(3)", "print('msr id ]'); print('msrname S3')", "print('msr name ')"],
+    ids=["another program", "failed", "garbled", "nothing"],
+)
+def test_what_does_not_answer_changes_nothing(code, answering):
+    answering(code)
+    assert gap_name(heisenberg()) is None
+    assert name_group(heisenberg(), heisenberg()).name == "a group of order 125"
+
+
+def test_a_search_without_end_is_left_and_what_was_said_before_it_counts(answering, monkeypatch):
+    monkeypatch.setattr(gap, "_SECONDS", 1.0)
+    answering("time.sleep(60)")
+    assert gap_name(heisenberg()) is None
+    answering("print('msr id [ 125, 3 ]', flush=True); time.sleep(60)")
+    assert gap_name(heisenberg()) == ("SmallGroup(125,3)", True)
+
+
+def test_without_gap_there_is_no_name_from_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(gap.shutil, "which", lambda _: None)
+    monkeypatch.setattr(gap.importlib.util, "find_spec", lambda _: None)
+    assert gap_name(heisenberg()) is None
+
+
+def test_the_wheel_is_told_where_its_library_is(monkeypatch, tmp_path):
+    class Wheel:
+        origin = str(tmp_path / "passagemath_gap" / "__init__.py")
+
+    monkeypatch.setattr(gap.shutil, "which", lambda _: None)
+    monkeypatch.setattr(gap.importlib.util, "find_spec", lambda _: Wheel)
+    assert gap._command() is None  # the wheel without its program
+    (tmp_path / "gap").mkdir()
+    (tmp_path / "gap" / "gap").touch()
+    assert gap._command() == [str(tmp_path / "gap" / "gap"), "-l", str(tmp_path / "gap")]
+
+
+def test_no_group_is_no_question(answering):
+    answering("print('msr name C2')")
+    assert gap_name(np.empty((0, 4), np.int64)) is None
