@@ -147,6 +147,17 @@ def test_the_evidence_is_there():
     assert "Partial symmetries" in " ".join(read(page_of("partial")).text)
 
 
+def test_the_training_is_drawn_above_its_end():
+    answer = found("C8")
+    falling = replace(answer, training=(0.5, 0.3, 0.011, 0.01))
+    page = discovery_page(falling, source="t", command="c")
+    assert "above the 0.01 where it ended" in " ".join(" ".join(read(page).text).split())
+    for title in ("1: 0.49", "2: 0.29", "3: 0.001"):
+        assert f"<title>{title}</title>" in page
+    for still in ((), (0.01,), (0.01, 0.01)):
+        assert "The training" not in discovery_page(replace(answer, training=still), source="t", command="c")
+
+
 def test_residuals_are_of_the_learned_pattern():
     from msr.report._reading import residuals, together
 

@@ -297,6 +297,18 @@ FAMILIES = {
 }
 
 
+def test_the_residuals_end_at_what_the_span_leaves():
+    x, y = drawn(FAMILIES["C8"](noise=0.3, seed=1))
+    found = find_span(in_chunks(x, y))
+    x, y = x.double(), y.double()
+    left = 0.0
+    for one, target in zip(x, y, strict=True):
+        features = torch.einsum("en,mnk->emk", one, found.U.view(8, 8, -1)).flatten(0, 1)
+        left += float(torch.linalg.lstsq(features, target.flatten()[:, None], driver="gelsd")[1].sum())
+    assert found.residuals[-1] == pytest.approx(left / float(y.square().sum()), rel=1e-3)
+    assert found.residuals[0] > found.residuals[-1]
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_dimension_and_the_span_of_known_families(name, noise):

@@ -389,6 +389,6 @@ class _Search:
             dimension=span.k if span else None, group=group, chosen=chosen, candidates=tuple(candidates or ()),
             certificate=certificate, partial=partial, continuous=lie, two_closure_note=note,
             pattern=pattern, noise=noise, explained=explained,
-            broken_bound=bound, class_order=self._class_order(chosen), spectrum=spectrum, n_tasks=len(data.x),
-            left_out=data.left_out, seconds=0.0,
+            broken_bound=bound, class_order=self._class_order(chosen), spectrum=spectrum,
+            training=span.residuals if span else (), n_tasks=len(data.x), left_out=data.left_out, seconds=0.0,
         )  # fmt: skip

@@ -211,6 +211,8 @@ class Discovery:
         broken_bound: upper bound of the share of the tasks' own weights, squared, that breaks the group, learned or
             not; it is rough where examples are few.
         class_order: how many permutations keep the set of all layers with the found symmetry, though not each of them.
+        training: the squared residual of the fitting tasks at each iteration of the fit, as a share of their squared
+            outputs.
         explained: the share of the squared outputs of tasks kept from the fit that the learned sharing explains.
     """
 
@@ -237,6 +239,7 @@ class Discovery:
     broken_bound: float | None
     class_order: int | None
     spectrum: Tensor | None
+    training: tuple[float, ...]
     n_tasks: int
     left_out: tuple[str, ...]
     seconds: float
@@ -343,6 +346,7 @@ class Discovery:
             "explained": self.explained,
             "broken_bound": self.broken_bound,
             "class_order": self.class_order,
+            "training": list(self.training),
             "tasks": self.n_tasks,
             "left_out": list(self.left_out),
             "seconds": self.seconds,

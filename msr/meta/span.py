@@ -67,6 +67,7 @@ class SharedSpan:
         start: the spectral start, with its evidence; None when a start was given.
         iterations: of alternating least squares, in all.
         converged: whether the last iteration gained less than ``tol`` of what fitting noise alone would gain.
+        residuals: of the last fit, the squared residual that each iteration found, as a share of the squared outputs.
     """
 
     U: Tensor
@@ -77,6 +78,7 @@ class SharedSpan:
     start: SpectralStart | None
     iterations: int
     converged: bool
+    residuals: tuple[float, ...]
 
     def penalty(self, numbers: int) -> float:
         """``noise / numbers``: the λ for which ``Ridge`` is the posterior mean, given that many support numbers.
@@ -171,6 +173,7 @@ class _Fit:
         self.tasks, self.tol, self.max_iterations = Standardised(chunks), tol, max_iterations
         self.m, self.n, self.n_tasks = self.tasks.m, self.tasks.n, self.tasks.n_tasks
         self.iterations, self.converged = 0, False
+        self.residuals: list[float] = []
         self._all_moments = Passes(lambda: (Moments.of(x, y) for x, y in self.tasks()))
 
     def check_size(self, k: int) -> None:
@@ -201,7 +204,7 @@ class _Fit:
     ) -> Tensor:
         """Alternate on the tasks of these roles until an iteration gains little; ``most`` of them, unaccelerated."""
         span, unknowns = torch.linalg.qr(span)[0], span.shape[1] * (len(span) - span.shape[1])
-        last, self.converged = inf, False
+        last, self.converged, self.residuals = inf, False, []
         history: list[tuple[Tensor, Tensor]] = []
         plain, guessed = span, False  # what alternating alone gives, and whether the span is another
         for _ in range(most or self.max_iterations):
@@ -210,6 +213,7 @@ class _Fit:
                 span, history, guessed = plain, [], False
                 self.iterations += 1
                 continue
+            self.residuals.append(left / energy)
             degrees = max(numbers - n_tasks * span.shape[1] - unknowns, numbers // 10, 1)
             # Fitting pure noise, each unknown of the span would gain the noise's variance once.
             settled = last - left <= self.tol * unknowns * left / degrees
@@ -277,6 +281,7 @@ class _Fit:
             start=None,
             iterations=self.iterations,
             converged=self.converged,
+            residuals=tuple(self.residuals),
         )
 
     def _role(self, first: int, n_tasks: int, roles: tuple[int, ...]) -> Tensor:

@@ -11,7 +11,7 @@ from msr.report._reading import Classes, Reading, letters, power, words
 from msr.report._style import colour_of, ink_on
 from msr.report._svg import element, picture, text
 
-__all__ = ["MOST_CELLS", "cayley", "interval", "pattern", "residual_bars", "spectrum", "spectrum_shown"]
+__all__ = ["MOST_CELLS", "cayley", "interval", "pattern", "residual_bars", "spectrum", "spectrum_shown", "training"]
 
 MOST_CELLS = 96
 
@@ -84,7 +84,15 @@ def spectrum_shown(values: Sequence[float], k: int | None) -> list[float]:
 
 def spectrum(values: Sequence[float], k: int | None, label: str) -> str:
     """Values on a logarithmic scale, those up to ``k`` filled, with a line between the last kept and the first not."""
-    shown = spectrum_shown(values, k)
+    return _falling(spectrum_shown(values, k), k, "direction of the span", label)
+
+
+def training(values: Sequence[float], label: str) -> str:
+    """How far the residual of each iteration lies above the least of all, on a logarithmic scale, joined by a line."""
+    return _falling([v - min(values) for v in values if v > min(values)], None, "iteration", label, joined=True)
+
+
+def _falling(shown: Sequence[float], k: int | None, along: str, label: str, joined: bool = False) -> str:
     if not shown:
         return ""
     width, height, left, right, top, bottom = 640.0, 250.0, 52.0, 14.0, 26.0, 40.0
@@ -112,9 +120,12 @@ def spectrum(values: Sequence[float], k: int | None, label: str) -> str:
         near = cut > width - 130
         parts.append(text(cut + (-6 if near else 6), top + 13, f"k = {k} chosen", size=12,
                           anchor="end" if near else "start", kind="limit-text"))  # fmt: skip
+    if joined:
+        way = " ".join(f"{x(place):.1f} {y(value):.1f}" for place, value in enumerate(shown, 1))
+        parts.append(element("path", d=f"M{way}", class_="way k0"))
     radius = 4.0 if len(shown) <= 60 else 2.5
     for place, value in enumerate(shown, 1):
-        kind = "full" if k and place <= k else "hollow"
+        kind = "full" if joined or (k and place <= k) else "hollow"
         title = f"<title>{place}: {value:.3g}</title>"
         parts.append(element("circle", title, cx=x(place), cy=y(value), r=radius, class_=kind))
     near_end = len(shown) * 19 / 20
@@ -123,7 +134,7 @@ def spectrum(values: Sequence[float], k: int | None, label: str) -> str:
         text(x(place), floor + 16, str(place), size=11, anchor="middle", kind="muted")
         for place in sorted({1, *ticks, len(shown)})
     ]
-    parts.append(text((left + width - right) / 2, height - 6, "direction of the span", size=11, anchor="middle",
+    parts.append(text((left + width - right) / 2, height - 6, along, size=11, anchor="middle",
                       kind="muted"))  # fmt: skip
     return picture(width, height, "".join(parts), label)
 

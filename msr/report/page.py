@@ -18,6 +18,7 @@ from msr.report._drawings import (
     residual_bars,
     spectrum,
     spectrum_shown,
+    training,
 )  # fmt: skip
 from msr.report._further import continuous, partial, repeat
 from msr.report._reading import (
@@ -58,8 +59,8 @@ def discovery_page(found: Discovery, *, source: str, command: str) -> str:
         source: where the tasks came from, for the reader; ``command``: the line that gives the same answer.
     """
     sections = [
-        _tested(found), _sharing(found), _spectrum(found), _generators(found), _table(found), _residuals(found),
-        partial(found), continuous(found), repeat(found, command),
+        _tested(found), _sharing(found), _spectrum(found), _training(found), _generators(found), _table(found),
+        _residuals(found), partial(found), continuous(found), repeat(found, command),
     ]  # fmt: skip
     name = PurePath(source).name or source
     return (
@@ -284,6 +285,22 @@ def _spectrum(found: Discovery) -> str:
     )
     drawn = scrolled(spectrum(values, k, label), "Spectrum")
     return section("The spectrum", intro, figure(drawn, caption))
+
+
+def _training(found: Discovery) -> str:
+    values = found.training
+    if len(set(values)) < 2:
+        return ""
+    label = f"residual of {count(len(values), 'iteration')}, from {values[0]:.3g} to {min(values):.3g}"
+    intro = paragraph(
+        "The fit alternates between the filters of all tasks and what those share. It began near its end, with a span "
+        "found from the spectrum."
+    )
+    caption = (
+        "How much of the fitting tasks' squared outputs each iteration left, on a logarithmic scale, above the "
+        f"{min(values):.2g} where it ended, which is noise or what the layer cannot say."
+    )
+    return section("The training", intro, figure(scrolled(training(values, label), "Training"), caption))
 
 
 # ------------------------------------------------------------------------------------------------------------- group
