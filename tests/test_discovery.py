@@ -145,6 +145,77 @@ def test_units_alone_change_no_number():
     assert a.chosen.residual == pytest.approx(b.chosen.residual, rel=1e-6)
 
 
+class TestUnitsThatDiffer:
+    """Of parts of the coordinates: where inputs are a hundred times as large, weights of the same use are as small."""
+
+    @pytest.mark.parametrize("noise", [0.1, 0.5])
+    @pytest.mark.parametrize("side", ["inputs", "outputs"])
+    def test_small_weights_are_not_lost_beside_large_ones(self, side, noise):
+        rep = regular(cyclic(8))
+        both = rep + rep
+        s = sample_group(both if side == "inputs" else rep, both if side == "outputs" else rep, noise=noise)
+        x, y = s.x.double(), s.y.double()
+        (x if side == "inputs" else y)[:, :, 8:] *= 100
+        (x if side == "inputs" else y)[:, :, 8:] += 1e5
+        found = discover(x, y)
+        assert found.group.name == "C8", found
+        moved = found.group.on_inputs if side == "inputs" else found.group.on_outputs
+        assert moved.orbits == (8, 8)
+        # The pattern is in the units that came.
+        W = found.pattern.view(len(found.outputs), len(found.inputs) + 1, -1)[:, :-1]
+        large, small = (W[:, :8], W[:, 8:]) if side == "inputs" else (W[8:], W[:8])
+        assert float(large.norm() / small.norm()) == pytest.approx(100, rel=0.2)
+        assert found.noise == pytest.approx(noise**2 * (1 if side == "inputs" else (1 + 1e4) / 2), rel=0.1)
+
+    @pytest.mark.parametrize("noise", [0.0, 0.1])
+    def test_a_group_may_move_points_of_different_sizes(self, noise):
+        s, draw = sample("C8"), torch.Generator().manual_seed(1)
+        x = s.x * torch.tensor([1, 10, 1, 10, 10, 1, 1, 1])
+        y = x @ s.w.mT
+        found = discover(x, y + noise * y.std() * torch.randn(y.shape, generator=draw))
+        assert found.group.name == "C8"
+        assert found.group.on_inputs.regular
+
+    def test_weights_alike_but_for_units_are_not_the_same(self):
+        """Two halves of the inputs with weights of one use: swapping them is no symmetry of the numbers that came."""
+        s = sample("C8", noise=0.1)
+        x = torch.cat([s.x[:, :10], s.x[:, 10:]], 2)
+        y = x[:, :, :8] @ s.w.mT + x[:, :, 8:] @ s.w.mT
+        alike = discover(x, y)
+        assert alike.group.order == 2**8 * 8 or alike.group.on_inputs.transitive
+        other = x * torch.tensor([1.0] * 8 + [100.0] * 8)
+        found = discover(other, y)
+        assert found.group.name == "C8", found
+        assert found.group.on_inputs.orbits == (8, 8)
+
+    def test_what_is_as_small_as_its_errors_is_not_equal(self):
+        """Inputs that move the outputs by a thousandth each: which of them can be swapped is not known."""
+        for seed in range(3):
+            s, draw = sample("C8", seed=seed), torch.Generator().manual_seed(seed)
+            y = (s.x * torch.tensor([1, 30, 1, 30, 30, 1, 1, 1])) @ s.w.mT
+            found = discover(
+                s.x * torch.tensor([1, 30, 1, 30, 30, 1, 1, 1]),
+                y + 0.3 * y.std() * torch.randn(y.shape, generator=draw),
+            )
+            assert found.group is None or found.group.name == "C8", found
+            assert found.verdict != "none", found
+
+    def test_no_verdict_where_only_part_of_what_was_rejected_may_hold(self):
+        s = sample("C8", 0.3, truth="broken", breaking=0.08)
+        found = discover(s.x, s.y)
+        assert found.verdict == "cannot tell"
+        assert "was rejected, but not all of its subgroups" in found.hints[0]
+
+    def test_no_verdict_where_weak_inputs_together_matter(self):
+        draw = torch.Generator().manual_seed(0)
+        basis = torch.randn(5, 8, 16, generator=draw) * torch.tensor([1.0] * 8 + [0.06] * 8)
+        W = torch.einsum("tk,kij->tij", torch.randn(400, 5, generator=draw), basis)
+        x = torch.randn(400, 20, 16, generator=draw)
+        found = discover(x, x @ W.mT + 3 * torch.randn(400, 20, 8, generator=draw))
+        assert found.verdict == "cannot tell"
+        assert "weights too small to be told from nothing" in found.hints[0]
+
+
 class TestWhatFilesHold:
     def test_copies_of_tasks_are_left_out(self):
         s = sample("C8", n_tasks=200)

@@ -1,6 +1,7 @@
 """From a fitted span to colourings of the weights: which ones are one and the same, at several levels."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from msr.errors import ConfigError
 from msr.groups.permutations import Indices
 
-__all__ = ["MAX_WEIGHTS", "NOISE", "Colouring", "Rows", "aligned", "colourings", "rows_of"]
+__all__ = ["MAX_WEIGHTS", "NOISE", "Colouring", "Rows", "aligned", "colourings", "parted", "rows_of"]
 
 MAX_WEIGHTS = 12_000
 """Most weights of a layer that are clustered: their distances take 0.6 GB then."""
@@ -20,6 +21,9 @@ MAX_WEIGHTS = 12_000
 # 3, and the means of two halves of a class by less.
 NOISE = 4.0
 _FLOOR = 1e-4  # of the size of a row: what float32 data tell apart
+# A weight this many errors from the mean of its class differs from it, and never less than this share of its size.
+_FURTHEST = 5.0
+_EXACT = 3e-4
 _LEVELS = 8
 _RATIO = 1.3  # a step between two heights that is worth a look
 
@@ -28,25 +32,41 @@ _RATIO = 1.3  # a step between two heights that is worth a look
 class Rows:
     """A row for each weight, ``(out · in, k)``, with ``r_e · r_f = E[W_e W_f]`` over tasks, so no gauge is left.
 
-    ``error``: the root mean square of a row's error, from spans that were fitted to different tasks.
+    ``errors``: how far each row is from the truth, ``(out · in,)``, root mean square.
     """
 
     values: NDArray[np.float64]
-    error: float
+    errors: NDArray[np.float64]
     shape: tuple[int, int]
+
+    @property
+    def error(self) -> float:
+        """Root mean square over all rows."""
+        return float(np.sqrt((self.errors**2).mean()))
 
     @property
     def size(self) -> float:
         """Root mean square of a row."""
         return float(np.sqrt((self.values**2).sum(1).mean()))
 
+    def relative_error(self, of: NDArray[np.bool_] | slice = slice(None)) -> float:
+        """Of these rows together; infinite where they are zero, and 0 where there is none."""
+        wrong, size = (self.errors[of] ** 2).sum(), (self.values[of] ** 2).sum()
+        return float(np.sqrt(wrong / size)) if size > 0 else math.inf if wrong > 0 else 0.0
+
+    def constant_on(self, orbits: Indices) -> bool:
+        """Whether no row is further from the mean of its orbit than errors bring it."""
+        mean = self.averaged(orbits)
+        away, error = np.linalg.norm(self.values - mean.values, axis=1), np.hypot(self.errors, mean.errors)
+        return bool((away <= np.maximum(_FURTHEST * error, _EXACT * self.size)).all())
+
     def averaged(self, orbits: Indices) -> "Rows":
         """Each row replaced by the mean over its orbit, whose error is smaller by the root of the orbit's size."""
         counts = np.bincount(orbits).astype(float)
         sums = np.zeros((len(counts), self.values.shape[1]))
         np.add.at(sums, orbits, self.values)
-        smaller = float(np.sqrt((1 / counts[orbits]).mean()))
-        return Rows((sums / counts[:, None])[orbits], self.error * smaller, self.shape)
+        errors = np.sqrt(np.bincount(orbits, weights=self.errors**2)) / counts
+        return Rows((sums / counts[:, None])[orbits], errors[orbits], self.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +81,12 @@ class Colouring:
     n_colours: int
     within: float
     above: float
+
+
+def parted(cut: Colouring, labels: Indices) -> Colouring:
+    """The classes with those of different labels told apart."""
+    colours = np.unique(cut.colours * (int(labels.max()) + 1) + labels, return_inverse=True)[1].reshape(labels.shape)
+    return replace(cut, colours=colours, n_colours=int(colours.max()) + 1)
 
 
 def rows_of(U: Tensor, v0: Tensor) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """From a folder of small related data sets to a verdict: learn the sharing, read groups off it, judge them apart."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from msr.discovery.agreement import agreed, conjugated, differ, orbits_of
-from msr.discovery.colours import MAX_WEIGHTS, NOISE, Colouring, Rows, aligned, colourings, rows_of
+from msr.discovery.colours import MAX_WEIGHTS, NOISE, Colouring, Rows, colourings, parted
 from msr.discovery.continuous import continuous
 from msr.discovery.hypothesis_class import class_automorphisms
 from msr.discovery.judging import Judge, block_size, blocks, broken_share, output_sizes, pair_orbits_of, upper_mean
+from msr.discovery.learning import Learned, View, learn
 from msr.discovery.naming import name_group
 from msr.discovery.partial import partial_symmetries
 from msr.discovery.points import Points
@@ -30,7 +31,6 @@ from msr.discovery.result import (
 from msr.discovery.words import cannot_tell, found_sentence, nothing_sentence, two_closure_note
 from msr.errors import ConfigError, DataError
 from msr.groups.permutations import Indices
-from msr.meta import SharedSpan, find_span, in_chunks
 
 __all__ = ["discover"]
 
@@ -39,9 +39,6 @@ _CLEAR = 1.5
 # That no two weights are alike is only said where a row's error is at most this share of its size.
 _RESOLVED = 0.1
 _RELABELLINGS = 99
-# A weight this many errors from the mean of its class differs from it, and never less than this share of its size.
-_FURTHEST = 5.0
-_EXACT = 3e-4
 # A group whose weights differ, if by little, is only named if it moves this share of what the weights do.
 _SHARE = 0.5
 # Checks that can only take a name back err less often than the test that gives it.
@@ -108,18 +105,10 @@ def discover(
     return replace(agreed(answers), seconds=time.perf_counter() - started)
 
 
-@dataclass(frozen=True, eq=False)
-class _Learned:
-    """The span of the fitting tasks, its rows, and how well they are known."""
-
-    span: SharedSpan
-    rows: Rows
-
-
 class _Search:
     def __init__(self, data: Prepared, k: int | Literal["auto"], eps: float, alpha: float, signed: bool, seed: int):
         self.data, self.k, self.eps, self.alpha, self.seed = data, k, eps, alpha, seed
-        self.points = Points(data.n, data.m, data.ties, signed)
+        self.points = Points(data.n, data.m, data.ties, signed, None if data.labels is None else data.factors)
         self.scale = output_sizes(data.part("fit")[1])
 
     def run(self) -> Discovery:
@@ -128,10 +117,11 @@ class _Search:
         if data.too_few is not None:
             return self._answer("cannot tell", cannot_tell("too few tasks"), (data.too_few,))
         try:
-            learned = self._learn()
+            learned = learn(data, self.k, self.seed)
         except DataError as error:
             return self._answer("cannot tell", cannot_tell("no sharing was learned"), (str(error),))
-        rows = self.points.rows(learned.rows)
+        views = learned.views(self.points, data)
+        rows = views[0].rows
         if not self.points.used(rows)[0].size:
             hint = "no input carries weight that can be told from nothing"
             return self._answer("cannot tell", cannot_tell(hint), (hint,), learned=learned)
@@ -139,14 +129,15 @@ class _Search:
             hint = f"{len(rows.values)} weights are too many to cluster (at most {MAX_WEIGHTS})"
             return self._answer("cannot tell", cannot_tell("the layer is too large"), (hint,), learned=learned)
         judge = self._judge("select", learned)
-        cuts = colourings(rows)
-        candidates = self._candidates(cuts, rows, learned, judge)
+        cuts = [self._cuts(view) for view in views]
+        candidates = self._candidates(cuts, views, learned, judge)
+        finest = candidates[0]
         accepted = [c for c in candidates if c.accepted and not self._says_nothing(c)]
         if accepted:
             # A group that holds changes nothing when it is averaged over, and takes noise away: look again.
-            best = max(accepted, key=lambda c: c.order)
-            again = rows.averaged(orbits_of(best))
-            more = self._candidates(colourings(again), rows, learned, judge)
+            orbits = orbits_of(max(accepted, key=lambda c: c.order))
+            again = [self._cuts(replace(view, rows=view.rows.averaged(orbits))) for view in views]
+            more = self._candidates(again, views, learned, judge)
             candidates += [c for c in more if all(differ(c, other) for other in candidates)]
             accepted = [c for c in candidates if c.accepted and not self._says_nothing(c)]
         candidates.sort(key=lambda c: c.order)
@@ -155,51 +146,42 @@ class _Search:
         exact = [c for c in accepted if c.exact]
         chosen = exact or [c for c in accepted if c.share >= _SHARE]
         if not chosen:
-            return self._nothing(cuts, candidates, learned, judge)
+            return self._nothing(cuts[0][0], finest, candidates, learned, judge)
+        vague = self.points.unknown(views[-1].rows, _RESOLVED)
         best = max(chosen, key=lambda c: c.order)
         larger = [c for c in candidates if c.order > best.order and not c.rejected]
         open_ones = [c for c in larger if c.exact or not best.exact]
-        return self._something(best, open_ones, candidates, learned, judge)
+        return self._something(best, open_ones, vague, candidates, learned, judge)
 
     def _says_nothing(self, one: Candidate) -> bool:
         return self.points.says_nothing(one.generators_in, one.generators_out)
 
-    def _exact(self, rows: Rows, orbits: Indices) -> bool:
-        """Whether no weight is further from its mean over the group than noise brings it."""
-        away = np.sqrt(((rows.values - rows.averaged(orbits).values) ** 2).sum(1)).max()
-        return bool(away <= max(_FURTHEST * rows.error, _EXACT * rows.size))
+    def _cuts(self, view: View) -> list[Colouring]:
+        cuts = colourings(view.rows)
+        return cuts if view.labels is None else [parted(cut, view.labels) for cut in cuts]
 
-    def _share(self, learned: _Learned, orbits: Indices) -> float:
-        """How much of the outputs' energy, each output counting alike, comes from weights that the group moves."""
-        x, _ = self.data.part("fit")
-        sizes = x.square().mean((0, 1)).numpy()[None] / self.scale.square().numpy()[:, None]
-        energy = (learned.rows.values**2).sum(1).reshape(sizes.shape) * sizes
-        m, n = self.data.m, self.data.n
+    def _share(self, learned: Learned, orbits: Indices) -> float:
+        """How much of the outputs comes from weights that the group moves."""
         moved = (np.bincount(orbits)[orbits] > 1).reshape(-1, self.points.columns + 1)
-        moved = np.concatenate([moved[:m, :n], moved[:m, -1:]], 1)
-        return float(energy[moved].sum() / energy.sum())
+        return float(learned.energy(self.data, self.scale)[self.points.plain(moved)].sum())
 
-    def _learn(self) -> _Learned:
-        data = self.data
-        x, y = data.part("fit")
-        span = find_span(in_chunks(x, y), k=self.k, seed=self.seed)
-        values = rows_of(span.U, span.v0)
-        halves = []
-        for part in (slice(0, None, 2), slice(1, None, 2)):
-            other = find_span(in_chunks(x[part], y[part]), k=span.k, start=span.U, seed=self.seed)
-            halves.append(aligned(rows_of(other.U, other.v0), values))
-        # Half of the difference of two halves has the variance of their mean.
-        error = float(np.sqrt(((halves[0] - halves[1]) ** 2).sum(1).mean()) / 2)
-        return _Learned(span, Rows(values, error, (data.m, data.n + 1)))
+    def _unseen(self, learned: Learned, rows: Rows) -> float:
+        """How much of the outputs comes from inputs and to outputs that were taken to carry no weight."""
+        seen = np.zeros((self.points.lines, self.points.columns + 1), dtype=bool)
+        used_in, used_out = self.points.used(rows)
+        seen[np.ix_(used_out, used_in)] = True
+        return float(learned.energy(self.data, self.scale)[:, :-1][~self.points.plain(seen)[:, :-1]].sum())
 
-    def _judge(self, part: Part, learned: _Learned, unit: float | None = None) -> Judge:
+    def _judge(self, part: Part, learned: Learned, unit: float | None = None) -> Judge:
         span, average = learned.span, self.points.average
         return Judge(*self.data.part(part), span.U, span.v0, span.noise, average, self.scale, unit)
 
-    def _candidates(self, cuts: list[Colouring], rows: Rows, learned: _Learned, judge: Judge) -> list[Candidate]:
-        """The groups of the cuts, each once, judged on the selection tasks."""
+    def _candidates(
+        self, cuts: list[list[Colouring]], views: list[View], learned: Learned, judge: Judge
+    ) -> list[Candidate]:
+        """The groups of the cuts of each view, each once, judged on the selection tasks."""
         found: list[Candidate] = []
-        for cut in cuts:
+        for cut, rows in ((cut, view.rows) for some, view in zip(cuts, views, strict=True) for cut in some):
             group = self.points.automorphisms(cut, rows)
             orbits = pair_orbits_of(group.generators_in, group.generators_out)
             if any(np.array_equal(orbits, orbits_of(c)) for c in found):
@@ -210,7 +192,10 @@ class _Search:
             limit = self.eps**2
             low, high = costs.bounds(self.alpha)
             accept, reject = costs.p_below(limit), costs.p_above(limit)
-            exact, share = self._exact(rows, orbits), self._share(learned, orbits)
+            share = self._share(learned, orbits)
+            # What is as small as its errors seems equal to anything.
+            known = rows.relative_error(np.bincount(orbits)[orbits] > 1) <= _RESOLVED
+            exact = rows.constant_on(orbits) and (share >= _SHARE or known)
             one = Candidate(
                 colours=self.points.plain(cut.colours), n_colours=cut.n_colours, generators_in=group.generators_in,
                 generators_out=group.generators_out, order=group.order, residual=residual, cost=costs.mean,
@@ -224,8 +209,9 @@ class _Search:
         self,
         best: Candidate,
         unsettled: list[Candidate],
+        vague: int,
         candidates: list[Candidate],
-        learned: _Learned,
+        learned: Learned,
         selection: Judge,
     ) -> Discovery:
         """A group was chosen: test it on fresh tasks, and name it."""
@@ -245,6 +231,11 @@ class _Search:
                 f"the tasks' own weights, whatever they share, break the group of order {short(best.order)} by "
                 f"{share**0.5:.0%} (at least {low**0.5:.0%}, level {_VETO * self.alpha:g}): they hold more than was "
                 "learned"
+            )
+        if vague:
+            hints.append(
+                f"{vague} inputs or outputs seem to carry nothing, but their weights are not known well enough to say "
+                "what they could be swapped with: leave them out, bring them to like units, or give more tasks"
             )
         if unsettled:
             orders = ", ".join(short(c.order) for c in unsettled)
@@ -266,7 +257,7 @@ class _Search:
             candidates=candidates, certificate=certificate, explained=explained, broken=high,
         )  # fmt: skip
 
-    def _broken(self, chosen: Candidate, learned: _Learned) -> tuple[float, float, float]:
+    def _broken(self, chosen: Candidate, learned: Learned) -> tuple[float, float, float]:
         """On the tasks that had no part in the fit."""
         parts = [self.data.part(part) for part in ("select", "certify")]
         x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
@@ -315,24 +306,29 @@ class _Search:
         return (1 + as_good) / (1 + _RELABELLINGS) if others else None
 
     def _nothing(
-        self, cuts: list[Colouring], candidates: list[Candidate], learned: _Learned, selection: Judge
+        self, cut: Colouring, finest: Candidate, candidates: list[Candidate], learned: Learned, selection: Judge
     ) -> Discovery:
         """No group passed: none there, or none to be seen."""
-        partial = partial_symmetries(self.points.plain(cuts[0].colours)[:, :-1], learned.rows)
+        partial = partial_symmetries(self.points.plain(cut.colours)[:, :-1], learned.rows)
         unsettled = [c for c in candidates if not (c.accepted or c.rejected or self._says_nothing(c))]
-        error, explained = learned.rows.error, selection.explained
-        clear = cuts[0].above >= _CLEAR * NOISE * error and error <= _RESOLVED * learned.rows.size
-        if unsettled or not clear:
-            hint = (
-                f"a group of order {short(max(c.order for c in unsettled))} is neither accepted nor rejected"
-                if unsettled
-                else "the error of the fitted weights is as large as the differences between them"
-            )
+        rows, explained = learned.rows, selection.explained
+        clear = cut.above >= _CLEAR * NOISE * rows.errors.max() and rows.relative_error() <= _RESOLVED
+        hint = ""
+        if unsettled:
+            hint = f"a group of order {short(max(c.order for c in unsettled))} is neither accepted nor rejected"
+        elif not clear:
+            hint = "the error of the fitted weights is as large as the differences between them"
+        elif not self._says_nothing(finest):
+            # What the finest classes allow was rejected; a part of it may hold, and only finer classes would show it.
+            hint = f"a group of order {short(finest.order)} was rejected, but not all of its subgroups"
+        elif self._unseen(learned, self.points.rows(rows)) > self.eps**2:
+            hint = "weights too small to be told from nothing add up to a part of the outputs"
+        if hint:
             hints = (f"{hint}; more tasks, more examples a task, or less noise would help",)
             return self._answer(
                 "cannot tell", cannot_tell(hint), hints, learned=learned, candidates=candidates, explained=explained
             )
-        sentence = nothing_sentence(cuts[0].n_colours, partial, candidates, self.alpha)
+        sentence = nothing_sentence(cut.n_colours, partial, candidates, self.alpha)
         return self._answer(
             "none", sentence, (), learned=learned, candidates=candidates, partial=partial, explained=explained
         )
@@ -344,9 +340,9 @@ class _Search:
         orbits = orbits_of(chosen).reshape(self.data.m, -1)[:, :-1]
         return class_automorphisms(orbits).order
 
-    def _continuous(self, learned: _Learned, chosen: Candidate | None) -> Continuous | None:
+    def _continuous(self, learned: Learned, chosen: Candidate | None) -> Continuous | None:
         """What any linear layer with these weights commutes with, as far as the error of the fit shows it."""
-        rows = learned.rows
+        rows = learned.as_came(self.data)
         if max(rows.shape) > _MAX_CONTINUOUS:
             return None
         if chosen is not None and not self.points.signed:
@@ -366,7 +362,7 @@ class _Search:
         sentence: str,
         hints: tuple[str, ...],
         *,
-        learned: _Learned | None = None,
+        learned: Learned | None = None,
         group: GroupName | None = None,
         chosen: Candidate | None = None,
         candidates: list[Candidate] | None = None,
@@ -378,9 +374,8 @@ class _Search:
         data, span = self.data, learned.span if learned else None
         lie = self._continuous(learned, chosen) if learned else None
         spectrum = span.start.spectrum if span is not None and span.start is not None else None
-        unit_x, unit_y = data.units
-        pattern = span.U * (unit_y / unit_x) if span else None
-        noise = span.noise * unit_y**2 if span else None
+        pattern = span.U * torch.from_numpy(data.factors).reshape(-1, 1) if span else None
+        noise = span.noise * float((data.units[1] ** 2).mean()) if span else None
         bound = None if broken is None or broken == float("inf") else max(broken, 0.0)
         note = two_closure_note(chosen.order, orbits_of(chosen)) if chosen else ""
         return Discovery(

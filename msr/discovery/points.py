@@ -1,9 +1,11 @@
 """What a group moves: the inputs and outputs, or both signs of each; and the automorphisms of coloured weights."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from msr.discovery.automorphisms import Automorphisms, automorphisms
@@ -12,6 +14,8 @@ from msr.discovery.judging import averaged
 from msr.groups.permutations import Indices
 
 __all__ = ["Points"]
+
+_Kind = TypeVar("_Kind", bound=np.generic)
 
 # An input or output whose weights are smaller than this many of their errors carries none; and one that is this much
 # weaker than others must be known this well, since weak points look alike to a rough fit.
@@ -28,17 +32,24 @@ class Points:
 
     Attributes:
         ties: ``(n, n)``, what permutations of inputs must keep between them, or None.
+        factors: ``(m, n + 1)``, of which weights times these a permutation speaks, where units differ; or None.
     """
 
     n: int
     m: int
     ties: Indices | None
     signed: bool
+    factors: NDArray[np.float64] | None = None
 
     @property
     def columns(self) -> int:
         """Points of the inputs, the constant one not counted."""
         return 2 * self.n if self.signed else self.n
+
+    @property
+    def lines(self) -> int:
+        """Points of the outputs."""
+        return 2 * self.m if self.signed else self.m
 
     def rows(self, rows: Rows) -> Rows:
         """A row for each weight between points; the constant input has one sign only."""
@@ -48,10 +59,23 @@ class Points:
         A, b = V[:, :-1], V[:, -1:]
         top, bottom = np.concatenate([A, -A, b], 1), np.concatenate([-A, A, -b], 1)
         both = np.concatenate([top, bottom])
-        return Rows(both.reshape(-1, both.shape[2]), rows.error, (2 * self.m, 2 * self.n + 1))
+        errors = self.both_signs(rows.errors.reshape(self.m, -1)).ravel()
+        return Rows(both.reshape(-1, both.shape[2]), errors, (2 * self.m, 2 * self.n + 1))
+
+    def both_signs(self, labels: NDArray[_Kind]) -> NDArray[_Kind]:
+        """Of the weights ``(m, n + 1)``, on all weights between points."""
+        if not self.signed:
+            return labels
+        return np.tile(np.concatenate([labels[:, :-1], labels[:, :-1], labels[:, -1:]], 1), (2, 1))
 
     def average(self, U: Tensor, orbits: Indices) -> Tensor:
         """The nearest span of invariant weights, ``(m (n + 1), k)``."""
+        if self.factors is None:
+            return self._average(U, orbits)
+        factors = torch.from_numpy(self.factors).reshape(-1, 1)
+        return self._average(U * factors, orbits) / factors
+
+    def _average(self, U: Tensor, orbits: Indices) -> Tensor:
         if not self.signed:
             return averaged(U, orbits)
         V = U.view(self.m, self.n + 1, -1)
@@ -60,8 +84,8 @@ class Points:
         mean = averaged(both.flatten(0, 1), orbits).view(both.shape)
         return torch.cat([mean[: self.m, : self.n], mean[: self.m, -1:]], 1).flatten(0, 1)
 
-    def plain(self, colours: Indices) -> Indices:
-        """The classes of the weights themselves, ``(m, n + 1)``."""
+    def plain(self, colours: NDArray[_Kind]) -> NDArray[_Kind]:
+        """Of what is said of all weights between points, that of the weights themselves, ``(m, n + 1)``."""
         return np.concatenate([colours[: self.m, : self.n], colours[: self.m, -1:]], 1)
 
     def says_nothing(self, generators_in: Indices, generators_out: Indices) -> bool:
@@ -83,10 +107,25 @@ class Points:
 
     def used(self, rows: Rows) -> tuple[Indices, Indices]:
         """Inputs and outputs that carry weight, known well enough."""
-        strength = (rows.values**2).sum(1).reshape(rows.shape)
-        weak = min(_KNOWN * rows.error, _WEAK * rows.size)
-        floor = max(_NOTHING * rows.error, weak, 1e-5 * rows.size) ** 2
-        return np.flatnonzero(strength[:, :-1].mean(0) > floor), np.flatnonzero(strength[:, :-1].mean(1) > floor)
+        squares = ((rows.values**2).sum(1), rows.errors**2)
+        strength, error = (one.reshape(rows.shape)[:, :-1] for one in squares)
+
+        def carries(axis: int) -> Indices:
+            size, wrong = (np.sqrt(one.mean(axis)) for one in (strength, error))
+            weak = np.minimum(_KNOWN * wrong, _WEAK * rows.size)
+            return np.flatnonzero(size > np.maximum(np.maximum(_NOTHING * wrong, weak), 1e-5 * rows.size))
+
+        return carries(0), carries(1)
+
+    def unknown(self, rows: Rows, most: float) -> int:
+        """How many inputs and outputs seem to carry nothing, with errors of more than this share of a usual weight."""
+        error = (rows.errors**2).reshape(rows.shape)[:, :-1]
+        found = 0
+        for axis, used in enumerate(self.used(rows)):
+            vague = np.sqrt(error.mean(axis)) > most * rows.size
+            vague[used] = False
+            found += int(vague.sum())
+        return found // 2 if self.signed else found
 
     def automorphisms(self, cut: Colouring, rows: Rows) -> Automorphisms:
         """Of the points that carry weight; those that carry none can be swapped at will, and stay."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
@@ -20,6 +21,8 @@ Part = Literal["fit", "select", "certify"]
 
 FEWEST = 80  # tasks: half fit the span, and finding its dimension takes 40
 FEWEST_FRESH = 20
+# Coordinates whose sizes, in order, are this far apart are taken to have different units.
+_APART = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +30,8 @@ class Prepared:
     """Tasks as ``x (tasks, examples, n)``, ``y (tasks, examples, m)``; the last input is a constant.
 
     ``inputs``, ``outputs``: which coordinates of the layer are left, by their place in ``shape_in`` and ``shape_out``.
-    ``units``: what ``x`` and ``y`` were divided by, before an offset common to all coordinates was taken off.
+    ``units``: what inputs and outputs were divided by, ``(in,)`` with the constant one and ``(out,)``; coordinates of
+    like size have one unit, and so a common offset, which was taken off.
     ``ends``: where the tasks that fit end, those that select, and those that certify.
     """
 
@@ -36,7 +40,7 @@ class Prepared:
     layer: Layer
     shape_in: tuple[int, ...]
     shape_out: tuple[int, ...]
-    units: tuple[float, float]
+    units: tuple[NDArray[np.float64], NDArray[np.float64]]
     inputs: Indices
     outputs: Indices
     ends: dict[Part, int]
@@ -55,6 +59,20 @@ class Prepared:
         place = np.stack(np.unravel_index(self.inputs, self.shape_in), 1)
         gaps = place[:, None] - place[None]
         return (gaps[:, :, 1:] ** 2).sum(2) * 2 + (gaps[:, :, 0] != 0)
+
+    @property
+    def factors(self) -> NDArray[np.float64]:
+        """What brings a weight ``(out, in)`` back to the units that came."""
+        return self.units[1][:, None] / self.units[0][None]
+
+    @property
+    def labels(self) -> Indices | None:
+        """Which weights ``(out, in)`` are between coordinates of like units; None where all are alike."""
+        places = [np.unique(units, return_inverse=True)[1] for units in (self.units[1], self.units[0][:-1])]
+        if not any(place.any() for place in places):
+            return None
+        alike = np.append(places[1], len(places[1]))
+        return places[0][:, None] * (len(alike) + 1) + alike[None]
 
     @property
     def n(self) -> int:
@@ -101,9 +119,6 @@ def prepare(
         x, y = x[kept], y[kept]
         left_out.append(f"{copies} task{'s' * (copies > 1)} that repeat{'s' * (copies == 1)} another one")
     x, y, shape_in, shape_out = _as_linear(x.double(), y.double(), layer, kernel, circular)
-    # Units say nothing, nor does one large offset of all coordinates, but large ones cost digits.
-    unit_x, unit_y = _unit(x), _unit(y)
-    x, y = _without_offset(x / unit_x), _without_offset(y / unit_y)
     inputs, outputs = _varying(x), _varying(y)
     if len(outputs) == 0:
         raise DataError("the outputs never vary: there is nothing to learn from them")
@@ -113,7 +128,8 @@ def prepare(
         if len(kept) < size:
             gone = size - len(kept)
             left_out.append(f"{gone} {what} coordinate{'s' * (gone > 1)} that never var{'y' if gone > 1 else 'ies'}")
-    x, y = x[:, :, inputs], y[:, :, outputs]
+    x, units_in = _in_units(x[:, :, inputs])
+    y, units_out = _in_units(y[:, :, outputs])
     # A bias is a weight of an input that is always the same, here as large as the others.
     constant = x.square().mean().sqrt().expand(*x.shape[:2], 1)
     if _adds_up(x):
@@ -139,7 +155,7 @@ def prepare(
         layer=layer,
         shape_in=shape_in,
         shape_out=shape_out,
-        units=(unit_x, unit_y),
+        units=(np.append(units_in, np.exp2(np.log2(units_in).mean())), units_out),
         inputs=inputs.numpy(),
         outputs=outputs.numpy(),
         ends=ends,
@@ -205,10 +221,23 @@ def _as_linear(
     return windows, targets, shape_in, (y.shape[2],)
 
 
-def _unit(values: Tensor) -> float:
-    """The power of two next below the largest number, in size; 1 where all are zero."""
-    most = float(values.abs().max())
-    return 2.0 ** math.floor(math.log2(most)) if most > 0 else 1.0
+def _in_units(values: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
+    """Coordinates of like size divided by one power of two, less their common offset if it is large; and what divided.
+
+    Units say nothing, nor does one large offset of coordinates alike, but large ones cost digits; and where units
+    differ, what is small in number is lost beside what is large.
+    """
+    whole = 2.0 ** math.floor(math.log2(float(values.abs().max())))
+    values = values / whole
+    logs = (values - values.mean((0, 1))).square().mean((0, 1)).sqrt().clamp_min(1e-150).log2()
+    order = logs.argsort()
+    starts = (logs[order].diff() > math.log2(_APART)).nonzero().flatten() + 1
+    exponents = torch.empty_like(logs)
+    scaled = values.clone()
+    for alike in order.tensor_split(starts):
+        exponents[alike] = logs[alike].mean().floor()
+        scaled[:, :, alike] = _without_offset(values[:, :, alike] / exponents[alike[0]].exp2())
+    return scaled, whole * exponents.exp2().numpy()
 
 
 def _without_offset(values: Tensor) -> Tensor:
