@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import shlex
 import sys
 import warnings
@@ -12,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from msr.discovery import Discovery, discover
 from msr.equivariance import certify
@@ -62,6 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch's own way to say so
+            raise
+        print("error: this needs more memory than there is; give fewer tasks, examples or points", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -100,7 +106,7 @@ def _add_discover(commands: Any) -> None:
     parser = _command(commands, "discover", _discover, _DISCOVER, _EXAMPLE)
     parser.add_argument("tasks", metavar="TASKS.npz", type=Path)
     parser.add_argument("--layer", choices=["auto", "linear", "conv1d", "conv2d"], default="auto",
-                        help="what each task is (default: linear)")  # fmt: skip
+                        help="what each task is; auto, the default, is linear")  # fmt: skip
     parser.add_argument("--kernel", type=int, help="taps along each axis of a convolution")
     padding = parser.add_mutually_exclusive_group()
     padding.add_argument("--circular", action="store_true", help="the convolution wraps around")
@@ -116,7 +122,8 @@ def _add_discover(commands: Any) -> None:
 
 
 def _discover(options: Any) -> int:
-    _check_places(options.json, options.out)
+    _check_file("--json", options.json)
+    _check_folder(options.out)
     arrays = read_arrays(options.tasks)
     x, y = (torch.from_numpy(np.array(arrays[name], dtype=np.float64)) for name in ("x", "y"))
     split = torch.from_numpy(np.asarray(arrays["split"]).astype(bool)) if "split" in arrays else None
@@ -143,12 +150,21 @@ def _discover(options: Any) -> int:
     return EXIT_CODES[found.verdict]
 
 
-def _check_places(file: Path | None, folder: Path | None) -> None:
+def _check_file(flag: str, file: Path | None) -> None:
     """Refuse before the work what could not be written after it."""
-    if file is not None and str(file) != "-" and (file.is_dir() or not file.parent.is_dir()):
-        raise ConfigError(f"--json {file} cannot be written: give a file in a folder that exists")
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--out {folder} is a file; give a folder")
+    if file is None or (flag == "--json" and str(file) == "-"):
+        return
+    if file.is_dir() or not os.access(file.parent, os.W_OK) or (file.exists() and not os.access(file, os.W_OK)):
+        raise ConfigError(f"{flag} {file} cannot be written: give a file in a folder that exists and can be written to")
+
+
+def _check_folder(folder: Path | None) -> None:
+    """The same for a folder, which may still have to be made."""
+    if folder is None:
+        return
+    there = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"--out {folder} cannot be written: {there} is no folder that can be written to")
 
 
 def _dimension(text: str) -> Any:
@@ -182,6 +198,7 @@ def _repeat(options: Any) -> str:
         words += ["--kernel", str(options.kernel)]
     words += ["--circular"] * options.circular + ["--valid"] * options.valid + ["--signed"] * options.signed
     words += ["--seeds", str(options.seeds), "--alpha", f"{options.alpha:g}", "--eps", f"{options.eps:g}"]
+    words += ["--json", str(options.json)] * (options.json is not None) + ["--out", str(options.out)]
     return shlex.join(words)
 
 
@@ -217,6 +234,7 @@ def _add_check(commands: Any) -> None:
 
 
 def _check(options: Any) -> int:
+    _check_file("--json", options.json)
     group = parse_group(options.group)
     rep_in, rep_out = (parse_representation(text, group) for text in (options.rep_in, options.rep_out))
     model = _model(options.model, options.trust)
@@ -237,12 +255,12 @@ def _model(path: Path, trust: bool) -> Any:
     kind = path.suffix.lower()
     try:
         if kind == ".npy":
-            return torch.from_numpy(np.load(path, allow_pickle=False)).double()
+            return _weight(path, np.load(path, allow_pickle=False))
         if kind == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 if "W" not in arrays:
                     raise DataError(f"{path} has no array W; it holds {', '.join(arrays) or 'none'}")
-                return torch.from_numpy(arrays["W"]).double()
+                return _weight(path, arrays["W"])
         if kind == ".pt2":
             return torch.export.load(path).module()
         if kind in (".pt", ".pth"):
@@ -252,8 +270,15 @@ def _model(path: Path, trust: bool) -> Any:
     except MSRError:
         raise
     except Exception as error:  # readers raise many kinds for damaged files
-        raise DataError(f"{path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})") from error
+        said = "" if kind in (".npy", ".npz") else f": {str(error).splitlines()[0]}"  # NumPy's advice is to trust it
+        raise DataError(f"{path} is not a whole {kind} file ({type(error).__name__}{said})") from error
     raise DataError(f"{path}: files of kind {kind or 'none'} are not read; give .npy, .npz, .pt2, .pt or .pth")
+
+
+def _weight(path: Path, array: Any) -> Tensor:
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"{path} holds {array.dtype}; a weight matrix of real numbers is needed")
+    return torch.from_numpy(np.asarray(array, dtype=np.float64))
 
 
 # ------------------------------------------------------------------------------------------------------------ sample
@@ -276,33 +301,56 @@ def _add_sample(commands: Any) -> None:
     parser = _command(commands, "sample", _sample, _SAMPLE, _SAMPLE_EXAMPLE)
     parser.add_argument("family", metavar="FAMILY", choices=["group", "none", "broken", "translation"])
     parser.add_argument("--group", help=GROUPS)
-    parser.add_argument("--acts", metavar="REP", default="regular", help=f"on inputs and outputs: {REPRESENTATIONS}")
+    parser.add_argument("--acts", metavar="REP", help=f"on inputs and outputs (default: regular): {REPRESENTATIONS}")
     parser.add_argument("--acts-out", metavar="REP", help="on outputs, where that differs")
-    parser.add_argument("--breaking", type=float, default=0.3, help="share of a broken weight (default: 0.3)")
-    parser.add_argument("--length", type=int, default=24, help="of a signal (default: 24)")
-    parser.add_argument("--kernel", type=int, default=3, help="of a convolution (default: 3)")
+    parser.add_argument("--breaking", type=float, help="share of a broken weight (default: 0.3)")
+    parser.add_argument("--length", type=int, help="of a signal (default: 24)")
+    parser.add_argument("--kernel", type=int, help="of a convolution (default: 3)")
     parser.add_argument("--circular", action="store_true", help="the convolution wraps around")
     parser.add_argument("--tasks", type=int, default=400, help="(default: 400)")
     parser.add_argument("--examples", type=int, default=20, help="of each task (default: 20)")
     parser.add_argument(
         "--noise", type=float, default=0.0, help="standard deviation on y, whose size is 1 (default: 0)"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="a whole number from 0 to 2^63 - 1 (default: 0)")
     parser.add_argument("--out", type=Path, required=True, metavar="TASKS.npz")
 
 
+# Which flags say something of which family, and what they are where nothing is said.
+_OF_GROUPS = {"group": None, "acts": "regular", "acts_out": None}
+_OF_FAMILIES: dict[str, dict[str, Any]] = {
+    "group": _OF_GROUPS,
+    "none": _OF_GROUPS,
+    "broken": {**_OF_GROUPS, "breaking": 0.3},
+    "translation": {"length": 24, "kernel": 3, "circular": False},
+}
+
+
+def _settle(options: Any) -> None:
+    """Refuse flags that the family has no use for, and fill in the others."""
+    mine = _OF_FAMILIES[options.family]
+    for name in {name: None for known in _OF_FAMILIES.values() for name in known}:
+        if name not in mine and getattr(options, name):
+            flags = ", ".join(f"--{one.replace('_', '-')}" for one in mine)
+            raise ConfigError(f"--{name.replace('_', '-')} has no meaning for {options.family}, which has {flags}")
+    for name, default in mine.items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
+
+
 def _sample(options: Any) -> int:
+    _check_file("--out", options.out)
+    _settle(options)
     counts = {"n_tasks": options.tasks, "examples": options.examples, "noise": options.noise, "seed": options.seed}
     if options.family == "translation":
-        if options.group:
-            raise ConfigError("--group has no meaning for translation; --length, --kernel and --circular say it all")
         sample = sample_translation(options.length, options.kernel, circular=options.circular, **counts)
     else:
         if not options.group:
             raise ConfigError(f"give --group: {GROUPS}")
         group = parse_group(options.group)
         rep_in, rep_out = (parse_representation(t, group) for t in (options.acts, options.acts_out or options.acts))
-        sample = sample_group(rep_in, rep_out, truth=options.family, breaking=options.breaking, **counts)
+        breaking = {} if options.breaking is None else {"breaking": options.breaking}
+        sample = sample_group(rep_in, rep_out, truth=options.family, **breaking, **counts)
     write_tasks(options.out, *sample)
     print(f"{options.out}: x {tuple(sample.x.shape)}, y {tuple(sample.y.shape)}", file=sys.stderr)
     return 0

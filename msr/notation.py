@@ -93,9 +93,9 @@ def _product(text: str, group: FiniteGroup, whole: str) -> Representation:
 
 
 def _one(text: str, group: FiniteGroup, whole: str) -> Representation:
-    name, _, size = text.partition(":")
+    name, colon, size = text.partition(":")
     sizes = [int(s) for s in size.split("x")] if re.fullmatch(r"[0-9]{1,6}(x[0-9]{1,6})*", size) else []
-    if size and not sizes:
+    if colon and not sizes:
         raise ConfigError(f"{whole!r}: {size!r} is no size; write a number, or NxM for shifts")
     if name == "regular" and not sizes:
         return regular(group)

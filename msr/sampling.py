@@ -104,6 +104,8 @@ def _generator(n_tasks: int, examples: int, noise: float, seed: int) -> torch.Ge
             raise ConfigError(f"the number of {name} must be at least 1; came {count}")
     if not 0 <= noise < float("inf"):
         raise ConfigError(f"noise must be finite and not negative; came {noise}")
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"the seed must lie between 0 and 2^63 - 1; came {seed}")
     return torch.Generator().manual_seed(seed)
 
 

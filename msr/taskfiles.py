@@ -9,6 +9,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable
+from errno import EISDIR
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,14 +24,23 @@ _NAMES = ("x", "y", "w", "split")
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file all or nothing: under another name first, which is removed if the writing fails."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    """Write a file all or nothing: under another name first, which is removed if the writing fails.
+
+    Pipes and devices, such as ``/dev/null``, are written to as they are. Raises: OSError that names the file.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
+    part = path if path.exists() and not path.is_file() else path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             write(file)
-        os.replace(part, path)
+        if part != path:
+            os.replace(part, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        part.unlink(missing_ok=True)
+        if part != path:
+            part.unlink(missing_ok=True)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """The ``msr`` command: every door opens, every answer has its code, no input ends in a traceback."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from msr import cli
 from msr.cli import EXIT_CODES, main
 from msr.sampling import sample_group
 from msr.taskfiles import read_arrays
@@ -158,7 +160,9 @@ class TestDiscover:
             ("discover nan.npz", "nan at index"),
             ("discover constant.npz", "outputs never vary"),
             ("discover c8.npz --json no/such/folder.json", "folder.json cannot be written"),
-            ("discover c8.npz --out junk.npz", "is a file"),
+            ("discover c8.npz --out junk.npz", "junk.npz is no folder"),
+            ("discover c8.npz --out junk.npz/in/it", "junk.npz is no folder"),
+            ("discover c8.npz --eps 1e-200", "eps must lie between 1e-6 and 1"),
             ("discover", "required: TASKS.npz"),
             ("guess", "invalid choice"),
         ],
@@ -223,7 +227,10 @@ class TestCheck:
             ("check w.npy --group c6 --in strange --out regular", "no representation is written"),
             ("check w.npy --group c5 --in regular --out regular", "5"),
             ("check w.txt --group c6 --in regular --out regular", "are not read"),
-            ("check junk.npy --group c6 --in regular --out regular", "cannot be read"),
+            ("check junk.npy --group c6 --in regular --out regular", "is not a whole .npy file (ValueError)"),
+            ("check complex.npy --group c6 --in regular --out regular", "complex.npy holds complex128"),
+            ("check w.npy --group c6 --in regular --out regular --json .", "--json . cannot be written"),
+            ("check w.npy --group c6 --in regular --out regular --json no/x", "--json no/x cannot be written"),
             ("check w.npy --in regular --out regular", "--group"),
         ],
     )
@@ -231,6 +238,7 @@ class TestCheck:
         for name in ("w.txt", "junk.npy"):
             with open(name, "wb") as file:
                 file.write(b"junk")
+        np.save("complex.npy", np.eye(6) * 1j)
         code, _, error = run(line)
         assert code == 2
         assert error.startswith("error: ")
@@ -267,6 +275,13 @@ class TestSample:
             "sample translation --group c4 --out t.npz",
             "sample group --group c4 --out no/such/t.npz",
             "sample mystery --out t.npz",
+            "sample group --group c4 --out .",
+            "sample group --group c4 --seed 99999999999999999999999 --out t.npz",
+            "sample group --group c4 --tasks 999999999999 --out t.npz",
+            "sample group --group c4 --length 3 --out t.npz",
+            "sample group --group c4 --circular --out t.npz",
+            "sample none --group c4 --breaking 0.1 --out t.npz",
+            "sample translation --acts regular --out t.npz",
         ],
     )
     def test_bad_input_is_one_line_and_code_2(self, line, run):
@@ -284,3 +299,30 @@ def test_what_sample_writes_is_what_sample_group_draws(run, tmp_path):
     rep = regular(cyclic(4))
     drawn = sample_group(rep, rep, n_tasks=5)
     assert np.array_equal(read_arrays(tmp_path / "t.npz")["y"], drawn.y.numpy())
+
+
+def test_devices_and_pipes_stay_what_they_are(run, c8, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert run(f"discover c8.npz --json {pipe}")[0] == 0
+    assert pipe.is_fifo()
+    assert json.loads(os.read(reader, 2**20))["verdict"] == "found"
+    os.close(reader)
+
+
+def test_the_page_says_how_it_was_made(run, c8):
+    run("discover c8.npz --eps 0.1 --json a.json --out report")
+    with open("report/report.html") as file:
+        assert "--eps 0.1 --json a.json --out report" in file.read()
+
+
+def test_lack_of_memory_is_one_line(run, monkeypatch):
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        monkeypatch.setattr(cli, "_settle", lambda _, error=error: (_ for _ in ()).throw(error))
+        code, _, said = run("sample group --group c4 --out t.npz")
+        assert code == 2
+        assert said == "error: this needs more memory than there is; give fewer tasks, examples or points\n"
+    monkeypatch.setattr(cli, "_settle", lambda _: (_ for _ in ()).throw(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        run("sample group --group c4 --out t.npz")

@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import linkage
 
+from msr.discovery import certifying
 from msr.discovery.automorphisms import automorphisms
+from msr.discovery.certifying import block_size, blocks, breaking, certified, upper_mean
 from msr.discovery.colours import MAX_WEIGHTS, Rows, aligned, colourings, rows_of
-from msr.discovery.judging import Costs, Judge, averaged, block_size, blocks, broken_share, pair_orbits_of, upper_mean
+from msr.discovery.judging import Costs, Judge, averaged, pair_orbits_of
 from msr.discovery.partial import partial_symmetries
+from msr.discovery.points import Points
 from msr.discovery.prepare import prepare
-from msr.errors import ConfigError
+from msr.errors import ConfigError, DataError, ShapeError
 from msr.groups import cyclic, dihedral, symmetric
 from msr.representations import equivariant_basis, natural, regular
 from msr.sampling import sample_group
@@ -77,6 +80,35 @@ def test_coarser_cuts_come_too():
     assert [c.n_colours for c in colourings(known_to(0.0015, rows, (30, 1)))] == [3, 2, 1]
 
 
+def test_the_gap_around_classes_is_the_distance_of_their_means():
+    """Whatever their sizes: 3, 5 and 2 rows."""
+    rows = np.repeat([[0.0, 0], [0.3, 0.4], [0, 5]], [3, 5, 2], axis=0)
+    fine, coarse, one = colourings(known_to(0.0, rows, (10, 1)))
+    assert (fine.within, fine.above) == (0, pytest.approx(0.5))
+    means = np.linalg.norm(rows[:8].mean(0) - rows[8])
+    assert (coarse.within, coarse.above) == (pytest.approx(0.5), pytest.approx(means))
+    assert (one.within, one.above) == (pytest.approx(means), np.inf)
+
+
+def test_what_float32_cannot_tell_apart_is_one_class():
+    rows = np.repeat(np.eye(2), 5, axis=0) + 1e-6 * numbers().standard_normal((10, 2))
+    assert [c.n_colours for c in colourings(known_to(0.0, rows, (10, 1)))] == [2, 1]
+
+
+def test_the_cut_at_the_noise_comes_even_where_nothing_jumps():
+    first = colourings(known_to(0.01, numbers().random((300, 1)), (300, 1)))[0]
+    assert 1 < first.n_colours < 100
+    assert first.within <= 0.04 < first.above
+
+
+def test_of_many_jumps_the_widest_are_taken():
+    steps = 2.0 ** np.arange(14)
+    steps[6:] *= 50
+    cuts = colourings(known_to(0.0, np.cumsum(np.append(0, steps))[:, None], (15, 1)))
+    assert len(cuts) <= 9
+    assert 15 - 6 in [c.n_colours for c in cuts]
+
+
 def test_one_weight_is_one_class():
     assert colourings(known_to(0.0, np.ones((1, 2)), (1, 1)))[0].n_colours == 1
 
@@ -108,6 +140,117 @@ def test_averages_over_orbits_lose_error():
     exact = pattern(regular(cyclic(8)), 0.0)[1].values
     assert np.sqrt(((calm.values - exact) ** 2).sum(1).mean()) < 0.2
     assert len(np.unique(calm.values.round(12), axis=0)) == 8
+
+
+def test_the_error_after_averages_over_unequal_orbits_is_that_of_all_weights():
+    """Four weights have half of it, the fifth all of it."""
+    calm = known_to(0.3, np.ones((5, 2)), (5, 1)).averaged(np.array([0, 0, 1, 0, 0]))
+    assert calm.error == pytest.approx(0.3 * math.sqrt((4 / 4 + 1) / 5))
+
+
+# ------------------------------------------------------------------------------------------------------------- points
+
+
+def grid_ties():
+    """What permutations of the nine taps of an image must keep."""
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(90, 1, 1, 4, 4, generator=draw), torch.randn(90, 1, 1, 2, 2, generator=draw)
+    return prepare(x, y, layer="conv2d").ties
+
+
+def all_alike(m, n, ties=None, signed=False, bias=0.0):
+    """The group of a layer whose weights are all 1."""
+    values = np.ones((m, n + 1))
+    values[:, -1] = bias
+    points = Points(n, m, ties, signed)
+    rows = points.rows(known_to(0.0, values.reshape(-1, 1), values.shape))
+    return points.automorphisms(colourings(rows)[0], rows)
+
+
+def test_the_constant_input_stays_even_where_its_weights_are_like_others():
+    group = all_alike(2, 3, bias=1.0)
+    assert group.order == math.factorial(2) * math.factorial(3)
+    assert (group.generators_in[:, -1] == 3).all()
+
+
+def test_both_signs_of_a_point_move_together():
+    """Inputs alike could be swapped with one sign alone, were the signs not tied."""
+    group = all_alike(2, 3, signed=True)
+    assert group.order == 2 * math.factorial(2) * math.factorial(3)  # twice: all signs at once
+    for moved, n in ((group.generators_in[:, :-1], 3), (group.generators_out, 2)):
+        assert ((moved[:, n:] - moved[:, :n]) % (2 * n) == n).all()
+    assert all_alike(2, 3, signed=True, bias=1.0).order == math.factorial(2) * math.factorial(3)
+
+
+def test_a_bias_has_no_mean_over_all_signs_at_once_and_weights_keep_theirs(gen):
+    points, U = Points(3, 2, None, True), torch.randn(8, 4, generator=gen)
+    opposite = pair_orbits_of(np.array([[3, 4, 5, 0, 1, 2, 6]]), np.array([[2, 3, 0, 1]]))
+    expected = U.view(2, 4, 4) * torch.tensor([1.0, 1, 1, 0])[:, None]
+    torch.testing.assert_close(points.average(U, opposite).view(2, 4, 4), expected)
+    classes = points.plain(np.arange(4 * 7).reshape(4, 7))
+    assert classes.tolist() == [[0, 1, 2, 6], [7, 8, 9, 13]]
+
+
+def test_taps_with_signs_move_as_the_grid_does():
+    assert all_alike(1, 9, grid_ties()).order == 8
+    assert all_alike(1, 9, grid_ties(), signed=True).order == 16
+    assert all_alike(1, 9, signed=True).order == 2 * math.factorial(9)
+
+
+@pytest.mark.parametrize(
+    ("moved_in", "moved_out", "signed", "nothing"),
+    [
+        ([0, 1, 2], [0, 1], False, True),
+        ([1, 0, 2], [1, 0], True, True),  # the change of all signs at once
+        ([1, 0, 2], [1, 0], False, False),  # the same numbers without signs: two points swapped
+        ([0, 1, 2], [1, 0], False, False),
+        ([1, 0, 2], [0, 1], False, False),
+    ],
+)
+def test_what_every_layer_has_is_nothing(moved_in, moved_out, signed, nothing):
+    n = 1 if signed else 2
+    points = Points(n, n, None, signed)
+    assert points.says_nothing(np.array([moved_in]), np.array([moved_out])) is nothing
+
+
+@pytest.mark.parametrize(
+    ("weak", "error", "used"),
+    [
+        (0.15, 0.1, False),  # less than two errors
+        (0.3, 0.1, True),
+        (0.05, 0.01, False),  # weaker than others, and known to a fifth only
+        (0.05, 0.001, True),
+        (1e-7, 0.0, False),
+        (1e-3, 0.0, True),
+    ],
+)
+def test_inputs_and_outputs_carry_weight_that_is_known(weak, error, used):
+    values = np.ones((4, 4))
+    values[:, 2] = weak
+    values[3, :3] = 0  # this output has a bias alone
+    used_in, used_out = Points(3, 4, None, False).used(known_to(error, values.reshape(-1, 1), (4, 4)))
+    assert used_in.tolist() == ([0, 1, 2] if used else [0, 1])
+    assert used_out.tolist() == [0, 1, 2]
+
+
+def test_an_input_that_one_output_alone_uses_carries_weight():
+    values = np.eye(4, 5)
+    assert [u.tolist() for u in Points(4, 4, None, False).used(known_to(0.0, values.reshape(-1, 1), (4, 5)))] == [
+        [0, 1, 2, 3]
+    ] * 2
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_relabellings_permute_inputs_and_outputs_and_keep_the_constant(signed):
+    s, t = Points(9, 7, None, signed).relabelling(numbers())
+    assert sorted(s) == list(range(len(s)))
+    assert sorted(t) == list(range(len(t)))
+    assert s[-1] == len(s) - 1 == (18 if signed else 9)
+    assert (s[:9] != np.arange(9)).any()
+    assert (t[:7] != np.arange(7)).any()
+    if signed:
+        assert (s[9:-1] == s[:9] + 9).all()
+        assert (t[7:] == t[:7] + 7).all()
 
 
 # -------------------------------------------------------------------------------------------------------------- costs
@@ -159,26 +302,95 @@ def test_costs_are_those_of_a_dense_ridge(gen):
         torch.testing.assert_close(got, least)
 
 
-@pytest.mark.parametrize("size", [0.0, 0.2])
-@pytest.mark.parametrize("noise", [0.0, 0.3])
-def test_what_breaks_a_group_is_seen_whatever_span_was_learned(noise, size, gen):
-    """Weights that each task has for itself, which no span of few dimensions holds."""
+def unlearned(size, noise, gen, n_tasks=2000, examples=20, offset=0.0):
+    """C6 tasks with a part of their own that no span of few dimensions holds, judged with the span of C6."""
     rep = regular(cyclic(6))
-    s = sample_group(rep, rep, n_tasks=2000, noise=noise)
+    s = sample_group(rep, rep, n_tasks=n_tasks, noise=noise, examples=examples)
     basis = equivariant_basis(rep, rep)
     labels = basis.labels.flatten().numpy()
     own = torch.randn(s.w.shape, generator=gen)
     own = own - averaged(own.flatten(1).mT, labels).mT.view(own.shape)
-    y = s.y + s.x @ (size * own).mT
-    U, v0 = basis.orthonormal(), torch.zeros(6)
-    share, low, high = broken_share(
-        s.x, y, U, v0, noise**2, lambda W: averaged(W, labels), torch.ones(6, dtype=torch.float64), 0.01
-    )
-    truth = float((size * own).square().sum((1, 2)).mean() / (s.w + size * own).square().sum((1, 2)).mean())
+    y = s.y + s.x @ (size * own).mT + offset
+    truth = (size * own).square().sum((1, 2)).mean() / (s.w + size * own).square().sum((1, 2)).mean()
+    return Judge(s.x, y, basis.orthonormal(), torch.zeros(6), noise**2), labels, float(truth)
+
+
+@pytest.mark.parametrize("size", [0.0, 0.2])
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_what_breaks_a_group_is_seen_whatever_span_was_learned(noise, size, gen):
+    judge, labels, truth = unlearned(size, noise, gen)
+    broken = breaking(judge, labels)
+    low, high = broken.bounds(0.001)
     assert low <= truth <= high
-    assert share == pytest.approx(truth, abs=0.02)
+    assert high - low < 0.02
     if noise == size == 0:
         assert high < 1e-6
+
+
+@pytest.mark.parametrize("examples", [2, 3, 4, 7])
+def test_few_examples_are_enough_to_be_right_on_average(examples, gen):
+    """Even two: each gives an estimate of its own, and the learned mean is all that is taken off."""
+    judge, labels, truth = unlearned(0.3, 0.2, gen, n_tasks=20000, examples=examples)
+    assert breaking(judge, labels).mean == pytest.approx(truth, rel=0.15)
+
+
+def test_all_pairs_of_parts_are_used_with_the_others_fit(gen, monkeypatch):
+    """Against the same sum written out, example by example, for one task."""
+    judge, labels, _ = unlearned(0.3, 0.2, gen, n_tasks=3, examples=5)
+    x, y = judge.x, judge.y
+    second = torch.einsum("tei,tej->ij", x, x) / 15
+    inverse = torch.linalg.inv(second)
+    P = averaged(judge.U, labels)
+    for task in range(3):
+        total = 0.0
+        for a in range(5):
+            for b in range(a):
+                rest = [e for e in range(5) if e not in (a, b)]
+                F = torch.stack([(x[task, rest] @ P[:, j].view(6, 6).mT).flatten() for j in range(6)], 1)
+                v = torch.linalg.solve(F.mT @ F + judge.penalty * torch.eye(6), F.mT @ y[task, rest].flatten())
+                S = (P @ v).view(6, 6)
+                A, B = (torch.outer(y[task, e] - S @ x[task, e], x[task, e]) @ inverse for e in (a, b))
+                A, B = ((one - averaged(one.reshape(36, 1), labels).view(6, 6)) for one in (A, B))
+                total += float((A @ second @ B.mT).trace())
+        assert float(breaking(judge, labels).values[task]) * judge.energy / 5 == pytest.approx(total / 10, rel=1e-6)
+    everything = breaking(judge, labels).values
+    monkeypatch.setattr(certifying, "_CHUNK_NUMBERS", 1)
+    torch.testing.assert_close(breaking(judge, labels).values, everything)
+
+
+def test_an_offset_of_the_outputs_does_not_loosen_the_tolerance(gen):
+    start = gen.get_state()
+    plain = unlearned(0.3, 0.2, gen, n_tasks=500)[0]
+    gen.set_state(start)
+    moved = unlearned(0.3, 0.2, gen, n_tasks=500, offset=10.0)[0]
+    assert moved.energy == pytest.approx(plain.energy, rel=1e-6)
+
+
+def test_both_nulls_must_fall(gen):
+    """Tasks that break the group in what was not learned pass the one test, and not the other."""
+    judge, labels, _ = unlearned(0.0, 0.1, gen, n_tasks=200)
+    good, _ = certified(labels, judge, judge, 0.05, 0.01, None)
+    assert good.certified
+    assert good.p_value == max(good.p_cost, good.p_breaking) <= 0.01
+    assert good.breaking < good.bound <= 0.05**2
+    judge, labels, _ = unlearned(0.1, 0.1, gen, n_tasks=200)
+    hidden, broken = certified(labels, judge, judge, 0.05, 0.01, 0.5)
+    assert hidden.p_cost < 1e-6
+    assert not hidden.certified
+    assert hidden.p_value == hidden.p_breaking > 0.5
+    assert broken.bounds(0.01)[0] > 0.05**2
+    assert hidden.specificity == 0.5
+
+
+def test_the_last_test_keeps_its_level():
+    """Broken by just the tolerance: it certifies with probability alpha at most."""
+    rep, passed = regular(cyclic(4)), 0
+    labels = equivariant_basis(rep, rep).labels.flatten().numpy()
+    for seed in range(200):
+        s = sample_group(rep, rep, noise=0.1, n_tasks=60, examples=8, truth="broken", breaking=0.1, seed=seed)
+        U = torch.linalg.svd(s.w.flatten(1).double(), full_matrices=False)[2][:4].mT
+        passed += certified(labels, *[Judge(s.x, s.y, U, torch.zeros(4), 0.01)] * 2, 0.1, 0.1, None)[0].certified
+    assert passed <= 0.1 * 200 + 2 * 4.3
 
 
 def test_pair_orbits_are_those_of_the_group():
@@ -289,6 +501,77 @@ def test_a_reflection_of_part_of_the_points_is_called_so():
     assert found.name == "a reflection of part of the points"
 
 
+def test_a_map_may_leave_the_first_output_out():
+    colours, _ = taps(12, 10, [0, 1, 2])
+    colours = np.concatenate([np.arange(4, 16)[None], colours])  # the first output is like no other
+    (found,) = partial_symmetries(colours, known_to(0.0, np.eye(16)[colours.ravel()], colours.shape))
+    assert found.map_out.tolist() == [-1, -1, *range(1, 10)]
+    assert found.map_in.tolist() == [-1, *range(11)]
+    assert found.name == "translation on the interior, generator i -> i - 1"
+
+
+def test_the_residual_of_a_map_is_how_far_it_moves_the_weights():
+    colours, exact = taps(12, 10, [0, 1, 2])
+    values = exact.values + 0.1 * numbers().standard_normal(exact.values.shape)
+    (found,) = partial_symmetries(colours, known_to(0.1, values, colours.shape))
+    W = values.reshape(10, 12, 4)
+    moved = np.linalg.norm(W[1:, 1:] - W[:-1, :-1]) / np.linalg.norm(W[:-1, :-1])
+    assert found.residual == pytest.approx(moved)
+    assert found.residual > 0.1
+
+
+def test_classes_speak_where_they_hold_one_weight_of_a_line_and_less_than_half_of_all():
+    def maps(colours):
+        found = partial_symmetries(np.array(colours), known_to(0.0, np.eye(4)[np.ravel(colours)], np.shape(colours)))
+        return [(one.map_in.tolist(), one.map_out.tolist()) for one in found]
+
+    assert maps([[0, 1], [0, 1]]) == [([-1, 1], [1, -1])]  # zeros are half: nothing follows for the first input
+    assert maps([[0, 2], [1, 0], [2, 1]]) == [([1, -1], [1, 2, 0])]  # a third each: all of them speak
+    # The second moves inputs as the first backwards, but outputs otherwise.
+    two = [([1, -1], [2, 0, -1, -1]), ([-1, 0], [1, -1, 3, -1])]
+    assert maps([[0, 1], [1, 3], [2, 0], [0, 3]]) == two
+
+
+def test_a_map_of_three_quarters_of_the_points_is_given():
+    colours, rows = taps(6, 4, [0, 1, 2])
+    (found,) = partial_symmetries(colours, rows)
+    assert found.overlap == pytest.approx(8 / 10)
+
+
+def test_shifts_of_an_image_come_with_the_largest_domain_first():
+    windows = np.zeros((4, 4, 5, 5), dtype=int)
+    i, j = np.meshgrid(range(4), range(4), indexing="ij")
+    for a in range(2):
+        for b in range(2):
+            windows[i, j, i + a, j + b] = 1 + 2 * a + b
+    colours = windows.reshape(16, 25)
+    rows = known_to(0.0, np.eye(5)[colours.ravel()], colours.shape)
+    found = partial_symmetries(colours, rows)
+    shifts = [{int(m) - at for at, m in enumerate(one.map_out) if m >= 0} for one in found]
+    assert shifts == [{1}, {4}, {5}, {-3}]  # along each axis, and both diagonals
+    assert [round(41 * one.overlap) for one in found] == [32, 32, 25, 25]
+    assert [one.map_out.tolist() for one in partial_symmetries(colours, rows, limit=3)] == [
+        one.map_out.tolist() for one in found[:3]
+    ]
+
+
+def test_every_map_keeps_the_classes_and_is_one_to_one():
+    count = 0
+    for seed in range(300):
+        draw = numbers(seed)
+        colours = draw.integers(0, draw.integers(2, 7), draw.integers(2, 6, 2))
+        for one in partial_symmetries(colours, known_to(0.0, np.eye(7)[colours.ravel()], colours.shape)):
+            count += 1
+            p, q = one.map_in, one.map_out
+            a, b = np.flatnonzero(q >= 0), np.flatnonzero(p >= 0)
+            assert len(set(q[a])) == len(a)
+            assert len(set(p[b])) == len(b) > 0
+            assert (colours[np.ix_(q[a], p[b])] == colours[np.ix_(a, b)]).all()
+            assert one.overlap == (len(a) + len(b)) / sum(colours.shape) >= 0.5
+            assert one.residual == 0
+    assert count > 30
+
+
 def test_random_classes_have_no_partial_map():
     colours = numbers().integers(0, 5, (10, 10))
     assert partial_symmetries(colours, known_to(0.0, np.eye(5)[colours.ravel()], colours.shape)) == ()
@@ -313,6 +596,57 @@ def test_parts_share_no_task_and_leave_none_out(gen):
     assert torch.equal(prepare(x, y, seed=3).x, prepare(x, y, seed=3).x)
 
 
+def test_fresh_tasks_certify_and_two_thirds_of_the_others_fit(gen):
+    x, y = torch.randn(150, 3, 4, generator=gen), torch.randn(150, 3, 2, generator=gen)
+    x[40], y[40] = x[7], y[7]
+    fresh = torch.arange(150) % 5 == 4
+    data = prepare(x, y, fresh=fresh)  # without the copy: 30 of 149 tasks are fresh
+    assert [len(data.part(p)[0]) for p in ("fit", "select", "certify")] == [79, 40, 30]
+    came = (torch.from_numpy(data.units[0][:4]) * data.part("certify")[0][:, :, :4]).float().flatten(1)
+    assert torch.equal(torch.unique(came, dim=0), torch.unique(x[fresh].flatten(1), dim=0))
+
+
+def test_as_many_tasks_as_are_needed(gen):
+    x, y = torch.randn(300, 3, 4, generator=gen), torch.randn(300, 3, 2, generator=gen)
+    assert prepare(x[:80], y[:80]).too_few is None
+    assert "79 different tasks came" in prepare(x[:79], y[:79]).too_few
+    for n_fresh, enough in ((19, False), (20, True), (240, True), (241, False)):
+        few = prepare(x, y, fresh=torch.arange(300) < n_fresh).too_few
+        assert (few is None) is enough, n_fresh
+
+
+def test_splits_differ_by_seed(gen):
+    x, y = torch.randn(90, 3, 4, generator=gen), torch.randn(90, 3, 2, generator=gen)
+    assert not torch.equal(prepare(x, y, seed=0).x, prepare(x, y, seed=1).x)
+
+
+def test_tasks_that_share_inputs_or_outputs_alone_are_no_copies(gen):
+    x, y = torch.randn(90, 3, 4, generator=gen), torch.randn(90, 3, 2, generator=gen)
+    for a, b in ((x[:1].expand(90, -1, -1), y), (x, y[:1].expand(90, -1, -1))):
+        data = prepare(a, b)
+        assert len(data.x) == 90
+        assert data.left_out == ()
+
+
+def test_a_bias_stays_where_inputs_have_a_mean_or_depend_on_each_other(gen):
+    x, y = torch.randn(90, 5, 3, generator=gen), torch.randn(90, 5, 2, generator=gen)
+    twins = torch.cat([x, x[:, :, :1]], 2)
+    for one in (x + 2, x + 100, twins):
+        data = prepare(one, y)
+        assert data.left_out == ()
+        assert (data.x[:, :, -1] == data.x[0, 0, -1]).all()
+    share = torch.softmax(x, 2)  # adds up to 1
+    data = prepare(share, y)
+    assert "add up to a constant" in data.left_out[0]
+    assert len(torch.unique(data.x[:, :, -1])) == 90 * 5
+
+
+def test_an_offset_is_taken_off_whatever_lies_between_the_coordinates(gen):
+    x, y = torch.randn(90, 5, 3, generator=gen), torch.randn(90, 5, 2, generator=gen)
+    assert abs(float(prepare(x + torch.tensor([0.0, 100, 200]), y).x[:, :, :3].mean())) < 1e-6
+    assert abs(float(prepare(x + 1, y).x[:, :, :3].mean())) > 0.1
+
+
 def test_the_constant_input_has_the_size_of_the_others(gen):
     data = prepare(1000 * torch.randn(90, 5, 3, generator=gen), torch.randn(90, 5, 2, generator=gen))
     assert data.n == 3
@@ -331,5 +665,35 @@ def test_windows_of_a_convolution(gen):
     assert ties[0, 0] == 0
     assert ties[0, 9] == 1  # the same tap of another channel
     assert ties[0, 8] == 2 * (2**2 + 2**2)
-    with pytest.raises(ConfigError, match="give the kernel"):
-        prepare(x, torch.zeros(90, 2, 5, 6, 6), layer="conv2d")
+    for space in ((6, 6), (4, 5)):
+        with pytest.raises(ConfigError, match="give the kernel"):
+            prepare(x, torch.zeros(90, 2, 5, *space), layer="conv2d")
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4])
+def test_windows_that_wrap_around_begin_half_a_kernel_before(kernel, gen):
+    x, y = torch.randn(90, 2, 1, 6, generator=gen), torch.randn(90, 2, 1, 6, generator=gen)
+    data = prepare(x, y, layer="conv1d", kernel=kernel, circular=True)
+    whole = prepare(x.flatten(2), y.flatten(2))
+    windows = data.x[:, :, :-1].view(90, 2, 6, kernel)
+    for i in range(6):
+        for t in range(kernel):
+            expected = whole.x[:, :, (i + t - (kernel - 1) // 2) % 6]
+            torch.testing.assert_close(data.units[0][t] * windows[:, :, i, t], whole.units[0][0] * expected)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "options", "error", "says"),
+    [
+        (torch.ones(90), torch.ones(90, 2), {}, ShapeError, "x must be real numbers"),
+        (torch.ones(90, 2), torch.ones(90, 2) * 1j, {}, ShapeError, "y must be real numbers"),
+        (torch.ones(90, 0, 2), torch.ones(90, 0, 2), {}, DataError, "x is empty"),
+        (torch.ones(90, 2, 3), torch.ones(90, 2, 3), {"layer": "dense"}, ConfigError, "layer must be linear, conv1d"),
+        (torch.ones(90, 2, 3), torch.ones(90, 2, 3), {"circular": True}, ConfigError, "belong to a convolution"),
+        (torch.ones(90, 2, 1, 6), torch.ones(90, 2, 6), {"layer": "conv1d", "kernel": 3}, ShapeError, "conv1d needs"),
+    ],
+    ids=["one axis", "complex", "empty", "another layer", "circular", "no channels"],
+)
+def test_tasks_that_cannot_be_used_are_refused(x, y, options, error, says):
+    with pytest.raises(error, match=says):
+        prepare(x, y, **options)

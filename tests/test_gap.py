@@ -81,13 +81,36 @@ def test_the_generators_are_told_counted_from_one(answering):
 
 @pytest.mark.parametrize(
     "code",
-    ["print('Usage: gap FILE')", "sys.exit(3)", "print('msr id ]'); print('msrname S3')", "print('msr name ')"],
-    ids=["another program", "failed", "garbled", "nothing"],
+    [
+        "print('Usage: gap FILE')",
+        "sys.exit(3)",
+        "print('msr id ]'); print('msrname S3')",
+        "print('msr name ')",
+        "sys.stdout.buffer.write(bytes([255, 254, 10]))",
+    ],
+    ids=["another program", "failed", "garbled", "nothing", "no text"],
 )
 def test_what_does_not_answer_changes_nothing(code, answering):
     answering(code)
     assert gap_name(heisenberg()) is None
     assert name_group(heisenberg(), heisenberg()).name == "a group of order 125"
+
+
+def test_a_program_that_cannot_be_started_changes_nothing(tmp_path, monkeypatch):
+    program = tmp_path / "gap"
+    program.write_bytes(bytes([127, 0, 1]))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert gap_name(heisenberg()) is None
+
+
+@needs_gap
+def test_long_names_come_whole():
+    """GAP would break a line after 80 letters."""
+    swaps = np.tile(np.arange(36), (18, 1))
+    for i in range(18):
+        swaps[i, [2 * i, 2 * i + 1]] = 2 * i + 1, 2 * i
+    assert gap_name(swaps) == (" x ".join(["C2"] * 18), False)
 
 
 def test_a_search_without_end_is_left_and_what_was_said_before_it_counts(answering, monkeypatch):
@@ -111,6 +134,9 @@ def test_the_wheel_is_told_where_its_library_is(monkeypatch, tmp_path):
     monkeypatch.setattr(gap.shutil, "which", lambda _: None)
     monkeypatch.setattr(gap.importlib.util, "find_spec", lambda _: Wheel)
     assert gap._command() is None  # the wheel without its program
+    with monkeypatch.context() as other:
+        other.setattr(Wheel, "origin", None)  # a folder of that name, which is no wheel
+        assert gap._command() is None
     (tmp_path / "gap").mkdir()
     (tmp_path / "gap" / "gap").touch()
     assert gap._command() == [str(tmp_path / "gap" / "gap"), "-l", str(tmp_path / "gap")]

@@ -314,7 +314,7 @@ def test_quaternion_relations():
     assert Counter(Q.element_orders.tolist()) == {1: 1, 2: 1, 4: 6}
 
 
-@pytest.mark.parametrize(("p", "q"), [(3, 2), (5, 4), (7, 3), (11, 5), (13, 4)])
+@pytest.mark.parametrize(("p", "q"), [(3, 2), (5, 4), (7, 2), (7, 3), (11, 5), (13, 4)])
 def test_frobenius_relations(p, q):
     """Any two points are moved apart: only the identity fixes two of them, and the translations fix none."""
     G = frobenius(p, q)

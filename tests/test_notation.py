@@ -30,7 +30,7 @@ def test_groups(text, make):
     assert parse_group(text) == make()
 
 
-@pytest.mark.parametrize(("p", "q"), [(3, 2), (5, 2), (5, 4), (7, 3), (7, 6), (13, 4), (31, 5), (89, 8)])
+@pytest.mark.parametrize(("p", "q"), [(3, 2), (5, 2), (5, 4), (7, 2), (7, 3), (7, 6), (13, 4), (31, 5), (89, 8)])
 def test_frobenius_groups(p, q):
     """A point is fixed by q elements, two points by the identity alone."""
     group = parse_group(f"f{p}:{q}")
@@ -83,6 +83,7 @@ def test_a_text_that_names_no_group_is_told_what_does(text, says):
         ("shifts:6", "c6", (6,)),
         ("shifts:2x3", "c2xc3", (2, 3)),
         ("3*regular", "q8", (24,)),
+        ("03*regular", "q8", (24,)),
         ("2*grid:4", "d4", (2, 4, 4)),
         ("regular+trivial:2", "c5", (7,)),
         (" 2*Natural + regular\t+ trivial ", "s3", (13,)),
@@ -115,9 +116,11 @@ def test_copies_and_sums_act_on_each_part():
         ("", "c4", "no representation is written ''; the notation is: regular; natural"),
         ("regula", "c4", "no representation is written 'regula'"),
         ("regular:3", "c4", "no representation"),
+        ("natural:3", "c4", "no representation"),
         ("trivial:2x3", "c4", "no representation"),
         ("grid:8x8", "c4", "no representation"),
         ("grid", "c4", "no representation"),
+        ("shifts", "c4", "no representation"),
         ("shifts:2x2x2", "c4", "no representation"),
         ("regular+", "c4", r"no representation is written 'regular\+'"),
         ("2*3*regular", "c4", "no representation"),

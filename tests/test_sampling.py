@@ -6,7 +6,7 @@ import torch
 from msr.errors import ConfigError
 from msr.groups import cyclic, dihedral, quaternion, symmetric
 from msr.representations import equivariant_basis, grid_rotations, natural, planar, regular, sign, trivial
-from msr.sampling import sample_group, sample_translation
+from msr.sampling import broken_span, sample_group, sample_translation
 from msr.subspace import orthonormal_basis
 
 PAIRS = {
@@ -123,6 +123,17 @@ def test_convolutions_have_mean_square_one_and_noise_its_size(circular):
     noisy = sample_translation(10, 3, circular=circular, n_tasks=2000, examples=4, noise=0.25)
     assert (clean.y**2).mean() == pytest.approx(1, rel=0.06)
     assert (noisy.y - clean.y).std() == pytest.approx(0.25, rel=0.02)
+
+
+def test_one_task_of_one_example_is_enough():
+    rep = regular(cyclic(4))
+    assert sample_group(rep, rep, n_tasks=1, examples=1).x.shape == (1, 1, 4)
+    assert sample_translation(4, 2, n_tasks=1, examples=1).w.shape == (1, 3, 4)
+
+
+def test_a_span_of_nothing_cannot_be_broken(gen):
+    with pytest.raises(ConfigError, match="fill 0 of 6 dimensions"):
+        broken_span(torch.zeros(6, 0, dtype=torch.float64), 0.3, gen)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def agreed(answers: list[Discovery]) -> Discovery:
     if any(a.verdict != first.verdict or not _same_group(a.chosen, first.chosen) for a in answers):
         said = "; ".join(f"{a.verdict}{f' ({a.group.name})' if a.group else ''}" for a in answers)
         hint = f"{len(answers)} random splits of the tasks do not agree ({said}): more tasks would help"
-        return replace(first, verdict="cannot tell", sentence=cannot_tell(hint), hints=(hint,))
+        return replace(first, verdict="cannot tell", sentence=cannot_tell(hint), hints=(hint,), group=None)
     if first.certificate is None:
         return first
     return max(answers, key=lambda a: a.certificate.p_value if a.certificate else 0.0)

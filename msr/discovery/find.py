@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from msr.discovery.agreement import agreed, conjugated, differ, orbits_of
+from msr.discovery.certifying import certified
 from msr.discovery.colours import MAX_WEIGHTS, NOISE, Colouring, Rows, colourings, parted
 from msr.discovery.continuous import continuous
 from msr.discovery.hypothesis_class import class_automorphisms
-from msr.discovery.judging import Judge, block_size, blocks, broken_share, output_sizes, pair_orbits_of, upper_mean
+from msr.discovery.judging import Judge, output_sizes, pair_orbits_of
 from msr.discovery.learning import Learned, View, learn
 from msr.discovery.naming import name_group
 from msr.discovery.partial import partial_symmetries
@@ -28,7 +29,7 @@ from msr.discovery.result import (
     Verdict,
     short,
 )
-from msr.discovery.words import cannot_tell, found_sentence, nothing_sentence, two_closure_note
+from msr.discovery.words import cannot_tell, found_sentence, nothing_sentence, two_closure_note, uncertified
 from msr.errors import ConfigError, DataError
 from msr.groups.permutations import Indices
 
@@ -72,8 +73,8 @@ def discover(
     error of the fit, which spans of two halves show, are one class; the permutations that keep the classes form a
     group. Several cuts give several groups. A quarter of the tasks, the selection, says which of them cost less than
     ``ε²`` of the outputs' energy. Of those, groups that the fitted weights keep up to their error come first, and the
-    largest is chosen. The last quarter tests that choice once. Two further checks may take it back, at level α/10
-    each: whether the fresh tasks are of another kind, and whether the tasks' own weights, learned or not, break it.
+    largest is chosen. The last quarter tests that choice once: in what was learned, and in the tasks' own weights,
+    learned or not. A further check, whether these fresh tasks are of another kind, may take it back, at level α/10.
 
     Shapes: ``x (tasks, examples, ...)``, ``y (tasks, examples, ...)``; convolutions ``(tasks, examples, channels,
     *space)``.
@@ -82,7 +83,7 @@ def discover(
         layer: what a task is: a linear layer on all numbers, or a convolution (then the group moves channels and taps).
         kernel: taps along each axis, for a convolution; ``circular``: it wraps around, else it is valid.
         k: the dimension of the sharing, if it is known.
-        eps: tolerance: a group whose keeping changes the outputs by less than this, relative, counts as a symmetry.
+        eps: tolerance: a group counts as a symmetry where what breaks it makes less than this of the outputs' size.
         alpha: error rate of each test.
         seeds: how many random splits of the tasks to repeat with; where they do not agree the verdict is "cannot tell".
         fresh: ``(tasks,)``, which tasks are kept for the last test; by default a random quarter.
@@ -94,8 +95,8 @@ def discover(
     is no error: the verdict is "cannot tell", with a hint.
     """
     started = time.perf_counter()
-    if not 0 < eps < 1 or not 0 < alpha < 0.5:
-        raise ConfigError(f"eps must lie between 0 and 1 and alpha between 0 and 0.5; came {eps} and {alpha}")
+    if not 1e-6 <= eps < 1 or not 0 < alpha < 0.5:
+        raise ConfigError(f"eps must lie between 1e-6 and 1 and alpha between 0 and 0.5; came {eps} and {alpha}")
     if seeds < 1:
         raise ConfigError(f"at least one split is needed; came {seeds}")
     answers = []
@@ -216,7 +217,8 @@ class _Search:
     ) -> Discovery:
         """A group was chosen: test it on fresh tasks, and name it."""
         fresh = self._judge("certify", learned, selection.energy)
-        certificate = self._certificate(best, selection, fresh)
+        orbits, specificity = orbits_of(best), self._specificity(best, fresh)
+        certificate, broken = certified(orbits, selection, fresh, self.eps, self.alpha, specificity)
         name = name_group(best.generators_in[:, :-1], best.generators_out)
         hints = []
         gap, p_worse = fresh.worse_than(selection)
@@ -224,13 +226,6 @@ class _Search:
             hints.append(
                 f"the fresh tasks are of another kind: the learned sharing leaves {gap:.1%} more of their outputs "
                 f"unexplained than of the others' (p = {p_worse:.2g})"
-            )
-        share, low, high = self._broken(best, learned)
-        if low > self.eps**2:
-            hints.append(
-                f"the tasks' own weights, whatever they share, break the group of order {short(best.order)} by "
-                f"{share**0.5:.0%} (at least {low**0.5:.0%}, level {_VETO * self.alpha:g}): they hold more than was "
-                "learned"
             )
         if vague:
             hints.append(
@@ -243,50 +238,16 @@ class _Search:
                 f"a larger group (order {orders}) is neither accepted nor rejected: more tasks would settle it"
             )
         if not certificate.certified:
-            hints.append(
-                f"the fresh tasks do not certify the group of order {short(best.order)} within {self.eps:g} "
-                f"(p = {certificate.p_value:.2g}): more tasks, or more examples a task, would help"
-            )
+            hints.append(uncertified(best.order, certificate, broken.bounds(self.alpha)[0]))
         verdict: Verdict = "cannot tell" if hints else "found"
         explained = fresh.explained
-        sentence = found_sentence(name, certificate, candidates, learned.span.k, explained)
+        sentence = found_sentence(name, certificate, candidates, learned.span.k, explained, self.points.signed)
         if hints:
             sentence = cannot_tell(hints[0])
         return self._answer(
             verdict, sentence, tuple(hints), learned=learned, group=None if hints else name, chosen=best,
-            candidates=candidates, certificate=certificate, explained=explained, broken=high,
+            candidates=candidates, certificate=certificate, explained=explained,
         )  # fmt: skip
-
-    def _broken(self, chosen: Candidate, learned: Learned) -> tuple[float, float, float]:
-        """On the tasks that had no part in the fit."""
-        parts = [self.data.part(part) for part in ("select", "certify")]
-        x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        orbits, span = orbits_of(chosen), learned.span
-
-        def average(W: Tensor) -> Tensor:
-            return self.points.average(W, orbits)
-
-        return broken_share(x, y, span.U, span.v0, span.noise, average, self.scale, _VETO * self.alpha)
-
-    def _certificate(self, chosen: Candidate, selection: Judge, fresh: Judge) -> Certificate:
-        orbits, limit = orbits_of(chosen), self.eps**2
-        costs = fresh.costs(orbits)
-        size = block_size(selection.costs(orbits).values, limit, len(costs.values), self.alpha)
-        values = blocks(costs.values, size)
-        p_value, bound = upper_mean(values, limit, self.alpha)
-        of = "a task" if size == 1 else f"the mean of {size} tasks"
-        return Certificate(
-            null=f"E min(c, {2 * limit:.3g}) >= {limit:.3g}, c the cost of keeping to the group on {of}",
-            eps=self.eps,
-            alpha=self.alpha,
-            p_value=p_value,
-            cost=costs.mean,
-            bound=bound,
-            n=len(values),
-            n_tasks=len(costs.values),
-            certified=p_value <= self.alpha,
-            specificity=self._specificity(chosen, fresh),
-        )
 
     def _specificity(self, chosen: Candidate, judge: Judge) -> float | None:
         """How many random relabellings of the same group, on inputs and outputs apart, cost as little."""
@@ -369,14 +330,12 @@ class _Search:
         certificate: Certificate | None = None,
         partial: tuple[PartialSymmetry, ...] = (),
         explained: float | None = None,
-        broken: float | None = None,
     ) -> Discovery:
         data, span = self.data, learned.span if learned else None
         lie = self._continuous(learned, chosen) if learned else None
         spectrum = span.start.spectrum if span is not None and span.start is not None else None
         pattern = span.U * torch.from_numpy(data.factors).reshape(-1, 1) if span else None
         noise = span.noise * float((data.units[1] ** 2).mean()) if span else None
-        bound = None if broken is None or broken == float("inf") else max(broken, 0.0)
         note = two_closure_note(chosen.order, orbits_of(chosen)) if chosen else ""
         return Discovery(
             verdict=verdict, sentence=sentence, hints=hints, layer=data.layer, signed=self.points.signed,
@@ -384,6 +343,6 @@ class _Search:
             dimension=span.k if span else None, group=group, chosen=chosen, candidates=tuple(candidates or ()),
             certificate=certificate, partial=partial, continuous=lie, two_closure_note=note,
             pattern=pattern, noise=noise, explained=explained,
-            broken_bound=bound, class_order=self._class_order(chosen), spectrum=spectrum,
+            class_order=self._class_order(chosen), spectrum=spectrum,
             training=span.residuals if span else (), n_tasks=len(data.x), left_out=data.left_out, seconds=0.0,
         )  # fmt: skip

@@ -11,21 +11,9 @@ from torch import Tensor
 
 from msr.groups.permutations import Indices, orbit_labels
 
-__all__ = [
-    "Costs",
-    "Judge",
-    "averaged",
-    "block_size",
-    "blocks",
-    "broken_share",
-    "output_sizes",
-    "pair_orbits_of",
-    "upper_mean",
-]
+__all__ = ["Costs", "Judge", "averaged", "output_sizes", "pair_orbits_of", "ridge"]
 
 _CHUNK_NUMBERS = 2**24
-# Shares of the largest bet, from timid to all; a mixture of bets needs no tuning.
-_BETS = torch.linspace(0.05, 0.999, 20, dtype=torch.float64)
 
 
 def pair_orbits_of(generators_in: Indices, generators_out: Indices) -> Indices:
@@ -82,100 +70,16 @@ class Costs:
         return float(stats.t.sf(gap / error, len(self.values) - 1))
 
 
-def block_size(costs: Tensor, limit: float, n_tasks: int, alpha: float) -> int:
-    """How many tasks to average into one number, so that noise does not hide a cost below the limit.
-
-    The spread of a block's mean falls to half of the limit, as far as at least so many blocks are left that costs of
-    zero reject at level α. To be chosen from other tasks than those that are tested.
-    """
-    fewest = math.ceil(math.log2(len(_BETS) / alpha)) + 4
-    wanted = math.ceil((float(costs.std()) / (limit / 2)) ** 2)
-    return max(1, min(wanted, n_tasks // fewest))
-
-
-def blocks(costs: Tensor, size: int) -> Tensor:
-    """Means of so many tasks each; the last tasks join the last block."""
-    count = len(costs) // size
-    parts = [costs[i * size : (i + 1) * size if i < count - 1 else len(costs)] for i in range(count)]
-    return torch.stack([part.mean() for part in parts])
-
-
-def upper_mean(values: Tensor, limit: float, alpha: float, cap: float = 2.0) -> tuple[float, float]:
-    """Test of the null ``E min(c⁺, cap · limit) ≥ limit`` on independent numbers; its p-value and the upper bound.
-
-    Betting: if the null holds, ``K = mean over λ of Π (1 + λ (m − xᵢ))`` has mean at most 1, for ``x`` in [0, 1] with
-    mean at least ``m`` and bets ``0 ≤ λ ≤ 1/(1 − m)``; so ``1/K`` is a p-value for any distribution and any number of
-    draws. With few draws it is far stronger than a Bernstein bound. The bound is the least mean rejected at level α.
-    Source: Waudby-Smith and Ramdas, arXiv:2010.09686.
-    """
-    top = cap * limit
-    x = (values.clamp(0, top) / top).double()
-
-    def p_value(m: float) -> float:
-        bets = _BETS / (1 - m)
-        gains = torch.log1p(bets[:, None] * (m - x)[None, :]).sum(1)
-        return min(1.0, float(torch.exp(math.log(len(bets)) - torch.logsumexp(gains, 0))))
-
-    low, high = 0.0, 1 - 1e-9
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (low, middle) if p_value(middle) <= alpha else (middle, high)
-    return max(p_value(1 / cap), 1e-300), high * top
-
-
 def output_sizes(y: Tensor) -> Tensor:
     """Root mean square of each output about its mean, ``(out,)``; none below a millionth of the largest."""
     sizes = (y - y.mean((0, 1))).double().square().mean((0, 1)).sqrt()
     return sizes.clamp_min(1e-6 * float(sizes.max()))
 
 
-def broken_share(
-    x: Tensor,
-    y: Tensor,
-    U: Tensor,
-    v0: Tensor,
-    noise: float,
-    average: Callable[[Tensor], Tensor],
-    scale: Tensor,
-    alpha: float,
-) -> tuple[float, float, float]:
-    """How much of the tasks' own weights breaks a symmetry, whatever span was learned: the share, and its bounds.
-
-    A third of a task's examples fits a symmetric weight ``S = mat(P U v)``. Each other third gives an estimate of what
-    is left, ``A`` and ``B = (Y − X Sᵀ)ᵀ X Σ⁻¹ / N``, with the inputs' second moment ``Σ`` of all tasks. Both are
-    unbiased and independent, and ``S`` has no part that ``P``, the mean over the group, would change; so
-    ``⟨A − P A, B − P B⟩`` has mean ``‖W − P W‖²``, however noisy each is. The share is its mean over the mean square of
-    the outputs without noise. The bounds hold at level α each (Student's t).
-
-    Args:
-        average: ``(out · in, columns) -> (out · in, columns)``, ``P``. The rest as in :class:`Judge`.
-    """
-    x, y = x.double(), y.double()
-    (tasks, examples, n), m = x.shape, y.shape[2]
-    second = (x.mT @ x).mean(0) / examples
-    root = torch.linalg.cholesky(second + 1e-12 * second.diagonal().mean() * torch.eye(n, dtype=torch.float64))
-    third = max(1, examples // 3)
-    symmetric, k = average(U.double()), U.shape[1]
-    features = torch.einsum("ten,mnk->temk", x[:, :third], symmetric.view(m, n, k)).flatten(1, 2)
-    left = y[:, :third].flatten(1) - features @ v0.double()
-    v = v0.double() + _ridge(features, left, max(noise, 1e-9 * float(y.square().mean())))
-    S = (v @ symmetric.mT).view(tasks, m, n)
-    away = []
-    for part in (slice(third, 2 * third), slice(2 * third, 3 * third)):
-        X, Y = x[:, part], y[:, part] - x[:, part] @ S.mT
-        A = torch.cholesky_solve((X.mT @ Y) / third, root.expand(tasks, n, n)).mT.flatten(1).mT
-        away.append(((A - average(A)).mT.view(tasks, m, n) / scale[:, None]) @ root)
-    energy = float((y / scale).square().sum((1, 2)).mean()) / examples - noise * float(scale.pow(-2).sum())
-    shares = (away[0] * away[1]).sum((1, 2)) / max(energy, 1e-12)
-    width = float(stats.t.ppf(1 - alpha, tasks - 1)) * float(shares.std()) / math.sqrt(tasks)
-    share = float(shares.mean())
-    return share, share - width, share + width
-
-
-def _ridge(features: Tensor, left: Tensor, penalty: float) -> Tensor:
-    """``argmin_s ‖left − F s‖² + penalty ‖s‖²`` of each task: ``(tasks, rows, k), (tasks, rows) -> (tasks, k)``."""
-    normal = features.mT @ features + penalty * torch.eye(features.shape[2], dtype=torch.float64)
-    return torch.cholesky_solve(features.mT @ left.unsqueeze(2), torch.linalg.cholesky(normal)).squeeze(2)
+def ridge(normal: Tensor, right: Tensor, penalty: float) -> Tensor:
+    """``(A + penalty I)⁻¹ b`` of each task: ``(tasks, k, k), (tasks, k, 1) -> (tasks, k)``."""
+    damped = normal + penalty * torch.eye(normal.shape[1], dtype=torch.float64)
+    return torch.cholesky_solve(right, torch.linalg.cholesky(damped)).squeeze(2)
 
 
 class Judge:
@@ -183,10 +87,11 @@ class Judge:
 
         J_i(U) = min_v ‖(y_i − X_i mat(U v)ᵀ) D⁻¹‖² + σ² ‖v − v₀‖²,   cost_i = (J_i(Ū) − J_i(U)) / E
 
-    ``D`` holds the root mean squares of the outputs, so each counts alike. ``U`` is the free span, ``Ū`` its mean over
-    the group, ``E`` the mean over tasks of ``‖y D⁻¹‖²`` less that of the noise. The two spans have the same number of
-    columns, so neither has more room to fit noise, and both were fixed beforehand. ``E`` is estimated; where a ``unit``
-    is given that was fixed beforehand too, costs are at least what they are in that unit.
+    ``D`` holds the root mean squares of the outputs about their mean, so each counts alike. ``U`` is the free span,
+    ``Ū`` its mean over the group, ``E`` the mean over tasks of ``‖y D⁻¹‖²`` about the mean of all, less that of the
+    noise. The two spans have the same number of columns, so neither has more room to fit noise, and both were fixed
+    beforehand. ``E`` is estimated; where a ``unit`` is given that was fixed beforehand too, costs are at least what
+    they are in that unit.
 
     Args:
         x: ``(tasks, examples, in)``; y: ``(tasks, examples, out)``. The rest as in ``SharedSpan``.
@@ -206,22 +111,22 @@ class Judge:
         scale: Tensor | None = None,
         unit: float | None = None,
     ):
-        self._average = average
+        self.average = average
         # Each output counts alike: a small one must not be swapped with another because nobody would notice.
         self.scale = torch.ones(y.shape[2], dtype=torch.float64) if scale is None else scale
         y, noise = y.double() / self.scale, noise * float(self.scale.pow(-2).mean())
-        self.x, self.y, self.U, self.v0 = x, y, U.double(), v0.double()
-        energy = y.square().flatten(1).sum(1)
+        self.x, self.y, self.U, self.v0 = x.double(), y, U.double(), v0.double()
         numbers = y[0].numel()
-        own = float((energy.mean() - numbers * noise).clamp_min(1e-12 * float(energy.mean())))
+        # What an offset adds says nothing of how far weights may differ.
+        self.outputs = float((y - y.mean((0, 1))).square().flatten(1).sum(1).mean())
+        own = max(self.outputs - numbers * noise, 1e-12 * self.outputs)
         self.energy = own if unit is None else min(own, unit)
-        self.penalty = max(noise, 1e-9 * float(energy.mean()) / numbers)
+        self.penalty = max(noise, 1e-9 * self.outputs / numbers)
         self.free = self._least(self.U, len(x))
-        self.outputs = float(energy.mean())
 
     @property
     def explained(self) -> float:
-        """The share of the squared outputs that the free span explains."""
+        """The share of the squared outputs, about their mean, that the free span explains."""
         return 1 - float(self.free.mean()) / self.outputs
 
     def worse_than(self, other: "Judge") -> tuple[float, float]:
@@ -236,7 +141,7 @@ class Judge:
     def costs(self, orbits: Indices, most: int | None = None) -> Costs:
         """Of keeping to a group with these orbits on weights; on the first tasks only, if ``most`` is given."""
         n = min(len(self.x), most or len(self.x))
-        return Costs((self._least(self._average(self.U, orbits), n) - self.free[:n]) / self.energy)
+        return Costs((self._least(self.average(self.U, orbits), n) - self.free[:n]) / self.energy)
 
     def _least(self, U: Tensor, n_tasks: int) -> Tensor:
         """``J_i(U)`` of the first tasks."""
@@ -245,12 +150,11 @@ class Judge:
         by_input = (U.view(m, n, k) / self.scale[:, None, None]).permute(1, 0, 2).reshape(n, m * k)
         found = []
         for start in range(0, n_tasks, chunk):
-            x = self.x[start : min(start + chunk, n_tasks)].double()
-            y = self.y[start : min(start + chunk, n_tasks)].double()
+            x, y = (t[start : min(start + chunk, n_tasks)] for t in (self.x, self.y))
             features = (x.flatten(0, 1) @ by_input).view(len(x), examples * m, k)
-            left = y.flatten(1) - features @ self.v0
-            step = _ridge(features, left, self.penalty)
+            left = (y.flatten(1) - features @ self.v0).unsqueeze(2)
+            step = ridge(features.mT @ features, features.mT @ left, self.penalty)
             # As a residual, not as a difference of two large numbers.
-            rest = left - (features @ step.unsqueeze(2)).squeeze(2)
+            rest = (left - features @ step.unsqueeze(2)).squeeze(2)
             found.append(rest.square().sum(1) + self.penalty * step.square().sum(1))
         return torch.cat(found)

@@ -43,10 +43,11 @@ class Learned:
         return [View(alike, points.both_signs(data.labels)), View(any_, None)]
 
     def energy(self, data: Prepared, scale: Tensor) -> NDArray[np.float64]:
-        """The share of the outputs' energy, each divided by its ``scale``, that comes from each weight ``(out, in)``."""
+        """The share of the outputs' energy, each divided by its ``scale``, from each weight ``(out, in)``."""
         x, _ = data.part("fit")
         sizes = x.square().mean((0, 1)).numpy()[None] / scale.square().numpy()[:, None]
         energy = (self.rows.values**2).sum(1).reshape(sizes.shape) * sizes
+        energy[:, -1] = 0  # a bias moves no output
         return np.asarray(energy / energy.sum())
 
     def as_came(self, data: Prepared) -> Rows:

@@ -23,6 +23,8 @@ FEWEST = 80  # tasks: half fit the span, and finding its dimension takes 40
 FEWEST_FRESH = 20
 # Coordinates whose sizes, in order, are this far apart are taken to have different units.
 _APART = 3.0
+# A task with outputs so many times as large as those of the median task counts as this large.
+_LOUD = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +139,12 @@ def prepare(
         draw = torch.Generator().manual_seed(seed)
         constant = constant * torch.randn(constant.shape, generator=draw, dtype=x.dtype)
         left_out.append("a bias: the inputs always add up to a constant, so no bias can be told from their weights")
+    loud = _quietened(y)
+    if loud:
+        left_out.append(
+            f"what {loud} task{'s' * (loud > 1)} say louder than {_LOUD:g} times the usual size of outputs: they count "
+            "as that loud, so that a few tasks do not speak for all"
+        )
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     order = torch.cat([order[~last[order]], order[last[order]]])
     n, n_fresh = len(x), int(last.sum())
@@ -238,6 +246,15 @@ def _in_units(values: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
         exponents[alike] = logs[alike].mean().floor()
         scaled[:, :, alike] = _without_offset(values[:, :, alike] / exponents[alike[0]].exp2())
     return scaled, whole * exponents.exp2().numpy()
+
+
+def _quietened(y: Tensor) -> int:
+    """Scale down, in place, tasks whose outputs vary far more than those of others; how many."""
+    sizes = (y - y.mean((0, 1))).square().mean((1, 2)).sqrt()
+    most = _LOUD * float(sizes.median())
+    loud = sizes > most if most > 0 else torch.zeros_like(sizes, dtype=torch.bool)
+    y[loud] *= (most / sizes[loud])[:, None, None]
+    return int(loud.sum())
 
 
 def _without_offset(values: Tensor) -> Tensor:

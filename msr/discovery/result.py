@@ -129,20 +129,31 @@ class Candidate:
 class Certificate:
     """The test of the group that was chosen, on tasks that nothing before had seen.
 
-    Null hypothesis: ``E min(c⁺, 2ε²) ≥ ε²``, where ``c`` is the cost of keeping to the group, on a task or on the mean
-    of a few tasks, in units of the outputs' mean energy: that of the selection tasks, known beforehand, or the fresh
-    tasks' own where that is smaller and makes costs larger. There are ``n`` such numbers from ``n_tasks`` tasks.
-    Rejecting it certifies. ``cost`` is their mean, ``bound`` its upper bound at level α, both squares of a relative
-    change of the outputs. ``specificity``: the share of random relabellings of the same group
-    that cost as little, ``(1 + #) / (B + 1)``; None where every relabelling gives the same group.
+    Two null hypotheses; rejecting both at level α certifies, and ``p_value`` is the larger of the two. ``E b ≥ ε²``:
+    ``b`` is the share of the outputs that comes from what breaks the group in a task's own weights, learned or not; an
+    unbiased estimate from each task, Student's t, p-value ``p_breaking``. And ``E min(c⁺, 2ε²) ≥ ε²``: ``c`` is the
+    cost of keeping to the group in what was learned, on a task or on the mean of a few; a bet on each of ``n`` such
+    numbers, p-value ``p_cost``, valid for any distribution. Both are squares of a relative change of the outputs, in
+    units of their energy about their mean: that of the selection tasks, known beforehand, or of the fresh tasks
+    themselves where that is smaller, so that shares are larger.
+
+    Attributes:
+        breaking: the mean of ``b``, ``bound`` its upper bound at level α; noise can make the first negative.
+        cost: the mean of ``c``.
+        n_tasks: fresh tasks.
+        specificity: the share of random relabellings of the same group that cost as little, ``(1 + #) / (B + 1)``; None
+            where every relabelling gives the same group.
     """
 
     null: str
     eps: float
     alpha: float
     p_value: float
-    cost: float
+    breaking: float
     bound: float
+    cost: float
+    p_breaking: float
+    p_cost: float
     n: int
     n_tasks: int
     certified: bool
@@ -208,8 +219,6 @@ class Discovery:
         inputs, outputs: the coordinates that vary, flat; permutations and pattern speak of these alone.
         pattern: ``U (outputs · (inputs + 1), k)``; the last input is the constant one, whose weights are a bias.
         noise: the variance of the residual of a number of ``y``.
-        broken_bound: upper bound of the share of the tasks' own weights, squared, that breaks the group, learned or
-            not; it is rough where examples are few.
         class_order: how many permutations keep the set of all layers with the found symmetry, though not each of them.
         training: the squared residual of the fitting tasks at each iteration of the fit, as a share of their squared
             outputs.
@@ -236,7 +245,6 @@ class Discovery:
     pattern: Tensor | None
     noise: float | None
     explained: float | None
-    broken_bound: float | None
     class_order: int | None
     spectrum: Tensor | None
     training: tuple[float, ...]
@@ -344,7 +352,6 @@ class Discovery:
             "certificate": certificate,
             "noise": self.noise,
             "explained": self.explained,
-            "broken_bound": self.broken_bound,
             "class_order": self.class_order,
             "training": list(self.training),
             "tasks": self.n_tasks,

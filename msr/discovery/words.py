@@ -7,7 +7,7 @@ import numpy as np
 from msr.discovery.result import Candidate, Certificate, GroupName, PartialSymmetry, short
 from msr.groups.permutations import Indices
 
-__all__ = ["cannot_tell", "found_sentence", "nothing_sentence", "two_closure_note"]
+__all__ = ["cannot_tell", "found_sentence", "nothing_sentence", "two_closure_note", "uncertified"]
 
 
 def cannot_tell(why: str) -> str:
@@ -16,7 +16,7 @@ def cannot_tell(why: str) -> str:
 
 
 def found_sentence(
-    name: GroupName, certificate: Certificate, candidates: list[Candidate], k: int, explained: float
+    name: GroupName, certificate: Certificate, candidates: list[Candidate], k: int, explained: float, signed: bool
 ) -> str:
     """The group, how it acts, what keeping to it costs, what else was tried."""
     inputs, outputs = str(name.on_inputs), str(name.on_outputs)
@@ -24,14 +24,37 @@ def found_sentence(
     called = name.title[0].upper() + name.title[1:]
     if not name.certain:
         called += f" (perhaps {' or '.join(name.alternatives)})" if name.alternatives else " (without a name here)"
+    if signed:
+        acts += ", with both signs of each; the change of all signs counts"
     rejected = sum(c.rejected and c.order > 1 for c in candidates)
     level = f"at level {certificate.alpha:g}"
     others = f"; {rejected} alternative{'s' * (rejected != 1)} rejected {level}" if rejected else ""
-    change = math.sqrt(max(certificate.cost, 0))
     return (
-        f"{called}, order {short(name.order)}: {acts}. Keeping to it changes the outputs by {change:.1%}, certified "
-        f"below {certificate.eps:.0%} {level} (p = {certificate.p_value:.2g}, {certificate.n_tasks} fresh tasks)"
-        f"{others}; the sharing has dimension {k} and explains {explained:.0%} of the outputs."
+        f"{called}, order {short(name.order)}: {acts}. What breaks it makes less than {certificate.eps:.0%} of the "
+        f"outputs, {level} (p = {certificate.p_value:.2g}, {certificate.n_tasks} fresh tasks; at most "
+        f"{math.sqrt(max(certificate.bound, 0)):.1%}){others}; the sharing has dimension {k} and explains "
+        f"{explained:.0%} of the outputs."
+    )
+
+
+def uncertified(order: int, certificate: Certificate, low: float) -> str:
+    """Why the chosen group was not certified, and what would help."""
+    group, eps = f"the group of order {short(order)}", certificate.eps
+    if low > eps**2:
+        return (
+            f"the tasks' own weights, whatever they share, break {group} by {math.sqrt(certificate.breaking):.0%} (at "
+            f"least {math.sqrt(low):.0%}): they hold more than was learned"
+        )
+    if certificate.p_breaking > certificate.alpha and certificate.p_cost <= certificate.alpha:
+        most = math.sqrt(certificate.bound)
+        times = math.ceil((certificate.bound - max(certificate.breaking, 0)) ** 2 / eps**4)
+        return (
+            f"{group} holds in what was learned, but what breaks it beyond that may make up to {most:.0%} of the "
+            f"outputs: about {max(times, 2)} times as many tasks would show less, or give --eps {most * 1.1:.2g}"
+        )
+    return (
+        f"the fresh tasks do not certify {group} within {eps:g} (p = {certificate.p_value:.2g}): more tasks, or more "
+        "examples a task, would help"
     )
 
 

@@ -83,7 +83,7 @@ def discovery_page(found: Discovery, *, source: str, command: str) -> str:
 
 def _headline(found: Discovery) -> str:
     if found.group is not None:
-        return found.group.name if found.verdict == "found" else f"Perhaps {found.group.name}"
+        return found.group.name
     return "No exact group" if found.partial else "No group" if found.verdict == "none" else "Cannot tell"
 
 
@@ -143,8 +143,8 @@ def _facts(found: Discovery) -> Iterator[tuple[str, str, str]]:
     if found.chosen is not None:
         yield "Residual", f"{found.chosen.residual:.2g}", "of the fitted weights, when averaged over the group"
     if certificate is not None:
-        bound = f"at most {percent(certificate.bound)}, at level {certificate.alpha:g}"
-        yield "Cost of keeping to it", percent(certificate.cost), f"of the outputs; {bound}"
+        bound = f"of the outputs, at level {certificate.alpha:g}; the estimate is {percent(certificate.breaking)}"
+        yield "What breaks it, at most", percent(certificate.bound), bound
         yield "p-value", f"{certificate.p_value:.2g}", f"on {certificate.n_tasks} fresh tasks"
         yield "Tolerance", f"{certificate.eps:.2%}".replace(".00", ""), "of the outputs"
         if certificate.specificity is not None:
@@ -169,8 +169,9 @@ def _tested(found: Discovery) -> str:
     )]  # fmt: skip
     if certificate is not None:
         parts.append(paragraph(
-            f"The null hypothesis: keeping to the chosen group costs {certificate.eps:.0%} of the outputs or more. It "
-            f"was tested once, on {certificate.n_tasks} tasks that nothing before had seen, and was "
+            f"The null hypothesis: what breaks the chosen group makes {certificate.eps:.0%} of the outputs or more, in "
+            f"what was learned or in the tasks' own weights beyond it. It was tested once, on {certificate.n_tasks} "
+            "tasks that nothing before had seen, and was "
             f"{'rejected' if certificate.certified else 'not rejected'} at level {certificate.alpha:g} "
             f"(p\u00a0=\u00a0{certificate.p_value:.2g})."
         ))  # fmt: skip
