@@ -15,7 +15,7 @@ from tasks._base import generator_for
 from tasks._linear import LinearTasks
 from tasks.finite_group import FiniteGroupTasks
 
-__all__ = ["SpanTasks", "broken_symmetry", "interior_symmetry", "no_symmetry", "wrong_symmetry"]
+__all__ = ["SpanTasks", "almost_symmetry", "broken_symmetry", "interior_symmetry", "no_symmetry", "wrong_symmetry"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,13 +23,15 @@ class SpanTasks(LinearTasks):
     """``y = W x + noise`` with ``vec(W)`` in a given span: any sharing pattern at all.
 
     Args: ``span (out · in, k)``, orthonormal columns; the shapes of a point; ``interior``, where the family is
-    symmetric away from a boundary only: the mask of outputs that do not feel it.
+    symmetric away from a boundary only: the mask of outputs that do not feel it; ``sizes (k,)``, how much each column
+    is used, whose squares have sum 1; by default all alike.
     """
 
     span: Tensor
     in_shape: tuple[int, ...]
     out_shape: tuple[int, ...]
     interior: Tensor | None = None
+    sizes: Tensor | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,6 +41,11 @@ class SpanTasks(LinearTasks):
         gram = self.span.double().mT @ self.span.double()
         if not torch.allclose(gram, torch.eye(len(gram), dtype=torch.float64), atol=1e-5):
             raise ShapeError("the columns of the span must be orthonormal; see msr.subspace.orthonormal_basis")
+        if self.sizes is not None and (
+            self.sizes.shape != (len(gram),)
+            or not torch.isclose(self.sizes.square().sum(), torch.ones_like(self.sizes[0]))
+        ):
+            raise ShapeError(f"sizes must be ({len(gram)},), squares of sum 1; came {tuple(self.sizes.shape)}")
 
     @property
     def shape_in(self) -> tuple[int, ...]:
@@ -62,7 +69,8 @@ class SpanTasks(LinearTasks):
     def weights_from(self, free: Tensor) -> tuple[Tensor, ...]:
         """``W = U v`` with ``E‖W‖² = out``."""
         m, n = prod(self.out_shape), prod(self.in_shape)
-        flat = (free * sqrt(m / self.n_free)) @ self.span.to(free.dtype).mT
+        sizes = sqrt(1 / self.n_free) if self.sizes is None else self.sizes.to(free.dtype)
+        flat = (free * sqrt(m) * sizes) @ self.span.to(free.dtype).mT
         return (flat.unflatten(1, (m, n)),)
 
 
@@ -93,6 +101,35 @@ def broken_symmetry(
     U = equivariant_basis(rep_in, rep_out).orthonormal()
     span = broken_span(U, epsilon, generator_for(seed, "broken symmetry"))
     return SpanTasks(span=span, in_shape=rep_in.shape, out_shape=rep_out.shape, seed=seed, **options)
+
+
+def almost_symmetry(
+    reps: tuple[Representation, Representation],
+    larger: tuple[Representation, Representation],
+    share: float,
+    *,
+    seed: int = 0,
+    **options: Any,
+) -> SpanTasks:
+    """Exactly one symmetry, and almost a larger one: what the larger does not allow makes a ``share`` of each weight.
+
+    ``W = √(1 − s²) A + s B`` with ``A`` equivariant under the larger group, ``B`` under the smaller one and orthogonal
+    to all of the larger's maps, ``E‖A‖² = E‖B‖² = out``. To name the larger group is wrong, unless ``s`` is tolerated.
+
+    Args:
+        reps, larger: on inputs and outputs, of the group and of one that has it as a subgroup.
+    Raises: ConfigError unless ``0 ≤ s ≤ 1`` and the larger group's maps are some, not all, of the smaller's.
+    """
+    if not 0 <= share <= 1:
+        raise ConfigError(f"the share must lie between 0 and 1; came {share}")
+    U, L = (equivariant_basis(*pair).orthonormal() for pair in (reps, larger))
+    if U.shape[0] != L.shape[0] or not 1 <= L.shape[1] < U.shape[1] or (L - U @ (U.mT @ L)).norm() > 1e-6:
+        raise ConfigError(f"the maps of {larger[0]} to {larger[1]} must be some, not all, of those of {reps[0]}")
+    k, left = L.shape[1], U.shape[1] - L.shape[1]
+    rest = torch.linalg.svd(U - L @ (L.mT @ U), full_matrices=False)[0][:, :left]
+    sizes = torch.tensor([((1 - share**2) / k) ** 0.5] * k + [share / left**0.5] * left, dtype=torch.float64)
+    span, (shape_in, shape_out) = torch.cat([L, rest], 1), (rep.shape for rep in reps)
+    return SpanTasks(span=span, sizes=sizes, in_shape=shape_in, out_shape=shape_out, seed=seed, **options)
 
 
 def wrong_symmetry(

@@ -63,6 +63,15 @@ def test_the_truth_is_the_largest_group_with_the_same_orbits():
     assert truth("none 8") is None
 
 
+def test_a_symmetry_that_is_almost_larger_is_not_named_so():
+    assert truth("C8 almost D8") == "C8"
+    assert truth("D6 almost S6") == "D6"
+    for noise in (0.0, 0.1, 1.0):
+        row = run_arm(Arm("C8 almost D8", noise, 200, 0), Config())
+        assert row["exact"] or row["verdict"] == "cannot tell"
+        assert not row["wrong"]
+
+
 def test_the_rule_without_a_certificate():
     s = sample_group(regular(cyclic(6)), regular(cyclic(6)), n_tasks=200)
     assert uncertified(discover(s.x, s.y)) == "C6"

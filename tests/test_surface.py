@@ -51,7 +51,9 @@ SURFACE = {
         "bars", "curves", "matrices", "rates", "require", "scaling", "sharing_strength", "span_cosines",
     ],
     "tasks.files": ["FileTasks", "read_arrays", "write_tasks"],
-    "tasks.controls": ["SpanTasks", "broken_symmetry", "interior_symmetry", "no_symmetry", "wrong_symmetry"],
+    "tasks.controls": [
+        "SpanTasks", "almost_symmetry", "broken_symmetry", "interior_symmetry", "no_symmetry", "wrong_symmetry",
+    ],
     "tasks.finite_group": ["FiniteGroupTasks", "Truth"],
     "tasks.images": ["ImageSet", "ImageTasks", "augment", "digits", "download_omniglot", "read_omniglot"],
     "tasks.rotation": ["GROUPS", "RotationTasks", "condensed", "read_filters", "rotation_defect"],

@@ -9,9 +9,18 @@ import torch
 from msr.equivariance import equivariance_error, interior, pattern_error, weight_error
 from msr.errors import ConfigError, ShapeError
 from msr.groups import alternating, cyclic, dihedral, quaternion, symmetric
-from msr.representations import from_matrices, grid_rotations, grid_shifts, natural, planar, regular, trivial
+from msr.representations import (
+    equivariant_basis,
+    from_matrices,
+    grid_rotations,
+    grid_shifts,
+    natural,
+    planar,
+    regular,
+    trivial,
+)
 from msr.subspace import principal_cosines, span_cosine
-from tasks.controls import SpanTasks, broken_symmetry, interior_symmetry, no_symmetry, wrong_symmetry
+from tasks.controls import SpanTasks, almost_symmetry, broken_symmetry, interior_symmetry, no_symmetry, wrong_symmetry
 from tasks.finite_group import FiniteGroupTasks
 
 D4 = dihedral(4)
@@ -154,6 +163,20 @@ def test_interior_symmetry_holds_inside_and_nowhere_else():
     torch.testing.assert_close(family.episodes("train", FEW).query_y[0], expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.15, 1.0])
+def test_an_almost_larger_symmetry_is_exactly_the_smaller_one(share):
+    small, large = regular(cyclic(8)), natural(dihedral(8))
+    family = almost_symmetry((small, small), (large, large), share)
+    (W,) = family.weights("train", torch.arange(2000))
+    flat = W.double().flatten(1)
+    U, L = (equivariant_basis(rep, rep).orthonormal() for rep in (small, large))
+    torch.testing.assert_close(flat @ U @ U.mT, flat, atol=1e-6, rtol=0)
+    assert float(flat.square().sum(1).mean()) == pytest.approx(8, rel=0.06)
+    beyond = flat - flat @ L @ L.mT
+    assert float(beyond.square().sum(1).mean()) / 8 == pytest.approx(share**2, rel=0.1, abs=1e-12)
+    assert span_cosine(family.true_span(), U) == pytest.approx(1)
+
+
 def test_alternating_and_symmetric_groups_make_the_same_tasks():
     """A linear layer sees pair orbits only, so the two groups cannot be told apart by it."""
     a, s = natural(alternating(4)), natural(symmetric(4))
@@ -178,6 +201,19 @@ def test_bad_input_is_named():
         broken_symmetry(rep, rep, 1.5)
     with pytest.raises(ConfigError, match="no room"):
         broken_symmetry(trivial(cyclic(2), 2), trivial(cyclic(2), 2), 0.1)
+    eight = regular(cyclic(8)), natural(dihedral(8))
+    for pair, larger, share, says in (
+        ((eight[0],) * 2, (eight[1],) * 2, 1.5, "between 0 and 1"),
+        ((eight[0],) * 2, (eight[0],) * 2, 0.1, "some, not all"),
+        ((eight[1],) * 2, (eight[0],) * 2, 0.1, "some, not all"),
+        ((rep,) * 2, (eight[0],) * 2, 0.1, "some, not all"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            almost_symmetry(pair, larger, share)
+    with pytest.raises(ShapeError, match=r"sizes must be \(1,\), squares of sum 1"):
+        SpanTasks(span=torch.eye(4)[:, :1], in_shape=(2,), out_shape=(2,), sizes=torch.ones(2))
+    with pytest.raises(ShapeError, match="sum 1"):
+        SpanTasks(span=torch.eye(4)[:, :1], in_shape=(2,), out_shape=(2,), sizes=torch.full((1,), 0.5))
     with pytest.raises(ConfigError, match="must be odd"):
         interior_symmetry(10, 4)
     with pytest.raises(ConfigError, match="k must be between"):
