@@ -71,9 +71,9 @@ def discover(
     Each task is a linear layer of its own, ``y = W_i x + b_i + noise``; all share ``vec(W_i) = U v_i``. Half of the
     tasks, at random, fit the span of ``U`` (:func:`~msr.meta.find_span`). Weights whose rows of ``U`` agree up to the
     error of the fit, which spans of two halves show, are one class; the permutations that keep the classes form a
-    group. Several cuts give several groups. A quarter of the tasks, the selection, says which of them cost less than
+    group. Several cuts give several groups. An eighth of the tasks, the selection, says which of them cost less than
     ``ε²`` of the outputs' energy. Of those, groups that the fitted weights keep up to their error come first, and the
-    largest is chosen. The last quarter tests that choice once: in what was learned, and in the tasks' own weights,
+    largest is chosen. The rest tests that choice once: in what was learned, and in the tasks' own weights,
     learned or not. A further check, whether these fresh tasks are of another kind, may take it back, at level α/10.
 
     Shapes: ``x (tasks, examples, ...)``, ``y (tasks, examples, ...)``; convolutions ``(tasks, examples, channels,
@@ -86,7 +86,7 @@ def discover(
         eps: tolerance: a group counts as a symmetry where what breaks it makes less than this of the outputs' size.
         alpha: error rate of each test.
         seeds: how many random splits of the tasks to repeat with; where they do not agree the verdict is "cannot tell".
-        fresh: ``(tasks,)``, which tasks are kept for the last test; by default a random quarter.
+        fresh: ``(tasks,)``, which tasks are kept for the last test; by default three in eight, at random.
         signed: look for signed permutations, which odd activations such as tanh let through; changing the sign of all
             inputs and outputs at once is always one where there is no bias.
         seed: the first split, and random relabellings.

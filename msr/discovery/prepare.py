@@ -104,8 +104,8 @@ def prepare(
 ) -> Prepared:
     """Check and reshape tasks; what was taken out is said in ``left_out``, what is missing in ``too_few``.
 
-    Half of the tasks fit, a quarter selects and a quarter certifies, at random; or, where ``fresh (tasks,)`` says which
-    certify, two thirds of the others fit and the rest selects.
+    Half of the tasks fit, an eighth (at least 20) selects and the rest certifies, at random; or, where ``fresh
+    (tasks,)`` says which certify, two thirds of the others fit and the rest selects.
 
     Raises: ShapeError, NonFiniteError, DataError for tensors that cannot be used.
     """
@@ -148,14 +148,14 @@ def prepare(
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     order = torch.cat([order[~last[order]], order[last[order]]])
     n, n_fresh = len(x), int(last.sum())
-    ends: dict[Part, int] = {"fit": n // 2, "select": 3 * n // 4, "certify": n}
+    ends: dict[Part, int] = {"fit": n // 2, "select": n // 2 + max(FEWEST_FRESH, n // 8), "certify": n}
     if fresh is not None:
         ends = {"fit": 2 * (n - n_fresh) // 3, "select": n - n_fresh, "certify": n}
     few = None
     if ends["fit"] < FEWEST // 2 or min(ends["select"] - ends["fit"], n - ends["select"]) < FEWEST_FRESH:
         few = (
             f"{n} different tasks came{f', {n_fresh} of them fresh' if fresh is not None else ''}; at least {FEWEST} "
-            f"are needed, of which half fit and a quarter each select and certify"
+            f"are needed, of which half fit, and {FEWEST_FRESH} or more each select and certify"
         )
     return Prepared(
         x=torch.cat([x, constant], 2)[order],

@@ -218,7 +218,7 @@ class Discovery:
         signed: whether signed permutations were looked for. The group then moves twice the points, ``+j`` and ``−j``.
         inputs, outputs: the coordinates that vary, flat; permutations and pattern speak of these alone.
         pattern: ``U (outputs · (inputs + 1), k)``; the last input is the constant one, whose weights are a bias.
-        noise: the variance of the residual of a number of ``y``.
+        noise: the variance of the residual of a number of ``y``; where outputs differ in units, as if it did alike.
         class_order: how many permutations keep the set of all layers with the found symmetry, though not each of them.
         training: the squared residual of the fitting tasks at each iteration of the fit, as a share of their squared
             outputs.
