@@ -16,7 +16,7 @@ from msr.discovery.judging import Judge, averaged, output_sizes
 from msr.discovery.naming import name_group
 from msr.discovery.prepare import prepare
 from msr.discovery.result import Candidate, Certificate, Continuous, Discovery, PartialSymmetry, short
-from msr.discovery.words import found_sentence, nothing_sentence, two_closure_note, uncertified
+from msr.discovery.words import cannot_tell, found_sentence, nothing_sentence, p_words, two_closure_note, uncertified
 from msr.groups import cyclic, dihedral, direct_product
 from msr.representations import equivariant_basis, natural, regular, trivial
 from msr.sampling import sample_group
@@ -149,12 +149,32 @@ def test_the_sentence_of_a_group_says_how_sure_the_name_is():
     assert "without a name" not in sure
 
 
+def test_digits_far_out_in_a_tail_are_not_given():
+    assert [p_words(p) for p in (0.3, 0.00123, 1e-6, 9e-7, 0.0)] == [
+        "p = 0.3",
+        "p = 0.0012",
+        "p = 1e-06",
+        "p < 1e-6",
+        "p < 1e-6",
+    ]
+
+
+def test_an_answer_says_each_thing_once():
+    why = "the group of order 8 is not certified"
+    said = str(answer(verdict="cannot tell", sentence=cannot_tell(why), hints=(why, "more tasks would help")))
+    assert said.startswith("CANNOT TELL: the group of order 8")
+    assert said.count(why) == 1
+    assert "hint: more tasks would help" in said
+
+
 def test_why_a_group_is_not_certified_and_what_would_help():
     hidden = certificate(breaking=0.0001, bound=0.0101, p_breaking=0.3, p_value=0.3, certified=False)
     said = uncertified(12, hidden, -0.01)
     # The error must fall to a quarter, so sixteen times as many tasks.
     assert "the group of order 12 holds in what was learned" in said
-    assert "may make up to 10% of the outputs: about 16 times as many tasks would show less, or give --eps 0.11" in said
+    assert (
+        "may make up to 10.0% of the outputs: about 16 times as many tasks would show less, or give --eps 0.11" in said
+    )
     broken = replace(hidden, breaking=0.04)
     assert "break the group of order 12 by 20% (at least 10%)" in uncertified(12, broken, 0.01)
     costly = replace(hidden, p_cost=0.2)

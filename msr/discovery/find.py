@@ -29,7 +29,7 @@ from msr.discovery.result import (
     Verdict,
     short,
 )
-from msr.discovery.words import cannot_tell, found_sentence, nothing_sentence, two_closure_note, uncertified
+from msr.discovery.words import cannot_tell, found_sentence, nothing_sentence, p_words, two_closure_note, uncertified
 from msr.errors import ConfigError, DataError
 from msr.groups.permutations import Indices
 
@@ -225,7 +225,7 @@ class _Search:
         if gap > self.eps**2 and p_worse <= _VETO * self.alpha:
             hints.append(
                 f"the fresh tasks are of another kind: the learned sharing leaves {gap:.1%} more of their outputs "
-                f"unexplained than of the others' (p = {p_worse:.2g})"
+                f"unexplained than of the others' ({p_words(p_worse)})"
             )
         if vague:
             hints.append(

@@ -253,11 +253,12 @@ class Discovery:
     seconds: float
 
     def __str__(self) -> str:
-        lines = [f"{self.verdict.upper()}. {self.sentence}"]
+        said = self.sentence.removeprefix("Cannot tell: ")
+        lines = [f"{self.verdict.upper()}{'.' if said == self.sentence else ':'} {said}"]
         if self.dimension is not None:
             lines.append(f"dimension of the sharing: {self.dimension}; {self.n_tasks} tasks, {self.seconds:.1f} s")
         lines += [f"left out: {text}" for text in self.left_out]
-        lines += [f"hint: {text}" for text in self.hints]
+        lines += [f"hint: {text}" for text in self.hints if text not in said]
         if self.two_closure_note:
             lines.append(f"note: {self.two_closure_note}")
         return "\n".join(lines)

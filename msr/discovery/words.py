@@ -7,7 +7,12 @@ import numpy as np
 from msr.discovery.result import Candidate, Certificate, GroupName, PartialSymmetry, short
 from msr.groups.permutations import Indices
 
-__all__ = ["cannot_tell", "found_sentence", "nothing_sentence", "two_closure_note", "uncertified"]
+__all__ = ["cannot_tell", "found_sentence", "nothing_sentence", "p_words", "two_closure_note", "uncertified"]
+
+
+def p_words(p_value: float) -> str:
+    """Such as ``p = 0.003``; digits far out in a tail are not known."""
+    return f"p = {p_value:.2g}" if p_value >= 1e-6 else "p < 1e-6"
 
 
 def cannot_tell(why: str) -> str:
@@ -31,7 +36,7 @@ def found_sentence(
     others = f"; {rejected} alternative{'s' * (rejected != 1)} rejected {level}" if rejected else ""
     return (
         f"{called}, order {short(name.order)}: {acts}. What breaks it makes less than {certificate.eps:.0%} of the "
-        f"outputs, {level} (p = {certificate.p_value:.2g}, {certificate.n_tasks} fresh tasks; at most "
+        f"outputs, {level} ({p_words(certificate.p_value)}, {certificate.n_tasks} fresh tasks; at most "
         f"{math.sqrt(max(certificate.bound, 0)):.1%}){others}; the sharing has dimension {k} and explains "
         f"{explained:.0%} of the outputs."
     )
@@ -49,11 +54,11 @@ def uncertified(order: int, certificate: Certificate, low: float) -> str:
         most = math.sqrt(certificate.bound)
         times = math.ceil((certificate.bound - max(certificate.breaking, 0)) ** 2 / eps**4)
         return (
-            f"{group} holds in what was learned, but what breaks it beyond that may make up to {most:.0%} of the "
+            f"{group} holds in what was learned, but what breaks it beyond that may make up to {most:.1%} of the "
             f"outputs: about {max(times, 2)} times as many tasks would show less, or give --eps {most * 1.1:.2g}"
         )
     return (
-        f"the fresh tasks do not certify {group} within {eps:g} (p = {certificate.p_value:.2g}): more tasks, or more "
+        f"the fresh tasks do not certify {group} within {eps:g} ({p_words(certificate.p_value)}): more tasks, or more "
         "examples a task, would help"
     )
 

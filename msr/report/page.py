@@ -8,6 +8,7 @@ from pathlib import PurePath
 import numpy as np
 
 from msr.discovery.result import Candidate, Discovery
+from msr.discovery.words import p_words
 from msr.report._arrows import arrows, layout
 from msr.report._blocks import count, figure, moves, panels_of, paragraph, section
 from msr.report._drawings import (
@@ -145,7 +146,11 @@ def _facts(found: Discovery) -> Iterator[tuple[str, str, str]]:
     if certificate is not None:
         bound = f"of the outputs, at level {certificate.alpha:g}; the estimate is {percent(certificate.breaking)}"
         yield "What breaks it, at most", percent(certificate.bound), bound
-        yield "p-value", f"{certificate.p_value:.2g}", f"on {certificate.n_tasks} fresh tasks"
+        yield (
+            "p-value",
+            p_words(certificate.p_value).removeprefix("p = ").removeprefix("p "),
+            f"on {certificate.n_tasks} fresh tasks",
+        )
         yield "Tolerance", f"{certificate.eps:.2%}".replace(".00", ""), "of the outputs"
         if certificate.specificity is not None:
             yield "Relabellings that do as well", f"{certificate.specificity:.0%}", "of random ones; small is good"
@@ -173,7 +178,7 @@ def _tested(found: Discovery) -> str:
             f"what was learned or in the tasks' own weights beyond it. It was tested once, on {certificate.n_tasks} "
             "tasks that nothing before had seen, and was "
             f"{'rejected' if certificate.certified else 'not rejected'} at level {certificate.alpha:g} "
-            f"(p\u00a0=\u00a0{certificate.p_value:.2g})."
+            f"({p_words(certificate.p_value)})."
         ))  # fmt: skip
         parts.append(f'<p class="quiet">Formally: {_e(certificate.null)}.</p>')
     else:
