@@ -154,7 +154,9 @@ def _check_file(flag: str, file: Path | None) -> None:
     """Refuse before the work what could not be written after it."""
     if file is None or (flag == "--json" and str(file) == "-"):
         return
-    if file.is_dir() or not os.access(file.parent, os.W_OK) or (file.exists() and not os.access(file, os.W_OK)):
+    # A file is written under another name first, beside where it will be; pipes and devices are written to as they are.
+    place = file.parent if file.is_file() or not file.exists() else file
+    if file.is_dir() or not os.access(place, os.W_OK) or (file.exists() and not os.access(file, os.W_OK)):
         raise ConfigError(f"{flag} {file} cannot be written: give a file in a folder that exists and can be written to")
 
 
@@ -330,7 +332,7 @@ def _settle(options: Any) -> None:
     """Refuse flags that the family has no use for, and fill in the others."""
     mine = _OF_FAMILIES[options.family]
     for name in {name: None for known in _OF_FAMILIES.values() for name in known}:
-        if name not in mine and getattr(options, name):
+        if name not in mine and getattr(options, name) not in (None, False):
             flags = ", ".join(f"--{one.replace('_', '-')}" for one in mine)
             raise ConfigError(f"--{name.replace('_', '-')} has no meaning for {options.family}, which has {flags}")
     for name, default in mine.items():

@@ -148,6 +148,46 @@ def test_units_alone_change_no_number():
     assert a.chosen.residual == pytest.approx(b.chosen.residual, rel=1e-6)
 
 
+class TestInputsOfAllKinds:
+    """Symmetric under C8, and under D8 but for a tenth, which noise hides: D8 is wrong, however the inputs came."""
+
+    KINDS = ("drawn anew", "the same in every task", "centred", "means of their own", "sizes of their own")
+
+    def tasks(self, kind, beyond, noise, seed=0, n_tasks=400):
+        """With weights of D8 on its 8 points, and a part of them that only C8 allows."""
+        draw = torch.Generator().manual_seed(seed)
+        D, C = (equivariant_basis(rep, rep).orthonormal() for rep in (natural(dihedral(8)), regular(cyclic(8))))
+        rest = torch.linalg.svd(C - D @ (D.mT @ C), full_matrices=False)[0][:, :3]
+        a, b = (torch.randn(n_tasks, k, generator=draw, dtype=torch.float64) for k in (5, 3))
+        W = a @ D.mT * (8 * (1 - beyond**2) / 5) ** 0.5 + b @ rest.mT * beyond * (8 / 3) ** 0.5
+        x = torch.randn(n_tasks, 20, 8, generator=draw, dtype=torch.float64)
+        if kind == "the same in every task":
+            x = x[:1].expand(n_tasks, -1, -1)
+        if kind == "means of their own":
+            x = x + torch.randn(n_tasks, 1, 8, generator=draw)
+        if kind == "sizes of their own":
+            x = x * torch.randn(n_tasks, 1, 8, generator=draw).mul(0.5).exp()
+        y = x @ W.view(n_tasks, 8, 8).mT
+        y = y + noise * torch.randn(y.shape, generator=draw)
+        if kind == "centred":
+            x, y = (t - t.mean(1, keepdim=True) for t in (x, y))
+        return x, y
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_the_larger_group_is_not_named(self, kind):
+        for seed in range(2):
+            for beyond, noise in ((0.08, 0.5), (0.12, 0.7)):
+                found = discover(*self.tasks(kind, beyond, noise, seed), seed=seed)
+                assert found.group is None or found.group.name == "C8", found
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_the_true_group_is_named(self, kind):
+        x, y = self.tasks(kind, 0.0, 0.1)
+        found = discover(x, y)
+        assert found.group.name == "D8", found
+        assert found.certificate.method == ("pairs of examples" if kind == "drawn anew" else "least squares")
+
+
 class TestUnitsThatDiffer:
     """Of parts of the coordinates: where inputs are a hundred times as large, weights of the same use are as small."""
 
@@ -519,6 +559,23 @@ class TestSigned:
         assert discover(s.x, s.y, signed=True).group.order == 16
         bias = torch.randn(400, 1, 1, generator=torch.Generator().manual_seed(1))
         assert discover(s.x, s.y + bias, signed=True).group.order == 8
+
+    @pytest.mark.parametrize("noise", [0.0, 0.05])
+    @pytest.mark.parametrize("weak", [0.0, 0.02])
+    def test_weak_inputs_alone_make_no_group(self, weak, noise):
+        """All signs at once are no discovery, with or without inputs that carry nothing."""
+        draw = torch.Generator().manual_seed(0)
+        basis = torch.randn(4, 6, 8, generator=draw) * torch.tensor([1.0] * 6 + [weak] * 2)
+        W = torch.einsum("tk,kij->tij", torch.randn(300, 4, generator=draw), basis)
+        x = torch.randn(300, 20, 8, generator=draw)
+        found = discover(x, x @ W.mT + noise * torch.randn(300, 20, 6, generator=draw), signed=True)
+        assert found.verdict != "found", found
+
+    def test_inputs_that_carry_nothing_change_no_name(self):
+        s, draw = sample("C8", 0.05), torch.Generator().manual_seed(0)
+        x = torch.cat([s.x, torch.randn(400, 20, 2, generator=draw)], 2)
+        found = discover(x, s.y, signed=True)
+        assert (found.group.name, found.chosen.share) == ("C2 x C8", pytest.approx(1))
 
     def test_a_control_has_no_more_than_that(self):
         s = sample("C8", truth="none")

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments import _run, discovery
-from experiments.discovery import Arm, Config, run_arm, summarise, truth, uncertified
+from experiments.discovery import Arm, Config, family_of, run_arm, summarise, truth, uncertified
 from msr.discovery import discover
 from msr.groups import cyclic
 from msr.representations import regular
@@ -72,6 +73,13 @@ def test_a_symmetry_that_is_almost_larger_is_not_named_so():
         assert not row["wrong"]
 
 
+def test_what_goes_beyond_is_as_large_as_asked():
+    for beyond in (0.05, 0.5):
+        family = family_of("C8 almost D8", 0.0, 0, 100, Config(beyond=beyond))
+        assert float(family.sizes[-3:].square().sum()) ** 0.5 == pytest.approx(beyond)
+        assert family.episodes("train", torch.arange(3)).query_x.shape[1] == 19
+
+
 def test_the_rule_without_a_certificate():
     s = sample_group(regular(cyclic(6)), regular(cyclic(6)), n_tasks=200)
     assert uncertified(discover(s.x, s.y)) == "C6"
@@ -88,6 +96,7 @@ def test_the_rule_without_a_certificate():
         (["--noise", "-1"], "at least 0"),
         (["--tasks", "1"], "at least 2"),
         (["--examples", "1"], "--examples must be at least 2"),
+        (["--beyond", "0"], "--beyond must lie between 0 and 1; came 0"),
         (["--data", "x.npz"], "--data has no meaning here"),
     ],
 )

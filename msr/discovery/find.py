@@ -163,7 +163,7 @@ class _Search:
 
     def _share(self, learned: Learned, orbits: Indices) -> float:
         """How much of the outputs comes from weights that the group moves."""
-        moved = (np.bincount(orbits)[orbits] > 1).reshape(-1, self.points.columns + 1)
+        moved = self.points.moved(orbits).reshape(-1, self.points.columns + 1)
         return float(learned.energy(self.data, self.scale)[self.points.plain(moved)].sum())
 
     def _unseen(self, learned: Learned, rows: Rows) -> float:
@@ -195,7 +195,7 @@ class _Search:
             accept, reject = costs.p_below(limit), costs.p_above(limit)
             share = self._share(learned, orbits)
             # What is as small as its errors seems equal to anything.
-            known = rows.relative_error(np.bincount(orbits)[orbits] > 1) <= _RESOLVED
+            known = rows.relative_error(self.points.moved(orbits)) <= _RESOLVED
             exact = rows.constant_on(orbits) and (share >= _SHARE or known)
             one = Candidate(
                 colours=self.points.plain(cut.colours), n_colours=cut.n_colours, generators_in=group.generators_in,
@@ -218,7 +218,7 @@ class _Search:
         """A group was chosen: test it on fresh tasks, and name it."""
         fresh = self._judge("certify", learned, selection.energy)
         orbits, specificity = orbits_of(best), self._specificity(best, fresh)
-        certificate, broken = certified(orbits, selection, fresh, self.eps, self.alpha, specificity)
+        certificate = certified(orbits, selection, fresh, self.eps, self.alpha, specificity)
         name = name_group(best.generators_in[:, :-1], best.generators_out)
         hints = []
         gap, p_worse = fresh.worse_than(selection)
@@ -238,7 +238,7 @@ class _Search:
                 f"a larger group (order {orders}) is neither accepted nor rejected: more tasks would settle it"
             )
         if not certificate.certified:
-            hints.append(uncertified(best.order, certificate, broken.bounds(self.alpha)[0]))
+            hints.append(uncertified(best.order, certificate))
         verdict: Verdict = "cannot tell" if hints else "found"
         explained = fresh.explained
         sentence = found_sentence(name, certificate, candidates, learned.span.k, explained, self.points.signed)

@@ -98,6 +98,17 @@ class Points:
                     return False
         return True
 
+    def moved(self, orbits: Indices) -> NDArray[np.bool_]:
+        """Of all weights between points: whether the orbit ties one to another, or to its own negative."""
+        if not self.signed:
+            return np.asarray(np.bincount(orbits)[orbits] > 1)
+        i, j = np.divmod(np.arange(len(orbits)), self.columns + 1)
+        bias = j == self.columns
+        sign = (i >= self.m) ^ ((j >= self.n) & ~bias)
+        weight = (i % self.m) * (self.n + 1) + np.where(bias, self.n, j % self.n)
+        pairs = np.unique(np.stack([orbits, 2 * weight + sign], 1), axis=0)
+        return np.asarray(np.bincount(pairs[:, 0])[orbits] > 1)
+
     def relabelling(self, generator: np.random.Generator) -> tuple[Indices, Indices]:
         """Random permutations of the inputs, the constant one fixed, and of the outputs."""
         s, t = generator.permutation(self.n), generator.permutation(self.m)
@@ -143,6 +154,11 @@ class Points:
         p, q = np.tile(np.arange(columns + 1), (r, 1)), np.tile(np.arange(lines), (r, 1))
         p[:, used_in] = used_in[small.generators_in[:, : len(used_in)]]
         q[:, used_out] = used_out[small.generators_out[:, : len(used_out)]]
+        if self.signed:
+            # The change of all signs is that of the points that carry nothing too.
+            opposite_in, opposite_out = (np.roll(np.arange(size), size // 2) for size in (columns, lines))
+            every = (p[:, used_in] == opposite_in[used_in]).all(1) & (q[:, used_out] == opposite_out[used_out]).all(1)
+            p[every, :-1], q[every] = opposite_in, opposite_out
         return Automorphisms(p, q, small.order)
 
     def _ties_in(self) -> Indices | None:

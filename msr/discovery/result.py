@@ -131,14 +131,16 @@ class Certificate:
 
     Two null hypotheses; rejecting both at level α certifies, and ``p_value`` is the larger of the two. ``E b ≥ ε²``:
     ``b`` is the share of the outputs that comes from what breaks the group in a task's own weights, learned or not; an
-    unbiased estimate from each task, Student's t, p-value ``p_breaking``. And ``E min(c⁺, 2ε²) ≥ ε²``: ``c`` is the
-    cost of keeping to the group in what was learned, on a task or on the mean of a few; a bet on each of ``n`` such
-    numbers, p-value ``p_cost``, valid for any distribution. Both are squares of a relative change of the outputs, in
-    units of their energy about their mean: that of the selection tasks, known beforehand, or of the fresh tasks
-    themselves where that is smaller, so that shares are larger.
+    unbiased estimate from each task (:mod:`msr.discovery.breaking`), Student's t, p-value ``p_breaking``. And
+    ``E min(c⁺, 2ε²) ≥ ε²``: ``c`` is the cost of keeping to the group in what was learned, on a task or on the mean of
+    a few; a bet on each of ``n`` such numbers, p-value ``p_cost``, valid for any distribution. Both are squares of a
+    relative change of the outputs, in units of their energy about their mean: that of the selection tasks, known
+    beforehand, or of the fresh tasks themselves where that is smaller, so that shares are larger.
 
     Attributes:
-        breaking: the mean of ``b``, ``bound`` its upper bound at level α; noise can make the first negative.
+        breaking: the mean of ``b``; ``at_least``, ``bound`` its bounds, each at level α; noise can make the first two
+            negative. None where the inputs allow no estimate.
+        method: of that estimate: ``least squares``, ``pairs of examples`` or ``none``.
         cost: the mean of ``c``.
         n_tasks: fresh tasks.
         specificity: the share of random relabellings of the same group that cost as little, ``(1 + #) / (B + 1)``; None
@@ -149,8 +151,10 @@ class Certificate:
     eps: float
     alpha: float
     p_value: float
-    breaking: float
-    bound: float
+    breaking: float | None
+    at_least: float | None
+    bound: float | None
+    method: str
     cost: float
     p_breaking: float
     p_cost: float

@@ -7,12 +7,17 @@ import numpy as np
 from msr.discovery.result import Candidate, Certificate, GroupName, PartialSymmetry, short
 from msr.groups.permutations import Indices
 
-__all__ = ["cannot_tell", "found_sentence", "nothing_sentence", "p_words", "two_closure_note", "uncertified"]
+__all__ = ["cannot_tell", "found_sentence", "nothing_sentence", "p_words", "share", "two_closure_note", "uncertified"]
 
 
 def p_words(p_value: float) -> str:
     """Such as ``p = 0.003``; digits far out in a tail are not known."""
     return f"p = {p_value:.2g}" if p_value >= 1e-6 else "p < 1e-6"
+
+
+def share(value: float) -> str:
+    """A tolerance in per cent, with all its digits: ``5%``, ``2.5%``, ``0.04%``."""
+    return f"{100 * value:.4g}%"
 
 
 def cannot_tell(why: str) -> str:
@@ -34,32 +39,40 @@ def found_sentence(
     rejected = sum(c.rejected and c.order > 1 for c in candidates)
     level = f"at level {certificate.alpha:g}"
     others = f"; {rejected} alternative{'s' * (rejected != 1)} rejected {level}" if rejected else ""
+    most = math.sqrt(max(certificate.bound or 0.0, 0.0))
     return (
-        f"{called}, order {short(name.order)}: {acts}. What breaks it makes less than {certificate.eps:.0%} of the "
+        f"{called}, order {short(name.order)}: {acts}. What breaks it makes less than {share(certificate.eps)} of the "
         f"outputs, {level} ({p_words(certificate.p_value)}, {certificate.n_tasks} fresh tasks; at most "
-        f"{math.sqrt(max(certificate.bound, 0)):.1%}){others}; the sharing has dimension {k} and explains "
+        f"{most:.1%}){others}; the sharing has dimension {k} and explains "
         f"{explained:.0%} of the outputs."
     )
 
 
-def uncertified(order: int, certificate: Certificate, low: float) -> str:
+def uncertified(order: int, certificate: Certificate) -> str:
     """Why the chosen group was not certified, and what would help."""
-    group, eps = f"the group of order {short(order)}", certificate.eps
-    if low > eps**2:
+    group, limit = f"the group of order {short(order)}", certificate.eps**2
+    estimate, low, high = certificate.breaking, certificate.at_least, certificate.bound
+    if estimate is None or low is None or high is None:
         return (
-            f"the tasks' own weights, whatever they share, break {group} by {math.sqrt(certificate.breaking):.0%} (at "
-            f"least {math.sqrt(low):.0%}): they hold more than was learned"
+            f"{group} holds in what was learned, but these tasks cannot show that their own weights do not break it: "
+            "inputs that are the same in every task, or centred in each, need at least 6 examples a task more than "
+            "there are inputs"
+        )
+    if low > limit:
+        return (
+            f"the tasks' own weights, whatever they share, break {group} by {math.sqrt(estimate):.0%} (at least "
+            f"{math.sqrt(low):.0%}): they hold more than was learned"
         )
     if certificate.p_breaking > certificate.alpha and certificate.p_cost <= certificate.alpha:
-        most = math.sqrt(certificate.bound)
-        times = math.ceil((certificate.bound - max(certificate.breaking, 0)) ** 2 / eps**4)
+        most, room = math.sqrt(high), limit - max(estimate, 0)
+        more = f"about {math.ceil(((high - max(estimate, 0)) / room) ** 2)} times as many tasks may show less, or "
         return (
             f"{group} holds in what was learned, but what breaks it beyond that may make up to {most:.1%} of the "
-            f"outputs: about {max(times, 2)} times as many tasks would show less, or give --eps {most * 1.1:.2g}"
+            f"outputs: {more * (room > 0.1 * limit)}give --eps {most * 1.1:.2g}"
         )
     return (
-        f"the fresh tasks do not certify {group} within {eps:g} ({p_words(certificate.p_value)}): more tasks, or more "
-        "examples a task, would help"
+        f"the fresh tasks do not certify {group} within {certificate.eps:g} ({p_words(certificate.p_value)}): more "
+        "tasks, or more examples a task, would help"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import PurePath
 import numpy as np
 
 from msr.discovery.result import Candidate, Discovery
-from msr.discovery.words import p_words
+from msr.discovery.words import p_words, share
 from msr.report._arrows import arrows, layout
 from msr.report._blocks import count, figure, moves, panels_of, paragraph, section
 from msr.report._drawings import (
@@ -144,14 +144,15 @@ def _facts(found: Discovery) -> Iterator[tuple[str, str, str]]:
     if found.chosen is not None:
         yield "Residual", f"{found.chosen.residual:.2g}", "of the fitted weights, when averaged over the group"
     if certificate is not None:
-        bound = f"of the outputs, at level {certificate.alpha:g}; the estimate is {percent(certificate.breaking)}"
-        yield "What breaks it, at most", percent(certificate.bound), bound
+        if certificate.breaking is not None and certificate.bound is not None:
+            bound = f"of the outputs, at level {certificate.alpha:g}; the estimate is {percent(certificate.breaking)}"
+            yield "What breaks it, at most", percent(certificate.bound), f"{bound}, from {certificate.method}"
         yield (
             "p-value",
             p_words(certificate.p_value).removeprefix("p = ").removeprefix("p "),
             f"on {certificate.n_tasks} fresh tasks",
         )
-        yield "Tolerance", f"{certificate.eps:.2%}".replace(".00", ""), "of the outputs"
+        yield "Tolerance", share(certificate.eps), "of the outputs"
         if certificate.specificity is not None:
             yield "Relabellings that do as well", f"{certificate.specificity:.0%}", "of random ones; small is good"
     yield "Tasks", number(found.n_tasks), f"layer: {found.layer}"
@@ -174,9 +175,9 @@ def _tested(found: Discovery) -> str:
     )]  # fmt: skip
     if certificate is not None:
         parts.append(paragraph(
-            f"The null hypothesis: what breaks the chosen group makes {certificate.eps:.0%} of the outputs or more, in "
-            f"what was learned or in the tasks' own weights beyond it. It was tested once, on {certificate.n_tasks} "
-            "tasks that nothing before had seen, and was "
+            f"The null hypothesis: what breaks the chosen group makes {share(certificate.eps)} of the outputs or "
+            "more, in what was learned or in the tasks' own weights beyond it. It was tested once, on "
+            f"{certificate.n_tasks} tasks that nothing before had seen, and was "
             f"{'rejected' if certificate.certified else 'not rejected'} at level {certificate.alpha:g} "
             f"({p_words(certificate.p_value)})."
         ))  # fmt: skip
