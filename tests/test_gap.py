@@ -93,6 +93,10 @@ def test_the_generators_are_told_counted_from_one(answering):
 def test_what_does_not_answer_changes_nothing(code, answering):
     answering(code)
     assert gap_name(heisenberg()) is None
+
+
+def test_without_an_answer_the_name_is_a_description(answering):
+    answering("sys.exit(3)")
     assert name_group(heisenberg(), heisenberg()).name == "a group of order 125"
 
 
