@@ -509,7 +509,8 @@ def test_pair_orbits_are_those_of_the_group():
 
 @pytest.mark.parametrize("kind", ["constant", "rare and large", "uniform", "noisy"])
 def test_the_certificate_errs_at_most_at_its_level_at_the_boundary(kind):
-    draw, wrong, trials, n = np.random.default_rng(1), 0, 2000, 40
+    draw, wrong, n = np.random.default_rng(1), 0, 40
+    trials = 1 if kind == "constant" else 1000
     for _ in range(trials):
         x = {
             "constant": lambda: np.ones(n),
@@ -518,7 +519,7 @@ def test_the_certificate_errs_at_most_at_its_level_at_the_boundary(kind):
             "noisy": lambda: 1 + 0.5 * draw.standard_normal(n),
         }[kind]()
         wrong += upper_mean(torch.tensor(x * 1.0), 1.0, 0.05)[0] <= 0.05
-    assert wrong / trials <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / trials)
+    assert wrong / trials <= (0 if trials == 1 else 0.05 + 2 * math.sqrt(0.05 * 0.95 / trials))
 
 
 def test_the_certificate_has_power_with_few_numbers():
