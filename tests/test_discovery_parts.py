@@ -330,12 +330,7 @@ def test_what_breaks_a_group_is_seen_whatever_span_was_learned(estimate, noise, 
         assert high < 1e-6
 
 
-DESIGNS = {
-    "drawn anew": lambda x, y: (x, y),
-    "the same in every task": None,
-    "means of their own": lambda x, y: (x, y),
-    "centred": lambda x, y: (x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)),
-}
+DESIGNS = ("drawn anew", "the same in every task", "means of their own", "centred")
 
 
 def designed(name, gen, size, noise, examples=20, tasks=3000):

@@ -155,13 +155,14 @@ def _pairs(judge: Judge, x: Tensor, y: Tensor, orbits: Indices, root: Tensor, sy
     scale = judge.scale[:, None]
     (count, examples, n), m = x.shape, y.shape[2]
     k = 0 if symmetric is None else symmetric.shape[1]
+    if symmetric is not None:
+        by_input = (symmetric.view(m, n, k) / scale[:, None]).permute(1, 0, 2).reshape(n, m * k)
     parts = [slice(first, None, _PARTS) for first in range(min(_PARTS, examples))]
     sums = []  # of a part: XᵀX, YᵀX, and the normal equations of the filters
     for part in parts:
         X, Y = x[:, part], y[:, part]
         normal, right = torch.zeros(count, k, k, dtype=torch.float64), torch.zeros(count, k, 1, dtype=torch.float64)
         if symmetric is not None:
-            by_input = (symmetric.view(m, n, k) / scale[:, None]).permute(1, 0, 2).reshape(n, m * k)
             features = (X.flatten(0, 1) @ by_input).view(count, -1, k)
             left = (Y.flatten(1) - features @ judge.v0).unsqueeze(2)
             normal, right = features.mT @ features, features.mT @ left
