@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "errors version",
+    "arrays modules",
     "kron subspace estimate episodes category taskfiles",
     "groups",
     "representations",
@@ -22,6 +23,7 @@ FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms.spl
 SIDE_ROOMS = {"contexture", "flow"}
 TASKS_MAY_IMPORT = {
     "errors",
+    "arrays",
     "taskfiles",
     "sampling",
     "kron",

@@ -13,6 +13,7 @@ from msr.layers.base import ReparamLayer
 from msr.layers.conv import ReparamConv1d, ReparamConv2d
 from msr.layers.linear import ReparamLinear
 from msr.layers.sharing import KroneckerSharing, Sharing, SharingFactory
+from msr.modules import copied
 
 __all__ = ["Reparameterized", "ResidualWarning", "fold", "reparameterize"]
 
@@ -54,7 +55,7 @@ def reparameterize(
         ConfigError: no layer was chosen, or a name is not a layer that can be converted.
         ModelError: a chosen layer carries hooks, or shares its weight with another: both would be lost silently.
     """
-    result = copy.deepcopy(module)
+    result = copied(module)
     owners = _weight_owners(result)
     chosen = _choose(result, layers)
     residuals: dict[str, float] = {}
@@ -79,7 +80,7 @@ def fold(module: nn.Module) -> nn.Module:
     The result holds no code of this package: it can be exported, compiled and saved like any other network.
     Raises: ModelError if a reparameterised layer carries hooks, which its twin would not.
     """
-    result = copy.deepcopy(module)
+    result = copied(module)
     replaced: dict[nn.Module, nn.Module] = {}
     for name, layer in result.named_modules():
         if isinstance(layer, ReparamLayer):

@@ -1,6 +1,5 @@
 """A learning problem as functions on dictionaries of tensors, and the way there from a module."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from torch.nn.modules.dropout import _DropoutNd as _Dropout
 
 from msr.errors import ConfigError, ModelError
 from msr.meta.setnorm import use_set_statistics
+from msr.modules import copied
 
 __all__ = ["FunctionalModule", "MetaParameters", "Params", "Problem", "from_module", "load_params"]
 
@@ -90,7 +90,7 @@ def from_module(
     ]
     if dropping:
         raise ModelError(f"dropout is active in {', '.join(dropping)}; remove it, or call eval() on the module first")
-    module = use_set_statistics(copy.deepcopy(module))
+    module = use_set_statistics(copied(module))
     is_shared = shared or _in_sharing_pattern(module)
     constants = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
     learned = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}

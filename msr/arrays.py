@@ -1,0 +1,88 @@
+"""What may stand for a tensor: NumPy arrays, whatever converts to one, and lists of numbers."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from msr.errors import DataError, ShapeError
+
+__all__ = ["as_tensor", "kind_of"]
+
+_NUMBERS = "?bhilqBfdeFD"  # what torch has a dtype for on every version
+
+
+def as_tensor(value: Any, name: str) -> Tensor:
+    """``value`` as a dense tensor; ``name`` is what the caller calls it.
+
+    A dense tensor is returned as it is, with its history. A sparse one is made dense. An array shares its memory where
+    torch can read that, and keeps its dtype; Python numbers take torch's default dtype.
+
+    Raises: DataError for what holds no numbers, or hides some of them (a masked array); ShapeError for rows of unequal
+    lengths, naming the lengths.
+    """
+    if isinstance(value, Tensor):
+        if value.is_nested:
+            raise _ragged(name, [len(part) for part in value.unbind()], "nested tensor")
+        return value if value.layout == torch.strided else value.to_dense()
+    if isinstance(value, (list, tuple)):
+        return _stacked(value, name)
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError(f"{name} is a masked array, and a tensor has no mask; fill it, or leave those entries out")
+    if isinstance(value, (str, bytes, dict, set)) or value is None or callable(value):
+        raise _no_tensor(value, name)
+    return _of_array(value, name)
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for a message: its shape where it has one, its type otherwise."""
+    shape = getattr(value, "shape", None)
+    return f"a {type(value).__name__}" + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) else "")
+
+
+def _of_array(value: Any, name: str) -> Tensor:
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # conversion is the object's own code, which can fail in any way
+        raise _no_tensor(value, name) from error
+    if array.dtype.char not in _NUMBERS:
+        raise DataError(f"{name} must hold numbers that torch knows; came an array of {array.dtype}")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if not array.flags.writeable or any(step < 0 for step in array.strides):
+        array = array.copy()
+    return torch.from_numpy(array)
+
+
+def _stacked(rows: list | tuple, name: str) -> Tensor:
+    if any(isinstance(row, Tensor) for row in rows):
+        parts = [as_tensor(row, name) for row in rows]
+        if len({part.shape for part in parts}) > 1:
+            raise _ragged(name, [len(part) if part.ndim else 1 for part in parts], "list")
+        return torch.stack(parts)
+    try:
+        array = np.asarray(rows)
+    except ValueError as error:
+        lengths = [len(row) if hasattr(row, "__len__") else 1 for row in rows]
+        raise _ragged(name, lengths, "list") from error
+    if any(isinstance(row, np.ndarray) for row in rows):
+        return _of_array(array, name)
+    if array.dtype.char not in _NUMBERS:
+        raise _no_tensor(rows, name)
+    return torch.as_tensor(rows)
+
+
+def _ragged(name: str, lengths: list[int], kind: str) -> ShapeError:
+    shown = ", ".join(map(str, lengths[:8])) + (", …" if len(lengths) > 8 else "")
+    if len(set(lengths)) == 1:
+        return ShapeError(
+            f"{name} is a {kind} of {len(lengths)} tensors of unlike shapes; they must be alike to be one"
+        )
+    return ShapeError(
+        f"{name} is a {kind} of unequal lengths ({shown}); a tensor needs equal ones: pad to {max(lengths)} and leave "
+        "the padding out of what is computed"
+    )
+
+
+def _no_tensor(value: Any, name: str) -> DataError:
+    return DataError(f"{name} must be a tensor, an array or numbers; came {kind_of(value)}")

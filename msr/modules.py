@@ -1,0 +1,95 @@
+"""Copies of a module, or an error that names the layer which cannot be copied and says what to do."""
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.utils.prune import BasePruningMethod
+
+from msr.errors import ModelError
+
+__all__ = ["copied"]
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A deep copy of ``module``, which shares nothing with it.
+
+    Raises: ModelError naming the layer when a weight is computed by a hook (``torch.nn.utils.weight_norm`` and
+    ``spectral_norm``, superseded by ``torch.nn.utils.parametrizations``; pruning), whether or not it happens to be
+    copied; and when copying fails for whatever reason, naming the innermost layer at fault.
+    """
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"a torch.nn.Module is needed; came a {type(module).__name__}")
+    for name, part in module.named_modules():
+        for hook in part._forward_pre_hooks.values():
+            _refuse_computed_weight(name, part, hook)
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # a module may define copying in any way
+        name, part = _at_fault(module)
+        reason = _computed(part) or f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        raise ModelError(f"{_called(name, part)} cannot be copied ({reason})") from error
+
+
+_SUPERSEDED = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
+
+
+def _refuse_computed_weight(name: str, part: nn.Module, hook: Any) -> None:
+    function = _SUPERSEDED.get(type(hook).__name__) if type(hook).__module__.startswith("torch.nn.utils.") else None
+    if function:
+        raise ModelError(
+            f"{_called(name, part)} computes its {hook.name} in a hook (torch.nn.utils.{function}), which a copy may "
+            f"lose; use torch.nn.utils.parametrizations.{function} instead"
+        )
+    if isinstance(hook, BasePruningMethod):
+        tensor = hook._tensor_name
+        raise ModelError(
+            f"{_called(name, part)} computes its {tensor} in a hook (torch.nn.utils.prune), which a copy may lose; "
+            f"make the pruning permanent first: torch.nn.utils.prune.remove(layer, {tensor!r})"
+        )
+
+
+def _at_fault(module: nn.Module) -> tuple[str, nn.Module]:
+    """The innermost part that does not copy; of several the first."""
+    found = ("", module)
+    for name, part in module.named_modules():
+        inside = not found[0] or name.startswith(f"{found[0]}.")
+        if inside and not _copies(part):
+            found = (name, part)
+    return found
+
+
+def _copies(part: nn.Module) -> bool:
+    try:
+        copy.deepcopy(part)
+    except Exception:
+        return False
+    return True
+
+
+def _computed(part: nn.Module) -> str | None:
+    """Which attributes hold a tensor with a history, the usual reason; lists and dictionaries are looked into."""
+    names = [name for name, value in vars(part).items() if not name.startswith("_") and _has_history(value)]
+    if not names:
+        names = [name for name, value in vars(part).items() if name not in _TORCHS_OWN and _has_history(value)]
+    if not names:
+        return None
+    return (
+        f"{', '.join(names)} holds a tensor computed from others; compute it in forward(), or keep .detach() of it if "
+        "it is a constant"
+    )
+
+
+_TORCHS_OWN = set(vars(nn.Module()))
+
+
+def _has_history(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return not value.is_leaf
+    if isinstance(value, dict):
+        return any(map(_has_history, value.values()))
+    return isinstance(value, (list, tuple)) and any(map(_has_history, value))
+
+
+def _called(name: str, part: nn.Module) -> str:
+    return f"layer {name!r} ({type(part).__name__})" if name else f"the module ({type(part).__name__})"
