@@ -4,6 +4,7 @@ import hypothesis
 import pytest
 import torch
 
+from tests import leaks
 from tests.engines import ENGINES, need
 
 torch.set_num_threads(2)
@@ -11,14 +12,26 @@ torch.set_num_threads(2)
 hypothesis.settings.register_profile("msr", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("msr")
 
+_BEFORE = pytest.StashKey[leaks.State]()
 
-@pytest.fixture(autouse=True)
-def _no_hidden_randomness(request):
-    """A test must leave torch's global generator and default dtype as it found them."""
-    state, dtype = torch.get_rng_state(), torch.get_default_dtype()
-    yield
-    torch.set_default_dtype(dtype)
-    assert torch.equal(state, torch.get_rng_state()), "drew from the global generator; pass generator="
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item):
+    """Before any fixture, those of a whole module included."""
+    item.stash[_BEFORE] = leaks.snapshot()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item):
+    """A test fails that leaves the process's state changed; what can be is put back, so that no other fails for it."""
+    result = yield
+    before = item.stash[_BEFORE]
+    found = leaks.changes(before, leaks.snapshot())
+    if found:
+        leaks.restore(before)
+        pytest.fail("the test leaves this changed:\n" + "\n".join(found), pytrace=False)
+    return result
 
 
 @pytest.fixture

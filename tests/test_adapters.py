@@ -295,12 +295,18 @@ def test_auto_batching_is_a_loop(backend, gen):
 
 
 @pytest.fixture(params=engines.ENGINES)
-def reloaded(request, monkeypatch):
-    """An engine's name; its library and its adapter are to be imported again."""
-    for name in [n for n in sys.modules if n.split(".")[0] == request.param]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, f"msr.meta.adapters.{request.param}", raising=False)
-    return request.param
+def reloaded(request):
+    """An engine's name; its library and its adapter are to be imported again, and are back after the test."""
+
+    def loaded():
+        names = [n for n in sys.modules if n.split(".")[0] == request.param]
+        return [*names, *({f"msr.meta.adapters.{request.param}"} & sys.modules.keys())]
+
+    before = {name: sys.modules.pop(name) for name in loaded()}
+    yield request.param
+    for name in loaded():  # what a test put in the library's place, where it is not installed too
+        del sys.modules[name]
+    sys.modules.update(before)
 
 
 INSTALL = {"higher": r"pip install 'msr\[higher\]'", "learn2learn": r"\.ci/install-learn2learn"}
