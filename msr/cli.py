@@ -13,11 +13,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from msr.discovery import Discovery, discover
 from msr.equivariance import certify
-from msr.errors import ConfigError, DataError, MSRError
+from msr.errors import ConfigError, ModelError, MSRError
+from msr.modelfiles import read_model
 from msr.notation import GROUPS, REPRESENTATIONS, parse_group, parse_representation
 from msr.report.page import discovery_page
 from msr.sampling import sample_group, sample_translation
@@ -28,6 +28,8 @@ __all__ = ["EXIT_CODES", "main"]
 
 EXIT_CODES = {"found": 0, "none": 1, "cannot tell": 3}
 _BAD_INPUT = 2
+LONGEST_ERROR = 1000
+"""Characters of an error that are printed."""
 
 _DISCOVER = """\
 Find the permutation symmetry that a folder of small related data sets shares.
@@ -61,17 +63,28 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.run(options)
     except MSRError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_on_one_line(error)}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch's own way to say so
+        if not _is_lack_of_memory(error):
             raise
         print("error: this needs more memory than there is; give fewer tasks, examples or points", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     return _BAD_INPUT
+
+
+def _on_one_line(error: Exception) -> str:
+    """Messages that quote a model's own, which may be a page long."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]} …"
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    """Python's way to say so, and torch's."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -209,8 +222,9 @@ def _repeat(options: Any) -> str:
 _CHECK = """\
 Certify that a saved layer or network is equivariant under a group.
 
-MODEL is a weight matrix (out, in) in .npy, or in .npz under W; a network saved with torch.export (.pt2; export it with
-a dynamic batch axis); or, with --trust, a pickled torch module (.pt, .pth), which may run code when it is read.
+MODEL is a weight matrix (out, in) in .npy, or in .npz under W, with a bias (out,) under b if there is one; a network
+saved with torch.export (.pt2; export it with a dynamic batch axis); or, with --trust, a pickled torch module (.pt,
+.pth), which may run code when it is read.
 """
 
 _CHECK_EXAMPLE = """\
@@ -239,48 +253,24 @@ def _check(options: Any) -> int:
     _check_file("--json", options.json)
     group = parse_group(options.group)
     rep_in, rep_out = (parse_representation(text, group) for text in (options.rep_in, options.rep_out))
-    model = _model(options.model, options.trust)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they are in the certificate
-        certificate = certify(model, group, rep_in, rep_out, eps=options.eps, alpha=options.alpha, n=options.draws)
+    model = read_model(options.model, trust=options.trust, shape_out=rep_out.shape)
+    levels = {"eps": options.eps, "alpha": options.alpha, "n": options.draws}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are in the certificate
+            certificate = certify(model, group, rep_in, rep_out, **levels)
+    except (MSRError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:  # a model's code may end in anything, and 1 is kept for a verdict
+        if _is_lack_of_memory(error):
+            raise
+        raise ModelError(f"{options.model} failed: {type(error).__name__}: {error}") from error
     if options.json is not None:
         answer = dataclasses.asdict(certificate)
         _write_json(options.json, {**answer, "certified": certificate.certified, "version": __version__})
     if options.json is None or str(options.json) != "-":
         print(certificate)
     return {"certified": 0, "refuted": 1, "cannot tell": 3}[certificate.verdict]
-
-
-def _model(path: Path, trust: bool) -> Any:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; give a .npy, .npz, .pt2, or with --trust a .pt or .pth")
-    kind = path.suffix.lower()
-    try:
-        if kind == ".npy":
-            return _weight(path, np.load(path, allow_pickle=False))
-        if kind == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                if "W" not in arrays:
-                    raise DataError(f"{path} has no array W; it holds {', '.join(arrays) or 'none'}")
-                return _weight(path, arrays["W"])
-        if kind == ".pt2":
-            return torch.export.load(path).module()
-        if kind in (".pt", ".pth"):
-            if not trust:
-                raise ConfigError(f"{path} is a pickle, and reading it may run code; add --trust if it is yours")
-            return torch.load(path, weights_only=False, map_location="cpu")
-    except MSRError:
-        raise
-    except Exception as error:  # readers raise many kinds for damaged files
-        said = "" if kind in (".npy", ".npz") else f": {str(error).splitlines()[0]}"  # NumPy's advice is to trust it
-        raise DataError(f"{path} is not a whole {kind} file ({type(error).__name__}{said})") from error
-    raise DataError(f"{path}: files of kind {kind or 'none'} are not read; give .npy, .npz, .pt2, .pt or .pth")
-
-
-def _weight(path: Path, array: Any) -> Tensor:
-    if array.dtype.kind not in "fiu":
-        raise DataError(f"{path} holds {array.dtype}; a weight matrix of real numbers is needed")
-    return torch.from_numpy(np.asarray(array, dtype=np.float64))
 
 
 # ------------------------------------------------------------------------------------------------------------ sample
@@ -295,6 +285,7 @@ translation (convolutions of a signal, valid or --circular).
 _SAMPLE_EXAMPLE = """\
 an example that works:
   msr sample group --group d4 --acts grid:4 --noise 0.1 --out d4.npz
+  msr sample group --group c2 --acts mirror:4x6 --out mirrored.npz
   msr sample translation --length 24 --kernel 3 --out conv.npz
 """
 

@@ -33,8 +33,10 @@ GROUPS = "cN, dN, sN, aN, qN (N elements), fP:Q (Frobenius: P prime, Q divides P
 """The notation of groups, for help texts."""
 
 REPRESENTATIONS = (
-    "regular; natural; trivial or trivial:K; grid:N (turns, and flips for d4) and shifts:N or shifts:NxM, of images; "
-    "K*X for K copies of X, X+Y for both side by side"
+    "regular; natural; trivial or trivial:K; for images grid:N or grid:NxM (turns for c4, half turns for c2, and flips "
+    "for d4 or d2), mirror:N or mirror:NxM (left and right, for c2), flipud:N or flipud:NxM (up and down, for c2) and "
+    "shifts:N or shifts:NxM; for signals reverse:N (for c2) and shifts:N; K*X for K copies of X, X+Y for both side by "
+    "side"
 )
 """The notation of representations, for help texts."""
 
@@ -96,24 +98,48 @@ def _one(text: str, group: FiniteGroup, whole: str) -> Representation:
     name, colon, size = text.partition(":")
     sizes = [int(s) for s in size.split("x")] if re.fullmatch(r"[0-9]{1,6}(x[0-9]{1,6})*", size) else []
     if colon and not sizes:
-        raise ConfigError(f"{whole!r}: {size!r} is no size; write a number, or NxM for shifts")
+        raise ConfigError(f"{whole!r}: {size!r} is no size; write a number, or NxM for images")
     if name == "regular" and not sizes:
         return regular(group)
     if name == "natural" and not sizes:
         return natural(group)
     if name == "trivial" and len(sizes) < 2:
         return trivial(group, *sizes)
-    if name == "grid" and len(sizes) == 1:
-        return _of(group, grid_rotations(sizes[0], flips=group.order == 8), whole)
-    if name == "shifts" and 1 <= len(sizes) <= 2:
-        return _of(group, grid_shifts(sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])), whole)
+    if name == "shifts" and sizes:
+        return _of(group, grid_shifts(sizes), whole)
+    if name == "reverse" and len(sizes) == 1:
+        return _mirrored([1, sizes[0]], group, name, whole).reshape(sizes[0])
+    if len(sizes) in (1, 2) and name in ("grid", "halfturn", "mirror", "fliplr", "flipud"):
+        shape = sizes * (3 - len(sizes))
+        return _of(group, _turned(shape, group), whole) if name == "grid" else _mirrored(shape, group, name, whole)
     raise ConfigError(f"no representation is written {whole!r}; the notation is: {REPRESENTATIONS}")
+
+
+def _turned(shape: list[int], group: FiniteGroup) -> Representation:
+    """What ``grid`` means for a group: by its name, since C2 and D1, which turn and mirror, are one abstract group."""
+    named = re.fullmatch("([CD])([124])", group.name)
+    n, flips = (int(named[2]), named[1] == "D") if named else (4, group.order == 8)
+    if n == 4 and shape[0] != shape[1]:
+        raise ConfigError(
+            f"quarter turns need a square image; came {shape[0]}x{shape[1]}, which half turns (c2) and half turns with "
+            "mirrors (d2) keep"
+        )
+    return grid_rotations(shape, n, flips=flips)
+
+
+def _mirrored(shape: list[int], group: FiniteGroup, name: str, whole: str) -> Representation:
+    """One way to move an image that undoes itself, for any group of two elements."""
+    if group.order != 2:
+        raise ConfigError(f"{whole!r} is for c2, whose one move it is, not for {group.name}; d2 and d4 mirror a grid")
+    both = grid_rotations(shape, 2, flips=True)
+    move = {"halfturn": "r", "flipud": "rs"}.get(name, "s")
+    return both.pullback(group, [0, both.group.element(move)], name)
 
 
 def _of(group: FiniteGroup, rep: Representation, whole: str) -> Representation:
     if rep.group != group:
         raise ConfigError(
-            f"{whole!r} is a representation of {rep.group.name}, not of {group.name}: grid is for c4 and d4, "
-            "shifts:N for cN and shifts:NxM for cNxcM"
+            f"{whole!r} is a representation of {rep.group.name}, not of {group.name}: grid is for c1, c2, c4, d1, d2 "
+            "and d4, shifts:N for cN and shifts:NxM for cNxcM"
         )
     return rep

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     "errors version",
     "arrays modules",
-    "kron subspace estimate episodes category taskfiles",
+    "kron subspace estimate episodes category modelfiles taskfiles",
     "groups",
     "representations",
     "equivariance layers contexture flow notation sampling",

@@ -1,11 +1,13 @@
 """The ``msr`` command: every door opens, every answer has its code, no input ends in a traceback."""
 
+import importlib
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -218,9 +220,107 @@ class TestCheck:
         assert "--trust" in error
         assert run("check net.pt --trust --group c6 --in regular --out regular")[0] == 1
 
+    def test_a_bias_beside_the_weight_is_part_of_the_layer(self, run):
+        circulant = np.load("w.npy")
+        np.savez("even.npz", W=circulant, b=np.ones(6))
+        np.savez("odd.npz", W=circulant, b=np.arange(6.0))
+        assert run("check even.npz --group c6 --in regular --out regular")[0] == 0
+        code, text, _ = run("check odd.npz --group c6 --in regular --out regular")
+        assert code == 1
+        assert text.startswith("refuted")
+        np.savez("images.npz", W=np.ones((8, 12)), b=np.arange(8.0).reshape(2, 4))
+        assert run("check images.npz --group c2 --in 2*grid:2x3 --out trivial:8")[0] == 0
+        assert run("check images.npz --group c2 --in 2*grid:2x3 --out grid:2x4")[0] == 1
+
+    def test_half_turns_and_mirrors_of_rectangles(self, run):
+        np.save("column.npy", np.kron(np.eye(2), np.full((3, 3), 1 / 3)))  # the mean of each row
+        for group in ("c2", "d1", "d2"):
+            assert run(f"check column.npy --group {group} --in grid:2x3 --out grid:2x3")[0] == 0, group
+        assert run("check column.npy --group c2 --in mirror:2x3 --out mirror:2x3")[0] == 0
+        assert run("check column.npy --group c2 --in mirror:2x3 --out trivial:6")[0] == 0
+        assert run("check column.npy --group c2 --in grid:2x3 --out trivial:6")[0] == 1
+
+    @pytest.mark.parametrize(
+        ("saved", "says"),
+        [
+            (
+                lambda: seeded(lambda: nn.Linear(6, 6)).state_dict(),
+                "holds a state_dict (weight, bias), not a module; load the weights",
+            ),
+            (lambda: {"net": {"weight": torch.eye(6)}, "epoch": 3}, "a checkpoint with a state_dict in it (net,"),
+            (lambda: {"epoch": 3}, "holds a dict (epoch), not a module"),
+            (lambda: [nn.Identity()], "holds a list, not a module; save the network itself"),
+            (lambda: torch.eye(6, dtype=torch.complex64), "holds torch.complex64; a weight matrix"),
+        ],
+        ids=["state_dict", "checkpoint", "dict", "list", "complex"],
+    )
+    def test_a_pickle_that_is_no_module_is_called_what_it_is(self, saved, says, run):
+        torch.save(saved(), "a.pt")
+        code, _, error = run("check a.pt --trust --group c6 --in regular --out regular")
+        assert code == 2
+        assert error.count("\n") == 1
+        assert f"error: a.pt {says}" in error or says in error
+
+    def test_a_pickled_weight_is_a_weight(self, run):
+        torch.save(torch.from_numpy(np.load("w.npy")).float(), "w.pt")
+        assert run("check w.pt --trust --group c6 --in regular --out regular")[0] == 0
+
+    @pytest.mark.parametrize(
+        ("module", "missing"),
+        [("lost_module", "No module named 'lost_module'"), ("__main__", "Can't get attribute 'Lost'")],
+    )
+    def test_a_class_that_cannot_be_imported_is_named(self, module, missing, run, monkeypatch):
+        place = types.ModuleType(module)
+        kind = type("Lost", (nn.Linear,), {"__module__": module})
+        place.Lost = kind
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, module, place)
+            torch.save(seeded(lambda: kind(6, 6)), "lost.pt")
+        code, _, error = run("check lost.pt --trust --group c6 --in regular --out regular")
+        assert code == 2
+        assert error.startswith("error: lost.pt names a class or module that cannot be imported here")
+        assert missing in error
+        assert error.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        "raised", ["AssertionError", "ImportError", "ZeroDivisionError", "SystemExit", "Exception"]
+    )
+    def test_a_model_that_fails_is_bad_input_and_not_refuted(self, raised, run, monkeypatch, tmp_path):
+        (tmp_path / "failing.py").write_text(
+            f"import torch\nclass Net(torch.nn.Module):\n"
+            f"    def forward(self, x):\n        raise {raised}('first line\\n\\nsecond line')\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        failing = importlib.import_module("failing")
+        monkeypatch.setitem(sys.modules, "failing", failing)
+        torch.save(failing.Net(), "failing.pt")
+        code, text, error = run("check failing.pt --trust --group c6 --in regular --out regular")
+        assert code == 2
+        assert text == ""
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+        assert "first line second line" in error
+
+    def test_an_exported_network_of_one_batch_size_is_told_how_to_be_exported(self, run):
+        net = seeded(lambda: nn.Linear(6, 6))
+        torch.export.save(torch.export.export(net, (torch.zeros(2, 6),)), "fixed.pt2")
+        code, _, error = run("check fixed.pt2 --group c6 --in regular --out regular")
+        assert code == 2
+        assert "fixed.pt2 was exported for batches of 2 only" in error
+        assert error.count("\n") == 1
+        # The advice of the message, as it stands there.
+        x = torch.zeros(2, 6)
+        call = re.search(r"torch\.export\.export\(net.*,\)\)", error)[0]
+        torch.export.save(eval(call, {"torch": torch, "net": net, "x": x}), "free.pt2")
+        assert run("check free.pt2 --group c6 --in regular --out regular")[0] == 1
+
     @pytest.mark.parametrize(
         ("line", "says"),
         [
+            ("check more.npz --group c6 --in regular --out regular", "more.npz holds b1, W2 beside W"),
+            ("check wrong.npz --group c6 --in regular --out regular", "W must be (out, in) and b (out,)"),
+            ("check text.npz --group c6 --in regular --out regular", "text.npz holds <U1 as b"),
+            ("check two.pt2 --group c6 --in regular --out regular", "two.pt2 takes 2 inputs"),
             ("check no.npy --group c6 --in regular --out regular", "no such file"),
             ("check v.npz --group c6 --in regular --out regular", "no array W"),
             ("check w.npy --group x6 --in regular --out regular", "no group is written"),
@@ -239,6 +339,12 @@ class TestCheck:
             with open(name, "wb") as file:
                 file.write(b"junk")
         np.save("complex.npy", np.eye(6) * 1j)
+        np.savez("more.npz", W=np.eye(6), b1=np.ones(6), W2=np.eye(6))
+        np.savez("wrong.npz", W=np.eye(6), b=np.ones(5))
+        np.savez("text.npz", W=np.eye(6), b=np.array(["b"]))
+        if "two.pt2" in line:
+            two = torch.export.export(seeded(lambda: nn.Bilinear(6, 6, 6)), (torch.zeros(2, 6), torch.zeros(2, 6)))
+            torch.export.save(two, "two.pt2")
         code, _, error = run(line)
         assert code == 2
         assert error.startswith("error: ")
@@ -269,6 +375,8 @@ class TestSample:
             "sample group --group c4 --tasks 0 --out t.npz",
             "sample group --group c4 --noise -1 --out t.npz",
             "sample group --group c4 --acts grid:4x --out t.npz",
+            "sample group --group c4 --acts grid:4x6 --out t.npz",
+            "sample group --group c4 --acts mirror:4 --out t.npz",
             "sample group --group c3 --acts grid:4 --out t.npz",
             "sample broken --group c4 --breaking 2 --out t.npz",
             "sample translation --kernel 30 --out t.npz",

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from msr.errors import ConfigError, MSRError
 from msr.groups import alternating, cyclic, dihedral, direct_product, quaternion, symmetric, wreath_product
@@ -80,7 +81,16 @@ def test_a_text_that_names_no_group_is_told_what_does(text, says):
         ("trivial:3", "d4", (3,)),
         ("grid:5", "c4", (5, 5)),
         ("grid:4", "d4", (4, 4)),
+        ("grid:8", "c2", (8, 8)),
+        ("grid:3x5", "c2", (3, 5)),
+        ("grid:3x5", "d2", (3, 5)),
+        ("grid:3x5", "d1", (3, 5)),
+        ("grid:3x5", "c1", (3, 5)),
+        ("mirror:3x5", "c2", (3, 5)),
+        ("2*flipud:3", "c2", (2, 3, 3)),
+        ("reverse:7", "s2", (7,)),
         ("shifts:6", "c6", (6,)),
+        ("shifts:2x2x2", "c2xc2xc2", (2, 2, 2)),
         ("shifts:2x3", "c2xc3", (2, 3)),
         ("3*regular", "q8", (24,)),
         ("03*regular", "q8", (24,)),
@@ -111,6 +121,26 @@ def test_copies_and_sums_act_on_each_part():
 
 
 @pytest.mark.parametrize(
+    ("text", "group", "move"),
+    [
+        ("grid:3x5", "c2", lambda x: torch.rot90(x, 2, (-2, -1))),
+        ("halfturn:3x5", "c2", lambda x: torch.rot90(x, 2, (-2, -1))),
+        ("grid:3x5", "d1", lambda x: x.flip(-1)),
+        ("mirror:3x5", "c2", lambda x: x.flip(-1)),
+        ("fliplr:3x5", "c2", lambda x: x.flip(-1)),
+        ("flipud:3x5", "c2", lambda x: x.flip(-2)),
+        ("reverse:5", "c2", lambda x: x.flip(-1)),
+        ("grid:3x5", "d2", lambda x: x.flip(-2)),
+    ],
+)
+def test_the_last_element_moves_an_image_as_its_name_says(text, group, move):
+    """C2 and D1 are one abstract group: the same word must not turn where a mirror was asked for."""
+    rep = parse_representation(text, parse_group(group))
+    x = torch.arange(2.0 * rep.dim).reshape(2, *rep.shape)
+    assert torch.equal(rep.act(rep.group.order - 1, x), move(x))
+
+
+@pytest.mark.parametrize(
     ("text", "group", "says"),
     [
         ("", "c4", "no representation is written ''; the notation is: regular; natural"),
@@ -118,10 +148,17 @@ def test_copies_and_sums_act_on_each_part():
         ("regular:3", "c4", "no representation"),
         ("natural:3", "c4", "no representation"),
         ("trivial:2x3", "c4", "no representation"),
-        ("grid:8x8", "c4", "no representation"),
+        ("grid:8x8x8", "c4", "no representation"),
         ("grid", "c4", "no representation"),
+        ("mirror", "c2", "no representation"),
+        ("reverse:2x3", "c2", "no representation"),
+        ("grid:6x8", "c4", r"quarter turns need a square image; came 6x8, which half turns \(c2\) .* keep"),
+        ("grid:6x8", "d4", "quarter turns need a square image; came 6x8"),
+        ("mirror:6x8", "c4", "'mirror:6x8' is for c2, whose one move it is, not for C4; d2 and d4 mirror a grid"),
+        ("reverse:8", "d2", "'reverse:8' is for c2"),
+        ("grid:4", "c2xc2", "is a representation of C4, not of C2xC2"),
         ("shifts", "c4", "no representation"),
-        ("shifts:2x2x2", "c4", "no representation"),
+        ("shifts:2x2x2", "c4", "is a representation of C2xC2xC2, not of C4"),
         ("regular+", "c4", r"no representation is written 'regular\+'"),
         ("2*3*regular", "c4", "no representation"),
         ("x*regular", "c4", "before a .* stands a number of copies, from 1 to 999999; came 'x'"),
@@ -129,12 +166,16 @@ def test_copies_and_sums_act_on_each_part():
         ("*regular", "c4", "came ''"),
         ("²*regular", "c4", "came '²'"),
         ("9999999*regular", "c4", "came '9999999'"),
-        ("trivial:-1", "c4", "'-1' is no size; write a number, or NxM for shifts"),
+        ("trivial:-1", "c4", "'-1' is no size; write a number, or NxM for images"),
         ("trivial:9999999", "c4", "is no size"),
         ("trivial:0", "c4", "at least one number; came 0"),
         ("grid:0", "c4", "positive sizes"),
         ("natural", "q8", "Q8 comes with no points; use regular"),
-        ("grid:4", "c8", r"'grid:4' is a representation of D4, not of C8: grid is for c4 and d4, shifts:N for cN"),
+        (
+            "grid:4",
+            "c8",
+            "'grid:4' is a representation of D4, not of C8: grid is for c1, c2, c4, d1, d2 and d4, sh",
+        ),
         ("grid:4", "c3", "is a representation of C4, not of C3"),
         ("shifts:5", "c6", "is a representation of C5, not of C6"),
         ("shifts:3x2", "c2xc3", "is a representation of C3xC2, not of C2xC3"),
@@ -151,5 +192,9 @@ def test_the_help_texts_are_true():
         head = text[0]
         assert text in GROUPS or f"{head}N" in GROUPS or (head == "f" and "fP:Q" in GROUPS)
         parse_group(text)
-    for text in ("regular", "natural", "trivial or trivial:K", "grid:N", "shifts:N or shifts:NxM", "K*X", "X+Y"):
+    for text in ("regular", "natural", "trivial or trivial:K", "grid:N or grid:NxM", "K*X", "X+Y"):
         assert text in REPRESENTATIONS
+    for text in ("mirror:N or mirror:NxM", "flipud:N or flipud:NxM", "reverse:N", "shifts:N or shifts:NxM"):
+        assert text in REPRESENTATIONS
+        for form in text.replace("N", "2").replace("M", "2").split(" or "):
+            parse_representation(form, parse_group("c2xc2" if form == "shifts:2x2" else "c2"))

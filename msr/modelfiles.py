@@ -1,0 +1,134 @@
+"""Saved layers and networks: weights as NumPy arrays, exported programs, pickled modules."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from msr.errors import ConfigError, DataError, ModelError, MSRError
+
+__all__ = ["read_model"]
+
+
+def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()) -> Any:
+    """What a file holds: a weight ``(out, in)`` as a float64 tensor, or a module or function to call.
+
+    ``.npy``, or ``.npz`` with ``W`` and perhaps a bias ``b (out,)``: with a bias the layer ``x ↦ W x + b``, which
+    returns ``shape_out``. ``.pt2``: the exported program. ``.pt``, ``.pth``: a pickled module, read where ``trust`` is
+    given, since reading one may run code.
+    Raises: DataError for a file that is missing, damaged, or holds something else; ModelError for a program that was
+    exported for one size of batch; ConfigError for a pickle without ``trust``.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give a .npy, .npz, .pt2, or with --trust a .pt or .pth")
+    kind = path.suffix.lower()
+    if kind in (".pt", ".pth") and not trust:
+        raise ConfigError(f"{path} is a pickle, and reading it may run code; add --trust if it is yours")
+    try:
+        if kind == ".npy":
+            return _weight(path, "an array", np.load(path, allow_pickle=False))
+        if kind == ".npz":
+            return _layer(path, shape_out)
+        if kind == ".pt2":
+            return _program(path)
+        if kind in (".pt", ".pth"):
+            return _module(path)
+    except MSRError:
+        raise
+    except (Exception, SystemExit) as error:  # readers raise many kinds for damaged files, and a pickle may run code
+        # NumPy's advice for a file that it cannot read is to trust it.
+        said = "" if kind in (".npy", ".npz") else f": {next(iter(str(error).splitlines()), '')}"
+        raise DataError(f"{path} is not a whole {kind} file ({type(error).__name__}{said})") from error
+    raise DataError(f"{path}: files of kind {kind or 'none'} are not read; give .npy, .npz, .pt2, .pt or .pth")
+
+
+def _layer(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
+    """``W``, and ``b`` where there is one; any other array is refused, since it may be half of the layer."""
+    with np.load(path, allow_pickle=False) as arrays:
+        if "W" not in arrays:
+            raise DataError(f"{path} has no array W; it holds {', '.join(arrays) or 'none'}")
+        unknown = [name for name in arrays if name not in ("W", "b")]
+        if unknown:
+            raise DataError(
+                f"{path} holds {', '.join(unknown)} beside W, and what that does to the layer is not known; a layer is "
+                "W (out, in) and, if it has a bias, b (out,): leave out the rest, or save the network with torch.export"
+            )
+        weight = _weight(path, "W", arrays["W"])
+        if "b" not in arrays:
+            return weight
+        bias = _weight(path, "b", arrays["b"])
+    shapes = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
+    bias = bias.flatten()
+    if weight.ndim < 2 or weight.numel() == 0 or len(bias) == 0 or weight.numel() % len(bias):
+        raise DataError(f"{path}: W must be (out, in) and b (out,); came {shapes}")
+    weight = weight.reshape(len(bias), -1)
+    linear = nn.utils.skip_init(nn.Linear, weight.shape[1], len(bias), dtype=torch.float64)
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)
+    fits = int(np.prod(shape_out)) == len(bias)
+    return nn.Sequential(nn.Flatten(), linear, *[nn.Unflatten(1, tuple(shape_out))] * (fits and len(shape_out) > 1))
+
+
+def _weight(path: Path, name: str, array: Any) -> Tensor:
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"{path} holds {array.dtype} as {name}; a weight matrix of real numbers is needed")
+    return torch.from_numpy(np.asarray(array, dtype=np.float64))
+
+
+def _program(path: Path) -> nn.Module:
+    """An exported program that takes any number of examples, as the checks need."""
+    program = torch.export.load(path)
+    names = set(program.graph_signature.user_inputs)
+    inputs = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+    if len(inputs) != 1:
+        raise ModelError(f"{path} takes {len(inputs)} inputs; a check needs a network of one tensor: export a wrapper")
+    size = inputs[0].shape[0] if isinstance(inputs[0], Tensor) and inputs[0].ndim else None
+    if isinstance(size, int):
+        raise ModelError(
+            f"{path} was exported for batches of {size} only, and a check gives it batches of several sizes; export it "
+            "with a batch axis that is free: torch.export.export(net, (x,), dynamic_shapes=({0: "
+            "torch.export.Dim('batch')},)), with x of at least 2 examples"
+        )
+    return program.module()
+
+
+def _module(path: Path) -> Any:
+    try:
+        model = torch.load(path, weights_only=False, map_location="cpu")
+    except (ImportError, AttributeError) as error:
+        missing = str(error).splitlines()[0]
+        if not isinstance(error, ImportError) and "Can't get attribute" not in missing:
+            raise
+        raise DataError(
+            f"{path} names a class or module that cannot be imported here ({missing}): a pickle holds no code, so put "
+            "the folder of the file that defines it on PYTHONPATH, or save the network with torch.export"
+        ) from error
+    if isinstance(model, Tensor):
+        if model.is_complex() or model.dtype == torch.bool:
+            raise DataError(f"{path} holds {model.dtype}; a weight matrix of real numbers is needed")
+        return model.detach().double()
+    if callable(model):
+        return model
+    raise DataError(f"{path} holds {_what(model)}")
+
+
+def _what(thing: object) -> str:
+    """For a message: what was saved in the place of a module, and what to save."""
+    if not isinstance(thing, Mapping):
+        return f"a {type(thing).__name__}, not a module; save the network itself: torch.save(net, 'net.pt')"
+    keys = [str(key) for key in thing]
+    shown = ", ".join(keys[:4]) + (f", … ({len(keys)} in all)" if len(keys) > 4 else "")
+    advice = "not a module; load the weights into their network, and save that: torch.save(net, 'net.pt')"
+    if _is_state_dict(thing):
+        return f"a state_dict ({shown}), {advice}"
+    if any(_is_state_dict(value) for value in thing.values()):
+        return f"a checkpoint with a state_dict in it ({shown}), {advice}"
+    return f"a {type(thing).__name__} ({shown or 'empty'}), {advice}"
+
+
+def _is_state_dict(thing: object) -> bool:
+    return isinstance(thing, Mapping) and bool(thing) and all(isinstance(value, Tensor) for value in thing.values())
