@@ -37,9 +37,13 @@ def why_not(engine: str) -> str | None:
     """What keeps an engine's library from being used here, or None. An absent one is no fault, a broken one raises."""
     if importlib.util.find_spec(engine) is None:
         return f"{engine} is not installed; docs/engines.md says how"
+    before = dict(os.environ)
     if engine == "learn2learn":
         declare_torchvision_operators()
     importlib.import_module(engine)
+    # The import of learn2learn loads pygame by way of gym, which sets variables of its own.
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
     return None
 
 
