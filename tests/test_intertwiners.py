@@ -42,6 +42,7 @@ from msr.representations import (
     sign,
     trivial,
 )
+from msr.representations.elementary import MatrixRepresentation
 from msr.subspace import principal_cosines
 
 
@@ -53,7 +54,7 @@ def skewed(rep, seed=0):
 
 
 def as_matrices(rep):
-    return from_matrices(rep.group, rep.matrices(), f"{rep.name} as matrices")
+    return MatrixRepresentation(rep.group, rep.matrices(), f"{rep.name} as matrices")
 
 
 def dense_twin(matrices_in, matrices_out, lie=False):
@@ -342,9 +343,15 @@ def test_a_representation_that_is_a_little_off_is_solved_all_the_same():
     assert float(principal_cosines(basis.matrix(), equivariant_basis(exact, regular(exact.group)).matrix())[-1]) > 0.999
 
 
-def test_single_precision_is_refused_before_any_solve():
-    with pytest.raises(AxiomError, match="no homomorphism"):
-        from_matrices(cyclic(5), planar(5).matrices().float())
+def test_single_precision_is_made_exact_before_any_solve():
+    plane = from_matrices(cyclic(5), planar(5).matrices().float())
+    torch.testing.assert_close(plane.matrices(), planar(5).matrices(), atol=1e-6, rtol=0)
+    assert plane.is_orthogonal
+    powers = torch.linalg.matrix_power(plane.matrix(1), 5)
+    torch.testing.assert_close(powers, torch.eye(2, dtype=torch.float64), atol=1e-14, rtol=0)
+    assert equivariant_basis(plane, plane).dim == 2
+    with pytest.raises(AxiomError, match="no homomorphism"):  # the control: as wrong, and said to be exact
+        from_matrices(cyclic(5), planar(5).matrices().float().double())
 
 
 def speeds(*speed):

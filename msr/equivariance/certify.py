@@ -17,7 +17,7 @@ from msr.equivariance.pointwise import pointwise_warnings
 from msr.equivariance.rules import Outcome, Rule, Verdict, check_level, mean_rule, tail_rule, zero_failure_rule
 from msr.equivariance.specificity import Specificity, specificity
 from msr.errors import ConfigError, ModelError, NonFiniteError
-from msr.groups import FiniteGroup, LieAlgebra
+from msr.groups import Group
 from msr.representations import AnyRepresentation
 
 __all__ = ["Certificate", "EquivarianceWarning", "certify", "decide"]
@@ -93,7 +93,7 @@ class Certificate:
 
 def certify(
     f: Function | nn.Module | Tensor,
-    group: FiniteGroup | LieAlgebra,
+    group: Group,
     rep_in: AnyRepresentation,
     rep_out: AnyRepresentation,
     *,
@@ -146,7 +146,7 @@ def certify(
 
 def decide(
     f: Function | nn.Module | Tensor,
-    group: FiniteGroup | LieAlgebra,
+    group: Group,
     rep_in: AnyRepresentation,
     rep_out: AnyRepresentation,
     *,
@@ -204,7 +204,7 @@ def _decides_exactly(
     f: object, rule: Rule, rep_in: AnyRepresentation, rep_out: AnyRepresentation, has_inputs: bool
 ) -> bool:
     """Whether nothing needs to be sampled; ConfigError where that was asked for and cannot be."""
-    finite = isinstance(rep_in.group, FiniteGroup)
+    finite = rep_in.group.is_listed
     possible = is_affine(f) and rep_in.dim <= MAX_INPUTS and finite and not has_inputs
     if rule == "exact" and not possible:
         raise ConfigError(
@@ -213,7 +213,7 @@ def _decides_exactly(
         )
     if rule != "auto" or not possible:
         return rule == "exact"
-    return rep_in.dim * rep_out.dim * rep_in.group.order <= MAX_WORK  # type: ignore[union-attr]
+    return rep_in.dim * rep_out.dim * len(rep_in.group.elements) <= MAX_WORK
 
 
 def _specificity_of(
@@ -252,8 +252,8 @@ def _certify_matrix(
     n_random: int,
     generator: torch.Generator,
 ) -> Certificate:
-    if isinstance(rep_in.group, LieAlgebra):
-        raise ConfigError(f"{rep_in.group.name} has infinitely many elements; measure its generators with weight_error")
+    if not rep_in.group.is_listed:
+        raise ConfigError(f"{rep_in.group.name} lists no elements; measure its generators with weight_error")
     cautions = _cautions(None, rep_in, rep_out)
     if isinstance(f, Tensor):
         defects, W = weight_error(f, rep_in, rep_out), f.detach().double().reshape(rep_out.dim, rep_in.dim)

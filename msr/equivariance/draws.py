@@ -10,7 +10,7 @@ from msr.equivariance.boundary import Interior
 from msr.equivariance.evaluate import Element, Function, act, defects_of_rows, evaluate
 from msr.equivariance.measure import module_of
 from msr.errors import ShapeError
-from msr.groups import FiniteGroup, LieAlgebra
+from msr.groups import Group
 from msr.representations import AnyRepresentation
 
 __all__ = ["Draws", "draw_defects", "draw_elements", "draw_inputs", "is_constant", "like"]
@@ -60,13 +60,9 @@ def like(f: Function | nn.Module, dtype: torch.dtype | None) -> Tensor:
     return torch.empty(0, dtype=dtype or torch.get_default_dtype())
 
 
-def draw_elements(group: FiniteGroup | LieAlgebra, n: int, generator: torch.Generator) -> list:
-    """``n`` random elements; never the identity of a finite group, with which everything commutes."""
-    if isinstance(group, LieAlgebra):
-        return list(group.sample(n, generator))
-    if group.order == 1:
-        return [0] * n
-    return (1 + torch.randint(group.order - 1, (n,), generator=generator)).tolist()
+def draw_elements(group: Group, n: int, generator: torch.Generator) -> list:
+    """``n`` random elements, as ``group.drawn`` says; never the identity, with which everything commutes."""
+    return group.draw(n, generator)
 
 
 def draw_inputs(

@@ -1,7 +1,6 @@
 """Running a function on moved inputs, with every way it can go wrong turned into an error that says so."""
 
 from collections.abc import Callable, Iterator, Sequence
-from numbers import Integral
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -11,7 +10,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from msr.equivariance.boundary import Interior
 from msr.errors import ConfigError, ModelError, MSRError, NonFiniteError, ShapeError
-from msr.groups import FiniteGroup, LieAlgebra
+from msr.groups import Group
 from msr.representations import AnyRepresentation, LieRepresentation, Representation
 
 __all__ = ["Element", "Elements", "Function", "act", "both_sides", "choose_elements", "defects_of_rows", "evaluate"]
@@ -21,9 +20,7 @@ Elements: TypeAlias = Literal["all", "generators"] | Sequence[Element]
 Function: TypeAlias = Callable[[Tensor], Tensor]
 
 
-def check_representations(
-    rep_in: AnyRepresentation, rep_out: AnyRepresentation, group: FiniteGroup | LieAlgebra | None = None
-) -> None:
+def check_representations(rep_in: AnyRepresentation, rep_out: AnyRepresentation, group: Group | None = None) -> None:
     """Raise ConfigError unless both are representations of one group, and of the one given."""
     for name, rep in (("rep_in", rep_in), ("rep_out", rep_out)):
         if not isinstance(rep, (Representation, LieRepresentation)):
@@ -42,24 +39,8 @@ def check_representations(
 def choose_elements(elements: Elements, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> list[Element]:
     """The elements asked for, or an error that says why they cannot be had."""
     check_representations(rep_in, rep_out)
-    group: FiniteGroup | LieAlgebra = rep_in.group
-    if isinstance(elements, str):
-        if elements == "generators":
-            return list(group.generators) or [0]
-        if elements != "all":
-            raise ConfigError(f"elements must be 'all', 'generators' or a list; came {elements!r}")
-        if isinstance(group, LieAlgebra):
-            raise ConfigError(f"{group.name} has infinitely many elements; ask for 'generators', or give some")
-        return list(group.elements)
-    chosen = list(elements)
-    if isinstance(group, FiniteGroup):
-        chosen = [group.element(g) if isinstance(g, str) else g for g in chosen]
-        for g in chosen:
-            if not isinstance(g, Integral) or not 0 <= int(g) < group.order:
-                raise ConfigError(f"{group.name} has the elements 0 to {group.order - 1}; came {g!r}")
-    if not chosen:
-        raise ConfigError("no element was asked for; give at least one")
-    return chosen
+    group: Group = rep_in.group
+    return group.choose(elements)
 
 
 def act(rep: AnyRepresentation, g: Element, x: Tensor) -> Tensor:

@@ -171,8 +171,8 @@ def act_on_columns(rep: AnyRepresentation, g: Element, W: Tensor) -> Tensor:
 
 def act_on_rows(rep: AnyRepresentation, g: Element, W: Tensor) -> Tensor:
     """``W ρ(g)`` for ``(..., m, n)``; a permutation only reorders."""
-    if rep.permutations is not None:
-        source = torch.tensor(rep.permutations[g], dtype=torch.long, device=W.device)
+    if rep.is_permutation:
+        source = torch.tensor(rep.moves(g), dtype=torch.long, device=W.device)
         return W.index_select(-1, source)
     return W @ rep.matrix(g).to(dtype=W.dtype, device=W.device)
 

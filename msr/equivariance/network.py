@@ -16,7 +16,7 @@ from msr.equivariance.evaluate import Elements
 from msr.equivariance.measure import equivariance_error
 from msr.equivariance.pointwise import pointwise_warnings
 from msr.errors import ConfigError, ModelError, MSRError
-from msr.groups import FiniteGroup, LieAlgebra
+from msr.groups import Group
 from msr.representations import AnyRepresentation
 
 __all__ = ["LayerDefects", "NetworkCertificate", "Representations", "certify_network", "localise"]
@@ -142,7 +142,7 @@ def localise(
 
 def certify_network(
     network: nn.Module,
-    group: FiniteGroup | LieAlgebra,
+    group: Group,
     rep_in: AnyRepresentation,
     rep_out: AnyRepresentation,
     representations: Representations,

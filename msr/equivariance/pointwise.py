@@ -38,4 +38,4 @@ def _moves_only(rep: AnyRepresentation) -> bool:
     """Whether matrices are permutations in disguise."""
     if not rep.is_signed_permutation:
         return False
-    return all(bool((rep.matrix(g) > -1e-8).all()) for g in rep.group.generators)  # type: ignore[arg-type]
+    return all(bool((rep.matrix(g) > -1e-8).all()) for g in rep.group.generators)

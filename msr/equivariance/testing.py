@@ -20,7 +20,7 @@ from msr.equivariance.evaluate import (
 from msr.equivariance.measure import module_of
 from msr.equivariance.network import Representations, localise
 from msr.errors import ConfigError, MissingExtraError
-from msr.groups import FiniteGroup, LieAlgebra
+from msr.groups import FiniteGroup, Group
 from msr.representations import AnyRepresentation
 
 __all__ = ["TOLERANCE", "assert_equivariant", "parametrize_elements"]
@@ -33,7 +33,7 @@ MOST_ELEMENTS = 64
 
 def assert_equivariant(
     f: Function | nn.Module,
-    group: FiniteGroup | LieAlgebra,
+    group: Group,
     rep_in: AnyRepresentation,
     rep_out: AnyRepresentation,
     *,
@@ -123,13 +123,7 @@ def _elements_to_try(
 ) -> list:
     if elements is not None:
         return choose_elements(elements, rep_in, rep_out)
-    group = rep_in.group
-    generators = choose_elements("generators", rep_in, rep_out)
-    if isinstance(group, LieAlgebra):
-        return [*generators, *group.sample(16, generator)]
-    if group.order <= MOST_ELEMENTS:
-        return list(group.elements)
-    return [*generators, *group.sample(max(MOST_ELEMENTS - len(generators), 1), generator)]
+    return rep_in.group.to_try(MOST_ELEMENTS, generator)
 
 
 def _warn_if_it_says_little(rep_in: AnyRepresentation, rep_out: AnyRepresentation, y: Tensor) -> None:

@@ -1,13 +1,16 @@
-"""The groups that people name: each is a function that returns a :class:`FiniteGroup`."""
+"""The finite groups that people name: each is a function that returns a group, with a table where that is small."""
 
 from collections.abc import Sequence
 from math import factorial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from msr.errors import AxiomError, ConfigError, ShapeError
+from msr.errors import ConfigError
+from msr.groups.closure import as_permutations, listed_group
 from msr.groups.finite import MAX_ORDER, FiniteGroup
+from msr.groups.permutation_group import CircleGroup, PermutationGroup
 from msr.groups.permutations import Indices
 
 __all__ = [
@@ -26,40 +29,65 @@ def trivial() -> FiniteGroup:
     return FiniteGroup([[0]], "C1", points=[[0]])
 
 
-def cyclic(n: int) -> FiniteGroup:
-    """``C_n``: addition modulo ``n``; element ``k`` turns ``n`` points on a circle by ``k``."""
-    _positive("cyclic", n, n)
-    every = np.arange(n)
-    table = (every[:, None] + every) % n
-    return FiniteGroup(table, f"C{n}", labels=_powers("r", n), points=table, generators=[1] if n > 1 else [])
+def cyclic(n: int) -> Any:
+    """``C_n``: addition modulo ``n``; element ``k`` turns ``n`` points on a circle by ``k``.
+
+    For ``n`` above ``MAX_ORDER`` there is no table; elements are numbered in the same way.
+    """
+    _positive("cyclic", n)
+    if n > MAX_ORDER:
+        return CircleGroup(n)
+
+    def table() -> Indices:
+        every = np.arange(n)
+        return np.asarray((every[:, None] + every) % n, dtype=np.int64)
+
+    return FiniteGroup.known(
+        n, f"C{n}", [1] if n > 1 else [], table=table, labels=lambda: _powers("r", n), points=table, recipe=(cyclic, n)
+    )
 
 
-def dihedral(n: int) -> FiniteGroup:
+def dihedral(n: int) -> Any:
     """``D_n``, order ``2n``: the symmetries of a regular ``n``-gon, ``⟨r, s | rⁿ = s² = e, s r s = r⁻¹⟩``.
 
     Element ``k + n f`` is ``r^k s^f``; it sends corner ``i`` to ``k + (−1)^f i`` modulo ``n``. For ``n`` of 1 and 2
-    the corners do not tell all elements apart.
+    the corners do not tell all elements apart. For orders above ``MAX_ORDER`` there is no table.
     """
-    _positive("dihedral", n, 2 * n)
+    _positive("dihedral", n)
+    if 2 * n > MAX_ORDER:
+        return CircleGroup(n, mirrors=True)
     k, f = np.tile(np.arange(n), 2), np.repeat([0, 1], n)
     sign = 1 - 2 * f
-    table = (k[:, None] + sign[:, None] * k) % n + n * (f[:, None] ^ f)
-    rotations = _powers("r", n)
-    labels = [*rotations, "s", *(f"{r}s" for r in rotations[1:])]
-    points = (k[:, None] + sign[:, None] * np.arange(n)) % n
-    return FiniteGroup(table, f"D{n}", labels=labels, points=points, generators=[1, n] if n > 1 else [1])
+
+    def labels() -> list[str]:
+        rotations = _powers("r", n)
+        return [*rotations, "s", *(f"{r}s" for r in rotations[1:])]
+
+    return FiniteGroup.known(
+        2 * n, f"D{n}", [1, n] if n > 1 else [1], labels=labels, recipe=(dihedral, n),
+        table=lambda: (k[:, None] + sign[:, None] * k) % n + n * (f[:, None] ^ f),
+        points=lambda: (k[:, None] + sign[:, None] * np.arange(n)) % n,
+    )  # fmt: skip
 
 
-def symmetric(n: int) -> FiniteGroup:
-    """``S_n``: all permutations of ``n`` points, up to ``n = 7``."""
-    _positive("symmetric", n, factorial(max(min(n, 20), 0)))
-    swap = [1, 0, *range(2, n)]
-    return from_permutations([swap, [*range(1, n), 0]] if n > 1 else [[0]], f"S{n}")
+def symmetric(n: int) -> Any:
+    """``S_n``: all permutations of ``n`` points; a :class:`PermutationGroup` without a table from ``n = 8`` on."""
+    _positive("symmetric", n)
+    swap, cycle = [1, 0, *range(2, n)], [*range(1, n), 0]
+    chosen = [swap, cycle] if n > 1 else [[0]]
+    if factorial(min(n, 20)) > MAX_ORDER:
+        return PermutationGroup(chosen, f"S{n}", order=factorial(n), kind="symmetric")
+    return from_permutations(chosen, f"S{n}")
 
 
-def alternating(n: int) -> FiniteGroup:
-    """``A_n``: the even permutations of ``n`` points, up to ``n = 7``."""
-    _positive("alternating", n, factorial(max(min(n, 20), 0)) // 2)
+def alternating(n: int) -> Any:
+    """``A_n``: the even permutations of ``n`` points; a :class:`PermutationGroup` without a table from ``n = 8`` on."""
+    _positive("alternating", n)
+    if factorial(min(n, 20)) // 2 > MAX_ORDER:
+        # A three-cycle and a long cycle of odd length, which leaves point 0 where it is for even n.
+        three = [1, 2, 0, *range(3, n)]
+        long = [*range(1, n), 0] if n % 2 else [0, *range(2, n), 1]
+        return PermutationGroup([three, long], f"A{n}", order=factorial(n) // 2, kind="alternating")
     cycles = []
     for i in range(2, n):
         p = np.arange(n)
@@ -76,25 +104,31 @@ def quaternion(order: int = 8) -> FiniteGroup:
     """
     if order < 8 or order % 4:
         raise ConfigError(f"quaternion: the order is a multiple of 4, from 8 on; came {order}")
-    _small_enough("quaternion", order)
+    if order > MAX_ORDER:
+        raise ConfigError(f"quaternion: order {order} is more than {MAX_ORDER}, the largest table")
     n = order // 2
     k, f = np.tile(np.arange(n), 2), np.repeat([0, 1], n)
-    carry = (f[:, None] & f) * (n // 2)
-    table = (k[:, None] + (1 - 2 * f)[:, None] * k + carry) % n + n * (f[:, None] ^ f)
-    if order == 8:
-        labels = ["1", "i", "-1", "-i", "j", "k", "-j", "-k"]
-    else:
+
+    def table() -> Indices:
+        carry = (f[:, None] & f) * (n // 2)
+        return (k[:, None] + (1 - 2 * f)[:, None] * k + carry) % n + n * (f[:, None] ^ f)
+
+    def labels() -> list[str]:
+        if order == 8:
+            return ["1", "i", "-1", "-i", "j", "k", "-j", "-k"]
         powers = _powers("a", n)
-        labels = [*powers, "x", *(f"{a}x" for a in powers[1:])]
-    return FiniteGroup(table, f"Q{order}", labels=labels, generators=[1, n])
+        return [*powers, "x", *(f"{a}x" for a in powers[1:])]
+
+    return FiniteGroup.known(order, f"Q{order}", [1, n], table=table, labels=labels, recipe=(quaternion, order))
 
 
-def frobenius(p: int, q: int) -> FiniteGroup:
+def frobenius(p: int, q: int) -> Any:
     """``C_p ⋊ C_q``: ``x → a x + b`` modulo a prime ``p``, ``a`` in the group of ``q`` roots of 1; ``p`` points.
 
     Raises: ConfigError unless ``p`` is a prime above 2 and ``q``, above 1, divides ``p − 1``.
     """
-    _small_enough("frobenius", p * q)
+    if p > 10**6:
+        raise ConfigError(f"frobenius: p is at most 1000000; came {p}")
     prime = p > 2 and all(p % d for d in range(2, int(p**0.5) + 1))
     if not prime or q < 2 or (p - 1) % q:
         raise ConfigError(
@@ -106,94 +140,23 @@ def frobenius(p: int, q: int) -> FiniteGroup:
     return from_permutations([(points + 1) % p, points * factor % p], f"C{p}:C{q}")
 
 
-def from_permutations(generators: Sequence[ArrayLike], name: str = "G") -> FiniteGroup:
-    """The group that permutations generate, by closure; ``generator[i]`` is where it sends point ``i``.
+def from_permutations(generators: Sequence[ArrayLike], name: str = "G") -> Any:
+    """The group that permutations generate; ``generator[i]`` is where it sends point ``i``.
 
-    Elements are numbered breadth first from the identity, and labelled by their cycles (points from 0).
+    Up to ``MAX_ORDER`` elements it is a :class:`FiniteGroup`, whose elements are numbered breadth first from the
+    identity, and labelled by their cycles (points from 0). Beyond, it is a :class:`PermutationGroup`, which lists none.
     Shapes: each generator ``(n,)``.
-    Raises: AxiomError for something that is no permutation; ShapeError for permutations of different length;
-    ConfigError when the closure has more than ``MAX_ORDER`` elements.
+    Raises: AxiomError for something that is no permutation; ShapeError for permutations of different length.
     """
-    arrays = _as_permutations(generators, name)
-    n = len(arrays[0])
-    elements: list[Indices] = [np.arange(n)]
-    index = {elements[0].tobytes(): 0}
-    # Each new element is a generator after an older one, so its row of the table is that one's, moved.
-    parents: list[tuple[int, int]] = [(0, 0)]
-    left: list[list[int]] = [[] for _ in arrays]
-    at = 0
-    while at < len(elements):
-        for which, s in enumerate(arrays):
-            image = s[elements[at]]
-            key = image.tobytes()
-            if key not in index:
-                if len(elements) == MAX_ORDER:
-                    raise ConfigError(
-                        f"{name}: the permutations generate more than {MAX_ORDER} elements, too many for a table; "
-                        "for the sharing pattern alone, msr.representations.pair_orbits takes the generators"
-                    )
-                index[key] = len(elements)
-                elements.append(image)
-                parents.append((which, at))
-            left[which].append(index[key])
-        at += 1
-    order = len(elements)
-    moves = np.array(left, dtype=np.int16)
-    table = np.empty((order, order), dtype=np.int16)
-    table[0] = np.arange(order)
-    for g in range(1, order):
-        which, parent = parents[g]
-        table[g] = moves[which][table[parent]]
-    chosen = list(dict.fromkeys(index[s.tobytes()] for s in arrays))
-    labels = [_cycles(p) for p in elements]
-    return FiniteGroup(table, name, labels=labels, points=np.stack(elements), generators=chosen)
-
-
-def _as_permutations(generators: Sequence[ArrayLike], name: str) -> list[Indices]:
-    arrays = [np.asarray(p) for p in generators]
-    if not arrays:
-        raise ConfigError(f"{name}: give at least one permutation; the identity alone makes the trivial group")
-    for number, p in enumerate(arrays):
-        if p.ndim != 1 or p.dtype.kind not in "iu" or len(p) == 0:
-            raise ShapeError(
-                f"{name}: generator {number} must be a list of point indices (n,); came {p.shape} {p.dtype}"
-            )
-        if len(p) != len(arrays[0]):
-            raise ShapeError(
-                f"{name}: permutations of different length: generator 0 moves {len(arrays[0])} points, generator "
-                f"{number} moves {len(p)}; let the shorter one fix the points it does not move"
-            )
-        if not np.array_equal(np.sort(p), np.arange(len(p))):
-            raise AxiomError(f"{name}: generator {number} is no permutation of 0 to {len(p) - 1}: {p[:12].tolist()}")
-    return [p.astype(np.int64) for p in arrays]
-
-
-def _cycles(p: Indices) -> str:
-    seen, text = set(), ""
-    for start in range(len(p)):
-        cycle = []
-        while start not in seen:
-            seen.add(start)
-            cycle.append(start)
-            start = int(p[start])
-        if len(cycle) > 1:
-            text += f"({' '.join(map(str, cycle))})"
-    return text or "e"
+    moves = as_permutations(generators, name)
+    recipe = (from_permutations, tuple(map(tuple, moves.tolist())), name)
+    return listed_group(moves, name, recipe) or PermutationGroup(moves, name)
 
 
 def _powers(letter: str, n: int) -> list[str]:
     return ["e", letter, *(f"{letter}{k}" for k in range(2, n))][:n]
 
 
-def _positive(what: str, n: int, order: int) -> None:
+def _positive(what: str, n: int) -> None:
     if n < 1:
         raise ConfigError(f"{what}: n must be at least 1; came {n}")
-    _small_enough(what, order)
-
-
-def _small_enough(what: str, order: int) -> None:
-    if order > MAX_ORDER:
-        raise ConfigError(
-            f"{what}: order {order} is more than {MAX_ORDER}, the largest table; for the sharing pattern alone, "
-            "msr.representations.pair_orbits takes the generators"
-        )

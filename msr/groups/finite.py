@@ -1,21 +1,29 @@
 """A finite group as its Cayley table: a frozen value that checks its own axioms."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
 from msr.errors import AxiomError, ConfigError, ShapeError
-from msr.groups.permutations import Indices, as_array, check_permutation_action, frozen, orbit_labels
+from msr.groups.axioms import (
+    MAX_ORDER,
+    as_table,
+    check_associativity,
+    check_identity_and_inverses,
+    check_points,
+    closure_of,
+    find_generators,
+)
+from msr.groups.group import Drawn, Element, Group, Letter
+from msr.groups.permutations import Indices, as_array, frozen, orbit_labels
 
 __all__ = ["MAX_ORDER", "FiniteGroup", "Subgroup"]
-
-MAX_ORDER = 8192
-"""Largest order: the table of such a group takes 128 MiB."""
 
 
 class Subgroup(NamedTuple):
@@ -25,7 +33,7 @@ class Subgroup(NamedTuple):
     elements: Indices
 
 
-class FiniteGroup:
+class FiniteGroup(Group):
     """A finite group: ``table[g, h]`` is the index of ``g·h``; element 0 is the identity.
 
     Immutable, and a value: two groups are equal, and hash alike, when their tables are the same. The name, the labels
@@ -44,16 +52,9 @@ class FiniteGroup:
         AxiomError: the table breaks a law; the message names the law and the first elements that break it.
 
     Checking costs ``order² × generators``: associativity is tested with generators in the middle only, which is
-    enough (Light's test).
+    enough (Light's test). The named groups (:func:`symmetric`, :func:`cyclic`, …) make their table when it is first
+    asked for, and do not check what holds by construction.
     """
-
-    __slots__ = ("__dict__", "generators", "labels", "name", "points", "table")
-
-    name: str
-    table: Indices
-    labels: tuple[str, ...]
-    points: Indices | None
-    generators: tuple[int, ...]
 
     def __init__(
         self,
@@ -64,30 +65,78 @@ class FiniteGroup:
         points: ArrayLike | None = None,
         generators: Sequence[int] | None = None,
     ):
-        values = _as_table(table, name)
+        values = as_table(table, name)
         n = len(values)
-        _check_identity_and_inverses(values, name)
-        found = _generators(values, generators, name)
-        _check_associativity(values, found, name)
+        check_identity_and_inverses(values, name)
+        found = find_generators(values, generators, name)
+        check_associativity(values, found, name)
         if labels is not None and len(labels) != n:
             raise ShapeError(f"{name}: {n} elements need as many labels; came {len(labels)}")
-        store = object.__setattr__
-        store(self, "name", name)
-        store(self, "table", frozen(values))
-        store(self, "generators", found)
-        store(self, "labels", tuple(labels) if labels is not None else ("e", *(f"g{i}" for i in range(1, n))))
-        store(self, "points", None if points is None else _check_points(as_array(points, name), values, found, name))
+        moves = None if points is None else check_points(as_array(points, name), values, found, name)
+        self.__dict__.update(
+            name=name, _order=n, table=frozen(values), _generators=found, points=moves, _recipe=None,
+            labels=tuple(labels) if labels is not None else ("e", *(f"g{i}" for i in range(1, n))),
+        )  # fmt: skip
 
-    def __setattr__(self, key: str, value: object) -> None:
-        raise AttributeError(f"{self.name}: groups are immutable; build another one instead of setting {key!r}")
+    @classmethod
+    def known(
+        cls,
+        order: int,
+        name: str,
+        generators: Sequence[int],
+        *,
+        table: Callable[[], Indices],
+        labels: Callable[[], Sequence[str]],
+        points: Callable[[], Indices] | None = None,
+        recipe: tuple[Any, ...] | None = None,
+    ) -> "FiniteGroup":
+        """A group whose laws hold by construction: nothing is checked, and each part is made when it is asked for.
 
-    def __delattr__(self, key: str) -> None:
-        raise AttributeError(f"{self.name}: groups are immutable; {key!r} cannot be removed")
+        ``recipe``: ``(function, *arguments)`` that makes the same group again; it is what is pickled, and two groups of
+        one recipe are equal without a table.
+        """
+        group = cls.__new__(cls)
+        group.__dict__.update(
+            name=name, _order=order, _generators=tuple(g for g in generators if g != 0), _recipe=recipe,
+            _make_table=table, _make_labels=labels, _make_points=points,
+        )  # fmt: skip
+        return group
+
+    @cached_property
+    def table(self) -> Indices:
+        """``(order, order)``: ``table[g, h] = g·h``."""
+        return frozen(self.__dict__["_make_table"]().astype(np.int16, copy=False))
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """A name for each element."""
+        return tuple(self.__dict__["_make_labels"]())
+
+    @cached_property
+    def points(self) -> Indices | None:
+        """``(order, n)``: ``points[g, i] = g·i``; None where the group comes with no points."""
+        make = self.__dict__["_make_points"]
+        return None if make is None else frozen(make().astype(np.int32, copy=False))
+
+    @property
+    def has_points(self) -> bool:
+        """Whether the group comes with points, without making them."""
+        return self.__dict__.get("points", self.__dict__.get("_make_points")) is not None
+
+    @property
+    def generators(self) -> tuple[int, ...]:
+        """Elements that generate the group; never the identity."""
+        return self.__dict__["_generators"]
+
+    @property
+    def discrete(self) -> tuple[int, ...]:
+        """The generators."""
+        return self.generators
 
     @property
     def order(self) -> int:
         """Number of elements."""
-        return len(self.table)
+        return self.__dict__["_order"]
 
     def __len__(self) -> int:
         return self.order
@@ -100,12 +149,21 @@ class FiniteGroup:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FiniteGroup):
             return NotImplemented
-        return self is other or (self.order == other.order and self._digest == other._digest)
+        if self is other:
+            return True
+        if self.order != other.order:
+            return False
+        ours, theirs = self.__dict__["_recipe"], other.__dict__["_recipe"]
+        return (ours is not None and ours == theirs) or self._digest == other._digest
 
     def __hash__(self) -> int:
-        return hash(self._digest)
+        # Groups of one order may collide; a digest would need the table.
+        return hash((FiniteGroup, self.order))
 
     def __reduce__(self) -> tuple[object, ...]:
+        if self.__dict__["_recipe"] is not None:
+            function, *arguments = self.__dict__["_recipe"]
+            return function, tuple(arguments)
         return (_rebuild, (self.table, self.name, self.labels, self.points, self.generators))
 
     def __repr__(self) -> str:
@@ -117,6 +175,27 @@ class FiniteGroup:
     def elements(self) -> range:
         """All elements, ``0 .. order − 1``."""
         return range(self.order)
+
+    @property
+    def is_listed(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def identity(self) -> int:
+        """Element 0."""
+        return 0
+
+    @property
+    def drawn(self) -> Drawn:
+        """Uniform."""
+        return "uniform"
+
+    def check(self, element: Element) -> int:
+        """The element as a whole number."""
+        if not isinstance(element, Integral):
+            raise ConfigError(f"{self.name} has the elements 0 to {self.order - 1}; came {element!r}")
+        return _as_element(self, int(element))
 
     def label(self, element: int) -> str:
         """The name of an element."""
@@ -154,9 +233,40 @@ class FiniteGroup:
             orders[left] += 1
         return frozen(orders)
 
+    def word(self, element: int) -> tuple[Letter, ...]:
+        """A shortest product of generators, ``(k, 1)`` for ``generators[k]``."""
+        came_from = self._steps
+        at, letters = _as_element(self, element), []
+        while at != 0:
+            which, at = (int(n) for n in came_from[at])
+            letters.append((which, 1))
+        return tuple(letters)
+
+    @cached_property
+    def _steps(self) -> Indices:
+        """``(order, 2)``: each element is a generator after an element nearer to the identity."""
+        steps = np.full((self.order, 2), -1)
+        steps[0] = 0
+        frontier = np.array([0])
+        while len(frontier):
+            reached = []
+            for which, s in enumerate(self.generators):
+                images = self.table[s, frontier]
+                fresh = steps[images, 0] < 0
+                steps[images[fresh], 0], steps[images[fresh], 1] = which, frontier[fresh]
+                reached.append(images[fresh])
+            frontier = np.concatenate(reached) if reached else np.array([], dtype=np.int64)
+        return frozen(steps)
+
     def sample(self, n: int, generator: torch.Generator) -> list[int]:
         """``n`` elements, uniform."""
         return torch.randint(self.order, (n,), generator=generator).tolist()
+
+    def draw(self, n: int, generator: torch.Generator) -> list[int]:
+        """``n`` elements, uniform among those that are not the identity (unless there is no other)."""
+        if self.order == 1:
+            return [0] * n
+        return (1 + torch.randint(self.order - 1, (n,), generator=generator)).tolist()
 
     # Structure
 
@@ -187,7 +297,7 @@ class FiniteGroup:
 
     def closure(self, elements: Iterable[int]) -> Indices:
         """The elements of the subgroup that these generate, sorted."""
-        return _closure(self.table, [_as_element(self, g) for g in elements])
+        return closure_of(self.table, [_as_element(self, g) for g in elements])
 
     def subgroup(self, elements: Iterable[int], name: str | None = None) -> Subgroup:
         """The subgroup that these elements generate, as a group of its own; its points act as here."""
@@ -199,7 +309,12 @@ class FiniteGroup:
         points = None if self.points is None else self.points[members]
         labels = [self.labels[g] for g in members]
         label = name or f"{self.name}<{', '.join(labels[int(place[g])] for g in chosen) or 'e'}>"
-        return Subgroup(FiniteGroup(table, label, labels=labels, points=points), members)
+        # A part of a checked table is one: only its generators have to be found.
+        group = FiniteGroup.known(
+            len(members), label, find_generators(table, None, label), table=lambda: table, labels=lambda: labels,
+            points=None if points is None else lambda: points,
+        )  # fmt: skip
+        return Subgroup(group, members)
 
     def subgroups(self) -> tuple[tuple[int, ...], ...]:
         """All subgroups as sorted tuples of elements, smallest first.
@@ -263,93 +378,3 @@ def _as_element(group: FiniteGroup, g: int) -> int:
     if not 0 <= int(g) < group.order:
         raise ConfigError(f"{group.name} has the elements 0 to {group.order - 1}; came {g}")
     return int(g)
-
-
-def _as_table(table: ArrayLike, name: str) -> Indices:
-    values = as_array(table, name)
-    if values.ndim != 2 or values.shape[0] != values.shape[1] or len(values) == 0:
-        raise ShapeError(f"{name}: a Cayley table is a square (order, order); came {values.shape}")
-    if len(values) > MAX_ORDER:
-        raise ShapeError(f"{name}: groups up to order {MAX_ORDER} are held as tables; came {len(values)}")
-    if values.dtype.kind not in "iu":
-        raise ShapeError(f"{name}: a Cayley table holds integers; came {values.dtype}")
-    bad = np.argwhere((values < 0) | (values >= len(values)))
-    if len(bad):
-        g, h = bad[0]
-        raise AxiomError(
-            f"{name}: not closed: the product of elements {g} and {h} is {values[g, h]}, "
-            f"which is none of the elements 0 to {len(values) - 1}"
-        )
-    return values.astype(np.int16)
-
-
-def _check_identity_and_inverses(table: Indices, name: str) -> None:
-    every = np.arange(len(table))
-    if not (np.array_equal(table[0], every) and np.array_equal(table[:, 0], every)):
-        fits = np.flatnonzero((table == every).all(axis=1) & (table == every[:, None]).all(axis=0))
-        found = f"element {fits[0]} is; renumber so that it comes first" if len(fits) else "no element is"
-        raise AxiomError(f"{name}: element 0 must be the identity (e·g = g·e = g), but {found}")
-    for rows, side in ((table, "row"), (table.T, "column")):
-        ordered = np.sort(rows, axis=1) == every
-        if not ordered.all():
-            g = int(np.flatnonzero(~ordered.all(axis=1))[0])
-            h, k = _first_repeat(rows[g])
-            said = f"{g}·{h} = {g}·{k}" if side == "row" else f"{h}·{g} = {k}·{g}"
-            raise AxiomError(f"{name}: no cancellation: {said} = {rows[g][h]}, so element {g} has no inverse")
-
-
-def _first_repeat(row: Indices) -> tuple[int, int]:
-    seen: dict[int, int] = {}
-    for position, value in enumerate(row.tolist()):
-        if value in seen:
-            return seen[value], position
-        seen[value] = position
-    raise AssertionError("a row with no repeat is a permutation")
-
-
-def _check_associativity(table: Indices, generators: tuple[int, ...], name: str) -> None:
-    for g in generators:
-        broken = np.argwhere(table[table[:, g]] != table[:, table[g]])
-        if len(broken):
-            x, y = broken[0].tolist()
-            left, right = table[table[x, g], y], table[x, table[g, y]]
-            raise AxiomError(
-                f"{name}: not associative: ({x}·{g})·{y} = {left}, but {x}·({g}·{y}) = {right} (elements {x}, {g}, {y})"
-            )
-
-
-def _generators(table: Indices, given: Sequence[int] | None, name: str) -> tuple[int, ...]:
-    if given is not None:
-        chosen = [int(g) for g in given if int(g) != 0]
-        outside = [g for g in chosen if not 0 < g < len(table)]
-        if outside:
-            raise ConfigError(f"{name} has the elements 0 to {len(table) - 1}; came {outside[0]} as a generator")
-        reached = _closure(table, chosen)
-        if len(reached) != len(table):
-            raise AxiomError(f"{name}: the elements {chosen} generate {len(reached)} of the {len(table)} elements only")
-        return tuple(chosen)
-    chosen, inside = [], np.zeros(len(table), dtype=bool)
-    inside[0] = True
-    while not inside.all():
-        chosen.append(int(np.flatnonzero(~inside)[0]))
-        inside[_closure(table, chosen)] = True
-    return tuple(chosen)
-
-
-def _closure(table: Indices, generators: Sequence[int]) -> Indices:
-    """All products of generators; in a finite group that holds the inverses too."""
-    inside = np.zeros(len(table), dtype=bool)
-    inside[0] = True
-    frontier = np.array([0])
-    while len(frontier) and generators:
-        reached = np.unique(table[np.ix_(frontier, np.asarray(generators))])
-        frontier = reached[~inside[reached]]
-        inside[frontier] = True
-    return np.flatnonzero(inside)
-
-
-def _check_points(points: Indices, table: Indices, generators: tuple[int, ...], name: str) -> Indices:
-    if points.ndim != 2 or len(points) != len(table) or points.dtype.kind not in "iu":
-        raise ShapeError(f"{name}: points must be ({len(table)}, n) integers; came {points.shape} {points.dtype}")
-    check_permutation_action(points, table, generators, name)
-    return frozen(points.astype(np.int32))

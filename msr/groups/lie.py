@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import combinations
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from msr.errors import AxiomError, ConfigError, NonFiniteError, ShapeError
+from msr.errors import AxiomError, NonFiniteError, ShapeError
+from msr.groups.group import Drawn, Element, Letter, TableFree
 from msr.groups.permutations import as_array, frozen
 
-__all__ = ["LieAlgebra", "lorentz", "real_array", "se2", "so", "special_linear"]
+__all__ = ["LieAlgebra", "real_array"]
 
 _TOLERANCE = 1e-10
 
@@ -24,7 +24,7 @@ def real_array(values: ArrayLike | torch.Tensor, name: str) -> NDArray[np.float6
     return array.astype(np.float64)
 
 
-class LieAlgebra:
+class LieAlgebra(TableFree):
     """A matrix Lie algebra: the span of generators ``X_i (d, n, n)``, closed under ``[X, Y] = XY − YX``.
 
     An *element* of its group, wherever one is asked for, is a tuple of ``d`` coefficients ``c``: it stands for
@@ -33,8 +33,6 @@ class LieAlgebra:
     Raises: ShapeError unless the generators are square matrices; AxiomError when they are linearly dependent, or a
     bracket leaves their span (the message names the pair).
     """
-
-    __slots__ = ("__dict__", "labels", "matrices", "name")
 
     name: str
     matrices: NDArray[np.float64]
@@ -52,14 +50,9 @@ class LieAlgebra:
             )
         if labels is not None and len(labels) != len(values):
             raise ShapeError(f"{name}: {len(values)} generators need as many labels; came {len(labels)}")
-        store = object.__setattr__
-        store(self, "name", name)
-        store(self, "matrices", frozen(values))
-        store(self, "labels", tuple(labels) if labels is not None else tuple(f"X{i}" for i in range(len(values))))
+        called = tuple(labels) if labels is not None else tuple(f"X{i}" for i in range(len(values)))
+        self.__dict__.update(name=name, matrices=frozen(values), labels=called)
         _ = self.structure_constants  # closed under the bracket, or an error now
-
-    def __setattr__(self, key: str, value: object) -> None:
-        raise AttributeError(f"{self.name}: algebras are immutable; build another one instead of setting {key!r}")
 
     @property
     def dim(self) -> int:
@@ -100,6 +93,47 @@ class LieAlgebra:
         return f"<{self.name}, dimension {self.dim}>"
 
     @property
+    def order(self) -> None:
+        """None: there are infinitely many elements."""
+        return None
+
+    @property
+    def algebra_dim(self) -> int:
+        """Number of generators."""
+        return self.dim
+
+    @property
+    def discrete(self) -> tuple[Element, ...]:
+        """None: the group is connected."""
+        return ()
+
+    @property
+    def identity(self) -> tuple[float, ...]:
+        """Coefficients that are all zero."""
+        return (0.0,) * self.dim
+
+    @property
+    def drawn(self) -> Drawn:
+        """Normal coefficients."""
+        return "normal coefficients"
+
+    def check(self, element: Element) -> tuple[float, ...]:
+        """The element as a tuple of ``dim`` finite numbers."""
+        try:
+            c = tuple(float(v) for v in element)
+        except (TypeError, ValueError):
+            c = ()
+        if len(c) != self.dim or not np.isfinite(c).all():
+            raise ShapeError(
+                f"an element of {self.name} is {self.dim} coefficients, finite numbers; came {str(element)[:60]}"
+            )
+        return c
+
+    def word(self, element: Element) -> tuple[Letter, ...]:
+        """One exponential."""
+        return (("exp", tuple(element)),)
+
+    @property
     def generators(self) -> tuple[tuple[float, ...], ...]:
         """Each generator as an element, at size one: ``exp(X_i / ‖X_i‖)`` in the spectral norm.
 
@@ -123,56 +157,3 @@ class LieAlgebra:
 
 def _rebuild(matrices: NDArray[np.float64], name: str, labels: tuple[str, ...]) -> LieAlgebra:
     return LieAlgebra(matrices, name, labels=labels)
-
-
-def so(n: int) -> LieAlgebra:
-    """``so(n)``: rotations of ``R^n``; the generator ``Jij`` turns axis ``i`` towards axis ``j``."""
-    if n < 2:
-        raise ConfigError(f"so: rotations need at least 2 dimensions; came {n}")
-    planes = list(combinations(range(n), 2))
-    X = np.zeros((len(planes), n, n))
-    for k, (i, j) in enumerate(planes):
-        X[k, j, i], X[k, i, j] = 1.0, -1.0
-    return LieAlgebra(X, f"so({n})", labels=[f"J{i}{j}" for i, j in planes])
-
-
-def se2() -> LieAlgebra:
-    """``se(2)``: rotation and translations of the plane, on homogeneous coordinates ``(x, y, 1)``."""
-    X = np.zeros((3, 3, 3))
-    X[0, 1, 0], X[0, 0, 1] = 1.0, -1.0
-    X[1, 0, 2] = X[2, 1, 2] = 1.0
-    return LieAlgebra(X, "se(2)", labels=["J", "Px", "Py"])
-
-
-def special_linear(n: int) -> LieAlgebra:
-    """``sl(n)``: matrices of trace zero."""
-    if n < 2:
-        raise ConfigError(f"special_linear: at least 2 dimensions; came {n}")
-    X, labels = [], []
-    for i in range(n):
-        for j in range(n):
-            if i != j:
-                X.append(np.zeros((n, n)))
-                X[-1][i, j] = 1.0
-                labels.append(f"E{i}{j}")
-    for i in range(n - 1):
-        X.append(np.zeros((n, n)))
-        X[-1][i, i], X[-1][i + 1, i + 1] = 1.0, -1.0
-        labels.append(f"H{i}")
-    return LieAlgebra(np.stack(X), f"sl({n})", labels=labels)
-
-
-def lorentz(space: int = 3) -> LieAlgebra:
-    """``so(1, space)``: rotations ``Jij`` and boosts ``Ki`` of ``(t, x_1, …)``, metric ``diag(1, −1, …)``."""
-    if space < 1:
-        raise ConfigError(f"lorentz: at least one axis of space; came {space}")
-    n, X, labels = space + 1, [], []
-    for i, j in combinations(range(1, n), 2):
-        X.append(np.zeros((n, n)))
-        X[-1][j, i], X[-1][i, j] = 1.0, -1.0
-        labels.append(f"J{i}{j}")
-    for i in range(1, n):
-        X.append(np.zeros((n, n)))
-        X[-1][0, i] = X[-1][i, 0] = 1.0
-        labels.append(f"K{i}")
-    return LieAlgebra(np.stack(X), f"so(1,{space})", labels=labels)

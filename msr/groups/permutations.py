@@ -11,7 +11,10 @@ from scipy.sparse.csgraph import connected_components
 
 from msr.errors import AxiomError, ShapeError
 
-__all__ = ["Indices", "as_array", "check_permutation_action", "frozen", "orbit_labels", "refrozen"]
+__all__ = [
+    "Indices", "as_array", "check_permutation_action", "cycles", "frozen", "inverse_of", "orbit_labels", "parity_of",
+    "power_of", "refrozen",
+]  # fmt: skip
 
 Indices: TypeAlias = NDArray[np.integer[Any]]
 
@@ -79,3 +82,48 @@ def check_permutation_action(
                 f"(g·h)·i at point i = {i}. Convention: permutations[g, i] is where g sends i; "
                 "an array that lists where each point comes from holds the inverses"
             )
+
+
+def cycles(p: Indices) -> str:
+    """``(0 1)(2 4 3)``, points from 0; ``e`` for the identity."""
+    image, seen, parts = [int(i) for i in p], set(), []
+    for start in range(len(image)):
+        if start in seen:
+            continue
+        cycle, at = [start], image[start]
+        while at != start:
+            cycle.append(at)
+            at = image[at]
+        seen.update(cycle)
+        if len(cycle) > 1:
+            parts.append(f"({' '.join(map(str, cycle))})")
+    return "".join(parts) or "e"
+
+
+def parity_of(p: Indices) -> float:
+    """1 for an even permutation, −1 for an odd one."""
+    image, seen, swaps = [int(i) for i in p], set(), 0
+    for start in range(len(image)):
+        at = start
+        while at not in seen:
+            seen.add(at)
+            at = image[at]
+            swaps += at != start
+    return -1.0 if swaps % 2 else 1.0
+
+
+def inverse_of(p: Indices) -> Indices:
+    """``p⁻¹``."""
+    back = np.empty_like(p)
+    back[p] = np.arange(len(p), dtype=p.dtype)
+    return back
+
+
+def power_of(p: Indices, n: int) -> Indices:
+    """``p^n`` by squaring; ``n`` may be negative."""
+    result, square, n = np.arange(len(p), dtype=p.dtype), inverse_of(p) if n < 0 else p, abs(n)
+    while n:
+        if n & 1:
+            result = result[square]
+        square, n = square[square], n >> 1
+    return result

@@ -1,6 +1,8 @@
 """Groups made from groups: direct, semidirect and wreath products."""
 
+import math
 from collections.abc import Callable
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,32 +10,59 @@ from numpy.typing import ArrayLike
 from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups.constructors import from_permutations
 from msr.groups.finite import MAX_ORDER, FiniteGroup
+from msr.groups.group import Group
+from msr.groups.permutation_group import PermutationGroup
+from msr.groups.permutations import Indices
+from msr.groups.product_group import ProductGroup
 
 __all__ = ["direct_product", "semidirect_product", "wreath_product"]
 
 
-def direct_product(*groups: FiniteGroup) -> FiniteGroup:
-    """``G₁ × G₂ × …``, row-major: of two, element ``g |G₂| + h`` is ``(g, h)``.
+@overload
+def direct_product(*groups: FiniteGroup) -> Any: ...
+@overload
+def direct_product(*groups: Group) -> ProductGroup: ...
+def direct_product(*groups: Group) -> Any:
+    """``G₁ × G₂ × …`` of groups of any kind.
 
-    Where all factors come with points, so does the product: on their disjoint union.
+    Finite groups with up to ``MAX_ORDER`` elements in all make a :class:`FiniteGroup`, row-major: of two, element
+    ``g |G₂| + h`` is ``(g, h)``. Where all factors come with points, so does the product: on their disjoint union.
+    Anything larger, without a table, or infinite (``S5 × SO(3)``) makes a :class:`ProductGroup`, whose elements are
+    tuples; one group alone is itself.
+    Raises: ConfigError for no group, and for something that is none.
     """
     if not groups:
         raise ConfigError("direct_product: give at least one group")
-    product = groups[0]
-    for group in groups[1:]:
+    for group in groups:
+        if not isinstance(group, Group):
+            raise ConfigError(f"direct_product: {group!r} is no group; make one by cyclic(n), so(n), …")
+    if len(groups) == 1:
+        return groups[0]
+    small = [group for group in groups if isinstance(group, FiniteGroup)]
+    if len(small) < len(groups) or math.prod(group.order for group in small) > MAX_ORDER:
+        return ProductGroup(groups)
+    product = small[0]
+    for group in small[1:]:
         product = _product_of_two(product, group)
     return product
 
 
 def _product_of_two(a: FiniteGroup, b: FiniteGroup) -> FiniteGroup:
-    _check_order(a.order * b.order, f"{a.name} x {b.name}")
     g, h = _pairs(a.order, b.order)
-    table = a.table[np.ix_(g, g)].astype(np.int32) * b.order + b.table[np.ix_(h, h)]
-    points = None
-    if a.points is not None and b.points is not None:
-        points = np.concatenate([a.points[g], a.points.shape[1] + b.points[h]], axis=1)
-    generators = [x * b.order for x in a.generators] + list(b.generators)
-    return FiniteGroup(table, f"{a.name}x{b.name}", labels=_labels(a, b), points=points, generators=generators)
+
+    def table() -> Indices:
+        return a.table[np.ix_(g, g)].astype(np.int32) * b.order + b.table[np.ix_(h, h)]
+
+    def points() -> Indices:
+        assert a.points is not None
+        assert b.points is not None
+        return np.concatenate([a.points[g], a.points.shape[1] + b.points[h]], axis=1)
+
+    return FiniteGroup.known(
+        a.order * b.order, f"{a.name}x{b.name}", [x * b.order for x in a.generators] + list(b.generators), table=table,
+        labels=lambda: _labels(a, b), points=points if a.has_points and b.has_points else None,
+        recipe=(_product_of_two, a, b),
+    )  # fmt: skip
 
 
 def semidirect_product(
@@ -87,35 +116,44 @@ def _check_automorphisms(phi: np.ndarray, normal: FiniteGroup, top: FiniteGroup,
             raise AxiomError(f"{name}: the action is no homomorphism at {top.label(h)} and {top.label(k)}")
 
 
-def wreath_product(inner: FiniteGroup, outer: FiniteGroup) -> FiniteGroup:
+def wreath_product(inner: FiniteGroup | PermutationGroup, outer: FiniteGroup | PermutationGroup) -> Any:
     """``K ≀ H``, order ``|K|^m |H|``: a copy of ``K`` for each of the ``m`` points of ``H``, which permutes the copies.
 
     It comes with its imprimitive action: point ``b n + i`` is point ``i`` of copy ``b``, with ``K`` acting on its own
-    ``n`` points (its elements, if it has none or they do not tell its elements apart).
-    Raises: ConfigError when ``outer`` has no faithful points to permute copies by, or the product is too large.
+    ``n`` points (its elements, if it has none or they do not tell its elements apart). Above ``MAX_ORDER`` it is a
+    :class:`PermutationGroup`.
+    Raises: ConfigError when ``outer`` has no faithful points to permute copies by.
     """
     name = f"{inner.name}wr{outer.name}"
-    if outer.points is None or len(np.unique(outer.points, axis=0)) != outer.order:
+    above, own = _faithful(outer), _faithful(inner)
+    if above is None:
         raise ConfigError(
             f"{name}: {outer.name} has no points that tell its elements apart; build it by from_permutations"
         )
-    m = outer.points.shape[1]
-    if outer.order * float(inner.order) ** m > MAX_ORDER:
-        raise ConfigError(
-            f"{name}: order {inner.order}^{m} x {outer.order} is more than {MAX_ORDER}, the largest table"
-        )
-    own = inner.points
-    if own is None or len(np.unique(own, axis=0)) != inner.order:
-        own = inner.table
-    n = own.shape[1]
+    if own is None:
+        assert isinstance(inner, FiniteGroup)
+        own = inner.table[list(inner.generators)].reshape(-1, inner.order)
+    m, n = above.shape[1], own.shape[1]
     generators = []
     for block in range(m):
-        for k in inner.generators:
+        for k in own:
             p = np.arange(m * n)
-            p[block * n : (block + 1) * n] = block * n + own[k]
+            p[block * n : (block + 1) * n] = block * n + k
             generators.append(p)
-    generators += [(outer.points[h][:, None] * n + np.arange(n)).ravel() for h in outer.generators]
+    generators += [(h[:, None] * n + np.arange(n)).ravel() for h in above]
+    order = inner.order**m * outer.order
+    if order > MAX_ORDER:
+        return PermutationGroup(generators or [np.arange(m * n)], name, order=order)
     return from_permutations(generators or [np.arange(m * n)], name)
+
+
+def _faithful(group: FiniteGroup | PermutationGroup) -> Indices | None:
+    """The generators ``(r, n)`` as permutations of points that tell all elements apart; None without such points."""
+    if isinstance(group, PermutationGroup):
+        return group.generator_points
+    if group.points is None or len(np.unique(group.points, axis=0)) != group.order:
+        return None
+    return group.points[list(group.generators)].reshape(-1, group.points.shape[1])
 
 
 def _pairs(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:

@@ -156,7 +156,7 @@ class GroupSharing(Sharing):
             if rep is not None:
                 moves = rep.matrices if isinstance(rep, LieRepresentation) else rep.permutations
                 if moves is None:
-                    generators = [rep.matrix(g) for g in rep.group.generators]  # type: ignore[arg-type]
+                    generators = [rep.matrix(g) for g in rep.group.generators]
                     moves = torch.stack(generators).numpy() if generators else np.zeros(0)
                 rounded = np.round(np.asarray(moves, dtype=np.float64), 6) + 0.0  # no negative zero
                 digest.update(repr(rep.shape).encode() + rounded.tobytes())

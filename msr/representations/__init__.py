@@ -2,6 +2,7 @@
 
 from msr.representations.algebra import copies as copies
 from msr.representations.algebra import direct_sum as direct_sum
+from msr.representations.algebra import outer_product as outer_product
 from msr.representations.algebra import tensor_product as tensor_product
 from msr.representations.base import Representation as Representation
 from msr.representations.characters import CharacterTable as CharacterTable
@@ -19,6 +20,8 @@ from msr.representations.constructors import quotient as quotient
 from msr.representations.constructors import regular as regular
 from msr.representations.constructors import sign as sign
 from msr.representations.constructors import trivial as trivial
+from msr.representations.generated import GeneratedRepresentation as GeneratedRepresentation
+from msr.representations.generated import lift as lift
 from msr.representations.grids import grid_rotations as grid_rotations
 from msr.representations.grids import grid_shifts as grid_shifts
 from msr.representations.intertwiners import AnyRepresentation as AnyRepresentation
@@ -29,10 +32,10 @@ from msr.representations.intertwiners import pair_orbits as pair_orbits
 from msr.representations.lie import LieRepresentation as LieRepresentation
 
 __all__ = [
-    "AnyRepresentation", "LieRepresentation", "Representation",
+    "AnyRepresentation", "GeneratedRepresentation", "LieRepresentation", "Representation",
     "defining", "from_matrices", "natural", "permutation", "planar", "quotient", "regular", "sign", "trivial",
     "grid_rotations", "grid_shifts",
-    "copies", "direct_sum", "tensor_product",
+    "copies", "direct_sum", "lift", "outer_product", "tensor_product",
     "CharacterTable", "IsotypicPart", "character_table", "intertwiner_dimension", "isotypic_parts", "multiplicities",
     "EquivariantBasis", "equivariant_basis", "group_convolution", "pair_orbits",
 ]  # fmt: skip

@@ -11,12 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msr.errors import ConfigError
+from msr.groups import FiniteGroup, ProductGroup, direct_product
+from msr.groups.group import Element
 from msr.groups.permutations import Indices, frozen
 from msr.kron import kron
 from msr.representations.base import Representation, same_group
+from msr.representations.generated import LiftedRepresentation, RebasedRepresentation
 from msr.representations.lie import LieRepresentation
 
-__all__ = ["SumRepresentation", "TensorRepresentation", "copies", "direct_sum", "tensor_product"]
+__all__ = [
+    "SumRepresentation", "TensorRepresentation", "copies", "direct_sum", "outer_product",
+    "tensor_product",
+]  # fmt: skip
 
 
 @overload
@@ -47,6 +53,38 @@ def tensor_product(*representations: Any) -> Any:
     return representations[0] if len(representations) == 1 else TensorRepresentation(representations)
 
 
+def outer_product(*representations: Representation | LieRepresentation) -> Representation:
+    """``ρ₁ ⊠ ρ₂ ⊠ …``: representations of *different* groups, as one of their product, on points of the joined shapes.
+
+    Each group acts on the axes of its own: ``outer_product(natural(symmetric(5)), defining(so(3)))`` permutes the rows
+    of ``(5, 3)`` and turns the columns. The group is :func:`msr.groups.direct_product` of theirs.
+    """
+    if not representations:
+        raise ConfigError("outer_product: give at least one representation")
+    for rep in representations:
+        same_group((rep,), "outer_product")
+    group = direct_product(*(rep.group for rep in representations))
+    if len(representations) == 1:
+        return representations[0]  # type: ignore[return-value]
+    if isinstance(group, FiniteGroup):
+        numbers, lifted = np.arange(group.order), []
+        for rep in reversed(representations):
+            assert isinstance(rep, Representation)
+            size = rep.group.order
+            lifted.append(rep.pullback(group, numbers % size, rep.name))
+            numbers = numbers // size
+        return tensor_product(*reversed(lifted))
+    factors, place = [], 0
+    for rep in representations:
+        # A product of products is one product, so a factor may stand for several.
+        count = len(rep.group.factors) if isinstance(rep.group, ProductGroup) else 1
+        factors.append(
+            LiftedRepresentation(rep, group, place) if count == 1 else RebasedRepresentation(rep, group, place)
+        )
+        place += count
+    return TensorRepresentation(factors)
+
+
 class SumRepresentation(Representation):
     """A direct sum; acts block by block."""
 
@@ -64,6 +102,11 @@ class SumRepresentation(Representation):
         """The summands."""
         return self.parts
 
+    @property
+    def is_permutation(self) -> bool:
+        """Whether every summand is."""
+        return all(part.is_permutation for part in self.parts)
+
     @cached_property
     def permutations(self) -> Indices | None:
         """Side by side, each moved past those before it."""
@@ -75,17 +118,42 @@ class SumRepresentation(Representation):
             offset += part.dim
         return frozen(np.concatenate(columns, axis=1))
 
+    def moves(self, element: Element) -> Indices:
+        """Side by side, each moved past those before it."""
+        offsets = np.cumsum([0, *(part.dim for part in self.parts[:-1])])
+        return np.concatenate([part.moves(element) + at for part, at in zip(self.parts, offsets, strict=True)])
+
+    def infinitesimal(self) -> Tensor:
+        """Block diagonal."""
+        X = super().infinitesimal()
+        at = 0
+        for part in self.parts if len(X) else ():
+            X[:, at : at + part.dim, at : at + part.dim] = part.infinitesimal()
+            at += part.dim
+        return X
+
+    @cached_property
+    def is_trivial(self) -> bool:
+        """Whether no summand moves."""
+        return all(part.is_trivial for part in self.parts)
+
+    def dual(self) -> Representation:
+        """The sum of the duals."""
+        if self.is_orthogonal or self.group.is_listed:
+            return super().dual()
+        return direct_sum(*(part.dual() for part in self.parts))
+
     @property
     def is_orthogonal(self) -> bool:
         """Whether every summand is."""
         return all(part.is_orthogonal for part in self.parts)
 
-    def act_flat(self, element: int, x: Tensor) -> Tensor:
+    def act_flat(self, element: Element, x: Tensor) -> Tensor:
         """Block by block."""
         pieces = x.split([part.dim for part in self.parts], dim=-1)
         return torch.cat([p.act_flat(element, piece) for p, piece in zip(self.parts, pieces, strict=True)], dim=-1)
 
-    def matrix(self, element: int) -> Tensor:
+    def matrix(self, element: Element) -> Tensor:
         """Block diagonal."""
         return torch.block_diag(*(part.matrix(element) for part in self.parts))
 
@@ -130,6 +198,28 @@ class TensorRepresentation(Representation):
         """Whether every factor is, without building the joint permutations."""
         return all(factor.is_permutation for factor in self.factors)
 
+    def moves(self, element: Element) -> Indices:
+        """``(i, j) ↦ (g·i, g·j)`` on flattened pairs."""
+        joint = np.zeros(1, dtype=np.int32)
+        for factor in self.factors:
+            joint = (joint[:, None] * factor.dim + factor.moves(element)).ravel()
+        return joint
+
+    def infinitesimal(self) -> Tensor:
+        """``Σ 1 ⊗ … dρ(X) … ⊗ 1``."""
+        total = super().infinitesimal()
+        eyes = [torch.eye(factor.dim, dtype=torch.float64) for factor in self.factors]
+        for i, factor in enumerate(self.factors if len(total) else ()):
+            for k, X in enumerate(factor.infinitesimal()):
+                total[k] += kron(*eyes[:i], X, *eyes[i + 1 :])
+        return total
+
+    def dual(self) -> Representation:
+        """The product of the duals."""
+        if self.is_orthogonal or self.group.is_listed:
+            return super().dual()
+        return tensor_product(*(factor.dual() for factor in self.factors))
+
     @property
     def is_orthogonal(self) -> bool:
         """Whether every factor is; ``c A ⊗ B / c`` is not counted."""
@@ -148,7 +238,7 @@ class TensorRepresentation(Representation):
             product = product * scalars
         return bool(np.allclose(product, 1))
 
-    def act_flat(self, element: int, x: Tensor) -> Tensor:
+    def act_flat(self, element: Element, x: Tensor) -> Tensor:
         """Factor by factor, each on its own axis."""
         sizes = [factor.dim for factor in self.factors]
         points = x.reshape(*x.shape[:-1], *sizes)
@@ -158,7 +248,7 @@ class TensorRepresentation(Representation):
                 points = factor.act_flat(element, points.movedim(where, -1)).movedim(-1, where)
         return points.reshape(x.shape)
 
-    def matrix(self, element: int) -> Tensor:
+    def matrix(self, element: Element) -> Tensor:
         """``ρ₁(g) ⊗ ρ₂(g) ⊗ …``."""
         return kron(*(factor.matrix(element) for factor in self.factors))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from msr.errors import AxiomError
 from msr.groups import FiniteGroup
+from msr.groups.group import without_table
 from msr.representations.base import Representation, same_group
 
 __all__ = [
@@ -61,6 +62,8 @@ def character_table(group: FiniteGroup) -> CharacterTable:
     inverse classes are adjoint, so one random Hermitian combination separates all eigenvectors. In floating point;
     degrees must come out whole and orthogonality must hold to 1e-8, or AxiomError is raised.
     """
+    if not isinstance(group, FiniteGroup):
+        raise without_table(group, "character table")
     label, sizes = group.class_index, np.array([len(c) for c in group.conjugacy_classes])
     n, scale = len(sizes), np.sqrt(sizes)
     draw = np.random.default_rng(0)
@@ -129,6 +132,8 @@ def intertwiner_dimension(rep_in: Representation, rep_out: Representation) -> in
     For permutation representations this is Burnside's count of the orbits on pairs.
     """
     group = same_group((rep_in, rep_out), "intertwiner_dimension")
+    if not group.is_listed:
+        raise without_table(group, "characters as a list (equivariant_basis(rep_in, rep_out).dim counts by generators)")
     mean = float(rep_in.character()[group.inverses] @ rep_out.character()) / group.order
     if abs(mean - round(mean)) > 1e-6 * max(1.0, abs(mean)):
         raise AxiomError(f"the character count {mean} of {rep_in.name} and {rep_out.name} is not a whole number")

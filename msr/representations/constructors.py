@@ -1,17 +1,37 @@
 """The representations that people name, as functions."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import overload
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from msr.errors import AxiomError, ConfigError, ShapeError
-from msr.groups import FiniteGroup, LieAlgebra, Subgroup, cyclic, dihedral
+from msr.groups import (
+    FiniteGroup,
+    Group,
+    LieAlgebra,
+    MatrixGroup,
+    PermutationGroup,
+    ProductGroup,
+    Subgroup,
+    cyclic,
+    dihedral,
+)
 from msr.groups.lie import real_array
-from msr.representations.base import MatrixRepresentation, PermutationRepresentation, Representation
+from msr.groups.permutation_group import CircleGroup
+from msr.groups.permutations import parity_of
+from msr.representations.base import Representation
+from msr.representations.elementary import MatrixRepresentation, PermutationRepresentation
+from msr.representations.generated import (
+    GeneratedRepresentation,
+    NaturalRepresentation,
+    SignRepresentation,
+    StillRepresentation,
+)
+from msr.representations.laws import tolerance_of
 from msr.representations.lie import LieRepresentation
 
 __all__ = [
@@ -20,35 +40,48 @@ __all__ = [
 
 
 @overload
-def trivial(group: FiniteGroup, n: int = 1) -> Representation: ...
-@overload
 def trivial(group: LieAlgebra, n: int = 1) -> LieRepresentation: ...
-def trivial(group: FiniteGroup | LieAlgebra, n: int = 1) -> Representation | LieRepresentation:
+@overload
+def trivial(group: FiniteGroup | MatrixGroup | PermutationGroup | ProductGroup, n: int = 1) -> Representation: ...
+def trivial(group: Group, n: int = 1) -> Representation | LieRepresentation:
     """``ρ(g) = I`` on ``n`` numbers: what does not move, such as the channels of an image."""
     if n < 1:
         raise ConfigError(f"trivial: at least one number; came {n}")
+    name = "trivial" if n == 1 else f"trivial({n})"
     if isinstance(group, LieAlgebra):
-        return LieRepresentation(group, np.zeros((group.dim, n, n)), "trivial" if n == 1 else f"trivial({n})")
-    stays = np.broadcast_to(np.arange(n), (group.order, n))
-    return PermutationRepresentation(group, stays, "trivial" if n == 1 else f"trivial({n})")
+        return LieRepresentation(group, np.zeros((group.dim, n, n)), name)
+    if not isinstance(group, FiniteGroup):
+        return StillRepresentation(group, n)
+    return PermutationRepresentation(group, np.broadcast_to(np.arange(n), (group.order, n)), name, known=True)
 
 
-def regular(group: FiniteGroup) -> Representation:
+def regular(group: FiniteGroup | CircleGroup) -> Representation:
     """The group on its own elements, ``g·h``: one number for each element."""
-    return PermutationRepresentation(group, group.table, "regular")
+    if isinstance(group, CircleGroup) and not group.mirrors:
+        return NaturalRepresentation(group)
+    if not isinstance(group, FiniteGroup):
+        raise ConfigError(f"regular: {group!r} has too many elements for a number each; natural has one a point")
+    return PermutationRepresentation(group, group.table, "regular", known=True)
 
 
-def natural(group: FiniteGroup) -> Representation:
+def natural(group: FiniteGroup | PermutationGroup) -> Representation:
     """The group on the points that it came with: ``S_n`` on ``n`` points, ``D_n`` on the corners of an ``n``-gon."""
+    if isinstance(group, PermutationGroup):
+        return NaturalRepresentation(group)
+    if isinstance(group, Group) and not isinstance(group, FiniteGroup):
+        raise ConfigError(f"natural: {group!r} comes with no points; for matrices use defining, for products lift")
     if group.points is None:
         raise ConfigError(f"{group.name} comes with no points; use regular, or permutation with ones of your own")
-    return PermutationRepresentation(group, group.points, "natural")
+    return PermutationRepresentation(group, group.points, "natural", known=True)
 
 
 def permutation(
-    group: FiniteGroup, permutations: ArrayLike | Mapping[int | str, ArrayLike], name: str = "permutation"
+    group: Group, permutations: ArrayLike | Mapping[Any, ArrayLike], name: str = "permutation"
 ) -> Representation:
-    """From permutations ``(order, n)``, ``[g, i] = g·i``, or from those of generators: ``{element or label: (n,)}``."""
+    """From permutations ``(order, n)``, ``[g, i] = g·i``, or from those of generators: ``{element or label: (n,)}``.
+
+    For a group without a table: those of its discrete generators, as such a mapping or as ``(r, n)`` in their order.
+    """
     if isinstance(permutations, Mapping):
         given = {_element(group, key): np.asarray(p) for key, p in permutations.items()}
         for g, p in given.items():
@@ -58,14 +91,33 @@ def permutation(
         if len(lengths) > 1:
             raise ShapeError(f"{name}: permutations of different length: {sorted(lengths)}")
         start = np.arange(lengths.pop() if lengths else 1)
+        if not isinstance(group, FiniteGroup):
+            return GeneratedRepresentation(group, _of_generators(group, given, name), None, name)
         permutations = _extend(group, given, start, lambda a, b: a[b], name)
+    if not isinstance(group, FiniteGroup):
+        return GeneratedRepresentation(group, permutations, None, name)
     return PermutationRepresentation(group, permutations, name)
 
 
 def from_matrices(
-    group: FiniteGroup, matrices: ArrayLike | Tensor | Mapping[int | str, ArrayLike], name: str = "matrices"
-) -> Representation:
-    """From a matrix for each element, ``(order, n, n)``, or for generators: ``{element or label: matrix}``."""
+    group: Group,
+    matrices: ArrayLike | Tensor | Mapping[Any, ArrayLike],
+    name: str = "matrices",
+    *,
+    infinitesimal: ArrayLike | Tensor | Sequence[ArrayLike] | None = None,
+) -> Representation | LieRepresentation:
+    """From a matrix for each element, ``(order, n, n)``, or for generators: ``{element or label: matrix}``.
+
+    For a group without a table: matrices of its discrete generators, as such a mapping or as ``(r, n, n)`` in their
+    order, and ``dρ(X)`` of its ``infinitesimal`` ones, ``(d, n, n)``. For a Lie algebra, ``(d, n, n)`` alone.
+
+    Matrices that only move numbers around make a permutation representation. Matrices in float32 are checked at their
+    own precision, and the exact representation beside them is taken.
+    """
+    if isinstance(group, LieAlgebra):
+        if isinstance(matrices, Mapping):
+            matrices = np.stack([real_array(matrices[label], name) for label in group.labels])
+        return LieRepresentation(group, matrices, name)
     if isinstance(matrices, Mapping):
         given = {_element(group, key): real_array(m, name) for key, m in matrices.items()}
         shapes = {m.shape for m in given.values()}
@@ -73,17 +125,47 @@ def from_matrices(
             raise ShapeError(
                 f"{name}: the generators need square matrices of one size; came {sorted(map(str, shapes))}"
             )
+        if not isinstance(group, FiniteGroup):
+            return _generated(group, _of_generators(group, given, name), infinitesimal, name)
         start = np.eye(next(iter(shapes))[0])
-        return MatrixRepresentation(group, _extend(group, given, start, np.matmul, name), name)
-    return MatrixRepresentation(group, matrices, name)
+        precision = max(tolerance_of(m) for m in matrices.values())
+        extended = _extend(group, given, start, np.matmul, name)
+        return _moving(MatrixRepresentation(group, extended, name, precision=precision))
+    if not isinstance(group, FiniteGroup):
+        return _generated(group, real_array(matrices, name), infinitesimal, name)
+    return _moving(MatrixRepresentation(group, matrices, name))
 
 
-def sign(group: FiniteGroup) -> Representation:
+def _generated(group: Group, discrete: ArrayLike, infinitesimal: Any, name: str) -> Representation:
+    X = None if infinitesimal is None else real_array(infinitesimal, name)
+    D = np.asarray(discrete)
+    if D.ndim == 3 and (X is None or not X.any()) and len(D) and all(map(_is_permutation, D)):
+        return GeneratedRepresentation(group, D.argmax(axis=1), None, name)
+    return GeneratedRepresentation(group, D, X, name)
+
+
+def _moving(rep: MatrixRepresentation) -> Representation:
+    """The same as permutations, if that is what the matrices are."""
+    generators = [rep.matrix(g).numpy() for g in rep.group.generators]
+    if not all(map(_is_permutation, generators)):
+        return rep
+    moves = np.stack([rep.matrix(g).numpy().argmax(axis=0) for g in rep.group.elements])
+    return PermutationRepresentation(rep.group, moves, rep.name, shape=rep.shape)
+
+
+def _is_permutation(matrix: np.ndarray) -> bool:
+    whole = np.round(matrix)
+    exact = bool(np.abs(matrix - whole).max() < 1e-12)
+    return exact and set(np.unique(whole)) <= {0, 1} and bool((whole.sum(0) == 1).all() and (whole.sum(1) == 1).all())
+
+
+def sign(group: FiniteGroup | PermutationGroup) -> Representation:
     """``±1``: the parity of the permutation that each element is of the group's own points."""
+    if isinstance(group, PermutationGroup):
+        return SignRepresentation(group)
     if group.points is None:
         raise ConfigError(f"{group.name} comes with no points to take a parity of; use from_matrices")
-    parity = [[[_parity(p)]] for p in group.points]
-    return MatrixRepresentation(group, parity, "sign")
+    return MatrixRepresentation(group, [[[parity_of(p)]] for p in group.points], "sign")
 
 
 def planar(n: int, *, flips: bool = False) -> Representation:
@@ -97,6 +179,10 @@ def planar(n: int, *, flips: bool = False) -> Representation:
 
 def quotient(group: FiniteGroup, subgroup: Subgroup | Iterable[int]) -> Representation:
     """The group on the cosets of a subgroup, ``g·(xH) = (gx)H``; its size is the index of ``H``."""
+    if not isinstance(group, FiniteGroup):
+        raise ConfigError(
+            f"quotient: {group!r} has no table to find cosets by; use permutation with the generators' images"
+        )
     cosets = group.cosets(subgroup)
     index = np.empty(group.order, dtype=np.int64)
     for number, coset in enumerate(cosets):
@@ -106,13 +192,34 @@ def quotient(group: FiniteGroup, subgroup: Subgroup | Iterable[int]) -> Represen
     return PermutationRepresentation(group, index[group.table[:, starts]], f"{group.name} / {name}")
 
 
-def defining(algebra: LieAlgebra) -> LieRepresentation:
-    """A matrix Lie algebra acting by its own matrices."""
-    return LieRepresentation(algebra, algebra.matrices, "defining")
+@overload
+def defining(group: LieAlgebra) -> LieRepresentation: ...
+@overload
+def defining(group: MatrixGroup) -> Representation: ...
+def defining(group: LieAlgebra | MatrixGroup) -> Representation | LieRepresentation:
+    """A group or Lie algebra of matrices acting by its own matrices."""
+    if isinstance(group, MatrixGroup):
+        return GeneratedRepresentation(group, group.discrete_matrices, group.algebra.matrices, "defining", known=True)
+    if not isinstance(group, LieAlgebra):
+        raise ConfigError(f"defining takes a group of matrices, such as so(3) or orthogonal(3); came {group!r}")
+    return LieRepresentation(group, group.matrices, "defining")
 
 
-def _element(group: FiniteGroup, key: int | str) -> int:
-    return group.element(key) if isinstance(key, str) else int(key)
+def _element(group: Group, key: Any) -> Any:
+    if isinstance(key, str):
+        return group.element(key)
+    return int(key) if isinstance(group, FiniteGroup) else group.check(key)
+
+
+def _of_generators(group: Group, given: dict, name: str) -> np.ndarray:
+    """The images in the order of the generators, or an AxiomError for one that is missing or is none."""
+    wanted = group.discrete
+    if set(given) != set(wanted):
+        raise AxiomError(
+            f"{name}: give the images of the discrete generators of {group.name} and of nothing else: "
+            f"{', '.join(group.label(g) for g in wanted)}; came {', '.join(group.label(g) for g in given) or 'nothing'}"
+        )
+    return np.stack([given[g] for g in wanted])
 
 
 def _extend(group: FiniteGroup, given: dict, start: np.ndarray, compose, name: str) -> np.ndarray:  # type: ignore[no-untyped-def]
@@ -134,14 +241,3 @@ def _extend(group: FiniteGroup, given: dict, start: np.ndarray, compose, name: s
                     reached.append(product)
         frontier = reached
     return np.stack([images[g] for g in group.elements])
-
-
-def _parity(p: np.ndarray) -> float:
-    seen, transpositions = np.zeros(len(p), dtype=bool), 0
-    for start in range(len(p)):
-        at = start
-        while not seen[at]:
-            seen[at] = True
-            at = int(p[at])
-            transpositions += at != start
-    return -1.0 if transpositions % 2 else 1.0

@@ -6,7 +6,8 @@ import numpy as np
 
 from msr.errors import ConfigError, ShapeError
 from msr.groups import cyclic, dihedral, direct_product
-from msr.representations.base import PermutationRepresentation, Representation
+from msr.representations.base import Representation
+from msr.representations.elementary import PermutationRepresentation
 
 __all__ = ["grid_rotations", "grid_shifts"]
 

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from msr.errors import AxiomError, ConfigError, ShapeError
-from msr.groups import FiniteGroup
-from msr.groups.permutations import orbit_labels
+from msr.groups import FiniteGroup, Group
+from msr.groups.permutations import Indices, orbit_labels
 from msr.kron import kron
 from msr.representations.base import Representation, same_group
 from msr.representations.characters import intertwiner_dimension
@@ -96,21 +96,20 @@ def equivariant_basis(
     """All linear maps ``W`` with ``ρ_out(g) W = W ρ_in(g)``.
 
     Permutations by orbits on pairs, without linear algebra; others by the null space of the constraints of the
-    generators, block by block for direct sums, each kind of block once. For finite groups the dimension must equal the
+    generators, discrete and infinitesimal ones together, block by block for direct sums, each kind of block once. What
+    commutes with the generators commutes with the group, so no table is needed; with one, the dimension must equal the
     count by characters.
 
     Raises: ConfigError for different groups; ShapeError for a block of more than ``MAX_UNKNOWNS`` weights; AxiomError
     when the null space has no clear gap or the wrong dimension (the message holds the numbers).
     """
     group = same_group((rep_in, rep_out), "equivariant_basis")
-    if isinstance(rep_in, Representation) and isinstance(rep_out, Representation):
+    wanted = None
+    if isinstance(rep_in, Representation) and isinstance(rep_out, Representation) and group.is_listed:
         wanted = intertwiner_dimension(rep_in, rep_out)
-        if rep_in.is_permutation and rep_out.is_permutation:
-            moves = [0, *group.generators]
-            labels = pair_orbits(rep_in.permutations[moves], rep_out.permutations[moves])  # type: ignore[index]
-            return _checked(rep_in, rep_out, wanted, labels, None, float("inf"), tolerance)
-    else:
-        wanted = None
+    if rep_in.is_permutation and rep_out.is_permutation:
+        labels = pair_orbits(*(_moves_of(rep, group) for rep in (rep_in, rep_out)))
+        return _checked(rep_in, rep_out, wanted, labels, None, float("inf"), tolerance)
     dense, gap = _block_by_block(rep_in, rep_out, tolerance)
     return _checked(rep_in, rep_out, wanted, None, dense, gap, tolerance)
 
@@ -129,6 +128,13 @@ def group_convolution(group: FiniteGroup, representation: Representation) -> Ten
     if representation.group != group:
         raise ConfigError(f"group_convolution: {representation} is no representation of {group.name}")
     return representation.dual().matrices().flatten(0, 1)
+
+
+def _moves_of(rep: AnyRepresentation, group: Group) -> Indices:
+    """What the identity and the generators of one of two equal groups do: the other may have been given others."""
+    assert isinstance(rep, Representation)
+    moves = rep.generator_moves() if rep.group is group else np.array([rep.moves(g) for g in group.discrete])
+    return np.concatenate([np.arange(rep.dim, dtype=np.int32)[None], moves.reshape(-1, rep.dim).astype(np.int32)])
 
 
 def _checked(
@@ -183,10 +189,6 @@ def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance
     gram = torch.zeros(m * n, m * n, dtype=torch.float64)
     size = 0.0
     for B, A in _generator_matrices(rep_in, rep_out):
-        if isinstance(rep_in, LieRepresentation):
-            # The generators' units are not part of the problem: small ones must not count as zero.
-            unit = max(float(A.abs().max()), float(B.abs().max())) or 1.0
-            B, A = B / unit, A / unit
         size += float(torch.linalg.matrix_norm(A, 2) + torch.linalg.matrix_norm(B, 2)) ** 2
         # (A ⊗ I − I ⊗ Bᵀ)ᵀ (A ⊗ I − I ⊗ Bᵀ), without building the factors.
         gram += kron(A.mT @ A, eye_n) + kron(eye_m, B @ B.mT) - kron(A.mT, B.mT) - kron(A, B)
@@ -200,6 +202,9 @@ def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance
 
 def _generator_matrices(rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> list[tuple[Tensor, Tensor]]:
     """The same generators on both sides: equal groups may have been given different ones."""
-    if isinstance(rep_in, LieRepresentation) or isinstance(rep_out, LieRepresentation):
-        return list(zip(torch.tensor(rep_in.matrices), torch.tensor(rep_out.matrices), strict=True))
-    return [(rep_in.matrix(g), rep_out.matrix(g)) for g in rep_in.group.generators]
+    pairs = [(rep_in.matrix(g), rep_out.matrix(g)) for g in rep_in.group.discrete]
+    for B, A in zip(rep_in.infinitesimal(), rep_out.infinitesimal(), strict=True):
+        # The generators' units are not part of the problem: small ones must not count as zero.
+        unit = max(float(A.abs().max()), float(B.abs().max())) or 1.0
+        pairs.append((B / unit, A / unit))
+    return pairs

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from msr.errors import AxiomError, ConfigError, NonFiniteError, ShapeError
-from msr.groups import LieAlgebra
+from msr.errors import ConfigError, NonFiniteError, ShapeError
+from msr.groups import Group, LieAlgebra
 from msr.groups.lie import real_array
-from msr.groups.permutations import frozen, refrozen
+from msr.groups.permutations import Indices, frozen, refrozen
+from msr.representations.laws import check_brackets, clean_brackets, tolerance_of
 
 __all__ = ["LieRepresentation", "needs_floats"]
 
@@ -21,7 +22,8 @@ class LieRepresentation:
     """``dρ(X_i) (d, n, n)`` with ``[dρ(X), dρ(Y)] = dρ([X, Y])``; checked.
 
     An element is a tuple of coefficients ``c`` and acts by ``exp(Σ c_i dρ(X_i))``. Sums ``a + b``, products ``a * b``
-    and duals as for finite groups: ``dρ ⊗ 1 + 1 ⊗ dρ′`` and ``−dρᵀ``.
+    and duals as for finite groups: ``dρ ⊗ 1 + 1 ⊗ dρ′`` and ``−dρᵀ``. Matrices in float32 are checked at their own
+    precision and then moved to the nearest ones that keep the brackets to float64.
 
     Attributes: ``group`` (the algebra), ``matrices`` (float64, read-only), ``shape``, ``name``.
     """
@@ -42,7 +44,18 @@ class LieRepresentation:
             raise ShapeError(f"{name}: matrices of {values.shape[1]} numbers do not fit points of shape {self.shape}")
         if not np.isfinite(values).all():
             raise NonFiniteError(f"{name}: the matrices hold nan or infinity")
-        _check_brackets(values, algebra, name)
+        precision = tolerance_of(matrices)
+        check_brackets(values, algebra, name, precision)
+        if precision > tolerance_of(values):
+            self.matrices = frozen(clean_brackets(values, algebra, name))
+
+    def moves(self, element: Sequence[float]) -> Indices:
+        """ConfigError: rotations and boosts mix coordinates."""
+        raise ConfigError(f"{self.name} is no permutation representation: it mixes coordinates")
+
+    def infinitesimal(self) -> Tensor:
+        """``dρ(X_i)``, ``(d, dim, dim)``."""
+        return torch.tensor(self.matrices)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(refrozen(state))
@@ -113,10 +126,18 @@ class LieRepresentation:
         return LieRepresentation(self.group, matrices, f"{self.name} * {other.name}", shape=self.shape + other.shape)
 
     def _check_same(self, other: "LieRepresentation") -> None:
+        if isinstance(getattr(other, "group", None), Group) and not isinstance(other, LieRepresentation):
+            raise ConfigError(
+                f"representations of different groups, {self} and {other}; for the product of the groups, each acting "
+                "on axes of its own, outer_product(a, b); to act with one factor of a product, lift(rep, product)"
+            )
         if not isinstance(other, LieRepresentation):
             raise ConfigError(f"{other!r} is no representation of {self.group.name}; for n copies, copies(rep, n)")
         if self.group != other.group:
-            raise ConfigError(f"representations of different algebras, {self.group.name} and {other.group.name}")
+            raise ConfigError(
+                f"representations of different algebras, {self.group.name} and {other.group.name}; for the product of "
+                "the groups, outer_product(a, b)"
+            )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LieRepresentation):
@@ -134,16 +155,3 @@ def needs_floats(x: Tensor, representation: object) -> None:
     """Raise ShapeError for integers, which matrices would mix and rounding would spoil."""
     if not (x.is_floating_point() or x.is_complex()):
         raise ShapeError(f"{representation} mixes numbers, so a tensor must be floating point; came {x.dtype}")
-
-
-def _check_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str) -> None:
-    products = np.einsum("iab,jbc->ijac", M, M)
-    c, size = algebra.structure_constants, float(np.abs(M).max())
-    gap = np.abs(products - products.swapaxes(0, 1) - np.einsum("ijk,kab->ijab", c, M))
-    worst = gap.max(axis=(2, 3))
-    if worst.max() > 1e-8 * size * max(size, float(np.abs(c).max())):
-        i, j = (int(n) for n in np.unravel_index(worst.argmax(), worst.shape))
-        raise AxiomError(
-            f"{name}: no representation of {algebra.name}: the bracket of the matrices of {algebra.labels[i]} and "
-            f"{algebra.labels[j]} differs from the matrix of their bracket by {worst[i, j]:.2g}"
-        )

@@ -1,0 +1,147 @@
+"""The Lie algebras that people name: rotations, motions, boosts, and the classical families in real form."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from msr.errors import ConfigError
+from msr.groups.lie import LieAlgebra
+
+__all__ = [
+    "general_linear", "lorentz", "real_form", "se2", "se3", "so", "special_linear", "special_unitary", "symplectic",
+    "unitary",
+]  # fmt: skip
+
+
+def so(n: int) -> LieAlgebra:
+    """``so(n)``: rotations of ``R^n``; the generator ``Jij`` turns axis ``i`` towards axis ``j``."""
+    if n < 2:
+        raise ConfigError(f"so: rotations need at least 2 dimensions; came {n}")
+    planes = list(combinations(range(n), 2))
+    X = np.zeros((len(planes), n, n))
+    for k, (i, j) in enumerate(planes):
+        X[k, j, i], X[k, i, j] = 1.0, -1.0
+    return LieAlgebra(X, f"so({n})", labels=[f"J{i}{j}" for i, j in planes])
+
+
+def se2() -> LieAlgebra:
+    """``se(2)``: rotation and translations of the plane, on homogeneous coordinates ``(x, y, 1)``."""
+    X = np.zeros((3, 3, 3))
+    X[0, 1, 0], X[0, 0, 1] = 1.0, -1.0
+    X[1, 0, 2] = X[2, 1, 2] = 1.0
+    return LieAlgebra(X, "se(2)", labels=["J", "Px", "Py"])
+
+
+def special_linear(n: int) -> LieAlgebra:
+    """``sl(n)``: matrices of trace zero."""
+    if n < 2:
+        raise ConfigError(f"special_linear: at least 2 dimensions; came {n}")
+    X, labels = [], []
+    for i in range(n):
+        for j in range(n):
+            if i != j:
+                X.append(np.zeros((n, n)))
+                X[-1][i, j] = 1.0
+                labels.append(f"E{i}{j}")
+    for i in range(n - 1):
+        X.append(np.zeros((n, n)))
+        X[-1][i, i], X[-1][i + 1, i + 1] = 1.0, -1.0
+        labels.append(f"H{i}")
+    return LieAlgebra(np.stack(X), f"sl({n})", labels=labels)
+
+
+def lorentz(space: int = 3) -> LieAlgebra:
+    """``so(1, space)``: rotations ``Jij`` and boosts ``Ki`` of ``(t, x_1, …)``, metric ``diag(1, −1, …)``."""
+    if space < 1:
+        raise ConfigError(f"lorentz: at least one axis of space; came {space}")
+    n, X, labels = space + 1, [], []
+    for i, j in combinations(range(1, n), 2):
+        X.append(np.zeros((n, n)))
+        X[-1][j, i], X[-1][i, j] = 1.0, -1.0
+        labels.append(f"J{i}{j}")
+    for i in range(1, n):
+        X.append(np.zeros((n, n)))
+        X[-1][0, i] = X[-1][i, 0] = 1.0
+        labels.append(f"K{i}")
+    return LieAlgebra(np.stack(X), f"so(1,{space})", labels=labels)
+
+
+def se3() -> LieAlgebra:
+    """``se(3)``: rotations and translations of space, on homogeneous coordinates ``(x, y, z, 1)``."""
+    turns = so(3)
+    X = np.zeros((6, 4, 4))
+    X[:3, :3, :3] = turns.matrices
+    X[[3, 4, 5], [0, 1, 2], 3] = 1.0
+    return LieAlgebra(X, "se(3)", labels=[*turns.labels, "Px", "Py", "Pz"])
+
+
+def general_linear(n: int) -> LieAlgebra:
+    """``gl(n)``: all matrices. Its group is the component of the identity, of positive determinant."""
+    if n < 1:
+        raise ConfigError(f"general_linear: at least 1 dimension; came {n}")
+    X = np.eye(n * n).reshape(n * n, n, n)
+    return LieAlgebra(X, f"gl({n})", labels=[f"E{i}{j}" for i in range(n) for j in range(n)])
+
+
+def symplectic(n: int) -> LieAlgebra:
+    """``sp(2n, R)``: matrices with ``Xᵀ Ω + Ω X = 0``, on ``(q_1 … q_n, p_1 … p_n)``, ``Ω = [[0, I], [−I, 0]]``."""
+    if n < 1:
+        raise ConfigError(f"symplectic: at least one pair of coordinates; came {n}")
+    X, labels = [], []
+    for i in range(n):
+        for j in range(n):
+            X.append(np.zeros((2 * n, 2 * n)))
+            X[-1][i, j], X[-1][n + j, n + i] = 1.0, -1.0
+            labels.append(f"A{i}{j}")
+    for name, row, column in (("B", 0, n), ("C", n, 0)):
+        for i in range(n):
+            for j in range(i, n):
+                X.append(np.zeros((2 * n, 2 * n)))
+                X[-1][row + i, column + j] = X[-1][row + j, column + i] = 1.0
+                labels.append(f"{name}{i}{j}")
+    return LieAlgebra(np.stack(X), f"sp({2 * n},R)", labels=labels)
+
+
+def real_form(matrices: ArrayLike) -> NDArray[np.float64]:
+    """Complex matrices ``(..., n, m)`` as real ones ``(..., 2n, 2m)`` on ``(Re z, Im z)``.
+
+    ``[[Re, −Im], [Im, Re]]``.
+    """
+    Z = np.asarray(matrices)
+    return np.block([[Z.real, -Z.imag], [Z.imag, Z.real]]).astype(np.float64)
+
+
+def special_unitary(n: int) -> LieAlgebra:
+    """``su(n)``: anti-Hermitian matrices of trace zero, in real form on ``(Re z, Im z)``, ``2n`` numbers."""
+    if n < 2:
+        raise ConfigError(f"special_unitary: at least 2 dimensions; came {n}")
+    X, labels = _anti_hermitian(n)
+    return LieAlgebra(real_form(np.stack(X)), f"su({n})", labels=labels)
+
+
+def unitary(n: int) -> LieAlgebra:
+    """``u(n)``: anti-Hermitian matrices, in real form on ``(Re z, Im z)``; ``iI`` comes last."""
+    if n < 1:
+        raise ConfigError(f"unitary: at least 1 dimension; came {n}")
+    X, labels = _anti_hermitian(n)
+    return LieAlgebra(real_form(np.stack([*X, 1j * np.eye(n)])), f"u({n})", labels=[*labels, "I"])
+
+
+def _anti_hermitian(n: int) -> tuple[list[NDArray[np.complex128]], Sequence[str]]:
+    """Generalised Gell-Mann matrices times ``i``."""
+    X: list[NDArray[np.complex128]] = []
+    labels: list[str] = []
+    for i, j in combinations(range(n), 2):
+        real, imaginary = np.zeros((n, n), dtype=complex), np.zeros((n, n), dtype=complex)
+        real[j, i], real[i, j] = 1, -1
+        imaginary[j, i] = imaginary[i, j] = 1j
+        X += [real, imaginary]
+        labels += [f"R{i}{j}", f"S{i}{j}"]
+    for i in range(n - 1):
+        diagonal = np.zeros((n, n), dtype=complex)
+        diagonal[i, i], diagonal[i + 1, i + 1] = 1j, -1j
+        X.append(diagonal)
+        labels.append(f"H{i}")
+    return X, labels

@@ -1,0 +1,112 @@
+"""The laws of a Cayley table, each with a message that names the first elements that break it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from msr.errors import AxiomError, ConfigError, ShapeError
+from msr.groups.permutations import Indices, as_array, check_permutation_action, frozen
+
+__all__ = [
+    "MAX_ORDER", "as_table", "check_associativity", "check_identity_and_inverses", "check_points", "closure_of",
+    "find_generators",
+]  # fmt: skip
+
+MAX_ORDER = 8192
+"""Largest order of a table: that of such a group takes 128 MiB."""
+
+
+def as_table(table: ArrayLike, name: str) -> Indices:
+    """A square of indices, ``int16``; ShapeError or AxiomError for something else."""
+    values = as_array(table, name)
+    if values.ndim != 2 or values.shape[0] != values.shape[1] or len(values) == 0:
+        raise ShapeError(f"{name}: a Cayley table is a square (order, order); came {values.shape}")
+    if len(values) > MAX_ORDER:
+        raise ShapeError(f"{name}: groups up to order {MAX_ORDER} are held as tables; came {len(values)}")
+    if values.dtype.kind not in "iu":
+        raise ShapeError(f"{name}: a Cayley table holds integers; came {values.dtype}")
+    bad = np.argwhere((values < 0) | (values >= len(values)))
+    if len(bad):
+        g, h = bad[0]
+        raise AxiomError(
+            f"{name}: not closed: the product of elements {g} and {h} is {values[g, h]}, "
+            f"which is none of the elements 0 to {len(values) - 1}"
+        )
+    return values.astype(np.int16)
+
+
+def check_identity_and_inverses(table: Indices, name: str) -> None:
+    """Element 0 is the identity, and every row and column is a permutation."""
+    every = np.arange(len(table))
+    if not (np.array_equal(table[0], every) and np.array_equal(table[:, 0], every)):
+        fits = np.flatnonzero((table == every).all(axis=1) & (table == every[:, None]).all(axis=0))
+        found = f"element {fits[0]} is; renumber so that it comes first" if len(fits) else "no element is"
+        raise AxiomError(f"{name}: element 0 must be the identity (e·g = g·e = g), but {found}")
+    for rows, side in ((table, "row"), (table.T, "column")):
+        ordered = np.sort(rows, axis=1) == every
+        if not ordered.all():
+            g = int(np.flatnonzero(~ordered.all(axis=1))[0])
+            h, k = _first_repeat(rows[g])
+            said = f"{g}·{h} = {g}·{k}" if side == "row" else f"{h}·{g} = {k}·{g}"
+            raise AxiomError(f"{name}: no cancellation: {said} = {rows[g][h]}, so element {g} has no inverse")
+
+
+def _first_repeat(row: Indices) -> tuple[int, int]:
+    seen: dict[int, int] = {}
+    for position, value in enumerate(row.tolist()):
+        if value in seen:
+            return seen[value], position
+        seen[value] = position
+    raise AssertionError("a row with no repeat is a permutation")
+
+
+def check_associativity(table: Indices, generators: tuple[int, ...], name: str) -> None:
+    """``(x·g)·y = x·(g·y)`` for generators ``g`` and all ``x, y``, which is enough (Light's test)."""
+    for g in generators:
+        broken = np.argwhere(table[table[:, g]] != table[:, table[g]])
+        if len(broken):
+            x, y = broken[0].tolist()
+            left, right = table[table[x, g], y], table[x, table[g, y]]
+            raise AxiomError(
+                f"{name}: not associative: ({x}·{g})·{y} = {left}, but {x}·({g}·{y}) = {right} (elements {x}, {g}, {y})"
+            )
+
+
+def find_generators(table: Indices, given: Sequence[int] | None, name: str) -> tuple[int, ...]:
+    """The generators given, or a small set; AxiomError for ones that do not generate the group."""
+    if given is not None:
+        chosen = [int(g) for g in given if int(g) != 0]
+        outside = [g for g in chosen if not 0 < g < len(table)]
+        if outside:
+            raise ConfigError(f"{name} has the elements 0 to {len(table) - 1}; came {outside[0]} as a generator")
+        reached = closure_of(table, chosen)
+        if len(reached) != len(table):
+            raise AxiomError(f"{name}: the elements {chosen} generate {len(reached)} of the {len(table)} elements only")
+        return tuple(chosen)
+    chosen, inside = [], np.zeros(len(table), dtype=bool)
+    inside[0] = True
+    while not inside.all():
+        chosen.append(int(np.flatnonzero(~inside)[0]))
+        inside[closure_of(table, chosen)] = True
+    return tuple(chosen)
+
+
+def closure_of(table: Indices, generators: Sequence[int]) -> Indices:
+    """All products of generators; in a finite group that holds the inverses too."""
+    inside = np.zeros(len(table), dtype=bool)
+    inside[0] = True
+    frontier = np.array([0])
+    while len(frontier) and generators:
+        reached = np.unique(table[np.ix_(frontier, np.asarray(generators))])
+        frontier = reached[~inside[reached]]
+        inside[frontier] = True
+    return np.flatnonzero(inside)
+
+
+def check_points(points: Indices, table: Indices, generators: tuple[int, ...], name: str) -> Indices:
+    """Points ``(order, n)`` that respect the table, read-only."""
+    if points.ndim != 2 or len(points) != len(table) or points.dtype.kind not in "iu":
+        raise ShapeError(f"{name}: points must be ({len(table)}, n) integers; came {points.shape} {points.dtype}")
+    check_permutation_action(points, table, generators, name)
+    return frozen(points.astype(np.int32))

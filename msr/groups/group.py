@@ -1,0 +1,185 @@
+"""What every kind of group offers: generators, names for its elements, random ones, and how they are drawn."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn, TypeAlias
+
+import torch
+
+from msr.errors import ConfigError
+
+__all__ = ["Drawn", "Element", "Group", "Letter", "without_table"]
+
+Element: TypeAlias = Any
+"""A hashable value. What it is depends on the group: see :class:`Group`."""
+
+Letter: TypeAlias = tuple[int, int] | tuple[Literal["exp"], tuple[float, ...]]
+"""One factor of a word: ``(k, n)`` is the n-th power of ``discrete[k]``; ``("exp", c)`` is ``exp(Σ c_i X_i)``."""
+
+Drawn: TypeAlias = str
+""""uniform", "words" or "normal coefficients"; for a product of different kinds those words joined by "and"."""
+
+
+class Group(ABC):
+    """A group as far as a check needs it: by its generators, discrete ones and infinitesimal ones together.
+
+    ======================  ==================================================  =======================
+    kind                    an element                                          ``sample`` draws
+    ======================  ==================================================  =======================
+    ``FiniteGroup``         a number, ``0 .. order − 1``                        uniform
+    ``PermutationGroup``    a tuple: where each point goes                      uniform, or words
+    ``LieAlgebra``          a tuple of coefficients ``c``: ``exp(Σ c_i X_i)``   normal coefficients
+    ``MatrixGroup``         a word and coefficients: ``D_j D_k … exp(Σ c X)``   words, normal coefficients
+    ``ProductGroup``        a tuple: an element of each factor                  as its factors
+    ======================  ==================================================  =======================
+
+    What commutes with every generator, exactly, commutes with the whole group. A bound on the generators that is
+    not zero says nothing of the rest, and random words or coefficients are not Haar distributed: :attr:`drawn` says
+    what was sampled.
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def order(self) -> int | None:
+        """Number of elements; None where there are infinitely many."""
+
+    @property
+    @abstractmethod
+    def discrete(self) -> tuple[Element, ...]:
+        """The discrete generators, as elements."""
+
+    @property
+    def algebra_dim(self) -> int:
+        """Number of infinitesimal generators."""
+        return 0
+
+    @property
+    @abstractmethod
+    def generators(self) -> tuple[Element, ...]:
+        """Generators as elements: the discrete ones, and an exponential for each infinitesimal one."""
+
+    @property
+    @abstractmethod
+    def drawn(self) -> Drawn:
+        """How :meth:`sample` draws: "uniform", "words", "normal coefficients", or some of them joined by "and"."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> Element:
+        """The element that moves nothing."""
+
+    @abstractmethod
+    def label(self, element: Element) -> str:
+        """The name of an element."""
+
+    @abstractmethod
+    def check(self, element: Element) -> Element:
+        """The element in its canonical form, hashable; ConfigError for what the group does not hold."""
+
+    @abstractmethod
+    def word(self, element: Element) -> tuple[Letter, ...]:
+        """The element as a product of powers of generators; the last letter acts first."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator) -> list[Element]:
+        """``n`` random elements, as :attr:`drawn` says."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether there are finitely many elements."""
+        return self.order is not None
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether all elements can be gone through, by ``group.elements``."""
+        return False
+
+    @property
+    def connected(self) -> bool:
+        """Whether a path leads from the identity to every element."""
+        return not self.discrete
+
+    @property
+    def elements(self) -> Sequence[Element]:
+        """All elements, where they are listed."""
+        raise without_table(self, "elements")
+
+    def draw(self, n: int, generator: torch.Generator) -> list[Element]:
+        """``n`` random elements, never the identity, with which everything commutes (unless there is no other)."""
+        drawn = self.sample(n, generator)
+        if self.order == 1:
+            return drawn
+        for _ in range(100):
+            still = [i for i, g in enumerate(drawn) if g == self.identity]
+            if not still:
+                break
+            for i, g in zip(still, self.sample(len(still), generator), strict=True):
+                drawn[i] = g
+        return drawn
+
+    def to_try(self, most: int, generator: torch.Generator) -> list[Element]:
+        """Elements for a test: all, where there are at most ``most``; else the generators and random ones."""
+        if self.is_listed and len(self.elements) <= most:
+            return list(self.elements)
+        chosen = list(self.generators) or [self.identity]
+        extra = most - len(chosen) if self.is_finite else 16
+        return [*chosen, *self.sample(max(extra, 1), generator)]
+
+    def choose(self, elements: Literal["all", "generators"] | Sequence[Element | str]) -> list[Element]:
+        """The elements asked for, labels turned into elements.
+
+        Raises: ConfigError for all of a group that is not listed, for none, and for what the group does not hold.
+        """
+        if isinstance(elements, str):
+            if elements == "generators":
+                return list(self.generators) or [self.identity]
+            if elements != "all":
+                raise ConfigError(f"elements must be 'all', 'generators' or a list; came {elements!r}")
+            return list(self.elements)
+        chosen = [self.element(g) if isinstance(g, str) else self.check(g) for g in elements]
+        if not chosen:
+            raise ConfigError("no element was asked for; give at least one")
+        return chosen
+
+    def element(self, label: str) -> Element:
+        """The element with this name; without a list of elements that is one of the generators."""
+        named = {self.label(g): g for g in self.generators}
+        if label not in named:
+            raise ConfigError(f"{self.name} has no generator {label!r}; it has {', '.join(list(named)[:12])}")
+        return named[label]
+
+    def __setattr__(self, key: str, value: object) -> None:
+        raise AttributeError(f"{self.name}: groups are immutable; build another one instead of setting {key!r}")
+
+    def __delattr__(self, key: str) -> None:
+        raise AttributeError(f"{self.name}: groups are immutable; {key!r} cannot be removed")
+
+
+class _NoTable(ConfigError, AttributeError):
+    """Also an AttributeError, so that ``hasattr`` and ``getattr`` with a default do as they say."""
+
+
+def without_table(group: Group, what: str) -> _NoTable:
+    """The error for something that needs every element or every product."""
+    many = "infinitely many elements" if not group.is_finite else "too many elements to list"
+    return _NoTable(
+        f"{group.name} has {many}, so it has no {what}; ask for its generators, with which what commutes commutes with "
+        "the group, or for random elements by sample(n, generator)"
+    )
+
+
+_NEEDS_A_TABLE = frozenset({
+    "table", "labels", "points", "inverses", "element_orders", "is_abelian", "centre", "conjugacy_classes",
+    "class_index", "closure", "elements", "subgroup", "subgroups", "subgroup_classes", "cosets",
+})  # fmt: skip
+
+
+class TableFree(Group):
+    """A group without a table: what a table alone can give is refused by name."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in _NEEDS_A_TABLE:
+            raise without_table(self, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

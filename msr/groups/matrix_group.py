@@ -1,0 +1,198 @@
+"""Groups of matrices with several components: rotations with mirrors, boosts with parity and time reversal."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from msr.errors import AxiomError, ConfigError, NonFiniteError, ShapeError
+from msr.groups.algebras import lorentz, se2, se3, so
+from msr.groups.group import Drawn, Element, Letter, TableFree
+from msr.groups.lie import LieAlgebra, real_array
+from msr.groups.permutations import frozen
+from msr.groups.words import joined
+
+__all__ = ["MatrixGroup", "euclidean", "general_lorentz", "orthogonal"]
+
+
+class MatrixGroup(TableFree):
+    """The group that some matrices and the exponentials of a Lie algebra generate together.
+
+    An element is a pair ``(letters, c)``: ``letters`` are numbers of discrete generators, and it stands for
+    ``D_j D_k … exp(Σ c_i X_i)``. Every element has this form, since ``D X D⁻¹`` stays in the algebra (checked).
+    Immutable, and a value: equal when the matrices are.
+
+    Args:
+        discrete: ``{label: (n, n)}``, invertible.
+        algebra: its group is the component of the identity.
+        name: for messages.
+
+    ``sample`` takes each discrete generator with probability 1/2, in their order, and normal coefficients: for
+    generators of order two that commute up to the identity's component (``O(n)``, ``O(1,3)``, ``E(n)``) every component
+    is as likely. It is not Haar measure.
+    Raises: ShapeError, NonFiniteError; AxiomError for a matrix that is singular or does not normalise the algebra.
+    """
+
+    algebra: LieAlgebra
+    labels_discrete: tuple[str, ...]
+    discrete_matrices: NDArray[np.float64]
+
+    def __init__(self, discrete: Mapping[str, ArrayLike], algebra: LieAlgebra, name: str = "G"):
+        n = algebra.matrices.shape[1]
+        matrices = [real_array(m, name) for m in discrete.values()]
+        for label, m in zip(discrete, matrices, strict=True):
+            if m.shape != (n, n):
+                raise ShapeError(f"{name}: {label} must be ({n}, {n}), as the algebra's matrices; came {m.shape}")
+            if not np.isfinite(m).all():
+                raise NonFiniteError(f"{name}: {label} holds nan or infinity")
+            if np.linalg.matrix_rank(m) < n:
+                raise AxiomError(f"{name}: {label} is singular, so it generates no group")
+        overlap = sorted(set(discrete) & set(algebra.labels))
+        if overlap:
+            raise ConfigError(f"{name}: {overlap[0]} names a discrete generator and one of the algebra")
+        D = np.stack(matrices) if matrices else np.zeros((0, n, n))
+        self.__dict__.update(name=name, algebra=algebra, labels_discrete=tuple(discrete), discrete_matrices=frozen(D))
+        _ = self.conjugation  # normalises the algebra, or an error now
+
+    @cached_property
+    def conjugation(self) -> NDArray[np.float64]:
+        """``a[k, i, j]`` of ``D_k X_i D_k⁻¹ = Σ_j a_kij X_j``."""
+        X, D = self.algebra.matrices, self.discrete_matrices
+        flat = X.reshape(len(X), -1).T
+        result = np.zeros((len(D), len(X), len(X)))
+        for k, m in enumerate(D):
+            moved = (m @ X @ np.linalg.inv(m)).reshape(len(X), -1).T
+            result[k] = np.linalg.lstsq(flat, moved, rcond=None)[0].T
+            if np.abs(flat @ result[k].T - moved).max() > 1e-8 * max(1.0, float(np.abs(moved).max())):
+                raise AxiomError(
+                    f"{self.name}: {self.labels_discrete[k]} takes the algebra {self.algebra.name} out of itself by "
+                    "conjugation; add the generators that it leads to"
+                )
+        return frozen(result)
+
+    @property
+    def order(self) -> None:
+        """None: there are infinitely many elements."""
+        return None
+
+    @property
+    def algebra_dim(self) -> int:
+        """Number of infinitesimal generators."""
+        return self.algebra.dim
+
+    @property
+    def identity(self) -> Element:
+        """No letter, and coefficients that are all zero."""
+        return ((), self.algebra.identity)
+
+    @property
+    def discrete(self) -> tuple[Element, ...]:
+        """One letter each."""
+        return tuple(((k,), self.algebra.identity) for k in range(len(self.discrete_matrices)))
+
+    @property
+    def generators(self) -> tuple[Element, ...]:
+        """The discrete ones, then those of the algebra at size one."""
+        return (*self.discrete, *(((), c) for c in self.algebra.generators))
+
+    @property
+    def drawn(self) -> Drawn:
+        """Words, and normal coefficients."""
+        return "words and normal coefficients"
+
+    def check(self, element: Element) -> Element:
+        """The pair ``(letters, coefficients)``."""
+        count = len(self.discrete_matrices)
+        if isinstance(element, (tuple, list)) and len(element) == 2 and isinstance(element[0], (tuple, list)):
+            letters = tuple(element[0])
+            if all(isinstance(k, (int, np.integer)) and 0 <= k < count for k in letters):
+                return (tuple(int(k) for k in letters), self.algebra.check(element[1]))
+        raise ConfigError(
+            f"an element of {self.name} is a pair: numbers from 0 to {count - 1} for "
+            f"{', '.join(self.labels_discrete)}, and {self.algebra.dim} coefficients; came {str(element)[:60]}"
+        )
+
+    def label(self, element: Element) -> str:
+        """``P exp(0.5 J01)``."""
+        letters, c = element
+        parts = [self.labels_discrete[k] for k in letters] + ([self.algebra.label(c)] if any(c) else [])
+        return " ".join(parts) or "e"
+
+    def word(self, element: Element) -> tuple[Letter, ...]:
+        """Letters, then one exponential."""
+        letters, c = element
+        turns: tuple[Letter, ...] = (("exp", tuple(c)),) if any(c) else ()
+        return (*joined([(k, 1) for k in letters]), *turns)
+
+    def sample(self, n: int, generator: torch.Generator) -> list[Element]:
+        """``n`` elements: see the class."""
+        taken = torch.rand(n, len(self.discrete_matrices), generator=generator) < 0.5
+        c = self.algebra.sample(n, generator)
+        return [(tuple(torch.nonzero(row).flatten().tolist()), part) for row, part in zip(taken, c, strict=True)]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MatrixGroup):
+            return NotImplemented
+        return (
+            np.array_equal(self.discrete_matrices, other.discrete_matrices)
+            and self.labels_discrete == other.labels_discrete
+            and np.array_equal(self.algebra.matrices, other.algebra.matrices)
+        )
+
+    def __hash__(self) -> int:
+        return hash((MatrixGroup, self.algebra, self.labels_discrete))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (self.labels_discrete, self.discrete_matrices, self.algebra, self.name))
+
+    def __repr__(self) -> str:
+        extra = f" with {', '.join(self.labels_discrete)}" if self.labels_discrete else ""
+        return f"<{self.name}, dimension {self.algebra_dim}{extra}>"
+
+
+def _rebuild(labels: Sequence[str], matrices: NDArray[np.float64], algebra: LieAlgebra, name: str) -> MatrixGroup:
+    return MatrixGroup(dict(zip(labels, matrices, strict=True)), algebra, name)
+
+
+def orthogonal(n: int) -> MatrixGroup:
+    """``O(n)``: rotations and mirrors of ``R^n``.
+
+    The discrete generator is the inversion ``P = −I`` for odd ``n``, and for even ``n``, where that is a rotation,
+    ``M``, which mirrors the first axis.
+    """
+    if n < 2:
+        raise ConfigError(f"orthogonal: rotations need at least 2 dimensions; came {n}")
+    if n % 2:
+        return MatrixGroup({"P": -np.eye(n)}, so(n), f"O({n})")
+    return MatrixGroup({"M": np.diag([-1.0, *[1.0] * (n - 1)])}, so(n), f"O({n})")
+
+
+def euclidean(n: int) -> MatrixGroup:
+    """``E(n)``, ``n`` of 2 or 3: rotations, mirrors and translations, on homogeneous coordinates ``(x, …, 1)``.
+
+    The discrete generator is ``P``, the inversion of space, for ``n = 3``, and ``M``, which mirrors the first axis, for
+    ``n = 2``.
+    """
+    if n not in (2, 3):
+        raise ConfigError(f"euclidean: 2 or 3 dimensions; came {n}")
+    if n == 3:
+        return MatrixGroup({"P": np.diag([-1.0, -1.0, -1.0, 1.0])}, se3(), "E(3)")
+    return MatrixGroup({"M": np.diag([-1.0, 1.0, 1.0])}, se2(), "E(2)")
+
+
+def general_lorentz(space: int = 3, *, special: bool = False) -> MatrixGroup:
+    """``O(1, space)``: rotations and boosts of ``(t, x_1, …)`` with parity ``P`` and time reversal ``T``.
+
+    ``P`` mirrors all axes of space (the first one where their number is even, since all of them would be a rotation).
+    ``special`` keeps determinant 1, ``SO(1, space)``: the product ``PT`` alone.
+    """
+    if space < 1:
+        raise ConfigError(f"general_lorentz: at least one axis of space; came {space}")
+    mirrored = [-1.0] * space if space % 2 else [-1.0, *[1.0] * (space - 1)]
+    P, T = np.diag([1.0, *mirrored]), np.diag([-1.0, *[1.0] * space])
+    if special:
+        return MatrixGroup({"PT": P @ T}, lorentz(space), f"SO(1,{space})")
+    return MatrixGroup({"P": P, "T": T}, lorentz(space), f"O(1,{space})")

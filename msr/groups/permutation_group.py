@@ -1,0 +1,324 @@
+"""Permutation groups of any size, by their generators alone: no table, no list of elements."""
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from msr.errors import ConfigError
+from msr.groups.closure import as_permutations
+from msr.groups.group import Drawn, Element, Letter, TableFree
+from msr.groups.permutations import Indices, cycles, frozen, inverse_of, parity_of, power_of
+from msr.groups.words import adjacent_swaps, joined
+
+if TYPE_CHECKING:
+    from sympy.combinatorics import Permutation  # type: ignore[import-untyped]
+    from sympy.combinatorics.perm_groups import PermutationGroup as SympyGroup  # type: ignore[import-untyped]
+
+__all__ = ["CircleGroup", "PermutationGroup"]
+
+MAX_CHAIN = 256
+"""Most points for which a stabiliser chain is computed: for uniform draws, the order, and whether an element is in."""
+
+
+class PermutationGroup(TableFree):
+    """The group that permutations of ``n`` points generate, for any order: nothing is listed.
+
+    An element is a tuple, ``g[i]`` being where ``g`` sends point ``i``. Immutable, and a value: two of them are equal
+    when their generators are the same, in the same order (which is stricter than being the same set of permutations).
+
+    Args:
+        generators: ``(r, n)``; generators that move nothing are left out.
+        name: for messages.
+        order: where it is known; else it is computed when asked for, by the Schreier-Sims method.
+        kind: "symmetric" or "alternating" where the group is all permutations or all even ones: draws are then fast.
+
+    ``sample`` is uniform up to 256 points and for the two kinds of any size; else it draws long random words.
+    Raises: ShapeError, AxiomError for what is no permutation.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[ArrayLike] | Indices,
+        name: str = "G",
+        *,
+        order: int | None = None,
+        kind: str | None = None,
+    ):
+        moves = as_permutations(list(generators), name)
+        kept = moves[(moves != np.arange(moves.shape[1])).any(axis=1)]
+        self.__dict__.update(name=name, generator_points=frozen(kept), degree=moves.shape[1], _order=order, kind=kind)
+
+    generator_points: Indices
+    degree: int
+    kind: str | None
+
+    @property
+    def order(self) -> int:
+        """Number of elements."""
+        known = self.__dict__["_order"]
+        return known if known is not None else self._computed_order
+
+    @cached_property
+    def _computed_order(self) -> int:
+        return int(self._sympy.order())
+
+    @property
+    def is_finite(self) -> bool:
+        """Always, and without counting."""
+        return True
+
+    @cached_property
+    def discrete(self) -> tuple[Element, ...]:
+        """The generators."""
+        return tuple(tuple(p) for p in self.generator_points.tolist())
+
+    @property
+    def generators(self) -> tuple[Element, ...]:
+        """The generators."""
+        return self.discrete
+
+    @property
+    def identity(self) -> Element:
+        """``(0, 1, 2, …)``."""
+        return tuple(range(self.degree))
+
+    @property
+    def drawn(self) -> Drawn:
+        """Uniform, except for groups on many points of which nothing is known."""
+        return "uniform" if self.kind is not None or self.degree <= MAX_CHAIN else "words"
+
+    def label(self, element: Element) -> str:
+        """Its cycles, points from 0; shortened for many points."""
+        text = cycles(self.moves(element))
+        return text if len(text) <= 60 else f"{text[:56]}…)"
+
+    def element(self, label: str) -> Element:
+        """The element with these cycles, such as ``"(0 1)(2 4 3)"``, or ``"e"``."""
+        text = label.strip()
+        if text != "e" and not re.fullmatch(r"(\([0-9]+(\s+[0-9]+)*\))+", text):
+            raise ConfigError(f"{self.name}: write an element by its cycles, such as (0 1)(2 4 3); came {label!r}")
+        image = list(range(self.degree))
+        for part in re.findall(r"\(([^)]*)\)", text):
+            cycle = [int(i) for i in part.split()]
+            if max(cycle) >= self.degree or any(image[i] != i for i in cycle) or len(set(cycle)) < len(cycle):
+                raise ConfigError(f"{self.name}: cycles are disjoint, of points 0 to {self.degree - 1}; came {label!r}")
+            for i, j in zip(cycle, cycle[1:] + cycle[:1], strict=True):
+                image[i] = j
+        return self.check(image)
+
+    def check(self, element: Element) -> Element:
+        """The element as a tuple; from a tuple, a list, an array or a tensor of images."""
+        image = element.detach().cpu().numpy() if isinstance(element, torch.Tensor) else np.asarray(element)
+        fits = image.shape == (self.degree,) and image.dtype.kind in "iu"
+        if not fits or not np.array_equal(np.sort(image), np.arange(self.degree)):
+            raise ConfigError(
+                f"an element of {self.name} is a tuple that says where each of its {self.degree} points goes; "
+                f"came {str(element)[:60]}"
+            )
+        if not self._holds(image):
+            raise ConfigError(f"{self.name} does not hold the permutation {cycles(image)[:60]}")
+        return tuple(image.tolist())
+
+    def _holds(self, image: Indices) -> bool:
+        if self.kind == "symmetric":
+            return True
+        if self.kind == "alternating":
+            return parity_of(image) > 0
+        if self.degree > MAX_CHAIN:
+            return True  # too many points to tell
+        return bool(self._sympy.contains(_to_sympy(image)))
+
+    def moves(self, element: Element) -> Indices:
+        """``(n,)``: where the element sends each point."""
+        return np.asarray(element, dtype=np.int32)
+
+    def multiply(self, *elements: Element) -> Element:
+        """``g·h·…``, the last one acting first."""
+        product = np.arange(self.degree)
+        for g in elements:
+            product = product[self.moves(self.check(g))]
+        return tuple(product.tolist())
+
+    def inverse(self, element: Element) -> Element:
+        """``g⁻¹``."""
+        return tuple(inverse_of(self.moves(self.check(element))).tolist())
+
+    def word(self, element: Element) -> tuple[Letter, ...]:
+        """A product of powers of generators: by swapping neighbours for ``S_n``, else by a stabiliser chain.
+
+        Raises: ConfigError for more than 256 points of another kind of group, where no word is looked for.
+        """
+        for k, g in enumerate(self.discrete):
+            if element == g:
+                return ((k, 1),)
+        if self.kind == "symmetric" and len(self.generator_points) == 2:
+            return adjacent_swaps(self.moves(element))
+        if self.degree > MAX_CHAIN:
+            raise ConfigError(
+                f"{self.name}: no word in the generators is looked for on more than {MAX_CHAIN} points; act by the "
+                "generators, or give the representation as a permutation representation of the group's own points"
+            )
+        places = {g: k for k, g in enumerate(self.discrete)}
+        letters = []
+        for factor in self._sympy.generator_product(_to_sympy(self.moves(element)), original=True):
+            image = tuple(factor.array_form)
+            back = image not in places
+            letters.append((places[tuple((~factor).array_form) if back else image], -1 if back else 1))
+        # sympy applies the first factor first, and lists them from the last to the first.
+        return joined(letters)
+
+    def sample(self, n: int, generator: torch.Generator) -> list[Element]:
+        """``n`` elements: see :attr:`drawn`."""
+        return [tuple(self._draw_one(generator).tolist()) for _ in range(n)]
+
+    def _draw_one(self, generator: torch.Generator) -> Indices:
+        if self.kind is not None:
+            image = torch.randperm(self.degree, generator=generator).numpy()
+            if self.kind == "alternating" and parity_of(image) < 0:
+                image[[0, 1]] = image[[1, 0]]
+            return image
+        product = np.arange(self.degree)
+        if self.degree <= MAX_CHAIN:
+            # A uniform choice at every level of the chain is a uniform element.
+            for level in self._transversals:
+                product = product[level[int(torch.randint(len(level), (1,), generator=generator))]]
+            return product
+        r = len(self.generator_points)
+        which = torch.randint(r, (_WORD,), generator=generator).tolist()
+        powers = torch.randint(-4, 5, (_WORD,), generator=generator).tolist()
+        for k, power in zip(which, powers, strict=True):
+            product = product[power_of(self.generator_points[k], power)]
+        return product
+
+    @cached_property
+    def _sympy(self) -> "SympyGroup":
+        from sympy.combinatorics.perm_groups import PermutationGroup as SympyGroup
+
+        return SympyGroup([_to_sympy(p) for p in self.generator_points] or [_to_sympy(np.arange(self.degree))])
+
+    @cached_property
+    def _transversals(self) -> list[Indices]:
+        return [
+            np.array([p.array_form for p in level.values()], dtype=np.int32) for level in self._sympy.basic_transversals
+        ]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PermutationGroup):
+            return NotImplemented
+        return type(self) is type(other) and np.array_equal(self.generator_points, other.generator_points)
+
+    def __hash__(self) -> int:
+        return hash((PermutationGroup, self.degree, len(self.generator_points)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (self.generator_points, self.degree, self.name, self.__dict__["_order"], self.kind))
+
+    def __repr__(self) -> str:
+        size = self.__dict__["_order"]
+        counted = "" if size is None else f", order {size if size < 10**12 else f'about 1e{len(str(size)) - 1}'}"
+        return f"<{self.name}{counted}, on {self.degree} points>"
+
+
+_WORD = 200  # letters of a random word
+
+
+def _rebuild(points: Indices, degree: int, name: str, order: int | None, kind: str | None) -> PermutationGroup:
+    return PermutationGroup([np.arange(degree), *points], name, order=order, kind=kind)
+
+
+def _to_sympy(image: Indices) -> "Permutation":
+    from sympy.combinatorics import Permutation
+
+    return Permutation([int(i) for i in image])
+
+
+class CircleGroup(PermutationGroup):
+    """``C_n``, or ``D_n`` with mirrors, of a circle of any number of points; an element is a number.
+
+    Element ``k + n f`` is ``r^k s^f``, which sends point ``i`` to ``k + (−1)^f i`` modulo ``n``, as it does in the
+    groups with a table.
+    """
+
+    def __init__(self, n: int, *, mirrors: bool = False):
+        every = np.arange(n)
+        turns = [(every + 1) % n, *([-every % n] if mirrors else [])]
+        super().__init__(turns, f"{'D' if mirrors else 'C'}{n}", order=(1 + mirrors) * n)
+        self.__dict__["mirrors"] = mirrors
+
+    mirrors: bool
+
+    @property
+    def discrete(self) -> tuple[Element, ...]:
+        """``r``, and ``s`` with mirrors."""
+        return (1, self.degree) if self.mirrors else (1,)
+
+    @property
+    def identity(self) -> Element:
+        """0."""
+        return 0
+
+    @property
+    def drawn(self) -> Drawn:
+        """Uniform."""
+        return "uniform"
+
+    def check(self, element: Element) -> Element:
+        """The element as a whole number."""
+        if not isinstance(element, (int, np.integer)) or not 0 <= int(element) < self.order:
+            raise ConfigError(f"{self.name} has the elements 0 to {self.order - 1}; came {element!r}")
+        return int(element)
+
+    def label(self, element: Element) -> str:
+        """``r3s``."""
+        f, k = divmod(element, self.degree)
+        turn = "" if k == 0 else "r" if k == 1 else f"r{k}"
+        return (turn + "s" * f) or "e"
+
+    def element(self, label: str) -> Element:
+        """The element with this name."""
+        found = re.fullmatch(r"(r([0-9]*))?(s?)", label)
+        if label == "e" or not label or not found or (found[3] and not self.mirrors):
+            if label == "e":
+                return 0
+            raise ConfigError(f"{self.name} has elements such as r, r2{', s, rs' * self.mirrors}; came {label!r}")
+        turns = int(found[2] or 1) if found[1] else 0
+        return self.check(turns % self.degree + self.degree * bool(found[3]))
+
+    def moves(self, element: Element) -> Indices:
+        """``(n,)``: where the element sends each point."""
+        f, k = divmod(element, self.degree)
+        return ((k + (1 - 2 * f) * np.arange(self.degree)) % self.degree).astype(np.int32)
+
+    def multiply(self, *elements: Element) -> Element:
+        """``g·h·…``."""
+        n, k, f = self.degree, 0, 0
+        for g in elements:
+            mirrored, turned = divmod(self.check(g), n)
+            k, f = (k + (1 - 2 * f) * turned) % n, f ^ mirrored
+        return k + n * f
+
+    def inverse(self, element: Element) -> Element:
+        """``g⁻¹``; a mirror is its own."""
+        f, k = divmod(self.check(element), self.degree)
+        return element if f else -k % self.degree
+
+    def word(self, element: Element) -> tuple[Letter, ...]:
+        """``r^k s^f``."""
+        f, k = divmod(element, self.degree)
+        return joined([(0, k), (1, f)])
+
+    def sample(self, n: int, generator: torch.Generator) -> list[Element]:
+        """``n`` elements, uniform."""
+        return torch.randint(self.order, (n,), generator=generator).tolist()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_circle, (self.degree, self.mirrors))
+
+
+def _circle(n: int, mirrors: bool) -> CircleGroup:
+    return CircleGroup(n, mirrors=mirrors)

@@ -1,0 +1,37 @@
+"""Words in generators: products of powers."""
+
+from collections.abc import Iterable
+
+from msr.groups.group import Letter
+from msr.groups.permutations import Indices
+
+__all__ = ["adjacent_swaps", "joined"]
+
+
+def joined(letters: Iterable[tuple[int, int]]) -> tuple[Letter, ...]:
+    """Neighbouring powers of one generator taken together, and powers of zero left out."""
+    word: list[tuple[int, int]] = []
+    for k, power in letters:
+        if word and word[-1][0] == k:
+            power += word.pop()[1]
+        if power:
+            word.append((k, power))
+    return tuple(word)
+
+
+def adjacent_swaps(image: Indices) -> tuple[Letter, ...]:
+    """A permutation as a word in the swap ``(0 1)``, letter 0, and the cycle ``i ↦ i + 1``, letter 1.
+
+    The swap of the neighbours ``i`` and ``i + 1`` is ``c^i s c^−i``, and sorting by such swaps takes the permutation
+    apart: ``p t_1 … t_k = e``, so ``p = t_k … t_1``.
+    """
+    values, swaps = [int(v) for v in image], []
+    for end in range(len(values) - 1, 0, -1):
+        at = values.index(end)
+        for i in range(at, end):
+            values[i], values[i + 1] = values[i + 1], values[i]
+            swaps.append(i)
+    letters: list[tuple[int, int]] = []
+    for i in reversed(swaps):
+        letters += [(1, i), (0, 1), (1, -i)]
+    return joined(letters)

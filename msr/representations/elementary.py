@@ -1,0 +1,193 @@
+"""The elementary representations of a group with a table: permutations kept as permutations, and matrices."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from msr.errors import ShapeError
+from msr.groups import FiniteGroup
+from msr.groups.group import Element
+from msr.groups.lie import real_array
+from msr.groups.permutations import Indices, as_array, check_permutation_action, frozen, inverse_of
+from msr.representations.base import TOLERANCE, Representation
+from msr.representations.laws import check_homomorphism, clean_homomorphism, tolerance_of
+from msr.representations.lie import needs_floats
+
+__all__ = ["MatrixRepresentation", "PermutationRepresentation", "Reshaped", "move"]
+
+
+def move(permutation: Indices, x: Tensor) -> Tensor:
+    """``out[p[i]] = x[i]`` on the last axis."""
+    source = torch.from_numpy(inverse_of(np.asarray(permutation, dtype=np.int64))).to(x.device)
+    return x.index_select(-1, source)
+
+
+class PermutationRepresentation(Representation):
+    """``(ρ(g) x)[g·i] = x[i]``, from permutations ``(order, n)`` with ``[g, i] = g·i``; checked unless ``known``.
+
+    Raises: ShapeError, AxiomError (the message names the first pair of elements that breaks the law).
+    """
+
+    def __init__(
+        self,
+        group: FiniteGroup,
+        permutations: ArrayLike,
+        name: str = "permutation",
+        *,
+        shape: Sequence[int] | None = None,
+        known: bool = False,
+    ):
+        values = as_array(permutations, name)
+        if values.ndim != 2 or len(values) != group.order or values.dtype.kind not in "iu" or values.shape[1] == 0:
+            raise ShapeError(
+                f"{name}: {group.name} needs ({group.order}, n) integers, a permutation for each element; "
+                f"came {values.shape} {values.dtype}"
+            )
+        super().__init__(group, (values.shape[1],) if shape is None else shape, name)
+        if self.dim != values.shape[1]:
+            raise ShapeError(
+                f"{name}: permutations of {values.shape[1]} points do not fit points of shape {self.shape}"
+            )
+        if not known:
+            check_permutation_action(values, group.table, group.generators, name, group.labels)
+        self.__dict__["_permutations"] = frozen(values.astype(np.int32))
+
+    @property
+    def permutations(self) -> Indices:
+        """``(order, dim)``."""
+        return self.__dict__["_permutations"]
+
+    @property
+    def is_permutation(self) -> bool:
+        """Always."""
+        return True
+
+    def moves(self, element: Element) -> Indices:
+        """Its row of :attr:`permutations`."""
+        return self.permutations[element]
+
+    @property
+    def is_orthogonal(self) -> bool:
+        """Always."""
+        return True
+
+    def act_flat(self, element: Element, x: Tensor) -> Tensor:
+        """``out[j] = x[g⁻¹·j]``."""
+        return move(self.permutations[element], x)
+
+    def matrix(self, element: Element) -> Tensor:
+        """``ρ(g)[g·i, i] = 1``."""
+        matrix = torch.zeros(self.dim, self.dim, dtype=torch.float64)
+        matrix[torch.tensor(self.permutations[element], dtype=torch.long), torch.arange(self.dim)] = 1
+        return matrix
+
+    def character(self) -> NDArray[np.float64]:
+        """Number of fixed points."""
+        return (self.permutations == np.arange(self.dim)).sum(axis=1).astype(float)
+
+
+class MatrixRepresentation(Representation):
+    """From a matrix for each element, ``(order, n, n)``; the homomorphism law is checked to 1e-8, relative.
+
+    Matrices in float32 or below are checked to their own precision and then moved to the representation beside them,
+    which is exact to float64; what was given is an approximation of it.
+
+    Raises: ShapeError, NonFiniteError, AxiomError (the message names the first pair of elements that breaks the law).
+    """
+
+    def __init__(
+        self,
+        group: FiniteGroup,
+        matrices: ArrayLike | Tensor,
+        name: str = "matrices",
+        *,
+        shape: Sequence[int] | None = None,
+        precision: float | None = None,
+    ):
+        values = real_array(matrices, name)
+        precision = tolerance_of(matrices) if precision is None else precision
+        if values.ndim != 3 or values.shape[1] != values.shape[2] or len(values) != group.order or values.shape[1] == 0:
+            raise ShapeError(
+                f"{name}: {group.name} needs a square matrix an element, ({group.order}, n, n); came {values.shape}"
+            )
+        super().__init__(group, (values.shape[1],) if shape is None else shape, name)
+        if self.dim != values.shape[1]:
+            raise ShapeError(f"{name}: matrices of {values.shape[1]} numbers do not fit points of shape {self.shape}")
+        check_homomorphism(values, group, name, precision)
+        if precision > TOLERANCE:
+            values = clean_homomorphism(values, group, name)
+        self.__dict__["_matrices"] = frozen(values)
+
+    @cached_property
+    def is_orthogonal(self) -> bool:
+        """Whether ``ρ(g)ᵀ ρ(g) = I`` to 1e-8."""
+        M = self.__dict__["_matrices"][list(self.group.generators)]
+        return bool(np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0) < TOLERANCE)
+
+    def act_flat(self, element: Element, x: Tensor) -> Tensor:
+        """``x ρ(g)ᵀ`` on rows."""
+        needs_floats(x, self)
+        return x @ self.matrix(element).to(dtype=x.dtype, device=x.device).mT
+
+    def matrix(self, element: Element) -> Tensor:
+        """``ρ(g)``."""
+        return torch.tensor(self.__dict__["_matrices"][element])
+
+    def character(self) -> NDArray[np.float64]:
+        """Traces."""
+        return np.trace(self.__dict__["_matrices"], axis1=1, axis2=2)
+
+
+class Reshaped(Representation):
+    """The same action on points of another shape."""
+
+    def __init__(self, inner: Representation, shape: Sequence[int]):
+        super().__init__(inner.group, shape, inner.name)
+        self.__dict__["inner"] = inner
+
+    @property
+    def permutations(self) -> Indices | None:
+        """Those of the original."""
+        return self.__dict__["inner"].permutations
+
+    @property
+    def is_permutation(self) -> bool:
+        """As the original."""
+        return self.__dict__["inner"].is_permutation
+
+    def moves(self, element: Element) -> Indices:
+        """As the original."""
+        return self.__dict__["inner"].moves(element)
+
+    def infinitesimal(self) -> Tensor:
+        """As the original."""
+        return self.__dict__["inner"].infinitesimal()
+
+    def dual(self) -> Representation:
+        """The dual of the original, on the same shape."""
+        return self if self.is_orthogonal else self.__dict__["inner"].dual().reshape(*self.shape)
+
+    @property
+    def is_orthogonal(self) -> bool:
+        """As the original."""
+        return self.__dict__["inner"].is_orthogonal
+
+    def act_flat(self, element: Element, x: Tensor) -> Tensor:
+        """As the original."""
+        return self.__dict__["inner"].act_flat(element, x)
+
+    def matrix(self, element: Element) -> Tensor:
+        """As the original."""
+        return self.__dict__["inner"].matrix(element)
+
+    def character(self) -> NDArray[np.float64]:
+        """As the original."""
+        return self.__dict__["inner"].character()
+
+    def blocks(self) -> tuple[Representation, ...]:
+        """Those of the original."""
+        return self.__dict__["inner"].blocks()

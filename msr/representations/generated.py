@@ -1,0 +1,374 @@
+"""Representations of groups without a table: by the images of generators, discrete and infinitesimal ones together."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from msr.errors import AxiomError, ConfigError, ShapeError
+from msr.groups import FiniteGroup, Group, PermutationGroup, ProductGroup
+from msr.groups.group import Element, Letter
+from msr.groups.permutations import Indices, frozen, parity_of, power_of
+from msr.representations.base import TOLERANCE, Representation
+from msr.representations.elementary import MatrixRepresentation, PermutationRepresentation, move
+from msr.representations.lie import LieRepresentation, needs_floats
+from msr.representations.relations import check_relations
+
+__all__ = [
+    "GeneratedRepresentation", "LiftedRepresentation", "NaturalRepresentation", "RebasedRepresentation",
+    "SignRepresentation", "StillRepresentation", "lift", "pullback",
+]  # fmt: skip
+
+
+class GeneratedRepresentation(Representation):
+    """From the images of a group's generators; an element acts letter by letter, as its word says.
+
+    Args:
+        group: any but a Lie algebra alone, for which there is :class:`LieRepresentation`.
+        discrete: images of ``group.discrete``, in that order: permutations ``(r, n)`` or matrices ``(r, n, n)``.
+        infinitesimal: ``dρ(X_i)``, ``(d, n, n)``; may be left out where the group has none, or they act trivially.
+
+    Checked as far as generators can be: images of different factors commute, algebras keep their brackets, discrete
+    generators move them as in the group, and relations between discrete generators hold on random words (for finite
+    parts). What is not a homomorphism can escape only where none of those words shows it.
+    Raises: ShapeError, NonFiniteError, AxiomError.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        discrete: ArrayLike,
+        infinitesimal: ArrayLike | Tensor | None = None,
+        name: str = "generated",
+        *,
+        shape: Sequence[int] | None = None,
+        known: bool = False,
+    ):
+        images = np.asarray(discrete)
+        X = None if infinitesimal is None else np.asarray(infinitesimal, dtype=float)
+        n = images.shape[-1] if images.size else 0 if X is None else X.shape[-1]
+        moves = images if images.ndim == 2 and images.dtype.kind in "iu" and images.size else None
+        r = len(group.discrete)
+        if n == 0 or len(images) != r or (moves is None and images.size and images.shape[1:] != (n, n)):
+            raise ShapeError(
+                f"{name}: {group.name} has {r} discrete generators, which need permutations ({r}, n) or square "
+                f"matrices ({r}, n, n); came {images.shape} {images.dtype}"
+            )
+        X = np.zeros((group.algebra_dim, n, n)) if X is None else X
+        if X.shape != (group.algebra_dim, n, n):
+            raise ShapeError(
+                f"{name}: {group.name} has {group.algebra_dim} infinitesimal generators, which need matrices of {n} "
+                f"numbers; came {X.shape}"
+            )
+        super().__init__(group, (n,) if shape is None else shape, name)
+        if self.dim != n:
+            raise ShapeError(f"{name}: images of {n} numbers do not fit points of shape {self.shape}")
+        if X.any() and moves is not None:
+            images, moves = np.stack([_as_matrix(p) for p in moves]), None
+        if not known:
+            check_relations(group, images, X, name)
+        D = np.zeros((0, n, n)) if moves is None and not images.size else images
+        self.__dict__.update(
+            _moves=None if moves is None else frozen(moves.astype(np.int32)),
+            _matrices=None if moves is not None else frozen(D.astype(np.float64)),
+            _X=frozen(X),
+        )  # fmt: skip
+
+    @property
+    def is_permutation(self) -> bool:
+        """Whether it was given by permutations, with nothing infinitesimal."""
+        return self.__dict__["_moves"] is not None
+
+    @cached_property
+    def is_orthogonal(self) -> bool:
+        """Whether the discrete images are orthogonal and the infinitesimal ones antisymmetric, to 1e-8."""
+        if self.is_permutation:
+            return True
+        M, X = self.__dict__["_matrices"], self.__dict__["_X"]
+        turned = np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0)
+        return bool(max(turned, np.abs(X + X.swapaxes(1, 2)).max(initial=0)) < TOLERANCE)
+
+    @cached_property
+    def is_trivial(self) -> bool:
+        """Whether every generator acts trivially."""
+        return not self.__dict__["_X"].any() and super().is_trivial
+
+    def generator_moves(self) -> Indices:
+        """As given."""
+        if not self.is_permutation:
+            return super().generator_moves()
+        return self.__dict__["_moves"]
+
+    def infinitesimal(self) -> Tensor:
+        """As given."""
+        return torch.tensor(self.__dict__["_X"])
+
+    def moves(self, element: Element) -> Indices:
+        """The letters of its word one after another."""
+        if not self.is_permutation:
+            return super().moves(element)
+        image = np.arange(self.dim, dtype=np.int32)
+        for letter in self.group.word(element):
+            if letter[0] != "exp":
+                image = image[power_of(self.__dict__["_moves"][letter[0]], int(letter[1]))]
+        return image
+
+    def act_flat(self, element: Element, x: Tensor) -> Tensor:
+        """Permutations move; matrices are multiplied up first."""
+        if self.is_permutation:
+            return move(self.moves(element), x)
+        needs_floats(x, self)
+        return x @ self.matrix(element).to(dtype=x.dtype, device=x.device).mT
+
+    def matrix(self, element: Element) -> Tensor:
+        """The product of its letters' matrices."""
+        if self.is_permutation:
+            return torch.from_numpy(_as_matrix(self.moves(element)))
+        product = torch.eye(self.dim, dtype=torch.float64)
+        for letter in self.group.word(element):
+            product = product @ self._of_letter(letter)
+        return product
+
+    def _of_letter(self, letter: Letter) -> Tensor:
+        if letter[0] == "exp":
+            c = torch.tensor(letter[1], dtype=torch.float64)
+            return torch.linalg.matrix_exp(torch.einsum("i,iab->ab", c, self.infinitesimal()))
+        return torch.linalg.matrix_power(torch.tensor(self.__dict__["_matrices"][letter[0]]), int(letter[1]))
+
+    def dual(self) -> Representation:
+        """Inverse transposes, and ``−dρ(X)ᵀ``; orthogonal representations are their own duals."""
+        if self.is_orthogonal:
+            return self
+        M, X = self.__dict__["_matrices"], self.__dict__["_X"]
+        back = np.linalg.inv(M).swapaxes(1, 2) if len(M) else M
+        return GeneratedRepresentation(
+            self.group, back, -X.swapaxes(1, 2), f"{self.name}*", shape=self.shape, known=True
+        )
+
+
+class _Direct(Representation):
+    """An action that every element has a formula for."""
+
+    is_orthogonal = True
+
+    @property
+    def is_permutation(self) -> bool:
+        """Always."""
+        return True
+
+    def act_flat(self, element: Element, x: Tensor) -> Tensor:
+        """Moves coordinates."""
+        return move(self.moves(element), x)
+
+    def matrix(self, element: Element) -> Tensor:
+        """``ρ(g)[g·i, i] = 1``."""
+        return torch.from_numpy(_as_matrix(self.moves(element)))
+
+
+class NaturalRepresentation(_Direct):
+    """A permutation group on its own points."""
+
+    def __init__(self, group: PermutationGroup):
+        super().__init__(group, (group.degree,), "natural")
+
+    def moves(self, element: Element) -> Indices:
+        """The element itself."""
+        return self.group.moves(element)
+
+    def generator_moves(self) -> Indices:
+        """The generators themselves."""
+        return self.group.generator_points
+
+
+class StillRepresentation(_Direct):
+    """What does not move."""
+
+    is_trivial = True
+
+    def __init__(self, group: Group, n: int):
+        super().__init__(group, (n,), "trivial" if n == 1 else f"trivial({n})")
+
+    def moves(self, element: Element) -> Indices:
+        """None moves."""
+        return np.arange(self.dim, dtype=np.int32)
+
+    def act_flat(self, element: Element, x: Tensor) -> Tensor:
+        """A copy."""
+        return x.clone()
+
+
+class SignRepresentation(Representation):
+    """``±1``: the parity of the permutation that an element is."""
+
+    is_orthogonal = True
+
+    def __init__(self, group: PermutationGroup):
+        super().__init__(group, (1,), "sign")
+
+    def act_flat(self, element: Element, x: Tensor) -> Tensor:
+        """As it is, or turned round."""
+        return x * parity_of(self.group.moves(element))
+
+    def matrix(self, element: Element) -> Tensor:
+        """``±1``."""
+        return torch.tensor([[parity_of(self.group.moves(element))]], dtype=torch.float64)
+
+
+class LiftedRepresentation(Representation):
+    """One factor's representation as one of the product: the other factors do nothing."""
+
+    def __init__(self, inner: Representation | LieRepresentation, group: ProductGroup, which: int):
+        super().__init__(group, inner.shape, inner.name)
+        self.__dict__.update(inner=inner, which=which)
+
+    inner: Any
+    which: int
+
+    @property
+    def is_permutation(self) -> bool:
+        """As in the factor."""
+        return self.inner.is_permutation
+
+    @property
+    def is_orthogonal(self) -> bool:
+        """As in the factor."""
+        return self.inner.is_orthogonal
+
+    @cached_property
+    def is_trivial(self) -> bool:
+        """As in the factor."""
+        return self.inner.is_trivial
+
+    def moves(self, element: Element) -> Indices:
+        """As the factor's element."""
+        return self.inner.moves(element[self.which])
+
+    def act_flat(self, element: Element, x: Tensor) -> Tensor:
+        """As the factor's element."""
+        return self.inner.act_flat(element[self.which], x)
+
+    def matrix(self, element: Element) -> Tensor:
+        """As the factor's element."""
+        return self.inner.matrix(element[self.which])
+
+    def infinitesimal(self) -> Tensor:
+        """Zero for the generators of other factors."""
+        X = super().infinitesimal()
+        first = sum(factor.algebra_dim for factor in self.group.factors[: self.which])
+        own = self.inner.group.algebra_dim
+        X[first : first + own] = self.inner.infinitesimal()
+        return X
+
+    def blocks(self) -> tuple[Representation, ...]:
+        """Those of the factor's, each lifted."""
+        parts = self.inner.blocks()
+        if len(parts) == 1:
+            return (self,)
+        return tuple(LiftedRepresentation(part, self.group, self.which) for part in parts)
+
+    def dual(self) -> Representation:
+        """The lifted dual."""
+        return self if self.is_orthogonal else LiftedRepresentation(self.inner.dual(), self.group, self.which)
+
+
+class RebasedRepresentation(LiftedRepresentation):
+    """A product's representation as one of a larger product, of which its factors are some in a row."""
+
+    def _own(self, element: Element) -> Element:
+        return element[self.which : self.which + len(self.inner.group.factors)]
+
+    def moves(self, element: Element) -> Indices:
+        """As the part of the element."""
+        return self.inner.moves(self._own(element))
+
+    def act_flat(self, element: Element, x: Tensor) -> Tensor:
+        """As the part of the element."""
+        return self.inner.act_flat(self._own(element), x)
+
+    def matrix(self, element: Element) -> Tensor:
+        """As the part of the element."""
+        return self.inner.matrix(self._own(element))
+
+    def blocks(self) -> tuple[Representation, ...]:
+        """Those of the smaller product's, each rebased."""
+        parts = self.inner.blocks()
+        if len(parts) == 1:
+            return (self,)
+        return tuple(RebasedRepresentation(part, self.group, self.which) for part in parts)
+
+    def dual(self) -> Representation:
+        """The rebased dual."""
+        return self if self.is_orthogonal else RebasedRepresentation(self.inner.dual(), self.group, self.which)
+
+
+def lift(
+    representation: Representation | LieRepresentation, group: ProductGroup, which: int | None = None
+) -> Representation:
+    """A representation of one factor as one of the product ``G₁ × G₂ × …``: the other factors leave it alone.
+
+    ``which`` numbers the factor; it is needed only where the product holds the same group several times.
+    Raises: ConfigError when the group is none of the factors.
+    """
+    if not isinstance(group, ProductGroup):
+        raise ConfigError(
+            f"lift takes a product made by direct_product of groups not all of which are small and finite; came "
+            f"{group!r}. Between groups with tables use pullback"
+        )
+    place = group.find_factor(representation.group) if which is None else which
+    if place is None or not 0 <= place < len(group.factors) or group.factors[place] != representation.group:
+        raise ConfigError(
+            f"lift: {representation} is of no such factor of {group.name}, whose factors are "
+            f"{', '.join(factor.name for factor in group.factors)}"
+        )
+    return LiftedRepresentation(representation, group, place)
+
+
+def pullback(rep: Representation, group: Group, images: Any, name: str) -> Representation:
+    """See :meth:`Representation.pullback`."""
+    if isinstance(group, FiniteGroup) and isinstance(rep.group, FiniteGroup):
+        return _pullback_of_tables(rep, group, images, name)
+    if group.algebra_dim:
+        raise ConfigError(
+            f"pullback to {group.name} would need images of infinitesimal generators; use from_matrices with theirs"
+        )
+    elements = [rep.group.check(g) for g in images]
+    if len(elements) != len(group.discrete):
+        raise ShapeError(
+            f"a homomorphism from {group.name} lists the images of its {len(group.discrete)} generators; "
+            f"came {len(elements)}"
+        )
+    if rep.is_permutation:
+        moves = [rep.moves(g) for g in elements] or np.zeros((0, rep.dim), dtype=np.int32)
+        return GeneratedRepresentation(group, np.stack(list(moves)), None, name, shape=rep.shape)
+    return GeneratedRepresentation(group, [rep.matrix(g).numpy() for g in elements], None, name, shape=rep.shape)
+
+
+def _pullback_of_tables(rep: Representation, group: FiniteGroup, images: Any, name: str) -> Representation:
+    own, phi = rep.group, np.asarray(images)
+    if phi.shape != (group.order,) or phi.dtype.kind not in "iu":
+        raise ShapeError(f"a homomorphism from {group.name} lists {group.order} integers; came {phi.shape} {phi.dtype}")
+    if phi.min() < 0 or phi.max() >= own.order:
+        raise AxiomError(f"{own.name} has the elements 0 to {own.order - 1}; an image lies outside")
+    for g in (0, *group.generators):
+        broken = np.flatnonzero(phi[group.table[g]] != own.table[phi[g], phi])
+        if len(broken):
+            h = int(broken[0])
+            raise AxiomError(
+                f"the map from {group.name} to {own.name} is no homomorphism: the image of the product of "
+                f"{group.label(g)} and {group.label(h)} is not the product of their images"
+            )
+    if rep.permutations is not None:
+        return PermutationRepresentation(group, rep.permutations[phi], name, shape=rep.shape)
+    matrices = np.stack([rep.matrix(int(g)).numpy() for g in phi])
+    return MatrixRepresentation(group, matrices, name, shape=rep.shape)
+
+
+def _as_matrix(permutation: Indices) -> NDArray[np.float64]:
+    n = len(permutation)
+    matrix = np.zeros((n, n))
+    matrix[permutation, np.arange(n)] = 1
+    return matrix

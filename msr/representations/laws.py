@@ -1,0 +1,129 @@
+"""Laws of representations by matrices: checked at the precision that they were given in, and made exact."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from msr.errors import AxiomError, NonFiniteError
+from msr.groups import FiniteGroup, LieAlgebra
+
+__all__ = ["check_brackets", "check_homomorphism", "clean_brackets", "clean_homomorphism", "tolerance_of"]
+
+TOLERANCE = 1e-8
+"""Of the laws, relative, for matrices in float64."""
+
+_PATIENCE = 4 * 10**8  # multiplications up to which inexact matrices are made exact
+_UNKNOWNS = 3000  # numbers up to which inexact generators are made exact
+
+
+def tolerance_of(values: Any) -> float:
+    """1e-8 for float64 and whole numbers; a hundred times the rounding of float32 or below."""
+    dtype = getattr(values, "dtype", None)
+    if dtype is None and isinstance(values, (list, tuple)) and values:
+        return max(tolerance_of(v) for v in values)
+    if isinstance(dtype, torch.dtype):
+        return max(TOLERANCE, 100 * torch.finfo(dtype).eps) if dtype.is_floating_point else TOLERANCE
+    if isinstance(dtype, np.dtype) and dtype.kind == "f":
+        return max(TOLERANCE, 100 * float(np.finfo(dtype).eps))
+    return TOLERANCE
+
+
+def check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str, tolerance: float = TOLERANCE) -> None:
+    """Raise AxiomError unless ``M[g] M[h] = M[g·h]``, for generators ``g`` and all ``h``."""
+    if not np.isfinite(M).all():
+        bad = int(np.flatnonzero(~np.isfinite(M).all(axis=(1, 2)))[0])
+        raise NonFiniteError(f"{name}: the matrix of element {bad} ({group.label(bad)}) holds nan or infinity")
+    size = max(1.0, float(np.abs(M).max()))
+    if np.abs(M[0] - np.eye(M.shape[1])).max() > tolerance * size:
+        raise AxiomError(f"{name}: the identity's matrix must be the identity matrix")
+    for g in group.generators:
+        gap = np.abs(M[g] @ M - M[group.table[g]]).max(axis=(1, 2))
+        if gap.max() > tolerance * size**2:
+            h = int(np.flatnonzero(gap > tolerance * size**2)[0])
+            hint = ""
+            if np.abs(M @ M[g] - M[group.table[g]]).max() <= tolerance * size**2:
+                hint = "; the other order, rho(h) rho(g), agrees: transpose the matrices"
+            elif gap.max() < 1e-4 * size**2:
+                hint = "; they agree up to rounding: compute the matrices in float64"
+            raise AxiomError(
+                f"{name}: no homomorphism: for g = {g} ({group.label(g)}) and h = {h} ({group.label(h)}), "
+                f"rho(g) rho(h) differs from rho(g h) by {gap[h]:.2g}{hint}"
+            )
+
+
+def clean_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) -> NDArray[np.float64]:
+    """The representation beside nearly one: ``M(g) ← (1/|G|) Σ_h M(g·h) M(h)⁻¹``, whose error is squared each time.
+
+    Raises: AxiomError where that would take too long, or does not settle.
+    """
+    if group.order**2 * M.shape[1] ** 3 > _PATIENCE:
+        raise AxiomError(f"{name}: {len(M)} matrices in less than float64 are too many to be made exact; give float64")
+    M = M.copy()
+    turned = np.abs(M.swapaxes(1, 2) @ M - np.eye(M.shape[1])).max() < 1e-3
+    for _ in range(4):
+        if turned:
+            # What was meant to be orthogonal is to be so exactly.
+            left, _, right = np.linalg.svd(M)
+            M = left @ right
+        inverses = np.linalg.inv(M)
+        M = np.stack([(M[group.table[g]] @ inverses).mean(axis=0) for g in group.elements])
+    M[0] = np.eye(M.shape[1])
+    check_homomorphism(M, group, name)
+    return M
+
+
+def check_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str, tolerance: float = TOLERANCE) -> None:
+    """Raise AxiomError unless ``[M_i, M_j] = Σ_k c_ijk M_k``."""
+    gap = _bracket_gap(M, algebra)
+    c, size = algebra.structure_constants, float(np.abs(M).max())
+    worst = np.abs(gap).max(axis=(2, 3))
+    if worst.max() > tolerance * size * max(size, float(np.abs(c).max())):
+        i, j = (int(n) for n in np.unravel_index(worst.argmax(), worst.shape))
+        hint = ""
+        if worst.max() < 1e-4 * size * max(size, float(np.abs(c).max())):
+            hint = "; they agree up to rounding: compute the matrices in float64, or give them as float32"
+        raise AxiomError(
+            f"{name}: no representation of {algebra.name}: the bracket of the matrices of {algebra.labels[i]} and "
+            f"{algebra.labels[j]} differs from the matrix of their bracket by {worst[i, j]:.2g}{hint}"
+        )
+
+
+def clean_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str) -> NDArray[np.float64]:
+    """The generators nearest to these that keep the brackets, by Gauss-Newton steps of least length.
+
+    Raises: AxiomError for more than some thousand numbers, or where the steps do not settle.
+    """
+    d, n, _ = M.shape
+    if M.size > _UNKNOWNS:
+        raise AxiomError(f"{name}: {M.size} numbers in less than float64 are too many to be made exact; give float64")
+    size = float(np.abs(M).max())
+    M = np.where(np.abs(M) < 1e-6 * size, 0.0, M)
+    if np.abs(M + M.swapaxes(1, 2)).max() < 1e-4 * size:
+        M = (M - M.swapaxes(1, 2)) / 2  # the steps below keep that
+    c = algebra.structure_constants
+    eye = np.eye(n)
+    pairs = [(i, j) for i in range(d) for j in range(i + 1, d)]
+    for _ in range(4):
+        gap = _bracket_gap(M, algebra)
+        if not pairs or np.abs(gap).max() < 1e-14 * size * max(size, 1.0):
+            break
+        # The change of [M_i, M_j] − Σ c_ijk M_k when M_i and M_j change, on row-major vectors.
+        left = [np.kron(m, eye) - np.kron(eye, m.T) for m in M]
+        rows = np.zeros((len(pairs), n * n, d, n * n))
+        for p, (i, j) in enumerate(pairs):
+            rows[p, :, j] += left[i]
+            rows[p, :, i] -= left[j]
+            for k in range(d):
+                rows[p, :, k] -= c[i, j, k] * np.eye(n * n)
+        target = -np.stack([gap[i, j].ravel() for i, j in pairs]).ravel()
+        step = np.linalg.lstsq(rows.reshape(len(target), -1), target, rcond=1e-9)[0]
+        M = M + step.reshape(d, n, n)
+    check_brackets(M, algebra, name)
+    return M
+
+
+def _bracket_gap(M: NDArray[np.float64], algebra: LieAlgebra) -> NDArray[np.float64]:
+    products = np.einsum("iab,jbc->ijac", M, M)
+    return products - products.swapaxes(0, 1) - np.einsum("ijk,kab->ijab", algebra.structure_constants, M)

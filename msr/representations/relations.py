@@ -1,0 +1,178 @@
+"""Whether images of generators belong to a representation, as far as that can be told without a table."""
+
+import math
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from msr.errors import AxiomError, NonFiniteError
+from msr.groups import FiniteGroup, Group, LieAlgebra, MatrixGroup, PermutationGroup, ProductGroup
+from msr.groups.permutations import power_of
+from msr.representations.laws import TOLERANCE, check_brackets
+
+__all__ = ["check_relations"]
+
+_WORDS = 12  # random words tried for each finite factor
+_MAX_WORD_POINTS = 32  # points up to which a random permutation is written as a word in the generators
+
+
+def check_relations(group: Group, images: NDArray[Any], X: NDArray[np.float64], name: str) -> None:
+    """Raise AxiomError for images that break a relation of the group; see :class:`GeneratedRepresentation`.
+
+    ``images``: permutations ``(r, n)`` or matrices ``(r, n, n)``; ``X (d, n, n)``.
+    """
+    _check_images(group, images, X, name)
+    parts = list(_factors(group))
+    for factor, discrete, algebra in parts:
+        own, own_X = images[discrete], X[algebra]
+        if isinstance(factor, LieAlgebra):
+            check_brackets(own_X, factor, name)
+        elif isinstance(factor, MatrixGroup):
+            check_brackets(own_X, factor.algebra, name)
+            _check_conjugation(factor, own, own_X, name)
+            _check_short_words(factor, own, name)
+        elif isinstance(factor, PermutationGroup):
+            _check_orders(factor, own, name)
+            if factor.kind != "symmetric" or factor.degree <= _MAX_WORD_POINTS:
+                _check_pairs(factor, own, name)
+        elif isinstance(factor, FiniteGroup):
+            _check_pairs(factor, own, name)
+    for i, (a, discrete_a, algebra_a) in enumerate(parts):
+        for b, discrete_b, algebra_b in parts[:i]:
+            _check_commute(a, b, images[discrete_a], X[algebra_a], images[discrete_b], X[algebra_b], name)
+
+
+def _factors(group: Group) -> Iterator[tuple[Group, slice, slice]]:
+    first, column = 0, 0
+    for factor in group.factors if isinstance(group, ProductGroup) else (group,):
+        r, d = len(factor.discrete), factor.algebra_dim
+        yield factor, slice(first, first + r), slice(column, column + d)
+        first, column = first + r, column + d
+
+
+def _check_images(group: Group, images: NDArray[Any], X: NDArray[np.float64], name: str) -> None:
+    if not (np.isfinite(images).all() and np.isfinite(X).all()):
+        raise NonFiniteError(f"{name}: the images of the generators hold nan or infinity")
+    for g, image in zip(group.discrete, images, strict=True):
+        if image.ndim == 1 and not np.array_equal(np.sort(image), np.arange(len(image))):
+            raise AxiomError(f"{name}: what is given for {group.label(g)} is no permutation: {image[:12].tolist()}")
+        if image.ndim == 2 and np.linalg.matrix_rank(image) < len(image):
+            raise AxiomError(f"{name}: the matrix given for {group.label(g)} is singular")
+
+
+def _power(image: NDArray[Any], n: int) -> NDArray[Any]:
+    return power_of(image, n) if image.ndim == 1 else np.linalg.matrix_power(image, n)
+
+
+def _after(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    return a[b] if a.ndim == 1 else a @ b
+
+
+def _gap(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Zero for equal images; relative for matrices."""
+    return float(np.abs(a - b).max()) / max(1.0, float(np.abs(a).max())) if a.ndim == 2 else float((a != b).any())
+
+
+def _one(images: NDArray[Any]) -> NDArray[Any]:
+    n = images.shape[-1]
+    return np.arange(n) if images.ndim == 2 else np.eye(n)
+
+
+def _of_word(images: NDArray[Any], word: Any) -> NDArray[Any]:
+    result = _one(images)
+    for k, n in word:
+        result = _after(result, _power(images[k], n))
+    return result
+
+
+def _check_orders(group: PermutationGroup, images: NDArray[Any], name: str) -> None:
+    """A word whose permutation has order ``m`` must have an image whose ``m``-th power is the identity."""
+    rng = np.random.default_rng(0)
+    points, r = group.generator_points, len(images)
+    words = [[(k, 1)] for k in range(r)]
+    words += [
+        [(int(k), int(n)) for k, n in zip(rng.integers(r, size=6), rng.integers(-3, 4, size=6), strict=True)]
+        for _ in range(_WORDS if r else 0)
+    ]
+    for word in words:
+        there = _of_word(points, word)
+        order = _order_of(there)
+        if order > 10**6:
+            continue  # matrices to such a power say nothing
+        if _gap(_power(_of_word(images, word), order), _one(images)) > 1e3 * TOLERANCE:
+            shown = " ".join(f"{group.label(group.discrete[k])}^{n}" for k, n in word if n)
+            raise AxiomError(
+                f"{name}: no representation of {group.name}: {shown} has order {order} in the group, but the product "
+                "of the images does not"
+            )
+
+
+def _order_of(p: NDArray[Any]) -> int:
+    seen, order = np.zeros(len(p), dtype=bool), 1
+    for start in range(len(p)):
+        at, length = start, 0
+        while not seen[at]:
+            seen[at] = True
+            at, length = int(p[at]), length + 1
+        order = math.lcm(order, max(length, 1))
+    return order
+
+
+def _check_pairs(group: PermutationGroup | FiniteGroup, images: NDArray[Any], name: str) -> None:
+    """The image of a random element, by its word, times a generator's is the image of their product."""
+    generator = torch.Generator().manual_seed(0)
+    for g in group.sample(4 if isinstance(group, PermutationGroup) else _WORDS, generator):
+        image = _of_word(images, group.word(g))
+        for k, s in enumerate(group.discrete):
+            whole = _of_word(images, group.word(group.multiply(g, s)))
+            if _gap(_after(image, images[k]), whole) > 1e3 * TOLERANCE:
+                raise AxiomError(
+                    f"{name}: no representation of {group.name}: the images of {group.label(g)} and of "
+                    f"{group.label(s)} do not multiply to that of their product"
+                )
+
+
+def _check_conjugation(group: MatrixGroup, images: NDArray[Any], X: NDArray[np.float64], name: str) -> None:
+    size = float(np.abs(X).max(initial=1.0))
+    for k, image in enumerate(images):
+        D = image if image.ndim == 2 else np.eye(len(image))[:, np.argsort(image)]
+        moved = D @ X @ np.linalg.inv(D)
+        wanted = np.einsum("ij,jab->iab", group.conjugation[k], X)
+        gap = np.abs(moved - wanted).max(axis=(1, 2))
+        if gap.max(initial=0) > 1e2 * TOLERANCE * size * float(np.linalg.cond(D)):
+            raise AxiomError(
+                f"{name}: no representation of {group.name}: {group.labels_discrete[k]} does not move the generator "
+                f"{group.algebra.labels[int(gap.argmax())]} as it does in the group"
+            )
+
+
+def _check_short_words(group: MatrixGroup, images: NDArray[Any], name: str) -> None:
+    """Products of up to four discrete generators that are the identity in the group must be so in the image."""
+    eye, r = np.eye(group.discrete_matrices.shape[1]), len(images)
+    for length in range(1, 5):
+        for letters in product(range(r), repeat=length) if r**length <= 256 else ():
+            word = [(k, 1) for k in letters]
+            there = _of_word(group.discrete_matrices, word)
+            if _gap(there, eye) < TOLERANCE and _gap(_of_word(images, word), _one(images)) > 1e2 * TOLERANCE:
+                shown = " ".join(group.labels_discrete[k] for k in letters)
+                raise AxiomError(
+                    f"{name}: no representation of {group.name}: {shown} is the identity in the group, but the product "
+                    "of the images is not"
+                )
+
+
+def _check_commute(
+    a: Group, b: Group, Da: NDArray[Any], Xa: NDArray[Any], Db: NDArray[Any], Xb: NDArray[Any], name: str
+) -> None:
+    if Da.ndim == 2 and Da.size and Db.ndim == 2 and Db.size:
+        pairs = ((p[q], q[p]) for p in Da for q in Db)
+    else:
+        pairs = ((p @ q, q @ p) for p in [*Da, *Xa] for q in [*Db, *Xb])
+    for left, right in pairs:
+        size = max(1.0, float(np.abs(left).max()))
+        if np.abs(left - right).max() > 1e2 * TOLERANCE * size:
+            raise AxiomError(f"{name}: the images of {a.name} and {b.name}, factors of a product, do not commute")
