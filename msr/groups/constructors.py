@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from msr.errors import ConfigError
 from msr.groups.closure import as_permutations, listed_group
 from msr.groups.finite import MAX_ORDER, FiniteGroup
-from msr.groups.permutation_group import CircleGroup, PermutationGroup
+from msr.groups.permutation_group import MAX_POINTS, CircleGroup, PermutationGroup
 from msr.groups.permutations import Indices
 
 __all__ = [
@@ -39,8 +39,8 @@ def cyclic(n: int) -> Any:
         return CircleGroup(n)
 
     def table() -> Indices:
-        every = np.arange(n)
-        return np.asarray((every[:, None] + every) % n, dtype=np.int64)
+        every: Indices = np.arange(n)
+        return (every[:, None] + every) % n
 
     return FiniteGroup.known(
         n, f"C{n}", [1] if n > 1 else [], table=table, labels=lambda: _powers("r", n), points=table, recipe=(cyclic, n)
@@ -76,7 +76,7 @@ def symmetric(n: int) -> Any:
     swap, cycle = [1, 0, *range(2, n)], [*range(1, n), 0]
     chosen = [swap, cycle] if n > 1 else [[0]]
     if factorial(min(n, 20)) > MAX_ORDER:
-        return PermutationGroup(chosen, f"S{n}", order=factorial(n), kind="symmetric")
+        return PermutationGroup(chosen, f"S{n}", kind="symmetric")
     return from_permutations(chosen, f"S{n}")
 
 
@@ -87,7 +87,7 @@ def alternating(n: int) -> Any:
         # A three-cycle and a long cycle of odd length, which leaves point 0 where it is for even n.
         three = [1, 2, 0, *range(3, n)]
         long = [*range(1, n), 0] if n % 2 else [0, *range(2, n), 1]
-        return PermutationGroup([three, long], f"A{n}", order=factorial(n) // 2, kind="alternating")
+        return PermutationGroup([three, long], f"A{n}", kind="alternating")
     cycles = []
     for i in range(2, n):
         p = np.arange(n)
@@ -160,3 +160,5 @@ def _powers(letter: str, n: int) -> list[str]:
 def _positive(what: str, n: int) -> None:
     if n < 1:
         raise ConfigError(f"{what}: n must be at least 1; came {n}")
+    if n > MAX_POINTS:
+        raise ConfigError(f"{what}: {n} points are more than {MAX_POINTS}")

@@ -1,5 +1,6 @@
 """Permutation groups of any size, by their generators alone: no table, no list of elements."""
 
+import math
 import re
 from collections.abc import Sequence
 from functools import cached_property
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from sympy.combinatorics.perm_groups import PermutationGroup as SympyGroup  # type: ignore[import-untyped]
 
 __all__ = ["CircleGroup", "PermutationGroup"]
+
+MAX_POINTS = 10**6
+"""Most points of a named group."""
 
 MAX_CHAIN = 256
 """Most points for which a stabiliser chain is computed: for uniform draws, the order, and whether an element is in."""
@@ -65,6 +69,8 @@ class PermutationGroup(TableFree):
 
     @cached_property
     def _computed_order(self) -> int:
+        if self.kind is not None:
+            return math.factorial(self.degree) // (1 if self.kind == "symmetric" else 2)
         return int(self._sympy.order())
 
     @property

@@ -138,29 +138,33 @@ class GroupSharing(Sharing):
         basis = self.bias_basis.to(bias.dtype)
         return basis @ (basis.mT @ bias)
 
-    def get_extra_state(self) -> str:
-        """What a saved filter was a filter of, to be compared when it is loaded."""
-        return self._fingerprint()
+    def get_extra_state(self) -> Tensor:
+        """What a saved filter was a filter of, to be compared when it is loaded.
 
-    def set_extra_state(self, state: str) -> None:
-        """Raise ConfigError for a filter that was saved with other representations."""
-        if state != self._fingerprint():
+        A tensor of whole numbers, so that what is done with every value of a ``state_dict`` (copies, averages) can be
+        done with this one.
+        """
+        return torch.tensor(list(self._fingerprint()), dtype=torch.int64)
+
+    def set_extra_state(self, state: Tensor | str) -> None:
+        """Raise ConfigError for a filter that was saved with other representations.
+
+        Averages of equal states are the same up to rounding; files of older versions hold the digest as a text.
+        """
+        saved = bytes.fromhex(state) if isinstance(state, str) else bytes(state.double().round().long().tolist())
+        if saved != self._fingerprint():
             raise ConfigError(
                 f"the saved filter belongs to other representations than {self.rep_in} and {self.rep_out}; build the "
                 "layer with those it was saved with"
             )
 
-    def _fingerprint(self) -> str:
+    def _fingerprint(self) -> bytes:
         digest = hashlib.blake2b(digest_size=12)
         for rep in (self.rep_in, self.rep_out, self.kernel):
             if rep is not None:
-                moves = rep.matrices if isinstance(rep, LieRepresentation) else rep.permutations
-                if moves is None:
-                    generators = [rep.matrix(g) for g in rep.group.generators]
-                    moves = torch.stack(generators).numpy() if generators else np.zeros(0)
-                rounded = np.round(np.asarray(moves, dtype=np.float64), 6) + 0.0  # no negative zero
+                rounded = np.round(np.asarray(_moves(rep), dtype=np.float64), 6) + 0.0  # no negative zero
                 digest.update(repr(rep.shape).encode() + rounded.tobytes())
-        return digest.hexdigest()
+        return digest.digest()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "GroupSharing":
         super()._apply(fn, recurse)
@@ -177,6 +181,19 @@ class GroupSharing(Sharing):
             left, _, right = torch.linalg.svd(exact.mT @ saved)
             self._exact["U"] = exact @ (left @ right)
             self._restore()
+
+
+def _moves(rep: AnyRepresentation) -> Any:
+    """What tells a representation: all permutations where they are listed, else what the generators do."""
+    if isinstance(rep, LieRepresentation):
+        return rep.matrices
+    if rep.is_permutation:
+        return rep.permutations if rep.group.is_listed else rep.generator_moves()
+    generators = [rep.matrix(g) for g in rep.group.discrete]
+    discrete = torch.stack(generators).numpy() if generators else np.zeros(0)
+    if rep.group.algebra_dim == 0:
+        return discrete
+    return np.concatenate([discrete.ravel(), rep.infinitesimal().numpy().ravel()])
 
 
 def _means(flat: Tensor, labels: Tensor, n: int) -> Tensor:
