@@ -3,6 +3,7 @@
 Everything here works on one task's flat vectors and may be mapped over tasks: no branch looks at a value.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,16 @@ from torch import Tensor
 
 from msr.meta.problem import Params
 
-__all__ = ["conjugate_gradient", "damped_step", "flatten", "implicit_minimum", "jacobian", "rounding", "unflatten"]
+__all__ = [
+    "conjugate_gradient",
+    "damped_step",
+    "flatten",
+    "implicit_minimum",
+    "jacobian",
+    "pushed",
+    "rounding",
+    "unflatten",
+]
 
 Objective = Callable[..., Tensor]
 
@@ -29,8 +39,26 @@ def unflatten(flat: Tensor, like: Params) -> Params:
 
 def jacobian(f: Callable[[Tensor], Tensor], v: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """``f(v) (n,)`` and its Jacobian ``(n, k)``; forward mode costs a pass a column, reverse mode one a row."""
-    J, value = (torch.func.jacfwd if len(v) <= n else torch.func.jacrev)(lambda z: (f(z),) * 2, has_aux=True)(v)
+
+    def twice(z: Tensor) -> tuple[Tensor, Tensor]:
+        value = f(z)
+        return value, value
+
+    if len(v) <= n:
+        with contextlib.suppress(NotImplementedError):  # of an operation that has no forward mode, or a wrong one
+            J, value = torch.func.jacfwd(twice, has_aux=True)(v)
+            return value, J
+    J, value = torch.func.jacrev(twice, has_aux=True)(v)
     return value, J
+
+
+def pushed(f: Callable[[Tensor], Tensor], v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """``f(v)`` and ``J u``, in forward mode; where that is not to be had, as the transpose of ``w ↦ Jᵀ w``."""
+    with contextlib.suppress(NotImplementedError):
+        value, moved = torch.func.jvp(f, (v,), (u,))
+        return value, moved
+    value, pull = torch.func.vjp(f, v)
+    return value, torch.func.vjp(lambda w: pull(w)[0], torch.zeros_like(value))[1](u)[0]
 
 
 def rounding(J: Tensor) -> Tensor:
@@ -107,7 +135,8 @@ def implicit_minimum(
     slope = torch.func.grad(objective)(z, *args)
     if cg_steps is not None:
         return _ImplicitMinimum.apply(curvature, min(len(z), cg_steps), z, slope, *constants)
-    H = torch.func.jacfwd(torch.func.grad(curvature))(z, z, *constants)
+    bend = torch.func.grad(curvature)
+    _, H = jacobian(lambda u: bend(u, z, *constants), z, len(z))
     L, info = torch.linalg.cholesky_ex(H)
     shift = torch.where(info > 0, torch.linalg.matrix_norm(H), 0)
     L, _ = torch.linalg.cholesky_ex(H + shift * torch.eye(len(z), dtype=z.dtype, device=z.device))
@@ -134,6 +163,6 @@ class _ImplicitMinimum(torch.autograd.Function):
         gradient = torch.func.grad(ctx.curvature)
 
         def product(p: Tensor) -> Tensor:
-            return torch.func.jvp(lambda u: gradient(u, z, *args), (z,), (p,))[1]
+            return pushed(lambda u: gradient(u, z, *args), z, p)[1]
 
         return None, None, None, -conjugate_gradient(product, w, ctx.steps), *[None] * len(args)

@@ -21,7 +21,7 @@ from msr.meta.adapters import Engine, load
 from msr.meta.inner import SGD, InnerSolver
 from msr.meta.problem import MetaParameters, Params, Problem
 from msr.meta.record import has_channels_innermost, record
-from msr.meta.setnorm import fused_norms
+from msr.meta.exact import fused_norms
 
 __all__ = ["Batching", "Learner", "MetaGradient", "evaluate"]
 

@@ -14,6 +14,7 @@ from msr.meta._linear_solve import (
     flatten,
     implicit_minimum,
     jacobian,
+    pushed,
     rounding,
     unflatten,
 )
@@ -154,8 +155,8 @@ class GaussNewton:
             r = y.flatten() - prediction - J @ home
             return home + damped_step(J, r, total, primal=len(v) <= n)
         home = n * penalty / total * (start - v)
-        prediction, pushed = torch.func.jvp(predict, (v,), (home,))[:2]
-        return home + self._cg_step(fit, [v, total, y.flatten() - prediction - pushed, x, *shared])
+        prediction, moved = pushed(predict, v, home)
+        return home + self._cg_step(fit, [v, total, y.flatten() - prediction - moved, x, *shared])
 
     def _cg_step(self, fit: "_Fit", args: list[Tensor]) -> Tensor:
         """``argmin ‖r − Jδ‖² + c ‖δ‖²`` by Jacobian products, with the derivative of the exact solution."""
@@ -167,7 +168,7 @@ class GaussNewton:
         pull = torch.func.vjp(predict, v)[1]
 
         def product(p: Tensor) -> Tensor:
-            return pull(torch.func.jvp(predict, (v,), (p,))[1])[0] + total * p
+            return pull(pushed(predict, v, p)[1])[0] + total * p
 
         delta = conjugate_gradient(product, pull(r)[0], min(len(v), self.cg_steps))
         if self.gradient == "implicit" or not torch.is_grad_enabled():
@@ -211,10 +212,10 @@ class _Fit:
         self, u: Tensor, v: Tensor, start: Tensor, penalty: Tensor, x: Tensor, y: Tensor, *shared: Tensor
     ) -> Tensor:
         """``(1/N) ‖J u‖² + λ ‖u‖²``, ``J`` at ``v``: its Hessian is that of φ where residuals or bends are small."""
-        moved = torch.func.jvp(lambda z: self.predict(z, x, *shared), (v,), (u,))[1]
+        moved = pushed(lambda z: self.predict(z, x, *shared), v, u)[1]
         return moved.square().mean() + penalty * u.square().sum()
 
     def linearised(self, delta: Tensor, v: Tensor, total: Tensor, r: Tensor, x: Tensor, *shared: Tensor) -> Tensor:
         """``½ ‖r − Jδ‖² + ½ c ‖δ‖²``, ``J`` at ``v``."""
-        moved = torch.func.jvp(lambda z: self.predict(z, x, *shared), (v,), (delta,))[1]
+        moved = pushed(lambda z: self.predict(z, x, *shared), v, delta)[1]
         return (r - moved).square().sum() / 2 + total * delta.square().sum() / 2

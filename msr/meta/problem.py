@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd as _Dropout
 
 from msr.errors import ConfigError, ModelError
+from msr.meta.exact import Exact, refuse_backward_hooks
 from msr.meta.setnorm import use_set_statistics
 from msr.modules import copied
 
@@ -25,10 +26,16 @@ class Problem:
     Attributes:
         predict: ``(params, x) -> prediction``, pure; ``x`` holds the examples of one task, ``(examples, ...)``.
         criterion: ``(prediction, y) -> scalar``, the mean loss over the examples.
+
+    Both run with exact forms of torch's fused functions (:mod:`msr.meta.exact`), whoever calls them.
     """
 
     predict: Callable[[Params, Tensor], Tensor]
     criterion: Callable[[Tensor, Tensor], Tensor] = F.mse_loss
+
+    def __post_init__(self) -> None:
+        for name in ("predict", "criterion"):
+            object.__setattr__(self, name, Exact.of(getattr(self, name)))
 
     def loss(self, params: Params, x: Tensor, y: Tensor) -> Tensor:
         """The criterion of the prediction."""
@@ -82,14 +89,15 @@ def from_module(
     judged (the common, *transductive* protocol of few-shot learning). Running statistics are neither used nor kept,
     so nothing passes from one task to another.
 
-    Raises: ConfigError when no parameter is left for a task to adapt; ModelError for active dropout, which would draw
-    from the global generator and differ between a task's inner steps.
+    Raises: ConfigError when no parameter is left for a task to adapt; ModelError for a backward hook, which tasks cannot
+    run, and for active dropout, which would draw from the global generator and differ between a task's inner steps.
     """
     dropping = [
         name for name, part in module.named_modules() if isinstance(part, _Dropout) and part.training and part.p
     ]
     if dropping:
         raise ModelError(f"dropout is active in {', '.join(dropping)}; remove it, or call eval() on the module first")
+    refuse_backward_hooks(module)
     module = use_set_statistics(copied(module))
     is_shared = shared or _in_sharing_pattern(module)
     constants = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}

@@ -1,0 +1,196 @@
+"""Is the meta-gradient right whatever the network is made of? Layers, functions and losses against central differences.
+
+Not a timing. Each operation of ``benchmarks/_operations.py`` stands in a small network in float64, and each loss behind
+one; five ways to adapt, three ways to run. The value beside is a central difference of the query loss along one random
+direction in all that is learned, of fourth order in its step; where it and the slope disagree, and its two step sizes do too, by 1e-4, it
+judges nothing, and the row fails. An entry holds where the slope is right to 1e-5, relative to the larger of itself and the
+typical slope along a direction of that length, or where it is refused with a ModelError.
+"""
+
+import math
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks._command import command, say
+from benchmarks._operations import LOSSES, OPERATIONS
+from msr import Episodes
+from msr.errors import ConfigError, ModelError, ShapeError
+from msr.meta import SGD, FunctionalModule, GaussNewton, InnerSolver, Learner, MetaParameters, Ridge, from_module
+
+__all__ = ["BOUND", "SOLVERS", "WAYS", "Row", "walk"]
+
+BOUND, NOISE, STEP = 1e-5, 1e-4, 3e-5
+TASKS, SUPPORT, QUERY = 2, 4, 3
+SOLVERS: dict[str, InnerSolver] = {
+    "SGD": SGD(2, rate=0.3, learn="fixed"),
+    "learned rates": SGD(2, rate=0.2, learn="per_parameter"),
+    "Gauss-Newton": GaussNewton(1, penalty=0.1, damping=1.0, system="dense"),
+    "conjugate gradients": GaussNewton(1, penalty=0.1, damping=1.0, system="cg", cg_steps=16),
+    "ridge head": Ridge(0.1),
+}
+WAYS: dict[str, dict[str, Any]] = {
+    "vmap": {"batching": "vmap"},
+    "loop": {"batching": "loop"},
+    "recorded": {"batching": "vmap", "trace": True},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind, solver and way: the relative error, or why there is none. ``said`` is a refusal, or what went wrong."""
+
+    kind: str
+    solver: str
+    way: str
+    error: float | None
+    said: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Right, or refused."""
+        return self.said.startswith("refused") if self.error is None else self.error <= BOUND
+
+
+@cache
+def _made(kind: str, head_only: bool) -> tuple[FunctionalModule, Episodes]:
+    generator = torch.Generator().manual_seed(sum(map(ord, kind)))
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    share = (lambda name: not name.startswith("head")) if head_only else None
+    examples = SUPPORT + QUERY
+    if kind in LOSSES:
+        loss = LOSSES[kind]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            net = _Plain().double()
+        x, y = draw(TASKS, examples, 4), loss.target(draw(TASKS, examples, 3))
+        return from_module(net, loss.criterion, shared=share), Episodes.split(x, y, SUPPORT)
+    operation = OPERATIONS[kind]
+    x, y = draw(TASKS, examples, *operation.shape), draw(TASKS, examples, 2)
+    return from_module(operation.network(), shared=share), Episodes.split(x, y, SUPPORT)
+
+
+class _Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.first(x)))
+
+
+@cache
+def _difference(kind: str, solver: str) -> tuple[float, float, list[Tensor]]:
+    """A central difference along a direction, how far its two step sizes are apart, and the direction."""
+    (problem, shared, initial), episodes = _made(kind, solver == "ridge head")
+    learner = Learner(problem, SOLVERS[solver], batching="loop")
+    params = learner.init(shared, initial)
+    generator = torch.Generator().manual_seed(1)
+    way = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in params.leaves()]
+
+    def loss(h: float) -> float:
+        moved = params.with_leaves([p + h * d for p, d in zip(params.leaves(), way, strict=True)])
+        with torch.no_grad():
+            return float(learner.losses(moved, episodes, training=True).mean())
+
+    fine, coarse = ((loss(h) - loss(-h)) / (2 * h) for h in (STEP, 2 * STEP))
+    return (4 * fine - coarse) / 3, abs(fine - coarse), way
+
+
+def judge(kind: str, solver: str, way: str) -> Row:
+    """One row."""
+    try:
+        (problem, shared, initial), episodes = _made(kind, solver == "ridge head")
+        learner = Learner(problem, SOLVERS[solver], **WAYS[way])
+        params: MetaParameters = learner.init(shared, initial)
+        learner.solver.check(problem, params, episodes.support_x[0], episodes.support_y[0])
+        slopes = learner.meta_gradient(params, episodes).gradient.leaves()
+        right, apart, direction = _difference(kind, solver)
+    except (ModelError, ShapeError, ConfigError) as error:
+        return Row(kind, solver, way, None, f"refused: {_first_line(error)}")
+    except Exception as error:  # whatever else comes out is what this benchmark looks for
+        return Row(kind, solver, way, None, f"{type(error).__name__}: {_first_line(error)}")
+    typical = math.sqrt(sum(float(s.square().sum()) for s in slopes))
+    scale = max(abs(right), typical)
+    if not scale > 0:
+        return Row(kind, solver, way, None, "nothing reaches the gradient")
+    slope = sum(float((s * d).sum()) for s, d in zip(slopes, direction, strict=True))
+    error = abs(slope - right) / scale
+    if error > BOUND and apart > NOISE * scale:  # a kink within a step: no verdict, and no pass
+        return Row(kind, solver, way, None, f"the central difference is not sure: {apart / scale:.0e}")
+    return Row(kind, solver, way, error)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
+
+
+def walk(kinds: Iterable[str], solvers: Iterable[str], ways: Iterable[str]) -> list[Row]:
+    """All rows of a product; torch's warnings about what it is asked are not shown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [judge(kind, solver, way) for kind in kinds for solver in solvers for way in ways]
+
+
+def run(*, quick: bool) -> dict[str, Any]:
+    """Every kind, solver and way."""
+    kinds = [*OPERATIONS, *LOSSES]
+    rows: list[Row] = []
+    for i, kind in enumerate(kinds[::40] if quick else kinds):
+        rows += walk([kind], SOLVERS, WAYS)
+        _made.cache_clear()
+        _difference.cache_clear()
+        if i % 20 == 19:
+            say(f"{i + 1} kinds, {sum(not row.holds for row in rows)} rows fall short")
+    return {"operations": len(OPERATIONS), "losses": len(LOSSES), "rows": [asdict(row) for row in rows]}
+
+
+def _rows(results: dict[str, Any]) -> list[Row]:
+    return [Row(**row) for row in results["rows"]]
+
+
+def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """For each solver and way a summary, then every kind with its worst error."""
+    rows = _rows(results)
+    summary = []
+    for solver in SOLVERS:
+        for way in WAYS:
+            here = [row for row in rows if (row.solver, row.way) == (solver, way)]
+            measured = [row for row in here if row.error is not None]
+            worst = max(measured, key=lambda row: row.error or 0.0)
+            refused = sum(row.error is None and row.holds for row in here)
+            short = sum(not row.holds for row in here)
+            cells = [len(here), len(measured), refused, short, f"{worst.error:.0e}", worst.kind]
+            summary.append([solver, way, *map(str, cells)])
+    each = []
+    for kind in dict.fromkeys(row.kind for row in rows):
+        here = [row for row in rows if row.kind == kind]
+        cells = [max((row.error for row in here if row.solver == s and row.error is not None), default=None) for s in SOLVERS]
+        said = next((row.said for row in here if row.error is None), "")
+        each.append([kind, *("" if cell is None else f"{cell:.0e}" for cell in cells), said[:100]])
+    return {
+        "Worst error over all kinds": (
+            ["solver", "way", "kinds", "measured", "refused", "wrong", "worst error", "of"],
+            summary,
+        ),
+        "Worst error of the three ways": (["kind", *SOLVERS, "refused because"], each),
+    }
+
+
+def headlines(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """How many are right."""
+    rows = _rows(results)
+    what = f"meta-gradients of {results['operations']} operations and {results['losses']} losses, right or refused"
+    return [(what, f"{sum(row.holds for row in rows)} of {len(rows)}", "", "")]
+
+
+if __name__ == "__main__":
+    command(__file__)

@@ -1,0 +1,27 @@
+"""Which of torch's function transforms are running."""
+
+import torch
+
+try:
+    from torch._C._functorch import TransformType
+    from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
+except ImportError:  # not public, so a torch may lack them
+    retrieve_all_functorch_interpreters = None  # type: ignore[assignment]
+
+__all__ = ["gradients_alone", "in_forward_mode"]
+
+
+def in_forward_mode() -> bool:
+    """Whether a forward-mode derivative is being taken; also where that cannot be known."""
+    if torch.autograd.forward_ad._current_level >= 0 or retrieve_all_functorch_interpreters is None:
+        return True
+    return any(level.key() == TransformType.Jvp for level in retrieve_all_functorch_interpreters())
+
+
+def gradients_alone() -> bool:
+    """Whether at most two gradients in reverse mode are being taken, and no ``vmap`` and no forward mode is running."""
+    if torch.autograd.forward_ad._current_level >= 0 or retrieve_all_functorch_interpreters is None:
+        return False
+    levels = [level.key() for level in retrieve_all_functorch_interpreters()]
+    gradients = levels.count(TransformType.Grad)
+    return gradients <= 2 and gradients + levels.count(TransformType.Functionalize) == len(levels)

@@ -1,0 +1,70 @@
+"""The mode in which a problem's functions run: calls of torch go to the exact forms."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from msr.meta.exact.checkpoints import direct_checkpoints
+from msr.meta.exact.forms import FORMS, REVERSE_ONLY
+from msr.meta.exact.levels import in_forward_mode
+
+__all__ = ["Exact", "NeedsReverse"]
+
+
+class NeedsReverse(NotImplementedError):
+    """An operation was asked for a forward-mode derivative that would be wrong."""
+
+
+class _Mode(TorchFunctionMode):
+    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        form = FORMS.get(function)
+        if form is not None:
+            return form(*args, **(kwargs or {}))
+        if function in REVERSE_ONLY and in_forward_mode():
+            raise NeedsReverse(f"the forward-mode derivative of {function.__name__} is wrong in torch")
+        return function(*args, **kwargs) if kwargs else function(*args)
+
+
+class _Running(threading.local):
+    exactly = False
+
+
+_running = _Running()
+
+
+@dataclass(frozen=True)
+class Exact:
+    """A function that runs with exact forms in the place of torch's fused functions; equal to one of the same function.
+
+    Checkpointed parts of it run directly: the engine differentiates its own recording, which needs what they forget.
+    """
+
+    function: Callable
+
+    @classmethod
+    def of(cls, function: Callable) -> "Exact":
+        """The same, made once only."""
+        return function if isinstance(function, cls) else cls(function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
+        with _exactly():
+            return self.function(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _exactly() -> Iterator[None]:
+    if _running.exactly:
+        yield
+        return
+    _running.exactly = True
+    try:
+        with direct_checkpoints(), _Mode():
+            yield
+    finally:
+        _running.exactly = False

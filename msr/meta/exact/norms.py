@@ -1,0 +1,222 @@
+"""Norms: statistics in float32 at least, and derivatives of every order in every mode.
+
+The fused norms of torch 2.13 give wrong derivatives with no warning: second ones under ``torch.func.vmap``
+(pytorch/functorch issue 534), gradients of forward-mode ones, and third ones. A gradient of a gradient, both in
+reverse mode and outside of ``vmap``, they do right; :func:`fused_norms` says where nothing else is asked for.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from msr.meta.exact.levels import gradients_alone
+
+__all__ = ["ATEN", "PYTHON", "fused_norms", "set_norm"]
+
+_HALVES = (torch.float16, torch.bfloat16)
+
+
+class _Fused(threading.local):
+    allowed = False
+
+
+_fused = _Fused()
+
+
+@contextlib.contextmanager
+def fused_norms(enabled: bool) -> Iterator[None]:
+    """Let norms run fused, which is several times faster on large images, where no ``vmap`` is running.
+
+    Only for functions of which gradients and gradients of gradients are taken, both in reverse mode, and no others.
+    """
+    before, _fused.allowed = _fused.allowed, enabled or _fused.allowed
+    try:
+        yield
+    finally:
+        _fused.allowed = before
+
+
+def _runs_fused() -> bool:
+    return _fused.allowed and gradients_alone()
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in _HALVES else x
+
+
+def _normal(x: Tensor, axes: Sequence[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """``(x − mean) / √(var + ε)``, the mean, and ``1/√(var + ε)``, of a wide ``x``."""
+    mean = x.mean(axes, keepdim=True)
+    centred = x - mean
+    scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps)
+    return centred * scale, mean, scale
+
+
+def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    if weight is not None:
+        y = y * weight
+    return (y if bias is None else y + bias).to(dtype)
+
+
+def set_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """Batch norm of a set ``(n, channels, ...)`` by its own statistics; the result has the type of ``x``."""
+    if _runs_fused():
+        return torch.batch_norm(x, weight, bias, None, None, True, 0.0, eps, torch.backends.cudnn.enabled)
+    axes, shape = [0, *range(2, x.ndim)], _of_channels(x)
+    wide = _wide(x)
+    centred = wide - wide.mean(axes, keepdim=True)
+    scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps)
+    if weight is not None:
+        scale = scale * weight.view(shape)
+    y = centred * scale
+    return (y if bias is None else y + bias.view(shape)).to(x.dtype)
+
+
+def _of_channels(x: Tensor) -> list[int]:
+    return [1, -1] + [1] * (x.ndim - 2)
+
+
+def _layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Tensor:
+    if _runs_fused():
+        return torch.layer_norm(input, normalized_shape, weight, bias, eps).to(input.dtype)
+    if tuple(input.shape[input.ndim - len(normalized_shape) :]) != tuple(normalized_shape):
+        return torch.layer_norm(input, normalized_shape, weight, bias, eps)  # says what is wrong
+    y, _, _ = _normal(_wide(input), list(range(-len(normalized_shape), 0)), eps)
+    return _affine(y, weight, bias, input.dtype)
+
+
+def _native_layer_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    y, mean, scale = _normal(_wide(input), list(range(-len(normalized_shape), 0)), eps)
+    return _affine(y, weight, bias, input.dtype), mean, scale
+
+
+def _batch_norm(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool = True,
+) -> Tensor:
+    if not training:
+        if running_mean is None or running_var is None:
+            return torch.batch_norm(input, weight, bias, None, None, False, momentum, eps, cudnn_enabled)  # raises
+        shape = _of_channels(input)
+        scale = torch.rsqrt(_wide(running_var) + eps)
+        y = (_wide(input) - running_mean.view(shape)) * scale.view(shape)
+        return _affine(y, *(p if p is None else p.view(shape) for p in (weight, bias)), dtype=input.dtype)
+    if running_mean is not None and running_var is not None:
+        _keep(input, [0, *range(2, input.ndim)], running_mean, running_var, momentum)
+    return set_norm(input, weight, bias, eps)
+
+
+def _keep(x: Tensor, axes: list[int], mean: Tensor, var: Tensor, momentum: float) -> None:
+    """Move running statistics as torch does, by the unbiased variance."""
+    with torch.no_grad():
+        now_var, now_mean = torch.var_mean(_wide(x.detach()), axes)
+        mean.mul_(1 - momentum).add_(momentum * now_mean.to(mean.dtype))
+        var.mul_(1 - momentum).add_(momentum * now_var.to(var.dtype))
+
+
+def _python_batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    if training:
+        F._verify_batch_size(list(input.shape))
+    return _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
+
+
+def _instance_norm(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool = True,
+) -> Tensor:
+    if not use_input_stats:
+        return _batch_norm(input, weight, bias, running_mean, running_var, False, momentum, eps)
+    if _runs_fused():
+        y = torch.instance_norm(
+            input, weight, bias, running_mean, running_var, True, momentum, eps, torch.backends.cudnn.enabled
+        )
+        return y.to(input.dtype)
+    axes, shape = list(range(2, input.ndim)), _of_channels(input)
+    if running_mean is not None and running_var is not None:
+        with torch.no_grad():
+            var, mean = torch.var_mean(_wide(input.detach()), axes)
+            running_mean.mul_(1 - momentum).add_(momentum * mean.mean(0).to(running_mean.dtype))
+            running_var.mul_(1 - momentum).add_(momentum * var.mean(0).to(running_var.dtype))
+    y, _, _ = _normal(_wide(input), axes, eps)
+    return _affine(y, *(p if p is None else p.view(shape) for p in (weight, bias)), dtype=input.dtype)
+
+
+def _python_instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    if use_input_stats:
+        F._verify_spatial_size(input.shape)
+    return _instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps)
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    return _weight_norm_interface(v, g, dim)[0]
+
+
+def _weight_norm_interface(v: Tensor, g: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
+    """``v g / ‖v‖``, the norm over all axes but one; over all of them where ``dim`` is −1, which is torch's way."""
+    wide = _wide(v)
+    if dim == -1:
+        norm = wide.square().sum().sqrt()
+    else:
+        norm = wide.square().sum([axis for axis in range(v.ndim) if axis != dim], keepdim=True).sqrt()
+    return (wide * (_wide(g) / norm)).to(v.dtype), norm
+
+
+PYTHON: dict[Any, Any] = {
+    F.layer_norm: _layer_norm,
+    F.batch_norm: _python_batch_norm,
+    F.instance_norm: _python_instance_norm,
+}
+ATEN: dict[str, Any] = {
+    "layer_norm": _layer_norm,
+    "native_layer_norm": _native_layer_norm,
+    "batch_norm": _batch_norm,
+    "instance_norm": _instance_norm,
+    "_weight_norm": _weight_norm,
+    "_weight_norm_interface": _weight_norm_interface,
+}
