@@ -1,5 +1,7 @@
 """Guards and generators for every test."""
 
+import os
+
 import hypothesis
 import pytest
 import torch
@@ -7,7 +9,8 @@ import torch
 from tests import leaks
 from tests.engines import ENGINES, need
 
-torch.set_num_threads(2)
+if "OMP_NUM_THREADS" not in os.environ:  # threads that wait for each other are slow on a machine that is busy
+    torch.set_num_threads(2)
 # Correctness, never wall time; the same examples in every run.
 hypothesis.settings.register_profile("msr", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("msr")
