@@ -14,10 +14,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from msr.errors import ShapeError
 
-__all__ = ["apply_factors", "kron", "nearest_kronecker", "pinv", "solve_factors", "unvec", "vec"]
+__all__ = ["apply_factors", "is_identity", "kron", "nearest_kronecker", "pinv", "solve_factors", "unvec", "vec"]
 
 
 def vec(weight: Tensor, n_axes: int | None = None) -> Tensor:
@@ -62,27 +63,76 @@ def apply_factors(factors: Sequence[Tensor], v: Tensor) -> Tensor:
     """
     _check_matrices("apply_factors", factors)
     _check_axes("apply_factors", factors, v, columns=True)
-    n = len(factors)
     for axis, factor in enumerate(factors):
-        place = v.ndim - n + axis
-        if place == v.ndim - 1:
-            v = v @ factor.mT
-        elif place == v.ndim - 2:
-            v = factor @ v
-        else:
-            v = (v.movedim(place, -1) @ factor.mT).movedim(-1, place)
+        v = _apply_one(factor, v, v.ndim - len(factors) + axis)
     return v
+
+
+def _apply_one(factor: Tensor, v: Tensor, place: int) -> Tensor:
+    """``v ×ₚ F`` along one axis."""
+    if place == v.ndim - 1:
+        return v @ factor.mT
+    if place == v.ndim - 2:
+        return factor @ v
+    return (v.movedim(place, -1) @ factor.mT).movedim(-1, place)
 
 
 def solve_factors(factors: Sequence[Tensor], w: Tensor) -> Tensor:
     """Least squares ``argmin_v ‖(F₁ ⊗ F₂ ⊗ …) vec(v) − vec(w)‖``, the shortest ``v`` where it is not unique.
 
-    Uses ``(F₁ ⊗ F₂)⁺ = F₁⁺ ⊗ F₂⁺``, so it costs one small pseudo-inverse a factor.
+    Uses ``(F₁ ⊗ F₂)⁺ = F₁⁺ ⊗ F₂⁺``, so it costs one small pseudo-inverse a factor. Identities are passed over, and
+    of orthogonal columns the transpose is taken, where no derivative with respect to the factors is asked for.
     Shapes: ``w (..., d_1, d_2, …) -> v (..., r_1, r_2, …)``.
     """
     _check_matrices("solve_factors", factors)
     _check_axes("solve_factors", factors, w, columns=False)
-    return apply_factors([pinv(factor) for factor in factors], w)
+    v = w
+    for axis, factor in enumerate(factors):
+        if not is_identity(factor):
+            v = _apply_one(_inverse(factor), v, v.ndim - len(factors) + axis)
+    return v.clone() if v is w else v
+
+
+def is_identity(factor: Tensor) -> bool:
+    """Whether a factor may be passed over: it holds the identity, and nothing differentiates or traces through it."""
+    n = factor.shape[0]
+    if factor.shape != (n, n) or not _may_look(factor):
+        return False
+    # The diagonal first: a learned factor is found out without a look at the whole of it.
+    if not bool((factor.diagonal() == 1).all()):
+        return False
+    return int(torch.count_nonzero(factor)) == n
+
+
+def _inverse(factor: Tensor) -> Tensor:
+    """The pseudo-inverse, without a singular value decomposition where the columns are orthogonal and equally long.
+
+    With ``FᵀF = g² (I + E)`` it is ``(I + E)⁻¹ Fᵀ / g² = (I − E) Fᵀ / g²`` up to a share of ``‖E‖²``, which is below
+    rounding wherever ``‖E‖`` is below its square root.
+    """
+    is_half = factor.dtype in (torch.float16, torch.bfloat16)
+    if not _may_look(factor):
+        return pinv(factor)
+    lifted = factor.float() if is_half else factor
+    gram = lifted.mH @ lifted
+    size = gram.diagonal().real.mean() if gram.is_complex() else gram.diagonal().mean()
+    off = gram / size
+    off.diagonal().sub_(1)
+    # A zero factor gives nan here, and nan is not below anything.
+    if not bool(torch.linalg.norm(off) <= math.sqrt(torch.finfo(lifted.dtype).eps)):
+        return pinv(factor)
+    return ((lifted.mH - off @ lifted.mH) / size).to(factor.dtype)
+
+
+def _may_look(factor: Tensor) -> bool:
+    """Whether a shortcut may depend on a factor's numbers: no derivative, ``vmap`` or trace runs through it."""
+    if factor.is_meta or type(factor) not in (Tensor, torch.nn.Parameter) or torch.compiler.is_compiling():
+        return False
+    if torch.is_grad_enabled() and factor.requires_grad:
+        return False
+    # Not public, so a torch may lack it: then every factor counts as wrapped.
+    is_wrapped = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", lambda tensor: True)
+    return not is_wrapped(factor) and forward_ad.unpack_dual(factor).tangent is None
 
 
 def pinv(matrix: Tensor) -> Tensor:

@@ -124,11 +124,19 @@ def test_what_would_be_lost_is_refused(net):
         reparameterize(tied)
 
 
-def test_subclasses_are_left_alone():
-    """MultiheadAttention reads its out_proj's weight directly; replacing that layer would break it."""
-    attention = seeded(lambda: nn.MultiheadAttention(8, 2))
-    with pytest.raises(ConfigError, match="layers that can be converted: none"):
-        reparameterize(attention)
+class _Scaled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_subclasses_are_left_alone_unless_named(gen):
+    net = seeded(lambda: nn.Sequential(_Scaled(4, 3)))
+    with pytest.raises(ConfigError, match=r"layers that can be converted: none; weights that can be named: 0\.weight"):
+        reparameterize(net)
+    converted, residuals = reparameterize(net, ["0.weight"])
+    x = torch.randn(2, 4, generator=gen)
+    torch.testing.assert_close(randomize(converted, gen)(x), fold(converted)(x))
+    assert (list(residuals), type(fold(converted)[0])) == (["0.weight"], _Scaled)
 
 
 def test_requires_grad_and_dtype_carry_over(net):

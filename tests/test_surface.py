@@ -7,8 +7,10 @@ import pytest
 SURFACE = {
     "msr": ["Episodes", "Estimate", "__version__"],
     "msr.layers": [
-        "DenseSharing", "GroupSharing", "KroneckerSharing", "ReparamConv1d", "ReparamConv2d", "ReparamLayer",
-        "ReparamLinear", "Reparameterized", "ResidualWarning", "Sharing", "SharingFactory", "fold", "reparameterize",
+        "Coverage", "DenseSharing", "GroupSharing", "KroneckerSharing", "LeftAlone", "LeftAloneWarning",
+        "ReparamConv1d", "ReparamConv2d", "ReparamConv3d", "ReparamConvTranspose1d", "ReparamConvTranspose2d",
+        "ReparamConvTranspose3d", "ReparamLayer", "ReparamLinear", "Reparameterized", "ResidualWarning", "Sharing",
+        "SharingFactory", "calibrate", "coverage", "fold", "reparameterize",
     ],
     "msr.meta": [
         "Batching", "Chunks", "Engine", "FunctionalModule", "GaussNewton", "InnerSolver", "Learner",
@@ -37,7 +39,7 @@ SURFACE = {
         "zero_failure_rule",
     ],
     "msr.equivariance.strategies": ["group_elements", "groups", "points", "representations"],
-    "msr.kron": ["apply_factors", "kron", "nearest_kronecker", "pinv", "solve_factors", "unvec", "vec"],
+    "msr.kron": ["apply_factors", "is_identity", "kron", "nearest_kronecker", "pinv", "solve_factors", "unvec", "vec"],
     "msr.subspace": ["orthonormal_basis", "principal_cosines", "span_cosine"],
     "msr.estimate": ["Estimate"],
     "msr.episodes": ["Episodes"],

@@ -3,16 +3,17 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from msr.errors import ConfigError, ShapeError
 from msr.layers.group import GroupSharing
+from msr.layers.plain_weights import take_plain_weight
 from msr.layers.sharing import KroneckerSharing, Sharing, SharingFactory
 
-__all__ = ["Path", "ReparamLayer"]
+__all__ = ["Path", "ReparamLayer", "check_path"]
 
 Path = Literal["auto", "materialize", "factors"]
 _PATHS = ("auto", "materialize", "factors")
@@ -27,7 +28,11 @@ class ReparamLayer(nn.Module, ABC):
     ``path`` says how the forward computes: ``"materialize"`` builds ``W`` and calls torch's own operation,
     ``"factors"`` applies the pattern to the data and never builds ``W`` (Kronecker patterns; dense ones in linear
     layers), and ``"auto"`` (default) takes the one with fewer multiplications for the input at hand. The results
-    agree up to rounding.
+    agree up to rounding. Where a graph is exported or compiled for inputs of any size, ``"auto"`` takes the one that
+    is cheaper for large ones.
+
+    A checkpoint of the plain twin loads too: its weight is projected on the pattern that the layer holds, and a
+    ResidualWarning says what that loses.
     """
 
     is_affine = True  # so that checkers may read the layer off as a matrix
@@ -43,10 +48,11 @@ class ReparamLayer(nn.Module, ABC):
         sharing: Sharing | SharingFactory,
         generator: torch.Generator | None,
         path: Path,
+        *,
+        n_bias: int | None = None,
     ):
         super().__init__()
-        if path not in _PATHS:
-            raise ConfigError(f"path must be one of {', '.join(_PATHS)}; came {path!r}")
+        check_path(path)
         if not isinstance(sharing, Sharing):
             sharing = sharing(weight_shape, device=device, dtype=dtype, generator=generator)
         if sharing.weight_shape != tuple(weight_shape):
@@ -62,7 +68,7 @@ class ReparamLayer(nn.Module, ABC):
             )
         self.v = nn.Parameter(torch.empty(sharing.filter_shape, device=like.device, dtype=like.dtype))
         if bias:
-            self.bias = nn.Parameter(torch.empty(weight_shape[0], device=like.device, dtype=like.dtype))
+            self.bias = nn.Parameter(torch.empty(n_bias or weight_shape[0], device=like.device, dtype=like.dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters(generator)
@@ -94,12 +100,20 @@ class ReparamLayer(nn.Module, ABC):
         """The bias that the layer adds; some patterns (:class:`GroupSharing`) tie it."""
         return None if self.bias is None else self.sharing.share_bias(self.bias)
 
-    def _takes_factors(self, cost_factors: int, cost_materialize: int) -> bool:
+    def _takes_factors(self, size: int, factors: tuple[int, int], weight: tuple[int, int]) -> bool:
+        """Whether the factors' path is the one to take.
+
+        Each path costs ``each · size + once`` multiplications, given as ``(each, once)``.
+        """
         if self.path == "factors" and not self._can_apply_factors():
             raise ConfigError(f"path='factors' cannot serve this sharing pattern here; use 'auto'. The layer: {self}")
-        if self.path == "auto":
-            return self._can_apply_factors() and cost_factors < cost_materialize
-        return self.path == "factors"
+        if self.path != "auto":
+            return self.path == "factors"
+        if not self._can_apply_factors():
+            return False
+        cost_factors, cost_weight = (size * each + once for each, once in (factors, weight))
+        known = _known_less(cost_factors, cost_weight)
+        return factors[0] <= weight[0] if known is None else known
 
     def _can_apply_factors(self) -> bool:
         return isinstance(self.sharing, KroneckerSharing)
@@ -126,7 +140,37 @@ class ReparamLayer(nn.Module, ABC):
         twin = self.plain(device="meta")
         learns = self.v.requires_grad or any(p.requires_grad for p in self.sharing.parameters())
         twin.weight = nn.Parameter(self.weight.contiguous().clone(), requires_grad=learns)
-        if self.bias is not None:
-            added = self.sharing.share_bias(self.bias)
+        added = self.shared_bias
+        if self.bias is not None and added is not None:
             twin.bias = nn.Parameter(added.clone(), requires_grad=self.bias.requires_grad)
         return twin.train(self.training)
+
+    def _residual_of(self, v: Tensor, weight: Tensor, bias: Tensor | None) -> float:
+        return self.sharing._residual_of(v, weight, bias)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        errors: list[str] = args[-1]
+        take_plain_weight(state_dict, f"{prefix}weight", f"{prefix}v", f"{prefix}sharing.", self.sharing, errors)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def check_path(path: str) -> None:
+    """Raise ConfigError for a path that is none."""
+    if path not in _PATHS:
+        raise ConfigError(f"path must be one of {', '.join(_PATHS)}; came {path!r}")
+
+
+def _known_less(a: int, b: int) -> bool | None:
+    """``a < b``, or None where that depends on sizes that a graph being traced leaves open.
+
+    To branch on such a size would fix it, or bound it, in the graph.
+    """
+    if not torch.compiler.is_compiling() and isinstance(a, int):
+        return a < b
+    try:
+        from torch.fx.experimental.symbolic_shapes import statically_known_true
+    except ImportError:  # not public, so a torch may lack it
+        return None
+    if statically_known_true(a < b):
+        return True
+    return False if statically_known_true(a >= b) else None

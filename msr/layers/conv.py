@@ -1,6 +1,7 @@
-"""The reparameterised twins of ``nn.Conv1d`` and ``nn.Conv2d``."""
+"""The reparameterised twins of ``nn.Conv1d``, ``nn.Conv2d`` and ``nn.Conv3d``."""
 
 import math
+from collections.abc import Callable
 from typing import ClassVar, cast
 
 import torch
@@ -10,13 +11,15 @@ from torch import Tensor, nn
 from msr.layers.base import Path, ReparamLayer
 from msr.layers.sharing import KroneckerSharing, Sharing, SharingFactory
 
-__all__ = ["ReparamConv1d", "ReparamConv2d"]
+__all__ = ["ReparamConv1d", "ReparamConv2d", "ReparamConv3d"]
+
+CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 class _ReparamConv(ReparamLayer):
     """``y = x ⋆ W + b`` with ``vec(W) = U v``; the number of spatial axes comes from the subclass."""
 
-    _twin: ClassVar[type[nn.Conv1d] | type[nn.Conv2d]]
+    _twin: ClassVar[type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]]
 
     def __init__(
         self,
@@ -62,17 +65,17 @@ class _ReparamConv(ReparamLayer):
         return self._convolve(x, self.weight, self.shared_bias)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        convolve = F.conv1d if len(self.kernel_size) == 1 else F.conv2d
         padding = self.padding
         if self.padding_mode != "zeros":
             x, padding = F.pad(x, self._rim, mode=self.padding_mode), (0,) * len(self.kernel_size)
+        convolve = CONVOLVE[len(self.kernel_size)]
         return convolve(x, weight, bias, self.stride, padding, self.dilation, self.groups)
 
     def _apply_factors(self, x: Tensor) -> Tensor:
         """Mix input channels by ``Bᵀ``, convolve with ``V ×₃ C``, mix output channels by ``A``."""
         A, B, C = cast(KroneckerSharing, self.sharing).factors
         ones = (1,) * len(self.kernel_size)
-        mix = F.conv1d if len(ones) == 1 else F.conv2d
+        mix = CONVOLVE[len(ones)]
         core = (self.v @ C.mT).unflatten(-1, self.kernel_size)
         hidden = self._convolve(mix(x, B.mT.reshape(*B.mT.shape, *ones)), core, None)
         return mix(hidden, A.reshape(*A.shape, *ones), self.shared_bias)
@@ -85,11 +88,10 @@ class _ReparamConv(ReparamLayer):
         if self.path == "auto" and not self._can_apply_factors():
             return False
         (r, s, t), (m, n, *kernel) = (*self.sharing.filter_shape, 1, 1)[:3], self.sharing.weight_shape
-        taps = math.prod(kernel)
-        pixels_in = x.numel() // max(self.in_channels, 1)
-        pixels_out = pixels_in // math.prod(self.stride)
-        factors = pixels_in * n * s + pixels_out * (s * taps * r + r * m) + r * s * t * taps
-        return self._takes_factors(factors, self._cost_of_weight() + pixels_out * m * n * taps)
+        taps, step = math.prod(kernel), math.prod(self.stride)
+        pixels_out = x.numel() // max(self.in_channels * step, 1)
+        each = n * s * step + s * taps * r + r * m
+        return self._takes_factors(pixels_out, (each, r * s * t * taps), (m * n * taps, self._cost_of_weight()))
 
     def plain(self, device: torch.device | str | None = None) -> nn.Module:
         """The twin with these arguments."""
@@ -132,7 +134,17 @@ class ReparamConv2d(_ReparamConv):
     _twin = nn.Conv2d
 
 
-def _rim(twin: nn.Conv1d | nn.Conv2d) -> tuple[int, ...]:
+class ReparamConv3d(_ReparamConv):
+    """``nn.Conv3d`` with ``vec(W) = U v``: its arguments, shapes and padding modes.
+
+    Then ``sharing`` (default: Kronecker, square), ``generator``, ``path`` as in
+    :class:`~msr.layers.base.ReparamLayer`.  Source: arXiv:2007.02933.
+    """
+
+    _twin = nn.Conv3d
+
+
+def _rim(twin: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> tuple[int, ...]:
     """``F.pad``'s argument for a padding that is not zeros: last axis first, before and after."""
     sizes: list[int] = []
     for axis in reversed(range(len(twin.kernel_size))):

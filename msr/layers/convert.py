@@ -3,32 +3,48 @@
 import copy
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from msr.errors import ConfigError, ModelError
-from msr.layers.base import ReparamLayer
-from msr.layers.conv import ReparamConv1d, ReparamConv2d
+from msr.layers.base import Path, ReparamLayer, check_path
+from msr.layers.choice import Weight, choose
+from msr.layers.conv import ReparamConv1d, ReparamConv2d, ReparamConv3d
+from msr.layers.coverage import LeftAlone, LeftAloneWarning, by_kind, coverage
 from msr.layers.linear import ReparamLinear
+from msr.layers.plain_weights import ResidualWarning, warn_of_residual
 from msr.layers.sharing import KroneckerSharing, Sharing, SharingFactory
+from msr.layers.statistics import calibrate, refuse_stale_statistics, use_set_statistics_in_eval
+from msr.layers.transposed import ReparamConvTranspose1d, ReparamConvTranspose2d, ReparamConvTranspose3d
+from msr.layers.weights import fold_weights, is_shared, share_weight
 from msr.modules import copied
 
 __all__ = ["Reparameterized", "ResidualWarning", "fold", "reparameterize"]
 
-PlainLayer: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d
-
-
-class ResidualWarning(UserWarning):
-    """A sharing pattern could not represent a layer's weight, so the converted network is another function."""
+PlainLayer: TypeAlias = (
+    nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+)
 
 
 class Reparameterized(NamedTuple):
-    """A converted network, and for each converted layer ``‖W − U v‖ / ‖W‖``: what its pattern could not represent."""
+    """A converted network; printed, it is one line that says how much of it patterns make, and what was left alone.
+
+    ``residuals`` holds ``‖W − U v‖ / ‖W‖`` for each converted layer (or single weight): what its pattern could not
+    represent. ``left`` holds each parameter that no pattern makes.
+    """
 
     module: nn.Module
     residuals: dict[str, float]
+
+    @property
+    def left(self) -> dict[str, LeftAlone]:
+        """The parameters that were left alone, by name: what they belong to, and their share of all."""
+        return coverage(self.module).left
+
+    def __str__(self) -> str:
+        return str(coverage(self.module))
 
 
 def reparameterize(
@@ -37,98 +53,180 @@ def reparameterize(
     *,
     sharing: Sharing | SharingFactory = KroneckerSharing,
     generator: torch.Generator | None = None,
+    path: Path = "auto",
 ) -> Reparameterized:
     """A copy of ``module`` whose plain layers are reparameterised, as nearly the same function as the pattern allows.
 
     Each weight is projected on its pattern by least squares: with square Kronecker factors that is exact. Where
     something is lost, a ResidualWarning says how much, and ``residuals`` holds the number for each layer.
 
+    Linear layers and convolutions, transposed ones too, become their twins. Attention and recurrent layers stay what
+    they are, and their projections are made from patterns (:mod:`torch.nn.utils.parametrize`).
+
     Args:
         module: any network; it is not changed.
-        layers: names as in ``module.named_modules()``, or a predicate ``(name, layer) -> bool``. By default every
-            ``nn.Linear``, ``nn.Conv1d`` and ``nn.Conv2d`` (of exactly that type: subclasses have reasons of their own).
+        layers: names as in ``module.named_modules()``, or a predicate ``(name, layer) -> bool``. By default all layers
+            of exactly these types: subclasses have reasons of their own. Any other weight with two axes or more can be
+            had by its name as in ``module.named_parameters()``: an embedding, a bare parameter, a subclass's weight.
         sharing: makes the pattern for a weight shape, for example ``functools.partial(DenseSharing, k=3)``; or a
             pattern, of which each chosen layer gets a copy.
         generator: for patterns that start at random.
+        path: how the new layers compute, as in :class:`~msr.layers.base.ReparamLayer`.
+
+    By default, a LeftAloneWarning names the weights that no pattern was given to; ``left`` of the result has them all.
 
     Raises:
-        ConfigError: no layer was chosen, or a name is not a layer that can be converted.
+        ConfigError: no layer was chosen, a name is nothing that can be converted, ``sharing`` makes no pattern for a
+            weight's shape, or ``path="factors"`` is asked of a layer that has none.
         ModelError: a chosen layer carries hooks, or shares its weight with another: both would be lost silently.
     """
+    check_path(path)
     result = copied(module)
     owners = _weight_owners(result)
-    chosen = _choose(result, layers)
+    chosen = choose(result, layers, frozenset(_TWINS))
     residuals: dict[str, float] = {}
     replaced: dict[nn.Module, nn.Module] = {}
-    for name, layer in chosen.items():
-        if layer not in replaced:
-            _refuse_what_would_be_lost(name, layer, owners)
-            replaced[layer] = new = _convert(layer, sharing, generator)
-            residuals[name] = new.sharing.residual(layer.weight, layer.bias)
-            tolerance = 100 * torch.finfo(layer.weight.dtype).eps
-            if residuals[name] > tolerance:
-                message = (
-                    f"layer {name!r}: the pattern misses {residuals[name]:.2%} of the weight or bias (relative norm)"
-                )
-                warnings.warn(message, ResidualWarning, stacklevel=2)
-    return Reparameterized(_replace(result, replaced), residuals)
+    for name, unit in chosen.items():
+        if isinstance(unit, Weight):
+            residuals[name] = _share(name, unit, sharing, generator, path, owners)
+            dtype = getattr(unit.owner, unit.key).dtype
+        else:
+            _refuse_what_would_be_lost(name, unit, owners)
+            replaced[unit], residuals[name] = _convert(name, cast(PlainLayer, unit), sharing, generator, path)
+            dtype = cast(Tensor, unit.weight).dtype
+        warn_of_residual(f"layer {name!r}", residuals[name], dtype, stacklevel=2)
+    done = Reparameterized(_replace(result, replaced), residuals)
+    if layers is None:
+        _say_what_was_left(done)
+    return done
 
 
-def fold(module: nn.Module) -> nn.Module:
+def fold(module: nn.Module, *, statistics: Tensor | tuple[Any, ...] | Literal["set"] | None = None) -> nn.Module:
     """A copy of ``module`` in which every reparameterised layer is its plain ``torch.nn`` twin; same outputs.
 
-    The result holds no code of this package: it can be exported, compiled and saved like any other network.
-    Raises: ModelError if a reparameterised layer carries hooks, which its twin would not.
+    The result holds no code of this package: it can be exported, compiled and saved like any other network. What of
+    this package or of other parametrizations stays in it, a LeftAloneWarning names.
+
+    Args:
+        module: any network; it is not changed.
+        statistics: what batch norms use in ``eval()``, for a network that was meta-trained: there each set has its own
+            statistics, and the running ones were not kept. Examples (the network's input, or a tuple of its inputs):
+            their statistics, as by :func:`~msr.layers.statistics.calibrate`. ``"set"``: those of the set at hand, as
+            in meta-training; such norms have no running statistics, so their three buffers leave the state_dict.
+
+    Raises:
+        ModelError: a reparameterised layer carries hooks, which its twin would not; or the running statistics of a
+            batch norm do not belong to the weights, and ``statistics`` does not say what to do.
     """
     result = copied(module)
+    if statistics is None:
+        refuse_stale_statistics(result)
     replaced: dict[nn.Module, nn.Module] = {}
-    for name, layer in result.named_modules():
+    for name, layer in list(result.named_modules()):
         if isinstance(layer, ReparamLayer):
             _refuse_hooks(name, layer)
             replaced[layer] = layer.fold()
-    return _replace(result, replaced)
+        elif is_shared(layer):
+            fold_weights(name, layer)
+    folded = _replace(result, replaced)
+    if isinstance(statistics, str):
+        use_set_statistics_in_eval(folded, statistics)
+    elif statistics is not None:
+        calibrate(folded, statistics)
+    _say_what_stays(folded)
+    return folded
 
 
-def _choose(
-    module: nn.Module, layers: Iterable[str] | Callable[[str, nn.Module], bool] | None
-) -> dict[str, PlainLayer]:
-    named = dict(module.named_modules(remove_duplicate=False))
-    plain = {name: cast(PlainLayer, layer) for name, layer in named.items() if type(layer) in _TWINS}
-    if layers is None:
-        chosen = plain
-    elif callable(layers):
-        chosen = {name: layer for name, layer in plain.items() if layers(name, layer)}
-    else:
-        chosen = {}
-        for name in [layers] if isinstance(layers, str) else layers:
-            if name not in plain:
-                found = f"is a {type(named[name]).__name__}" if name in named else "does not exist"
-                raise ConfigError(f"layer {name!r} {found}; layers that can be converted: {', '.join(plain) or 'none'}")
-            chosen[name] = plain[name]
-    if not chosen:
-        raise ConfigError(f"no layer was chosen; layers that can be converted: {', '.join(plain) or 'none'}")
-    return chosen
-
-
-def _convert(layer: PlainLayer, sharing: Sharing | SharingFactory, generator: torch.Generator | None) -> ReparamLayer:
-    weight = layer.weight
-    if isinstance(sharing, Sharing):
-        pattern = copy.deepcopy(sharing).to(device=weight.device, dtype=weight.dtype)
-    else:
-        pattern = sharing(tuple(weight.shape), device=weight.device, dtype=weight.dtype, generator=generator)
-    names = "in_features out_features" if isinstance(layer, nn.Linear) else _CONV_ARGUMENTS
-    arguments: dict[str, Any] = {name: getattr(layer, name) for name in names.split()}
-    # The layer's own draws are overwritten below: a throwaway generator keeps them off the global one.
-    throwaway = torch.Generator(weight.device)
-    new = _TWINS[type(layer)](**arguments, bias=layer.bias is not None, sharing=pattern, generator=throwaway)
+def _share(
+    name: str,
+    weight: Weight,
+    sharing: Sharing | SharingFactory,
+    generator: torch.Generator | None,
+    path: Path,
+    owners: dict[int, list[str]],
+) -> float:
+    """Give a single weight its pattern, in place; what the pattern cannot represent."""
+    if path == "factors":
+        raise ConfigError(f"path='factors' cannot serve {name!r}: only layers with a twin apply factors; use 'auto'")
+    given = cast(nn.Parameter, weight.owner._parameters[weight.key])
+    _refuse_ties(name, given, owners)
+    pattern = _pattern(name, given, sharing, generator)
+    if pattern.weight_shape != tuple(given.shape):
+        raise ConfigError(f"the pattern makes a weight {pattern.weight_shape}, but {name!r} is {tuple(given.shape)}")
     with torch.no_grad():
-        new.v.copy_(new.sharing.project(weight))
+        residual = 0.0 if given.is_meta else pattern._residual_of(pattern.project(given), given, None)
+    share_weight(weight.owner, weight.key, pattern)
+    return residual
+
+
+def _convert(
+    name: str, layer: PlainLayer, sharing: Sharing | SharingFactory, generator: torch.Generator | None, path: Path
+) -> tuple[ReparamLayer, float]:
+    weight = layer.weight
+    pattern = _pattern(name, weight, sharing, generator)
+    arguments: dict[str, Any] = {key: getattr(layer, key) for key in _arguments(layer).split()}
+    # The layer's own draws are overwritten below: a throwaway generator keeps them off the global one.
+    throwaway = None if weight.is_meta else torch.Generator(weight.device)
+    new = _TWINS[type(layer)](**arguments, bias=layer.bias is not None, sharing=pattern, generator=throwaway, path=path)
+    if path == "factors" and not new._can_apply_factors():
+        raise ConfigError(f"path='factors' cannot serve layer {name!r} with this pattern; use 'auto', or leave it out")
+    with torch.no_grad():
+        v = new.sharing.project(weight)
+        residual = 0.0 if weight.is_meta else new._residual_of(v, weight, layer.bias)
+        new.v.copy_(v)
         if new.bias is not None and layer.bias is not None:
             new.bias.copy_(layer.bias).requires_grad_(layer.bias.requires_grad)
     new.v.requires_grad_(weight.requires_grad)
     if not weight.requires_grad:  # a frozen layer stays frozen: its pattern too
         new.sharing.requires_grad_(False)
-    return new.train(layer.training)
+    return new.train(layer.training), residual
+
+
+def _pattern(
+    name: str, weight: Tensor, sharing: Sharing | SharingFactory, generator: torch.Generator | None
+) -> Sharing:
+    if isinstance(sharing, Sharing):
+        return copy.deepcopy(sharing).to(device=weight.device, dtype=weight.dtype)
+    try:
+        return sharing(tuple(weight.shape), device=weight.device, dtype=weight.dtype, generator=generator)
+    except TypeError as error:
+        raise ConfigError(
+            f"sharing made no pattern for {name!r}, whose weight is {tuple(weight.shape)} ({error}); give a pattern, "
+            "or a factory such as functools.partial(DenseSharing, k=3)"
+        ) from error
+
+
+def _arguments(layer: PlainLayer) -> str:
+    if isinstance(layer, nn.Linear):
+        return "in_features out_features"
+    transposed = " output_padding" if hasattr(layer, "output_padding") and layer.transposed else ""
+    return f"in_channels out_channels kernel_size stride padding dilation groups padding_mode{transposed}"
+
+
+def _say_what_was_left(done: Reparameterized) -> None:
+    left = {name: part for name, part in done.left.items() if part.is_weight and part.kind != "norm"}
+    if left:
+        warnings.warn(
+            f"no pattern was given to {by_kind(left)} of the parameters; .left of the result lists them all, and "
+            "layers= takes weights by name",
+            LeftAloneWarning,
+            stacklevel=3,
+        )
+
+
+def _say_what_stays(folded: nn.Module) -> None:
+    stays = [
+        f"{name or 'the network itself'} ({type(part).__name__})"
+        for name, part in folded.named_modules()
+        if type(part).__module__.startswith("msr.") or nn.utils.parametrize.is_parametrized(part)
+    ]
+    if stays:
+        more = f" and {len(stays) - 3} more" if len(stays) > 3 else ""
+        warnings.warn(
+            f"fold leaves {', '.join(stays[:3])}{more} as it is: not a plain layer, nor made from a pattern by one",
+            LeftAloneWarning,
+            stacklevel=3,
+        )
 
 
 def _weight_owners(module: nn.Module) -> dict[int, list[str]]:
@@ -142,9 +240,13 @@ def _weight_owners(module: nn.Module) -> dict[int, list[str]]:
 def _refuse_what_would_be_lost(name: str, layer: nn.Module, owners: dict[int, list[str]]) -> None:
     _refuse_hooks(name, layer)
     for parameter in layer.parameters(recurse=False):
-        if len(owners[id(parameter)]) > 1:
-            tied = " and ".join(owners[id(parameter)])
-            raise ModelError(f"{tied} are one parameter; untie them, or leave layer {name!r} out")
+        _refuse_ties(name, parameter, owners)
+
+
+def _refuse_ties(name: str, parameter: nn.Parameter, owners: dict[int, list[str]]) -> None:
+    if len(owners[id(parameter)]) > 1:
+        tied = " and ".join(owners[id(parameter)])
+        raise ModelError(f"{tied} are one parameter; untie them, or leave layer {name!r} out")
 
 
 def _refuse_hooks(name: str, layer: nn.Module) -> None:
@@ -161,9 +263,12 @@ def _replace(module: nn.Module, replaced: dict[nn.Module, nn.Module]) -> nn.Modu
     return replaced.get(module, module)
 
 
-_CONV_ARGUMENTS = "in_channels out_channels kernel_size stride padding dilation groups padding_mode"
 _TWINS: dict[type[nn.Module], Callable[..., ReparamLayer]] = {
     nn.Linear: ReparamLinear,
     nn.Conv1d: ReparamConv1d,
     nn.Conv2d: ReparamConv2d,
+    nn.Conv3d: ReparamConv3d,
+    nn.ConvTranspose1d: ReparamConvTranspose1d,
+    nn.ConvTranspose2d: ReparamConvTranspose2d,
+    nn.ConvTranspose3d: ReparamConvTranspose3d,
 }

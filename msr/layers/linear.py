@@ -55,18 +55,16 @@ class ReparamLinear(ReparamLayer):
         return y if bias is None else y + bias.to(y.dtype)  # under autocast, y is the narrower one
 
     def _factors_are_cheaper(self, x: Tensor) -> bool:
-        if self.path == "auto" and not self._can_apply_factors():
-            return False
         if self.path == "auto" and isinstance(self.sharing, GroupSharing) and self.sharing.is_labelled:
             return False  # the weight is a lookup; U itself would have to be built
         rows = x.numel() // max(self.in_features, 1)
         m, n = self.sharing.weight_shape
         if isinstance(self.sharing, KroneckerSharing):
             r, s = self.sharing.filter_shape
-            factors = rows * (n * s + s * r + r * m)
+            each = n * s + s * r + r * m
         else:
-            factors = rows * (n + 1) * m * self.sharing.n_filter
-        return self._takes_factors(factors, self._cost_of_weight() + rows * n * m)
+            each = (n + 1) * m * self.sharing.n_filter
+        return self._takes_factors(rows, (each, 0), (n * m, self._cost_of_weight()))
 
     def _can_apply_factors(self) -> bool:
         return isinstance(self.sharing, (KroneckerSharing, DenseSharing, GroupSharing))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from msr import kron
-from msr.errors import ConfigError, ShapeError
+from msr.errors import ConfigError, ModelError, ShapeError
 
 __all__ = ["DenseSharing", "Init", "KroneckerSharing", "Sharing", "SharingFactory"]
 
@@ -85,6 +85,11 @@ class Sharing(nn.Module, ABC):
         """Numbers that all tasks share."""
         return sum(p.numel() for p in self.parameters()) + sum(b.numel() for b in self.buffers())
 
+    def __prepare_scriptable__(self) -> "Sharing":  # called by torch.jit.script for every part of a network
+        raise ModelError(
+            "torch.jit.script cannot read a reparameterised layer; script what msr.layers.fold makes of the network"
+        )
+
     def share_bias(self, bias: Tensor) -> Tensor:
         """The bias that a layer with this pattern adds, from its free one ``(out,)``: here the same."""
         return bias
@@ -95,11 +100,15 @@ class Sharing(nn.Module, ABC):
         With a bias, the larger of that and ``‖shared b − b‖ / ‖b‖``.
         """
         with torch.no_grad():
-            lost = [(self.materialize(self.project(weight)), weight)]
-            if bias is not None:
-                lost.append((self.share_bias(bias), bias))
-            tiny = torch.finfo(weight.dtype).tiny
-            return max(float((kept - given).norm() / given.norm().clamp_min(tiny)) for kept, given in lost)
+            return self._residual_of(self.project(weight), weight, bias)
+
+    def _residual_of(self, v: Tensor, weight: Tensor, bias: Tensor | None) -> float:
+        """:meth:`residual`, where the projection is known already."""
+        lost = [(self.materialize(v), weight)]
+        if bias is not None:
+            lost.append((self.share_bias(bias), bias))
+        tiny = torch.finfo(weight.dtype).tiny
+        return max(float((kept - given).norm() / given.norm().clamp_min(tiny)) for kept, given in lost)
 
     def initial_filter(self, generator: torch.Generator | None = None) -> Tensor:
         """A random filter for which the entries of ``W`` have the variance of torch's own layers, ``1 / (3 fan_in)``.
@@ -265,6 +274,12 @@ class KroneckerSharing(Sharing):
         self._check(weight, self.weight_shape, "the weight")
         lead = weight.shape[: weight.ndim - len(self.weight_shape)]
         return kron.solve_factors(self.factors, weight.reshape(*lead, *self.modes))
+
+    def _residual_of(self, v: Tensor, weight: Tensor, bias: Tensor | None) -> float:
+        """Identities, the start of square factors, are passed over: on a wide layer they cost more than all else."""
+        if all(map(kron.is_identity, self.factors)):
+            return 0.0
+        return super()._residual_of(v, weight, bias)
 
     def matrix(self) -> Tensor:
         """``A ⊗ B (⊗ C)``."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd as _Dropout
 
 from msr.errors import ConfigError, ModelError
@@ -117,7 +118,9 @@ def from_module(
 def load_params(module: nn.Module, *groups: Params) -> nn.Module:
     """Copy learned tensors into the module they came from, in place; returns it.
 
-    ``load_params(net, params.shared, adapted_of_a_task)`` is that task's network.
+    ``load_params(net, params.shared, adapted_of_a_task)`` is that task's network. Its batch norms have not kept the
+    running statistics that would belong to these weights (:func:`from_module`): in ``eval()`` it is another function,
+    until :func:`msr.layers.calibrate` sets them, and :func:`msr.layers.fold` refuses it till then.
     Raises: ConfigError for a name that the module does not have.
     """
     own = dict(module.named_parameters())
@@ -126,6 +129,10 @@ def load_params(module: nn.Module, *groups: Params) -> nn.Module:
             if name not in own:
                 raise ConfigError(f"the module has no parameter {name!r}; it has {', '.join(own)}")
             own[name].copy_(tensor)
+    for part in module.modules():
+        if isinstance(part, _BatchNorm) and part.num_batches_tracked is not None:
+            # ``fold`` reads this by its name: statistics are of older weights until a set has been counted since.
+            vars(part)["counted_when_loaded"] = int(part.num_batches_tracked)
     return module
 
 

@@ -1,0 +1,126 @@
+"""Which layers and weights of a network a caller means: by name, by predicate, or all that are known."""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import nn
+from torch.jit import ScriptModule
+from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import ParametrizationList
+
+from msr.errors import ConfigError, ModelError
+from msr.layers.base import ReparamLayer
+from msr.layers.sharing import Sharing
+
+__all__ = ["Unit", "Weight", "choose"]
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """One parameter of a module that has no twin."""
+
+    owner: nn.Module
+    key: str
+
+
+Unit: TypeAlias = nn.Module | Weight
+
+# Modules whose projections are made from patterns in place; of exactly these types, since subclasses may do otherwise.
+_PROJECTING = (nn.MultiheadAttention, nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
+_ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+
+
+def choose(
+    module: nn.Module,
+    layers: Iterable[str] | Callable[[str, nn.Module], bool] | None,
+    twins: Collection[type[nn.Module]],
+) -> dict[str, Unit]:
+    """The chosen layers with a twin, and single weights, by name; each once, under the first name it was chosen by.
+
+    Raises: ConfigError for a name that cannot be converted, or when nothing was chosen; ModelError for a weight that
+    its module changes in place or reads in a way that a pattern cannot serve.
+    """
+    named = dict(module.named_modules(remove_duplicate=False))
+    known = {name: part for name, part in named.items() if type(part) in twins or type(part) in _PROJECTING}
+    chosen: dict[str, Unit] = {}
+    if layers is None or callable(layers):
+        for name, part in known.items():
+            if layers is None or layers(name, part):
+                chosen |= _units(name, part, twins)
+    else:
+        for name in [layers] if isinstance(layers, str) else layers:
+            if name in known:
+                chosen |= _units(name, known[name], twins)
+            else:
+                chosen |= _named(name, named, twins, list(known))
+    once: dict[object, str] = {}
+    for name, unit in chosen.items():
+        once.setdefault((unit.owner, unit.key) if isinstance(unit, Weight) else unit, name)
+    if not once:
+        raise ConfigError(f"no layer was chosen; layers that can be converted: {_listed(known)}{_others(named)}")
+    return {name: chosen[name] for name in once.values()}
+
+
+def _units(name: str, part: nn.Module, twins: Collection[type[nn.Module]]) -> dict[str, Unit]:
+    if type(part) in twins:
+        return {name: part}
+    keys = [key for key in part._parameters if part._parameters[key] is not None]
+    if isinstance(part, nn.MultiheadAttention):
+        found: dict[str, Unit] = {_dotted(name, key): Weight(part, key) for key in keys if key in _ATTENTION}
+        return found | {_dotted(name, "out_proj.weight"): Weight(part.out_proj, "weight")}
+    return {_dotted(name, key): Weight(part, key) for key in keys if key.startswith("weight_")}
+
+
+def _named(
+    name: str, named: dict[str, nn.Module], twins: Collection[type[nn.Module]], known: list[str]
+) -> dict[str, Unit]:
+    """A parameter by its name."""
+    home, _, key = name.rpartition(".")
+    owner = named.get(home)
+    parameter = None if owner is None else owner._parameters.get(key)
+    if owner is None or parameter is None:
+        found = f"is a {type(named[name]).__name__}" if name in named else "does not exist"
+        raise ConfigError(
+            f"layer {name!r} {found}; layers that can be converted: {_listed(known)}{_others(named, under=name)}"
+        )
+    if type(owner) in twins and key == "weight":
+        return {home: owner}
+    above = [named[".".join(home.split(".")[:n])] for n in range(1, home.count(".") + 2)] if home else []
+    if isinstance(owner, ScriptModule):
+        raise ConfigError(f"{name!r} belongs to a TorchScript module, whose weights cannot be made anew")
+    if any(isinstance(part, (ReparamLayer, Sharing, ParametrizationList)) for part in [owner, *above]):
+        raise ConfigError(f"{name!r} is part of a pattern or of a parametrization already")
+    if is_lazy(parameter):
+        raise ConfigError(f"{name!r} has no shape yet; run the network once on an example first")
+    if parameter.ndim < 2:
+        raise ConfigError(f"{name!r} has the shape {tuple(parameter.shape)}; a pattern needs two axes or more")
+    if isinstance(owner, (nn.Embedding, nn.EmbeddingBag)):
+        for option in ("padding_idx", "max_norm"):
+            if getattr(owner, option) is not None:
+                raise ModelError(f"{name!r} has a {option}, which a weight made from a pattern cannot keep")
+        if owner.sparse:
+            raise ModelError(f"{name!r} asks for sparse gradients, which do not reach a pattern; use sparse=False")
+    return {name: Weight(owner, key)}
+
+
+def _others(named: dict[str, nn.Module], under: str = "") -> str:
+    """Weights that can be had by name, for a message."""
+    names = [
+        _dotted(home, key)
+        for home, part in named.items()
+        if home.startswith(under) and not isinstance(part, ScriptModule)
+        for key, parameter in part._parameters.items()
+        if parameter is not None and not is_lazy(parameter) and parameter.ndim >= 2
+    ]
+    return f"; weights that can be named: {_listed(names)}" if names else ""
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = list(names)[:12]
+    more = f", … ({len(names)} in all)" if len(names) > len(shown) else ""
+    return ", ".join(shown) + more if names else "none"
+
+
+def _dotted(name: str, key: str) -> str:
+    return f"{name}.{key}".lstrip(".")

@@ -1,0 +1,52 @@
+"""Weights of plain layers, taken from a checkpoint into layers that make theirs from a pattern."""
+
+import warnings
+from typing import Any
+
+import torch
+
+from msr.layers.sharing import Sharing
+
+__all__ = ["ResidualWarning", "take_plain_weight", "warn_of_residual"]
+
+
+class ResidualWarning(UserWarning):
+    """A sharing pattern could not represent a layer's weight, so the converted network is another function."""
+
+
+def take_plain_weight(
+    state: dict[str, Any], weight: str, filter: str, home: str, sharing: Sharing, errors: list[str]
+) -> None:
+    """Put a filter in the place of a plain ``weight``, in a state that is about to be loaded.
+
+    Args:
+        state: the checkpoint, changed in place; one that holds the ``filter`` already is left as it is.
+        weight: key of the plain weight.
+        filter: key of the filter that takes its place.
+        home: prefix of the pattern's own keys, which a plain checkpoint does not have: they keep their values.
+        sharing: the pattern that the weight is projected on.
+        errors: where a message goes that is to stop the loading.
+    """
+    if weight not in state or filter in state:
+        return
+    given = state.pop(weight)
+    like = sharing.squared_norm()
+    for key, value in sharing.state_dict(prefix=home).items():
+        state.setdefault(key, value)
+    if tuple(given.shape) != sharing.weight_shape:
+        errors.append(
+            f"{weight} is {tuple(given.shape)} in the checkpoint, but the pattern makes {sharing.weight_shape}"
+        )
+        return
+    given = given.to(device=like.device, dtype=like.dtype)
+    with torch.no_grad():
+        state[filter] = sharing.project(given)
+        if not like.is_meta:
+            warn_of_residual(weight, sharing._residual_of(state[filter], given, None), given.dtype)
+
+
+def warn_of_residual(name: str, residual: float, dtype: torch.dtype, stacklevel: int = 2) -> None:
+    """One line where a pattern misses more of a weight than rounding."""
+    if residual > 100 * torch.finfo(dtype).eps:
+        text = f"{name}: the pattern misses {residual:.2%} of the weight or bias (relative norm)"
+        warnings.warn(text, ResidualWarning, stacklevel=stacklevel + 1)

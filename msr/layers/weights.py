@@ -1,0 +1,199 @@
+"""Patterns for single weights of modules that have no twin: attention, recurrent layers, bare parameters.
+
+The mechanism is torch's own, ``torch.nn.utils.parametrize``: the module stays what it is, and reading the weight makes
+it from the filter. So whoever reads ``attention.in_proj_weight`` or ``cell.weight_hh`` gets the weight that the pattern
+makes, in ``functional_call`` and ``vmap`` too.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.rnn import RNNBase
+from torch.nn.utils import parametrize
+
+from msr.errors import ModelError
+from msr.layers.plain_weights import take_plain_weight
+from msr.layers.sharing import Sharing
+
+__all__ = ["SharedWeight", "fold_weights", "is_shared", "share_weight", "shared_weights"]
+
+_here = threading.local()
+
+
+class SharedWeight(nn.Module):
+    """``vec(W) = U v`` as a parametrization: ``v`` is the parametrization's ``original``, ``U`` its ``sharing``."""
+
+    def __init__(self, sharing: Sharing):
+        super().__init__()
+        self.sharing = sharing
+
+    def forward(self, v: Tensor) -> Tensor:
+        """The weight, in the parameters' own precision even under autocast."""
+        if torch.compiler.is_compiling() or getattr(_here, "made", None) is None:
+            return self._made(v)
+        # The key holds all that may change in one call; the values keep what is named in it alive.
+        key = (id(self), id(v), torch.is_grad_enabled())
+        if key not in _here.made:
+            _here.made[key] = self, v, self._made(v)
+        return _here.made[key][-1]
+
+    def _made(self, v: Tensor) -> Tensor:
+        kind = v.device.type
+        if kind != "meta" and torch.is_autocast_enabled(kind):
+            with torch.autocast(kind, enabled=False):
+                return self.sharing.materialize(v)
+        return self.sharing.materialize(v)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The nearest filter."""
+        return self.sharing.project(weight)
+
+
+@contextlib.contextmanager
+def _made_once() -> Iterator[None]:
+    """Make each weight once in here, however often it is read; never longer than one call of one module."""
+    before, _here.made = getattr(_here, "made", None), {}
+    try:
+        yield
+    finally:
+        _here.made = before
+
+
+class _ReadsOften(nn.Module):
+    """A module that reads its weights several times in one call."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As in the plain module."""
+        if torch.compiler.is_compiling():
+            return super().forward(*args, **kwargs)
+        with _made_once():
+            return super().forward(*args, **kwargs)
+
+
+class _Recurrent(_ReadsOften):
+    """A recurrent layer without torch's list of its own weights, which would outlive the filters it was made from."""
+
+    @property
+    def _flat_weights(self) -> list[Tensor]:
+        return [getattr(self, name) for name in cast(RNNBase, self)._flat_weights_names]
+
+    @_flat_weights.setter
+    def _flat_weights(self, weights: list[Tensor]) -> None:
+        """Nothing is kept."""
+
+    def _init_flat_weights(self) -> None:
+        self._flat_weight_refs: list[Any] = []
+
+    def _update_flat_weights(self) -> None:
+        """There is nothing to update."""
+
+    def flatten_parameters(self) -> None:
+        """There is no storage to join: the weights are made anew in each call."""
+
+    def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
+        """torch's own check, which needs one weight's precision and not the weights."""
+        seen = SimpleNamespace(_flat_weights=[next(self.parameters())], input_size=self.input_size)
+        RNNBase.check_input(cast(RNNBase, seen), input, batch_sizes)
+
+    def _replicate_for_data_parallel(self) -> nn.Module:
+        return nn.Module._replicate_for_data_parallel(self)
+
+
+class ReparamLSTM(_Recurrent, nn.LSTM):  # type: ignore[misc]
+    """``nn.LSTM`` with weights made from patterns."""
+
+
+class ReparamGRU(_Recurrent, nn.GRU):  # type: ignore[misc]
+    """``nn.GRU`` with weights made from patterns."""
+
+
+class ReparamRNN(_Recurrent, nn.RNN):  # type: ignore[misc]
+    """``nn.RNN`` with weights made from patterns."""
+
+
+class ReparamAttention(_ReadsOften, nn.MultiheadAttention):
+    """``nn.MultiheadAttention`` with projections made from patterns."""
+
+
+_CLASSES: dict[type[nn.Module], type[nn.Module]] = {
+    nn.LSTM: ReparamLSTM,
+    nn.GRU: ReparamGRU,
+    nn.RNN: ReparamRNN,
+    nn.MultiheadAttention: ReparamAttention,
+}
+_PLAIN = {ours: plain for plain, ours in _CLASSES.items()}
+
+
+def share_weight(module: nn.Module, name: str, sharing: Sharing) -> None:
+    """Make ``module.name`` from a pattern, in place; its present value is projected on the pattern."""
+    if type(module) in _CLASSES:
+        module.__class__ = _CLASSES[type(module)]
+        if isinstance(module, _Recurrent):
+            module.__dict__.pop("_flat_weights")
+            module._init_flat_weights()
+    if not is_shared(module):
+        # Where each parameter stood: folded, it goes back there, and so do the keys of a state_dict.
+        module.__dict__["_order"] = tuple(module._parameters)
+        module._register_load_state_dict_pre_hook(_take_plain_weights, with_module=True)
+    learns = cast(Tensor, module._parameters[name]).requires_grad
+    parametrize.register_parametrization(module, name, SharedWeight(sharing), unsafe=True)
+    if not learns:  # a frozen weight stays frozen: its pattern too
+        sharing.requires_grad_(False)
+
+
+def shared_weights(module: nn.Module) -> dict[str, SharedWeight]:
+    """The module's own weights that patterns make, by name."""
+    if not parametrize.is_parametrized(module):
+        return {}
+    steps = {name: part[0] for name, part in cast(nn.ModuleDict, module.parametrizations).items()}  # type: ignore[index]
+    return {name: step for name, step in steps.items() if isinstance(step, SharedWeight)}
+
+
+def is_shared(module: nn.Module) -> bool:
+    """Whether a pattern makes some weight of the module's own."""
+    return bool(shared_weights(module))
+
+
+@torch.no_grad()
+def fold_weights(name: str, module: nn.Module) -> None:
+    """Give the module its plain weights and its plain class back, in place.
+
+    Raises: ModelError when the module carries parametrizations that are not patterns.
+    """
+    ours = shared_weights(module)
+    lists = cast(nn.ModuleDict, module.parametrizations)
+    if foreign := [key for key in lists if key not in ours or len(lists[key]) > 1]:  # type: ignore[arg-type]
+        raise ModelError(
+            f"{name}.{foreign[0]}".lstrip(".") + " carries a parametrization that is no pattern; remove it with "
+            "torch.nn.utils.parametrize.remove_parametrizations before folding"
+        )
+    plain = {}
+    for key in ours:
+        original = cast(Tensor, lists[key].original)
+        learns = original.requires_grad or any(p.requires_grad for p in ours[key].parameters())
+        plain[key] = nn.Parameter(getattr(module, key).contiguous().clone(), requires_grad=learns)
+    # torch's own removal would take the weight away from every deepcopy, since copies share one class.
+    module.__class__ = type(module).__bases__[0]
+    del module._modules["parametrizations"]
+    for hook_id, hook in list(module._load_state_dict_pre_hooks.items()):
+        if getattr(hook, "hook", hook) is _take_plain_weights:
+            del module._load_state_dict_pre_hooks[hook_id]
+    merged = {**module._parameters, **plain}
+    order = module.__dict__.pop("_order")
+    module._parameters.clear()
+    module._parameters.update({key: merged[key] for key in (*(k for k in order if k in merged), *merged)})
+    if type(module) in _PLAIN:
+        module.__class__ = _PLAIN[type(module)]
+        if isinstance(module, RNNBase):
+            module._init_flat_weights()
+
+
+def _take_plain_weights(module: nn.Module, state: dict[str, Any], prefix: str, *args: Any) -> None:
+    for name, step in shared_weights(module).items():
+        home = f"{prefix}parametrizations.{name}"
+        take_plain_weight(state, prefix + name, f"{home}.original", f"{home}.0.sharing.", step.sharing, args[-1])
