@@ -5,10 +5,9 @@ it from the filter. So whoever reads ``attention.in_proj_weight`` or ``cell.weig
 makes, in ``functional_call`` and ``vmap`` too.
 """
 
-import contextlib
+import functools
 import threading
-from collections.abc import Iterator
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -54,28 +53,23 @@ class SharedWeight(nn.Module):
         return self.sharing.project(weight)
 
 
-@contextlib.contextmanager
-def _made_once() -> Iterator[None]:
-    """Make each weight once in here, however often it is read; never longer than one call of one module."""
-    before, _here.made = getattr(_here, "made", None), {}
-    try:
-        yield
-    finally:
-        _here.made = before
+def _making_once(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A module's ``forward`` in which each weight is made once, however often it is read; its signature stays."""
+
+    @functools.wraps(forward)
+    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():  # a compiler finds repeated products by itself
+            return forward(self, *args, **kwargs)
+        before, _here.made = getattr(_here, "made", None), {}
+        try:
+            return forward(self, *args, **kwargs)
+        finally:
+            _here.made = before
+
+    return call
 
 
-class _ReadsOften(nn.Module):
-    """A module that reads its weights several times in one call."""
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As in the plain module."""
-        if torch.compiler.is_compiling():
-            return super().forward(*args, **kwargs)
-        with _made_once():
-            return super().forward(*args, **kwargs)
-
-
-class _Recurrent(_ReadsOften):
+class _Recurrent(nn.Module):
     """A recurrent layer without torch's list of its own weights, which would outlive the filters it was made from."""
 
     @property
@@ -95,10 +89,8 @@ class _Recurrent(_ReadsOften):
     def flatten_parameters(self) -> None:
         """There is no storage to join: the weights are made anew in each call."""
 
-    def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
-        """torch's own check, which needs one weight's precision and not the weights."""
-        seen = SimpleNamespace(_flat_weights=[next(self.parameters())], input_size=self.input_size)
-        RNNBase.check_input(cast(RNNBase, seen), input, batch_sizes)
+    def __setattr__(self, name: str, value: Any) -> None:
+        nn.Module.__setattr__(self, name, value)  # torch's own looks for the place in the list
 
     def _replicate_for_data_parallel(self) -> nn.Module:
         return nn.Module._replicate_for_data_parallel(self)
@@ -107,17 +99,25 @@ class _Recurrent(_ReadsOften):
 class ReparamLSTM(_Recurrent, nn.LSTM):  # type: ignore[misc]
     """``nn.LSTM`` with weights made from patterns."""
 
+    forward = _making_once(nn.LSTM.forward)
+
 
 class ReparamGRU(_Recurrent, nn.GRU):  # type: ignore[misc]
     """``nn.GRU`` with weights made from patterns."""
+
+    forward = _making_once(nn.GRU.forward)
 
 
 class ReparamRNN(_Recurrent, nn.RNN):  # type: ignore[misc]
     """``nn.RNN`` with weights made from patterns."""
 
+    forward = _making_once(nn.RNN.forward)
 
-class ReparamAttention(_ReadsOften, nn.MultiheadAttention):
+
+class ReparamAttention(nn.MultiheadAttention):
     """``nn.MultiheadAttention`` with projections made from patterns."""
+
+    forward = _making_once(nn.MultiheadAttention.forward)
 
 
 _CLASSES: dict[type[nn.Module], type[nn.Module]] = {
