@@ -55,6 +55,61 @@ def test_solve_factors_is_the_dense_least_squares(deficient):
     torch.testing.assert_close(kron.vec(kron.solve_factors([A, B, C], W)), dense)
 
 
+@given(
+    d=st.integers(1, 6),
+    r=st.integers(1, 6),
+    gain=st.floats(0.01, 100),
+    seed=st.integers(0, 99),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_orthogonal_columns_have_the_pseudo_inverse_that_they_had(d, r, gain, seed, dtype):
+    """The shortcut gives the numbers of the long way, for equal columns and for ones that only nearly are."""
+    gen = torch.Generator().manual_seed(seed)
+    F = torch.empty(max(d, r), min(d, r), dtype=dtype)
+    torch.nn.init.orthogonal_(F, gain=gain, generator=gen)
+    W = torch.randn(3, max(d, r), generator=gen, dtype=dtype)
+    for off in (0, 1e-5, 1e-2):
+        near = F + off * gain * torch.randn(F.shape, generator=gen, dtype=dtype)
+        torch.testing.assert_close(kron.solve_factors([near], W), W @ torch.linalg.pinv(near).mT, rtol=1e-3, atol=1e-5)
+        tight = {} if dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-4 / gain}
+        torch.testing.assert_close(kron.solve_factors([near], W), W @ torch.linalg.pinv(near).mT, **tight)
+
+
+def test_identities_and_orthogonal_factors_take_no_singular_values(monkeypatch, gen):
+    called = []
+    real = torch.linalg.pinv
+    monkeypatch.setattr(torch.linalg, "pinv", lambda *args, **kw: called.append(1) or real(*args, **kw))
+    W = torch.randn(5, 4, 3, generator=gen)
+    Q = torch.linalg.qr(torch.randn(4, 2, generator=gen)).Q
+    eye = torch.eye(5)
+    v = kron.solve_factors([eye, 3 * Q, 2 * torch.eye(3)], W)
+    torch.testing.assert_close(v, torch.einsum("abc,bd->adc", W, Q) / 6)
+    for dtype in (torch.float16, torch.bfloat16):
+        kron.solve_factors([eye.to(dtype)], W.movedim(0, -1).to(dtype))
+    assert not called
+    same = kron.solve_factors([eye], W.movedim(0, -1))
+    assert same.data_ptr() != W.data_ptr()  # the caller's tensor is not handed back
+    assert kron.is_identity(eye)
+    for other in (eye[:, :3], eye + 1e-6, eye.flip(0), 2 * eye, torch.ones(5, 5), eye.to("meta")):
+        assert not kron.is_identity(other)
+    assert kron.solve_factors([torch.zeros(3, 2)], W).abs().max() == 0  # a pseudo-inverse of nothing
+    assert called
+
+
+def test_shortcuts_stay_out_of_derivatives_and_maps(gen):
+    """At an identity, the derivative of the pseudo-inverse is not that of a constant."""
+    W, eye = numbers(0, 4, 3), torch.eye(3, dtype=torch.float64)
+    torch.autograd.gradcheck(lambda F: kron.solve_factors([F], W), eye.clone().requires_grad_())
+    direction = numbers(1, 3, 3)
+    right = -W @ direction.mT  # d(F⁻¹) = −F⁻¹ dF F⁻¹
+    with torch.no_grad():
+        _, forward = torch.func.jvp(lambda F: kron.solve_factors([F], W), (eye,), (direction,))
+    torch.testing.assert_close(forward, right)
+    stack = torch.stack([eye, 2 * eye])
+    each = torch.func.vmap(lambda F: kron.solve_factors([F], W))(stack)
+    torch.testing.assert_close(each, torch.stack([W, W / 2]))
+
+
 def test_nearest_kronecker_recovers_a_product_and_beats_neighbours(gen):
     A, B = numbers(0, 3, 2), numbers(1, 2, 4)
     a, b = kron.nearest_kronecker(kron.kron(A, B), (3, 2), (2, 4))
