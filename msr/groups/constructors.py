@@ -5,7 +5,7 @@ from math import factorial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from msr.errors import ConfigError
 from msr.groups.closure import as_permutations, listed_group
@@ -38,8 +38,8 @@ def cyclic(n: int) -> Any:
     if n > MAX_ORDER:
         return CircleGroup(n)
 
-    def table() -> Indices:
-        every: Indices = np.arange(n)
+    def table() -> NDArray[Any]:
+        every = np.arange(n)
         return (every[:, None] + every) % n
 
     return FiniteGroup.known(
@@ -59,6 +59,9 @@ def dihedral(n: int) -> Any:
     k, f = np.tile(np.arange(n), 2), np.repeat([0, 1], n)
     sign = 1 - 2 * f
 
+    def points() -> NDArray[Any]:
+        return (k[:, None] + sign[:, None] * np.arange(n)) % n
+
     def labels() -> list[str]:
         rotations = _powers("r", n)
         return [*rotations, "s", *(f"{r}s" for r in rotations[1:])]
@@ -66,7 +69,7 @@ def dihedral(n: int) -> Any:
     return FiniteGroup.known(
         2 * n, f"D{n}", [1, n] if n > 1 else [1], labels=labels, recipe=(dihedral, n),
         table=lambda: (k[:, None] + sign[:, None] * k) % n + n * (f[:, None] ^ f),
-        points=lambda: (k[:, None] + sign[:, None] * np.arange(n)) % n,
+        points=points,
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from msr.representations.constructors import sign as sign
 from msr.representations.constructors import trivial as trivial
 from msr.representations.generated import GeneratedRepresentation as GeneratedRepresentation
 from msr.representations.generated import lift as lift
+from msr.representations.grids import grid_reflections as grid_reflections
 from msr.representations.grids import grid_rotations as grid_rotations
 from msr.representations.grids import grid_shifts as grid_shifts
 from msr.representations.intertwiners import AnyRepresentation as AnyRepresentation
@@ -29,13 +30,17 @@ from msr.representations.intertwiners import EquivariantBasis as EquivariantBasi
 from msr.representations.intertwiners import equivariant_basis as equivariant_basis
 from msr.representations.intertwiners import group_convolution as group_convolution
 from msr.representations.intertwiners import pair_orbits as pair_orbits
+from msr.representations.irreps import irrep as irrep
 from msr.representations.lie import LieRepresentation as LieRepresentation
+from msr.representations.young import SymmetricCharacters as SymmetricCharacters
+from msr.representations.young import symmetric_characters as symmetric_characters
 
 __all__ = [
     "AnyRepresentation", "GeneratedRepresentation", "LieRepresentation", "Representation",
     "defining", "from_matrices", "natural", "permutation", "planar", "quotient", "regular", "sign", "trivial",
-    "grid_rotations", "grid_shifts",
+    "grid_reflections", "grid_rotations", "grid_shifts", "irrep",
     "copies", "direct_sum", "lift", "outer_product", "tensor_product",
     "CharacterTable", "IsotypicPart", "character_table", "intertwiner_dimension", "isotypic_parts", "multiplicities",
+    "SymmetricCharacters", "symmetric_characters",
     "EquivariantBasis", "equivariant_basis", "group_convolution", "pair_orbits",
 ]  # fmt: skip

@@ -1,0 +1,75 @@
+"""Characters of the symmetric groups of any size, by the Murnaghan-Nakayama rule: no table, whole numbers."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import factorial, prod
+
+from msr.errors import ConfigError
+
+__all__ = ["SymmetricCharacters", "symmetric_characters"]
+
+MAX_POINTS = 16  # 231 classes; the table grows as the square of the number of partitions
+
+Partition = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SymmetricCharacters:
+    """The irreducible characters of ``S_n``, all of which are real and of real type.
+
+    ``partitions``: of ``n``, largest first in each; they name the irreps (rows: ``(n)`` the trivial one, ``(1, …, 1)``
+    the sign) and the classes (columns: lengths of cycles). ``values[i][j]``: row ``i`` on column ``j``; ``sizes``:
+    elements in each class.
+    """
+
+    n: int
+    partitions: tuple[Partition, ...]
+    values: tuple[tuple[int, ...], ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def degrees(self) -> tuple[int, ...]:
+        """Dimension of each irrep: its value on the identity, the last column."""
+        return tuple(row[-1] for row in self.values)
+
+
+def symmetric_characters(n: int) -> SymmetricCharacters:
+    """The character table of ``S_n``, exact, for ``n`` up to 16 (:func:`character_table` needs the group's own table).
+
+    Source: the Murnaghan-Nakayama rule, Sagan, The Symmetric Group, section 4.10.
+    """
+    if not 1 <= n <= MAX_POINTS:
+        raise ConfigError(f"symmetric_characters: n from 1 to {MAX_POINTS}; came {n}")
+    shapes = tuple(_partitions(n, n))
+    values = tuple(tuple(_character(_beta(shape), cycles) for cycles in shapes) for shape in shapes)
+    return SymmetricCharacters(n, shapes, values, tuple(_class_size(n, cycles) for cycles in shapes))
+
+
+def _partitions(n: int, largest: int) -> list[Partition]:
+    if n == 0:
+        return [()]
+    return [(first, *rest) for first in range(min(n, largest), 0, -1) for rest in _partitions(n - first, first)]
+
+
+def _beta(shape: Partition) -> frozenset[int]:
+    """First-column hook lengths, from which a rim hook of length ``k`` is taken by lowering one of them by ``k``."""
+    return frozenset(part + len(shape) - 1 - i for i, part in enumerate(shape))
+
+
+@lru_cache(maxsize=200_000)
+def _character(beta: frozenset[int], cycles: Partition) -> int:
+    if not cycles:
+        return 1
+    k, rest = cycles[0], cycles[1:]
+    total = 0
+    for b in beta:
+        if b >= k and b - k not in beta:
+            height = sum(b - k < other < b for other in beta)
+            total += (-1) ** height * _character((beta - {b}) | {b - k}, rest)
+    return total
+
+
+def _class_size(n: int, cycles: Partition) -> int:
+    return factorial(n) // prod(
+        length ** cycles.count(length) * factorial(cycles.count(length)) for length in set(cycles)
+    )
