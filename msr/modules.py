@@ -4,11 +4,12 @@ import copy
 from typing import Any
 
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.utils.prune import BasePruningMethod
 
 from msr.errors import ModelError
 
-__all__ = ["copied"]
+__all__ = ["as_at_first", "copied"]
 
 
 def copied(module: nn.Module) -> nn.Module:
@@ -29,6 +30,26 @@ def copied(module: nn.Module) -> nn.Module:
         name, part = _at_fault(module)
         reason = _computed(part) or f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
         raise ModelError(f"{_called(name, part)} cannot be copied ({reason})") from error
+
+
+def as_at_first(module: nn.Module) -> nn.Module:
+    """A deep copy without the tensors that calls have left on the module (features, attention weights): None there.
+
+    For modules that :func:`copied` has taken once, so that whatever now has a history came of a call.
+    """
+    left = [value for part in module.modules() for value in vars(part).values() if value is not part._parameters]
+    memo: dict[int, Any] = {id(tensor): None for value in left for tensor in _results(value)}
+    return copy.deepcopy(module, memo)
+
+
+def _results(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        try:
+            return [] if value.is_leaf and not is_functorch_wrapped_tensor(value) else [value]
+        except RuntimeError:  # of a transform that has ended
+            return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [tensor for part in parts for tensor in _results(part)]
 
 
 _SUPERSEDED = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}

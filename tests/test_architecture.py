@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "errors version",
-    "arrays modules",
+    "arrays modules trees",
     "kron subspace estimate episodes category modelfiles taskfiles",
     "groups",
     "representations",
@@ -24,6 +24,7 @@ SIDE_ROOMS = {"contexture", "flow"}
 TASKS_MAY_IMPORT = {
     "errors",
     "arrays",
+    "trees",
     "taskfiles",
     "sampling",
     "kron",

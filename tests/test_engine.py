@@ -218,17 +218,17 @@ def test_chunks_bound_what_is_in_memory(gen, monkeypatch):
     problem, shared, initial = linear_problem(gen)
     learner = Learner(problem, SGD(1), batching="vmap", chunk_size=3)
     params, earlier, sizes = learner.init(shared, initial), [], []
-    original = learner.losses
+    original = learner._chunk_losses
 
-    def watched(params, episodes, **how):
+    def watched(params, chunk, *how, **more):
         gc.collect()
         assert all(losses() is None for losses in earlier)  # a live loss keeps its graph alive
-        losses = original(params, episodes, **how)
+        losses = original(params, chunk, *how, **more)
         earlier.append(weakref.ref(losses))
-        sizes.append(episodes.n_tasks)
+        sizes.append(len(chunk[0]))
         return losses
 
-    monkeypatch.setattr(learner, "losses", watched)
+    monkeypatch.setattr(learner, "_chunk_losses", watched)
     learner.meta_gradient(params, random_episodes(gen, 8, 2, 3, (5,), (4,)))
     assert sizes == [3, 3, 2]
 
@@ -476,3 +476,24 @@ def test_a_record_knows_its_precision(gen):
 def test_workers_need_records():
     with pytest.raises(ConfigError, match="needs trace=True"):
         Learner(summed_problem(), SGD(1), workers=2)
+
+
+@pytest.mark.parametrize("batching", ["vmap", "loop"])
+def test_inference_mode_changes_no_number(batching, gen):
+    """Neither around the calls nor where the tasks and parameters were made."""
+    problem, shared, initial = linear_problem(gen)
+    learner = Learner(problem, SGD(2, rate=0.3), batching=batching)
+    params, episodes = learner.init(shared, initial), random_episodes(gen, 3, 2, 3, (5,), (4,))
+    losses, gradient = learner.losses(params, episodes), learner.meta_gradient(params, episodes)
+    adapted = learner.adapt(params, episodes.support_x, episodes.support_y)
+    with torch.inference_mode():
+        made = params.with_leaves([p.clone() for p in params.leaves()])
+        copied = episodes._replace(support_x=episodes.support_x.clone(), query_y=episodes.query_y.clone())
+        assert copied.support_x.is_inference()
+        for p, e in ((params, episodes), (made, copied)):
+            torch.testing.assert_close(learner.losses(p, e), losses, rtol=0, atol=0)
+            torch.testing.assert_close(learner.adapt(p, e.support_x, e.support_y), adapted, rtol=0, atol=0)
+            again = learner.meta_gradient(p, e)
+            torch.testing.assert_close(again.gradient.leaves(), gradient.gradient.leaves(), rtol=0, atol=0)
+            assert not any(t.requires_grad or t.is_inference() for t in again.gradient.leaves())
+        assert evaluate(learner, made, [copied]).mean == pytest.approx(float(losses.mean()), rel=1e-15)

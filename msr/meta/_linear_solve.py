@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from msr.errors import ModelError
 from msr.meta.problem import Params
+from msr.trees import Tree
 
 __all__ = [
     "conjugate_gradient",
@@ -18,6 +20,7 @@ __all__ = [
     "flatten",
     "implicit_minimum",
     "jacobian",
+    "one_tensor",
     "pushed",
     "rounding",
     "unflatten",
@@ -35,6 +38,16 @@ def unflatten(flat: Tensor, like: Params) -> Params:
     """The inverse of :func:`flatten`."""
     parts = flat.split([p.numel() for p in like.values()])
     return {name: part.reshape(p.shape) for (name, p), part in zip(like.items(), parts, strict=True)}
+
+
+def one_tensor(tree: Tree, solver: str, name: str = "y") -> Tensor:
+    """The tree if it is a tensor, which a squared error needs; else a ModelError."""
+    if not isinstance(tree, Tensor):
+        raise ModelError(
+            f"{solver} fits a squared error of one tensor, but {name} is a {type(tree).__name__}; use SGD, whose inner "
+            "loss is the problem's own, or join the parts into one tensor (torch.cat)"
+        )
+    return tree
 
 
 def jacobian(f: Callable[[Tensor], Tensor], v: Tensor, n: int) -> tuple[Tensor, Tensor]:

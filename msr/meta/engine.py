@@ -6,7 +6,7 @@ choice of how tasks are batched.
 
 import time
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -17,11 +17,14 @@ from torch import Tensor
 from msr.episodes import Episodes
 from msr.errors import ConfigError, ModelError, NonFiniteError, listed
 from msr.estimate import Estimate
+from msr.meta._modes import outside_inference_mode
 from msr.meta.adapters import Engine, load
+from msr.meta.exact import fused_norms
 from msr.meta.inner import SGD, InnerSolver
+from msr.meta.probe import check_problem
 from msr.meta.problem import MetaParameters, Params, Problem
 from msr.meta.record import has_channels_innermost, record
-from msr.meta.exact import fused_norms
+from msr.trees import Tree, assembled, leaves_of, structure_of
 
 __all__ = ["Batching", "Learner", "MetaGradient", "evaluate"]
 
@@ -97,6 +100,7 @@ class Learner:
         self.batching: Batching = batching
         self.trace, self.channels_last, self.workers = trace, channels_last, workers
         self._records: dict[Hashable, tuple[Callable, Problem, InnerSolver]] = {}
+        self._seen: set[Hashable] = set()
 
     def init(self, shared: Params, initial: Params) -> MetaParameters:
         """All that the outer loop learns: the given parameters and what the solver adds."""
@@ -104,42 +108,86 @@ class Learner:
             raise ConfigError("no parameter is left for a task to adapt")
         return MetaParameters(dict(shared), dict(initial), self.solver.init(initial))
 
-    def adapt(self, params: MetaParameters, x: Tensor, y: Tensor, *, training: bool = False) -> Params:
-        """Each task's own parameters, ``(tasks, ...)`` by name, fitted on ``x, y (tasks, examples, ...)``."""
+    def check(self, params: MetaParameters, episodes: Episodes, *, judged: bool = True) -> Episodes:
+        """The episodes, checked, with tensors for arrays; the first of each kind of shapes also tries the problem out.
 
-        def one(x: Tensor, y: Tensor) -> Params:
+        Every method calls this; see :func:`msr.meta.probe.check_problem` for what is tried, on one task, in a few
+        predictions. ``judged`` says whether the problem's own criterion is to compare predictions with ``y``.
+
+        Raises: ShapeError and DataError for episodes that cannot be used; ModelError for a problem whose prediction is
+        not a function of its parameters and inputs, or does not see all its parameters.
+        """
+        if not isinstance(episodes, Episodes):
+            raise ConfigError(
+                f"a batch of tasks is one msr.Episodes; came a {type(episodes).__name__}. Tasks of one shape go into "
+                "one batch (torch.cat each part); those of another shape are a batch and a step of their own"
+            )
+        episodes = episodes.check()
+        tensors, structure = _flat(episodes)
+        kind = (judged, repr(structure), *((t.shape[2:], t.dtype, t.device) for t in tensors))
+        if kind not in self._seen and not _is_transformed():
+            x, y, query_x, query_y = _whole([self._laid_out(t[:1])[0] for t in tensors], structure)
+            check_problem(self.problem, params, x, y if judged else None)
+            if judged and isinstance(query_y, Tensor) and isinstance(y, Tensor) and query_y.ndim != y.ndim:
+                check_problem(self.problem, params, query_x, query_y)
+            self._seen.add(kind)
+        return episodes
+
+    @outside_inference_mode
+    def adapt(self, params: MetaParameters, x: Tree, y: Tree, *, training: bool = False) -> Params:
+        """Each task's own parameters, ``(tasks, ...)`` by name, fitted on ``x, y (tasks, examples, ...)``."""
+        episodes = self.check(params, Episodes(x, y, x, y))
+        tensors, structure = _flat((episodes.support_x, episodes.support_y))
+
+        def one(*tensors: Tensor) -> Params:
+            x, y = _whole(tensors, structure)
             return self.solver.adapt(self.problem, params, x, y, training=training)
 
         with torch.no_grad():
-            parts = [self._map(one, chunk) for chunk in self._chunks((x, y))]
+            parts = [self._map(one, chunk) for chunk in self._chunks(tensors)]
         return {name: torch.cat([part[name] for part in parts]) for name in params.initial}
 
+    @outside_inference_mode
     def losses(
         self,
         params: MetaParameters,
         episodes: Episodes,
         *,
         training: bool = False,
-        metric: Callable[[Tensor, Tensor], Tensor] | None = None,
+        metric: Callable[[Any, Tree], Tensor] | None = None,
     ) -> Tensor:
         """Query loss of each task after adapting, ``(tasks,)``, differentiable in ``params``.
 
         ``metric`` replaces the problem's criterion, for example to count right answers.
         """
+        tensors, structure = _flat(self.check(params, episodes, judged=metric is None))
+        chunks = self._chunks(tensors)
+        return torch.cat([self._chunk_losses(params, chunk, structure, training, metric) for chunk in chunks])
+
+    def _chunk_losses(
+        self,
+        params: MetaParameters,
+        chunk: Sequence[Tensor],
+        structure: Tree,
+        training: bool,
+        metric: Callable[[Any, Tree], Tensor] | None = None,
+    ) -> Tensor:
         criterion = metric or self.problem.criterion
 
-        def one(support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:
+        def one(*tensors: Tensor) -> Tensor:
+            support_x, support_y, query_x, query_y = _whole(tensors, structure)
             adapted = self.solver.adapt(self.problem, params, support_x, support_y, training=training)
             return criterion(self.problem.predict({**params.shared, **adapted}, query_x), query_y)
 
-        return torch.cat([self._map(one, chunk) for chunk in self._chunks(episodes)])
+        return self._map(one, chunk)
 
+    @outside_inference_mode
     def meta_gradient(self, params: MetaParameters, episodes: Episodes) -> MetaGradient:
         """Query losses and ``∂ mean(losses) / ∂ params``, through the inner solver.
 
         The gradient is taken chunk by chunk, so no more than one chunk's graph is ever in memory.
         """
-        episodes.check()
+        episodes = self.check(params, episodes)
         if self.batching == "auto":
             self.choose_batching(params, episodes)
         leaves = [p.detach() for p in params.leaves()]
@@ -154,14 +202,14 @@ class Learner:
         return MetaGradient(losses[0] if len(losses) == 1 else torch.cat(losses), params.with_leaves(total))
 
     def _chunk_gradient(
-        self, like: MetaParameters, leaves: list[Tensor], chunk: list[Tensor], n_tasks: int
+        self, like: MetaParameters, leaves: list[Tensor], chunk: list[Tensor], n_tasks: int, structure: Tree
     ) -> tuple[Tensor, list[Tensor]]:
         """Losses of a chunk and the gradient of their sum over ``n_tasks``; its graph is gone when it returns."""
 
         def mean_loss(leaves: list[Tensor], chunk: list[Tensor]) -> tuple[Tensor, Tensor]:
             # Steps along gradients, differentiated once: the derivatives that fused norms have right.
             with fused_norms(self.batching == "loop" and self._takes_gradient_steps):
-                losses = self.losses(like.with_leaves(leaves), Episodes(*chunk), training=True)
+                losses = self._chunk_losses(like.with_leaves(leaves), chunk, structure, training=True)
             return losses.sum() / n_tasks, losses
 
         if not self.trace:
@@ -174,14 +222,15 @@ class Learner:
             return losses.detach(), [torch.empty_like(leaf).copy_(s) for leaf, s in zip(leaves, slopes, strict=True)]
 
         with torch.no_grad():
-            losses, *slopes = self._recorded(mean_loss, leaves, chunk, n_tasks)(*leaves, *chunk)
+            losses, *slopes = self._recorded(mean_loss, leaves, chunk, n_tasks, structure)(*leaves, *chunk)
         return losses, slopes
 
     def _chunk_gradients(
         self, like: MetaParameters, leaves: list[Tensor], episodes: Episodes
     ) -> Iterator[tuple[Tensor, list[Tensor]]]:
-        run = partial(self._chunk_gradient, like, leaves, n_tasks=episodes.n_tasks)
-        chunks = map(list, self._chunks(episodes))
+        tensors, structure = _flat(episodes)
+        run = partial(self._chunk_gradient, like, leaves, n_tasks=episodes.n_tasks, structure=structure)
+        chunks = map(list, self._chunks(tensors))
         if self.workers == 1 or not self.trace:
             yield from map(run, chunks)
             return
@@ -193,7 +242,7 @@ class Learner:
             return run(chunk)
 
         for chunk in waiting:
-            if self._key(leaves, chunk, episodes.n_tasks) not in self._records:
+            if self._key(leaves, chunk, episodes.n_tasks, structure) not in self._records:
                 run(chunk)
         try:
             with ThreadPoolExecutor(self.workers) as pool:
@@ -201,15 +250,17 @@ class Learner:
         finally:
             torch.set_num_threads(threads)
 
-    def _key(self, leaves: list[Tensor], chunk: list[Tensor], n_tasks: int) -> Hashable:
+    def _key(self, leaves: list[Tensor], chunk: list[Tensor], n_tasks: int, structure: Tree) -> Hashable:
         # A record holds for one layout: views that change nothing there were dropped.
         layouts = ((t.shape, t.stride(), t.dtype, t.device) for t in (*leaves, *chunk))
         kind = leaves[0].device.type
         cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        return (id(self.problem), id(self.solver), n_tasks, cast, torch.get_default_dtype(), *layouts)
+        return (id(self.problem), id(self.solver), n_tasks, cast, torch.get_default_dtype(), repr(structure), *layouts)
 
-    def _recorded(self, mean_loss: Callable, leaves: list[Tensor], chunk: list[Tensor], n_tasks: int) -> Callable:
-        key = self._key(leaves, chunk, n_tasks)
+    def _recorded(
+        self, mean_loss: Callable, leaves: list[Tensor], chunk: list[Tensor], n_tasks: int, structure: Tree
+    ) -> Callable:
+        key = self._key(leaves, chunk, n_tasks, structure)
         if key not in self._records:
 
             def flat(*tensors: Tensor) -> list[Tensor]:
@@ -244,7 +295,7 @@ class Learner:
         self.batching = choice = min(seconds, key=lambda way: seconds[way])
         return choice
 
-    def _map(self, one: Callable, chunk: tuple[Tensor, ...]) -> Any:
+    def _map(self, one: Callable, chunk: Sequence[Tensor]) -> Any:
         if self.batching != "loop":
             try:
                 return torch.func.vmap(one)(*chunk)
@@ -256,7 +307,7 @@ class Learner:
             return torch.stack(results)
         return {name: torch.stack([r[name] for r in results]) for name in results[0]}
 
-    def _chunks(self, tensors: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+    def _chunks(self, tensors: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
         n = tensors[0].shape[0]
         size = 1 if self.batching == "loop" else (self.chunk_size or n)
         if size >= n > 1:
@@ -271,6 +322,21 @@ class Learner:
         return chunk[0].to(memory_format=torch.channels_last).unsqueeze(0)  # a loop's chunk holds one task
 
 
+def _flat(parts: Sequence[Tree]) -> tuple[Sequence[Tensor], Tree]:
+    """All tensors of some trees, and what puts them together again: None where each tree is a tensor itself."""
+    structure = structure_of(parts)
+    return (parts, None) if structure is None else (leaves_of(tuple(parts)), structure)
+
+
+def _whole(tensors: Sequence[Tensor], structure: Tree) -> Sequence[Tree]:
+    return tensors if structure is None else assembled(structure, tensors)
+
+
+def _is_transformed() -> bool:
+    """Whether values cannot be looked at here: a transform or a compiler is running."""
+    return torch._C._functorch.peek_interpreter_stack() is not None or torch.compiler.is_compiling()
+
+
 def _laid_out_as(leaf: Tensor, slope: Tensor) -> Tensor:
     """torch's fused optimisers misread a gradient in another layout than its parameter's, silently (torch 2.13)."""
     return slope if slope.stride() == leaf.stride() else torch.empty_like(leaf).copy_(slope)
@@ -282,13 +348,15 @@ def evaluate(
     params: MetaParameters,
     batches: Iterable[Episodes],
     *,
-    metric: Callable[[Tensor, Tensor], Tensor] | None = None,
+    metric: Callable[[Any, Tree], Tensor] | None = None,
 ) -> Estimate:
     """Mean query loss (or ``metric``) of held-out tasks after adapting, with a 95% interval over tasks.
 
     Raises: NonFiniteError naming the tasks whose value is nan or infinite, by their place in the stream.
     """
-    values = torch.cat([learner.losses(params, batch.check(), metric=metric) for batch in batches])
+    if isinstance(batches, Episodes):
+        raise ConfigError("evaluate takes several batches of episodes; give it a list, of one batch if it is all")
+    values = torch.cat([learner.losses(params, batch, metric=metric) for batch in batches])
     bad = (~values.isfinite()).nonzero().flatten().tolist()
     if bad:
         raise NonFiniteError(f"evaluation: the query loss is not finite for tasks {listed(bad)} of {len(values)}")

@@ -14,11 +14,13 @@ from msr.meta._linear_solve import (
     flatten,
     implicit_minimum,
     jacobian,
+    one_tensor,
     pushed,
     rounding,
     unflatten,
 )
 from msr.meta.problem import MetaParameters, Params, Problem
+from msr.trees import Tree, assembled, leaves_of, structure_of
 
 __all__ = ["GaussNewton"]
 
@@ -92,24 +94,27 @@ class GaussNewton:
             learned["log_damping"] = like.new_tensor(math.log(self.damping))
         return learned
 
-    def check(self, problem: Problem, params: MetaParameters, x: Tensor, y: Tensor) -> None:
+    def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:
         """Raise unless ``y`` holds real numbers, as many as the prediction, which is what a squared error needs."""
-        if not y.is_floating_point():
+        target = one_tensor(y, "GaussNewton")
+        if not target.is_floating_point():
             raise ModelError(
-                f"GaussNewton fits a squared error, but y holds labels ({y.dtype}); use SGD, whose inner loss is the "
-                "problem's own, or give y as real numbers of the prediction's shape (one-hot)"
+                f"GaussNewton fits a squared error, but y holds labels ({target.dtype}); use SGD, whose inner loss is "
+                "the problem's own, or give y as real numbers of the prediction's shape (one-hot)"
             )
         with torch.no_grad():
-            shape = problem.predict({**params.shared, **params.initial}, x).shape
-        if shape != y.shape:
-            raise ShapeError(f"GaussNewton: the prediction is {tuple(shape)}, but y is {tuple(y.shape)}")
+            prediction = problem.predict({**params.shared, **params.initial}, x)
+        shape = one_tensor(prediction, "GaussNewton", "the prediction").shape
+        if shape != target.shape:
+            raise ShapeError(f"GaussNewton: the prediction is {tuple(shape)}, but y is {tuple(target.shape)}")
 
-    def adapt(self, problem: Problem, params: MetaParameters, x: Tensor, y: Tensor, *, training: bool) -> Params:
+    def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
         """The parameters after ``steps`` (or ``test_steps``) steps."""
         steps = self.steps if training or self.test_steps is None else self.test_steps
-        fit = _Fit(problem, list(params.shared), params.initial)
+        structure, inputs = structure_of((x,)), leaves_of(x)
+        fit = _Fit(problem, list(params.shared), params.initial, structure, len(inputs))
         start = flatten(params.initial)
-        args = [start, self._learned(params, "penalty", start), x, y, *params.shared.values()]
+        args = [start, self._learned(params, "penalty", start), y, *inputs, *params.shared.values()]
         damping = self._learned(params, "damping", start)
         if self.gradient == "unrolled":
             return unflatten(self._descend(fit, args, damping, steps), params.initial)
@@ -142,11 +147,11 @@ class GaussNewton:
 
         For ``λ ‖v + δ − v₀‖² + μ ‖δ‖²`` is ``(λ + μ) ‖δ − t (v₀ − v)‖²`` and a constant.
         """
-        start, penalty, x, y, *shared = args
+        start, penalty, y, *rest = args
         n, total = y.numel(), y.numel() * (penalty + damping)
 
         def predict(z: Tensor) -> Tensor:
-            return fit.predict(z, x, *shared)
+            return fit.predict(z, *rest)
 
         if self._is_dense(len(v), n):
             prediction, J = jacobian(predict, v, n)
@@ -156,14 +161,14 @@ class GaussNewton:
             return home + damped_step(J, r, total, primal=len(v) <= n)
         home = n * penalty / total * (start - v)
         prediction, moved = pushed(predict, v, home)
-        return home + self._cg_step(fit, [v, total, y.flatten() - prediction - moved, x, *shared])
+        return home + self._cg_step(fit, [v, total, y.flatten() - prediction - moved, *rest])
 
     def _cg_step(self, fit: "_Fit", args: list[Tensor]) -> Tensor:
         """``argmin ‖r − Jδ‖² + c ‖δ‖²`` by Jacobian products, with the derivative of the exact solution."""
-        v, total, r, x, *shared = (a.detach() for a in args)
+        v, total, r, *rest = (a.detach() for a in args)
 
         def predict(z: Tensor) -> Tensor:
-            return fit.predict(z, x, *shared)
+            return fit.predict(z, *rest)
 
         pull = torch.func.vjp(predict, v)[1]
 
@@ -188,34 +193,38 @@ class GaussNewton:
 
 @dataclass(frozen=True)
 class _Fit:
-    """A task's objectives as functions of flat vectors, with every tensor an argument (what vmap and autograd need)."""
+    """A task's objectives as functions of flat vectors, with every tensor an argument (what vmap and autograd need).
+
+    ``rest`` are the tensors of ``x``, ``n_inputs`` of them, and then the shared parameters.
+    """
 
     problem: Problem
     shared: list[str]
     like: Params
+    structure: Tree
+    n_inputs: int
 
-    def predict(self, v: Tensor, x: Tensor, *shared: Tensor) -> Tensor:
+    def predict(self, v: Tensor, *rest: Tensor) -> Tensor:
         """``f(v)``, flat."""
-        named = dict(zip(self.shared, shared, strict=True))
+        named = dict(zip(self.shared, rest[self.n_inputs :], strict=True))
+        x = rest[0] if self.structure is None else assembled(self.structure, rest)[0]
         return self.problem.predict({**named, **unflatten(v, self.like)}, x).flatten()
 
-    def objective(self, v: Tensor, start: Tensor, penalty: Tensor, x: Tensor, y: Tensor, *shared: Tensor) -> Tensor:
+    def objective(self, v: Tensor, start: Tensor, penalty: Tensor, y: Tensor, *rest: Tensor) -> Tensor:
         """``φ(v)``."""
-        misfit = (self.predict(v, x, *shared) - y.flatten()).square().mean()
+        misfit = (self.predict(v, *rest) - y.flatten()).square().mean()
         return misfit + penalty * (v - start).square().sum()
 
     def exact(self, u: Tensor, v: Tensor, *args: Tensor) -> Tensor:
         """What has the Hessian of φ: φ."""
         return self.objective(u, *args)
 
-    def gauss_newton(
-        self, u: Tensor, v: Tensor, start: Tensor, penalty: Tensor, x: Tensor, y: Tensor, *shared: Tensor
-    ) -> Tensor:
+    def gauss_newton(self, u: Tensor, v: Tensor, start: Tensor, penalty: Tensor, y: Tensor, *rest: Tensor) -> Tensor:
         """``(1/N) ‖J u‖² + λ ‖u‖²``, ``J`` at ``v``: its Hessian is that of φ where residuals or bends are small."""
-        moved = pushed(lambda z: self.predict(z, x, *shared), v, u)[1]
+        moved = pushed(lambda z: self.predict(z, *rest), v, u)[1]
         return moved.square().mean() + penalty * u.square().sum()
 
-    def linearised(self, delta: Tensor, v: Tensor, total: Tensor, r: Tensor, x: Tensor, *shared: Tensor) -> Tensor:
+    def linearised(self, delta: Tensor, v: Tensor, total: Tensor, r: Tensor, *rest: Tensor) -> Tensor:
         """``½ ‖r − Jδ‖² + ½ c ‖δ‖²``, ``J`` at ``v``."""
-        moved = pushed(lambda z: self.predict(z, x, *shared), v, delta)[1]
+        moved = pushed(lambda z: self.predict(z, *rest), v, delta)[1]
         return (r - moved).square().sum() / 2 + total * delta.square().sum() / 2

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from msr.errors import ConfigError, ModelError, ShapeError
-from msr.meta._linear_solve import damped_step, flatten, jacobian, rounding, unflatten
+from msr.meta._linear_solve import damped_step, flatten, jacobian, one_tensor, rounding, unflatten
 from msr.meta.problem import MetaParameters, Params, Problem
+from msr.trees import Tree
 
 __all__ = ["SGD", "InnerSolver", "Ridge"]
 
@@ -25,10 +26,10 @@ class InnerSolver(Protocol):
     def init(self, initial: Params) -> Params:
         """The numbers that the solver learns, by name, at their start."""
 
-    def check(self, problem: Problem, params: MetaParameters, x: Tensor, y: Tensor) -> None:
+    def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:
         """Raise if the solver cannot serve this problem, seen on one task's support set."""
 
-    def adapt(self, problem: Problem, params: MetaParameters, x: Tensor, y: Tensor, *, training: bool) -> Params:
+    def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
         """One task's parameters after fitting the support set ``x, y (examples, ...)``; the names of ``initial``."""
 
 
@@ -73,10 +74,10 @@ class SGD:
         each = self.learn == "per_parameter"
         return {f"{self._prefix}.{name}": p.new_full(p.shape if each else (), start) for name, p in initial.items()}
 
-    def check(self, problem: Problem, params: MetaParameters, x: Tensor, y: Tensor) -> None:
+    def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:
         """Nothing to check: any differentiable problem will do."""
 
-    def adapt(self, problem: Problem, params: MetaParameters, x: Tensor, y: Tensor, *, training: bool) -> Params:
+    def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
         """The parameters after ``steps`` (or ``test_steps``) gradient steps."""
         gradient = torch.func.grad(lambda adapted: problem.loss({**params.shared, **adapted}, x, y))
         rates = self.rates(params)
@@ -144,19 +145,20 @@ class Ridge:
         like = next(iter(initial.values()))
         return {"log_penalty": like.new_tensor(math.log(self.penalty))} if self.learn else {}
 
-    def check(self, problem: Problem, params: MetaParameters, x: Tensor, y: Tensor) -> None:
+    def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:
         """Raise ModelError unless the prediction is affine in the adapted parameters and has the shape of ``y``.
 
         An affine map has ``f(v + 2d) − 2 f(v + d) + f(v) = 0`` for each ``d``; one random ``d`` is tried.
         """
         generator = torch.Generator().manual_seed(0)
         step = {n: torch.randn(p.shape, generator=generator).to(p) for n, p in params.initial.items()}
+        target = one_tensor(y, "Ridge")
         f = [
             problem.predict({**params.shared, **{n: p + i * step[n] for n, p in params.initial.items()}}, x).detach()
             for i in range(3)
         ]
-        if f[0].shape != y.shape:
-            raise ShapeError(f"Ridge: the prediction is {tuple(f[0].shape)}, but y is {tuple(y.shape)}")
+        if f[0].shape != target.shape:
+            raise ShapeError(f"Ridge: the prediction is {tuple(f[0].shape)}, but y is {tuple(target.shape)}")
         bend, size = (f[2] - 2 * f[1] + f[0]).norm(), sum(part.norm() for part in f)
         if bend > 1e3 * torch.finfo(f[0].dtype).eps * size:
             raise ModelError(
@@ -164,7 +166,7 @@ class Ridge:
                 f"this one bends by {float(bend / size):.1e} of its size. Use SGD, or share all but one layer"
             )
 
-    def adapt(self, problem: Problem, params: MetaParameters, x: Tensor, y: Tensor, *, training: bool) -> Params:
+    def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
         """The minimiser; ``training`` makes no difference."""
         start = flatten(params.initial)
 

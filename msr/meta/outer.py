@@ -13,6 +13,7 @@ from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError, NonFiniteError, listed
 from msr.meta.engine import Learner
 from msr.meta.problem import MetaParameters
+from msr.trees import mapped
 
 __all__ = ["OuterLoop"]
 
@@ -63,8 +64,9 @@ class OuterLoop:
         last good step: nothing was updated.
         """
         if not self._checked:
-            one = episodes.check().select(slice(0, 1))
-            self.learner.solver.check(self.learner.problem, self.params, one.support_x[0], one.support_y[0])
+            checked = self.learner.check(self.params, episodes)
+            x, y = (mapped(lambda tensor: tensor[0], part) for part in (checked.support_x, checked.support_y))
+            self.learner.solver.check(self.learner.problem, self.params, x, y)
             self._checked = True
         losses, gradient = self.learner.meta_gradient(self.params, episodes)
         leaves, slopes = self.params.leaves(), gradient.leaves()

@@ -1,8 +1,9 @@
 """A learning problem as functions on dictionaries of tensors, and the way there from a module."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,11 @@ from torch.nn.modules.dropout import _DropoutNd as _Dropout
 
 from msr.errors import ConfigError, ModelError
 from msr.meta.exact import Exact, refuse_backward_hooks
+from msr.meta.reach import aliases
 from msr.meta.setnorm import use_set_statistics
+from msr.meta.steady import refuse_changing_weights
 from msr.modules import copied
+from msr.trees import Tree
 
 __all__ = ["FunctionalModule", "MetaParameters", "Params", "Problem", "from_module", "load_params"]
 
@@ -25,20 +29,21 @@ class Problem:
     """What a task asks: predict ``y`` from ``x``.
 
     Attributes:
-        predict: ``(params, x) -> prediction``, pure; ``x`` holds the examples of one task, ``(examples, ...)``.
+        predict: ``(params, x) -> prediction``, pure; ``x`` holds the examples of one task, ``(examples, ...)``: a
+            tensor, or a tuple or dictionary of them.
         criterion: ``(prediction, y) -> scalar``, the mean loss over the examples.
 
     Both run with exact forms of torch's fused functions (:mod:`msr.meta.exact`), whoever calls them.
     """
 
-    predict: Callable[[Params, Tensor], Tensor]
-    criterion: Callable[[Tensor, Tensor], Tensor] = F.mse_loss
+    predict: Callable[[Params, Tree], Any]
+    criterion: Callable[[Any, Tree], Tensor] = F.mse_loss
 
     def __post_init__(self) -> None:
         for name in ("predict", "criterion"):
             object.__setattr__(self, name, Exact.of(getattr(self, name)))
 
-    def loss(self, params: Params, x: Tensor, y: Tensor) -> Tensor:
+    def loss(self, params: Params, x: Tree, y: Tree) -> Tensor:
         """The criterion of the prediction."""
         return self.criterion(self.predict(params, x), y)
 
@@ -74,14 +79,15 @@ class FunctionalModule(NamedTuple):
 
 def from_module(
     module: nn.Module,
-    criterion: Callable[[Tensor, Tensor], Tensor] = F.mse_loss,
+    criterion: Callable[[Any, Tree], Tensor] = F.mse_loss,
     *,
     shared: Callable[[str], bool] | None = None,
 ) -> FunctionalModule:
     """The problem ``criterion(module(x), y)`` and the module's parameters, split into shared and adapted.
 
     Args:
-        module: any network; it is copied, never changed.
+        module: any network; it is copied, never changed. Its inputs are a task's ``x``: a tensor is its one argument, a
+            tuple its arguments in order, a dictionary its arguments by keyword.
         criterion: ``(prediction, y) -> scalar``.
         shared: ``name -> bool`` says which parameters all tasks share. By default those of sharing patterns: modules
             whose ``is_sharing_pattern`` is true. Parameters that do not require a gradient are constants.
@@ -90,8 +96,12 @@ def from_module(
     judged (the common, *transductive* protocol of few-shot learning). Running statistics are neither used nor kept,
     so nothing passes from one task to another.
 
-    Raises: ConfigError when no parameter is left for a task to adapt; ModelError for a backward hook, which tasks cannot
-    run, and for active dropout, which would draw from the global generator and differ between a task's inner steps.
+    What can only be seen by calling the network is tried on the first batch that a learner gets: that its answer is
+    a function of its parameters and inputs, and that it reads every parameter by the name it is registered under.
+
+    Raises: ConfigError when no parameter is left for a task to adapt; ModelError for a backward hook, which tasks
+    cannot run, for active dropout and for weights that change whenever they are read (spectral norm in training), which
+    would differ between a task's inner steps, and for a layer that cannot be copied.
     """
     dropping = [
         name for name, part in module.named_modules() if isinstance(part, _Dropout) and part.training and part.p
@@ -99,7 +109,10 @@ def from_module(
     if dropping:
         raise ModelError(f"dropout is active in {', '.join(dropping)}; remove it, or call eval() on the module first")
     refuse_backward_hooks(module)
+    given = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    alias_of = aliases(module, given)
     module = use_set_statistics(copied(module))
+    refuse_changing_weights(module)
     is_shared = shared or _in_sharing_pattern(module)
     constants = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
     learned = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
@@ -109,10 +122,32 @@ def from_module(
             f"no parameter is left for a task to adapt; the shared ones are {', '.join(groups[True]) or 'none'}"
         )
 
-    def predict(params: Params, x: Tensor) -> Tensor:
-        return torch.func.functional_call(module, {**constants, **params}, (x,))
-
+    predict = ModulePrediction(module, constants, {n: weakref.ref(p) for n, p in given.items()}, alias_of)
     return FunctionalModule(Problem(predict, criterion), groups[True], groups[False])
+
+
+@dataclass(frozen=True, eq=False)
+class ModulePrediction:
+    """A module's answer with other parameters than its own: a tuple goes in by position, a dictionary by keyword.
+
+    Attributes:
+        module: a copy of the user's.
+        constants: its parameters that nobody learns.
+        originals: the learned parameters of the user's module itself, as long as it lives, for the search for those who
+            read them past their names.
+        aliases: tensors of the module in a learned parameter's memory, by place, with the parameter's name.
+    """
+
+    module: nn.Module
+    constants: Params
+    originals: dict[str, "weakref.ref[Tensor]"]
+    aliases: dict[str, str]
+
+    def __call__(self, params: Params, x: Tree) -> Any:
+        """The prediction."""
+        arguments = x if isinstance(x, tuple) else () if isinstance(x, dict) else (x,)
+        keywords = x if isinstance(x, dict) else None
+        return torch.func.functional_call(self.module, {**self.constants, **params}, arguments, keywords)
 
 
 def load_params(module: nn.Module, *groups: Params) -> nn.Module:

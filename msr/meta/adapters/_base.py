@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from msr.meta.inner import SGD
 from msr.meta.problem import MetaParameters, Params, Problem
+from msr.trees import Tree, mapped
 
 __all__ = ["LibrarySGD", "TaskModule"]
 
@@ -27,7 +29,7 @@ class TaskModule(nn.Module):
         for name, place in self.places.items():
             self.register_parameter(place, nn.Parameter(torch.zeros_like(params.initial[name])))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tree) -> Any:
         """The prediction for one task's examples."""
         own = {name: getattr(self, place) for name, place in self.places.items()}
         return self.problem.predict({**self.shared, **own}, x)
@@ -43,11 +45,11 @@ class LibrarySGD(ABC):
         """The learned rates, as SGD has them, so that a checkpoint fits every engine."""
         return self.sgd.init(initial)
 
-    def check(self, problem: Problem, params: MetaParameters, x: Tensor, y: Tensor) -> None:
+    def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:
         """What SGD checks."""
         self.sgd.check(problem, params, x, y)
 
-    def adapt(self, problem: Problem, params: MetaParameters, x: Tensor, y: Tensor, *, training: bool) -> Params:
+    def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
         """The parameters after the steps; with no history if gradients are switched off around the call."""
         track = torch.is_grad_enabled()
         with torch.inference_mode(mode=False), torch.enable_grad():  # the steps need slopes, whatever is around them
@@ -57,11 +59,13 @@ class LibrarySGD(ABC):
             start = [p if p.requires_grad else p.detach().requires_grad_() for p in params.initial.values()]
             rates = list(self.sgd.rates(params).values())
             module, n = TaskModule(problem, params), self.sgd.n_steps(training)
+            # A tensor made in inference mode can take no part in a slope; without that, some versions drop it unsaid.
+            x, y = (mapped(lambda t: t.clone() if t.is_inference() else t, tree) for tree in (x, y))
             adapted = self._steps(module, start, rates, n, x, y, track=track)
         return dict(zip(params.initial, adapted if track else [p.detach() for p in adapted], strict=True))
 
     @abstractmethod
     def _steps(
-        self, module: TaskModule, start: list[Tensor], rates: list, n: int, x: Tensor, y: Tensor, *, track: bool
+        self, module: TaskModule, start: list[Tensor], rates: list, n: int, x: Tree, y: Tree, *, track: bool
     ) -> list[Tensor]:
         """The module's parameters, begun at ``start``, after ``n`` steps, in order; ``track`` keeps the history."""

@@ -5,6 +5,7 @@ from higher import innerloop_ctx
 from torch import Tensor
 
 from msr.meta.adapters._base import LibrarySGD, TaskModule
+from msr.trees import Tree
 
 __all__ = ["Solver"]
 
@@ -13,7 +14,7 @@ class Solver(LibrarySGD):
     """SGD as ``higher``'s patched module and differentiable optimiser; rates are overrides, a group for each tensor."""
 
     def _steps(
-        self, module: TaskModule, start: list[Tensor], rates: list, n: int, x: Tensor, y: Tensor, *, track: bool
+        self, module: TaskModule, start: list[Tensor], rates: list, n: int, x: Tree, y: Tree, *, track: bool
     ) -> list[Tensor]:
         optimizer = torch.optim.SGD([{"params": [p]} for p in module.parameters()], lr=self.sgd.rate)
         # higher's own first-order mode, track_higher_grads=False, also cuts the way back to the learned start and

@@ -6,6 +6,7 @@ from learn2learn.algorithms import meta_sgd_update
 from torch import Tensor
 
 from msr.meta.adapters._base import LibrarySGD, TaskModule
+from msr.trees import Tree
 
 __all__ = ["Solver"]
 
@@ -14,7 +15,7 @@ class Solver(LibrarySGD):
     """SGD as ``learn2learn``'s Meta-SGD update of a cloned module; a rate may be a number, a scalar or a tensor."""
 
     def _steps(
-        self, module: TaskModule, start: list[Tensor], rates: list, n: int, x: Tensor, y: Tensor, *, track: bool
+        self, module: TaskModule, start: list[Tensor], rates: list, n: int, x: Tree, y: Tree, *, track: bool
     ) -> list[Tensor]:
         net = learn2learn.update_module(learn2learn.clone_module(module), updates=start)  # zeros + start
         for _ in range(n):

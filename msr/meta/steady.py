@@ -1,0 +1,248 @@
+"""Is a network a function? Found by behaviour: what it draws, what it keeps, and whether it answers the same twice."""
+
+import contextlib
+import copy
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from msr.errors import ModelError
+from msr.trees import leaves_of
+
+__all__ = ["Unsteadiness", "agree", "held", "keeping_random_states", "refuse_changing_weights", "unsteadiness"]
+
+Call = Callable[[], Any]
+
+
+class _Source(NamedTuple):
+    """Where random numbers come from: how to read its state, and how to put it back."""
+
+    get: Callable[[], Any]
+    set: Callable[[Any], object]
+
+
+@dataclass
+class Unsteadiness:
+    """Why a call is not a function of its arguments, in words, and the modules at fault by name ("" is the whole)."""
+
+    reasons: list[str]
+    modules: list[str]
+
+
+@dataclass
+class _Visit:
+    """A module's turn in a call: what came in, what went out, and whether a random state moved meanwhile."""
+
+    name: str
+    came: Any
+    states: dict[str, Any]
+    went: Any = None
+    drew: bool = False
+
+
+def unsteadiness(call: Call, modules: dict[str, nn.Module], device: torch.device) -> Unsteadiness | None:
+    """Call twice, and say what was drawn or kept, or that the answers differ; None for a function.
+
+    ``modules`` are those that the call is known to run. Their buffers are compared before and after, and the random
+    generators that they hold. Randomness is seen by the states of the generators, not by two answers alone: a layer
+    that is dropped one time in ten gives the same answer twice more often than not.
+    """
+    sources, buffers = _sources(modules, device), _buffers(modules)
+    states, before = _states(sources), {name: b.detach().clone() for name, b in buffers.items()}
+    answers = [call() for _ in range(2)]
+    moved = [name for name, state in _states(sources).items() if not _same(state, states[name])]
+    changed = [name for name, b in buffers.items() if not _same(b, before[name])]
+    differ = not agree(*answers)
+    if not (moved or changed or differ):
+        return None
+    reasons = []
+    if moved:
+        reasons.append(f"it draws random numbers ({', '.join(moved)})")
+    if changed:
+        reasons.append(f"it changes its buffers ({', '.join(changed)})")
+    if differ:
+        reasons.append("two answers from the same parameters and inputs differ")
+    visits = [_visits(call, modules, sources) for _ in range(2)]
+    owners = {name.rpartition(".")[0] for name in changed}
+    owners |= {name.rpartition(".")[0] for name in moved if name not in _GLOBAL}
+    return Unsteadiness(reasons, _innermost(owners | _at_fault(*visits)))
+
+
+def refuse_changing_weights(module: nn.Module) -> None:
+    """Raise for parametrised weights that change when they are read, which needs no input to be seen."""
+    for name, part in module.named_modules():
+        if torch.nn.utils.parametrize.is_parametrized(part) and any(p.training for p in part.modules()):
+            twin = copy.deepcopy(part)
+            device = next((p.device for p in twin.parameters()), torch.device("cpu"))
+            with keeping_random_states({"": twin}, device), torch.no_grad():
+                found = unsteadiness(partial(_parametrised, twin), {"": twin}, device)
+            if found:
+                at = f"{name}.parametrizations".lstrip(".")
+                raise ModelError(
+                    f"the weight of {name or 'the module'} changes whenever it is read ({'; '.join(found.reasons)}); "
+                    f"call net.get_submodule({at!r}).eval() first, or eval() on the whole"
+                )
+
+
+def _parametrised(part: nn.Module) -> tuple[Tensor, ...]:
+    return tuple(getattr(part, name) for name in part.get_submodule("parametrizations")._modules)
+
+
+@contextlib.contextmanager
+def keeping_random_states(modules: dict[str, nn.Module], device: torch.device) -> Iterator[None]:
+    """Leave each source of random numbers as it was found: the global ones, and generators that modules hold."""
+    sources = _sources(modules, device)
+    states = _states(sources)
+    try:
+        yield
+    finally:
+        for name, source in sources.items():
+            source.set(states[name])
+
+
+def agree(a: Any, b: Any) -> bool:
+    """Whether two answers are equal up to rounding, 1,000 units in the last place and 1% at most; nan equals nan."""
+    one, other = leaves_of(_as_tree(a)), leaves_of(_as_tree(b))
+    return len(one) == len(other) and all(map(_close, one, other))
+
+
+def _close(a: Any, b: Any) -> bool:
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        return type(a) is type(b) and (a == b if isinstance(a, (bool, int, float, complex, str)) else True)
+    if a.shape != b.shape:
+        return False
+    if not (a.is_floating_point() or a.is_complex()):
+        return torch.equal(a, b)
+    a, b = a.detach(), b.detach()
+    rtol = min(1e3 * torch.finfo(a.dtype).eps, 0.01)
+    finite = a.isfinite() & b.isfinite()
+    size = float(torch.where(finite, a, 0).abs().max()) if a.numel() else 0.0
+    return torch.allclose(a, b, rtol=0.0, atol=rtol * size, equal_nan=True)
+
+
+def _as_tree(answer: Any) -> Any:
+    """Lists and the dataclass-like outputs of other libraries, which are dictionaries too, as trees."""
+    return tuple(map(_as_tree, answer)) if isinstance(answer, list) else answer
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b)
+    if isinstance(a, dict):
+        return all(_same(value, b[key]) for key, value in a.items())
+    if isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b)
+
+
+_GLOBAL = {
+    "torch's global generator": _Source(torch.get_rng_state, torch.set_rng_state),
+    "numpy.random": _Source(np.random.get_state, np.random.set_state),
+    "random": _Source(random.getstate, random.setstate),
+}
+
+
+def _sources(modules: dict[str, nn.Module], device: torch.device) -> dict[str, _Source]:
+    found = dict(_GLOBAL)
+    if device.type not in ("cpu", "meta"):
+        there = torch.get_device_module(device)
+        found[f"the {device.type} generator"] = _Source(
+            lambda: there.get_rng_state(device), lambda state: there.set_rng_state(state, device)
+        )
+    for home, module in modules.items():
+        for name, part in module.named_modules(prefix=home):
+            for key, value in vars(part).items():
+                for path, thing in [(key, value), *held(key, value)]:
+                    source = _own_source(thing)
+                    if source is not None:
+                        found[f"{name}.{path}".lstrip(".")] = source
+    return found
+
+
+def held(key: str, value: Any) -> list[tuple[str, Any]]:
+    """What a container holds, by a name for each."""
+    if isinstance(value, dict):
+        return [(f"{key}[{k!r}]", v) for k, v in value.items()]
+    return [(f"{key}[{i}]", v) for i, v in enumerate(value)] if isinstance(value, (list, tuple)) else []
+
+
+def _own_source(thing: Any) -> _Source | None:
+    if isinstance(thing, torch.Generator):
+        return _Source(thing.get_state, thing.set_state)
+    if isinstance(thing, np.random.Generator):
+        bits = thing.bit_generator
+        return _Source(lambda: copy.deepcopy(bits.state), lambda state: setattr(bits, "state", state))
+    if isinstance(thing, np.random.RandomState):
+        return _Source(thing.get_state, thing.set_state)
+    if isinstance(thing, random.Random):
+        return _Source(thing.getstate, thing.setstate)
+    return None
+
+
+def _states(sources: dict[str, _Source]) -> dict[str, Any]:
+    return {name: source.get() for name, source in sources.items()}
+
+
+def _buffers(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
+    return {name: b for home, m in modules.items() for name, b in m.named_buffers(prefix=home)}
+
+
+def _visits(call: Call, modules: dict[str, nn.Module], sources: dict[str, _Source]) -> list[_Visit]:
+    """The turns of the modules in a call, in the order in which they end."""
+    turns: list[_Visit] = []
+    open_turns: list[_Visit] = []
+    handles = []
+
+    def enter(name: str, part: nn.Module, args: tuple, kwargs: dict) -> None:
+        open_turns.append(_Visit(name, _copied((args, kwargs)), _states(sources)))
+
+    def leave(part: nn.Module, args: tuple, kwargs: dict, answer: Any) -> None:
+        visit = open_turns.pop()
+        visit.went, visit.drew = _copied(answer), not _same(_states(sources), visit.states)
+        turns.append(visit)
+
+    for home, module in modules.items():
+        for name, part in module.named_modules(prefix=home):
+            if not isinstance(part, torch.jit.ScriptModule):
+                before = lambda part, args, kwargs, name=name: enter(name, part, args, kwargs)  # noqa: E731
+                handles.append(part.register_forward_pre_hook(before, with_kwargs=True))
+                handles.append(part.register_forward_hook(leave, with_kwargs=True))
+    try:
+        call()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return turns
+
+
+def _at_fault(first: list[_Visit], second: list[_Visit]) -> set[str]:
+    """Modules that drew, or answered differently to the same."""
+    found = {visit.name for visit in (*first, *second) if visit.drew}
+    for one, other in zip(first, second, strict=False):
+        if one.name == other.name and agree(one.came, other.came) and not agree(one.went, other.went):
+            found.add(one.name)
+    return found
+
+
+def _innermost(names: set[str]) -> list[str]:
+    def holds(name: str) -> bool:
+        return any(other != name and (not name or other.startswith(f"{name}.")) for other in names)
+
+    return sorted(name for name in names if not holds(name))
+
+
+def _copied(tree: Any) -> Any:
+    tree = _as_tree(tree)
+    if isinstance(tree, Tensor):
+        return tree.detach().clone()
+    if isinstance(tree, dict):
+        return {key: _copied(value) for key, value in tree.items()}
+    return tuple(map(_copied, tree)) if isinstance(tree, tuple) else tree
