@@ -19,7 +19,7 @@ from benchmarks._command import RESULTS, command, duration, names, question
 from msr.report.figures import bars
 from msr.report.figures import scaling as scaling_figure
 
-CHEAP = ["certification", "equivariant_maps", "initialisation", "layers", "scaling"]
+CHEAP = ["certification", "equivariant_maps", "foreign_modules", "initialisation", "layers", "scaling"]
 
 
 def load(name):
