@@ -33,10 +33,10 @@ SURFACE = {
         "permutation", "planar", "quotient", "regular", "sign", "tensor_product", "trivial",
     ],
     "msr.equivariance": [
-        "Certificate", "Defects", "EquivarianceWarning", "LayerDefects", "NetworkCertificate", "Specificity",
+        "Certificate", "Defects", "EquivarianceWarning", "LayerDefects", "NetworkCertificate", "Specificity", "Turning",
         "assert_equivariant", "certify", "certify_network", "draws_needed", "equivariance_error", "interior",
-        "localise", "mean_rule", "parametrize_elements", "pattern_error", "specificity", "tail_rule", "weight_error",
-        "zero_failure_rule",
+        "localise", "mean_rule", "parametrize_elements", "pattern_error", "specificity", "tail_rule", "turn_images",
+        "turning_error", "weight_error", "zero_failure_rule",
     ],
     "msr.equivariance.strategies": ["group_elements", "groups", "points", "representations"],
     "msr.kron": ["apply_factors", "is_identity", "kron", "nearest_kronecker", "pinv", "solve_factors", "unvec", "vec"],

@@ -20,11 +20,15 @@ from msr.equivariance.specificity import Specificity as Specificity
 from msr.equivariance.specificity import specificity as specificity
 from msr.equivariance.testing import assert_equivariant as assert_equivariant
 from msr.equivariance.testing import parametrize_elements as parametrize_elements
+from msr.equivariance.turning import Turning as Turning
+from msr.equivariance.turning import turn_images as turn_images
+from msr.equivariance.turning import turning_error as turning_error
 
 __all__ = [
     "Defects", "equivariance_error", "weight_error", "pattern_error", "interior",
     "assert_equivariant", "parametrize_elements",
     "Certificate", "certify", "NetworkCertificate", "certify_network", "LayerDefects", "localise",
     "Specificity", "specificity", "EquivarianceWarning",
+    "Turning", "turn_images", "turning_error",
     "draws_needed", "mean_rule", "tail_rule", "zero_failure_rule",
 ]  # fmt: skip
