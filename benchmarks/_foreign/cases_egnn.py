@@ -8,8 +8,8 @@ from egnn_pytorch import EGNN, EGNN_Network
 from torch import nn
 
 from benchmarks._foreign._judge import Cases, Question
-from msr.groups import so, symmetric
-from msr.representations import defining, natural, trivial
+from msr.groups import orthogonal, so, symmetric
+from msr.representations import defining, direct_sum, natural, outer_product, trivial
 
 PACKAGES = ["egnn-pytorch", "torch"]
 CASES = Cases()
@@ -18,6 +18,13 @@ N, D = 5, 4
 SO3, SYM = so(3), symmetric(N)
 ROTATED = trivial(SO3, N * D) + (trivial(SO3, N) * defining(SO3)).reshape(3 * N)
 NUMBERED = (natural(SYM) * trivial(SYM, D)).reshape(N * D) + (natural(SYM) * trivial(SYM, 3)).reshape(3 * N)
+O3 = orthogonal(3)
+BOTH = direct_sum(
+    outer_product(natural(SYM) * trivial(SYM, D), trivial(O3)).reshape(N * D),
+    outer_product(natural(SYM), defining(O3)).reshape(3 * N),
+)
+"""New numbers and turns, mirrors at once: S_n x O(3)."""
+
 AUTHORS = "E(n) equivariant (Satorras et al. 2021, section 3.1 and appendix A)"
 
 
@@ -51,7 +58,7 @@ LAYERS = {
     "EGNN with nearest neighbours": {"num_nearest_neighbors": 3},
 }
 for _name, _options in LAYERS.items():
-    for _kind, _group, _rep in (("turns", SO3, ROTATED), ("numbers", SYM, NUMBERED)):
+    for _kind, _group, _rep in (("turns", SO3, ROTATED), ("numbers", SYM, NUMBERED), ("both", BOTH.group, BOTH)):
 
         def _asked(options=_options, group=_group, rep=_rep):
             return Question(Points(alive(EGNN(D, **options).double())), group, rep, rep, dtype=torch.float64)

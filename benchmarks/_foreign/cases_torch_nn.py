@@ -306,7 +306,46 @@ def EmbeddingBag_of_whole_numbers():
     return Question(nn.EmbeddingBag(10, D), group, natural(group), trivial(group, D), inputs=words, tolerance=1e-5)
 
 
-# ----------------------------------------------------------------------------------------- signals and images that wrap
+# ------------------------------------------------------------------------------------------ sets of more than a table
+
+MANY = 16
+"""Tokens of a set whose permutations, 16!, no table holds."""
+
+
+def on_many(f) -> Question:
+    """A function of a set of many tokens."""
+    group = symmetric(MANY)
+    tokens = natural(group) * trivial(group, D)
+    return Question(f, group, tokens, tokens)
+
+
+@CASES.equivariant(PERMUTED)
+def TransformerEncoderLayer_of_16_tokens():
+    return on_many(nn.TransformerEncoderLayer(D, 2, 16, batch_first=True).eval())
+
+
+@CASES.broken(ORDERED)
+def MultiheadAttention_of_16_tokens_with_a_causal_mask():
+    return on_many(attention(torch.ones(MANY, MANY, dtype=torch.bool).triu(1)))
+
+
+@CASES.equivariant("Zaheer et al. 2017, theorem 3")
+def DeepSets_of_16_tokens():
+    return on_many(nn.Sequential(DeepSets(), DeepSets()))
+
+
+@CASES.broken("the last two of 16 tokens are added to each other")
+def DeepSets_of_16_tokens_with_two_that_know_each_other():
+    net = nn.Sequential(DeepSets(), DeepSets())
+    return on_many(Calls(net, lambda m, x: m(torch.cat([x[:, :-2], x[:, -2:] + 0.5 * x[:, -2:].flip(1)], 1))))
+
+
+@CASES.broken("neighbours by number")
+def Conv1d_of_three_taps_on_16_tokens():
+    return on_many(Calls(nn.Conv1d(D, D, 3, padding=1), lambda m, x: m(x.mT).mT))
+
+
+# ---------------------------------------------------------------------------------------- signals and images that wrap
 
 SHIFTED = "the same filter everywhere, the edge wraps around: commutes with shifts (LeCun et al. 1989)"
 EDGE = "zeros are put at the edge, which a shift around the torus moves inside"

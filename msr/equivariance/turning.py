@@ -55,8 +55,8 @@ class Turning:
 
     @property
     def excess(self) -> float:
-        """The largest ratio of a defect to interpolation's own at its angle, which is counted as 1e-12 at least."""
-        return float((self.defects / self.interpolation.clamp(min=1e-12)).max())
+        """The largest ratio of a defect to interpolation's own at its angle, which is counted as 1e-5 at least."""
+        return float((self.defects / self.interpolation.clamp(min=1e-5)).max())
 
     def __str__(self) -> str:
         lines = [
