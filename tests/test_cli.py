@@ -1,6 +1,5 @@
 """The ``msr`` command: every door opens, every answer has its code, no input ends in a traceback."""
 
-import importlib
 import json
 import os
 import re
@@ -282,16 +281,13 @@ class TestCheck:
         assert missing in error
         assert error.count("\n") == 1
 
-    @pytest.mark.parametrize(
-        "raised", ["AssertionError", "ImportError", "ZeroDivisionError", "SystemExit", "Exception"]
-    )
-    def test_a_model_that_fails_is_bad_input_and_not_refuted(self, raised, run, monkeypatch, tmp_path):
-        (tmp_path / "failing.py").write_text(
-            f"import torch\nclass Net(torch.nn.Module):\n"
-            f"    def forward(self, x):\n        raise {raised}('first line\\n\\nsecond line')\n"
-        )
-        monkeypatch.syspath_prepend(tmp_path)
-        failing = importlib.import_module("failing")
+    @pytest.mark.parametrize("raised", [AssertionError, ImportError, ZeroDivisionError, SystemExit, Exception])
+    def test_a_model_that_fails_is_bad_input_and_not_refuted(self, raised, run, monkeypatch):
+        def forward(self, x):
+            raise raised("first line\n\nsecond line")
+
+        failing = types.ModuleType("failing")
+        failing.Net = type("Net", (nn.Module,), {"__module__": "failing", "forward": forward})
         monkeypatch.setitem(sys.modules, "failing", failing)
         torch.save(failing.Net(), "failing.pt")
         code, text, error = run("check failing.pt --trust --group c6 --in regular --out regular")
