@@ -9,7 +9,7 @@ from torch import nn
 
 from msr.equivariance import assert_equivariant
 from msr.errors import ConfigError, ShapeError
-from msr.groups import cyclic, dihedral, quaternion, so, symmetric
+from msr.groups import PermutationGroup, cyclic, dihedral, quaternion, so, symmetric
 from msr.layers import (
     DenseSharing,
     GroupSharing,
@@ -27,6 +27,7 @@ from msr.representations import (
     from_matrices,
     grid_rotations,
     natural,
+    outer_product,
     permutation,
     planar,
     regular,
@@ -244,3 +245,61 @@ def test_an_empty_batch_builds_no_pattern():
     )
     assert layer(torch.empty(0, 64)).shape == (0, 64)
     assert not layer._factors_are_cheaper(torch.empty(0, 64))
+
+
+# Groups without a table, and what is saved
+
+OLD_DIGEST = "bd018306dd5c44e4db8a7e8e"
+
+
+def test_a_layer_for_sixteen_tokens(gen):
+    rep = natural(symmetric(16))
+    layer = layer_for(rep, rep, gen)
+    assert layer.sharing.n_filter == 2
+    x = torch.randn(3, 16, generator=gen, dtype=torch.float64)
+    for g in (*rep.group.generators, *rep.group.sample(3, gen)):
+        torch.testing.assert_close(layer(rep.act(g, x)), rep.act(g, layer(x)))
+    again = layer_for(rep, rep, gen)
+    again.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(again(x), layer(x))
+    alternate = natural(PermutationGroup([[1, 0, *range(2, 16)]], "swap"))
+    with pytest.raises(ConfigError, match="belongs to other representations"):
+        layer_for(alternate, alternate, gen).load_state_dict(layer.state_dict(), strict=False)
+
+
+def test_a_layer_for_points_that_are_swapped_and_turned(gen):
+    rep = outer_product(natural(symmetric(5)), defining(so(3))).reshape(15)
+    layer = layer_for(rep, rep, gen)
+    assert layer.sharing.n_filter == 2
+    assert float(layer.shared_bias.detach().norm()) < 1e-12
+    x = torch.randn(3, 15, generator=gen, dtype=torch.float64)
+    for g in (*rep.group.generators, *rep.group.sample(3, gen)):
+        torch.testing.assert_close(layer(rep.act(g, x)), rep.act(g, layer(x)))
+    copied = copy.deepcopy(layer)
+    copied.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(copied(x), layer(x))
+
+
+def test_every_value_of_a_saved_layer_is_a_tensor(gen):
+    """What people do with state dictionaries: copy them, average them, keep a moving average."""
+    layer, other = (layer_for(planar(4), regular(C4), gen) for _ in range(2))
+    assert all(isinstance(value, torch.Tensor) for value in layer.state_dict().values())
+    copied = {key: value.clone() for key, value in layer.state_dict().items()}
+    average = {key: sum(s[key] for s in (copied, copied, copied)) / 3 for key in copied}
+    moving = {key: 0.99 * value + 0.01 * layer.state_dict()[key] for key, value in copied.items()}
+    for state in (copied, average, moving, {key: value.float() for key, value in copied.items()}):
+        other.load_state_dict(state)
+        torch.testing.assert_close(other.v, layer.v, atol=1e-6, rtol=1e-6)
+    wrong = {**copied, "sharing._extra_state": copied["sharing._extra_state"] + 1}
+    with pytest.raises(ConfigError, match="belongs to other representations"):
+        other.load_state_dict(wrong)
+
+
+def test_files_of_older_versions_load(gen):
+    """They hold the same digest as a text; this one was written by such a version."""
+    layer = layer_for(regular(cyclic(3)), regular(cyclic(3)), gen)
+    text = bytes(layer.sharing.get_extra_state().tolist()).hex()
+    assert text == OLD_DIGEST
+    layer.load_state_dict({**layer.state_dict(), "sharing._extra_state": OLD_DIGEST})
+    with pytest.raises(ConfigError, match="belongs to other representations"):
+        layer.load_state_dict({**layer.state_dict(), "sharing._extra_state": "00" * 12})

@@ -27,10 +27,10 @@ SURFACE = {
     ],
     "msr.representations": [
         "AnyRepresentation", "CharacterTable", "EquivariantBasis", "GeneratedRepresentation", "IsotypicPart",
-        "LieRepresentation", "Representation", "character_table", "copies", "defining", "direct_sum",
-        "equivariant_basis", "from_matrices", "grid_rotations", "grid_shifts", "group_convolution",
-        "intertwiner_dimension", "isotypic_parts", "lift", "multiplicities", "natural", "outer_product", "pair_orbits",
-        "permutation", "planar", "quotient", "regular", "sign", "tensor_product", "trivial",
+        "LieRepresentation", "Representation", "SymmetricCharacters", "character_table", "copies", "defining",
+        "direct_sum", "equivariant_basis", "from_matrices", "grid_reflections", "grid_rotations", "grid_shifts",
+        "group_convolution", "intertwiner_dimension", "irrep", "isotypic_parts", "lift", "multiplicities", "natural",
+        "outer_product", "pair_orbits", "permutation", "planar", "quotient", "regular", "sign", "symmetric_characters", "tensor_product", "trivial",
     ],
     "msr.equivariance": [
         "Certificate", "Defects", "EquivarianceWarning", "LayerDefects", "NetworkCertificate", "Specificity", "Turning",

@@ -131,8 +131,8 @@ class _Slots:
             if tuple(part.shape[1:]) != rep.shape:
                 which = self.keys[i] if self.keys is not None else i
                 raise ModelError(
-                    f"output {which} must be (batch, {', '.join(map(str, rep.shape))}) for {rep}; the function returned "
-                    f"{tuple(part.shape)}"
+                    f"output {which} must be (batch, {', '.join(map(str, rep.shape))}) for {rep}; the function "
+                    f"returned {tuple(part.shape)}"
                 )
             flat.append(part.flatten(1))
         return torch.cat(flat, dim=1)

@@ -16,6 +16,7 @@ from msr.groups.group import Element
 from msr.groups.permutations import Indices, frozen
 from msr.kron import kron
 from msr.representations.base import Representation, same_group
+from msr.representations.elementary import Reshaped
 from msr.representations.generated import LiftedRepresentation, RebasedRepresentation
 from msr.representations.lie import LieRepresentation
 
@@ -255,6 +256,21 @@ class TensorRepresentation(Representation):
     def character(self) -> NDArray[np.float64]:
         """``∏ χ_i``."""
         return np.prod([factor.character() for factor in self.factors], axis=0)
+
+
+def as_outer(rep: Representation | LieRepresentation) -> list[tuple[int, Any]] | None:
+    """``(factor of the group, its representation)`` for an outer product, in order; None for anything else."""
+    while isinstance(rep, Reshaped):
+        rep = rep.__dict__["inner"]
+    if not isinstance(rep, TensorRepresentation):
+        return None
+    parts = []
+    for factor in rep.factors:
+        if type(factor) is not LiftedRepresentation or isinstance(factor.inner.group, ProductGroup):
+            return None
+        parts.append((factor.which, factor.inner))
+    places = [which for which, _ in parts]
+    return parts if places == sorted(set(places)) else None
 
 
 def _as_scalars(rep: Representation) -> NDArray[np.float64] | None:

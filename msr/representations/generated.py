@@ -342,9 +342,26 @@ def pullback(rep: Representation, group: Group, images: Any, name: str) -> Repre
             f"came {len(elements)}"
         )
     if rep.is_permutation:
-        moves = [rep.moves(g) for g in elements] or np.zeros((0, rep.dim), dtype=np.int32)
-        return GeneratedRepresentation(group, np.stack(list(moves)), None, name, shape=rep.shape)
-    return GeneratedRepresentation(group, [rep.matrix(g).numpy() for g in elements], None, name, shape=rep.shape)
+        moves = np.array([rep.moves(g) for g in elements], dtype=np.int32).reshape(-1, rep.dim)
+        if isinstance(group, FiniteGroup):
+            listed = _all_images(group, moves, np.arange(rep.dim, dtype=np.int32))
+            return PermutationRepresentation(group, listed, name, shape=rep.shape)
+        return GeneratedRepresentation(group, moves, None, name, shape=rep.shape)
+    matrices = np.array([rep.matrix(g).numpy() for g in elements]).reshape(-1, rep.dim, rep.dim)
+    if isinstance(group, FiniteGroup):
+        return MatrixRepresentation(group, _all_images(group, matrices, np.eye(rep.dim)), name, shape=rep.shape)
+    return GeneratedRepresentation(group, matrices, None, name, shape=rep.shape)
+
+
+def _all_images(group: FiniteGroup, generators: NDArray[Any], identity: NDArray[Any]) -> NDArray[Any]:
+    """Of all elements, from those of the generators, by their words."""
+    images = []
+    for g in group.elements:
+        image = identity
+        for k, _ in group.word(g):
+            image = image[generators[k]] if image.ndim == 1 else image @ generators[k]
+        images.append(image)
+    return np.stack(images)
 
 
 def _pullback_of_tables(rep: Representation, group: FiniteGroup, images: Any, name: str) -> Representation:

@@ -12,6 +12,7 @@ from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups import FiniteGroup, Group
 from msr.groups.permutations import Indices, orbit_labels
 from msr.kron import kron
+from msr.representations.algebra import as_outer
 from msr.representations.base import Representation, same_group
 from msr.representations.characters import intertwiner_dimension
 from msr.representations.lie import LieRepresentation
@@ -166,7 +167,7 @@ def _block_by_block(rep_in: AnyRepresentation, rep_out: AnyRepresentation, toler
         column = 0
         for inner in rep_in.blocks():
             if (inner, out) not in solved:
-                solved[inner, out] = _null_space(inner, out, tolerance)
+                solved[inner, out] = _factor_by_factor(inner, out, tolerance) or _null_space(inner, out, tolerance)
             basis, this_gap = solved[inner, out]
             gap = min(gap, this_gap)
             block = torch.zeros(m * n, basis.shape[1], dtype=torch.float64)
@@ -175,6 +176,22 @@ def _block_by_block(rep_in: AnyRepresentation, rep_out: AnyRepresentation, toler
             column += inner.dim
         row += out.dim
     return torch.cat(columns, dim=1), gap
+
+
+def _factor_by_factor(
+    rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float
+) -> tuple[Tensor, float] | None:
+    """``Hom_{A×B}(V₁ ⊠ V₂, W₁ ⊠ W₂) = Hom_A(V₁, W₁) ⊗ Hom_B(V₂, W₂)``; None for what is not of that form."""
+    inner, out = as_outer(rep_in), as_outer(rep_out)
+    if inner is None or out is None or [which for which, _ in inner] != [which for which, _ in out]:
+        return None
+    whole, gap, m, n = torch.ones(1, 1, 1, dtype=torch.float64), float("inf"), 1, 1
+    for (_, v), (_, w) in zip(inner, out, strict=True):
+        basis = equivariant_basis(v, w, tolerance=tolerance)
+        part = basis.orthonormal().reshape(w.dim, v.dim, basis.dim)
+        gap, m, n = min(gap, basis.gap), m * w.dim, n * v.dim
+        whole = torch.einsum("oik,pjl->opijkl", whole, part).reshape(m, n, -1)
+    return whole.reshape(m * n, -1), gap
 
 
 def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float) -> tuple[Tensor, float]:

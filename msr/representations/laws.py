@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, lsqr
 
 from msr.errors import AxiomError, NonFiniteError
 from msr.groups import FiniteGroup, LieAlgebra
@@ -15,7 +16,7 @@ TOLERANCE = 1e-8
 """Of the laws, relative, for matrices in float64."""
 
 _PATIENCE = 4 * 10**8  # multiplications up to which inexact matrices are made exact
-_UNKNOWNS = 3000  # numbers up to which inexact generators are made exact
+_UNKNOWNS = 30_000  # numbers up to which inexact generators are made exact
 
 
 def tolerance_of(values: Any) -> float:
@@ -93,9 +94,8 @@ def check_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str, toler
 def clean_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str) -> NDArray[np.float64]:
     """The generators nearest to these that keep the brackets, by Gauss-Newton steps of least length.
 
-    Raises: AxiomError for more than some thousand numbers, or where the steps do not settle.
+    Raises: AxiomError for very many numbers, or where the steps do not settle.
     """
-    d, n, _ = M.shape
     if M.size > _UNKNOWNS:
         raise AxiomError(f"{name}: {M.size} numbers in less than float64 are too many to be made exact; give float64")
     size = float(np.abs(M).max())
@@ -103,27 +103,35 @@ def clean_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str) -> ND
     if np.abs(M + M.swapaxes(1, 2)).max() < 1e-4 * size:
         M = (M - M.swapaxes(1, 2)) / 2  # the steps below keep that
     c = algebra.structure_constants
-    eye = np.eye(n)
-    pairs = [(i, j) for i in range(d) for j in range(i + 1, d)]
     for _ in range(4):
         gap = _bracket_gap(M, algebra)
-        if not pairs or np.abs(gap).max() < 1e-14 * size * max(size, 1.0):
+        if np.abs(gap).max() < 1e-14 * size * max(size, 1.0):
             break
-        # The change of [M_i, M_j] − Σ c_ijk M_k when M_i and M_j change, on row-major vectors.
-        left = [np.kron(m, eye) - np.kron(eye, m.T) for m in M]
-        rows = np.zeros((len(pairs), n * n, d, n * n))
-        for p, (i, j) in enumerate(pairs):
-            rows[p, :, j] += left[i]
-            rows[p, :, i] -= left[j]
-            for k in range(d):
-                rows[p, :, k] -= c[i, j, k] * np.eye(n * n)
-        target = -np.stack([gap[i, j].ravel() for i, j in pairs]).ravel()
-        step = np.linalg.lstsq(rows.reshape(len(target), -1), target, rcond=1e-9)[0]
-        M = M + step.reshape(d, n, n)
+        M = M - _least_step(M, c, gap)
     check_brackets(M, algebra, name)
     return M
 
 
+def _least_step(M: NDArray[np.float64], c: NDArray[np.float64], gap: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The shortest change of ``M`` that changes ``[M_i, M_j] − Σ c_ijk M_k`` by ``gap``, to first order."""
+    d, n, _ = M.shape
+    MT = M.swapaxes(1, 2)
+
+    def forth(step: NDArray[np.float64]) -> NDArray[np.float64]:
+        s = step.reshape(d, n, n)
+        products = np.matmul(s[:, None], M[None]) - np.matmul(M[None], s[:, None])  # [s_i, M_j]
+        return (products - products.swapaxes(0, 1) - np.tensordot(c, s, 1)).ravel()
+
+    def back(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        r = values.reshape(d, d, n, n)
+        r = r - r.swapaxes(0, 1)
+        own = (np.matmul(r, MT[None]) - np.matmul(MT[None], r)).sum(1)
+        return (own - np.tensordot(c, values.reshape(d, d, n, n), ((0, 1), (0, 1)))).ravel()
+
+    operator = LinearOperator((d * d * n * n, d * n * n), matvec=forth, rmatvec=back, dtype=np.float64)
+    return lsqr(operator, gap.ravel(), atol=1e-13, btol=1e-13, iter_lim=400)[0].reshape(d, n, n)
+
+
 def _bracket_gap(M: NDArray[np.float64], algebra: LieAlgebra) -> NDArray[np.float64]:
-    products = np.einsum("iab,jbc->ijac", M, M)
-    return products - products.swapaxes(0, 1) - np.einsum("ijk,kab->ijab", algebra.structure_constants, M)
+    products = np.matmul(M[:, None], M[None])
+    return products - products.swapaxes(0, 1) - np.tensordot(algebra.structure_constants, M, 1)
