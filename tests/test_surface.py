@@ -30,7 +30,8 @@ SURFACE = {
         "LieRepresentation", "Representation", "SymmetricCharacters", "character_table", "copies", "defining",
         "direct_sum", "equivariant_basis", "from_matrices", "grid_reflections", "grid_rotations", "grid_shifts",
         "group_convolution", "intertwiner_dimension", "irrep", "isotypic_parts", "lift", "multiplicities", "natural",
-        "outer_product", "pair_orbits", "permutation", "planar", "quotient", "regular", "sign", "symmetric_characters", "tensor_product", "trivial",
+        "outer_product", "pair_orbits", "permutation", "planar", "quotient", "regular", "sign", "symmetric_characters",
+        "tensor_product", "trivial",
     ],
     "msr.equivariance": [
         "Certificate", "Defects", "EquivarianceWarning", "LayerDefects", "NetworkCertificate", "Specificity", "Turning",
