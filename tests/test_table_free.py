@@ -489,3 +489,17 @@ def test_matrices_of_permutations_are_noticed(gen):
     assert not from_matrices(S4, sign(S4).matrices()).is_permutation
     assert from_matrices(S4, sign(S4).matrices()).is_signed_permutation
     assert not planar(4).is_permutation
+
+
+def test_words_of_groups_with_a_table():
+    for group in (symmetric(4), quaternion(), dihedral(5), direct_product(cyclic(2), symmetric(3))):
+        for g in group.elements:
+            letters = [group.generators[k] for k, power in group.word(g) if power == 1]
+            assert group.multiply(*letters) == g
+
+
+def test_draws_leave_the_identity_out(gen):
+    swap = PermutationGroup([[1, 0]])
+    assert swap.draw(50, gen) == [(1, 0)] * 50
+    assert set(swap.sample(50, gen)) == {(0, 1), (1, 0)}
+    assert PermutationGroup([[0, 1]]).draw(3, gen) == [(0, 1)] * 3

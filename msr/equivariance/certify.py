@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from msr.equivariance.evaluate import Function, check_representations
 from msr.equivariance.measure import pattern_error, weight_error
 from msr.equivariance.pointwise import pointwise_warnings
 from msr.equivariance.rules import Outcome, Rule, Verdict, check_level, mean_rule, tail_rule, zero_failure_rule
+from msr.equivariance.several import Several, as_one
 from msr.equivariance.specificity import Specificity, specificity
 from msr.errors import ConfigError, ModelError, NonFiniteError
 from msr.groups import Group
@@ -94,8 +96,8 @@ class Certificate:
 def certify(
     f: Function | nn.Module | Tensor,
     group: Group,
-    rep_in: AnyRepresentation,
-    rep_out: AnyRepresentation,
+    rep_in: Several,
+    rep_out: Several,
     *,
     eps: float,
     alpha: float = 0.05,
@@ -103,8 +105,8 @@ def certify(
     eta: float = 0.05,
     n: int = 64,
     cap: float = 2.0,
-    inputs: Callable[[int, torch.Generator], Tensor] | Tensor | None = None,
-    mask: Tensor | None = None,
+    inputs: Any = None,
+    mask: Any = None,
     dtype: torch.dtype | None = None,
     n_random: int = 99,
     generator: torch.Generator | None = None,
@@ -122,9 +124,11 @@ def certify(
 
     Args:
         f: a function ``(batch, *rep_in.shape) -> (batch, *rep_out.shape)``, a module, a weight, or a sharing pattern.
+        rep_in, rep_out: one, or a tuple or dictionary of them for several inputs or outputs, as ``f`` takes them.
         inputs: draws ``(n, generator) -> (n, *rep_in.shape)``, or a data set to draw from with replacement. Default:
             standard normal. The certificate speaks of this distribution, and of elements drawn uniformly, the
-            identity left out (a finite group) or with standard normal coefficients (a Lie algebra).
+            identity left out (a finite group), or as ``group.drawn`` says: words and standard normal coefficients are
+            not Haar measure.
         mask: outputs free of the boundary, see :func:`interior`; what was left out is in ``compared``.
         dtype: precision of the default inputs; by default the module's own, else float32.
         n_random: random relabellings for the specificity test; 0 leaves it out.
@@ -135,6 +139,7 @@ def certify(
     Raises: ConfigError for levels outside (0, 1), an ε below what the precision can show, or a rule that cannot serve
     ``f``; ShapeError, ModelError, NonFiniteError from the measurement.
     """
+    f, rep_in, rep_out, inputs, mask = as_one(f, rep_in, rep_out, inputs, mask)
     certificate = decide(
         f, group, rep_in, rep_out, eps=eps, alpha=alpha, rule=rule, eta=eta, n=n, cap=cap, inputs=inputs, mask=mask,
         dtype=dtype, n_random=n_random, generator=generator,

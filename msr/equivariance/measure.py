@@ -5,12 +5,14 @@ f(x)``: 0 commutes, 1 is what unrelated outputs give, âˆš2 is the worst (``a = â
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from msr.equivariance.boundary import Interior
 from msr.equivariance.evaluate import Element, Elements, Function, both_sides, choose_elements, defect_of
+from msr.equivariance.several import Several, as_one
 from msr.errors import NonFiniteError, ShapeError
 from msr.representations import AnyRepresentation
 from msr.subspace import orthonormal_basis
@@ -52,12 +54,12 @@ class Defects:
 
 def equivariance_error(
     f: Function,
-    x: Tensor,
-    rep_in: AnyRepresentation,
-    rep_out: AnyRepresentation,
+    x: Any,
+    rep_in: Several,
+    rep_out: Several,
     elements: Elements = "all",
     *,
-    mask: Tensor | None = None,
+    mask: Any = None,
 ) -> Defects:
     """The defect of a function on data, for each element, pooled over the batch.
 
@@ -67,6 +69,7 @@ def equivariance_error(
     Args:
         f: ``(batch, *rep_in.shape) -> (batch, *rep_out.shape)``.
         x: the data.
+        rep_in, rep_out: one, or a tuple or dictionary of them for several inputs or outputs, and then ``x`` too.
         elements: ``"all"`` of a finite group, ``"generators"``, or some. A Lie algebra's elements are coefficients.
         mask: ``rep_out.shape``, true where an output does not feel the boundary (:func:`interior`). For an element, an
             output is compared when it and the place it comes from are both inside. An ``f`` that returns the inside
@@ -75,6 +78,7 @@ def equivariance_error(
     Raises: ShapeError; NonFiniteError if ``f`` gives nan or infinity, so that a nan never reads as a pass; ModelError
     if ``f`` fails on these inputs, or is not a function of them (dropout, batch norm in training mode).
     """
+    f, rep_in, rep_out, x, mask = as_one(f, rep_in, rep_out, x, mask)
     chosen = choose_elements(elements, rep_in, rep_out)
     inside = Interior(rep_out, mask)
     values, size, compared = [], [], []

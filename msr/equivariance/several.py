@@ -7,10 +7,11 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from msr.errors import ConfigError, ModelError, ShapeError
+from msr.arrays import as_tensor
+from msr.errors import ConfigError, DataError, ModelError, ShapeError
 from msr.representations import AnyRepresentation, LieRepresentation, Representation, direct_sum
 
-__all__ = ["Packed", "Several", "is_several", "pack"]
+__all__ = ["Packed", "Several", "as_one", "is_several", "pack"]
 
 Several: TypeAlias = AnyRepresentation | Sequence[AnyRepresentation] | Mapping[str, AnyRepresentation]
 """One representation, or one for each input (output): in order, or by keyword (key)."""
@@ -64,6 +65,18 @@ def pack(f: Any, reps_in: Several, reps_out: Several, x: Any = None) -> Packed:
     return Packed(function, before.joined, after.joined, inputs, mask)
 
 
+def as_one(
+    f: Any, rep_in: Several, rep_out: Several, x: Any = None, mask: Any = None
+) -> tuple[Any, AnyRepresentation, AnyRepresentation, Any, Any]:
+    """``(f, rep_in, rep_out, x, mask)`` as they are, or :func:`pack` of them where there are several."""
+    if not is_several(rep_in, rep_out):
+        return f, rep_in, rep_out, x, mask  # type: ignore[return-value]
+    if isinstance(f, Tensor) or getattr(f, "is_sharing_pattern", False):
+        raise ConfigError("a weight has one input and one output: give it the direct sums, rep_a + rep_b")
+    packed = pack(f, rep_in, rep_out, x)
+    return packed.function, packed.rep_in, packed.rep_out, packed.inputs(x), packed.mask(mask)
+
+
 class _Slots:
     """Where each of several tensors lies in the one that holds them all."""
 
@@ -92,10 +105,7 @@ class _Slots:
                 has = f"{len(values)}" if isinstance(values, (tuple, list)) else type(values).__name__
                 raise ShapeError(f"{what} must be a tuple of {len(self.reps)} tensors; came {has}")
             parts = list(values)
-        for part in parts:
-            if not isinstance(part, Tensor):
-                raise ShapeError(f"{what} must be tensors; came {type(part).__name__}")
-        return parts
+        return [as_tensor(part, what) for part in parts]
 
     def pack(self, values: Any, what: str, *, batched: bool = True) -> Tensor:
         """One tensor ``(batch, total)``, in the precision that loses nothing of any."""
@@ -124,7 +134,7 @@ class _Slots:
             return y
         try:
             parts = self.tensors(y, "the function's outputs")
-        except ShapeError as error:
+        except (ShapeError, DataError) as error:
             raise ModelError(str(error)) from None
         flat = []
         for i, (rep, part) in enumerate(zip(self.reps, parts, strict=True)):

@@ -19,6 +19,7 @@ from msr.equivariance.evaluate import (
 )
 from msr.equivariance.measure import module_of
 from msr.equivariance.network import Representations, localise
+from msr.equivariance.several import Several, as_one
 from msr.errors import ConfigError, MissingExtraError
 from msr.groups import FiniteGroup, Group
 from msr.representations import AnyRepresentation
@@ -34,10 +35,10 @@ MOST_ELEMENTS = 64
 def assert_equivariant(
     f: Function | nn.Module,
     group: Group,
-    rep_in: AnyRepresentation,
-    rep_out: AnyRepresentation,
+    rep_in: Several,
+    rep_out: Several,
     *,
-    x: Tensor | None = None,
+    x: Any = None,
     elements: Elements | None = None,
     tolerance: float | None = None,
     mask: Tensor | None = None,
@@ -54,6 +55,8 @@ def assert_equivariant(
     Args:
         f: a module or function ``(batch, *rep_in.shape) -> (batch, *rep_out.shape)``.
         group: must be that of both representations.
+        rep_in, rep_out: one representation, or one for each of several inputs or outputs: a tuple calls
+            ``f(x_a, x_b)``, a dictionary ``f(a=x_a, b=x_b)``; ``x`` and ``mask`` then have the same form.
         x: inputs ``(batch, *rep_in.shape)``; default: ``batch`` standard normal ones, in the module's precision.
         elements: which to try. Default: all of a finite group up to order 64, else the generators and random ones, 64
             in all; of a Lie algebra the generators and 16 random ones.
@@ -66,6 +69,7 @@ def assert_equivariant(
     Raises: AssertionError; for what cannot be tested, the errors of :func:`equivariance_error`.
     """
     __tracebackhide__ = True
+    f, rep_in, rep_out, x, mask = as_one(f, rep_in, rep_out, x, mask)
     check_representations(rep_in, rep_out, group)
     if batch < 1 or (tolerance is not None and not 0 <= tolerance < 2**0.5):
         raise ConfigError(f"batch is at least 1, and a tolerance lies in [0, sqrt(2)); came {batch} and {tolerance}")
