@@ -503,3 +503,18 @@ def test_draws_leave_the_identity_out(gen):
     assert swap.draw(50, gen) == [(1, 0)] * 50
     assert set(swap.sample(50, gen)) == {(0, 1), (1, 0)}
     assert PermutationGroup([[0, 1]]).draw(3, gen) == [(0, 1)] * 3
+
+
+def test_rounded_orthogonal_matrices_become_orthogonal_ones(gen):
+    S4 = symmetric(4)
+    Q = torch.linalg.qr(torch.randn(4, 4, generator=gen, dtype=torch.float64)).Q
+    # As matrices come that were themselves computed in single precision, step by step.
+    rounded = (Q @ natural(S4).matrices() @ Q.mT).float() + 1e-6 * torch.randn(24, 4, 4, generator=gen)
+    rep = from_matrices(S4, rounded)
+    assert rep.is_orthogonal
+    torch.testing.assert_close(rep.matrices().float(), rounded, atol=1e-5, rtol=0)
+    # Beside a representation that is not orthogonal stands one that is not.
+    skew = torch.eye(4, dtype=torch.float64) + 0.3 * torch.randn(4, 4, generator=gen, dtype=torch.float64)
+    other = from_matrices(S4, (skew @ natural(S4).matrices() @ torch.linalg.inv(skew)).float())
+    assert not other.is_orthogonal
+    assert equivariant_basis(other, other).dim == 2
