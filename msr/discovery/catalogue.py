@@ -1,27 +1,16 @@
 """Small groups that have a name, and the proof that a group is one of them."""
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial, reduce
-from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 from sympy import factorint  # type: ignore[import-untyped]
 
+from msr.discovery.atoms import Atom, Maker, abelian_types, named_atoms
 from msr.discovery.isomorphism import find_isomorphism, split_metacyclic
-from msr.groups import (
-    FiniteGroup,
-    alternating,
-    cyclic,
-    dihedral,
-    direct_product,
-    frobenius,
-    quaternion,
-    symmetric,
-    wreath_product,
-)
+from msr.discovery.marks import Marks, fingerprint, marks_of, marks_of_product
+from msr.groups import FiniteGroup, cyclic, direct_product
 from msr.groups.permutations import Indices
 
 __all__ = [
@@ -33,75 +22,6 @@ MAX_TABLE = 1024
 """Largest order whose table is built to prove an isomorphism."""
 
 
-def fingerprint(group: FiniteGroup) -> dict[str, object]:
-    """What isomorphic groups share: order, element orders, centre, classes, abelianisation, derived length."""
-    return _written(_marks(group))
-
-
-class _Marks(NamedTuple):
-    """A fingerprint whose parts multiply: those of a direct product come from those of its factors."""
-
-    order: int
-    element_orders: dict[int, int]
-    centre: int
-    classes: dict[tuple[int, int], int]  # (size, order of its elements): how many
-    abelianisation: int
-    derived_length: int | None  # None where it never ends
-
-
-def _marks(group: FiniteGroup) -> _Marks:
-    derived = _derived(group)
-    now, length = derived, int(group.order > 1)
-    while now.order > 1 and (lower := _derived(now)).order < now.order:
-        now, length = lower, length + 1
-    # A group that equals its derived one, or reaches one that does, has no length.
-    solvable = now.order == 1 and (derived.order < group.order or group.order == 1)
-    return _Marks(
-        order=group.order,
-        element_orders=dict(sorted(Counter(group.element_orders.tolist()).items())),
-        centre=len(group.centre),
-        classes=dict(Counter((len(c), int(group.element_orders[c[0]])) for c in group.conjugacy_classes)),
-        abelianisation=group.order // derived.order,
-        derived_length=length if solvable else None,
-    )
-
-
-def _marks_of_product(a: _Marks, b: _Marks) -> _Marks:
-    orders: Counter[int] = Counter()
-    for (x, i), (y, j) in product(a.element_orders.items(), b.element_orders.items()):
-        orders[math.lcm(x, y)] += i * j
-    classes: Counter[tuple[int, int]] = Counter()
-    for ((size, x), i), ((other, y), j) in product(a.classes.items(), b.classes.items()):
-        classes[size * other, math.lcm(x, y)] += i * j
-    lengths = (a.derived_length, b.derived_length)
-    return _Marks(
-        order=a.order * b.order,
-        element_orders=dict(sorted(orders.items())),
-        centre=a.centre * b.centre,
-        classes=dict(classes),
-        abelianisation=a.abelianisation * b.abelianisation,
-        derived_length=None if None in lengths else max(length for length in lengths if length is not None),
-    )
-
-
-def _written(marks: _Marks) -> dict[str, object]:
-    return {
-        "order": marks.order,
-        "element orders": marks.element_orders,
-        "centre": marks.centre,
-        "classes": sorted(c for c, count in marks.classes.items() for _ in range(count)),
-        "abelianisation": marks.abelianisation,
-        "derived length": marks.derived_length,
-    }
-
-
-def _derived(group: FiniteGroup) -> FiniteGroup:
-    """The subgroup that commutators generate."""
-    t, inverse = group.table, group.inverses
-    commutators = np.unique(t[t, t[np.ix_(inverse, inverse)]])
-    return group.subgroup(commutators.tolist()).group
-
-
 def known_name(group: FiniteGroup) -> str | None:
     """A name with a proof.
 
@@ -110,7 +30,7 @@ def known_name(group: FiniteGroup) -> str | None:
     """
     if group.is_abelian:
         return abelian_name(_abelian_invariants(group.element_orders))
-    for name, make in _fitting(_marks(group)):
+    for name, make in _fitting(marks_of(group)):
         if find_isomorphism(make(), group) is not None:
             return name
     return split_metacyclic(group)
@@ -118,7 +38,7 @@ def known_name(group: FiniteGroup) -> str | None:
 
 def names_that_fit(group: FiniteGroup) -> tuple[str, ...]:
     """The named groups that share the fingerprint of a group that is not abelian."""
-    return tuple(name for name, _ in _fitting(_marks(group)))
+    return tuple(name for name, _ in _fitting(marks_of(group)))
 
 
 def abelian_name(invariants: Sequence[int]) -> str:
@@ -148,16 +68,13 @@ def invariants_from_killed(killed: dict[int, list[int]]) -> list[int]:
     return sorted(factors)
 
 
-Maker = Callable[[], FiniteGroup]
-
-
 def named_groups(order: int) -> Iterator[tuple[str, Maker]]:
     """Groups of this order that have a name, none abelian, simple names first."""
     for atoms, invariants in _products(order):
         yield _product_name(atoms, invariants), partial(_product, atoms, invariants)
 
 
-def _fitting(marks: _Marks) -> Iterator[tuple[str, Maker]]:
+def _fitting(marks: Marks) -> Iterator[tuple[str, Maker]]:
     """The named groups that share the marks; factors have theirs computed once."""
     for atoms, invariants in _products(marks.order):
         parts = [_marks_of_atom(atom) for atom in atoms] + [_marks_of_cyclic(n) for n in invariants]
@@ -165,46 +82,33 @@ def _fitting(marks: _Marks) -> Iterator[tuple[str, Maker]]:
             continue
         if (
             math.prod(p.abelianisation for p in parts) == marks.abelianisation
-            and reduce(_marks_of_product, parts) == marks
+            and reduce(marks_of_product, parts) == marks
         ):
             yield _product_name(atoms, invariants), partial(_product, atoms, invariants)
 
 
-class _Atom(NamedTuple):
-    """A named group that is not abelian."""
-
-    name: str
-    order: int
-    make: Maker
-
-
 @lru_cache(maxsize=4096)
-def _marks_of(name: str, order: int) -> _Marks:
-    return _marks(next(atom.make() for atom in _atoms(order) if atom.name == name))
+def _marks_by_name(name: str, order: int) -> Marks:
+    return marks_of(next(atom.make() for atom in named_atoms(order) if atom.name == name))
 
 
-def _marks_of_atom(atom: _Atom) -> _Marks:
-    return _marks_of(atom.name, atom.order)
-
-
-@lru_cache(maxsize=256)
-def _marks_of_cyclic(n: int) -> _Marks:
-    return _marks(cyclic(n))
+def _marks_of_atom(atom: Atom) -> Marks:
+    return _marks_by_name(atom.name, atom.order)
 
 
 @lru_cache(maxsize=256)
-def _atoms(order: int) -> tuple[_Atom, ...]:
-    return tuple(_Atom(name, order, make) for name, make in (*_simple(order), *_wreaths(order)))
+def _marks_of_cyclic(n: int) -> Marks:
+    return marks_of(cyclic(n))
 
 
 @lru_cache(maxsize=256)
-def _products(order: int) -> tuple[tuple[tuple[_Atom, ...], tuple[int, ...]], ...]:
+def _products(order: int) -> tuple[tuple[tuple[Atom, ...], tuple[int, ...]], ...]:
     """Atoms and the orders of cyclic factors, fewest factors first."""
 
-    def nonabelian(left: int, least: int) -> Iterator[tuple[tuple[_Atom, ...], int]]:
+    def nonabelian(left: int, least: int) -> Iterator[tuple[tuple[Atom, ...], int]]:
         yield (), left
         for a in (d for d in range(max(6, least), left + 1) if left % d == 0):
-            for atom in _atoms(a):
+            for atom in named_atoms(a):
                 for rest, over in nonabelian(left // a, a):
                     yield (atom, *rest), over
 
@@ -212,71 +116,19 @@ def _products(order: int) -> tuple[tuple[tuple[_Atom, ...], tuple[int, ...]], ..
         (atoms, invariants)
         for atoms, over in nonabelian(order, 6)
         if atoms
-        for invariants in (_abelian_types(over) if over > 1 else [()])
+        for invariants in (abelian_types(over) if over > 1 else [()])
     ]
     return tuple(sorted(found, key=lambda one: (len(one[0]) + len(one[1]), -one[0][-1].order)))
 
 
-def _product_name(atoms: tuple[_Atom, ...], invariants: tuple[int, ...]) -> str:
+def _product_name(atoms: tuple[Atom, ...], invariants: tuple[int, ...]) -> str:
     if len(atoms) == 1 and not invariants:
         return atoms[0].name
     return " x ".join([*sorted(bracketed(atom.name) for atom in atoms), *(f"C{n}" for n in invariants)])
 
 
-def _product(atoms: tuple[_Atom, ...], invariants: tuple[int, ...]) -> FiniteGroup:
+def _product(atoms: tuple[Atom, ...], invariants: tuple[int, ...]) -> FiniteGroup:
     return direct_product(*(atom.make() for atom in atoms), *map(cyclic, invariants))
-
-
-def _simple(order: int) -> Iterator[tuple[str, Maker]]:
-    for n in range(3, 8):
-        if math.factorial(n) == order:
-            yield f"S{n}", partial(symmetric, n)
-        if n > 3 and math.factorial(n) == 2 * order:
-            yield f"A{n}", partial(alternating, n)
-    if order % 2 == 0 and order >= 8:
-        yield f"D{order // 2}", partial(dihedral, order // 2)
-    if order % 4 == 0 and order >= 8:
-        yield f"Q{order}", partial(quaternion, order)
-    for p in (p for p in factorint(order) if p > 3):
-        top = order // p
-        if (p - 1) % top == 0 and top > 2:
-            name = f"AGL(1,{p})" if top == p - 1 else f"C{p}:C{top} (Frobenius)"
-            yield name, partial(frobenius, p, top)
-
-
-def _wreath(make: Maker, top: FiniteGroup) -> FiniteGroup:
-    return wreath_product(make(), top)
-
-
-def _wreaths(order: int) -> Iterator[tuple[str, Maker]]:
-    for count in (2, 3, 4, 5):
-        for outer, top in ((f"C{count}", cyclic), (f"S{count}", symmetric)):
-            if count == 2 and outer == "S2":
-                continue
-            above = top(count)
-            if order % above.order:
-                continue
-            size = round((order // above.order) ** (1 / count))
-            if size < 2 or size**count * above.order != order:
-                continue
-            inners: list[tuple[str, Maker]] = [(f"C{size}", partial(cyclic, size)), *_simple(size)]
-            for inner, make in inners:
-                yield f"{inner} wr {outer}", partial(_wreath, make, above)
-
-
-def _abelian_types(order: int) -> Iterator[tuple[int, ...]]:
-    """Invariant factors of the abelian groups of an order (above 1), each dividing the next."""
-
-    def types(left: int, least: int) -> Iterator[tuple[int, ...]]:
-        yield (left,)
-        for d in range(max(2, least), left):
-            if left % d == 0 and d % least == 0:
-                for rest in types(left // d, d):
-                    if rest[0] % d == 0:
-                        yield (d, *rest)
-
-    if order > 1:
-        yield from types(order, 1)
 
 
 def bracketed(name: str) -> str:

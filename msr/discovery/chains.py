@@ -42,8 +42,9 @@ class Chain:
         self.order = 1
         for g in generators:
             self._add(g)
-        if not self._reached():
-            self._draw(generators)
+        if self.base and not self._reached():
+            # What was kept generates the same group.
+            self._draw(np.stack(self._strong[0]))
         if not self._reached():
             self._check()
 
@@ -73,16 +74,17 @@ class Chain:
 
     def _check(self) -> None:
         """Sift all of Schreier's generators, deepest level first; what does not vanish is added."""
-        level, work = len(self.base) - 1, 0.0
+        level = len(self.base) - 1
         while level >= 0:
-            strong = np.stack(self._strong[level])
-            points, back, place = self._points[level], self._back[level], self._place[level]
-            work += len(points) * len(strong) * self.degree * (len(self.base) - level)
+            depths = range(level + 1)
+            work = sum(len(self._points[i]) * len(self._strong[i]) * (len(self.base) - i) for i in depths) * self.degree
             if work > _MOST_CHECKED:
                 raise ConfigError(
                     f"the order of this group on {self.degree} points is at least {self.order}, and to prove it would "
                     "take too long; give the order, as automorphisms(...) tells it: name_group(..., order=...)"
                 )
+            strong = np.stack(self._strong[level])
+            points, back, place = self._points[level], self._back[level], self._place[level]
             added = False
             for x, home in zip(points.tolist(), back, strict=True):
                 # From the base point to x, on by a generator, and home from there.
@@ -162,9 +164,14 @@ class Chain:
 def random_elements(generators: Indices, rng: np.random.Generator):
     """Rounds of random elements ``(k, n)`` without end, by product replacement in many places at once."""
     r, n = generators.shape
-    places = 2 * max(8, r)
+    places, warm = 48, 12
     slots = generators[np.arange(places) % r]
-    warm = 12
+    if r > 8:
+        # Products of about half of the generators, in random order: many of them at once are far from any one of them.
+        slots = np.tile(np.arange(n, dtype=generators.dtype), (places, 1))
+        for g in generators[rng.permutation(r)]:
+            taken = rng.random(places) < 0.5
+            slots[taken] = g[slots[taken]]
     while True:
         order = rng.permutation(places)
         one, other = order[: places // 2], order[places // 2 :]
@@ -177,7 +184,7 @@ def random_elements(generators: Indices, rng: np.random.Generator):
         if warm:
             warm -= 1
             continue
-        yield slots[one][:32]
+        yield slots[one]
 
 
 def is_giant(generators: Indices, tries: int = 8) -> str | None:

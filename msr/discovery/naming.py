@@ -1,15 +1,10 @@
 """Name a permutation group: its order, its isomorphism class where that can be proven, and how it acts."""
 
 import math
-from collections.abc import Iterator
-from functools import cached_property
 from itertools import combinations
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sympy import factorint  # type: ignore[import-untyped]
-from sympy.combinatorics import Permutation, PermutationGroup  # type: ignore[import-untyped]
 
 from msr.discovery.catalogue import (
     MAX_TABLE,
@@ -21,26 +16,44 @@ from msr.discovery.catalogue import (
     names_that_fit,
 )
 from msr.discovery.gap import gap_name
+from msr.discovery.permuted import Permuted, block_systems, covers, minimal_systems, on_blocks, within_block
+from msr.discovery.primitive_groups import primitive_name
+from msr.discovery.recognising import (
+    direct_factors,
+    is_dihedral,
+    is_regular_base,
+    on_class,
+    small_classes,
+    symmetric_or_alternating,
+)
 from msr.discovery.result import Action, GroupName
-from msr.errors import AxiomError, ShapeError
-from msr.groups import FiniteGroup, from_permutations
+from msr.discovery.structure import structure_name
+from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups.permutations import Indices, orbit_labels
 
 __all__ = ["name_group"]
 
-_MAX_SYSTEMS = 64
-"""Partitions into blocks that are looked at."""
+_MAX_INDEX = 1000
+"""Largest index of a group in a product that is worth saying."""
+_MAX_CLASS = 300
+"""Elements of a conjugacy class on which the group's action is looked at."""
 
 
-def name_group(generators_in: Indices, generators_out: Indices) -> GroupName:
+def name_group(generators_in: Indices, generators_out: Indices, *, order: int | None = None) -> GroupName:
     """The group that pairs of permutations generate, ``(r, in)`` and ``(r, out)``, and its actions on both sides.
 
     Abelian groups are proven by counts of powers; groups of up to 1,024 elements by building an isomorphism to a group
-    of known name; larger ones, and products of groups on separate orbits, by their order where it leaves nothing else:
-    symmetric and alternating groups, and wreath products in blocks. What has no name then is asked of GAP, if that is
-    installed. What stays without one gets a description, ``certain=False``, and a fingerprint.
+    of known name; larger ones by what their order leaves: products of groups on separate orbits, wreath products in
+    blocks, primitive groups that degree and order single out, and symmetric and alternating groups in any action by
+    elements that keep a presentation. What has no name then is asked of GAP, if that is installed. What stays without
+    one gets a description, ``certain=False``, and a fingerprint.
 
-    Raises: ShapeError for arrays that do not pair up; AxiomError for rows that are no permutations.
+    Args:
+        order: the number of elements, where it is known, as from :func:`automorphisms`; it is computed otherwise, and
+            trusted here.
+
+    Raises: ShapeError for arrays that do not pair up; AxiomError for rows that are no permutations; ConfigError for an
+    order that cannot be the group's, or where none is given and to prove one would take too long.
     """
     pair = [np.asarray(generators_in), np.asarray(generators_out)]
     if any(g.ndim != 2 or g.dtype.kind not in "iu" for g in pair) or len(pair[0]) != len(pair[1]):
@@ -53,7 +66,9 @@ def name_group(generators_in: Indices, generators_out: Indices) -> GroupName:
                 f"generator {wrong[0]} is no permutation of the {side} 0 to {g.shape[1] - 1}: "
                 f"{g[wrong[0], :12].tolist()}; row g must hold where each point goes"
             )
-    group = _Permutations(np.concatenate([pair[0], pair[1] + pair[0].shape[1]], 1))
+    both = np.concatenate([pair[0], pair[1] + pair[0].shape[1]], 1)
+    group = Permuted(both, order)
+    _check_order(group, order)
     name, certain = _name(group)
     if not certain and (said := gap_name(group.generators)) is not None and (said[1] or name.startswith("a ")):
         name, certain = said
@@ -69,124 +84,52 @@ def name_group(generators_in: Indices, generators_out: Indices) -> GroupName:
         certain=certain,
         alternatives=alternatives,
         fingerprint=marks,
-        on_inputs=_action(pair[0], group.order),
-        on_outputs=_action(pair[1], group.order),
+        on_inputs=_action(group, both, np.arange(pair[0].shape[1])),
+        on_outputs=_action(group, both, pair[0].shape[1] + np.arange(pair[1].shape[1])),
     )
 
 
-class _Permutations:
-    """A permutation group on the points that it moves."""
-
-    def __init__(self, generators: Indices):
-        moved = np.flatnonzero((generators != np.arange(generators.shape[1])).any(0))
-        rows = _kept(generators, moved)
-        self.generators: Indices = np.unique(rows[(rows != np.arange(len(moved))).any(1)], axis=0)
-        self.degree = len(moved)
-        self.orbits = orbit_labels(self.generators) if len(self.generators) else np.arange(self.degree)
-
-    @cached_property
-    def points(self) -> list[Indices]:
-        """The orbits, largest first."""
-        found = [np.flatnonzero(self.orbits == o) for o in range(len(np.unique(self.orbits)))]
-        return sorted(found, key=len, reverse=True)
-
-    @cached_property
-    def core(self) -> list[Indices]:
-        """Orbits that show the whole group: none of them is an image of another, so that the rest adds nothing."""
-        kept: list[Indices] = []
-        for points in self.points:
-            if not any(_covers(self.generators, larger, points) for larger in kept):
-                kept.append(points)
-        return kept
-
-    @cached_property
-    def is_abelian(self) -> bool:
-        """Whether the generators commute."""
-        return all(np.array_equal(g[h], h[g]) for g in self.generators for h in self.generators)
-
-    @cached_property
-    def order(self) -> int:
-        """Number of elements."""
-        if not len(self.generators):
-            return 1
-        core = np.concatenate(self.core)
-        rows = _kept(self.generators, core)
-        if self.is_abelian and len(self.core) == 1:
-            return len(core)
-        if _has_all_swaps(rows, len(self.core)):
-            return math.prod(math.factorial(len(points)) for points in self.core)
-        return int(PermutationGroup([Permutation(g.tolist()) for g in rows]).order())
-
-    def on(self, points: Indices) -> "_Permutations":
-        """The action on a union of orbits."""
-        return _Permutations(_kept(self.generators, points))
-
-    def table(self) -> FiniteGroup:
-        """All elements; only for small orders."""
-        if not len(self.generators):
-            return from_permutations([[0]])
-        return from_permutations(list(_kept(self.generators, np.concatenate(self.core))))
+def _check_order(group: Permuted, order: int | None) -> None:
+    """Orbits have lengths that divide the order, and an order of 1 moves nothing."""
+    if order is None:
+        return
+    lengths = [len(points) for points in group.points]
+    if order < 1 or any(order % n for n in lengths):
+        raise ConfigError(f"order={order} is none of a group with orbits of {lengths[:6]} points; leave it out")
 
 
-def _has_all_swaps(generators: Indices, orbits: int) -> bool:
-    """Whether images of generators that are transpositions connect each orbit: then all its permutations are there."""
-    n = generators.shape[1]
-    moves = generators != np.arange(n)
-    pairs: Indices = np.nonzero(moves[moves.sum(1) == 2])[1].reshape(-1, 2)
-    known = np.zeros((n, n), dtype=bool)
-    while len(pairs):
-        known[pairs[:, 0], pairs[:, 1]] = True
-        if _connected(np.nonzero(known)[0], np.nonzero(known)[1], n).max() == orbits - 1:
-            return True
-        images = np.unique(np.sort(generators[:, pairs].reshape(-1, 2), 1), axis=0)
-        pairs = images[~known[images[:, 0], images[:, 1]]]
-    return False
-
-
-def _kept(generators: Indices, points: Indices) -> Indices:
-    """Permutations on some of their points, which they keep among themselves."""
-    place = np.full(generators.shape[1], -1)
-    place[points] = np.arange(len(points))
-    return place[generators[:, points]]
-
-
-def _covers(generators: Indices, larger: Indices, smaller: Indices) -> bool:
-    """Whether a map between two orbits respects the group: then what fixes all of the one fixes all of the other."""
-    if len(larger) % len(smaller):
-        return False
-    # Column b follows the map that sends the first point of the larger orbit to the point b of the smaller one.
-    image = np.full((generators.shape[1], len(smaller)), -1)
-    image[larger[0]] = smaller
-    frontier = [int(larger[0])]
-    while frontier:
-        a = frontier.pop()
-        for g in generators:
-            if image[g[a], 0] == -1:
-                image[g[a]] = g[image[a]]
-                frontier.append(int(g[a]))
-    fits = np.ones(len(smaller), dtype=bool)
-    for g in generators:
-        fits &= (image[g[larger]] == g[image[larger]]).all(0)
-    return bool(fits.any())
-
-
-def _name(group: _Permutations) -> tuple[str, bool]:
+def _name(group: Permuted) -> tuple[str, bool]:
     """The name, and whether it is proven."""
     if group.order == 1:
         return "trivial", True
     if group.is_abelian:
         return abelian_name(_invariants(group)), True
     if group.order <= MAX_TABLE:
-        proven = known_name(group.table())
-        if proven is not None:
-            return proven, True
+        table = group.table()
+        proven = known_name(table)
+        return (proven, True) if proven is not None else structure_name(table)
     factors = _separate(group)
     if len(factors) > 1:
         return _joined(factors)
-    return _by_order(group) or (f"a group of order {group.order}", False)
+    found = _by_order(group)
+    if found is not None and found[1]:
+        return found
+    if (name := symmetric_or_alternating(group) or is_dihedral(group)) is not None:
+        return name, True
+    found = _better(found, _by_class(group))
+    if found is None or not found[1]:
+        halves = direct_factors(group)
+        found = _better(found, _joined(halves) if halves is not None else None)
+    return found or (_description(group), False)
 
 
-def _invariants(group: _Permutations) -> list[int]:
+def _better(one: tuple[str, bool] | None, other: tuple[str, bool] | None) -> tuple[str, bool] | None:
+    """The one that is certain, or the shorter."""
+    named = [found for found in (one, other) if found is not None]
+    return min(named, key=lambda found: (not found[1], len(found[0]), found[0]), default=None)
+
+
+def _invariants(group: Permuted) -> list[int]:
     """Of an abelian group: as many elements have a trivial power as the group has more elements than powers."""
     killed: dict[int, list[int]] = {}
     for prime, most in factorint(group.order).items():
@@ -196,12 +139,12 @@ def _invariants(group: _Permutations) -> list[int]:
             for _ in range(prime - 1):
                 step = np.stack([p[q] for p, q in zip(powers, step, strict=True)])
             powers = step
-            counts.append(group.order // _Permutations(powers).order)
+            counts.append(group.order // Permuted(powers).order)
         killed[prime] = counts
     return invariants_from_killed(killed)
 
 
-def _joined(factors: list[_Permutations]) -> tuple[str, bool]:
+def _joined(factors: list[Permuted]) -> tuple[str, bool]:
     """The name of a direct product."""
     names, certain, rest = [], True, []
     for factor in factors:
@@ -216,7 +159,7 @@ def _joined(factors: list[_Permutations]) -> tuple[str, bool]:
     return " x ".join([*sorted(names[: len(factors) - len(rest)]), *names[len(factors) - len(rest) :]]), certain
 
 
-def _beside(factors: list[_Permutations]) -> _Permutations:
+def _beside(factors: list[Permuted]) -> Permuted:
     """The direct product, each factor on points of its own."""
     degree, rows, start = sum(f.degree for f in factors), [], 0
     for factor in factors:
@@ -225,11 +168,13 @@ def _beside(factors: list[_Permutations]) -> _Permutations:
             row[start : start + factor.degree] = start + g
             rows.append(row)
         start += factor.degree
-    return _Permutations(np.asarray(rows))
+    return Permuted(np.asarray(rows))
 
 
-def _separate(group: _Permutations) -> list[_Permutations]:
+def _separate(group: Permuted) -> list[Permuted]:
     """Direct factors on separate points: orbits are tied where acting on both is not the product of acting on each."""
+    if len(group.core) == 1:
+        return [group]
     parts = [group.on(points) for points in group.core]
     where = list(group.core)
     # Three orbits can be tied where no two of them are; more than that at once are left together.
@@ -248,150 +193,149 @@ def _separate(group: _Permutations) -> list[_Permutations]:
     return parts if math.prod(part.order for part in parts) == group.order else [group]
 
 
-def _by_order(group: _Permutations) -> tuple[str, bool] | None:
+def _by_order(group: Permuted) -> tuple[str, bool] | None:
     """Large groups that their order alone proves, on one orbit that shows the whole group."""
+    named: tuple[str, bool] | None = None
     for points in group.core:
-        part = group.on(points)
-        if part.order != group.order:
+        part = group.on(points) if len(group.core) > 1 else Permuted(group.core_rows, group.order)
+        if part.order == group.order:
+            named = _better(named, _transitive(part))
+    return named
+
+
+def _transitive(group: Permuted) -> tuple[str, bool] | None:
+    n = group.degree
+    if group.order == math.factorial(n):
+        return f"S{n}", True
+    if 2 * group.order == math.factorial(n):
+        return f"A{n}", True
+    if n > 3 and (n - 1) * n % group.order == 0 and factorint(n) == {n: 1}:
+        # A transitive group of prime degree is within AGL(1,p), or doubly transitive and larger (Burnside).
+        top = group.order // n
+        return (f"AGL(1,{n})" if top == n - 1 else f"C{n}:C{top} (Frobenius)" if top > 2 else f"D{n}"), True
+    systems = block_systems(group)
+    if not systems:
+        name = primitive_name(n, group.order)
+        return None if name is None else (name, True)
+    named: tuple[str, bool] | None = None
+    for system in systems:
+        named = _better(named, _wreath(group, system))
+    for pair in combinations(systems, 2):
+        if named is None or not named[1]:
+            named = _better(named, _two_sides(group, *pair))
+    return named
+
+
+def _by_class(group: Permuted) -> tuple[str, bool] | None:
+    """What the group does to a small conjugacy class can show blocks that its points do not."""
+    for prime in (2, 3):
+        if group.order % prime:
             continue
-        n = len(points)
-        if group.order == math.factorial(n):
-            return f"S{n}", True
-        if n >= 3 and 2 * group.order == math.factorial(n):
-            return f"A{n}", True
-        systems = _block_systems(part)
-        found = [_wreath(part, system) for system in systems]
-        found += [_two_sides(part, *pair) for pair in combinations(systems, 2)]
-        named = [one for one in found if one is not None]
-        if named:
-            return min(named, key=lambda one: (not one[1], len(one[0]), one[0]))
+        for class_ in small_classes(group, prime, _MAX_CLASS)[:3]:
+            moved = on_class(group, class_)
+            if is_regular_base(group, class_, prime) and prime ** len(class_) * moved.order == group.order:
+                return _over(f"C{prime}", True, moved, len(class_))
+            if moved.order == group.order and (named := _by_order(moved)) is not None:
+                return named
     return None
 
 
-def _two_sides(group: _Permutations, one: Indices, other: Indices) -> tuple[str, bool] | None:
+def _description(group: Permuted) -> str:
+    """What is known of a group without a name: the product of which it is a small part, or its order."""
+    parts = [group.on(points) for points in group.core]
+    found: list[tuple[int, str]] = []
+    if len(parts) > 1:
+        index = math.prod(part.order for part in parts) // group.order
+        found.append((index, _joined(parts)[0]))
+    elif group.degree == len(group.core[0]):
+        for system in block_systems(group):
+            inside, top = within_block(group, system), Permuted(on_blocks(group, system))
+            count = int(system.max()) + 1
+            index = inside.order**count * top.order // group.order
+            if index <= _MAX_INDEX:
+                names = _name_in_action(inside, group.degree // count)[0], _name_in_action(top, count)[0]
+                found.append((index, " wr ".join(map(bracketed, names))))
+    index, name = min(found, default=(0, ""))
+    if 1 < index <= _MAX_INDEX and " of order " not in name:
+        return f"index {index} in {name}"
+    return f"a group of order {group.order}"
+
+
+def _two_sides(group: Permuted, one: Indices, other: Indices) -> tuple[str, bool] | None:
     """The direct product of what the group does to two sets of blocks, where acting on both is all of it."""
-    moves = [_on_blocks(group, one), _on_blocks(group, other)]
-    sides = [_Permutations(move) for move in moves]
+    moves = [on_blocks(group, one), on_blocks(group, other)]
+    sides = [Permuted(move) for move in moves]
     if sides[0].order * sides[1].order != group.order:
         return None
-    both = _Permutations(np.concatenate([moves[0], moves[1] + moves[0].shape[1]], 1))
+    both = Permuted(np.concatenate([moves[0], moves[1] + moves[0].shape[1]], 1))
     return _joined(sides) if both.order == group.order else None
 
 
-def _wreath(group: _Permutations, blocks: Indices) -> tuple[str, bool] | None:
+def _wreath(group: Permuted, blocks: Indices) -> tuple[str, bool] | None:
     """The group lies in the wreath product of what it does in a block and to the blocks: equal orders make it that."""
     sizes = np.bincount(blocks)
     count, size = len(sizes), int(sizes[0])
-    top, inside = _Permutations(_on_blocks(group, blocks)), _within_block(group, blocks)
+    top, inside = Permuted(on_blocks(group, blocks)), within_block(group, blocks)
     if inside.order**count * top.order != group.order:
         return None
-    (inner, a), (outer, b) = _name_in_action(inside, size), _name_in_action(top, count)
+    return _over(*_name_in_action(inside, size), top, count)
+
+
+def _over(inner: str, proven: bool, top: Permuted, count: int) -> tuple[str, bool]:
+    """The wreath product of a named group with one that moves as many blocks."""
+    outer, certain = _name_in_action(top, count)
     outer = bracketed(outer)
     if not _acts_as_named(outer, top, count):
         # A group may act on as many points in ways that give other products; on its own elements in one way only.
-        outer, b = f"({outer} on {count} points)", b and top.order == count
-    return f"{bracketed(inner)} wr {outer}", a and b
+        outer, certain = f"({outer} on {count} points)", certain and top.order == count
+    return f"{bracketed(inner)} wr {outer}", proven and certain
 
 
-def _acts_as_named(name: str, group: _Permutations, degree: int) -> bool:
+def _acts_as_named(name: str, group: Permuted, degree: int) -> bool:
     """Whether the name tells the action: a wreath product depends on how its top group moves the blocks."""
     known = (f"S{degree}", f"A{degree}", f"D{degree}", f"AGL(1,{degree})")
     return group.is_abelian or name in known or (name.startswith(f"(C{degree}:") and "Frobenius" in name)
 
 
-def _name_in_action(group: _Permutations, degree: int) -> tuple[str, bool]:
+def _name_in_action(group: Permuted, degree: int) -> tuple[str, bool]:
     if group.order == math.factorial(degree) and degree > 2:
         return f"S{degree}", True
     return _name(group)
 
 
-def _block_systems(group: _Permutations) -> list[Indices]:
-    """Partitions that a transitive group keeps, as labels, smallest blocks first, up to what fixes the first point."""
-    found = {labels.tobytes(): labels for labels in _minimal_systems(group)}
-    left = list(found.values())
-    while left and len(found) < _MAX_SYSTEMS:
-        labels = left.pop()
-        # No block stays in place under a transitive group, so none of the quotient's points is dropped.
-        for coarser in _minimal_systems(_Permutations(_on_blocks(group, labels))):
-            joined = np.unique(coarser[labels], return_inverse=True)[1]
-            if joined.tobytes() not in found:
-                found[joined.tobytes()] = joined
-                left.append(joined)
-    return sorted(found.values(), key=lambda labels: int(np.bincount(labels)[0]))
-
-
-def _minimal_systems(group: _Permutations) -> Iterator[Indices]:
-    """The partitions that tie the first point to another; a smallest one is among them."""
-    if len(group.points) != 1 or group.degree < 4:
-        return
-    reach = _reach(group.generators, 0)
-    orbits = orbit_labels(_fixing(group.generators, reach))
-    to = np.stack([reach[a] for a in range(group.degree)])
-    for orbit in range(1, int(orbits.max()) + 1):
-        # All images of the pairs of the first point and one of these: blocks are what they connect.
-        ends = to[:, orbits == orbit]
-        starts = np.broadcast_to(np.arange(group.degree)[:, None], ends.shape)
-        labels = _connected(starts.ravel(), ends.ravel(), group.degree)
-        if labels.max() > 0:
-            yield labels
-
-
-def _connected(starts: Indices, ends: Indices, n: int) -> Indices:
-    edges = coo_array((np.ones(len(ends), np.int8), (starts, ends)), (n, n))
-    return np.asarray(connected_components(edges, directed=False)[1], dtype=np.int64)
-
-
-def _reach(generators: Indices, point: int) -> dict[int, Indices]:
-    """For each point that a point can go to, an element that takes it there."""
-    reach: dict[int, Indices] = {point: np.arange(generators.shape[1])}
-    frontier = [point]
-    for a in frontier:
-        for g in generators:
-            if int(g[a]) not in reach:
-                reach[int(g[a])] = g[reach[a]]
-                frontier.append(int(g[a]))
-    return reach
-
-
-def _fixing(generators: Indices, reach: dict[int, Indices]) -> Indices:
-    """Schreier's generators of the elements that fix a point."""
-    return np.unique([np.argsort(reach[int(g[a])])[g[path]] for a, path in reach.items() for g in generators], axis=0)
-
-
-def _on_blocks(group: _Permutations, blocks: Indices) -> Indices:
-    first = np.unique(blocks, return_index=True)[1]
-    return blocks[group.generators[:, first]]
-
-
-def _within_block(group: _Permutations, blocks: Indices) -> _Permutations:
-    """What the elements that keep the first block do inside it."""
-    count = int(blocks.max()) + 1
-    # The block as one more point, which Schreier's generators fix.
-    both = np.concatenate([_on_blocks(group, blocks), group.generators + count], 1)
-    return _Permutations(_kept(_fixing(both, _reach(both, 0)), count + np.flatnonzero(blocks == 0)))
-
-
-def _action(generators: Indices, order: int) -> Action:
-    degree = generators.shape[1]
+def _action(group: Permuted, rows: Indices, side: Indices) -> Action:
+    """How the whole group, given by rows on all points, acts on the points of one side."""
+    generators, degree = rows[:, side] - (side[0] if len(side) else 0), len(side)
     labels = orbit_labels(generators) if len(generators) else np.arange(degree)
     sizes = tuple(sorted(np.bincount(labels).tolist(), reverse=True))
-    group = _Permutations(generators)
+    acting = Permuted(generators, group.order if _is_faithful(group, rows, side) else None, most=group.order)
     transitive = len(sizes) == 1 and degree > 1
-    regular = transitive and group.order == degree
+    regular = transitive and acting.order == degree
     blocks = None
     if regular:
         # Blocks are subgroups then, and every prime divisor of the order is the order of one.
         least = min(factorint(degree))
         blocks = least if least < degree else None
     elif transitive:
-        blocks = min((int(np.bincount(system)[0]) for system in _minimal_systems(group)), default=None)
+        blocks = min((int(np.bincount(system)[0]) for system in minimal_systems(acting)), default=None)
     return Action(
         degree=degree,
         orbits=sizes,
-        order=group.order,
-        kernel=order // group.order,
+        order=acting.order,
+        kernel=group.order // acting.order,
         transitive=transitive,
         regular=regular,
         primitive=transitive and blocks is None,
         blocks=blocks,
+    )
+
+
+def _is_faithful(group: Permuted, rows: Indices, side: Indices) -> bool:
+    """Whether each orbit that shows the group lies on this side, or is the image of one that does; no proof if not."""
+    inside = set(side.tolist())
+    ours = [points for points in (group.moved[p] for p in group.points) if int(points[0]) in inside]
+    return all(
+        int(points[0]) in inside
+        or any(len(one) >= len(points) and covers(rows, one, points) for one in ours)
+        for points in (group.moved[p] for p in group.core)
     )
