@@ -1,6 +1,9 @@
 """Saved layers and networks: weights as NumPy arrays, exported programs, pickled modules."""
 
-from collections.abc import Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from msr.arrays import as_tensor
 from msr.errors import ConfigError, DataError, ModelError, MSRError
 
 __all__ = ["read_model"]
@@ -39,6 +43,8 @@ def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()
     except MSRError:
         raise
     except (Exception, SystemExit) as error:  # readers raise many kinds for damaged files, and a pickle may run code
+        if "Object arrays" in str(error):
+            raise DataError(f"{path} holds Python objects, which are refused; save numbers") from error
         # NumPy's advice for a file that it cannot read is to trust it.
         said = "" if kind in (".npy", ".npz") else f": {next(iter(str(error).splitlines()), '')}"
         raise DataError(f"{path} is not a whole {kind} file ({type(error).__name__}{said})") from error
@@ -61,16 +67,17 @@ def _layer(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
             return weight
         bias = _weight(path, "b", arrays["b"])
     shapes = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
+    fits = bias.ndim > 0 and (weight.shape[: bias.ndim] == bias.shape or weight.shape[:1].numel() == bias.numel())
     bias = bias.flatten()
-    if weight.ndim < 2 or weight.numel() == 0 or len(bias) == 0 or weight.numel() % len(bias):
+    if weight.ndim < 2 or weight.numel() == 0 or not fits:
         raise DataError(f"{path}: W must be (out, in) and b (out,); came {shapes}")
     weight = weight.reshape(len(bias), -1)
     linear = nn.utils.skip_init(nn.Linear, weight.shape[1], len(bias), dtype=torch.float64)
     with torch.no_grad():
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
-    fits = int(np.prod(shape_out)) == len(bias)
-    return nn.Sequential(nn.Flatten(), linear, *[nn.Unflatten(1, tuple(shape_out))] * (fits and len(shape_out) > 1))
+    shaped = len(shape_out) > 1 and int(np.prod(shape_out)) == len(bias)
+    return nn.Sequential(nn.Flatten(), linear, *[nn.Unflatten(1, tuple(shape_out))] * shaped)
 
 
 def _weight(path: Path, name: str, array: Any) -> Tensor:
@@ -81,7 +88,8 @@ def _weight(path: Path, name: str, array: Any) -> Tensor:
 
 def _program(path: Path) -> nn.Module:
     """An exported program that takes any number of examples, as the checks need."""
-    program = torch.export.load(path)
+    with _quietly():
+        program = torch.export.load(path)
     names = set(program.graph_signature.user_inputs)
     inputs = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
     if len(inputs) != 1:
@@ -96,9 +104,23 @@ def _program(path: Path) -> nn.Module:
     return program.module()
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """What torch logs and warns of while it reads a file; what matters of it is in the error."""
+    log = logging.getLogger("torch.export")
+    before, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = before
+
+
 def _module(path: Path) -> Any:
     try:
-        model = torch.load(path, weights_only=False, map_location="cpu")
+        with _quietly():
+            model = torch.load(path, weights_only=False, map_location="cpu")
     except (ImportError, AttributeError) as error:
         missing = str(error).splitlines()[0]
         if not isinstance(error, ImportError) and "Can't get attribute" not in missing:
@@ -110,7 +132,7 @@ def _module(path: Path) -> Any:
     if isinstance(model, Tensor):
         if model.is_complex() or model.dtype == torch.bool:
             raise DataError(f"{path} holds {model.dtype}; a weight matrix of real numbers is needed")
-        return model.detach().double()
+        return as_tensor(model.detach(), str(path)).double()
     if callable(model):
         return model
     raise DataError(f"{path} holds {_what(model)}")
@@ -124,7 +146,7 @@ def _what(thing: object) -> str:
     shown = ", ".join(keys[:4]) + (f", … ({len(keys)} in all)" if len(keys) > 4 else "")
     advice = "not a module; load the weights into their network, and save that: torch.save(net, 'net.pt')"
     if _is_state_dict(thing):
-        return f"a state_dict ({shown}), {advice}"
+        return f"a dict of tensors, as a state_dict is ({shown}), {advice}"
     if any(_is_state_dict(value) for value in thing.values()):
         return f"a checkpoint with a state_dict in it ({shown}), {advice}"
     return f"a {type(thing).__name__} ({shown or 'empty'}), {advice}"

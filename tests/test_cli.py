@@ -244,7 +244,7 @@ class TestCheck:
         [
             (
                 lambda: seeded(lambda: nn.Linear(6, 6)).state_dict(),
-                "holds a state_dict (weight, bias), not a module; load the weights",
+                "holds a dict of tensors, as a state_dict is (weight, bias), not a module; load the weights",
             ),
             (lambda: {"net": {"weight": torch.eye(6)}, "epoch": 3}, "a checkpoint with a state_dict in it (net,"),
             (lambda: {"epoch": 3}, "holds a dict (epoch), not a module"),
@@ -261,8 +261,10 @@ class TestCheck:
         assert f"error: a.pt {says}" in error or says in error
 
     def test_a_pickled_weight_is_a_weight(self, run):
-        torch.save(torch.from_numpy(np.load("w.npy")).float(), "w.pt")
-        assert run("check w.pt --trust --group c6 --in regular --out regular")[0] == 0
+        weight = torch.from_numpy(np.load("w.npy")).float()
+        for saved in (weight, weight.to_sparse(), nn.Parameter(weight)):
+            torch.save(saved, "w.pt")
+            assert run("check w.pt --trust --group c6 --in regular --out regular")[0] == 0
 
     @pytest.mark.parametrize(
         ("module", "missing"),
@@ -316,6 +318,10 @@ class TestCheck:
             ("check more.npz --group c6 --in regular --out regular", "more.npz holds b1, W2 beside W"),
             ("check wrong.npz --group c6 --in regular --out regular", "W must be (out, in) and b (out,)"),
             ("check text.npz --group c6 --in regular --out regular", "text.npz holds <U1 as b"),
+            ("check scalar.npz --group c6 --in regular --out regular", "W must be (out, in) and b (out,)"),
+            ("check objects.npz --group c6 --in regular --out regular", "objects.npz holds Python objects"),
+            ("check objects.npy --group c6 --in regular --out regular", "objects.npy holds Python objects"),
+            ("check junk.pt2 --group c6 --in regular --out regular", "junk.pt2 is not a whole .pt2 file"),
             ("check two.pt2 --group c6 --in regular --out regular", "two.pt2 takes 2 inputs"),
             ("check no.npy --group c6 --in regular --out regular", "no such file"),
             ("check v.npz --group c6 --in regular --out regular", "no array W"),
@@ -331,12 +337,15 @@ class TestCheck:
         ],
     )
     def test_bad_input_is_one_line_and_code_2(self, line, says, run):
-        for name in ("w.txt", "junk.npy"):
+        for name in ("w.txt", "junk.npy", "junk.pt2"):
             with open(name, "wb") as file:
                 file.write(b"junk")
         np.save("complex.npy", np.eye(6) * 1j)
         np.savez("more.npz", W=np.eye(6), b1=np.ones(6), W2=np.eye(6))
         np.savez("wrong.npz", W=np.eye(6), b=np.ones(5))
+        np.savez("scalar.npz", W=np.eye(6), b=np.array(1.0))
+        np.savez("objects.npz", W=np.array([{}], dtype=object))
+        np.save("objects.npy", np.array([{}], dtype=object))
         np.savez("text.npz", W=np.eye(6), b=np.array(["b"]))
         if "two.pt2" in line:
             two = torch.export.export(seeded(lambda: nn.Bilinear(6, 6, 6)), (torch.zeros(2, 6), torch.zeros(2, 6)))
