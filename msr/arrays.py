@@ -1,6 +1,9 @@
 """What may stand for a tensor: NumPy arrays, whatever converts to one, and lists of numbers."""
 
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -8,8 +11,9 @@ from torch import Tensor
 
 from msr.errors import DataError, ShapeError
 
-__all__ = ["as_tensor", "kind_of"]
+__all__ = ["as_tensor", "kind_of", "takes_arrays"]
 
+_F = TypeVar("_F", bound=Callable)
 _NUMBERS = "?bhilqBfdeFD"  # what torch has a dtype for on every version
 
 
@@ -33,6 +37,62 @@ def as_tensor(value: Any, name: str) -> Tensor:
     if isinstance(value, (str, bytes, dict, set)) or value is None or callable(value):
         raise _no_tensor(value, name)
     return _of_array(value, name)
+
+
+def takes_arrays(*names: str) -> Callable[[_F], _F]:
+    """A decorator: the arguments of these names become tensors by :func:`as_tensor` before the function sees them.
+
+    None stays where it is the default, and what can be called where the annotation has a place for it: a map or its
+    weight. Of a mapping, where the annotation has one, and of ``*arguments``, each item is taken. Tensors cost nothing
+    but a look.
+    """
+
+    def decorated(function: _F) -> _F:
+        parameters = list(inspect.signature(function).parameters.values())
+        doors = {i: _Door.of(p) for i, p in enumerate(parameters) if p.name in names and p.kind is not p.VAR_POSITIONAL}
+        named = {door.name: door for door in doors.values()}
+        rest = next((i for i, p in enumerate(parameters) if p.name in names and p.kind is p.VAR_POSITIONAL), None)
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            for i, door in doors.items():
+                if i < len(args) and not _is_dense(args[i]):
+                    args = (*args[:i], door.taken(args[i]), *args[i + 1 :])
+            for name in kwargs.keys() & names:
+                if not _is_dense(kwargs[name]):
+                    kwargs[name] = named[name].taken(kwargs[name])
+            if rest is not None:
+                args = (*args[:rest], *(as_tensor(value, parameters[rest].name) for value in args[rest:]))
+            return function(*args, **kwargs)
+
+        return run  # type: ignore[return-value]
+
+    return decorated
+
+
+class _Door(NamedTuple):
+    """What an argument may be beside a tensor."""
+
+    name: str
+    optional: bool
+    callable: bool
+    mapping: bool
+
+    @classmethod
+    def of(cls, parameter: inspect.Parameter) -> "_Door":
+        kinds = str(parameter.annotation)
+        return cls(parameter.name, parameter.default is None, "Callable" in kinds, "Mapping" in kinds)
+
+    def taken(self, value: Any) -> Any:
+        if (value is None and self.optional) or (self.callable and callable(value)):
+            return value
+        if self.mapping and isinstance(value, Mapping):
+            return {key: as_tensor(item, f"{self.name}[{key!r}]") for key, item in value.items()}
+        return as_tensor(value, self.name)
+
+
+def _is_dense(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_nested
 
 
 def kind_of(value: Any) -> str:

@@ -8,6 +8,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
+from msr.arrays import as_tensor
 from msr.errors import DataError, NonFiniteError
 
 __all__ = ["Estimate"]
@@ -27,7 +28,7 @@ class Estimate:
 
         Raises: DataError for no values, NonFiniteError if one is nan or infinite: a mean would hide which.
         """
-        sample = torch.as_tensor(values, dtype=torch.float64).detach().flatten().cpu()
+        sample = as_tensor(values, "values").detach().to("cpu", torch.float64).flatten()
         if len(sample) == 0:
             raise DataError("a mean needs at least one value, none came")
         bad = (~sample.isfinite()).nonzero().flatten().tolist()

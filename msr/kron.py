@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from msr.arrays import as_tensor, takes_arrays
 from msr.errors import ShapeError
 
 __all__ = ["apply_factors", "is_identity", "kron", "nearest_kronecker", "pinv", "solve_factors", "unvec", "vec"]
 
 
+@takes_arrays("weight")
 def vec(weight: Tensor, n_axes: int | None = None) -> Tensor:
     """Flatten the last ``n_axes`` axes (all of them by default), rows first: ``(..., *shape) -> (..., numel)``."""
     n_axes = weight.ndim if n_axes is None else n_axes
@@ -29,6 +31,7 @@ def vec(weight: Tensor, n_axes: int | None = None) -> Tensor:
     return weight.flatten(weight.ndim - n_axes)
 
 
+@takes_arrays("vector")
 def unvec(vector: Tensor, shape: Sequence[int]) -> Tensor:
     """Inverse of :func:`vec`: ``(..., numel) -> (..., *shape)``."""
     if vector.shape[-1] != math.prod(shape):
@@ -43,6 +46,7 @@ def _kron2(a: Tensor, b: Tensor) -> Tensor:
     return (a[:, None, :, None] * b[None, :, None, :]).reshape(a.shape[0] * b.shape[0], a.shape[1] * b.shape[1])
 
 
+@takes_arrays("factors")
 def kron(*factors: Tensor) -> Tensor:
     """``F₁ ⊗ F₂ ⊗ …`` as one matrix; differentiable, any strides.
 
@@ -61,6 +65,7 @@ def apply_factors(factors: Sequence[Tensor], v: Tensor) -> Tensor:
     Shapes: factor ``i`` is ``(d_i, r_i)``; ``v`` is ``(..., r_1, r_2, …)``; the result is ``(..., d_1, d_2, …)``.
     Raises: ShapeError naming the axis of ``v`` that does not fit its factor.
     """
+    factors, v = [as_tensor(f, "a factor") for f in factors], as_tensor(v, "v")
     _check_matrices("apply_factors", factors)
     _check_axes("apply_factors", factors, v, columns=True)
     for axis, factor in enumerate(factors):
@@ -84,6 +89,7 @@ def solve_factors(factors: Sequence[Tensor], w: Tensor) -> Tensor:
     of orthogonal columns the transpose is taken, where no derivative with respect to the factors is asked for.
     Shapes: ``w (..., d_1, d_2, …) -> v (..., r_1, r_2, …)``.
     """
+    factors, w = [as_tensor(f, "a factor") for f in factors], as_tensor(w, "w")
     _check_matrices("solve_factors", factors)
     _check_axes("solve_factors", factors, w, columns=False)
     v = w
@@ -135,6 +141,7 @@ def _may_look(factor: Tensor) -> bool:
     return not is_wrapped(factor) and forward_ad.unpack_dual(factor).tangent is None
 
 
+@takes_arrays("matrix")
 def pinv(matrix: Tensor) -> Tensor:
     """Pseudo-inverse in the matrix's dtype; half precisions, which LAPACK does not know, are lifted to float32."""
     if matrix.dtype in (torch.float16, torch.bfloat16):
@@ -142,6 +149,7 @@ def pinv(matrix: Tensor) -> Tensor:
     return torch.linalg.pinv(matrix)
 
 
+@takes_arrays("matrix")
 def nearest_kronecker(matrix: Tensor, shape_a: tuple[int, int], shape_b: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The pair ``A, B`` that minimises ``‖M − A ⊗ B‖_F``; the two come out with equal norms.
 

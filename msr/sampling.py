@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.errors import ConfigError
 from msr.representations import Representation, equivariant_basis
 from msr.subspace import orthonormal_basis
@@ -20,6 +21,7 @@ class Sample(NamedTuple):
     w: Tensor
 
 
+@takes_arrays("U")
 def broken_span(U: Tensor, breaking: float, generator: torch.Generator) -> Tensor:
     """A span turned out of itself by a known amount: ``‖W − P W‖ = breaking · ‖W‖`` for *every* ``W`` in the result.
 

@@ -7,11 +7,13 @@ So patterns are compared by principal angles, never entry by entry.
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.errors import NonFiniteError, ShapeError
 
 __all__ = ["orthonormal_basis", "principal_cosines", "span_cosine"]
 
 
+@takes_arrays("matrix")
 def orthonormal_basis(matrix: Tensor, *, rtol: float | None = None) -> Tensor:
     """Orthonormal columns with the same span as the columns of ``matrix``, in float64.
 
@@ -31,6 +33,7 @@ def orthonormal_basis(matrix: Tensor, *, rtol: float | None = None) -> Tensor:
     return left[:, :rank]
 
 
+@takes_arrays("a", "b")
 def principal_cosines(a: Tensor, b: Tensor) -> Tensor:
     """Cosines of the principal angles between the column spans of ``a (n, k)`` and ``b (n, l)``, largest first.
 
@@ -41,6 +44,7 @@ def principal_cosines(a: Tensor, b: Tensor) -> Tensor:
     return torch.linalg.svdvals(orthonormal_basis(a).mT @ orthonormal_basis(b)).clamp(max=1.0)
 
 
+@takes_arrays("learned", "truth")
 def span_cosine(learned: Tensor, truth: Tensor) -> float:
     """How much of the true span the learned span holds: ``min ‖P t‖`` over unit ``t`` in the true span.
 

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.errors import DataError
 
 __all__ = ["read_arrays", "write_tasks", "write_whole"]
@@ -76,6 +77,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+@takes_arrays("x", "y", "w")
 def write_tasks(path: Path, x: Tensor, y: Tensor, w: Tensor | None = None) -> None:
     """Write a task file without compression, so that it can be memory-mapped; all or nothing.
 

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.episodes import Episodes
 from msr.errors import ConfigError
 
@@ -76,6 +77,7 @@ class TaskFamily(ABC):
         """How many tasks the split holds; None when there is no end."""
 
     @abstractmethod
+    @takes_arrays("tasks")
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
         """The tasks with these indices ``(n,)``, support and query."""
 

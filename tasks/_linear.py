@@ -6,6 +6,7 @@ from math import prod
 
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.episodes import Episodes
 from tasks._base import Split, TaskFamily, check_drawn_family, check_indices, normal_rows
 
@@ -46,9 +47,11 @@ class LinearTasks(TaskFamily):
         """Numbers that a task draws."""
 
     @abstractmethod
+    @takes_arrays("free")
     def weights_from(self, free: Tensor) -> tuple[Tensor, ...]:
         """The matrices of each layer, ``(tasks, out, in)``, from ``free (tasks, n_free)``."""
 
+    @takes_arrays("x")
     def respond(self, weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
         """Noise-free outputs, flattened: ``(tasks, examples, in) -> (tasks, examples, out)``."""
         return x @ weights[0].mT
@@ -61,6 +64,7 @@ class LinearTasks(TaskFamily):
         """Ground truth: each task's matrices, one for each layer, ``(tasks, out, in)``."""
         return self.weights_from(self._draw(split, tasks)[0])
 
+    @takes_arrays("tasks")
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
         """The tasks with these indices: ``x (tasks, examples, *shape_in)``, ``y (tasks, examples, *shape_out)``."""
         free, x, noise = self._draw(split, tasks)

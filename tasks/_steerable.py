@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.errors import ConfigError, ShapeError
 from msr.representations import Representation, grid_rotations, planar
 
@@ -70,6 +71,7 @@ def steerable_basis(group: str, kernel: int) -> tuple[Tensor, list[int]]:
     return basis, _pairs(kernel)
 
 
+@takes_arrays("filters")
 def rotation_defect(filters: Tensor, group: str, fields: int, element: int, k_max: float = math.pi / 2) -> float:
     """How far filters are from turning into one another under an element ``h``, with no interpolation.
 

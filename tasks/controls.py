@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.errors import ConfigError, ShapeError
 from msr.representations import Representation, equivariant_basis, permutation
 from msr.sampling import broken_span
@@ -66,6 +67,7 @@ class SpanTasks(LinearTasks):
         """The span."""
         return self.span
 
+    @takes_arrays("free")
     def weights_from(self, free: Tensor) -> tuple[Tensor, ...]:
         """``W = U v`` with ``E‖W‖² = out``."""
         m, n = prod(self.out_shape), prod(self.in_shape)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
 from msr.subspace import orthonormal_basis
@@ -57,11 +58,13 @@ class FileTasks(TaskFamily):
         n_test = round(self.test_fraction * len(self.arrays["x"]))
         return n_test if split == "test" else len(self.arrays["x"]) - n_test
 
+    @takes_arrays("tasks")
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
         """The split's tasks with these indices; a whole ``y`` stays whole, the rest is torch's default dtype."""
         x, y = self._rows("x", split, tasks), self._rows("y", split, tasks)
         return Episodes.split(x, y, self.shots)
 
+    @takes_arrays("tasks")
     def true_weights(self, split: Split, tasks: Tensor) -> Tensor | None:
         """What the file says under ``w``, axes of size one dropped: ``(tasks, out, in or kernel)``."""
         if "w" not in self.arrays:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.errors import ConfigError
 from msr.groups import FiniteGroup
 from msr.representations import EquivariantBasis, Representation, equivariant_basis
@@ -98,11 +99,13 @@ class FiniteGroupTasks(LinearTasks):
         """``U`` of a one-layer family, ``(out · in, k)``, orthonormal; None for two layers (see :attr:`truth`)."""
         return self.bases[0].orthonormal() if len(self.bases) == 1 else None
 
+    @takes_arrays("free")
     def weights_from(self, free: Tensor) -> tuple[Tensor, ...]:
         """Each layer's ``W = U v`` with ``E‖W‖² = out``."""
         parts = free.split([basis.dim for basis in self.bases], dim=1)
         return tuple(_weight(basis, v) for basis, v in zip(self.bases, parts, strict=True))
 
+    @takes_arrays("x")
     def respond(self, weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
         """``W x``, or ``c W₂ σ(W₁ x)``."""
         if len(weights) == 1:

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError, MissingExtraError, ShapeError
 from msr.taskfiles import write_whole
@@ -102,6 +103,7 @@ class ImageTasks(TaskFamily):
         """As given."""
         return self.n_train if split == "train" else self.n_test
 
+    @takes_arrays("tasks")
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
         """The tasks with these indices."""
         check_indices(split, tasks, self.n_tasks(split))
@@ -130,6 +132,7 @@ class ImageTasks(TaskFamily):
 _N_RANDOM = 7
 
 
+@takes_arrays("images", "uniform")
 def augment(images: Tensor, uniform: Tensor) -> Tensor:
     """Random resized crop, flips and rotation as one bilinear resampling.
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.groups import FiniteGroup
@@ -136,10 +137,12 @@ class RotationTasks(TaskFamily):
         """As given."""
         return self.n_train if split == "train" else self.n_test
 
+    @takes_arrays("tasks")
     def filters(self, split: Split, tasks: Tensor) -> Tensor:
         """Ground truth: each task's weight, ``(tasks, channels, 1, kernel, kernel)``."""
         return self._draw(split, tasks)[0]
 
+    @takes_arrays("tasks")
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
         """The tasks with these indices."""
         filters, x, noise = self._draw(split, tasks)

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.episodes import Episodes
 from msr.errors import ConfigError, ShapeError
 from msr.subspace import orthonormal_basis
@@ -76,10 +77,12 @@ class TranslationTasks(TaskFamily):
         """As given."""
         return self.n_train if split == "train" else self.n_test
 
+    @takes_arrays("tasks")
     def filters(self, split: Split, tasks: Tensor) -> Tensor:
         """Ground truth: each task's filter at each position, ``(tasks, out_length, kernel)``."""
         return self._draw(split, tasks)[0]
 
+    @takes_arrays("tasks")
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
         """The tasks with these indices."""
         filters, x, noise = self._draw(split, tasks)
@@ -112,6 +115,7 @@ class TranslationTasks(TaskFamily):
         )
 
 
+@takes_arrays("filters")
 def locally_connected_weight(filters: Tensor, length: int) -> Tensor:
     """Dense matrices of locally connected maps: ``W[i, (i + t) mod length] = F[i, t]``.
 
@@ -130,6 +134,7 @@ def locally_connected_weight(filters: Tensor, length: int) -> Tensor:
     return weight
 
 
+@takes_arrays("filters")
 def span_of_filters(filters: Tensor, length: int, *, rtol: float | None = None) -> Tensor:
     """Orthonormal basis of the weights of many tasks, ``(out_length · length, k)``: the true ``U``.
 

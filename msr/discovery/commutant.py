@@ -18,6 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.discovery.result import Commutant
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 
@@ -88,6 +89,7 @@ def transposed_products(W: Tensor, generator: torch.Generator, *, outputs: bool,
     return torch.stack(elements)
 
 
+@takes_arrays("matrices")
 def commutant(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> Commutant:
     """The structure of all ``A`` with ``A M = M A`` and ``A Mᵀ = Mᵀ A`` for the given ``M (r, d, d)``.
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.discovery.commutant import Part, isotypic, structure, transposed_products
 from msr.discovery.result import Commutant, Continuous
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
@@ -22,6 +23,7 @@ _MOST_NUMBERS = 2**25  # of the random elements of the algebra of one side
 _MOST_WORK = 2**34  # multiplications to make them, before giving up
 
 
+@takes_arrays("W")
 def continuous(W: Tensor, *, constant: bool = False, rtol: float = 1e-6, seed: int = 0) -> Continuous:
     """The Lie algebra of skew pairs ``(A, B)`` with ``A W_j = W_j B`` for every ``W_j`` of a span.
 
@@ -75,6 +77,7 @@ def continuous(W: Tensor, *, constant: bool = False, rtol: float = 1e-6, seed: i
     )
 
 
+@takes_arrays("W")
 def skew_pairs(W: Tensor, *, constant: bool = False, rtol: float = 1e-6, seed: int = 0) -> tuple[Tensor, Tensor]:
     """A basis of the algebra of ``continuous``: ``A (dimension, out, out)`` and ``B (dimension, in, in)``, float64.
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.discovery.agreement import agreed, conjugated, differ, orbits_of
 from msr.discovery.certifying import certified
 from msr.discovery.colours import MAX_WEIGHTS, NOISE, Colouring, Rows, colourings, parted
@@ -51,6 +52,7 @@ _MAX_CLASS = 1024  # weights
 _SPECIFIC_TASKS = 24
 
 
+@takes_arrays("x", "y", "fresh")
 def discover(
     x: Tensor,
     y: Tensor,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from msr.arrays import takes_arrays
 from msr.equivariance.affine import MAX_INPUTS, as_affine, is_affine
 from msr.equivariance.boundary import Interior
 from msr.equivariance.draws import draw_defects, draw_elements, draw_inputs, like
@@ -93,6 +94,7 @@ class Certificate:
         return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
 
+@takes_arrays("f", "mask")
 def certify(
     f: Function | nn.Module | Tensor,
     group: Group,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from msr.arrays import takes_arrays
 from msr.equivariance.boundary import Interior
 from msr.equivariance.evaluate import Element, Elements, Function, both_sides, choose_elements, defect_of
 from msr.equivariance.several import Several, as_one
@@ -52,6 +53,7 @@ class Defects:
         return "\n".join(f"{label:>12}  {value:.3e}  compared {share:.0%}" for label, value, share in rows)
 
 
+@takes_arrays("x", "mask")
 def equivariance_error(
     f: Function,
     x: Any,
@@ -90,6 +92,7 @@ def equivariance_error(
     return Defects(labels, torch.stack(values).cpu(), torch.stack(size).cpu(), torch.stack(compared).cpu())
 
 
+@takes_arrays("weight", "bias", "mask")
 def weight_error(
     weight: Tensor,
     rep_in: AnyRepresentation,
@@ -130,6 +133,7 @@ def weight_error(
     return Defects(labels, torch.stack(values).cpu(), torch.stack(size).cpu(), torch.stack(compared).cpu())
 
 
+@takes_arrays("U")
 def pattern_error(
     U: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation, elements: Elements = "all"
 ) -> Defects:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from msr.arrays import takes_arrays
 from msr.equivariance.certify import Certificate, EquivarianceWarning, certify, decide
 from msr.equivariance.draws import draw_inputs, like
 from msr.equivariance.evaluate import Elements
@@ -105,6 +106,7 @@ class NetworkCertificate:
         return "\n".join(lines)
 
 
+@takes_arrays("x", "masks")
 def localise(
     network: nn.Module,
     x: Tensor,
@@ -140,6 +142,7 @@ def localise(
     return LayerDefects(tuple(seen), labels, torch.stack(values), torch.stack(sizes))
 
 
+@takes_arrays("masks", "mask")
 def certify_network(
     network: nn.Module,
     group: Group,

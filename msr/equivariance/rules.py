@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 from scipy import stats
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.errors import ConfigError, NonFiniteError
 
 __all__ = ["Outcome", "Rule", "Verdict", "draws_needed", "mean_rule", "tail_rule", "zero_failure_rule"]
@@ -49,6 +50,7 @@ def draws_needed(alpha: float = 0.05, eta: float = 0.05) -> int:
     return math.ceil(math.log(alpha) / math.log1p(-eta))
 
 
+@takes_arrays("defects")
 def tail_rule(defects: Tensor, eps: float, alpha: float, eta: float) -> Outcome:
     """Null: ``P(d > ε) ≥ η``. Exact binomial test of the number of failures, with the Clopper-Pearson upper bound.
 
@@ -65,6 +67,7 @@ def tail_rule(defects: Tensor, eps: float, alpha: float, eta: float) -> Outcome:
     return Outcome(f"P(d > {eps:g}) >= {eta:g}", p, refute, k / n, bound, hint)
 
 
+@takes_arrays("defects")
 def zero_failure_rule(defects: Tensor, eps: float, alpha: float, eta: float) -> Outcome:
     """Null: ``P(d > ε) ≥ η``; rejected only if no draw fails, ``p = (1 − η)^n``. A single failure ends it."""
     tail = tail_rule(defects, eps, alpha, eta)
@@ -72,6 +75,7 @@ def zero_failure_rule(defects: Tensor, eps: float, alpha: float, eta: float) -> 
     return Outcome(tail.null, p, tail.p_refute, tail.estimate, tail.bound, tail.hint)
 
 
+@takes_arrays("defects")
 def mean_rule(defects: Tensor, eps: float, alpha: float, cap: float = 2.0) -> Outcome:
     """Null: ``E min(d, cap · ε) ≥ ε``. Empirical-Bernstein bound on the mean of the capped defects.
 

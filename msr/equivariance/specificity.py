@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.equivariance.boundary import Interior
 from msr.equivariance.evaluate import Element, Function, act, choose_elements, defect_of, run
 from msr.equivariance.measure import act_on_columns, act_on_rows
@@ -35,6 +36,7 @@ class Specificity:
         )
 
 
+@takes_arrays("f", "x")
 def specificity(
     f: Function | Tensor,
     rep_in: AnyRepresentation,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from msr import kron
+from msr.arrays import takes_arrays
 from msr.errors import ConfigError, ShapeError
 from msr.layers.sharing import Sharing
 from msr.representations import (
@@ -98,12 +99,14 @@ class GroupSharing(Sharing):
         """Whether every weight is one entry of ``v``."""
         return "labels" in self._buffers
 
+    @takes_arrays("v")
     def materialize(self, v: Tensor) -> Tensor:
         """``v[labels]``, or ``reshape(U v)``."""
         self._check(v, self.filter_shape, "the filter v")
         flat = v.index_select(-1, self.labels) if self.is_labelled else v @ self.U.mT
         return kron.unvec(flat, self.weight_shape)
 
+    @takes_arrays("weight")
     def project(self, weight: Tensor) -> Tensor:
         """The nearest equivariant weight's ``v``: means over shared weights."""
         self._check(weight, self.weight_shape, "the weight")
@@ -126,6 +129,7 @@ class GroupSharing(Sharing):
         v = torch.empty(self.filter_shape, device=self.one.device, dtype=self.one.dtype)
         return v if v.is_meta else v.uniform_(-bound, bound, generator=generator)
 
+    @takes_arrays("bias")
     def share_bias(self, bias: Tensor) -> Tensor:
         """The nearest invariant bias.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from msr import kron
+from msr.arrays import takes_arrays
 from msr.errors import ConfigError, ModelError, ShapeError
 
 __all__ = ["DenseSharing", "Init", "KroneckerSharing", "Sharing", "SharingFactory"]
@@ -55,10 +56,12 @@ class Sharing(nn.Module, ABC):
             )
 
     @abstractmethod
+    @takes_arrays("v")
     def materialize(self, v: Tensor) -> Tensor:
         """The weight: ``(..., *filter_shape) -> (..., *weight_shape)``."""
 
     @abstractmethod
+    @takes_arrays("weight")
     def project(self, weight: Tensor) -> Tensor:
         """Least squares ``argmin_v ‖U v − vec(W)‖``: ``(..., *weight_shape) -> (..., *filter_shape)``."""
 
@@ -90,10 +93,12 @@ class Sharing(nn.Module, ABC):
             "torch.jit.script cannot read a reparameterised layer; script what msr.layers.fold makes of the network"
         )
 
+    @takes_arrays("bias")
     def share_bias(self, bias: Tensor) -> Tensor:
         """The bias that a layer with this pattern adds, from its free one ``(out,)``: here the same."""
         return bias
 
+    @takes_arrays("weight", "bias")
     def residual(self, weight: Tensor, bias: Tensor | None = None) -> float:
         """What the pattern cannot represent: ``min_v ‖U v − vec(W)‖ / ‖W‖``; units: none, from 0 to 1.
 
@@ -172,6 +177,7 @@ class DenseSharing(Sharing):
                 _orthogonal_(self.U, math.sqrt(self.weight_shape[0] / (3 * k)), generator)
 
     @classmethod
+    @takes_arrays("U")
     def from_matrix(cls, U: Tensor, weight_shape: Sequence[int], *, learn: bool = True) -> "DenseSharing":
         """A pattern with the given ``U (numel(W), k)``; with ``learn=False`` it is a constant (an oracle)."""
         if U.ndim != 2 or U.shape[0] != math.prod(weight_shape):
@@ -187,11 +193,13 @@ class DenseSharing(Sharing):
             pattern.register_buffer("U", U.detach().clone())
         return pattern
 
+    @takes_arrays("v")
     def materialize(self, v: Tensor) -> Tensor:
         """``reshape(U v)``."""
         self._check(v, self.filter_shape, "the filter v")
         return kron.unvec(v @ self.U.mT, self.weight_shape)
 
+    @takes_arrays("weight")
     def project(self, weight: Tensor) -> Tensor:
         """``U⁺ vec(W)``."""
         self._check(weight, self.weight_shape, "the weight")
@@ -263,12 +271,14 @@ class KroneckerSharing(Sharing):
         """``(A, B)`` for a linear weight, ``(A, B, C)`` for a convolution."""
         return tuple(getattr(self, name) for name in "ABC"[: len(self.modes)])
 
+    @takes_arrays("v")
     def materialize(self, v: Tensor) -> Tensor:
         """``V ×₁ A ×₂ B (×₃ C)``."""
         self._check(v, self.filter_shape, "the filter v")
         weight = kron.apply_factors(self.factors, v)
         return weight.reshape(*v.shape[: v.ndim - len(self.modes)], *self.weight_shape)
 
+    @takes_arrays("weight")
     def project(self, weight: Tensor) -> Tensor:
         """``W ×₁ A⁺ ×₂ B⁺ (×₃ C⁺)``."""
         self._check(weight, self.weight_shape, "the weight")

@@ -22,7 +22,7 @@ from msr.meta.adapters import Engine, load
 from msr.meta.exact import fused_norms
 from msr.meta.inner import SGD, InnerSolver
 from msr.meta.probe import check_problem
-from msr.meta.problem import MetaParameters, Params, Problem
+from msr.meta.problem import MetaParameters, Params, Problem, as_params
 from msr.meta.record import has_channels_innermost, record
 from msr.trees import Tree, assembled, leaves_of, structure_of
 
@@ -106,7 +106,8 @@ class Learner:
         """All that the outer loop learns: the given parameters and what the solver adds."""
         if not initial:
             raise ConfigError("no parameter is left for a task to adapt")
-        return MetaParameters(dict(shared), dict(initial), self.solver.init(initial))
+        shared, initial = as_params(shared), as_params(initial)
+        return MetaParameters(shared, initial, self.solver.init(initial))
 
     def check(self, params: MetaParameters, episodes: Episodes, *, judged: bool = True) -> Episodes:
         """The episodes, checked, with tensors for arrays; the first of each kind of shapes also tries the problem out.

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from msr.arrays import as_tensor, takes_arrays
 from msr.errors import DataError, NonFiniteError, ShapeError, listed
 
 __all__ = ["Chunks", "Moments", "in_chunks", "patches"]
@@ -151,7 +152,8 @@ class Standardised:
 
     def _checked(self) -> Iterator[tuple[Tensor, Tensor]]:
         seen, first = 0, None
-        for x, y in self._chunks():
+        for came_x, came_y in self._chunks():
+            x, y = as_tensor(came_x, "x of a chunk"), as_tensor(came_y, "y of a chunk")
             if x.ndim != 3 or y.ndim != 3 or x.shape[:2] != y.shape[:2] or 0 in (*x.shape, *y.shape):
                 raise ShapeError(
                     "linear examples are x (tasks, examples, n) and y (tasks, examples, m), none of them empty; came "
@@ -169,6 +171,7 @@ class Standardised:
             raise DataError("there is no task to learn from; the chunks are empty")
 
 
+@takes_arrays("x", "y")
 def in_chunks(x: Tensor, y: Tensor, size: int = 500) -> Chunks:
     """Passes over tasks that are in memory: ``x (tasks, examples, ...)``, ``y (tasks, examples, ...)``, flattened."""
     if size < 1:
@@ -186,6 +189,7 @@ def in_chunks(x: Tensor, y: Tensor, size: int = 500) -> Chunks:
     return one_pass
 
 
+@takes_arrays("x", "y")
 def patches(
     x: Tensor,
     y: Tensor,

@@ -19,7 +19,7 @@ from msr.meta._linear_solve import (
     rounding,
     unflatten,
 )
-from msr.meta.problem import MetaParameters, Params, Problem
+from msr.meta.problem import MetaParameters, Params, Problem, as_params
 from msr.trees import Tree, assembled, leaves_of, structure_of
 
 __all__ = ["GaussNewton"]
@@ -88,7 +88,7 @@ class GaussNewton:
         """``log_penalty`` and, where it is learned, ``log_damping``; nothing when they are fixed."""
         if not self.learn:
             return {}
-        like = next(iter(initial.values()))
+        like = next(iter(as_params(initial).values()))
         learned = {"log_penalty": like.new_tensor(math.log(self.penalty))}
         if self.damping and self.gradient == "unrolled":
             learned["log_damping"] = like.new_tensor(math.log(self.damping))

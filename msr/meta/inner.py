@@ -14,7 +14,7 @@ from torch import Tensor
 
 from msr.errors import ConfigError, ModelError, ShapeError
 from msr.meta._linear_solve import damped_step, flatten, jacobian, one_tensor, rounding, unflatten
-from msr.meta.problem import MetaParameters, Params, Problem
+from msr.meta.problem import MetaParameters, Params, Problem, as_params
 from msr.trees import Tree
 
 __all__ = ["SGD", "InnerSolver", "Ridge"]
@@ -72,7 +72,10 @@ class SGD:
             return {}
         start = math.log(self.rate) if self.scale == "log" else self.rate
         each = self.learn == "per_parameter"
-        return {f"{self._prefix}.{name}": p.new_full(p.shape if each else (), start) for name, p in initial.items()}
+        return {
+            f"{self._prefix}.{name}": p.new_full(p.shape if each else (), start)
+            for name, p in as_params(initial).items()
+        }
 
     def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:
         """Nothing to check: any differentiable problem will do."""
@@ -142,7 +145,7 @@ class Ridge:
 
     def init(self, initial: Params) -> Params:
         """``log_penalty``, a scalar; nothing when the penalty is fixed."""
-        like = next(iter(initial.values()))
+        like = next(iter(as_params(initial).values()))
         return {"log_penalty": like.new_tensor(math.log(self.penalty))} if self.learn else {}
 
     def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:

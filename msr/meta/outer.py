@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from msr.arrays import as_tensor
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError, NonFiniteError, listed
 from msr.meta.engine import Learner
@@ -87,6 +88,7 @@ class OuterLoop:
         return losses
 
     def _refuse(self, losses: Tensor, gradient: MetaParameters, tasks: Tensor | None) -> NoReturn:
+        tasks = None if tasks is None else as_tensor(tasks, "tasks")
         bad = (~losses.isfinite()).nonzero().flatten().cpu()
         if len(bad):
             what = f"the query loss is not finite for tasks {listed((bad if tasks is None else tasks[bad]).tolist())}"

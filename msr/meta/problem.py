@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd as _Dropout
 
+from msr.arrays import as_tensor
 from msr.errors import ConfigError, ModelError
 from msr.meta.exact import Exact, refuse_backward_hooks
 from msr.meta.reach import aliases
@@ -22,6 +23,11 @@ from msr.trees import Tree
 __all__ = ["FunctionalModule", "MetaParameters", "Params", "Problem", "from_module", "load_params"]
 
 Params = dict[str, Tensor]
+
+
+def as_params(params: Params) -> Params:
+    """The same names with tensors for arrays."""
+    return {name: as_tensor(value, name) for name, value in params.items()}
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,7 @@ def load_params(module: nn.Module, *groups: Params) -> nn.Module:
         for name, tensor in (item for group in groups for item in group.items()):
             if name not in own:
                 raise ConfigError(f"the module has no parameter {name!r}; it has {', '.join(own)}")
-            own[name].copy_(tensor)
+            own[name].copy_(as_tensor(tensor, name))
     for part in module.modules():
         if isinstance(part, _BatchNorm) and part.num_batches_tracked is not None:
             # ``fold`` reads this by its name: statistics are of older weights until a set has been counted since.

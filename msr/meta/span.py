@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from msr.arrays import as_tensor
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.meta._filters import DAMPING, EXACT, Filters, extrapolated, places
 from msr.meta.examples import Chunks, Moments, Passes, Standardised, halves
@@ -143,6 +144,7 @@ def find_span(
         basis = spectrum.basis
         wanted = spectrum.k + max(4, ceil(spectrum.k / 8))
     else:
+        start = as_tensor(start, "start")
         if start.ndim != 2 or start.shape[0] != fit.m * fit.n or start.shape[1] == 0:
             raise ShapeError(f"start must be ({fit.m * fit.n}, k) for these tasks; came {tuple(start.shape)}")
         if not start.isfinite().all():

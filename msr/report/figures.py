@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.errors import MissingExtraError
 from msr.subspace import principal_cosines
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["bars", "curves", "matrices", "rates", "require", "scaling", "sharing_strength", "span_cosines"]
 
 
+@takes_arrays("panels")
 def matrices(panels: Mapping[str, Tensor], *, columns: int, title: str) -> "Figure":
     """Heat maps of matrices, named, in rows of ``columns``; one symmetric colour scale a panel."""
     rows = -(-len(panels) // columns)
@@ -35,6 +37,7 @@ def matrices(panels: Mapping[str, Tensor], *, columns: int, title: str) -> "Figu
     return figure
 
 
+@takes_arrays("panels")
 def sharing_strength(panels: Mapping[str, Tensor], *, title: str) -> "Figure":
     """Where a sharing pattern puts weight at all: ``max_k |U[i, j, k]|`` as ``(out, in)`` pictures.
 
@@ -52,6 +55,7 @@ def sharing_strength(panels: Mapping[str, Tensor], *, title: str) -> "Figure":
     return figure
 
 
+@takes_arrays("learned", "truth")
 def span_cosines(learned: Mapping[str, Tensor], truth: Tensor) -> "Figure":
     """Cosines of the principal angles between each learned span ``(n, k)`` and the true one ``(n, l)``."""
     figure = _figure(6, 3.6)

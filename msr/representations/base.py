@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.errors import ConfigError, ShapeError
 from msr.groups import Group, Subgroup
 from msr.groups.group import Element, without_table
@@ -36,6 +37,10 @@ class Representation(ABC):
     group: Any  # a Group; which kind decides what an element is, and what the group can be asked
     shape: tuple[int, ...]
     name: str
+
+    def __init_subclass__(cls) -> None:
+        if "act_flat" in vars(cls):  # each kind has its own, and all take arrays
+            cls.act_flat = takes_arrays("x")(cls.act_flat)  # type: ignore[method-assign]
 
     def __init__(self, group: Group, shape: Sequence[int], name: str):
         self.__dict__.update(group=group, shape=tuple(int(n) for n in shape), name=name)
@@ -118,6 +123,7 @@ class Representation(ABC):
         eye = torch.eye(self.dim, dtype=torch.float64)
         return all(torch.allclose(self.matrix(g), eye, atol=TOLERANCE) for g in self.group.generators)
 
+    @takes_arrays("x")
     def act(self, element: Element, x: Tensor) -> Tensor:
         """``ρ(g) x`` for ``x (..., *shape)``, on the device and in the precision of ``x``.
 
@@ -127,6 +133,7 @@ class Representation(ABC):
         lead = self.check_shape(x)
         return self.act_flat(self.group.check(element), x.reshape(*lead, self.dim)).reshape(x.shape)
 
+    @takes_arrays("x")
     def check_shape(self, x: Tensor) -> tuple[int, ...]:
         """The leading axes of ``x``, or a ShapeError that says what shape this representation acts on."""
         at = x.ndim - len(self.shape)

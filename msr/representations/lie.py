@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.errors import ConfigError, NonFiniteError, ShapeError
 from msr.groups import Group, LieAlgebra
 from msr.groups.lie import real_array
@@ -82,16 +83,19 @@ class LieRepresentation:
             raise ShapeError(f"an element of {self.group.name} is {self.group.dim} coefficients; came {tuple(c.shape)}")
         return torch.linalg.matrix_exp(torch.einsum("i,iab->ab", c, torch.tensor(self.matrices)))
 
+    @takes_arrays("x")
     def act(self, element: Sequence[float], x: Tensor) -> Tensor:
         """``exp(Σ c_i dρ(X_i)) x`` for ``x (..., *shape)``."""
         lead = self.check_shape(x)
         return self.act_flat(element, x.reshape(*lead, self.dim)).reshape(x.shape)
 
+    @takes_arrays("x")
     def act_flat(self, element: Sequence[float], x: Tensor) -> Tensor:
         """The same on flattened points ``(..., dim)``."""
         needs_floats(x, self)
         return x @ self.matrix(element).to(dtype=x.dtype, device=x.device).mT
 
+    @takes_arrays("x")
     def check_shape(self, x: Tensor) -> tuple[int, ...]:
         """The leading axes of ``x``, or a ShapeError."""
         at = x.ndim - len(self.shape)
