@@ -148,13 +148,12 @@ def test_functional_calls_reach_every_weight(make, gen):
     """Moved parameters, given to a functional call, act as they do moved in place: nothing is kept from before."""
     _, module = converted(make, gen)
     x = torch.randn(SHAPE, generator=gen, dtype=torch.float64)
-    before = module(x)
+    before, there = module(x), copy.deepcopy(module)
     for name, parameter in module.named_parameters():
         moved = {name: parameter.detach() + torch.randn(parameter.shape, generator=gen, dtype=torch.float64)}
-        there = copy.deepcopy(module)
-        load_params(there, moved)
         y = functional(module, moved, x)
-        torch.testing.assert_close(y, there(x), msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(y, load_params(there, moved)(x), msg=lambda text, name=name: f"{name}: {text}")
+        load_params(there, {name: parameter})
         torch.testing.assert_close(module(x), before)
     with torch.no_grad():
         for parameter in module.parameters():

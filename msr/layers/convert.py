@@ -185,6 +185,8 @@ def _convert(
 def _pattern(
     name: str, weight: Tensor, sharing: Sharing | SharingFactory, generator: torch.Generator | None
 ) -> Sharing:
+    if weight.is_complex():
+        raise ConfigError(f"the weight of {name!r} is complex, and patterns make real ones; leave it out by layers=")
     if isinstance(sharing, Sharing):
         return copy.deepcopy(sharing).to(device=weight.device, dtype=weight.dtype)
     try:
