@@ -1,5 +1,6 @@
 """What deployment does with reparameterised networks as they are: export, compile, script, other batch sizes."""
 
+import inspect
 import warnings
 from functools import partial
 
@@ -59,6 +60,13 @@ def test_export_with_any_batch(name, sharing, gen):
     for n in (2, 19):
         more = torch.randn(n, *shape[1:], generator=gen)
         torch.testing.assert_close(exported(more), module(more), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [lambda: nn.LSTM(4, 3), lambda: nn.GRU(4, 3), lambda: nn.MultiheadAttention(4, 2)])
+def test_signatures_stay(make):
+    """Export matches sizes that are left open with the arguments by their names."""
+    net = seeded(make)
+    assert inspect.signature(reparameterize(net).module.forward) == inspect.signature(net.forward)
 
 
 def test_strict_export_and_compile_with_any_batch(gen):

@@ -58,9 +58,9 @@ CASES = {
     "lstm, projected": lambda: Summed(nn.LSTM(8, 4, proj_size=3, bias=False)),
     "gru": lambda: Summed(nn.GRU(8, 3, 2, batch_first=True)),
     "rnn": lambda: Summed(nn.RNN(8, 3, bidirectional=True, nonlinearity="relu")),
-    "lstm cell": lambda: nn.Sequential(nn.Flatten(0, 1), Summed(nn.LSTMCell(8, 3))),
-    "gru cell": lambda: nn.Sequential(nn.Flatten(0, 1), nn.GRUCell(8, 3, bias=False)),
-    "rnn cell": lambda: nn.Sequential(nn.Flatten(0, 1), nn.RNNCell(8, 3)),
+    "lstm cell": lambda: nn.Sequential(nn.Flatten(0, 1), Summed(nn.LSTMCell(8, 3)), nn.Unflatten(0, (-1, 4))),
+    "gru cell": lambda: nn.Sequential(nn.Flatten(0, 1), nn.GRUCell(8, 3, bias=False), nn.Unflatten(0, (-1, 4))),
+    "rnn cell": lambda: nn.Sequential(nn.Flatten(0, 1), nn.RNNCell(8, 3), nn.Unflatten(0, (-1, 4))),
 }
 # torch says once, from C++, that it takes its plain implementation.
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
@@ -183,8 +183,6 @@ def test_tasks_are_judged_with_the_weights_that_they_fitted(name, gen):
     params = learner.init(shared, initial)
     shape = module(torch.zeros(SHAPE, dtype=torch.float64)).shape
     e = random_episodes(gen, 2, 3, 3, SHAPE[1:], (4, *shape[-1:]))
-    if len(shape) == 2:
-        e = e._replace(support_y=e.support_y.flatten(1, 2), query_y=e.query_y.flatten(1, 2))
     adapted = learner.adapt(params, e.support_x, e.support_y)
     for task in range(2):
         own = {n: t[task] for n, t in adapted.items()}
