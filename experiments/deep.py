@@ -179,7 +179,7 @@ def outer_loop(arm: Arm, config: Config, family: FiniteGroupTasks) -> OuterLoop:
         solver_of(arm, config),
         batching=config.batching,  # type: ignore[arg-type]
         chunk_size=config.chunk_size or None,
-        trace=not config.quick,  # a few steps take less time than recording one
+        trace=False if config.quick else "auto",  # a few steps take less time than recording one
     )
     rate, beta = (config.outer_rate, 0.999) if arm.solver == "sgd" else (2e-2, 0.95)
     return OuterLoop(

@@ -231,7 +231,7 @@ def outer_loop(arm: Arm, config: Config, data: Data) -> OuterLoop:
         solver_of(arm, config, data),
         batching=config.batching,  # type: ignore[arg-type]
         chunk_size=config.chunk_size or None,
-        trace=True,
+        trace="auto",
     )
     rate, beta = (2e-2, 0.95) if arm.closed_form else (1e-3, 0.999)
     optimizer = partial(torch.optim.Adam, lr=rate, betas=(0.9, beta), fused=True)

@@ -232,7 +232,7 @@ def learner_for(layer: nn.Module, solver: InnerSolver, config: Config) -> Learne
         solver,
         batching=config.batching,  # type: ignore[arg-type]
         chunk_size=config.chunk_size or None,
-        trace=engine == "torch",
+        trace="auto",
         engine=engine,  # type: ignore[arg-type]
     )
 

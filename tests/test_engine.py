@@ -1,6 +1,7 @@
 """The engine: meta-gradients against finite differences and a slow, obvious loop; batching; batch norm."""
 
 import gc
+import warnings
 import weakref
 from functools import partial
 
@@ -200,6 +201,42 @@ def test_what_looks_at_values_cannot_be_traced(gen):
     learner = Learner(type(problem)(branching), SGD(1), batching="vmap", trace=True)
     with pytest.raises(ModelError, match=r"cannot be traced.*trace=False"):
         learner.meta_gradient(learner.init(shared, initial), random_episodes(gen, 2, 2, 3, (5,), (4,)))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("batching", ["loop", "auto"])
+def test_what_cannot_be_recorded_runs_unrecorded_if_left_to_choose(batching, workers, gen):
+    problem, shared, initial = linear_problem(gen)
+
+    def branching(params, x):
+        y = problem.predict(params, x)
+        return y if x.sum() > 0 else -y
+
+    e = random_episodes(gen, 3, 2, 3, (5,), (4,))
+    plain = Learner(type(problem)(branching), SGD(1), batching="loop")
+    params = plain.init(shared, initial)
+    want = plain.meta_gradient(params, e)
+    learner = Learner(plain.problem, SGD(1), batching=batching, trace="auto", workers=workers)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")  # with "auto" there is another, that vmap cannot run this
+        got = learner.meta_gradient(params, e)
+        again = learner.meta_gradient(params, e)
+    unrecorded = [str(warning.message) for warning in said if "unrecorded" in str(warning.message)]
+    assert len(unrecorded) == 1
+    assert unrecorded[0].startswith("steps run unrecorded, and slower: this problem cannot be traced (")
+    assert "trace=False" not in unrecorded[0]
+    torch.testing.assert_close(got.gradient.leaves(), want.gradient.leaves())
+    torch.testing.assert_close(again.losses, want.losses)
+    assert learner.trace is False
+
+
+def test_what_can_be_recorded_is_if_left_to_choose(gen):
+    problem, shared, initial = linear_problem(gen)
+    learner = Learner(problem, SGD(1), batching="vmap", trace="auto")
+    learner.meta_gradient(learner.init(shared, initial), random_episodes(gen, 2, 2, 3, (5,), (4,)))
+    assert len(learner._records) == 1
+    with pytest.raises(ConfigError, match="trace must be True, False or 'auto'; came 'always'"):
+        Learner(problem, SGD(1), trace="always")
 
 
 def test_meta_gradient_works_under_no_grad(gen):

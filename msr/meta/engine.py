@@ -56,6 +56,8 @@ class Learner:
             those of the first call for ever. On a CPU, glibc keeps more of the memory that the process frees from then
             on, which large replays are up to half again as fast with. torch.compile is not used: on the translation
             problem it took 17% off a recorded step (0.87 to 0.72 ms) and 7 s to compile, so 45,000 steps to pay.
+            ``"auto"`` records where that can be done; elsewhere (such a problem, or a torch that cannot) it says so
+            once, in a warning, and goes on unrecorded.
         channels_last: in a loop, hand images ``(examples, channels, height, width)`` over with the channels innermost
             in memory, which pooling and batch norm on a CPU are several times faster with. A model that calls
             ``.view`` on them may then have to call ``.reshape``.
@@ -76,7 +78,7 @@ class Learner:
         *,
         batching: Batching = "auto",
         chunk_size: int | None = None,
-        trace: bool = False,
+        trace: bool | Literal["auto"] = False,
         channels_last: bool = False,
         workers: int = 1,
         engine: Engine = "torch",
@@ -87,14 +89,16 @@ class Learner:
             raise ConfigError(f"chunk_size must be at least 1; came {chunk_size}")
         if workers < 1:
             raise ConfigError(f"workers must be at least 1; came {workers}")
+        if trace not in (True, False, "auto"):
+            raise ConfigError(f"trace must be True, False or 'auto'; came {trace!r}")
         if workers > 1 and not trace:
             raise ConfigError(f"workers replay records, so workers={workers} needs trace=True")
         self.problem, self.solver, self.chunk_size = problem, load(engine, solver), chunk_size
         if engine != "torch":
-            if batching == "vmap" or trace:
+            if batching == "vmap" or trace is True:
                 came = "batching='vmap'" if batching == "vmap" else "trace=True"
                 raise ConfigError(f"engine {engine!r} can only run tasks in a loop, unrecorded; came {came}")
-            batching = "loop"
+            batching, trace = "loop", False
         self.engine: Engine = engine
         self._takes_gradient_steps = isinstance(solver, SGD)
         self.batching: Batching = batching
@@ -213,7 +217,8 @@ class Learner:
                 losses = self._chunk_losses(like.with_leaves(leaves), chunk, structure, training=True)
             return losses.sum() / n_tasks, losses
 
-        if not self.trace:
+        recorded = self._recorded(mean_loss, leaves, chunk, n_tasks, structure) if self.trace else None
+        if recorded is None:
             with torch.enable_grad():
                 leaves = [leaf.requires_grad_() for leaf in leaves]
                 mean, losses = mean_loss(leaves, chunk)
@@ -223,7 +228,7 @@ class Learner:
             return losses.detach(), [torch.empty_like(leaf).copy_(s) for leaf, s in zip(leaves, slopes, strict=True)]
 
         with torch.no_grad():
-            losses, *slopes = self._recorded(mean_loss, leaves, chunk, n_tasks, structure)(*leaves, *chunk)
+            losses, *slopes = recorded(*leaves, *chunk)
         return losses, slopes
 
     def _chunk_gradients(
@@ -245,6 +250,9 @@ class Learner:
         for chunk in waiting:
             if self._key(leaves, chunk, episodes.n_tasks, structure) not in self._records:
                 run(chunk)
+        if not self.trace:  # "auto" has just found that there is nothing to replay
+            yield from map(run, waiting)
+            return
         try:
             with ThreadPoolExecutor(self.workers) as pool:
                 yield from pool.map(replay, waiting)  # in the order of the tasks, so that sums repeat bit by bit
@@ -260,7 +268,8 @@ class Learner:
 
     def _recorded(
         self, mean_loss: Callable, leaves: list[Tensor], chunk: list[Tensor], n_tasks: int, structure: Tree
-    ) -> Callable:
+    ) -> Callable | None:
+        """The record for these shapes; None where ``"auto"`` finds that there cannot be one."""
         key = self._key(leaves, chunk, n_tasks, structure)
         if key not in self._records:
 
@@ -271,7 +280,15 @@ class Learner:
 
             with torch.no_grad():
                 # Held with what it was made from, so that no other takes their ids.
-                self._records[key] = (record(flat, *leaves, *chunk), self.problem, self.solver)
+                try:
+                    self._records[key] = (record(flat, *leaves, *chunk), self.problem, self.solver)
+                except ModelError as error:
+                    if self.trace != "auto":
+                        raise
+                    self.trace = False
+                    reason = str(error).removesuffix("; use trace=False")
+                    warnings.warn(f"steps run unrecorded, and slower: {reason}", stacklevel=2)
+                    return None
         return self._records[key][0]
 
     def choose_batching(self, params: MetaParameters, episodes: Episodes) -> Literal["vmap", "loop"]:
