@@ -39,7 +39,7 @@ def snapshot() -> State:
     """The state now; takes well under a millisecond."""
     return State(
         modules=dict(sys.modules),
-        path=list(sys.path),
+        path=[entry for entry in sys.path if entry not in _of_torch()],
         folder=_folder(),
         environment={name: value for name, value in os.environ.items() if not name.startswith(_OF_OTHERS)},
         settings={name: read() for name, (read, _) in _SETTINGS.items()},
@@ -76,7 +76,7 @@ def restore(state: State) -> None:
     for name in [name for name in sys.modules if name not in state.modules and _why_fake(name, state)]:
         del sys.modules[name]
     sys.modules.update(state.modules)
-    sys.path[:] = state.path
+    sys.path[:] = [*state.path, *(entry for entry in sys.path if entry in _of_torch())]
     if state.folder is not None:
         os.chdir(state.folder)
     for name in [n for n in os.environ if n not in state.environment and not n.startswith(_OF_OTHERS)]:
@@ -102,6 +102,12 @@ _SETTINGS = {
     "whether anomalies are looked for": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     "numpy's floating point errors": (np.geterr, lambda kinds: np.seterr(**kinds)),
 }
+
+
+def _of_torch() -> list[str]:
+    """The temporary folder that torch up to 2.6 puts on the path, for good, when its compiler is first imported."""
+    maker = sys.modules.get("torch.distributed.nn.jit.instantiator")
+    return [maker.INSTANTIATED_TEMPLATE_DIR_PATH] if hasattr(maker, "INSTANTIATED_TEMPLATE_DIR_PATH") else []
 
 
 def _folder() -> str | None:
@@ -154,7 +160,7 @@ def _why_fake(name: str, before: State, modules: Mapping[str, Any] | None = None
     if not places:
         parent = name.rpartition(".")[0]
         return None if parent in modules and isinstance(module, ModuleType) else "it has no file"
-    roots = [*(os.path.realpath(entry or os.curdir) for entry in before.path), *_INTERPRETER]
+    roots = [*(os.path.realpath(entry or os.curdir) for entry in [*before.path, *_of_torch()]), *_INTERPRETER]
     for place in places:
         if not any(os.path.realpath(place).startswith(root + os.sep) for root in roots):
             return f"{place} is not below any folder that was on sys.path"
