@@ -8,7 +8,7 @@ from egnn_pytorch import EGNN, EGNN_Network
 from torch import nn
 
 from benchmarks._foreign._judge import Cases, Question
-from msr.groups import orthogonal, so, symmetric
+from msr.groups import euclidean, orthogonal, so, symmetric
 from msr.representations import defining, direct_sum, natural, outer_product, trivial
 
 PACKAGES = ["egnn-pytorch", "torch"]
@@ -101,3 +101,55 @@ def EGNN_with_positions_among_its_features():
             return torch.cat([features.flatten(1), at.flatten(1)], dim=1)
 
     return Question(Mixed(), SO3, ROTATED, ROTATED, dtype=torch.float64)
+
+
+# ---------------------------------------------------------------------------------- turns, mirrors and shifts of space
+
+E3 = euclidean(3)
+PLACES = trivial(E3, N) * defining(E3)
+"""Places as (x, y, z, 1), which a matrix of 4 x 4 turns and shifts."""
+
+
+def places(n, generator):
+    """Random points, with the 1 that shifts need."""
+    at = torch.randn(n, N, 3, generator=generator, dtype=torch.float64)
+    return torch.cat([at, torch.ones(n, N, 1, dtype=torch.float64)], dim=-1)
+
+
+class Moved(nn.Module):
+    """The places that a layer makes of places, all points alike."""
+
+    def __init__(self, layer, centre):
+        super().__init__()
+        self.layer, self.centre = layer, centre
+
+    def forward(self, x):
+        """Features are ones, or the distance to the origin, which shifts change."""
+        at = x[..., :3]
+        features = torch.ones(len(x), N, D, dtype=x.dtype)
+        if self.centre:
+            features = features * at.norm(dim=-1, keepdim=True)
+        return torch.cat([self.layer(features, at)[1], torch.ones_like(x[..., 3:])], dim=-1)
+
+
+@CASES.equivariant(AUTHORS)
+def EGNN_under_turns_mirrors_and_shifts():
+    layer = alive(EGNN(D, norm_coors=True, norm_coors_scale_init=1.0).double())
+    return Question(Moved(layer, False), E3, PLACES, PLACES, inputs=places)
+
+
+@CASES.broken("features are distances to the origin, which is no place of the points' own")
+def EGNN_with_distances_to_the_origin_under_shifts():
+    layer = alive(EGNN(D, norm_coors=True, norm_coors_scale_init=1.0).double())
+    return Question(Moved(layer, True), E3, PLACES, PLACES, inputs=places)
+
+
+@CASES.equivariant("distances to the origin do not change under turns")
+def EGNN_with_distances_to_the_origin_under_turns():
+    layer = alive(EGNN(D, norm_coors=True, norm_coors_scale_init=1.0).double())
+
+    def f(x):
+        return layer(torch.ones(len(x), N, D, dtype=x.dtype) * x.norm(dim=-1, keepdim=True), x)[1]
+
+    rep = trivial(O3, N) * defining(O3)
+    return Question(f, O3, rep, rep, dtype=torch.float64)
