@@ -111,7 +111,7 @@ def truth(family: str) -> str | None:
     labels = equivariant_basis(rep, rep).labels
     assert labels is not None
     group = automorphisms(labels.reshape(rep.dim, rep.dim).numpy())
-    return name_group(group.generators_in, group.generators_out).name
+    return name_group(group.generators_in, group.generators_out, order=group.order).name
 
 
 def family_of(name: str, noise: float, seed: int, n_tasks: int, config: Config) -> TaskFamily:
@@ -158,7 +158,7 @@ def uncertified(found: Discovery, within: float = 0.1) -> str | None:
     flat = rows.flatten(0, 1)
     colours = _leaders(flat, within * float(flat.norm(dim=1).max()))
     group = automorphisms(colours.reshape(m, -1))
-    return name_group(group.generators_in, group.generators_out).name if group.order > 1 else None
+    return name_group(group.generators_in, group.generators_out, order=group.order).name if group.order > 1 else None
 
 
 def _leaders(rows: Tensor, radius: float) -> np.ndarray:

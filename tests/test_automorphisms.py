@@ -1,8 +1,9 @@
-"""The permutations that keep a coloured matrix: two searches against each other, sympy and counts that are known."""
+"""The permutations that keep a coloured matrix: our search against nauty's port, sympy and counts that are known."""
 
 import importlib.util
 import math
-from itertools import permutations
+import sys
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from sympy.combinatorics import Permutation, PermutationGroup
 
 from msr.discovery import automorphisms
-from msr.discovery.automorphisms import keeps
+from msr.discovery.chains import Chain, is_giant
+from msr.discovery.refinement import Search, SearchTooLong, keeps
 from msr.errors import ConfigError, MissingExtraError, ShapeError
 from msr.groups import (
     alternating,
@@ -44,15 +46,20 @@ def of_sympy(rows):
     return PermutationGroup([Permutation(g.tolist()) for g in rows] or [Permutation(rows.shape[1] - 1)])
 
 
+HAS_CANONAUT = importlib.util.find_spec("canonaut") is not None
+
+
 def same_group(colours):
-    """Both searches give one group, and say its order; returns the order."""
-    ours, theirs = (automorphisms(colours, backend=backend) for backend in ("own", "igraph"))
-    assert ours.order == theirs.order
-    a, b = of_sympy(both(ours)), of_sympy(both(theirs))
-    assert a.order() == b.order() == ours.order
-    assert all(b.contains(Permutation(g.tolist())) for g in both(ours))
-    assert all(a.contains(Permutation(g.tolist())) for g in both(theirs))
-    assert np.array_equal(orbit_labels(both(ours)), orbit_labels(both(theirs)))
+    """The searches that are there give one group, and say its order; returns the order."""
+    ours = automorphisms(colours, backend="own")
+    assert of_sympy(both(ours)).order() == ours.order
+    theirs = automorphisms(colours, backend="canonaut") if HAS_CANONAUT else ours
+    if HAS_CANONAUT:
+        assert ours.order == theirs.order
+        a, b = of_sympy(both(ours)), of_sympy(both(theirs))
+        assert all(b.contains(Permutation(g.tolist())) for g in both(ours))
+        assert all(a.contains(Permutation(g.tolist())) for g in both(theirs))
+        assert np.array_equal(orbit_labels(both(ours)), orbit_labels(both(theirs)))
     for found in (ours, theirs):
         assert found.generators_in.shape[1:] == colours.shape[1:]
         assert found.generators_out.shape[1:] == colours.shape[:1]
@@ -231,12 +238,125 @@ def test_what_is_no_matrix_of_colours_is_named(colours, error, says):
 
 def test_backends(monkeypatch):
     colours = np.eye(3, dtype=int)
-    with pytest.raises(ConfigError, match="auto, igraph or own; came 'bliss'"):
+    with pytest.raises(ConfigError, match="auto, own or canonaut; came 'bliss'"):
         automorphisms(colours, backend="bliss")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None)
+    monkeypatch.setitem(sys.modules, "canonaut", None)
     with pytest.raises(MissingExtraError, match=r"pip install \"msr\[discover\]\", or backend=\"own\""):
-        automorphisms(colours, backend="igraph")
+        automorphisms(colours, backend="canonaut")
     assert automorphisms(colours).order == automorphisms(colours, backend="own").order == 6
+
+
+def latin(n, seed, switches=200):
+    """Cells of a Latin square that share a row, a column or a symbol, after random switches of cycles of two rows."""
+    rng = np.random.default_rng(seed)
+    square = np.add.outer(np.arange(n), np.arange(n)) % n
+    for _ in range(switches):
+        r, s = rng.choice(n, 2, replace=False)
+        start = at = int(rng.integers(n))
+        cycle = []
+        while not cycle or at != start:
+            cycle.append(at)
+            at = int(np.flatnonzero(square[r] == square[s, at])[0])
+        square[np.ix_([r, s], cycle)] = square[np.ix_([s, r], cycle)]
+    cells = np.arange(n * n)
+    same = [values[:, None] == values for values in (cells // n, cells % n, square.ravel())]
+    return np.any(same, 0) + np.eye(n * n, dtype=int)
+
+
+def test_our_search_ends_by_work_and_says_what_to_install(monkeypatch):
+    """A Latin square without symmetry, of which no refinement splits a cell: every pair of cells has to be tried."""
+    colours = latin(8, 0)
+    search = Search(colours, 1e9)
+    assert search.run()[1] == 1
+    with pytest.raises(SearchTooLong):
+        Search(colours, search.work / 2).run()
+    monkeypatch.setattr(sys.modules["msr.discovery.automorphisms"], "_MOST_READ", search.work / 2)
+    with pytest.raises(ConfigError, match=r"64 x 64 colours was given up .* backend=\"auto\""):
+        automorphisms(colours, backend="own")
+    if HAS_CANONAUT:
+        assert automorphisms(colours).order == 1
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None)
+    with pytest.raises(MissingExtraError, match=r"pip install \"msr\[discover\]\""):
+        automorphisms(colours)
+
+
+def torus(a, b):
+    x = np.arange(a * b)
+    return (x[:, None] // b - x // b) % a * b + (x[:, None] % b - x % b) % b
+
+
+def hamming(d, q):
+    words = np.stack(np.unravel_index(np.arange(q**d), (q,) * d), 1)
+    return (words[:, None] != words).sum(2)
+
+
+def johnson(n, k):
+    sets = [set(s) for s in combinations(range(n), k)]
+    return np.array([[len(a & b) for b in sets] for a in sets])
+
+
+def paley(q):
+    x = np.arange(q)
+    gap = (x[:, None] - x) % q
+    return np.isin(gap, x[1:] ** 2 % q) + 2 * (gap == 0)
+
+
+def plane(q):
+    lines = [(1, a, b) for a in range(q) for b in range(q)] + [(0, 1, a) for a in range(q)] + [(0, 0, 1)]
+    return (np.array(lines) @ np.array(lines).T % q == 0).astype(int)
+
+
+LARGE = {
+    "C256": (lambda: torus(1, 256), 256, 1),
+    "D128": (lambda: pattern(regular(dihedral(128)), regular(dihedral(128))), 256, 1),
+    "torus 16 x 16": (lambda: torus(16, 16), 256, 1),
+    "S32 wr S8": (lambda: np.kron(np.eye(8, dtype=int), np.ones((32, 32), int)) + np.eye(256, dtype=int),
+                  math.factorial(32) ** 8 * math.factorial(8), 10),
+    "H(2,16)": (lambda: hamming(2, 16), math.factorial(16) ** 2 * 2, 5),
+    "H(8,2)": (lambda: hamming(8, 2), 2**8 * math.factorial(8), 5),
+    "J(10,5)": (lambda: johnson(10, 5), math.factorial(10) * 2, 5),
+    "Paley 257": (lambda: paley(257), 257 * 128, 5),
+    "PG(2,7)": (lambda: plane(7), 5630688, 1),
+    "Latin square of C16": (lambda: latin(16, 0, 0), 16 * 16 * 8 * 6, 5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "order", "millions"), LARGE.values(), ids=LARGE)
+def test_patterns_of_256_points_take_little_work(make, order, millions):
+    """Orders that one can count, with a bound on the entries read: a matrix of 256 points has 0.07 million."""
+    colours = make()
+    search = Search(np.unique(colours, return_inverse=True)[1].reshape(colours.shape), 1e10)
+    moves, found = search.run()
+    assert found == order
+    assert search.work < 1e6 * millions
+    n = colours.shape[1]
+    assert all(keeps(colours, move[:n], move[n:] - n) for move in moves)
+    if order < 1e12:
+        assert Chain(moves).order == order
+
+
+def test_the_chain_of_a_group_is_that_of_sympy():
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 5, 7, 9, 12):
+        for r in (1, 2, 3):
+            moves = np.stack([rng.permutation(n) for _ in range(r)])
+            moves[:, n // 2 :] = np.sort(moves[:, n // 2 :]) if n == 7 else moves[:, n // 2 :]
+            moves = np.stack([m if len(set(m.tolist())) == n else np.arange(n) for m in moves])
+            group = of_sympy(moves)
+            chain = Chain(moves)
+            assert chain.order == group.order()
+            other = rng.permutation(n)
+            assert chain.contains(other) == group.contains(Permutation(other.tolist()))
+
+
+def test_giants_are_told_from_their_subgroups():
+    cycle, swap = np.roll(np.arange(12), 1), np.array([1, 0, *range(2, 12)])
+    assert is_giant(np.stack([cycle, swap])) == "S"
+    assert is_giant(np.stack([np.array([1, 2, 0, *range(3, 12)]), np.array([0, *range(2, 12), 1])])) == "A"
+    m12 = np.array([[*range(1, 11), 0, 11], [0, 1, 6, 9, 5, 3, 10, 2, 8, 4, 7, 11], [11, 10, 5, 7, 8, 2, 9, 3, 4, 6, 1, 0]])
+    assert Chain(m12).order == 95040
+    assert is_giant(m12) is None
+    assert is_giant(cycle[None]) is None
 
 
 def test_keeps_reads_outputs_by_rows():

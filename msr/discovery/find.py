@@ -221,7 +221,7 @@ class _Search:
         fresh = self._judge("certify", learned, selection.energy)
         orbits, specificity = orbits_of(best), self._specificity(best, fresh)
         certificate = certified(orbits, selection, fresh, self.eps, self.alpha, specificity)
-        name = name_group(best.generators_in[:, :-1], best.generators_out)
+        name = name_group(best.generators_in[:, :-1], best.generators_out, order=best.order)
         hints = []
         gap, p_worse = fresh.worse_than(selection)
         if gap > self.eps**2 and p_worse <= _VETO * self.alpha:

@@ -107,7 +107,11 @@ def _name(group: Permuted) -> tuple[str, bool]:
     if group.order <= MAX_TABLE:
         table = group.table()
         proven = known_name(table)
-        return (proven, True) if proven is not None else structure_name(table)
+        if proven is not None:
+            return proven, True
+        # What it acts on can show more than a table does.
+        found = _by_order(group)
+        return found if found is not None else structure_name(table)
     factors = _separate(group)
     if len(factors) > 1:
         return _joined(factors)

@@ -10,8 +10,10 @@ from msr.groups.permutations import Indices
 
 __all__ = ["structure_name"]
 
-_MAX_NORMAL = 400
+_MAX_NORMAL = 100
 """Normal subgroups that are looked at."""
+_DEEPEST = 1
+"""Parts of parts that are taken apart in their turn."""
 _MAX_LIFTS = 4096
 """Ways to lift generators of a quotient, above which no complement is looked for."""
 
@@ -30,7 +32,7 @@ def structure_name(group: FiniteGroup, depth: int = 0) -> tuple[str, bool]:
             return " x ".join(sorted(bracketed(name) for name, _ in parts)), all(proven for _, proven in parts)
     found = []
     for members in normal:
-        if depth == 2:
+        if depth == _DEEPEST:
             break
         inside, quotient = _part(group, members), _quotient(group, members)
         names = _named(inside, depth + 1)[0], _named(quotient, depth + 1)[0]
