@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from msr.equivariance import (
+    EquivarianceWarning,
     assert_equivariant,
     certify,
     equivariance_error,
@@ -13,6 +14,7 @@ from msr.equivariance import (
     specificity,
     weight_error,
 )
+from msr.errors import ConfigError
 from msr.groups import cyclic, direct_product, general_lorentz, orthogonal, so, symmetric
 from msr.layers import GroupSharing, ReparamLinear
 from msr.representations import (
@@ -155,3 +157,34 @@ def test_layers_and_specificity(gen):
                           torch.randn(2, 9000, generator=gen), n_random=19, generator=gen)  # fmt: skip
     assert special.observed < 1e-6
     assert special.p_value == pytest.approx(1 / 20)
+
+
+def test_generators_decide_exactly_at_zero(gen):
+    """Zero on the generators is zero on the group; a small bound on them is none, and a large defect is one."""
+    rep = natural(symmetric(16))
+    weight = torch.eye(16) * 2 + 1
+    noise = torch.randn(16, 16, generator=gen)
+    linear = nn.utils.skip_init(nn.Linear, 16, 16, bias=False)
+    for scale, verdict in ((0.0, "certified"), (1.0, "refuted")):
+        linear.weight.data.copy_(weight + scale * noise)
+        for f in (linear, linear.weight.detach()):
+            certificate = certify(f, rep.group, rep, rep, eps=1e-2, n_random=0)
+            assert (certificate.verdict, certificate.rule, certificate.n) == (verdict, "exact", 2)
+            assert "all 2 generators, exactly" in str(certificate)
+    near = weight + 1e-3 * noise
+    linear.weight.data.copy_(near)
+    with pytest.warns(EquivarianceWarning, match="words in them may not"):
+        assert certify(near, rep.group, rep, rep, eps=1e-2, n_random=0).verdict == "cannot tell"
+    with pytest.warns(EquivarianceWarning, match="words in them may not"):
+        drawn = certify(linear, rep.group, rep, rep, eps=1e-2, n_random=0)
+    assert (drawn.verdict, drawn.rule) == ("certified", "tail")
+    with pytest.raises(ConfigError, match="rule='exact' cannot serve"):
+        certify(linear, rep.group, rep, rep, eps=1e-2, n_random=0, rule="exact")
+
+
+def test_patterns_of_groups_without_a_table_are_certified():
+    for rep in (natural(symmetric(9)), copies(defining(orthogonal(3)), 2), defining(so(3))):
+        sharing = GroupSharing(rep, rep, dtype=torch.float64)
+        certificate = certify(sharing, rep.group, rep, rep, eps=1e-6)
+        assert certificate.certified
+        assert certificate.n == len(rep.group.generators)

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from msr.arrays import takes_arrays
 from msr.equivariance.affine import MAX_INPUTS, as_affine, is_affine
 from msr.equivariance.boundary import Interior
+from msr.equivariance.by_generators import NOT_DECIDED, exact_elements, outcome_by_generators
 from msr.equivariance.draws import draw_defects, draw_elements, draw_inputs, like
 from msr.equivariance.evaluate import Function, check_representations
 from msr.equivariance.measure import pattern_error, weight_error
@@ -83,7 +84,8 @@ class Certificate:
         return self.verdict == "certified"
 
     def __str__(self) -> str:
-        sampled = f"{self.n} draws" if self.rule != "exact" else f"all {self.n} elements, exactly"
+        counted = "generators" if "the generators of" in self.null else "elements"
+        sampled = f"{self.n} draws" if self.rule != "exact" else f"all {self.n} {counted}, exactly"
         lines = [
             f"{self.verdict}: null {self.null}, p = {self.p_value:.3g}, level {self.alpha:g} ({self.rule}, {sampled})",
             f"estimate {self.estimate:.3g}, upper bound {self.bound:.3g}; largest defect {self.largest:.3g} at "
@@ -118,7 +120,9 @@ def certify(
     Rules, by what they call too large (their null hypothesis):
         ``"exact"``: ``max_g d(g) > ε`` over all elements; for layers that are affine by construction, for a weight
         tensor, and for a sharing pattern (then over all filters too). Nothing is sampled; ``d(g)`` is pooled over
-        standard normal inputs, so it is not for ``inputs`` of your own.
+        standard normal inputs, so it is not for ``inputs`` of your own. Where the group lists no elements its
+        generators decide: what commutes with them beyond rounding is certified, a generator above ε refutes, and what
+        lies between is not decided ("auto" then draws).
         ``"tail"``: ``P(d > ε) ≥ η`` over draws of an input and an element; Clopper-Pearson.
         ``"zero-failure"``: the same, certified only if no draw fails.
         ``"mean"``: ``E min(d, cap · ε) ≥ ε``; empirical Bernstein.
@@ -182,10 +186,15 @@ def decide(
     exact = _decides_exactly(f, rule, rep_in, rep_out, inputs is not None)
     inside = Interior(rep_out, mask)
     cautions = _cautions(f, rep_in, rep_out)
+    outcome: Outcome | None = None
     if exact:
         W, bias = as_affine(f, rep_in, rep_out, kind, inside)  # type: ignore[arg-type]
-        defects = weight_error(W, rep_in, rep_out, bias=bias, mask=mask)
-        outcome, counted, used = _exact(defects.largest, eps), len(defects.values), "exact"
+        defects = weight_error(W, rep_in, rep_out, exact_elements(group), bias=bias, mask=mask)
+        outcome, counted, used = _exactly(defects.largest, eps, kind.dtype, group), len(defects.values), "exact"
+        if outcome is None and rule == "exact":
+            raise ConfigError(f"rule='exact' cannot serve: {NOT_DECIDED}; use 'tail' or 'mean'")
+        cautions += [NOT_DECIDED] if outcome is None else []
+    if outcome is not None:
         worst, largest, size = defects.labels[defects.worst], defects.largest, float(defects.size[0])
         compared, constant = float(defects.compared.min()), float(W.norm()) <= 1e-9 * float(bias.norm())
         constant = constant or float(W.norm()) == 0
@@ -211,16 +220,16 @@ def _decides_exactly(
     f: object, rule: Rule, rep_in: AnyRepresentation, rep_out: AnyRepresentation, has_inputs: bool
 ) -> bool:
     """Whether nothing needs to be sampled; ConfigError where that was asked for and cannot be."""
-    finite = rep_in.group.is_listed
-    possible = is_affine(f) and rep_in.dim <= MAX_INPUTS and finite and not has_inputs
+    possible = is_affine(f) and rep_in.dim <= MAX_INPUTS and not has_inputs
     if rule == "exact" and not possible:
         raise ConfigError(
-            "rule='exact' needs an affine layer (nn.Linear, nn.Conv, a reparameterised one, or a chain of them), a "
-            f"finite group, at most {MAX_INPUTS} inputs, and no inputs= of your own; use 'tail' or 'mean'"
+            "rule='exact' needs an affine layer (nn.Linear, nn.Conv, a reparameterised one, or a chain of them), at "
+            f"most {MAX_INPUTS} inputs, and no inputs= of your own; use 'tail' or 'mean'"
         )
     if rule != "auto" or not possible:
         return rule == "exact"
-    return rep_in.dim * rep_out.dim * len(rep_in.group.elements) <= MAX_WORK
+    group = rep_in.group
+    return rep_in.dim * rep_out.dim * len(group.elements if group.is_listed else group.generators) <= MAX_WORK
 
 
 def _specificity_of(
@@ -259,27 +268,36 @@ def _certify_matrix(
     n_random: int,
     generator: torch.Generator,
 ) -> Certificate:
-    if not rep_in.group.is_listed:
-        raise ConfigError(f"{rep_in.group.name} lists no elements; measure its generators with weight_error")
+    group = rep_in.group
+    elements = exact_elements(group)
     cautions = _cautions(None, rep_in, rep_out)
     if isinstance(f, Tensor):
-        defects, W = weight_error(f, rep_in, rep_out), f.detach().double().reshape(rep_out.dim, rep_in.dim)
+        defects, W = weight_error(f, rep_in, rep_out, elements), f.detach().double().reshape(rep_out.dim, rep_in.dim)
         of, special = "W", None
         if n_random:
             at = torch.zeros(1, *rep_in.shape, dtype=torch.float64)
             special = specificity(W, rep_in, rep_out, at, n_random=n_random, generator=generator)
     else:
-        defects, of, special = pattern_error(f.matrix(), rep_in, rep_out), "any W = U v", None  # type: ignore[attr-defined]
+        defects, of, special = pattern_error(f.matrix(), rep_in, rep_out, elements), "any W = U v", None  # type: ignore[attr-defined]
     if float(defects.size[0]) == 0:
         cautions.append("the weight is zero: it commutes with everything")
-    outcome = _exact(defects.largest, eps, of)
+    dtype = f.dtype if isinstance(f, Tensor) else f.matrix().dtype  # type: ignore[attr-defined]
+    outcome = _exactly(defects.largest, eps, dtype, group, of)
+    if outcome is None:
+        # Nothing is sampled for a weight: a word in the generators may or may not be off by more than eps.
+        outcome = replace(_exact(defects.largest, eps, of), p_value=1.0, p_refute=1.0, hint=NOT_DECIDED)
     return _certificate(
         outcome, "exact", eps, alpha, None, len(defects.values), defects.labels[defects.worst], defects.largest,
         float(defects.size[0]), 1.0, special, cautions,
     )  # fmt: skip
 
 
-def _exact(largest: float, eps: float, of: str = "the layer") -> Outcome:
+def _exactly(largest: float, eps: float, dtype: torch.dtype, group: Group, of: str = "the layer") -> Outcome | None:
+    """The verdict on all elements, from all of them or from the generators; None where those do not suffice."""
+    return _exact(largest, eps, of) if group.is_listed else outcome_by_generators(largest, eps, dtype, group, of)
+
+
+def _exact(largest: float, eps: float, of: str) -> Outcome:
     if not math.isfinite(largest):
         raise NonFiniteError("the defect is not finite")
     within = largest <= eps
