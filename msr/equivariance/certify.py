@@ -96,7 +96,7 @@ class Certificate:
         return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
 
-@takes_arrays("f", "mask")
+@takes_arrays("f")
 def certify(
     f: Function | nn.Module | Tensor,
     group: Group,

@@ -53,7 +53,6 @@ class Defects:
         return "\n".join(f"{label:>12}  {value:.3e}  compared {share:.0%}" for label, value, share in rows)
 
 
-@takes_arrays("x", "mask")
 def equivariance_error(
     f: Function,
     x: Any,

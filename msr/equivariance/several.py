@@ -68,8 +68,10 @@ def pack(f: Any, reps_in: Several, reps_out: Several, x: Any = None) -> Packed:
 def as_one(
     f: Any, rep_in: Several, rep_out: Several, x: Any = None, mask: Any = None
 ) -> tuple[Any, AnyRepresentation, AnyRepresentation, Any, Any]:
-    """``(f, rep_in, rep_out, x, mask)`` as they are, or :func:`pack` of them where there are several."""
+    """``(f, rep_in, rep_out, x, mask)``, packed where there are several; arrays and lists become tensors."""
     if not is_several(rep_in, rep_out):
+        x = x if x is None or callable(x) else as_tensor(x, "x")
+        mask = mask if mask is None else as_tensor(mask, "mask")
         return f, rep_in, rep_out, x, mask  # type: ignore[return-value]
     if isinstance(f, Tensor) or getattr(f, "is_sharing_pattern", False):
         raise ConfigError("a weight has one input and one output: give it the direct sums, rep_a + rep_b")

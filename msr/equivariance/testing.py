@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from msr.arrays import takes_arrays
 from msr.equivariance.boundary import Interior
 from msr.equivariance.certify import EquivarianceWarning
 from msr.equivariance.draws import draw_inputs, is_constant, like
@@ -33,7 +32,6 @@ TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1, torch.float32: 1e-4, tor
 MOST_ELEMENTS = 64
 
 
-@takes_arrays("x", "mask")
 def assert_equivariant(
     f: Function | nn.Module,
     group: Group,
