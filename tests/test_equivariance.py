@@ -81,7 +81,7 @@ def test_the_defect_of_a_linear_layer_on_data_tends_to_that_of_its_weight(gen):
     exact = weight_error(layer.weight, rep, rep, bias=layer.bias)
     x = torch.randn(200_000, 6, generator=gen, dtype=torch.float64)
     seen = equivariance_error(layer, x, rep, rep)
-    torch.testing.assert_close(seen.values, exact.values, atol=5e-3, rtol=0)
+    torch.testing.assert_close(seen.values, exact.values, atol=1e-2, rtol=0)
     torch.testing.assert_close(seen.size, exact.size, rtol=1e-2, atol=0)
     uneven = weight_error(torch.zeros(6, 6), rep, rep, bias=torch.arange(6.0))
     assert uneven.largest > 0.3  # a bias alone can break it
@@ -290,7 +290,8 @@ def test_large_groups_are_sampled_with_their_generators():
             return x
 
     assert_equivariant(Counting(), rep.group, rep, rep)
-    assert len(tried) == 2 + 64  # the inputs, two again on their own, and once for each element
+    # The inputs, once for each element, one input again by itself, and twice moved a little to see the rounding.
+    assert len(tried) == 1 + 64 + 1 + 2
 
 
 @parametrize_elements(D4)
@@ -430,8 +431,8 @@ def test_mismatches_are_named():
     with pytest.raises(ShapeError, match="the bias must have the 4 numbers"):
         weight_error(torch.eye(4), rep, rep, bias=torch.zeros(3))
     assert weight_error(torch.eye(4), rep, rep, ["r"]).labels == ("r",)
-    with pytest.raises(ConfigError, match="no default tolerance"):
-        assert_equivariant(lambda x: x, C4, rep, rep, x=torch.ones(2, 4, dtype=torch.int64))
+    with pytest.raises(ConfigError, match=r"default tolerance for float16.* but not for torch.float8_e5m2"):
+        assert_equivariant(lambda x: x.to(torch.float8_e5m2), C4, rep, rep, x=torch.ones(2, 4))
 
 
 def test_convolution_filters_are_measured_with_a_kernel_representation(gen):

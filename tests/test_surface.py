@@ -81,7 +81,7 @@ def test_the_error_family():
     kinds = {name for name, thing in vars(msr.errors).items() if isinstance(thing, type)}
     assert kinds == {
         "MSRError", "AxiomError", "ShapeError", "DataError", "ConfigError", "ModelError", "NonFiniteError",
-        "MissingExtraError",
+        "MissingExtraError", "PrecisionError",
     }  # fmt: skip
     assert all(issubclass(getattr(msr.errors, name), msr.errors.MSRError) for name in kinds)
 

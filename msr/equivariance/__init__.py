@@ -1,8 +1,8 @@
 """Equivariance: measure it, assert it in a unit test, certify it with an error rate, find the layer that breaks it."""
 
 from msr.equivariance.boundary import interior as interior
-from msr.equivariance.certify import Certificate as Certificate
-from msr.equivariance.certify import EquivarianceWarning as EquivarianceWarning
+from msr.equivariance.certificate import Certificate as Certificate
+from msr.equivariance.certificate import EquivarianceWarning as EquivarianceWarning
 from msr.equivariance.certify import certify as certify
 from msr.equivariance.measure import Defects as Defects
 from msr.equivariance.measure import equivariance_error as equivariance_error

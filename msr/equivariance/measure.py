@@ -1,7 +1,9 @@
 """How far something is from commuting with a group: numbers without an opinion.
 
-The defect of an element is scale-free, ``d = ‖a − b‖ / √(‖a‖² + ‖b‖²)`` for ``a = f(ρ_in(g) x)`` and ``b = ρ_out(g)
-f(x)``: 0 commutes, 1 is what unrelated outputs give, √2 is the worst (``a = −b``). Where both are zero it is 0.
+The defect of an element has no unit, ``d = ‖a − b‖ / √(‖a − c‖² + ‖b − c‖²)`` for ``a = f(ρ_in(g) x)``, ``b =
+ρ_out(g) f(x)`` and the centre ``c`` of the outputs: 0 commutes, 1 is what unrelated outputs give, √2 is the worst
+(``a − c = −(b − c)``). It is taken in each part of the outputs by itself (:class:`msr.equivariance.parts.Parts`), and
+the largest counts: neither an offset nor a part with large numbers hides a break. Where nothing differs it is 0.
 """
 
 from dataclasses import dataclass
@@ -12,13 +14,16 @@ from torch import Tensor, nn
 
 from msr.arrays import takes_arrays
 from msr.equivariance.boundary import Interior
-from msr.equivariance.evaluate import Element, Elements, Function, both_sides, choose_elements, defect_of
+from msr.equivariance.evaluate import Element, Elements, Function, choose_elements
+from msr.equivariance.parts import Parts, parts_of
+from msr.equivariance.scale import KINDS, LAST_DIGITS, Compared
 from msr.equivariance.several import Several, as_one
+from msr.equivariance.sides import Sides
 from msr.errors import NonFiniteError, ShapeError
 from msr.representations import AnyRepresentation
 from msr.subspace import orthonormal_basis
 
-__all__ = ["Defects", "equivariance_error", "pattern_error", "weight_error"]
+__all__ = ["Defects", "compare_weights", "equivariance_error", "pattern_error", "weight_error"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +36,17 @@ class Defects:
         size: root mean square of the outputs compared, ``(elements,)``: a defect of something that is zero says
             nothing.
         compared: share of the outputs that were compared, ``(elements,)``; below 1 where a boundary was masked.
+        rounding: ``(elements,)``: a defect up to here can be rounding, in the part of the outputs that varies least
+            beside its size; where that is too much use float64.
+        parts: where in the outputs each defect is, in words.
     """
 
     labels: tuple[str, ...]
     values: Tensor
     size: Tensor
     compared: Tensor
+    rounding: Tensor
+    parts: tuple[str, ...]
 
     @property
     def worst(self) -> int:
@@ -53,6 +63,21 @@ class Defects:
         return "\n".join(f"{label:>12}  {value:.3e}  compared {share:.0%}" for label, value, share in rows)
 
 
+def defects_of(
+    labels: tuple[str, ...], compared: Compared, parts: Parts, size: list[Tensor], share: list[Tensor]
+) -> Defects:
+    """The largest over the parts, from a comparison with a row for each element."""
+    each = compared.defects
+    where = each.argmax(1)
+    varies = (compared.scale > 0) & ~compared.kinds
+    rounding = (compared.floor / compared.scale.where(varies, torch.ones_like(compared.scale))).clamp(max=2**0.5)
+    rounding = rounding.where(varies, torch.zeros_like(rounding)).amax(1)
+    return Defects(
+        labels, each.amax(1).cpu(), torch.stack(size).cpu(), torch.stack(share).cpu(), rounding.cpu(),
+        tuple(parts.name(unit) for unit in where.tolist()),
+    )  # fmt: skip
+
+
 def equivariance_error(
     f: Function,
     x: Any,
@@ -64,12 +89,13 @@ def equivariance_error(
 ) -> Defects:
     """The defect of a function on data, for each element, pooled over the batch.
 
-    ``d(g) = ‖f(ρ_in(g) x) − ρ_out(g) f(x)‖ / √(‖f(ρ_in(g) x)‖² + ‖ρ_out(g) f(x)‖²)``, Frobenius over the batch. The
-    group acts in float64; ``f`` sees the precision and the device of ``x``.
+    ``d(g) = max_p √(Σ_x ‖a − b‖²_p / Σ_x (‖a − c‖²_p + ‖b − c‖²_p))`` over the parts ``p`` of the outputs, with ``a =
+    f(ρ_in(g) x)``, ``b = ρ_out(g) f(x)`` and ``c`` the median of the outputs. The group acts in float64; ``f`` sees the
+    precision and the device of ``x``.
 
     Args:
         f: ``(batch, *rep_in.shape) -> (batch, *rep_out.shape)``.
-        x: the data.
+        x: the data. What the outputs vary by is what they do over these inputs, and as the group moves them.
         rep_in, rep_out: one, or a tuple or dictionary of them for several inputs or outputs, and then ``x`` too.
         elements: ``"all"`` of a finite group, ``"generators"``, or some. A Lie algebra's elements are coefficients.
         mask: ``rep_out.shape``, true where an output does not feel the boundary (:func:`interior`). For an element, an
@@ -77,18 +103,27 @@ def equivariance_error(
             only, as a convolution without padding does, is placed there.
 
     Raises: ShapeError; NonFiniteError if ``f`` gives nan or infinity, so that a nan never reads as a pass; ModelError
-    if ``f`` fails on these inputs, or is not a function of them (dropout, batch norm in training mode).
+    if ``f`` fails on these inputs, whatever it raises, or is not a function of them (dropout, batch norm in training
+    mode).
     """
     f, rep_in, rep_out, x, mask = as_one(f, rep_in, rep_out, x, mask)
     chosen = choose_elements(elements, rep_in, rep_out)
-    inside = Interior(rep_out, mask)
-    values, size, compared = [], [], []
-    for a, b, share in both_sides(f, x, rep_in, rep_out, chosen, inside):
-        values.append(defect_of(a, b))
-        compared.append(torch.tensor(share, dtype=torch.float64))
-        size.append((b.square().sum() / max(len(x) * rep_out.dim * share, 1)).sqrt())
+    sides = Sides(f, x, rep_in, rep_out, chosen, Interior(rep_out, mask))
+    rows, size, share = [], [], []
+    for pair in sides.pairs(pooled=True):
+        rows.append(pair.compared.pooled())
+        share.append(pair.window.double().mean())
+        size.append((pair.b.square().sum() / (len(x) * pair.window.sum()).clamp_min(1)).sqrt())
     labels = tuple(rep_in.group.label(g) for g in chosen)
-    return Defects(labels, torch.stack(values).cpu(), torch.stack(size).cpu(), torch.stack(compared).cpu())
+    return defects_of(labels, stacked(rows), sides.typical.parts, size, share)
+
+
+def stacked(rows: list[Compared]) -> Compared:
+    """Comparisons of one row each as one with many."""
+    difference, scale, floor = (
+        torch.cat([getattr(r, name) for r in rows]) for name in ("difference", "scale", "floor")
+    )
+    return Compared(difference, scale, floor, rows[0].kinds)
 
 
 @takes_arrays("weight", "bias", "mask")
@@ -103,33 +138,70 @@ def weight_error(
 ) -> Defects:
     """The defect of a linear layer, exactly, for each element.
 
-    ``d(g) = ‖ρ_out(g) W − W ρ_in(g)‖_F / √(‖ρ_out(g) W‖²_F + ‖W ρ_in(g)‖²_F)``: what :func:`equivariance_error` tends
-    to on standard normal inputs. A bias counts as one more column, whose input does not move.
+    ``d(g) = max_p ‖ρ_out(g) W − W ρ_in(g)‖_p / √(‖ρ_out(g) W‖²_p + ‖W ρ_in(g)‖²_p)``, Frobenius over the rows of a part
+    ``p`` of the outputs: what :func:`equivariance_error` tends to on standard normal inputs. A bias does not vary, so
+    it adds only what the group changes in it, ``‖ρ_out(g) β − β‖²_p``, above and below.
 
     Shapes: ``weight (*rep_out.shape, *rep_in.shape)``, or flattened ``(out, in)``; ``bias (out,)``. For a convolution's
     filter, ``rep_in`` is ``channels * kernel`` with the kernel's grid representation.
     Source: the commutation residual, normalised as in Kendiukhov's SymCert (2026), moved to layers.
     """
     chosen = choose_elements(elements, rep_in, rep_out)
+    compared, parts, size, share = compare_weights(weight, rep_in, rep_out, chosen, bias=bias, mask=mask)
+    return defects_of(tuple(rep_in.group.label(g) for g in chosen), compared, parts, size, share)
+
+
+def compare_weights(
+    weight: Tensor,
+    rep_in: AnyRepresentation,
+    rep_out: AnyRepresentation,
+    chosen: list[Element],
+    *,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    read_off: bool = False,
+    epsilon: float | None = None,
+) -> tuple[Compared, Parts, list[Tensor], list[Tensor]]:
+    """:func:`weight_error`, part by part: a row for each element, the parts, sizes and shares compared.
+
+    ``read_off``: the weight is the difference of values that hold the bias too, with the rounding of those.
+    """
     W = _as_matrix(weight, rep_in, rep_out)
     if bias is not None and bias.numel() != rep_out.dim:
         raise ShapeError(f"the bias must have the {rep_out.dim} numbers of {rep_out}; came {tuple(bias.shape)}")
-    columns = W if bias is None else torch.cat([W, real(bias, "the bias").double().reshape(-1, 1).to(W.device)], dim=1)
-    if not columns.isfinite().all():
+    beta = W.new_zeros(len(W), 1) if bias is None else real(bias, "the bias").double().reshape(-1, 1).to(W.device)
+    if not (W.isfinite().all() and beta.isfinite().all()):
         raise NonFiniteError("weight_error: the weight or bias holds nan or infinity")
+    if epsilon is None:
+        epsilon = torch.finfo(weight.dtype).eps if weight.is_floating_point() else 0.0
     inside = Interior(rep_out, mask)
-    values, size, compared = [], [], []
+    parts = parts_of(rep_out, whole_blocks=mask is not None)
+    # Each block in units of its largest number, so that squares neither overflow nor vanish.
+    labels, sizes = parts.labels.to(W.device), torch.cat([W, beta], dim=1).abs().amax(1)
+    largest = W.new_zeros(parts.n_blocks).scatter_reduce_(0, labels, sizes, "amax")
+    unit = largest.where(largest > 0, torch.ones_like(largest))[labels].unsqueeze(1)
+    V, v = W / unit, beta / unit
+    entries = (V.abs() + v.abs()) if read_off else V
+    noise = parts.squares(parts.features(torch.cat([entries, v], dim=1).mT))[:, : parts.n_blocks].sum(0)
+    kinds = parts.is_kind.to(W.device)
+    floor = LAST_DIGITS * epsilon * parts.of_blocks(noise).sqrt()
+    floor = floor.where(~kinds, KINDS * floor)
+    rows, size, share = [], [], []
     for g in chosen:
         window = inside.of(g).expand(rep_out.shape).reshape(-1, 1).double().to(W.device)
-        a = act_on_columns(rep_out, g, columns)
-        b = columns.clone()
-        b[:, : rep_in.dim] = act_on_rows(rep_in, g, W)
-        a, b = a * window, b * window
-        values.append(defect_of(a, b))
-        compared.append(window.mean())
-        size.append((a.square().sum() / window.sum().clamp_min(1)).sqrt())
-    labels = tuple(rep_in.group.label(g) for g in chosen)
-    return Defects(labels, torch.stack(values).cpu(), torch.stack(size).cpu(), torch.stack(compared).cpu())
+        a, b = act_on_columns(rep_out, g, V) * window, act_on_rows(rep_in, g, V) * window
+        constant = act_on_columns(rep_out, g, v) * window
+        moved = constant - v * window
+        sides = torch.stack([a - b, a, b])
+        gap, of_a, of_b = parts.squares(parts.features(sides.mT)).sum(1)
+        if bias is not None:
+            changed = parts.squares(parts.features(moved.mT))[0]
+            gap, of_a = gap + changed, of_a + changed
+        difference, scale = gap.sqrt(), (of_a + of_b).sqrt()
+        rows.append(Compared(difference[None], scale[None], floor[None], kinds))
+        share.append(window.mean())
+        size.append((torch.cat([a, constant], dim=1) * unit).norm() / window.sum() ** 0.5)
+    return stacked(rows), parts, size, share
 
 
 @takes_arrays("U")
@@ -141,8 +213,9 @@ def pattern_error(
     With ``N = ρ_out(g) W − W ρ_in(g)`` and ``D = (ρ_out(g) W, W ρ_in(g))`` as linear functions of ``v``, the supremum
     of ``‖N v‖ / ‖D v‖`` is the largest singular value of ``N R⁻¹`` for ``D = Q R``; nothing is sampled. For orthogonal
     actions this is ``σ_max((ρ_out ⊗ ρ_in − I) Q) / √2`` for an orthonormal basis ``Q`` of the span of ``U``, so it
-    depends on the span alone. Directions of ``U`` below rounding (see :func:`msr.subspace.orthonormal_basis`) do not
-    count.
+    depends on the span alone. It is pooled over the parts of the outputs: the worst filter of one part by itself would
+    be one that leaves the part next to nothing. Directions of ``U`` below rounding (see
+    :func:`msr.subspace.orthonormal_basis`) do not count.
 
     Shapes: ``U (out · in, k)``.  ``size`` is ``‖U‖_F``'s share of an entry of ``W``, the same for each element.
     Raises: ShapeError, NonFiniteError.
@@ -168,7 +241,8 @@ def pattern_error(
         values.append(torch.linalg.matrix_norm(torch.linalg.solve_triangular(R, gap, upper=True, left=False), 2))
     labels = tuple(rep_in.group.label(g) for g in chosen)
     whole = torch.ones(len(chosen), dtype=torch.float64)
-    return Defects(labels, torch.stack(values).cpu(), whole * float(U.detach().double().norm()) / (m * n) ** 0.5, whole)
+    size = whole * float(U.detach().double().norm()) / (m * n) ** 0.5
+    return Defects(labels, torch.stack(values).cpu(), size, whole, 0 * whole, ("all outputs",) * len(chosen))
 
 
 def act_on_columns(rep: AnyRepresentation, g: Element, W: Tensor) -> Tensor:

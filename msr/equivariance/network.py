@@ -1,45 +1,42 @@
 """Where in a network the symmetry breaks: each layer measured by itself, on the activations it really sees."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from msr.arrays import takes_arrays
-from msr.equivariance.certify import Certificate, EquivarianceWarning, certify, decide
-from msr.equivariance.draws import draw_inputs, like
+from msr.equivariance.certificate import Certificate, EquivarianceWarning
+from msr.equivariance.certify import certify
+from msr.equivariance.deciding import decide
+from msr.equivariance.draws import draw_inputs, like, seeded
 from msr.equivariance.evaluate import Elements
 from msr.equivariance.measure import equivariance_error
 from msr.equivariance.pointwise import pointwise_warnings
+from msr.equivariance.walk import Representations, walk
 from msr.errors import ConfigError, ModelError, MSRError
 from msr.groups import Group
 from msr.representations import AnyRepresentation
 
-__all__ = ["LayerDefects", "NetworkCertificate", "Representations", "certify_network", "localise"]
-
-Representations: TypeAlias = (
-    Sequence[AnyRepresentation]
-    | Mapping[str, tuple[AnyRepresentation, AnyRepresentation]]
-    | Callable[[tuple[int, ...]], AnyRepresentation]
-)
+__all__ = ["LayerDefects", "NetworkCertificate", "certify_network", "localise"]
 
 
 @dataclass(frozen=True, eq=False)
 class LayerDefects:
     """A table of defects: a row for each layer, a column for each element.
 
-    ``values (layers, elements)`` float64; ``sizes (layers,)``, the root mean square of each layer's outputs.
+    ``values (layers, elements)`` float64; ``sizes (layers,)``, the root mean square of each layer's outputs;
+    ``unmeasured``: what is not in the table or only in part, by name, and why.
     """
 
     layers: tuple[str, ...]
     elements: tuple[str, ...]
     values: Tensor
     sizes: Tensor
+    unmeasured: dict[str, str] = field(default_factory=dict)
 
     @property
     def worst(self) -> str:
@@ -67,6 +64,7 @@ class LayerDefects:
         for name, row in zip(self.layers, self.values.tolist(), strict=True):
             cells = "  ".join(f"{value:>{w}.2e}" for value, w in zip(row, columns, strict=True))
             lines.append(f"{name:<{width}}  {cells}")
+        lines += [f"{name}: {reason}" for name, reason in self.unmeasured.items()]
         return "\n".join(lines)
 
 
@@ -80,12 +78,14 @@ class NetworkCertificate:
             Berger 1982).
         broken: layers that break the symmetry: refuted at a family-wise level α (Holm), in the order of the network.
         unmeasured: modules with parameters of their own that no measured layer holds.
+        notes: why a layer was not measured, or not all of it, by its name.
     """
 
     whole: Certificate
     layers: dict[str, Certificate]
     broken: tuple[str, ...]
     unmeasured: tuple[str, ...]
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def certified(self) -> bool:
@@ -99,6 +99,7 @@ class NetworkCertificate:
         lines.append(f"broken by: {', '.join(self.broken) or 'no layer'}")
         if self.unmeasured:
             lines.append(f"not measured, with parameters of their own: {', '.join(self.unmeasured)}")
+        lines += [f"  {name}: {reason}" for name, reason in self.notes.items()]
         if not self.certified and not self.broken:
             lines.append(
                 "no measured layer explains it: it breaks between or outside them, or representations disagree"
@@ -122,7 +123,9 @@ def localise(
 
     Args:
         network: any module; layers are its innermost modules, in the order they run. One that runs several times is
-            measured the first time.
+            measured the first time. One that takes or gives more than a tensor is left out, or with a function as
+            ``representations`` the nearest module around it that does not is measured; ``unmeasured`` tells. What is
+            asked for by name and cannot be measured is a ModelError.
         x: inputs ``(batch, ...)``.
         representations: one of
             a list for a chain of ``L`` layers, ``L + 1`` long: before the first layer, after it, …;
@@ -131,15 +134,21 @@ def localise(
             ``lambda shape: trivial(C4, shape[0]) * grid_rotations(shape[1:])``.
         masks: for some layers, which outputs to compare (:func:`interior`).
     """
-    seen = _layers(network, x, representations, masks)
-    values, sizes = [], []
+    found = walk(network, x, representations, masks)
+    rows, sizes = {}, []
     labels: tuple[str, ...] = ()
-    for name, (layer, h, rep_in, rep_out) in seen.items():
-        defects = equivariance_error(layer, h, rep_in, rep_out, elements, mask=(masks or {}).get(name))
-        values.append(defects.values)
+    for name, layer in found.layers.items():
+        mask = (masks or {}).get(name)
+        try:
+            defects = equivariance_error(layer.module, layer.h, layer.before, layer.after, elements, mask=mask)
+        except MSRError as error:
+            found.leave_out(name, error)
+            continue
+        rows[name] = defects.values
         sizes.append(defects.size[0])
         labels = defects.labels
-    return LayerDefects(tuple(seen), labels, torch.stack(values), torch.stack(sizes))
+    found.check_not_empty(list(rows))
+    return LayerDefects(tuple(rows), labels, torch.stack(list(rows.values())), torch.stack(sizes), found.unmeasured)
 
 
 @takes_arrays("masks", "mask")
@@ -157,43 +166,46 @@ def certify_network(
     inputs: Callable[[int, torch.Generator], Tensor] | Tensor | None = None,
     masks: Mapping[str, Tensor] | None = None,
     mask: Tensor | None = None,
+    fresh: int = 0,
     generator: torch.Generator | None = None,
 ) -> NetworkCertificate:
     """Certify a network from end to end and layer by layer; names the layers that break the symmetry.
 
-    Layers are judged by the tail rule on the activations that the inputs cause, one draw for each input.
-    ``representations`` and ``masks`` as in :func:`localise`, ``mask`` for the network's own output, the rest as in
-    :func:`certify`.
-    Raises: ModelError for a layer that does not see one example for each input, such as after a reshape: its draws
-    would not be independent.
+    Layers are judged by the tail rule on the activations that the inputs cause, one draw for each input, in units fixed
+    on the activations of other inputs. ``representations`` and ``masks`` as in :func:`localise`, ``mask`` for the
+    network's own output, the rest as in :func:`certify`; ``fresh`` is for the whole network.
+    A layer that does not see one example for each input, such as after a reshape, is left out, since its draws would
+    not be independent; so are those that :func:`localise` leaves out. Asked for by name, each of these is a ModelError.
     """
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = generator or seeded(0, rep_in)
     common = {"eps": eps, "alpha": alpha, "eta": eta, "n": n, "generator": generator}
-    whole = certify(network, group, rep_in, rep_out, inputs=inputs, mask=mask, **common)  # type: ignore[arg-type]
-    x = draw_inputs(inputs, n, rep_in, like(network, None), generator)
-    certificates = {}
-    seen = _layers(network, x, representations, masks)
-    for name, (layer, h, before, after) in seen.items():
-        if len(h) != n:
-            raise ModelError(
-                f"layer {name!r} sees {len(h)} examples for {n} inputs, so its draws would not be independent; leave "
-                "it out by a mapping of names, or measure it with localise"
+    whole = certify(network, group, rep_in, rep_out, inputs=inputs, mask=mask, fresh=fresh, **common)  # type: ignore[arg-type]
+    x, other = (draw_inputs(inputs, n, rep_in, like(network, None), generator) for _ in range(2))
+    found, apart = (walk(network, inputs, representations, masks) for inputs in (x, other))
+    certificates: dict[str, Certificate] = {}
+    for name, layer in found.layers.items():
+        h = apart.layers[name].h if name in apart.layers else layer.h[:0]
+        if len(layer.h) != n or len(h) != n:
+            text = f"layer {name!r} sees {len(layer.h)} examples for {n} inputs, so its draws would not be independent"
+            found.leave_out(
+                name, ModelError(f"{text}; leave it out by a mapping of names, or measure it with localise")
             )
-        for text in pointwise_warnings(layer, before, after):
+            continue
+        try:
+            # What a layer's own certificate warns of stays in it: after pooling, say, every layer acts trivially.
+            certificates[name] = decide(
+                layer.module, group, layer.before, layer.after, inputs=partial(_as_they_are, layer.h), apart=h,
+                mask=(masks or {}).get(name), n_random=0, **common,  # type: ignore[arg-type]
+            )  # fmt: skip
+        except MSRError as error:
+            found.leave_out(name, error)
+            continue
+        for text in pointwise_warnings(layer.module, layer.before, layer.after):
             warnings.warn(f"layer {name}: {text}", EquivarianceWarning, stacklevel=2)
-        # What a layer's own certificate warns of stays in it: after pooling, say, every layer acts trivially.
-        certificates[name] = decide(
-            layer,
-            group,
-            before,
-            after,
-            inputs=partial(_as_they_are, h),
-            mask=(masks or {}).get(name),
-            n_random=0,
-            **common,  # type: ignore[arg-type]
-        )
+    found.check_not_empty(list(certificates))
     broken = _holm({name: c.p_refute for name, c in certificates.items()}, alpha)
-    return NetworkCertificate(whole, certificates, broken, _unmeasured(network, [layer for layer, *_ in seen.values()]))
+    measured = [found.layers[name].module for name in certificates]
+    return NetworkCertificate(whole, certificates, broken, _unmeasured(network, measured), found.unmeasured)
 
 
 def _as_they_are(h: Tensor, n: int, generator: torch.Generator) -> Tensor:
@@ -220,96 +232,3 @@ def _unmeasured(network: nn.Module, layers: list[nn.Module]) -> tuple[str, ...]:
         for name, module in named
         if module not in measured and list(module.parameters(recurse=False))
     )
-
-
-_ONE_LAYER = (nn.MultiheadAttention,)
-
-Seen: TypeAlias = dict[str, tuple[nn.Module, Tensor, AnyRepresentation, AnyRepresentation]]
-
-
-def _layers(
-    network: nn.Module, x: Tensor, representations: Representations, masks: Mapping[str, Tensor] | None
-) -> Seen:
-    """Each layer with its first input and its two representations, in running order."""
-    wanted = _wanted(network, representations)
-    unknown = [name for name in masks or {} if name not in wanted]
-    if unknown:
-        raise ConfigError(f"there is a mask for {unknown[0]!r}, which is not measured; the layers: {', '.join(wanted)}")
-    inputs: dict[str, Tensor] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    handles = []
-
-    def before(name: str) -> Callable[[nn.Module, tuple], None]:
-        def hook(module: nn.Module, args: tuple) -> None:
-            if name in inputs:
-                return
-            if len(args) != 1 or not isinstance(args[0], Tensor):
-                raise ModelError(
-                    f"layer {name!r} does not map one tensor to one tensor; leave it out by a mapping of names"
-                )
-            inputs[name] = args[0].detach().clone()  # before the layer can work in place on it
-
-        return hook
-
-    def after(name: str) -> Callable[[nn.Module, tuple, object], None]:
-        def hook(module: nn.Module, args: tuple, output: object) -> None:
-            if not isinstance(output, Tensor):
-                raise ModelError(
-                    f"layer {name!r} does not map one tensor to one tensor; leave it out by a mapping of names"
-                )
-            shapes.setdefault(name, tuple(output.shape[1:]))
-
-        return hook
-
-    try:
-        for name, layer in wanted.items():
-            handles += [layer.register_forward_pre_hook(before(name)), layer.register_forward_hook(after(name))]
-        try:
-            network(x.detach().clone())
-        except MSRError:
-            raise
-        except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
-            raise ModelError(f"the network failed on inputs {tuple(x.shape)} {x.dtype}: {error}") from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not inputs:
-        raise ModelError("no layer ran on these inputs")
-    seen: Seen = {}
-    for position, (name, h) in enumerate(inputs.items()):
-        if callable(representations):
-            pair = representations(tuple(h.shape[1:])), representations(shapes[name])
-        elif isinstance(representations, Mapping):
-            pair = representations[name]
-        else:
-            pair = representations[position], representations[position + 1]
-        seen[name] = (wanted[name], h, *pair)
-    return seen
-
-
-def _wanted(network: nn.Module, representations: Representations) -> dict[str, nn.Module]:
-    named = dict(network.named_modules(remove_duplicate=False))
-    if isinstance(representations, Mapping):
-        for name in representations:
-            pair = representations[name]
-            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-                raise ConfigError(f"layer {name!r} needs a pair, before and after it: (rep_in, rep_out); came {pair!r}")
-            if name not in named:
-                raise ConfigError(f"the network has no layer {name!r}; it has {', '.join(k for k in named if k)}")
-        return {name: named[name] for name in named if name in representations}
-    innermost: dict[str, nn.Module] = {}
-    inside: set[nn.Module] = set()  # parts of a layer that counts as one
-    for name, module in network.named_modules():
-        if module in inside:
-            continue
-        whole = hasattr(module, "sharing") or isinstance(module, _ONE_LAYER) or is_parametrized(module)
-        if whole:
-            inside.update(part for part in module.modules() if part is not module)
-        if whole or not list(module.children()):
-            innermost[name or type(module).__name__] = module
-    if not callable(representations) and len(representations) != len(innermost) + 1:
-        raise ConfigError(
-            f"{len(innermost)} layers need {len(innermost) + 1} representations, before, between and after them; "
-            f"came {len(representations)}. The layers: {', '.join(innermost)}"
-        )
-    return innermost

@@ -1,7 +1,8 @@
 """Statistical rules on defects in [0, √2]: each states a null hypothesis and rejects it wrongly at most at level α.
 
 All are one-sided and read the same way: the null says that the defect is *too large*, so that rejecting it certifies.
-``p_refute`` belongs to the opposite null, that the defect is within the tolerance.
+``p_refute`` belongs to the opposite null, that the defect is within the tolerance. A defect is that of one draw, in
+units that do not depend on the draws: they were fixed before.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Is a function more equivariant to this group than to chance? A permutation test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -8,8 +8,11 @@ from torch import Tensor
 
 from msr.arrays import takes_arrays
 from msr.equivariance.boundary import Interior
-from msr.equivariance.evaluate import Element, Function, act, choose_elements, defect_of, run
+from msr.equivariance.evaluate import Element, Function, act, choose_elements, outputs, run
 from msr.equivariance.measure import act_on_columns, act_on_rows
+from msr.equivariance.parts import parts_of
+from msr.equivariance.scale import pooled_defects
+from msr.equivariance.sides import epsilon_inside
 from msr.errors import ConfigError
 from msr.representations import AnyRepresentation
 
@@ -53,7 +56,8 @@ def specificity(
     outputs are relabelled apart; where they have the same size also together, which a pointwise function cannot tell
     from nothing, and the larger p-value counts.
 
-    The statistic is the root mean square of the generators' defects on ``x``. If relabelling changes neither the
+    The statistic is the root mean square of the generators' defects on ``x``, each the largest over the parts of the
+    outputs, as :func:`equivariance_error` takes it. If relabelling changes neither the
     distribution of ``f`` nor that of ``x`` (the null), each p-value is exact; so ``x`` should be standard normal. Data
     that are smooth, say, look specific for any ``f``.
 
@@ -65,7 +69,7 @@ def specificity(
     if n_random < 1:
         raise ConfigError(f"at least one random relabelling is needed; came {n_random}")
     elements = choose_elements("generators", rep_in, rep_out)
-    statistic = (
+    statistic, rounding = (
         _of_weight(f, rep_in, rep_out, elements) if isinstance(f, Tensor) else _of(f, rep_in, rep_out, x, elements)
     )
     observed = statistic(None, None)
@@ -78,7 +82,7 @@ def specificity(
         ways.append([statistic(S, S) for S in same])
     chances = [torch.tensor(way, dtype=torch.float64) for way in ways]
     # Rounding must not decide between equals, as when every relabelling commutes.
-    p_values = [(1 + int((chance <= observed + 1e-7).sum())) / (1 + n_random) for chance in chances]
+    p_values = [(1 + int((chance <= observed + rounding).sum())) / (1 + n_random) for chance in chances]
     hardest = max(range(len(ways)), key=lambda way: p_values[way])
     return Specificity(observed, float(chances[hardest].median()), n_random, p_values[hardest])
 
@@ -124,26 +128,47 @@ def _acted(rep: AnyRepresentation, g: Element, x: Tensor, S: _Relabelling | None
     return S.forth(act(rep, g, flat).flatten(1)).reshape(x.shape)
 
 
-def _of(f: Function, rep_in: AnyRepresentation, rep_out: AnyRepresentation, x: Tensor, elements: list) -> Statistic:
-    everything = Interior(rep_out, None)
-    y = run(f, x, rep_in, everything)
+def _of(
+    f: Function, rep_in: AnyRepresentation, rep_out: AnyRepresentation, x: Tensor, elements: list
+) -> tuple[Statistic, float]:
+    everything, parts = Interior(rep_out, None), parts_of(rep_out)
+    y = outputs(f, x, rep_in, everything)
+    epsilon = epsilon_inside(f, x, y)
+    y = y.double().reshape(len(x), -1)
+    spread = float((y - y.mean(0)).norm())
+    rounding = max(1e-7, 16 * epsilon * (float(y.norm()) / spread if spread else 1.0))
 
     def statistic(S: _Relabelling | None, T: _Relabelling | None) -> float:
         moved = torch.cat([_acted(rep_in, g, x, S) for g in elements])
-        sides = zip(elements, run(f, moved, rep_in, everything).unflatten(0, (len(elements), -1)), strict=True)
-        squares = [defect_of(a, _acted(rep_out, g, y, T)).square() for g, a in sides]
-        return float(torch.stack(squares).mean().sqrt())
+        of_moved = run(f, moved, rep_in, everything).reshape(len(moved), -1)
+        # To compare with the relabelled action is to compare with the action itself, in relabelled outputs.
+        before, after = (values if T is None else T.back(values) for values in (y, of_moved))
+        centre = parts.features(torch.cat([before, after])).median(0).values
+        return _together(
+            pooled_defects(parts, a, rep_out.act_flat(g, before), centre, epsilon)
+            for g, a in zip(elements, after.unflatten(0, (len(elements), -1)), strict=True)
+        )
 
-    return statistic
+    return statistic, rounding
 
 
-def _of_weight(W: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation, elements: list) -> Statistic:
-    W = W.detach().double().reshape(rep_out.dim, rep_in.dim)
+def _of_weight(
+    W: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation, elements: list
+) -> tuple[Statistic, float]:
+    epsilon = torch.finfo(W.dtype).eps if W.is_floating_point() else 0.0
+    W, parts = W.detach().double().reshape(rep_out.dim, rep_in.dim), parts_of(rep_out)
 
     def statistic(S: _Relabelling | None, T: _Relabelling | None) -> float:
         # Conjugating the actions is the same as conjugating W the other way.
         V = W if S is None or T is None else T.back(S.back(W).mT).mT
-        squares = [defect_of(act_on_columns(rep_out, g, V), act_on_rows(rep_in, g, V)).square() for g in elements]
-        return float(torch.stack(squares).mean().sqrt())
+        return _together(
+            pooled_defects(parts, act_on_columns(rep_out, g, V).mT, act_on_rows(rep_in, g, V).mT, None, epsilon)
+            for g in elements
+        )
 
-    return statistic
+    return statistic, max(1e-7, 16 * epsilon)
+
+
+def _together(defects: Iterable[Tensor]) -> float:
+    """The root mean square over elements."""
+    return float(torch.stack(list(defects)).square().mean().sqrt())

@@ -1,26 +1,22 @@
 """For unit tests: an assertion that says what broke, and helpers for pytest and hypothesis."""
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from msr.equivariance.boundary import Interior
-from msr.equivariance.certify import EquivarianceWarning
-from msr.equivariance.draws import draw_inputs, is_constant, like
-from msr.equivariance.evaluate import (
-    Elements,
-    Function,
-    both_sides,
-    check_representations,
-    choose_elements,
-    defects_of_rows,
-)
-from msr.equivariance.measure import module_of
-from msr.equivariance.network import Representations, localise
+from msr.equivariance.certificate import EquivarianceWarning
+from msr.equivariance.draws import draw_inputs, like, seeded
+from msr.equivariance.evaluate import Elements, Function, check_representations, choose_elements, said
+from msr.equivariance.fresh import module_to_redraw, redrawn
+from msr.equivariance.network import localise
 from msr.equivariance.several import Several, as_one
-from msr.errors import ConfigError, MissingExtraError
+from msr.equivariance.sides import Sides
+from msr.equivariance.walk import Representations
+from msr.errors import ConfigError, MissingExtraError, PrecisionError
 from msr.groups import FiniteGroup, Group
 from msr.representations import AnyRepresentation
 
@@ -28,6 +24,9 @@ __all__ = ["TOLERANCE", "assert_equivariant", "parametrize_elements"]
 
 TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1, torch.float32: 1e-4, torch.float64: 1e-10}
 """Largest defect that passes, by precision: some hundred times what rounding does to a small network."""
+
+HIDDEN = {torch.float16: 1e-1, torch.bfloat16: 3e-1, torch.float32: 3e-3, torch.float64: 1e-8}
+"""Defect that rounding may not hide where no tolerance is given: deep networks vary by a thousandth of their size."""
 
 MOST_ELEMENTS = 64
 
@@ -45,12 +44,15 @@ def assert_equivariant(
     layers: Representations | None = None,
     dtype: torch.dtype | None = None,
     batch: int = 16,
+    fresh: int = 0,
     seed: int = 0,
 ) -> None:
     """Raise AssertionError unless ``f(ρ_in(g) x) = ρ_out(g) f(x)`` up to rounding.
 
-    Judged on each input by itself, so that a break on few inputs is not averaged away. The group acts in float64. It is
-    a test for code, which is right or wrong; for a statement with an error rate see :func:`certify`.
+    Judged on each input and each part of the outputs by itself, in units of what that part varies by over the inputs,
+    so that a break is neither averaged away nor lost beside an offset or a part with large numbers. Differences that
+    rounding explains, as measured on these very inputs, are none. The group acts in float64. It is a test for code,
+    which is right or wrong; for a statement with an error rate see :func:`certify`.
 
     Args:
         f: a module or function ``(batch, *rep_in.shape) -> (batch, *rep_out.shape)``.
@@ -60,53 +62,122 @@ def assert_equivariant(
         x: inputs ``(batch, *rep_in.shape)``; default: ``batch`` standard normal ones, in the module's precision.
         elements: which to try. Default: all of a finite group up to order 64, else the generators and random ones, 64
             in all; of a Lie algebra the generators and 16 random ones.
-        tolerance: on the defect, which has no unit (0 commutes, 1 is unrelated); default by precision.
+        tolerance: on the defect, which has no unit (0 commutes, 1 is unrelated); default by the precision of the
+            outputs or of the inputs, whichever is coarser (1e-4 in float32), and none for outputs that are whole
+            numbers. Rounding may not hide a defect of a tolerance that is given, or by default of 3e-3 in float32.
         mask: outputs free of the boundary, see :func:`interior`.
-        layers: representations inside the network, as for :func:`localise`; then a failure names the layer.
-        seed: of the random inputs and elements.
+        layers: representations inside the network, as for :func:`localise`; then a failure names the layer. What
+            cannot be measured there is a line of the message.
+        fresh: so many times more with parameters and buffers drawn anew (:func:`redrawn`), for what training may take
+            away; the module itself is not changed.
+        seed: of the random inputs and elements, together with ``rep_in.shape``.
 
     Warns: EquivarianceWarning when passing says little: constant outputs, trivial actions.
-    Raises: AssertionError; for what cannot be tested, the errors of :func:`equivariance_error`.
+    Raises: AssertionError; PrecisionError where rounding hides too much, such as in float32 beside a large offset; for
+    what cannot be tested, the errors of :func:`equivariance_error`.
     """
     __tracebackhide__ = True
     f, rep_in, rep_out, x, mask = as_one(f, rep_in, rep_out, x, mask)
     check_representations(rep_in, rep_out, group)
-    if batch < 1 or (tolerance is not None and not 0 <= tolerance < 2**0.5):
-        raise ConfigError(f"batch is at least 1, and a tolerance lies in [0, sqrt(2)); came {batch} and {tolerance}")
-    generator = torch.Generator().manual_seed(seed)
+    if batch < 1 or fresh < 0 or (tolerance is not None and not 0 <= tolerance < 2**0.5):
+        raise ConfigError(
+            "batch is at least 1, fresh at least 0, and a tolerance lies in [0, sqrt(2)); came "
+            f"{batch}, {fresh} and {tolerance}"
+        )
+    generator = seeded(seed, rep_in)
     if x is None:
         x = draw_inputs(None, batch, rep_in, like(f, dtype), generator)
     chosen = _elements_to_try(elements, rep_in, rep_out, generator)
-    if tolerance is None:
-        if x.dtype not in TOLERANCE:
-            raise ConfigError(f"no default tolerance for {x.dtype}; give one")
-        tolerance = TOLERANCE[x.dtype]
     inside = Interior(rep_out, mask)
-    # One element at a time: every input meets every element.
-    worst, at, which, size, compared = -1.0, chosen[0], 0, 0.0, 1.0
-    for g, (a, b, share) in zip(chosen, both_sides(f, x, rep_in, rep_out, chosen, inside), strict=True):
-        defects = defects_of_rows(a, b)
-        if float(defects.max()) > worst:
-            worst, at, which = float(defects.max()), g, int(defects.argmax())
-            size, compared = float((b.square().mean() / share).sqrt()), share
-    if worst <= tolerance:
-        _warn_if_it_says_little(rep_in, rep_out, b)
-        return
-    label = group.label(at)
-    number = f"element {at} ({label})" if isinstance(group, FiniteGroup) else f"element {label}"
-    lines = [
-        f"{_name(f)} is not equivariant to {group.name}: defect {worst:.3g} at {number}, above {tolerance:.3g}",
-        f"  0 commutes, 1 is unrelated; {x.dtype}; worst on input {which} of {len(x)}; {len(chosen)} elements tried",
-        f"  in: {rep_in}; out: {rep_out}; outputs have size {size:.3g} (root mean square), {compared:.0%} compared",
+    models = [f, *(redrawn(module_to_redraw(f), seed + i) for i in range(1, fresh + 1))]
+    for i, model in enumerate(models):
+        sides = Sides(model, x, rep_in, rep_out, chosen, inside, means=True)
+        allowed = _coarsest(TOLERANCE, x.dtype, sides.dtype) if tolerance is None else tolerance
+        shown = _coarsest(HIDDEN, x.dtype, sides.dtype) if tolerance is None else tolerance
+        worst = _judge(sides, allowed)
+        if worst is None:
+            hidden = sides.typical.hidden_text(shown, sides.dtype)
+            if hidden:
+                raise PrecisionError(f"cannot tell whether {_name(f)} is equivariant to {group.name} in {hidden}")
+            _warn_if_it_says_little(rep_in, rep_out, sides)
+            continue
+        lines = _report(f, group, sides, worst, allowed)
+        if i:
+            lines.insert(1, f"  with parameters and buffers drawn anew (draw {i} of {fresh}); as they are, it passes")
+        if layers is not None and isinstance(model, nn.Module):
+            lines += _layer_lines(model, x, layers, worst.element, allowed)
+        raise AssertionError("\n".join(lines))
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """The worst of what differs: where, and by how much."""
+
+    element: Any
+    row: int
+    unit: int
+    defect: float
+    size: float
+    compared: float
+
+
+def _judge(sides: Sides, tolerance: float) -> _Failure | None:
+    """The worst failure, or none. Every input meets every element, one element at a time."""
+    worst: _Failure | None = None
+    for pair in sides.pairs():
+        fails = pair.compared.fails(tolerance)
+        if not bool(fails.any()):
+            continue
+        defects = pair.compared.defects.nan_to_num(nan=2**0.5)
+        of_rows = defects.where(fails, torch.full_like(defects, -1.0)).amax(1)
+        for row in of_rows.argsort(descending=True).tolist():
+            if float(of_rows[row]) <= (worst.defect if worst else 0.0):
+                break
+            # Before it counts, the noise of rounding is measured on this very input.
+            floor = sides.confirmed(pair.element, row, pair.compared)
+            scale = pair.compared.scale[row]
+            over = ~(pair.compared.difference[row] <= torch.maximum(floor, tolerance * scale))
+            if bool(over.any()):
+                share, sizes = float(pair.window.double().mean()), pair.b.square().mean()
+                each = defects[row].where(over, torch.full_like(scale, -1.0))
+                unit = int(each.argmax())
+                worst = _Failure(pair.element, row, unit, float(each[unit]), float((sizes / share).sqrt()), share)
+                break
+    return worst
+
+
+def _report(f: object, group: Any, sides: Sides, worst: _Failure, tolerance: float) -> list[str]:
+    label = group.label(worst.element)
+    number = f"element {worst.element} ({label})" if isinstance(worst.element, int) else f"element {label}"
+    typical = sides.typical
+    spread = float(typical.in_outputs(typical.spread)[worst.unit]) / 2**0.5
+    where = typical.parts.name(worst.unit)
+    return [
+        f"{_name(f)} is not equivariant to {group.name}: defect {worst.defect:.3g} at {number}, above {tolerance:.3g}",
+        f"  0 commutes, 1 is unrelated; {_dtypes(sides)}; worst on input {worst.row} of {len(sides.x)}; "
+        f"{len(sides.elements)} elements tried",
+        f"  in {where}, which varies by {spread:.3g} over the inputs",
+        f"  in: {sides.rep_in}; out: {sides.rep_out}; outputs have size {worst.size:.3g} (root mean square), "
+        f"{worst.compared:.0%} compared",
     ]
-    module = module_of(f)
-    if layers is not None and module is not None:
-        table = localise(module, x, layers, [at])
-        over = [i for i, value in enumerate(table.values[:, 0].tolist()) if value > tolerance]
-        lines += [f"  layer {table.layers[i]}: defect {float(table.values[i, 0]):.3g} by itself" for i in over]
-        if not over:
-            lines.append("  no single layer does: check that neighbouring representations agree")
-    raise AssertionError("\n".join(lines))
+
+
+def _dtypes(sides: Sides) -> str:
+    return f"{sides.x.dtype}" if sides.x.dtype == sides.dtype else f"{sides.x.dtype} to {sides.dtype}"
+
+
+def _layer_lines(model: nn.Module, x: Tensor, layers: Representations, element: Any, tolerance: float) -> list[str]:
+    """Which layers break it; a report that cannot be made is a line, since the verdict stands without it."""
+    try:
+        table = localise(model, x, layers, [element])
+    except Exception as error:  # whatever it is, it must not take the verdict's place
+        return [f"  the layers could not be measured: {said(error)}"]
+    over = [i for i, value in enumerate(table.values[:, 0].tolist()) if value > tolerance]
+    lines = [f"  layer {table.layers[i]}: defect {float(table.values[i, 0]):.3g} by itself" for i in over]
+    if not over:
+        lines.append("  no single layer does: check that neighbouring representations agree")
+    lines += [f"  layer {name}: {reason}" for name, reason in table.unmeasured.items()]
+    return lines
 
 
 def parametrize_elements(group: FiniteGroup, name: str = "g") -> Any:
@@ -130,12 +201,26 @@ def _elements_to_try(
     return rep_in.group.to_try(MOST_ELEMENTS, generator)
 
 
-def _warn_if_it_says_little(rep_in: AnyRepresentation, rep_out: AnyRepresentation, y: Tensor) -> None:
-    if is_constant(y) or not bool(y.any()):
+def _coarsest(values: dict[torch.dtype, float], of_inputs: torch.dtype, of_outputs: torch.dtype) -> float:
+    """The value of the coarser floating point kind; outputs that are whole numbers are compared exactly."""
+    dtypes = of_inputs, of_outputs
+    if not of_outputs.is_floating_point:
+        return 0.0
+    kinds = [dtype for dtype in dtypes if dtype.is_floating_point]
+    unknown = [dtype for dtype in kinds if dtype not in TOLERANCE]
+    if unknown:
+        known = ", ".join(str(dtype).removeprefix("torch.") for dtype in TOLERANCE)
+        raise ConfigError(f"there is a default tolerance for {known}, but not for {unknown[0]}; give tolerance=")
+    return max(values[dtype] for dtype in kinds)
+
+
+def _warn_if_it_says_little(rep_in: AnyRepresentation, rep_out: AnyRepresentation, sides: Sides) -> None:
+    text = sides.typical.constant_text(sides.dtype)
+    if sides.typical.all_constant:
         text = "the outputs are constant, such as those of a layer that starts at zero: that commutes with most things"
     elif rep_in.is_trivial and rep_out.is_trivial:
         text = "the group acts trivially on inputs and outputs: every function is equivariant"
-    else:
+    if not text:
         return
     warnings.warn(f"assert_equivariant passed, but {text}", EquivarianceWarning, stacklevel=3)
 
