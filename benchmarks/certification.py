@@ -1,6 +1,7 @@
 """Are the certificates honest? How often each rule certifies what is just too far from equivariant, and what is not.
 
-Not a timing. *Level*: at the boundary of its null hypothesis a rule may certify with probability α at most. *Power*: at
+Not a timing. *Level*: at the boundary of its null hypothesis a rule may certify with probability α at most, also where
+what breaks stands beside a large offset or beside outputs that are far larger. *Power*: at
 half the tolerance it should certify. *Beside it*: what checks in common use accept when a layer is broken on 5% of its
 inputs. Simulated with 64 draws a certificate (128 where the tail
 rules differ), α = 0.05, η = 0.05. The exact rule samples nothing, so it has no error rate.
@@ -16,9 +17,9 @@ from torch import Tensor
 from benchmarks._command import command
 from msr.equivariance import certify, mean_rule, specificity, tail_rule, weight_error, zero_failure_rule
 from msr.equivariance.boundary import Interior
-from msr.equivariance.draws import draw_defects, draw_elements
+from msr.equivariance.draws import Judge, draw_elements
 from msr.groups import cyclic
-from msr.representations import regular
+from msr.representations import AnyRepresentation, regular, trivial
 from tasks.controls import broken_symmetry
 
 ALPHA, ETA, EPS, N = 0.05, 0.05, 0.1, 64
@@ -67,9 +68,27 @@ def broken_on(share: float) -> Callable[[Tensor], Tensor]:
 
 
 def defects_of(f: Callable[[Tensor], Tensor], n: int, generator: torch.Generator) -> Tensor:
-    """``n`` draws of (input, element)."""
-    x = torch.randn(n, 8, generator=generator)
-    return draw_defects(f, x, draw_elements(REP.group, n, generator), REP, REP, Interior(REP, None)).values
+    """``n`` draws of (input, element), in units that were fixed on others, as a certificate does it."""
+    apart, x = torch.randn(N, 8, generator=generator), torch.randn(n, 8, generator=generator)
+    judge = Judge(f, REP, REP, Interior(REP, None), apart, draw_elements(REP.group, N, generator))
+    return judge.draws(x, draw_elements(REP.group, n, generator), EPS).values
+
+
+def hidden_breaks() -> list[tuple[str, Callable[[Tensor], Tensor], AnyRepresentation]]:
+    """Functions that are far off on just the share η of the inputs: plainly, and beside something large."""
+    broken = broken_on(ETA)
+    limit = math.sqrt(8) * float(torch.special.ndtri(torch.tensor(1 - ETA, dtype=torch.float64)))
+
+    def beside_an_offset(x: Tensor) -> Tensor:
+        # On a share of the inputs it says where the largest number is, which every turn changes.
+        total = x.sum(-1, keepdim=True)
+        return 1e3 + torch.where(total > limit, 10.0 * x.argmax(-1, keepdim=True), total)
+
+    return [
+        ("certify(), broken on 5%", broken, REP),
+        ("the same beside an offset", beside_an_offset, trivial(REP.group)),
+        ("the same beside outputs 1e5 times as large", lambda x: torch.cat([1e5 * x, broken(x)], dim=1), REP + REP),
+    ]
 
 
 def levels(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
@@ -89,11 +108,10 @@ def levels(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
                 rows.append({"rule": name, "draws": n, "case": case, "rate": rate, "runs": runs})
         if name != "mean":
             # The whole path, certify() on a function that fails on just that share of its inputs.
-            f = broken_on(ETA)
             options = {"eps": EPS, "alpha": ALPHA, "eta": ETA, "n": N, "n_random": 0, "generator": generator}
-            seen = [certify(f, REP.group, REP, REP, rule=name, **options).certified for _ in range(few)]  # type: ignore[arg-type]
-            rate = sum(seen) / few
-            rows.append({"rule": name, "draws": N, "case": "certify(), broken on 5%", "rate": rate, "runs": few})
+            for case, f, rep_out in hidden_breaks():
+                seen = [certify(f, REP.group, REP, rep_out, rule=name, **options).certified for _ in range(few)]  # type: ignore[arg-type]
+                rows.append({"rule": name, "draws": N, "case": case, "rate": sum(seen) / few, "runs": few})
     kinds = {"random weights": few, "random networks": few // 4}
     for case, count in kinds.items():
         special = 0
