@@ -101,6 +101,7 @@ def solve_factors(factors: Sequence[Tensor], w: Tensor) -> Tensor:
 
 def is_identity(factor: Tensor) -> bool:
     """Whether a factor may be passed over: it holds the identity, and nothing differentiates or traces through it."""
+    factor = as_tensor(factor, "factor")
     n = factor.shape[0]
     if factor.shape != (n, n) or not _may_look(factor):
         return False

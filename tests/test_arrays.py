@@ -24,14 +24,16 @@ from msr.equivariance import (
     pattern_error,
     specificity,
     tail_rule,
+    turn_images,
+    turning_error,
     weight_error,
     zero_failure_rule,
 )
 from msr.errors import DataError, MSRError, ShapeError
 from msr.estimate import Estimate
 from msr.groups import cyclic, so
-from msr.kron import apply_factors, kron, nearest_kronecker, pinv, solve_factors, unvec, vec
-from msr.layers import DenseSharing, GroupSharing, KroneckerSharing
+from msr.kron import apply_factors, is_identity, kron, nearest_kronecker, pinv, solve_factors, unvec, vec
+from msr.layers import DenseSharing, GroupSharing, KroneckerSharing, calibrate, fold
 from msr.meta import (
     SGD,
     GaussNewton,
@@ -96,6 +98,15 @@ def stepped(x, y, w, tasks):
     return loop.params.initial["w"]
 
 
+def normed():
+    return nn.Sequential(nn.BatchNorm1d(3).double())
+
+
+def calibrated(x):
+    net = normed()
+    return calibrate(net, x), net[0].running_mean
+
+
 def loaded(weight):
     return load_params(seeded(lambda: nn.Linear(3, 2)), {"weight": weight}).weight
 
@@ -116,6 +127,7 @@ WALK = {
     "msr.kron.apply_factors factors v": (lambda a, b, v: apply_factors([a, b], v), draws((3, 2), (4, 3), (2, 3))),
     "msr.kron.solve_factors factors w": (lambda a, b, w: solve_factors([a, b], w), draws((3, 2), (4, 3), (3, 4))),
     "msr.kron.nearest_kronecker matrix": (lambda m: nearest_kronecker(m, (2, 2), (3, 1)), [draw(6, 2)]),
+    "msr.kron.is_identity factor": (is_identity, [torch.eye(3, dtype=torch.float64)]),
     "msr.kron.pinv matrix": (pinv, [draw(3, 2)]),
     "msr.subspace.orthonormal_basis matrix": (orthonormal_basis, [draw(4, 2)]),
     "msr.subspace.principal_cosines a b": (principal_cosines, [draw(4, 2), draw(4, 3)]),
@@ -139,6 +151,8 @@ WALK = {
     "msr.layers.Sharing.project weight": (KRONECKER.project, [draw(2, 3)]),
     "msr.layers.Sharing.share_bias bias": (KRONECKER.share_bias, [draw(2)]),
     "msr.layers.Sharing.residual weight bias": (GROUP.residual, [draw(4, 4), draw(4)]),
+    "msr.layers.calibrate x": (calibrated, [draw(9, 3)]),
+    "msr.layers.fold statistics": (lambda x: fold(normed(), statistics=x)[0].running_mean, [draw(9, 3)]),
     "msr.meta.GaussNewton.init initial": (lambda w: GaussNewton().init({"w": w}), [draw(2)]),
     "msr.meta.Ridge.init initial": (lambda w: Ridge().init({"w": w}), [draw(2)]),
     "msr.meta.SGD.init initial": (lambda w: SGD(learn="per_parameter").init({"w": w}), [draw(2)]),
@@ -201,6 +215,8 @@ WALK = {
         lambda f, x: specificity(f, C4, C4, x=x, generator=torch.Generator().manual_seed(0)),
         [W, draw(8, 4)],
     ),
+    "msr.equivariance.turn_images x": (lambda x: turn_images(x, 30.0), [draw(2, 1, 5, 5)]),
+    "msr.equivariance.turning_error x": (lambda x: turning_error(torch.tanh, x), [draw(2, 1, 5, 5)]),
     "msr.equivariance.weight_error weight bias mask": (
         lambda w, b, mask: weight_error(w, C4, C4, bias=b, mask=mask).values,
         [draw(4, 4), draw(4), torch.ones(4, dtype=torch.bool)],

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from msr.arrays import as_tensor
 from msr.errors import ConfigError, ModelError
 
 __all__ = ["calibrate", "refuse_stale_statistics", "stale_norms", "use_set_statistics_in_eval"]
@@ -46,6 +47,10 @@ def refuse_stale_statistics(module: nn.Module) -> None:
         )
 
 
+def _tuple(x: Any) -> tuple[Any, ...]:
+    return x if isinstance(x, tuple) else (x,)
+
+
 @torch.no_grad()
 def calibrate(module: nn.Module, x: Tensor | tuple[Any, ...]) -> float:
     """Set the running statistics of every batch norm, in place, to those of the examples ``x``; how far that goes.
@@ -67,7 +72,8 @@ def calibrate(module: nn.Module, x: Tensor | tuple[Any, ...]) -> float:
     norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.running_mean is not None]
     if not norms:
         raise ConfigError("the network has no batch norm with running statistics, so there is nothing to set")
-    inputs = x if isinstance(x, tuple) else (x,)
+    options = (bool, int, float, str, type(None))  # inputs that are no data
+    inputs = tuple(part if isinstance(part, options) else as_tensor(part, "x") for part in _tuple(x))
     seen: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {norm: [] for norm in norms}
 
     def look(norm: nn.Module, args: tuple[Any, ...]) -> None:
