@@ -38,6 +38,7 @@ def test_a_tuple_calls_by_position_and_a_dictionary_by_name():
     assert_equivariant(swap_and_sum, S4, (X, X), (X, ONE))
     assert_equivariant(keyword, S4, {"a": X, "b": X}, {"sum": X, "dot": ONE})
     assert_equivariant(lambda a, b: a - b, S4, [X, X], X)
+    assert_equivariant(lambda a, b: a.cos() + b[:, :1], S4, (X, ONE), X)  # in this order
     assert_equivariant(lambda x: (x, x.mean(1, keepdim=True)), S4, X, (X, ONE))
     with pytest.raises(AssertionError, match="swap_and_sum is not equivariant to S4"):
         assert_equivariant(swap_and_sum, S4, (X, X), (ONE + ONE + ONE + ONE, ONE))
