@@ -353,7 +353,9 @@ def test_giants_are_told_from_their_subgroups():
     cycle, swap = np.roll(np.arange(12), 1), np.array([1, 0, *range(2, 12)])
     assert is_giant(np.stack([cycle, swap])) == "S"
     assert is_giant(np.stack([np.array([1, 2, 0, *range(3, 12)]), np.array([0, *range(2, 12), 1])])) == "A"
-    m12 = np.array([[*range(1, 11), 0, 11], [0, 1, 6, 9, 5, 3, 10, 2, 8, 4, 7, 11], [11, 10, 5, 7, 8, 2, 9, 3, 4, 6, 1, 0]])
+    m12 = np.array(
+        [[*range(1, 11), 0, 11], [0, 1, 6, 9, 5, 3, 10, 2, 8, 4, 7, 11], [11, 10, 5, 7, 8, 2, 9, 3, 4, 6, 1, 0]]
+    )
     assert Chain(m12).order == 95040
     assert is_giant(m12) is None
     assert is_giant(cycle[None]) is None

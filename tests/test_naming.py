@@ -1,7 +1,7 @@
 """Names of permutation groups: a table of known ones, traps that no count tells apart, and proofs checked by hand."""
 
 import math
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sympy.combinatorics import Permutation, PermutationGroup
 
-from msr.discovery import automorphisms, gap, name_group
+from msr.discovery import automorphisms, gap, name_group, permuted
 from msr.discovery.catalogue import find_isomorphism, fingerprint, known_name, named_groups, names_that_fit
 from msr.discovery.matrix_groups import linear_group
+from msr.discovery.structure import structure_name
 from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups import (
     FiniteGroup,
@@ -531,3 +532,147 @@ def test_large_symmetric_groups_need_no_chain():
 def test_what_generates_no_group_is_named(p, q, error, says):
     with pytest.raises(error, match=says):
         name_group(p, q)
+
+
+# How many groups of each order there are, and how many of them are abelian (OEIS A000001 and A000688).
+GROUPS = {6: 2, 8: 5, 10: 2, 12: 5, 14: 2, 16: 14, 18: 5, 20: 5, 21: 2, 22: 2, 24: 15, 26: 2, 27: 5, 28: 4, 30: 4}
+ABELIAN = {8: 3, 12: 2, 16: 5, 18: 2, 20: 2, 24: 3, 27: 3, 28: 2}
+
+
+@pytest.mark.parametrize("order", GROUPS)
+def test_every_group_of_up_to_31_elements_has_a_name_of_its_own(order):
+    """All are here if as many are found, no two isomorphic, as are known to exist; each is named, and no two alike."""
+    found: list[FiniteGroup] = []
+    makers = [make for _, make in named_groups(order)]
+    makers += [
+        lambda n=n, r=r: metacyclic(n, order // n, r)
+        for n in range(2, order)
+        for r in range(2, n)
+        if order % n == 0 and pow(r, order // n, n) == 1
+    ]
+    for make in makers:
+        group = make()
+        if all(find_isomorphism(other, group) is None for other in found):
+            found.append(group)
+    assert len(found) == GROUPS[order] - ABELIAN.get(order, 1)
+    names = [known_name(relabelled(group, np.random.default_rng(0))) for group in found]
+    assert None not in names
+    assert len(set(names)) == len(names)
+
+
+def wide(colours):
+    """The automorphisms of colours, named with the order that the search gives."""
+    found = automorphisms(np.asarray(colours))
+    return name_group(found.generators_in, found.generators_out, order=found.order)
+
+
+def subsets(n, k):
+    chosen = [set(s) for s in combinations(range(n), k)]
+    return [[len(a & b) for b in chosen] for a in chosen]
+
+
+def letters(d, q):
+    words = np.stack(np.unravel_index(np.arange(q**d), (q,) * d), 1)
+    return (words[:, None] != words).sum(2)
+
+
+def ordered_pairs(n):
+    """How two ordered pairs of different points meet."""
+    pairs = np.array([(i, j) for i in range(n) for j in range(n) if i != j])
+    a, b = pairs[:, None], pairs[None]
+    same = [a[..., i] == b[..., j] for i in (0, 1) for j in (0, 1)]
+    return np.dot(np.stack(same, -1), [1, 2, 4, 8])
+
+
+SCHEMES = {
+    "S7 on pairs": (lambda: subsets(7, 2), "S7", math.factorial(7)),
+    "S9 on triples": (lambda: subsets(9, 3), "S9", math.factorial(9)),
+    "S7 on ordered pairs": (lambda: ordered_pairs(7), "S7", math.factorial(7)),
+    "J(6,3)": (lambda: subsets(6, 3), "S6 x C2", 1440),
+    "H(2,4)": (lambda: letters(2, 4), "S4 wr C2", 1152),
+    "H(2,6)": (lambda: letters(2, 6), "S6 wr C2", 2 * 720**2),
+    "H(3,3)": (lambda: letters(3, 3), "S3 wr S3", 1296),
+    "H(5,2)": (lambda: letters(5, 2), "C2 wr S5", 3840),
+    "S8 in blocks of 32": (
+        lambda: np.kron(np.eye(8, dtype=int), np.ones((32, 32), int)) + np.eye(256, dtype=int),
+        "S32 wr S8",
+        math.factorial(32) ** 8 * math.factorial(8),
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "name", "order"), SCHEMES.values(), ids=SCHEMES)
+def test_symmetric_groups_are_known_whatever_they_act_on(make, name, order):
+    found = wide(make())
+    assert (found.name, found.order, found.certain) == (name, order, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("SL", 2, 3, 1, "vectors"), "SL(2,3)"),
+        (("SL", 2, 5, 1, "vectors"), "SL(2,5)"),
+        (("GL", 2, 3, 1, "vectors"), "GL(2,3)"),
+        (("SL", 2, 3, 1, "lines"), "A4"),
+        (("SL", 2, 2, 2, "lines"), "A5"),
+        (("SL", 3, 2, 1, "lines"), "PSL(2,7)"),
+        (("SL", 2, 2, 3, "lines"), "PSL(2,8)"),
+        (("GL", 2, 7, 1, "lines"), "PGL(2,7)"),
+        (("GL", 2, 3, 2, "lines"), "PGL(2,9)"),
+        (("ΓL", 2, 3, 2, "lines"), "PΓL(2,9)"),
+        (("ΣL", 2, 3, 2, "lines"), "S6"),
+        (("SL", 3, 3, 1, "lines"), "PSL(3,3)"),
+        (("SL", 4, 2, 1, "lines"), "A8"),
+        (("GL", 1, 2, 3, "affine"), "AGL(1,8)"),
+        (("ΓL", 1, 2, 3, "affine"), "AΓL(1,8)"),
+        (("GL", 1, 5, 2, "affine"), "AGL(1,25)"),
+        (("SL", 2, 3, 1, "affine"), "ASL(2,3)"),
+        (("GL", 2, 3, 1, "affine"), "AGL(2,3)"),
+        (("GL", 3, 2, 1, "affine"), "AGL(3,2)"),
+        (("GL", 1, 37, 1, "affine"), "AGL(1,37)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_matrix_groups_have_their_name(arguments, name):
+    kind, d, p, k, on = arguments
+    found = named(linear_group(kind, d, p, k, on=on))
+    assert (found.name, found.certain) == (name, True)
+
+
+def test_a_known_order_is_not_computed_again(monkeypatch):
+    """Without it a stabiliser chain is built on all points; with it only on blocks."""
+    found = automorphisms(np.kron(np.eye(3, dtype=int), np.ones((7, 7), int)) + np.eye(21, dtype=int))
+    chain = permuted.Chain
+    built = []
+    monkeypatch.setattr(permuted, "Chain", lambda rows, most=None: built.append(rows.shape[1]) or chain(rows, most))
+    said = name_group(found.generators_in, found.generators_out, order=found.order)
+    assert (said.name, said.order) == ("S7 wr S3", math.factorial(7) ** 3 * 6)
+    assert max(built) <= 7
+    assert name_group(found.generators_in, found.generators_out) == said
+    assert max(built) == 21
+
+
+@pytest.mark.parametrize("order", [0, 7, -6])
+def test_an_order_that_cannot_be_is_refused(order):
+    with pytest.raises(ConfigError, match=rf"order={order} is none of a group with orbits of \[3"):
+        name_group(np.array([[1, 2, 0]]), np.array([[0]]), order=order)
+
+
+def test_a_group_without_a_name_says_of_what_it_is_a_part():
+    """The even elements of S5 x S6: no direct product, and known as a part of one."""
+    moves = [shifted(11, 0, 5), [0, 1, 3, 4, 2, *range(5, 11)], [*range(5), 6, 7, 5, 8, 9, 10], shifted(11, 6, 11)]
+    moves += [[1, 0, 2, 3, 4, 6, 5, 7, 8, 9, 10]]
+    found = named(moves)
+    assert (found.name, found.order, found.certain) == ("index 2 in S5 x S6", 120 * 720 // 2, False)
+
+
+def test_structures_depend_on_the_group_alone():
+    """A name that is not proven is the same however the elements are numbered."""
+    rook = automorphisms(np.asarray(letters(2, 3))).generators_in
+    even = [g[h] for g in rook for h in rook]
+    group = from_permutations([*even, [1, 2, 0, 4, 5, 3, 7, 8, 6]])
+    assert group.order in (36, 72)
+    for whole in (group, semidirect_product(C(5), C(8), lambda h, n: n * 2**h % 5)):
+        names = {structure_name(relabelled(whole, np.random.default_rng(seed)))[0] for seed in range(3)}
+        assert len(names) == 1
+        assert not any(name.startswith("a group") for name in names)

@@ -15,7 +15,7 @@ from msr.groups.permutations import Indices
 __all__ = ["Automorphisms", "automorphisms", "keeps"]
 
 _MOST_READ = 5e9
-"""Entries of the matrix that our own search may read, about a minute's; no pattern of a group took a hundredth of it."""
+"""Entries that our own search may read, some ten seconds' worth; no pattern of a group took a hundredth of it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial, reduce
 
-import numpy as np
 from sympy import factorint  # type: ignore[import-untyped]
 
 from msr.discovery.atoms import Atom, Maker, abelian_types, named_atoms

@@ -55,9 +55,7 @@ class Chain:
     def _reached(self) -> bool:
         """Whether the order is as large as it can be."""
         twice = 2 * self.degree
-        return self.order == self._most or (
-            self._about is not None and self.order * twice > self._about * (twice - 1)
-        )
+        return self.order == self._most or (self._about is not None and self.order * twice > self._about * (twice - 1))
 
     def _draw(self, generators: Indices) -> None:
         quiet = 0

@@ -29,6 +29,7 @@ class Marks(NamedTuple):
 
 
 def marks_of(group: FiniteGroup) -> Marks:
+    """The marks of a group."""
     derived = _derived(group)
     now, length = derived, int(group.order > 1)
     while now.order > 1 and (lower := _derived(now)).order < now.order:
@@ -46,6 +47,7 @@ def marks_of(group: FiniteGroup) -> Marks:
 
 
 def marks_of_product(a: Marks, b: Marks) -> Marks:
+    """The marks of a direct product from those of its factors."""
     orders: Counter[int] = Counter()
     for (x, i), (y, j) in product(a.element_orders.items(), b.element_orders.items()):
         orders[math.lcm(x, y)] += i * j

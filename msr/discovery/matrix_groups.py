@@ -12,7 +12,7 @@ __all__ = ["Field", "linear_group"]
 
 
 class Field:
-    """``GF(p^k)``: elements are numbers below ``q``, whose digits to the base ``p`` are the coefficients of a polynomial.
+    """``GF(p^k)``: elements are numbers below ``q``, the digits to the base ``p`` a polynomial's coefficients.
 
     Attributes:
         plus, times: ``(q, q)`` tables.

@@ -339,7 +339,6 @@ def _is_faithful(group: Permuted, rows: Indices, side: Indices) -> bool:
     inside = set(side.tolist())
     ours = [points for points in (group.moved[p] for p in group.points) if int(points[0]) in inside]
     return all(
-        int(points[0]) in inside
-        or any(len(one) >= len(points) and covers(rows, one, points) for one in ours)
+        int(points[0]) in inside or any(len(one) >= len(points) and covers(rows, one, points) for one in ours)
         for points in (group.moved[p] for p in group.core)
     )

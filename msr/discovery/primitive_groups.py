@@ -4,8 +4,8 @@ __all__ = ["primitive_name"]
 
 # A line: a name, the order, and the degrees at which no other primitive group has that order. Up to 100 points all
 # primitive groups are known (Dixon and Mortimer, 1988; Roney-Dougal, 2005); the pairs were counted in GAP's library
-# PrimGrp, and a test counts them again. Left out are groups that are named without it: symmetric and alternating ones in
-# any action, those of prime degree within AGL(1,p), and those small enough for a table.
+# PrimGrp, and a test counts them again. Left out are groups that are named without it: symmetric and alternating ones
+# in any action, those of prime degree within AGL(1,p), and those small enough for a table.
 _LINES = """
 AGL(3,2) 1344 8
 PΓL(2,8) 1512 9 28 36

@@ -22,9 +22,9 @@ def symmetric_or_alternating(group: Permuted) -> str | None:
     """``S_n`` or ``A_n`` for an order of ``n!`` or ``n!/2`` with ``n ≥ 5``, by elements that keep a presentation of it.
 
     Transpositions ``t_1, …, t_{n−1}`` with Coxeter's relations generate an image of ``S_n``, of which there are three:
-    itself, two elements and one. Cycles ``x_1, …, x_{n−2}`` of length 3 with ``(x_i x_j)² = 1`` generate an image of the
-    simple group ``A_n``. Where they generate more than two elements, and the group has no more, it is that group. The
-    elements are looked for among random ones, so that None is no proof of the contrary.
+    itself, two elements and one. Cycles ``x_1, …, x_{n−2}`` of length 3 with ``(x_i x_j)² = 1`` generate an image of
+    the simple group ``A_n``. Where they generate more than two elements, and the group has as many as ``S_n`` or
+    ``A_n``, it is that group. The elements are looked for among random ones, so that None proves nothing.
 
     Source: Coxeter and Moser, *Generators and Relations for Discrete Groups*, 6.2 and 6.3.
     """
@@ -78,8 +78,11 @@ def is_dihedral(group: Permuted) -> str | None:
     half, every = group.order // 2, np.arange(group.core_rows.shape[1])
     if group.order % 2 or half > group.core_rows.shape[1] ** 2:
         return None
-    seen = [row for rows, _ in zip(random_elements(group.core_rows, np.random.default_rng(2)), range(3), strict=False)
-            for row in rows]
+    seen = [
+        row
+        for rows, _ in zip(random_elements(group.core_rows, np.random.default_rng(2)), range(3), strict=False)
+        for row in rows
+    ]
     long = next((row for row in seen if _order(row) == half), None)
     if long is None:
         return None

@@ -1,0 +1,214 @@
+"""Which engine finds the automorphisms of coloured weights best: our own search, canonaut, bliss or nauty?
+
+The same matrices, written for the others as graphs whose layers of points hold the colours in binary; the time to write
+them counts. An engine that is not installed is left out; all that ran must agree on the order, up to rounding where the
+engine rounds. Processor seconds, the least of three runs, or of one where it takes over a second.
+"""
+
+import importlib
+import importlib.util
+import math
+import time
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from benchmarks._command import command, duration, say
+from msr.discovery.refinement import Search
+from msr.groups import dihedral
+from msr.groups.permutations import Indices
+from msr.representations import grid_rotations, pair_orbits, regular
+
+ENGINES = {
+    "msr": ("MIT", "none needed", "msr"),
+    "canonaut": ("Apache-2.0", "Linux, macOS, Windows; one for all Pythons from 3.9", "canonaut"),
+    "bliss": ("GPL-2.0 or later, by igraph", "Linux, macOS, Windows", "igraph"),
+    "nauty": ("GPL-3.0, by pynauty", "source only, or pynauty-prebuilt for some", "pynauty"),
+}
+SLOW = 1.0
+
+
+def shifts(*sizes: int) -> Indices:
+    """Differences on a torus."""
+    points = np.stack(np.unravel_index(np.arange(math.prod(sizes)), sizes), 1)
+    return np.ravel_multi_index(tuple(((points[:, None] - points) % sizes).transpose(2, 0, 1)), sizes)
+
+
+def hamming(d: int, q: int) -> Indices:
+    """In how many letters two words differ."""
+    words = np.stack(np.unravel_index(np.arange(q**d), (q,) * d), 1)
+    return (words[:, None] != words).sum(2)
+
+
+def johnson(n: int, k: int) -> Indices:
+    """How many points two subsets share."""
+    members = np.zeros((math.comb(n, k), n), dtype=np.int64)
+    for row, chosen in zip(members, combinations(range(n), k), strict=True):
+        row[list(chosen)] = 1
+    return members @ members.T
+
+
+def paley(q: int) -> Indices:
+    """Squares, others and 0 among differences modulo a prime."""
+    gap = (np.arange(q)[:, None] - np.arange(q)) % q
+    return np.isin(gap, np.arange(1, q) ** 2 % q) + 2 * (gap == 0)
+
+
+def plane(q: int) -> Indices:
+    """Points on lines of the projective plane over a prime field."""
+    lines = [(1, a, b) for a in range(q) for b in range(q)] + [(0, 1, a) for a in range(q)] + [(0, 0, 1)]
+    return np.asarray(np.array(lines) @ np.array(lines).T % q == 0, dtype=np.int64)
+
+
+def blocks(size: int, count: int) -> Indices:
+    """Equal, in one block, or apart: the wreath product of two symmetric groups."""
+    return np.kron(np.eye(count, dtype=np.int64), np.ones((size, size), np.int64)) + np.eye(size * count, dtype=int)
+
+
+def latin(n: int, seed: int) -> Indices:
+    """Cells of a Latin square that share a row, a column or a symbol, after random switches of cycles of two rows."""
+    rng = np.random.default_rng(seed)
+    square = np.add.outer(np.arange(n), np.arange(n)) % n
+    for _ in range(200):
+        r, s = rng.choice(n, 2, replace=False)
+        start = at = int(rng.integers(n))
+        cycle: list[int] = []
+        while not cycle or at != start:
+            cycle.append(at)
+            at = int(np.flatnonzero(square[r] == square[s, at])[0])
+        square[np.ix_([r, s], cycle)] = square[np.ix_([s, r], cycle)]
+    cells = np.arange(n * n)
+    same = [values[:, None] == values for values in (cells // n, cells % n, square.ravel())]
+    return np.any(same, 0) + np.eye(n * n, dtype=np.int64)
+
+
+def pattern(permutations: Any) -> Indices:
+    """Orbits of a group on pairs of points."""
+    return np.asarray(pair_orbits(permutations, permutations).numpy())
+
+
+CASES: dict[str, Callable[[], Indices]] = {
+    "C16": lambda: shifts(16),
+    "D8, regular": lambda: pattern(regular(dihedral(8)).permutations),
+    "C256": lambda: shifts(256),
+    "D128, regular": lambda: pattern(regular(dihedral(128)).permutations),
+    "torus 16 x 16": lambda: shifts(16, 16),
+    "D4 on an 8 x 8 grid": lambda: pattern(grid_rotations(8, flips=True).permutations),
+    "S32 wr S8 on 256": lambda: blocks(32, 8),
+    "S256": lambda: np.eye(256, dtype=np.int64),
+    "rook's graph, 16 x 16": lambda: hamming(2, 16),
+    "Paley graph, 257": lambda: paley(257),
+    "H(8,2)": lambda: hamming(8, 2),
+    "J(10,5)": lambda: johnson(10, 5),
+    "PG(2,13)": lambda: plane(13),
+    "random Latin square, 10": lambda: latin(10, 0),
+    "random colours, 256": lambda: np.random.default_rng(0).integers(0, 8, (256, 256)),
+    "C1024": lambda: shifts(1024),
+}
+QUICK = ("C16", "D8, regular", "D4 on an 8 x 8 grid")
+HUGE = ("C1024",)
+
+
+def layered(colours: Indices) -> tuple[int, Indices, Indices]:
+    """Points, edges ``(e, 2)`` and the colour of each point."""
+    m, n = colours.shape
+    size, layers = m + n, max(1, int(colours.max()).bit_length())
+    every = np.arange(size)
+    edges = [np.stack([layer * size + every - size, layer * size + every], 1) for layer in range(1, layers)]
+    for layer in range(layers):
+        rows, columns = np.nonzero((colours >> layer) & 1)
+        edges.append(layer * size + np.stack([columns, n + rows], 1))
+    return layers * size, np.concatenate(edges), np.repeat(np.arange(2 * layers), [n, m] * layers)
+
+
+def by_msr(colours: Indices) -> float:
+    """The natural logarithm of the order."""
+    return math.log(Search(colours, math.inf).run()[1])
+
+
+def by_canonaut(colours: Indices) -> float:
+    """As :func:`by_msr`."""
+    n, edges, paint = layered(colours)
+    pairs = [(int(a), int(b)) for a, b in edges]
+    found = importlib.import_module("canonaut").raw.canonize(n, pairs, colors=paint.tolist(), generators=True)
+    return math.log(found.group_size1) + found.group_size2 * math.log(10)
+
+
+def by_bliss(colours: Indices) -> float:
+    """As :func:`by_msr`."""
+    n, edges, paint = layered(colours)
+    graph = importlib.import_module("igraph").Graph(n=n, edges=edges.tolist())
+    assert graph.automorphism_group(color=paint.tolist()) is not None
+    return math.log(int(graph.count_automorphisms(color=paint.tolist())))
+
+
+def by_nauty(colours: Indices) -> float:
+    """As :func:`by_msr`."""
+    pynauty = importlib.import_module("pynauty")
+    n, edges, paint = layered(colours)
+    near: dict[int, list[int]] = {i: [] for i in range(n)}
+    for a, b in edges.tolist():
+        near[a].append(b)
+    parts = [set(np.flatnonzero(paint == c).tolist()) for c in np.unique(paint)]
+    graph = pynauty.Graph(n, adjacency_dict=near, vertex_coloring=parts)
+    _, mantissa, exponent, _, _ = pynauty.autgrp(graph)
+    return math.log(mantissa) + exponent * math.log(10)
+
+
+RUN = {"msr": by_msr, "canonaut": by_canonaut, "bliss": by_bliss, "nauty": by_nauty}
+
+
+def run(*, quick: bool) -> dict[str, Any]:
+    """Each engine that is installed on each matrix."""
+    there = [name for name, (_, _, module) in ENGINES.items() if importlib.util.find_spec(module) is not None]
+    lines = []
+    for case in QUICK if quick else CASES:
+        colours = CASES[case]()
+        colours = np.unique(colours, return_inverse=True)[1].reshape(colours.shape)
+        line: dict[str, Any] = {"case": case, "shape": list(colours.shape), "colours": int(colours.max()) + 1}
+        for name in there:
+            if case in HUGE and name not in ("msr", "bliss"):
+                continue
+            laps: list[float] = []
+            while len(laps) < 3 and not (laps and laps[-1] > SLOW):
+                start = time.process_time()
+                size = RUN[name](colours)
+                laps.append(time.process_time() - start)
+            line[name] = min(laps)
+            known = line.setdefault("log order", size)
+            assert abs(known - size) < 1e-6 * max(1.0, known), f"{case}: {name} finds another order"
+        say(f"{case}: " + ", ".join(f"{name} {duration(line.get(name))}" for name in there))
+        lines.append(line)
+    return {"cases": lines, "engines": there}
+
+
+def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """Times, and what each engine costs to have."""
+    there = results["engines"]
+    times = [
+        [r["case"], f"{r['shape'][0]} x {r['shape'][1]}", str(r["colours"]), *(duration(r.get(e)) for e in there)]
+        for r in results["cases"]
+    ]
+    kept = [[name, *ENGINES[name][:2]] for name in there]
+    return {
+        "Processor time to the generators and the order": (["weights", "size", "colours", *there], times),
+        "What each engine asks for": (["engine", "licence", "wheels"], kept),
+    }
+
+
+def headlines(results: dict[str, Any]) -> list[list[str]]:
+    """The largest ratio to each other engine, and the smallest."""
+    lines = []
+    for other in (e for e in results["engines"] if e != "msr"):
+        ratios = [(r[other] / r["msr"], r["case"]) for r in results["cases"] if other in r]
+        for (ratio, case), what in ((max(ratios), "most"), (min(ratios), "least")):
+            r = next(one for one in results["cases"] if one["case"] == case)
+            words = f"automorphisms of {case}, against {other}: the {what} gained of all cases"
+            lines.append([words, duration(r["msr"]), duration(r[other]), f"{ratio:.3g}x"])
+    return lines or [["automorphisms, no other engine installed", duration(results["cases"][0]["msr"]), "", ""]]
+
+
+if __name__ == "__main__":
+    command(__file__)
