@@ -13,12 +13,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from msr.discovery import Discovery, discover
 from msr.equivariance import certify
-from msr.errors import ConfigError, ModelError, MSRError, ShapeError
-from msr.modelfiles import as_layer, read_model
+from msr.errors import ConfigError, ModelError, MSRError
+from msr.modelfiles import read_model
 from msr.notation import GROUPS, REPRESENTATIONS, parse_group, parse_representation
 from msr.report.page import discovery_page
 from msr.sampling import sample_group, sample_translation
@@ -255,13 +254,6 @@ def _check(options: Any) -> int:
     group = parse_group(options.group)
     rep_in, rep_out = (parse_representation(text, group) for text in (options.rep_in, options.rep_out))
     model = read_model(options.model, trust=options.trust, shape_out=rep_out.shape)
-    if isinstance(model, Tensor) and not group.is_listed:
-        # Its elements cannot be gone through, so the weight is asked about as any other function is.
-        if tuple(model.shape) != (rep_out.dim, rep_in.dim):
-            raise ShapeError(
-                f"{options.model} holds {tuple(model.shape)}; {rep_in} to {rep_out} need ({rep_out.dim}, {rep_in.dim})"
-            )
-        model = as_layer(model, model.new_zeros(rep_out.dim), rep_out.shape)
     levels = {"eps": options.eps, "alpha": options.alpha, "n": options.draws}
     try:
         with warnings.catch_warnings():

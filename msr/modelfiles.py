@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from msr.arrays import as_tensor
 from msr.errors import ConfigError, DataError, ModelError, MSRError
 
-__all__ = ["as_layer", "read_model"]
+__all__ = ["read_model"]
 
 
 def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()) -> Any:
@@ -71,10 +71,10 @@ def _layer(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
     bias = bias.flatten()
     if weight.ndim < 2 or weight.numel() == 0 or not fits:
         raise DataError(f"{path}: W must be (out, in) and b (out,); came {shapes}")
-    return as_layer(weight, bias, shape_out)
+    return _as_layer(weight, bias, shape_out)
 
 
-def as_layer(weight: Tensor, bias: Tensor, shape_out: Sequence[int]) -> nn.Module:
+def _as_layer(weight: Tensor, bias: Tensor, shape_out: Sequence[int]) -> nn.Module:
     """``x ↦ W x + b`` on points of any shape, from ``W (out, …)`` and ``b (out,)``; it returns ``shape_out``."""
     weight = weight.reshape(len(bias), -1)
     linear = nn.utils.skip_init(nn.Linear, weight.shape[1], len(bias), dtype=torch.float64)
