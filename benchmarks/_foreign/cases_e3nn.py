@@ -9,8 +9,8 @@ from e3nn import io, nn, o3
 from e3nn.math import soft_one_hot_linspace
 
 from benchmarks._foreign._judge import Cases, Question
-from msr.groups import LieAlgebra, MatrixGroup
-from msr.representations import LieRepresentation, from_matrices
+from msr.groups import LieAlgebra, MatrixGroup, orthogonal
+from msr.representations import LieRepresentation, direct_sum, from_matrices, irrep
 
 PACKAGES = ["e3nn", "torch"]
 CASES = Cases()
@@ -346,3 +346,38 @@ def Linear_with_large_outputs():
 @CASES.broken("scalars where a vector was declared, outputs of size 0.00001")
 def small_outputs_fully_broken():
     return ask(lambda x: 1e-5 * x.roll(1, 1), "1x0e + 1x1o", "1x0e + 1x1o", O3)
+
+
+# -------------------------------------------------------------------------------------- the same numbers by our names
+
+NAMED = orthogonal(3)
+
+
+def named(f, words_in, words_out):
+    """With irreps of our own, whose basis (y, z, x, and so on by degree) is the library's (x, y, z)."""
+    parts = [
+        [irrep(NAMED, ir.l, parity=ir.p) for count, ir in o3.Irreps(words) for _ in range(count)]
+        for words in (words_in, words_out)
+    ]
+    return Question(f, NAMED, *(direct_sum(*each) for each in parts))
+
+
+@CASES.equivariant(AUTHORS)
+def SphericalHarmonics_to_degree_6_by_our_names():
+    out = o3.Irreps.spherical_harmonics(6)
+    return named(o3.SphericalHarmonics(out, normalize=True), "1x1o", out)
+
+
+@CASES.equivariant(AUTHORS)
+def Linear_by_our_names():
+    return named(o3.Linear(MIXED, "2x0e + 4x1o + 3x2e"), MIXED, "2x0e + 4x1o + 3x2e")
+
+
+@CASES.equivariant(AUTHORS)
+def FullTensorProduct_by_our_names():
+    return named(*pair(o3.FullTensorProduct("1x1o + 1x3o", "1x2e"), "1x1o + 1x3o", "1x2e"))
+
+
+@CASES.broken("harmonics of degree 3 are odd")
+def SphericalHarmonics_of_degree_3_declared_even_by_our_names():
+    return named(o3.SphericalHarmonics("3o", normalize=True), "1x1o", "3e")
