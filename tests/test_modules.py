@@ -34,7 +34,7 @@ OLD = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::msr.layers.LeftAloneWarning")
+@pytest.mark.filterwarnings("ignore::msr.layers.LeftAloneWarning")  # what the remedy makes is left as it is
 @pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
 @pytest.mark.parametrize("name", OLD)
 def test_weights_computed_in_a_hook_are_named_at_every_door(name, door):

@@ -225,7 +225,7 @@ def _say_what_stays(folded: nn.Module) -> None:
     if stays:
         more = f" and {len(stays) - 3} more" if len(stays) > 3 else ""
         warnings.warn(
-            f"fold leaves {', '.join(stays[:3])}{more} as it is: not a plain layer, nor made from a pattern by one",
+            f"fold leaves {', '.join(stays[:3])}{more} as it is: neither a plain layer nor one that it knows",
             LeftAloneWarning,
             stacklevel=3,
         )
