@@ -77,7 +77,9 @@ class Judge:
                 a.device
             )
             share = float(masked.double().mean())
-        compared = self._confirmed(self.typical.compare(a, b, masked), x, moved, elements, tolerance)
+        compared = self._confirmed(
+            self.typical.compare(a, b, masked), x, moved, (y.reshape(len(x), -1), a), elements, tolerance
+        )
         size = float(y.square().mean().sqrt())
         defects = compared.defects
         # What cannot be told in this precision counts for both sides: as nothing, and as all.
@@ -92,7 +94,13 @@ class Judge:
         return Draws(defects.amax(1).cpu(), least.cpu(), most.cpu(), where, size, share)
 
     def _confirmed(
-        self, compared: Compared, x: Tensor, moved: Tensor, elements: list[Element], tolerance: float
+        self,
+        compared: Compared,
+        x: Tensor,
+        moved: Tensor,
+        values: tuple[Tensor, Tensor],
+        elements: list[Element],
+        tolerance: float,
     ) -> Compared:
         """With the noise of rounding measured on the very inputs that fail, before they count."""
         rows = compared.fails(tolerance).any(1).nonzero().flatten().tolist()
@@ -104,7 +112,9 @@ class Judge:
             return self._each(self.rep_out, [elements[i] for i in rows], of_rows).reshape(len(y), -1)
 
         floor = compared.floor.clone()
-        floor[rows] = self.rounding.floor_at(x[rows], moved[rows], turn, self.typical, floor[rows])
+        floor[rows] = self.rounding.floor_at(
+            x[rows], moved[rows], (values[0][rows], values[1][rows]), turn, self.typical, floor[rows]
+        )
         return Compared(compared.difference, compared.scale, floor, compared.kinds)
 
     def _each(self, rep: AnyRepresentation, elements: list[Element], x: Tensor) -> Tensor:

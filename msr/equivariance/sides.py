@@ -49,19 +49,26 @@ class Rounding:
         return measured_noise(self.rows, x, self.rows(x) if y is None else y, self.epsilon, directions)
 
     def floor_at(
-        self, x: Tensor, moved: Tensor, turn: Callable[[Tensor], Tensor], typical: Typical, floor: Tensor
+        self,
+        x: Tensor,
+        moved: Tensor,
+        values: tuple[Tensor, Tensor],
+        turn: Callable[[Tensor], Tensor],
+        typical: Typical,
+        floor: Tensor,
     ) -> Tensor:
         """The floor ``(rows, units)`` of comparisons, once the noise on their own inputs was measured.
 
         In two ways: as on all inputs, and where ``f`` takes float64 by what it gives there, which also shows the
-        rounding of large numbers inside that no small change of the inputs reaches. ``turn`` is ``ρ_out(g)`` on rows.
+        rounding of large numbers inside that no small change of the inputs reaches. ``values``: ``f`` of both, as they
+        came in their batch, which rounds otherwise than a few rows by themselves. ``turn`` is ``ρ_out(g)`` on rows.
         """
         noise = self.at(moved, directions=4)
         if noise:
             floor = torch.maximum(floor, NOISE * typical.lengths(noise, len(moved)))
         exact = self._finely(x), self._finely(moved)
         if exact[0] is not None and exact[1] is not None:
-            errors = turn(self.rows(x) - exact[0]), self.rows(moved) - exact[1]
+            errors = turn(values[0] - exact[0]), values[1] - exact[1]
             floor = torch.maximum(floor, 2 * typical.lengths(list(errors), len(moved)))
         return floor
 
@@ -116,6 +123,7 @@ class Sides:
         for k, g in enumerate(self.elements):
             a = self._kept[k] if k < len(self._kept) else self.rounding.rows(self.moved(g))
             window = self.inside.of(g).to(a.device).expand(self.rep_out.shape).reshape(-1)
+            self._unmasked = a
             a, b = a * window, self.rep_out.act(g, self.base).reshape(len(a), -1) * window
             masked = None if self.inside.mask is None else window
             yield Pair(g, a, b, window, self.typical.compare(a, b, masked, self._noise(g), pooled=pooled))
@@ -131,7 +139,8 @@ class Sides:
             return self.rep_out.act(g, rows.reshape(-1, *self.rep_out.shape)).reshape(len(rows), -1)
 
         x, moved = self.x[[row]], self.moved(g, [row])
-        return self.rounding.floor_at(x, moved, turn, self.typical, compared.floor[[row]])[0]
+        values = self.base[[row]].reshape(1, -1), self._unmasked[[row]]
+        return self.rounding.floor_at(x, moved, values, turn, self.typical, compared.floor[[row]])[0]
 
     def _noise(self, g: Element) -> Tensor | None:
         """What is not orthogonal makes numbers larger, and their rounding with them, so that it is measured again."""
