@@ -491,6 +491,15 @@ def test_matrices_of_permutations_are_noticed(gen):
     assert not planar(4).is_permutation
 
 
+def test_elements_are_whole_numbers_of_any_library():
+    rep, x = regular(cyclic(4)), torch.arange(4)
+    for one in (1, np.int64(1), torch.tensor(1)):
+        assert torch.equal(rep.act(one, x), x.roll(1))
+    for other in (1.0, "r", None, (1,)):
+        with pytest.raises(ConfigError, match="C4 has the elements 0 to 3; came"):
+            rep.act(other, x)
+
+
 def test_words_of_groups_with_a_table():
     for group in (symmetric(4), quaternion(), dihedral(5), direct_product(cyclic(2), symmetric(3))):
         for g in group.elements:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from numbers import Integral
+from operator import index
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -193,9 +193,11 @@ class FiniteGroup(Group):
 
     def check(self, element: Element) -> int:
         """The element as a whole number."""
-        if not isinstance(element, Integral):
-            raise ConfigError(f"{self.name} has the elements 0 to {self.order - 1}; came {element!r}")
-        return _as_element(self, int(element))
+        try:
+            number = index(element)  # whole numbers of any library
+        except TypeError:
+            raise ConfigError(f"{self.name} has the elements 0 to {self.order - 1}; came {element!r}") from None
+        return _as_element(self, number)
 
     def label(self, element: int) -> str:
         """The name of an element."""
