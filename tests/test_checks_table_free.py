@@ -141,6 +141,8 @@ def test_certificates_by_draws(name):
     good = certify(f, group, rep_in, rep_out, eps=1e-3, n_random=0, dtype=torch.float64)
     assert good.certified
     assert good.rule == "tail"
+    # Draws that are not Haar distributed are named as what they are.
+    assert ("elements drawn by uniform and normal coefficients" in good.null) == (group.drawn != "uniform")
     assert certify(broken, group, rep_in, rep_out, eps=1e-3, n_random=0, dtype=torch.float64).verdict == "refuted"
 
 

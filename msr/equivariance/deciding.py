@@ -112,7 +112,7 @@ def decide(
     special = None
     if n_random and mask is None:
         special = _specificity_of(f, rep_in, rep_out, kind, n_random, generator, cautions, inputs is not None)
-    return _certificate(seen, eps, alpha, eta, special, cautions)
+    return _certificate(seen, group, eps, alpha, eta, special, cautions)
 
 
 CONSTANT = "the outputs are constant: that commutes with everything that leaves the constant alone"
@@ -219,7 +219,7 @@ def _certify_matrix(
         )  # fmt: skip
     if seen.size == 0:
         cautions.append("the weight is zero: it commutes with everything")
-    return _certificate(seen, eps, alpha, None, special, cautions)
+    return _certificate(seen, group, eps, alpha, None, special, cautions)
 
 
 def _seen_exactly(
@@ -289,13 +289,21 @@ def _apply(rule: str, values: Tensor, eps: float, alpha: float, eta: float, cap:
 
 
 def _certificate(
-    seen: _Seen, eps: float, alpha: float, eta: float | None, special: Specificity | None, cautions: list[str]
+    seen: _Seen,
+    group: Group,
+    eps: float,
+    alpha: float,
+    eta: float | None,
+    special: Specificity | None,
+    cautions: list[str],
 ) -> Certificate:
     outcome = seen.outcome
     verdict = outcome.verdict(alpha)
     if verdict == "cannot tell" and outcome.hint:
         cautions.append(outcome.hint)
     unit = ", d in units of what the outputs vary by, part by part" if seen.used != "exact" else ""
+    if seen.used != "exact" and group.drawn != "uniform":
+        unit += f", elements drawn by {group.drawn}"  # which are not Haar measure
     return Certificate(
         verdict=verdict, null=outcome.null + unit, rule=seen.used, eps=eps, alpha=alpha,
         eta=eta if seen.used in ("tail", "zero-failure") else None, estimate=outcome.estimate, bound=outcome.bound,
