@@ -4,7 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 from torch import Tensor
 
@@ -23,11 +25,13 @@ class Estimate:
     n: int
 
     @classmethod
-    def of(cls, values: Tensor | Sequence[float]) -> "Estimate":
+    def of(cls, values: Tensor | NDArray[np.floating] | Sequence[float]) -> "Estimate":
         """The mean of ``values (n,)`` and ``t_{0.975, n−1} s / √n``.
 
         Raises: DataError for no values, NonFiniteError if one is nan or infinite: a mean would hide which.
         """
+        if isinstance(values, (list, tuple)) and all(isinstance(value, (int, float)) for value in values):
+            values = np.array(values, dtype=np.float64)  # Python's own precision, whatever torch's default is
         sample = as_tensor(values, "values").detach().to("cpu", torch.float64).flatten()
         if len(sample) == 0:
             raise DataError("a mean needs at least one value, none came")
