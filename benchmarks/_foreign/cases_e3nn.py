@@ -239,6 +239,13 @@ def Linear_Gate_Linear():
     return f, "3x0e + 3x1o", "1x0e + 2x1o"
 
 
+@CASES.equivariant(AUTHORS)
+def FullyConnectedTensorProduct_of_two_inputs_as_it_is():
+    a, b, c = "2x0e + 2x1o", "1x0e + 2x1o + 1x2e", "2x0e + 2x1o + 1x1e + 1x2e"
+    product = o3.FullyConnectedTensorProduct(a, b, c)
+    return Question(product, O3, (irreps(a, O3), irreps(b, O3)), irreps(c, O3))
+
+
 # ------------------------------------------------------------------------------------------------------------- broken
 
 

@@ -103,6 +103,25 @@ def EGNN_with_positions_among_its_features():
     return Question(Mixed(), SO3, ROTATED, ROTATED, dtype=torch.float64)
 
 
+SEVERAL = trivial(O3, N * D).reshape(N, D), trivial(O3, N) * defining(O3)
+
+
+@CASES.equivariant(AUTHORS)
+def EGNN_of_features_and_places_as_it_is():
+    return Question(alive(EGNN(D).double()), O3, SEVERAL, SEVERAL, dtype=torch.float64)
+
+
+@CASES.broken("features take up a coordinate, which the places beside them do not show")
+def EGNN_of_features_and_places_that_leak():
+    layer = alive(EGNN(D).double())
+
+    def f(features, at):
+        features, at = layer(features, at)
+        return features + 0.01 * at[..., :1], at
+
+    return Question(f, O3, SEVERAL, SEVERAL, dtype=torch.float64)
+
+
 # ---------------------------------------------------------------------------------- turns, mirrors and shifts of space
 
 E3 = euclidean(3)

@@ -104,6 +104,34 @@ for _name, _make in LAYERS.items():
     CASES.equivariant(AUTHORS)(_asked)
 
 
+def dense(n, generator):
+    """Features and adjacency matrices, each for itself."""
+    x = graphs(n, generator)
+    return x[:, : N * D].reshape(n, N, D), x[:, N * D :].reshape(n, N, N)
+
+
+DENSE = {
+    "DenseGCNConv": lambda: gnn.DenseGCNConv(D, D),
+    "DenseSAGEConv": lambda: gnn.DenseSAGEConv(D, D),
+    "DenseGraphConv": lambda: gnn.DenseGraphConv(D, D),
+    "DenseGINConv": lambda: gnn.DenseGINConv(mlp()),
+}
+for _name, _make in DENSE.items():
+
+    def _asked(make=_make):
+        each = NODES * trivial(GROUP, D)
+        return Question(make().eval(), GROUP, (each, NODES * NODES), each, inputs=dense)
+
+    _asked.__name__ = f"{_name}_as_it_is"
+    CASES.equivariant(AUTHORS)(_asked)
+
+
+@CASES.broken("the graph is read with its nodes moved on by one")
+def DenseGCNConv_of_a_graph_whose_nodes_are_moved_on():
+    layer, each = gnn.DenseGCNConv(D, D), NODES * trivial(GROUP, D)
+    return Question(lambda x, a: layer(x.roll(1, 1), a), GROUP, (each, NODES * NODES), each, inputs=dense)
+
+
 def which(x):
     """The graph of each node."""
     return torch.arange(len(x)) // N

@@ -306,6 +306,24 @@ def EmbeddingBag_of_whole_numbers():
     return Question(nn.EmbeddingBag(10, D), group, natural(group), trivial(group, D), inputs=words, tolerance=1e-5)
 
 
+def queries_keys_values(f) -> Question:
+    """Three sets that are numbered anew together, to new features and a table of attention weights."""
+    group = symmetric(N)
+    tokens = natural(group) * trivial(group, D)
+    return Question(f, group, (tokens, tokens, tokens), (tokens, natural(group) * natural(group)))
+
+
+@CASES.equivariant(PERMUTED)
+def MultiheadAttention_of_three_inputs_as_it_is():
+    return queries_keys_values(nn.MultiheadAttention(D, 2, batch_first=True).eval())
+
+
+@CASES.broken("keys are numbered otherwise than queries and values")
+def MultiheadAttention_of_three_inputs_with_its_keys_moved_on():
+    attend = nn.MultiheadAttention(D, 2, batch_first=True).eval()
+    return queries_keys_values(lambda q, k, v: attend(q, k.roll(1, 1), v))
+
+
 # ------------------------------------------------------------------------------------------ sets of more than a table
 
 MANY = 16
