@@ -1,5 +1,6 @@
 """The benchmarks run, their counters count, and their results render; no test looks at a time."""
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -16,6 +17,8 @@ from benchmarks import __main__ as runner
 from benchmarks import equivariant_maps, layers, scaling
 from benchmarks._account import Account, Machine, Operation, exponent, page_faults, products_alone
 from benchmarks._command import RESULTS, command, duration, names, question
+from benchmarks._foreign._judge import judge
+from benchmarks._foreign.cases_torch_nn import CASES
 from msr.report.figures import bars
 from msr.report.figures import scaling as scaling_figure
 
@@ -83,6 +86,40 @@ def test_a_quick_run(name, tmp_path, capsys, monkeypatch):
         assert (tmp_path / f"{title}.png").stat().st_size > 1000
     missing = page.split("No results here: ")[1].split(".")[0].split(", ")
     assert missing == [other for other in names() if other != name]
+
+
+class TestForeignModules:
+    """The cases of torch.nn; those of other libraries need the libraries."""
+
+    def rows(self, *cases):
+        with torch.random.fork_rng():
+            return [judge(case) for case in cases]
+
+    def test_every_verdict_is_theory_s(self):
+        """One case of each kind and of each group, cheap ones."""
+        names = ["Linear across tokens", "BatchNorm1d in training mode", "Conv2d circular", "RMSNorm of vectors"]
+        rows = self.rows(*(case for case in CASES if case.name in names))
+        assert [row["expected"] for row in rows] == ["broken", "refused", "equivariant", "equivariant"]
+        assert {row["verdict"] for row in rows} == {"right"}
+
+    def test_a_theory_that_does_not_hold_is_told(self):
+        kinds = {case.expected: case for case in reversed(CASES) if "vectors" in case.name or "training" in case.name}
+        wrong = [
+            dataclasses.replace(kinds["broken"], expected="equivariant"),
+            dataclasses.replace(kinds["equivariant"], expected="broken"),
+            dataclasses.replace(kinds["refused"], expected="equivariant"),
+        ]
+        verdicts = [row["verdict"] for row in self.rows(*wrong)]
+        assert verdicts == ["wrong", "wrong", "undecided"]
+
+    def test_a_library_without_a_python_is_left_out_and_said_so(self, monkeypatch):
+        monkeypatch.delenv("MSR_E3NN_PYTHON", raising=False)
+        (found,) = load("foreign_modules").run(libraries="e3nn")["libraries"]
+        assert found["rows"] == []
+        assert "MSR_E3NN_PYTHON" in found["reason"]
+        monkeypatch.setenv("MSR_E3NN_PYTHON", sys.executable + "-none")
+        (found,) = load("foreign_modules").run(libraries="e3nn")["libraries"]
+        assert "No such file" in found["reason"]
 
 
 class TestRunner:
