@@ -1,5 +1,7 @@
 """Orders of permutation groups by a stabiliser chain: random elements build it, a bound or a check proves it."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from msr.errors import ConfigError
@@ -159,7 +161,7 @@ class Chain:
         self._points[level], self._back[level] = np.concatenate(points), np.concatenate(back)
 
 
-def random_elements(generators: Indices, rng: np.random.Generator):
+def random_elements(generators: Indices, rng: np.random.Generator) -> Iterator[Indices]:
     """Rounds of random elements ``(k, n)`` without end, by product replacement in many places at once."""
     r, n = generators.shape
     places, warm = 48, 12

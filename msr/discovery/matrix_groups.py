@@ -52,7 +52,7 @@ class Field:
     @property
     def frobenius(self) -> Indices:
         """``x → x^p``."""
-        power = np.arange(self.q)
+        power: Indices = np.arange(self.q)
         for _ in range(self.p - 1):
             power = self.times[power, np.arange(self.q)]
         return power

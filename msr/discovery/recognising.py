@@ -143,7 +143,9 @@ def _of_prime_order(element: Indices, prime: int) -> Indices | None:
     order = _order(element)
     if order % prime:
         return None
-    times, power, base = order // prime, np.arange(len(element)), element
+    times = order // prime
+    power: Indices = np.arange(len(element))
+    base = element
     while times:
         power = base[power] if times & 1 else power
         base, times = base[base], times >> 1
