@@ -59,7 +59,7 @@ class Field:
 
     def image(self, matrix: Indices, vectors: Indices) -> Indices:
         """``matrix @ v`` for vectors ``(r, d)``."""
-        total = np.zeros((len(vectors), len(matrix)), dtype=np.int64)
+        total: Indices = np.zeros((len(vectors), len(matrix)), dtype=np.int64)
         for j in range(vectors.shape[1]):
             total = self.plus[total, self.times[matrix[:, j], vectors[:, j : j + 1]]]
         return total
