@@ -25,6 +25,12 @@ from msr.report.figures import scaling as scaling_figure
 CHEAP = ["automorphisms", "certification", "equivariant_maps", "foreign_modules", "initialisation", "layers", "scaling"]
 
 
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    """Three laps of everything, however short: what is run is the same."""
+    monkeypatch.setattr("benchmarks._timing.PATIENCE", 0.0)
+
+
 def load(name):
     return importlib.import_module(f"benchmarks.{name}")
 

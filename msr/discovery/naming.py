@@ -110,7 +110,7 @@ def _name(group: Permuted) -> tuple[str, bool]:
         if proven is not None:
             return proven, True
         # What it acts on can show more than a table does.
-        found = _by_order(group)
+        found = _by_order(group, sides=False)
         return found if found is not None else structure_name(table)
     factors = _separate(group)
     if len(factors) > 1:
@@ -197,17 +197,20 @@ def _separate(group: Permuted) -> list[Permuted]:
     return parts if math.prod(part.order for part in parts) == group.order else [group]
 
 
-def _by_order(group: Permuted) -> tuple[str, bool] | None:
-    """Large groups that their order alone proves, on one orbit that shows the whole group."""
+def _by_order(group: Permuted, sides: bool = True) -> tuple[str, bool] | None:
+    """Large groups that their order alone proves, on one orbit that shows the whole group.
+
+    ``sides``: direct products of what the group does to two sets of blocks are looked for too.
+    """
     named: tuple[str, bool] | None = None
     for points in group.core:
         part = group.on(points) if len(group.core) > 1 else Permuted(group.core_rows, group.order)
         if part.order == group.order:
-            named = _better(named, _transitive(part))
+            named = _better(named, _transitive(part, sides))
     return named
 
 
-def _transitive(group: Permuted) -> tuple[str, bool] | None:
+def _transitive(group: Permuted, sides: bool) -> tuple[str, bool] | None:
     n = group.degree
     if group.order == math.factorial(n):
         return f"S{n}", True
@@ -224,7 +227,7 @@ def _transitive(group: Permuted) -> tuple[str, bool] | None:
     named: tuple[str, bool] | None = None
     for system in systems:
         named = _better(named, _wreath(group, system))
-    for pair in combinations(systems, 2):
+    for pair in combinations(systems, 2) if sides else ():
         if named is None or not named[1]:
             named = _better(named, _two_sides(group, *pair))
     return named
