@@ -6,6 +6,8 @@ reach the meta-gradient. Sizes are the smallest at which the operation does what
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -128,7 +130,7 @@ class Steps(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The last state."""
-        state = None
+        state: Any = None
         for step in x.unbind(1):
             state = self.cell(step, state)
         return torch.cat(state, 1) if isinstance(state, tuple) else state
@@ -211,7 +213,11 @@ _NORMS = _modules(
     ("LayerNorm no affine", lambda: nn.LayerNorm(4, elementwise_affine=False), (4,)),
     ("LayerNorm no bias", lambda: nn.LayerNorm(4, bias=False), (4,)),
     ("LayerNorm two axes", lambda: nn.LayerNorm((3, 4)), _ROWS),
-    ("LayerNorm in Sequential", lambda: nn.Sequential(nn.Linear(4, 5), nn.Sequential(nn.LayerNorm(5), nn.Tanh())), (4,)),
+    (
+        "LayerNorm in Sequential",
+        lambda: nn.Sequential(nn.Linear(4, 5), nn.Sequential(nn.LayerNorm(5), nn.Tanh())),
+        (4,),
+    ),
     ("LayerNorm of two branches", TwoInputs, (4,)),
     ("BatchNorm1d", lambda: nn.BatchNorm1d(4), (4,)),
     ("BatchNorm2d", lambda: nn.BatchNorm2d(2), _IMAGE),
@@ -235,8 +241,12 @@ _NORMS = _modules(
 _CALLED_NORMS = [
     Operation("F.layer_norm", lambda: Own(lambda x, w, b: F.layer_norm(x, (4,), w, b), (4,), (4,))),
     Operation("torch.layer_norm", lambda: Own(lambda x, w: torch.layer_norm(x, [4], w, None), (4,))),
-    Operation("native_layer_norm", lambda: Own(lambda x, w, b: torch.native_layer_norm(x, [4], w, b, 1e-5)[0], (4,), (4,))),
-    Operation("aten.native_layer_norm", lambda: lambda x: torch.ops.aten.native_layer_norm(x, [4], None, None, 1e-5)[0]),
+    Operation(
+        "native_layer_norm", lambda: Own(lambda x, w, b: torch.native_layer_norm(x, [4], w, b, 1e-5)[0], (4,), (4,))
+    ),
+    Operation(
+        "aten.native_layer_norm", lambda: lambda x: torch.ops.aten.native_layer_norm(x, [4], None, None, 1e-5)[0]
+    ),
     Operation("aten.layer_norm", lambda: Own(lambda x, w: torch.ops.aten.layer_norm(x, [4], w), (4,))),
     Operation("F.instance_norm", lambda: Own(lambda x, w, b: F.instance_norm(x, weight=w, bias=b), (3,), (3,)), _LINE),
     Operation("F.batch_norm", lambda: Own(lambda x, w, b: F.batch_norm(x, None, None, w, b, True), (4,), (4,))),
@@ -261,7 +271,7 @@ _POOLS = _modules(
     ("AdaptiveAvgPool2d", lambda: nn.AdaptiveAvgPool2d(2), _IMAGE),
     ("AdaptiveAvgPool3d", lambda: nn.AdaptiveAvgPool3d(2), _CUBE),
 )
-_POOLS += _functions(_IMAGE, max_unpool2d=lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2))
+_POOLS += _functions(_IMAGE, max_unpool2d=lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), [2, 2]))
 _CONVOLUTIONS = _modules(
     ("Linear", lambda: nn.Linear(4, 3), (4,)),
     ("Bilinear", lambda: Own(lambda x, w: F.bilinear(x, x, w), (2, 4, 4)), (4,)),
@@ -287,10 +297,29 @@ _PADDINGS = _modules(
 )
 _ACTIVATIONS = [
     Operation(name, getattr(nn, name))
-    for name in (
-        "ELU Hardshrink Hardsigmoid Hardtanh Hardswish LeakyReLU LogSigmoid PReLU ReLU ReLU6 SELU CELU GELU Sigmoid "
-        "SiLU Mish Softplus Softshrink Softsign Tanh Tanhshrink"
-    ).split()
+    for name in [
+        "ELU",
+        "Hardshrink",
+        "Hardsigmoid",
+        "Hardtanh",
+        "Hardswish",
+        "LeakyReLU",
+        "LogSigmoid",
+        "PReLU",
+        "ReLU",
+        "ReLU6",
+        "SELU",
+        "CELU",
+        "GELU",
+        "Sigmoid",
+        "SiLU",
+        "Mish",
+        "Softplus",
+        "Softshrink",
+        "Softsign",
+        "Tanh",
+        "Tanhshrink",
+    ]
 ]
 _ACTIVATIONS += _modules(
     ("PReLU for each channel", lambda: nn.PReLU(3), _LINE),
@@ -319,9 +348,7 @@ _ATTENTION = [
         lambda: lambda x: F.scaled_dot_product_attention(x, x, x, torch.ones(3, 3, dtype=torch.bool).tril()),
         _ROWS,
     ),
-    Operation(
-        "TransformerEncoderLayer", lambda: nn.TransformerEncoderLayer(4, 2, 5, 0.0, batch_first=True), _ROWS
-    ),
+    Operation("TransformerEncoderLayer", lambda: nn.TransformerEncoderLayer(4, 2, 5, 0.0, batch_first=True), _ROWS),
     Operation(
         "TransformerEncoderLayer eval",
         lambda: nn.TransformerEncoderLayer(4, 2, 5, 0.0, batch_first=True, norm_first=True).eval(),
@@ -376,13 +403,17 @@ _RESAMPLING += _functions(
     grid_sample=lambda x: F.grid_sample(x, x.mT.reshape(len(x), 4, 4, 2).tanh() * 0.9, align_corners=False),
     affine_grid=lambda x: F.affine_grid(x[:, 0, :2, :3], [len(x), 1, 3, 3], align_corners=False),
 )
+
+
+def _bag(mode: str) -> nn.Module:
+    return Looks(nn.EmbeddingBag(5, 3, mode=mode))
+
+
 _EMBEDDINGS = [
     Operation("Embedding", lambda: Looks(nn.Embedding(5, 3)), front=False),
-    Operation("Embedding padded", lambda: Looks(nn.Embedding(5, 3, padding_idx=0)), front=False),
-    *(
-        Operation(f"EmbeddingBag {mode}", lambda mode=mode: Looks(nn.EmbeddingBag(5, 3, mode=mode)), front=False)
-        for mode in ("sum", "mean", "max")
-    ),
+    # The padding row is a constant by design, so nothing reads it here.
+    Operation("Embedding padded", lambda: Looks(nn.Embedding(6, 3, padding_idx=5)), front=False),
+    *(Operation(f"EmbeddingBag {mode}", partial(_bag, mode), front=False) for mode in ("sum", "mean", "max")),
     Operation("F.one_hot", lambda: Looks(Own(lambda i, w: F.one_hot(i, 5).to(w) @ w, (5, 3))), front=False),
 ]
 _LINALG = _functions(

@@ -2,9 +2,10 @@
 
 Not a timing. Each operation of ``benchmarks/_operations.py`` stands in a small network in float64, and each loss behind
 one; five ways to adapt, three ways to run. The value beside is a central difference of the query loss along one random
-direction in all that is learned, of fourth order in its step; where it and the slope disagree, and its two step sizes do too, by 1e-4, it
-judges nothing, and the row fails. An entry holds where the slope is right to 1e-5, relative to the larger of itself and the
-typical slope along a direction of that length, or where it is refused with a ModelError.
+direction in all that is learned, of fourth order in its step. Where it and the slope disagree, and its two step sizes
+do too, by 1e-4, it judges nothing, and the row fails. An entry holds where the slope is right to 1e-5, relative to the
+larger of itself and the typical slope along a direction of that length, or where it is refused with an error of this
+package's own.
 """
 
 import math
@@ -123,10 +124,10 @@ def judge(kind: str, solver: str, way: str) -> Row:
     if not scale > 0:
         return Row(kind, solver, way, None, "nothing reaches the gradient")
     slope = sum(float((s * d).sum()) for s, d in zip(slopes, direction, strict=True))
-    error = abs(slope - right) / scale
-    if error > BOUND and apart > NOISE * scale:  # a kink within a step: no verdict, and no pass
+    off = abs(slope - right) / scale
+    if off > BOUND and apart > NOISE * scale:  # a kink within a step: no verdict, and no pass
         return Row(kind, solver, way, None, f"the central difference is not sure: {apart / scale:.0e}")
-    return Row(kind, solver, way, error)
+    return Row(kind, solver, way, off)
 
 
 def _first_line(error: Exception) -> str:
@@ -173,7 +174,9 @@ def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
     each = []
     for kind in dict.fromkeys(row.kind for row in rows):
         here = [row for row in rows if row.kind == kind]
-        cells = [max((row.error for row in here if row.solver == s and row.error is not None), default=None) for s in SOLVERS]
+        cells = [
+            max((row.error for row in here if row.solver == s and row.error is not None), default=None) for s in SOLVERS
+        ]
         said = next((row.said for row in here if row.error is None), "")
         each.append([kind, *("" if cell is None else f"{cell:.0e}" for cell in cells), said[:100]])
     return {

@@ -333,14 +333,14 @@ def test_auto_batching_measures_and_keeps_the_faster(gen, monkeypatch):
     episodes = random_episodes(gen, 3, 2, 3, (5,), (4,))
     clock = {"now": 0.0, "cost": {"vmap": 5.0, "loop": 1.0}}
     learner = Learner(problem, SGD(1))
-    original = learner.meta_gradient
+    original = learner._meta_gradient
 
     def timed(params, episodes):
         clock["now"] += clock["cost"][learner.batching]
         return original(params, episodes)
 
-    monkeypatch.setattr("msr.meta.engine.time.perf_counter", lambda: clock["now"])
-    monkeypatch.setattr(learner, "meta_gradient", timed)
+    monkeypatch.setattr("msr.meta._ways.time.perf_counter", lambda: clock["now"])
+    monkeypatch.setattr(learner, "_meta_gradient", timed)
     params = learner.init(shared, initial)
     assert learner.choose_batching(params, episodes) == "loop"
     clock["cost"] = {"vmap": 1.0, "loop": 5.0}

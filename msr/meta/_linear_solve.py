@@ -59,18 +59,18 @@ def jacobian(f: Callable[[Tensor], Tensor], v: Tensor, n: int) -> tuple[Tensor, 
 
     if len(v) <= n:
         with contextlib.suppress(NotImplementedError):  # of an operation that has no forward mode, or a wrong one
-            J, value = torch.func.jacfwd(twice, has_aux=True)(v)
-            return value, J
-    J, value = torch.func.jacrev(twice, has_aux=True)(v)
-    return value, J
+            forward = torch.func.jacfwd(twice, has_aux=True)(v)
+            return forward[1], forward[0]
+    reverse = torch.func.jacrev(twice, has_aux=True)(v)
+    return reverse[1], reverse[0]
 
 
 def pushed(f: Callable[[Tensor], Tensor], v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """``f(v)`` and ``J u``, in forward mode; where that is not to be had, as the transpose of ``w ↦ Jᵀ w``."""
     with contextlib.suppress(NotImplementedError):
-        value, moved = torch.func.jvp(f, (v,), (u,))
+        value, moved = torch.func.jvp(f, (v,), (u,))[:2]
         return value, moved
-    value, pull = torch.func.vjp(f, v)
+    value, pull = torch.func.vjp(f, v)[:2]
     return value, torch.func.vjp(lambda w: pull(w)[0], torch.zeros_like(value))[1](u)[0]
 
 

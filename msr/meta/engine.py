@@ -4,7 +4,6 @@ All methods are functions of tensors. A learner keeps no parameters; it holds th
 choice of how tasks are batched.
 """
 
-import time
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,15 +14,16 @@ import torch
 from torch import Tensor
 
 from msr.episodes import Episodes
-from msr.errors import ConfigError, ModelError, NonFiniteError, listed
+from msr.errors import ConfigError, NonFiniteError, listed
 from msr.estimate import Estimate
 from msr.meta._modes import outside_inference_mode
+from msr.meta._ways import explaining, faster
 from msr.meta.adapters import Engine, load
-from msr.meta.exact import fused_norms
+from msr.meta.exact import Exact, fused_norms
 from msr.meta.inner import SGD, InnerSolver
 from msr.meta.probe import check_problem
 from msr.meta.problem import MetaParameters, Params, Problem, as_params
-from msr.meta.record import has_channels_innermost, record
+from msr.meta.record import NotRecorded, has_channels_innermost, record
 from msr.trees import Tree, assembled, leaves_of, structure_of
 
 __all__ = ["Batching", "Learner", "MetaGradient", "evaluate"]
@@ -47,7 +47,8 @@ class Learner:
             :class:`~msr.meta.gauss_newton.GaussNewton`.
         batching: ``"vmap"`` runs tasks side by side, ``"loop"`` one after another (often faster for convolutions
             with their own weights for each task on a CPU), ``"auto"`` times both once, on the first batch, and keeps
-            the faster. They agree up to rounding, so fix the choice where a run must repeat bit by bit.
+            the faster; the loop, with a warning, where their gradients differ by more than rounding. They agree up to
+            rounding, so fix the choice where a run must repeat bit by bit.
         chunk_size: at most this many tasks are in memory at a time under vmap; gradients add up over chunks.
         trace: record the operations of a meta-gradient once for each set of shapes, rewrite them into fewer and cheaper
             ones, and replay those. Under vmap, small layers spend most of their time in Python and in torch's dispatch,
@@ -148,7 +149,10 @@ class Learner:
             x, y = _whole(tensors, structure)
             return self.solver.adapt(self.problem, params, x, y, training=training)
 
-        with torch.no_grad():
+        def again(other: "Learner") -> Params:
+            return other.adapt(params, *episodes.select(slice(0, 2))[:2], training=training)
+
+        with torch.no_grad(), explaining(self, again):
             parts = [self._map(one, chunk) for chunk in self._chunks(tensors)]
         return {name: torch.cat([part[name] for part in parts]) for name in params.initial}
 
@@ -164,10 +168,17 @@ class Learner:
         """Query loss of each task after adapting, ``(tasks,)``, differentiable in ``params``.
 
         ``metric`` replaces the problem's criterion, for example to count right answers.
+        Raises: ModelError where tasks cannot run in the way that was asked for; it names one that works.
         """
-        tensors, structure = _flat(self.check(params, episodes, judged=metric is None))
+
+        def again(other: "Learner") -> Tensor:
+            return other.losses(params, episodes.select(slice(0, 2)), training=training, metric=metric)
+
+        episodes = self.check(params, episodes, judged=metric is None)
+        tensors, structure = _flat(episodes)
         chunks = self._chunks(tensors)
-        return torch.cat([self._chunk_losses(params, chunk, structure, training, metric) for chunk in chunks])
+        with explaining(self, again):
+            return torch.cat([self._chunk_losses(params, chunk, structure, training, metric) for chunk in chunks])
 
     def _chunk_losses(
         self,
@@ -177,7 +188,7 @@ class Learner:
         training: bool,
         metric: Callable[[Any, Tree], Tensor] | None = None,
     ) -> Tensor:
-        criterion = metric or self.problem.criterion
+        criterion = self.problem.criterion if metric is None else Exact.of(metric)
 
         def one(*tensors: Tensor) -> Tensor:
             support_x, support_y, query_x, query_y = _whole(tensors, structure)
@@ -191,10 +202,16 @@ class Learner:
         """Query losses and ``∂ mean(losses) / ∂ params``, through the inner solver.
 
         The gradient is taken chunk by chunk, so no more than one chunk's graph is ever in memory.
+        Raises: ModelError where tasks cannot run in the way that was asked for, or torch lacks a second derivative; it
+        names the operation and what works.
         """
         episodes = self.check(params, episodes)
         if self.batching == "auto":
             self.choose_batching(params, episodes)
+        with explaining(self, lambda other: other.meta_gradient(params, episodes.select(slice(0, 2)))):
+            return self._meta_gradient(params, episodes)
+
+    def _meta_gradient(self, params: MetaParameters, episodes: Episodes) -> MetaGradient:
         leaves = [p.detach() for p in params.leaves()]
         losses: list[Tensor] = []
         total: list[Tensor] = []
@@ -213,7 +230,7 @@ class Learner:
 
         def mean_loss(leaves: list[Tensor], chunk: list[Tensor]) -> tuple[Tensor, Tensor]:
             # Steps along gradients, differentiated once: the derivatives that fused norms have right.
-            with fused_norms(self.batching == "loop" and self._takes_gradient_steps):
+            with fused_norms(self._fuses):
                 losses = self._chunk_losses(like.with_leaves(leaves), chunk, structure, training=True)
             return losses.sum() / n_tasks, losses
 
@@ -282,35 +299,28 @@ class Learner:
                 # Held with what it was made from, so that no other takes their ids.
                 try:
                     self._records[key] = (record(flat, *leaves, *chunk), self.problem, self.solver)
-                except ModelError as error:
+                except NotRecorded as error:
                     if self.trace != "auto":
                         raise
                     self.trace = False
-                    reason = str(error).removesuffix("; use trace=False")
-                    warnings.warn(f"steps run unrecorded, and slower: {reason}", stacklevel=2)
+                    warnings.warn(f"steps run unrecorded, and slower: {error}", stacklevel=2)
                     return None
         return self._records[key][0]
 
     def choose_batching(self, params: MetaParameters, episodes: Episodes) -> Literal["vmap", "loop"]:
-        """Time one meta-gradient each way and keep the faster; returns the choice, which ``self.batching`` keeps."""
+        """Time one meta-gradient each way and keep the faster; returns the choice, which ``self.batching`` keeps.
+
+        Where vmap cannot run the problem, or the two gradients differ by more than rounding, it is the loop, with a
+        warning that says why.
+        """
         if self.engine != "torch":
             return "loop"
-        seconds: dict[Literal["vmap", "loop"], float] = {}
-        ways: tuple[Literal["vmap", "loop"], ...] = ("vmap", "loop")
-        for way in ways:
-            self.batching = way
-            try:
-                float(self.meta_gradient(params, episodes).losses.sum())  # warm up, and wait for the device
-                start = time.perf_counter()
-                gradient = self.meta_gradient(params, episodes)
-                float(gradient.losses.sum())  # waits for the device
-                seconds[way] = time.perf_counter() - start
-            except (RuntimeError, ModelError) as error:
-                if way == "loop":
-                    raise
-                first_line = str(error).strip().splitlines()[0]
-                warnings.warn(f"vmap cannot run this problem, tasks run in a loop: {first_line}", stacklevel=2)
-        self.batching = choice = min(seconds, key=lambda way: seconds[way])
+        try:
+            choice = faster(self, partial(self._meta_gradient, episodes=episodes), params)
+        except BaseException:
+            self.batching = "auto"
+            raise
+        self.batching = choice
         return choice
 
     def _map(self, one: Callable, chunk: Sequence[Tensor]) -> Any:
@@ -320,10 +330,16 @@ class Learner:
             except RuntimeError:
                 if self.batching == "vmap":
                     raise  # "auto", not measured yet: what vmap cannot run, a loop may
-        results = [one(*task) for task in zip(*chunk, strict=True)]
+        # Without a tape the gradients of the inner steps are all that is taken, so what training runs may run here.
+        with fused_norms(self._fuses and not torch.is_grad_enabled()):
+            results = [one(*task) for task in zip(*chunk, strict=True)]
         if isinstance(results[0], Tensor):
             return torch.stack(results)
         return {name: torch.stack([r[name] for r in results]) for name in results[0]}
+
+    @property
+    def _fuses(self) -> bool:
+        return self.batching == "loop" and self._takes_gradient_steps
 
     def _chunks(self, tensors: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
         n = tensors[0].shape[0]

@@ -14,7 +14,7 @@ from msr.errors import ModelError
 from msr.meta._rewrite import CONTIGUOUS, PERMUTE, RESHAPE, is_transpose, shape_of, simplify, transposed_copy
 from msr.meta._rewrite_pooling import pool_before_relu
 
-__all__ = ["has_channels_innermost", "record"]
+__all__ = ["NotRecorded", "has_channels_innermost", "record"]
 
 # Operations whose torch.NAME takes the recorded arguments as they are. Calling that costs half as much as calling the
 # operation itself (1.6 against 1.1 µs for a product, 2.0 against 0.8 for a view), and a recording is hundreds of them.
@@ -23,6 +23,10 @@ _NAMES = (
     "mm mul mv ne neg pow reciprocal relu rsqrt select sigmoid sign sin sqrt square stack sub sum tanh where"
 )
 _DIRECT = {f"aten::{name}": getattr(torch, name) for name in _NAMES.split()}
+
+
+class NotRecorded(ModelError):
+    """A function cannot be recorded; whether it runs otherwise is not known."""
 
 
 def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrite: bool = True) -> Callable:
@@ -77,7 +81,7 @@ def _traced(function: Callable, arguments: tuple[Tensor, ...]) -> GraphModule:
             module = make_fx(torch.func.functionalize(make_fx(function)(*arguments)))(*arguments)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"this problem cannot be traced ({reason}); use trace=False") from error
+        raise NotRecorded(f"this problem cannot be traced ({reason})") from error
     module.graph.eliminate_dead_code()
     return module
 

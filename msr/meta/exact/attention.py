@@ -56,7 +56,10 @@ def _with(function: Any, **names: Any) -> Any:
     return other
 
 
+# Its own question whether a mode is running would send it around: recording runs another one outside of ours.
+_OURS = {"scaled_dot_product_attention": _attention, "has_torch_function": lambda tensors: False}
+
 PYTHON: dict[Any, Any] = {
-    F.multi_head_attention_forward: _with(F.multi_head_attention_forward, scaled_dot_product_attention=_attention),
+    F.multi_head_attention_forward: _with(F.multi_head_attention_forward, **_OURS),
 }
 ATEN: dict[str, Any] = {"scaled_dot_product_attention": _attention}

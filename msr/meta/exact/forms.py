@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from msr.meta.exact import attention, norms, pieces, recurrent
 
@@ -20,7 +19,8 @@ _REVERSE_ONLY = (
 
 def _callables(name: str) -> Iterator[Any]:
     """All the ways in which Python code may reach an operation of torch."""
-    for home in (torch, torch._C._nn, torch._C._linalg, torch.Tensor, torch.linalg):
+    compiled = getattr(torch._C, "_linalg", None)
+    for home in (torch, torch._C._nn, compiled, torch.Tensor, torch.linalg):
         short = name.removeprefix("linalg_") if home is torch.linalg else name
         if (found := getattr(home, short, None)) is not None:
             yield found

@@ -17,7 +17,7 @@ def refuse_backward_hooks(module: nn.Module) -> None:
     have parameters of their own, and one that changes a gradient (a mask) changes what is learned.
     """
     homes = [(name or "the module itself", part, _OF_MODULES) for name, part in module.named_modules()]
-    homes += [(name, p, _OF_PARAMETERS) for name, p in module.named_parameters()]  # type: ignore[misc]
+    homes += [(name, p, _OF_PARAMETERS) for name, p in module.named_parameters()]
     for name, home, kinds in homes:
         if any(getattr(home, kind, None) for kind in kinds):
             raise ModelError(

@@ -49,7 +49,7 @@ def _wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype in _HALVES else x
 
 
-def _normal(x: Tensor, axes: Sequence[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def _normal(x: Tensor, axes: list[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """``(x − mean) / √(var + ε)``, the mean, and ``1/√(var + ε)``, of a wide ``x``."""
     mean = x.mean(axes, keepdim=True)
     centred = x - mean
@@ -79,6 +79,10 @@ def set_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) 
 
 def _of_channels(x: Tensor) -> list[int]:
     return [1, -1] + [1] * (x.ndim - 2)
+
+
+def _shaped(parameter: Tensor | None, shape: list[int]) -> Tensor | None:
+    return None if parameter is None else parameter.view(shape)
 
 
 def _layer_norm(
@@ -121,7 +125,7 @@ def _batch_norm(
         shape = _of_channels(input)
         scale = torch.rsqrt(_wide(running_var) + eps)
         y = (_wide(input) - running_mean.view(shape)) * scale.view(shape)
-        return _affine(y, *(p if p is None else p.view(shape) for p in (weight, bias)), dtype=input.dtype)
+        return _affine(y, _shaped(weight, shape), _shaped(bias, shape), input.dtype)
     if running_mean is not None and running_var is not None:
         _keep(input, [0, *range(2, input.ndim)], running_mean, running_var, momentum)
     return set_norm(input, weight, bias, eps)
@@ -146,7 +150,7 @@ def _python_batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     if training:
-        F._verify_batch_size(list(input.shape))
+        F._verify_batch_size(list(input.shape))  # type: ignore[attr-defined]
     return _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
 
 
@@ -175,7 +179,7 @@ def _instance_norm(
             running_mean.mul_(1 - momentum).add_(momentum * mean.mean(0).to(running_mean.dtype))
             running_var.mul_(1 - momentum).add_(momentum * var.mean(0).to(running_var.dtype))
     y, _, _ = _normal(_wide(input), axes, eps)
-    return _affine(y, *(p if p is None else p.view(shape) for p in (weight, bias)), dtype=input.dtype)
+    return _affine(y, _shaped(weight, shape), _shaped(bias, shape), input.dtype)
 
 
 def _python_instance_norm(
@@ -189,7 +193,7 @@ def _python_instance_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     if use_input_stats:
-        F._verify_spatial_size(input.shape)
+        F._verify_spatial_size(input.shape)  # type: ignore[attr-defined]
     return _instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps)
 
 
