@@ -114,9 +114,24 @@ def _words(text: str) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    targets = [t for t in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()) if "://" not in t]
+    targets = [t for t in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in t]
     for target in targets:
-        assert (page.parent / target).exists(), f"{page.name} points to {target}"
+        path, _, anchor = target.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists(), f"{page.name} points to {target}"
+        anchors = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings_of(there)]
+        assert not anchor or anchor in anchors, f"{page.name} points to {target}, and no heading there is called so"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_has_each_heading_once(page):
+    headings = headings_of(page)
+    assert sorted(set(headings)) == sorted(headings)
+
+
+def headings_of(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    return re.findall(r"^#+ (.*?)\s*$", text, flags=re.MULTILINE)
 
 
 def test_the_readme_has_two_commands_for_a_newcomer():

@@ -801,9 +801,6 @@ def test_the_adjoint_is_a_representation():
     assert FiniteGroup([[0]]) != so(2)
 
 
-# What a reviewer broke
-
-
 def test_rows_of_different_length_are_named():
     for make in (
         lambda: permutation(cyclic(2), [[0, 1], [1, 0, 2]]),
