@@ -11,7 +11,7 @@ from torch import Tensor
 
 from msr.errors import DataError, ShapeError
 
-__all__ = ["as_tensor", "kind_of", "takes_arrays"]
+__all__ = ["as_tensor", "is_wrapped", "kind_of", "takes_arrays"]
 
 _F = TypeVar("_F", bound=Callable)
 _NUMBERS = "?bhilqBfdeFD"  # what torch has a dtype for on every version
@@ -93,6 +93,15 @@ class _Door(NamedTuple):
 
 def _is_dense(value: Any) -> bool:
     return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_nested
+
+
+def is_wrapped(tensor: Tensor) -> bool | None:
+    """Whether a function transform (``vmap``, ``grad``) has wrapped a tensor, so that its numbers cannot be looked at.
+
+    The name that torch has for it is not public; None for a torch that lacks it.
+    """
+    known = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", None)
+    return None if known is None else known(tensor)
 
 
 def kind_of(value: Any) -> str:

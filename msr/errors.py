@@ -41,6 +41,17 @@ class MissingExtraError(MSRError, ImportError):
     """An optional dependency is not installed, or is and does not import."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, for a message inside another: its first line, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def kind_and_line(error: BaseException) -> str:
+    """As :func:`first_line`, with the kind before it: ``KeyError: 'x'``."""
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"
+
+
 def listed(items: list[int]) -> str:
     """Indices for a message: the first few, and how many there are."""
     shown = ", ".join(map(str, items[:8]))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from msr.arrays import as_tensor, takes_arrays
+from msr.arrays import as_tensor, is_wrapped, takes_arrays
 from msr.errors import ShapeError
 
 __all__ = ["apply_factors", "is_identity", "kron", "nearest_kronecker", "pinv", "solve_factors", "unvec", "vec"]
@@ -137,9 +137,7 @@ def _may_look(factor: Tensor) -> bool:
         return False
     if torch.is_grad_enabled() and factor.requires_grad:
         return False
-    # Not public, so a torch may lack it: then every factor counts as wrapped.
-    is_wrapped = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", lambda tensor: True)
-    return not is_wrapped(factor) and forward_ad.unpack_dual(factor).tangent is None
+    return is_wrapped(factor) is False and forward_ad.unpack_dual(factor).tangent is None
 
 
 @takes_arrays("matrix")

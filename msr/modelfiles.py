@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from msr.arrays import as_tensor
-from msr.errors import ConfigError, DataError, ModelError, MSRError
+from msr.errors import ConfigError, DataError, ModelError, MSRError, first_line
 
 __all__ = ["read_model"]
 
@@ -46,7 +46,7 @@ def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()
         if "Object arrays" in str(error):
             raise DataError(f"{path} holds Python objects, which are refused; save numbers") from error
         # NumPy's advice for a file that it cannot read is to trust it.
-        said = "" if kind in (".npy", ".npz") else f": {next(iter(str(error).splitlines()), '')}"
+        said = "" if kind in (".npy", ".npz") else f": {first_line(error)}"
         raise DataError(f"{path} is not a whole {kind} file ({type(error).__name__}{said})") from error
     raise DataError(f"{path}: files of kind {kind or 'none'} are not read; give .npy, .npz, .pt2, .pt or .pth")
 
@@ -127,7 +127,7 @@ def _module(path: Path) -> Any:
         with _quietly():
             model = torch.load(path, weights_only=False, map_location="cpu")
     except (ImportError, AttributeError) as error:
-        missing = str(error).splitlines()[0]
+        missing = first_line(error)
         if not isinstance(error, ImportError) and "Can't get attribute" not in missing:
             raise
         raise DataError(

@@ -1,15 +1,16 @@
-"""Copies of a module, or an error that names the layer which cannot be copied and says what to do."""
+"""Copies of a module and changes of its parts, in place; what cannot be copied is named, with what to do."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.utils.prune import BasePruningMethod
 
-from msr.errors import ModelError
+from msr.arrays import is_wrapped
+from msr.errors import ModelError, kind_and_line
 
-__all__ = ["as_at_first", "copied"]
+__all__ = ["as_at_first", "copied", "dotted", "with_parts_replaced"]
 
 
 def copied(module: nn.Module) -> nn.Module:
@@ -28,7 +29,7 @@ def copied(module: nn.Module) -> nn.Module:
         return copy.deepcopy(module)
     except Exception as error:  # a module may define copying in any way
         name, part = _at_fault(module)
-        reason = _computed(part) or f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        reason = _computed(part) or kind_and_line(error)
         raise ModelError(f"{_called(name, part)} cannot be copied ({reason})") from error
 
 
@@ -42,10 +43,24 @@ def as_at_first(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
+def with_parts_replaced(module: nn.Module, new: Mapping[nn.Module, nn.Module]) -> nn.Module:
+    """The module with others in the place of some of its parts, in place, under each of their names."""
+    for part in list(module.modules()):
+        for name, child in list(part._modules.items()):  # named_children() hides a module's second name
+            if child is not None and child in new:
+                setattr(part, name, new[child])
+    return new.get(module, module)
+
+
+def dotted(home: str, key: str) -> str:
+    """The name of something in a part of a module, whose own name is empty for the whole."""
+    return f"{home}.{key}".lstrip(".")
+
+
 def _results(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         try:
-            return [] if value.is_leaf and not is_functorch_wrapped_tensor(value) else [value]
+            return [] if value.is_leaf and not is_wrapped(value) else [value]
         except RuntimeError:  # of a transform that has ended
             return [value]
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()

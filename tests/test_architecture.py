@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "errors version",
-    "arrays modules trees",
-    "kron subspace estimate episodes category modelfiles taskfiles",
+    "arrays trees",
+    "modules kron subspace estimate episodes category modelfiles taskfiles",
     "groups",
     "representations",
     "equivariance layers contexture flow notation sampling",

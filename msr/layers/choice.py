@@ -12,6 +12,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from msr.errors import ConfigError, ModelError
 from msr.layers.base import ReparamLayer
 from msr.layers.sharing import Sharing
+from msr.modules import dotted
 
 __all__ = ["Unit", "Weight", "choose"]
 
@@ -67,9 +68,9 @@ def _units(name: str, part: nn.Module, twins: Collection[type[nn.Module]]) -> di
         return {name: part}
     keys = [key for key in part._parameters if part._parameters[key] is not None]
     if isinstance(part, nn.MultiheadAttention):
-        found: dict[str, Unit] = {_dotted(name, key): Weight(part, key) for key in keys if key in _ATTENTION}
-        return found | {_dotted(name, "out_proj.weight"): Weight(part.out_proj, "weight")}
-    return {_dotted(name, key): Weight(part, key) for key in keys if key.startswith("weight_")}
+        found: dict[str, Unit] = {dotted(name, key): Weight(part, key) for key in keys if key in _ATTENTION}
+        return found | {dotted(name, "out_proj.weight"): Weight(part.out_proj, "weight")}
+    return {dotted(name, key): Weight(part, key) for key in keys if key.startswith("weight_")}
 
 
 def _named(
@@ -107,7 +108,7 @@ def _named(
 def _others(named: dict[str, nn.Module], under: str = "") -> str:
     """Weights that can be had by name, for a message."""
     names = [
-        _dotted(home, key)
+        dotted(home, key)
         for home, part in named.items()
         if home.startswith(under) and not isinstance(part, ScriptModule)
         for key, parameter in part._parameters.items()
@@ -120,7 +121,3 @@ def _listed(names: Collection[str]) -> str:
     shown = list(names)[:12]
     more = f", … ({len(names)} in all)" if len(names) > len(shown) else ""
     return ", ".join(shown) + more if names else "none"
-
-
-def _dotted(name: str, key: str) -> str:
-    return f"{name}.{key}".lstrip(".")

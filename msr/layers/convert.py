@@ -19,7 +19,7 @@ from msr.layers.sharing import KroneckerSharing, Sharing, SharingFactory
 from msr.layers.statistics import calibrate, refuse_stale_statistics, use_set_statistics_in_eval
 from msr.layers.transposed import ReparamConvTranspose1d, ReparamConvTranspose2d, ReparamConvTranspose3d
 from msr.layers.weights import fold_weights, is_shared, share_weight
-from msr.modules import copied
+from msr.modules import copied, dotted, with_parts_replaced
 
 __all__ = ["Reparameterized", "ResidualWarning", "fold", "reparameterize"]
 
@@ -95,7 +95,7 @@ def reparameterize(
             replaced[unit], residuals[name] = _convert(name, cast(PlainLayer, unit), sharing, generator, path)
             dtype = cast(Tensor, unit.weight).dtype
         warn_of_residual(f"layer {name!r}", residuals[name], dtype, stacklevel=2)
-    done = Reparameterized(_replace(result, replaced), residuals)
+    done = Reparameterized(with_parts_replaced(result, replaced), residuals)
     if layers is None:
         _say_what_was_left(done)
     return done
@@ -128,7 +128,7 @@ def fold(module: nn.Module, *, statistics: Tensor | tuple[Any, ...] | Literal["s
             replaced[layer] = layer.fold()
         elif is_shared(layer):
             fold_weights(name, layer)
-    folded = _replace(result, replaced)
+    folded = with_parts_replaced(result, replaced)
     if isinstance(statistics, str):
         use_set_statistics_in_eval(folded, statistics)
     elif statistics is not None:
@@ -235,7 +235,7 @@ def _weight_owners(module: nn.Module) -> dict[int, list[str]]:
     owners: dict[int, list[str]] = {}
     for name, part in module.named_modules():
         for key, parameter in part.named_parameters(recurse=False):
-            owners.setdefault(id(parameter), []).append(f"{name}.{key}".lstrip("."))
+            owners.setdefault(id(parameter), []).append(dotted(name, key))
     return owners
 
 
@@ -255,14 +255,6 @@ def _refuse_hooks(name: str, layer: nn.Module) -> None:
     held = [key for key in vars(layer) if key.endswith("_hooks") and getattr(layer, key)]
     if held:
         raise ModelError(f"layer {name!r} carries hooks ({held[0].strip('_')}); remove them before converting")
-
-
-def _replace(module: nn.Module, replaced: dict[nn.Module, nn.Module]) -> nn.Module:
-    for part in list(module.modules()):
-        for key, child in list(part._modules.items()):  # named_children() hides a module's second name
-            if child in replaced:
-                setattr(part, key, replaced[child])
-    return replaced.get(module, module)
 
 
 _TWINS: dict[type[nn.Module], Callable[..., ReparamLayer]] = {

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from msr.layers.base import ReparamLayer
 from msr.layers.sharing import Sharing
 from msr.layers.weights import is_shared, shared_weights
+from msr.modules import dotted
 
 __all__ = ["Coverage", "LeftAlone", "LeftAloneWarning", "coverage"]
 
@@ -80,24 +81,24 @@ def coverage(module: nn.Module) -> Coverage:
         if inside and f"{name}.".startswith(inside):
             continue
         if isinstance(part, ReparamLayer):
-            shared[_dotted(name, "weight")] = part.sharing.n_weight
+            shared[dotted(name, "weight")] = part.sharing.n_weight
             if part.bias is not None:
-                shared[_dotted(name, "bias")] = part.bias.numel()
+                shared[dotted(name, "bias")] = part.bias.numel()
             inside += (f"{name}." if name else "",)
             if not name:
                 break
             continue
         for key, step in shared_weights(part).items():
-            shared[_dotted(name, key)] = step.sharing.n_weight
-            inside += (_dotted(name, f"parametrizations.{key}."),)
+            shared[dotted(name, key)] = step.sharing.n_weight
+            inside += (dotted(name, f"parametrizations.{key}."),)
         for key, parameter in part.named_parameters(recurse=False):
             if id(parameter) in seen:
                 continue
             seen.add(id(parameter))
             if is_shared(part) and parameter.ndim < 2:
-                shared[_dotted(name, key)] = parameter.numel()
+                shared[dotted(name, key)] = parameter.numel()
             else:
-                alone.append((_dotted(name, key), _kind(module, name, part), parameter))
+                alone.append((dotted(name, key), _kind(module, name, part), parameter))
     sizes = {name: 0 if is_lazy(p) else p.numel() for name, _, p in alone}
     total = max(1, sum(shared.values()) + sum(sizes.values()))
     left = {
@@ -117,10 +118,6 @@ def by_kind(left: dict[str, LeftAlone]) -> str:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         words.append(f"{kind} {sum(left[name].share for name in names):.1%} ({names[0]}{more})")
     return ", ".join(words)
-
-
-def _dotted(name: str, key: str) -> str:
-    return f"{name}.{key}".lstrip(".")
 
 
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (

@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from msr.errors import ModelError
 from msr.layers.plain_weights import take_plain_weight
 from msr.layers.sharing import Sharing
+from msr.modules import dotted
 
 __all__ = ["SharedWeight", "fold_weights", "is_shared", "share_weight", "shared_weights"]
 
@@ -169,7 +170,7 @@ def fold_weights(name: str, module: nn.Module) -> None:
     lists = cast(nn.ModuleDict, module.parametrizations)
     if foreign := [key for key in lists if key not in ours or len(lists[key]) > 1]:  # type: ignore[arg-type]
         raise ModelError(
-            f"{name}.{foreign[0]}".lstrip(".") + " carries a parametrization that is no pattern; remove it with "
+            f"{dotted(name, foreign[0])} carries a parametrization that is no pattern; remove it with "
             "torch.nn.utils.parametrize.remove_parametrizations before folding"
         )
     plain = {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from msr.errors import ModelError
+from msr.errors import ModelError, first_line
 from msr.meta.exact import explain
 from msr.meta.problem import MetaParameters
 from msr.meta.record import NotRecorded
@@ -25,11 +25,6 @@ __all__ = ["disagreement", "explaining", "faster"]
 _WAYS: tuple[Literal["vmap", "loop"], ...] = ("vmap", "loop")
 _CHANGES = ("trace=False", 'batching="loop"', "first_order=True")
 _SLACK = 100.0  # rounding differs by more than one unit in the last place after many operations
-
-
-def _first_line(error: Exception) -> str:
-    """For a message inside another."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextlib.contextmanager
@@ -62,7 +57,7 @@ def _explained(learner: "Learner", error: Exception, run: Callable[["Learner"], 
         if known is not None:
             return known
         way = "the recorder" if "trace=False" in changes else "vmap" if learner.batching != "loop" else "torch"
-        return ModelError(f"{way} cannot run this problem: {_first_line(error)}; {remedy} works (tried)")
+        return ModelError(f"{way} cannot run this problem: {first_line(error)}; {remedy} works (tried)")
     return explain(error, "no other way to run it with this solver was found either") or error
 
 
@@ -108,7 +103,7 @@ def faster(
         except (RuntimeError, ModelError) as error:
             if way == "loop":
                 return "vmap" if seconds else "loop"  # what is wrong, the run itself says
-            why = _first_line(error)
+            why = first_line(error)
             warnings.warn(f"vmap cannot run this problem, tasks run in a loop: {why}", stacklevel=4)
     if len(seconds) == 2:
         apart = disagreement(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from msr.errors import ModelError, ShapeError
+from msr.errors import ModelError, ShapeError, kind_and_line
 from msr.meta.exact import Exact
 from msr.meta.problem import MetaParameters, ModulePrediction, Params, Problem
 from msr.meta.reach import Uses, moved
@@ -76,10 +76,9 @@ def _compare_with_a_moved_copy(predict: ModulePrediction, call: Any, start: Para
     try:
         handed, own = call(there, x), _in_place(as_at_first(predict.module), there, x)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
         message = (
             f"whether the network reads every parameter that it is given could not be tried: with all moved by 3% it "
-            f"raises {type(error).__name__}: {reason}"
+            f"raises {kind_and_line(error)}"
         )
         warnings.warn(message, stacklevel=2)
         return
@@ -159,10 +158,7 @@ def _try_criterion(problem: Problem, answer: Any, y: Tree) -> None:
         try:
             problem.criterion(answer, y)
         except (RuntimeError, ValueError, TypeError) as error:
-            reason = (str(error).strip().splitlines() or [""])[0]
-            raise ShapeError(
-                f"the criterion cannot compare them: {shapes} ({type(error).__name__}: {reason})"
-            ) from error
+            raise ShapeError(f"the criterion cannot compare them: {shapes} ({kind_and_line(error)})") from error
     if any("target size" in str(warning.message) for warning in said):
         raise ShapeError(f"{shapes}: comparing them would broadcast. Give y the prediction's shape, or the other way")
 

@@ -17,7 +17,7 @@ from msr.meta.exact import Exact, refuse_backward_hooks
 from msr.meta.reach import aliases
 from msr.meta.setnorm import use_set_statistics
 from msr.meta.steady import refuse_changing_weights
-from msr.modules import copied
+from msr.modules import copied, dotted
 from msr.trees import Tree
 
 __all__ = ["FunctionalModule", "MetaParameters", "Params", "Problem", "from_module", "load_params"]
@@ -179,5 +179,5 @@ def load_params(module: nn.Module, *groups: Params) -> nn.Module:
 
 def _in_sharing_pattern(module: nn.Module) -> Callable[[str], bool]:
     homes = [name for name, part in module.named_modules() if getattr(part, "is_sharing_pattern", False)]
-    names = {f"{home}.{n}".lstrip(".") for home in homes for n, _ in module.get_submodule(home).named_parameters()}
+    names = {dotted(home, n) for home in homes for n, _ in module.get_submodule(home).named_parameters()}
     return names.__contains__

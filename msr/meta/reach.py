@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from msr.errors import ModelError
 from msr.meta.steady import held
+from msr.modules import dotted
 from msr.trees import leaves_of
 
 __all__ = ["Uses", "aliases", "moved"]
@@ -125,7 +126,7 @@ def held_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
         for key, value in vars(part).items():
             if key not in ("_parameters", "_modules"):
                 things = [(key, value), *held(key, value)]
-                found += [(f"{name}.{at}".lstrip("."), thing) for at, thing in things if isinstance(thing, Tensor)]
+                found += [(dotted(name, at), thing) for at, thing in things if isinstance(thing, Tensor)]
     return found
 
 
@@ -160,9 +161,9 @@ def _place(module: nn.Module, tensor: Tensor) -> str | None:
             continue
         seen.add(id(thing))
         if isinstance(thing, nn.Module):
-            waiting += [(f"{path}.{key}".lstrip("."), value) for key, value in vars(thing).items() if key != "_modules"]
-            waiting += [(f"{path}.{key}".lstrip("."), value) for key, value in thing._parameters.items()]
-            waiting += [(f"{path}.{key}".lstrip("."), value) for key, value in thing._modules.items()]
+            waiting += [(dotted(path, key), value) for key, value in vars(thing).items() if key != "_modules"]
+            waiting += [(dotted(path, key), value) for key, value in thing._parameters.items()]
+            waiting += [(dotted(path, key), value) for key, value in thing._modules.items()]
         elif isinstance(thing, dict):
             waiting += [(f"{path}[{key!r}]", value) for key, value in thing.items()]
         elif isinstance(thing, (list, tuple)):

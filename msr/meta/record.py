@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from msr.errors import ModelError
+from msr.errors import ModelError, first_line
 from msr.meta._rewrite import CONTIGUOUS, PERMUTE, RESHAPE, is_transpose, shape_of, simplify, transposed_copy
 from msr.meta._rewrite_pooling import pool_before_relu
 
@@ -80,8 +80,7 @@ def _traced(function: Callable, arguments: tuple[Tensor, ...]) -> GraphModule:
             # functionalize does not know autograd functions of one's own; in a recording there are none left.
             module = make_fx(torch.func.functionalize(make_fx(function)(*arguments)))(*arguments)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise NotRecorded(f"this problem cannot be traced ({reason})") from error
+        raise NotRecorded(f"this problem cannot be traced ({first_line(error)})") from error
     module.graph.eliminate_dead_code()
     return module
 

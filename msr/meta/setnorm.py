@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from msr.meta.exact import set_norm
+from msr.modules import with_parts_replaced
 
 __all__ = ["SetNorm", "use_set_statistics"]
 
@@ -31,12 +32,7 @@ class SetNorm(nn.Module):
 
 def use_set_statistics(module: nn.Module) -> nn.Module:
     """Replace every batch norm, in place, by one that uses the set it is given; parameter names stay."""
-    norms: dict[nn.Module, nn.Module] = {}
-    for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            norms[part] = SetNorm(part)
-    for part in list(module.modules()):
-        for name, child in list(part._modules.items()):  # named_children() hides a module's second name
-            if child in norms:
-                setattr(part, name, norms[child])
-    return norms.get(module, module)
+    norms: dict[nn.Module, nn.Module] = {
+        part: SetNorm(part) for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)
+    }
+    return with_parts_replaced(module, norms)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from msr.errors import ModelError
+from msr.modules import dotted
 from msr.trees import leaves_of
 
 __all__ = ["Unsteadiness", "agree", "held", "keeping_random_states", "refuse_changing_weights", "unsteadiness"]
@@ -83,7 +84,7 @@ def refuse_changing_weights(module: nn.Module) -> None:
             with keeping_random_states({"": twin}, device), torch.no_grad():
                 found = unsteadiness(partial(_parametrised, twin), {"": twin}, device)
             if found:
-                at = f"{name}.parametrizations".lstrip(".")
+                at = dotted(name, "parametrizations")
                 raise ModelError(
                     f"the weight of {name or 'the module'} changes whenever it is read ({'; '.join(found.reasons)}); "
                     f"call net.get_submodule({at!r}).eval() first, or eval() on the whole"
@@ -127,7 +128,7 @@ def _close(a: Any, b: Any) -> bool:
 
 
 def _as_tree(answer: Any) -> Any:
-    """Lists and the dataclass-like outputs of other libraries, which are dictionaries too, as trees."""
+    """Lists as tuples, so that what is in them is compared; the outputs of other libraries are dictionaries already."""
     return tuple(map(_as_tree, answer)) if isinstance(answer, list) else answer
 
 
@@ -163,7 +164,7 @@ def _sources(modules: dict[str, nn.Module], device: torch.device) -> dict[str, _
                 for path, thing in [(key, value), *held(key, value)]:
                     source = _own_source(thing)
                     if source is not None:
-                        found[f"{name}.{path}".lstrip(".")] = source
+                        found[dotted(name, path)] = source
     return found
 
 

@@ -3,7 +3,7 @@
 import importlib
 from typing import Literal, get_args
 
-from msr.errors import ConfigError, MissingExtraError
+from msr.errors import ConfigError, MissingExtraError, kind_and_line
 from msr.meta.inner import SGD, InnerSolver
 
 __all__ = ["Engine", "load"]
@@ -38,7 +38,6 @@ def load(engine: Engine, solver: InnerSolver) -> InnerSolver:
         if isinstance(error, ModuleNotFoundError) and error.name == engine:
             what = f"engine {engine!r} needs the library {engine}, which is not installed"
         else:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-            what = f"engine {engine!r}: {engine} is installed but does not import ({type(error).__name__}: {reason})"
+            what = f"engine {engine!r}: {engine} is installed but does not import ({kind_and_line(error)})"
         raise MissingExtraError(f"{what}. Try: {_INSTALL[engine]}") from error
     return adapter.Solver(solver)
