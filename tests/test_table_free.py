@@ -498,6 +498,12 @@ def test_elements_are_whole_numbers_of_any_library():
     for other in (1.0, "r", None, (1,)):
         with pytest.raises(ConfigError, match="C4 has the elements 0 to 3; came"):
             rep.act(other, x)
+        with pytest.raises(ConfigError, match="C4 has the elements 0 to 3; came"):
+            cyclic(4).multiply(other, 1)
+    circle, O3 = cyclic(100_000), orthogonal(3)
+    for zero, one in ((0, 1), (np.int64(0), np.int64(1)), (torch.tensor(0), torch.tensor(1))):
+        assert circle.check(one) == 1
+        assert O3.check(((zero,), (0, 0, 0))) == ((0,), (0.0, 0.0, 0.0))
 
 
 def test_words_of_groups_with_a_table():

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from msr.errors import ConfigError
-from msr.groups.permutations import Indices
+from msr.groups.permutations import Indices, cycle_lengths, parity_of
 
 __all__ = ["Chain", "is_giant", "random_elements"]
 
@@ -195,30 +195,11 @@ def is_giant(generators: Indices, tries: int = 8) -> str | None:
     of such a group have one often, so that None is no proof of the contrary.
     """
     n = generators.shape[1]
-    primes = [p for p in range(n // 2 + 1, n - 2) if all(p % d for d in range(2, int(p**0.5) + 1))]
+    primes = {p for p in range(n // 2 + 1, n - 2) if all(p % d for d in range(2, int(p**0.5) + 1))}
     if not primes or len(generators) == 0:
         return None
     for rows, _ in zip(random_elements(generators, np.random.default_rng(0)), range(tries), strict=False):
         for row in rows:
-            lengths = np.bincount(_cycle_of(row))
-            if np.isin(lengths, primes).any():
-                return "A" if all(_is_even(g) for g in generators) else "S"
+            if not primes.isdisjoint(cycle_lengths(row)):
+                return "A" if all(parity_of(g) > 0 for g in generators) else "S"
     return None
-
-
-def _cycle_of(row: Indices) -> Indices:
-    """Which cycle each point is in."""
-    label, count = np.full(len(row), -1), 0
-    for start in range(len(row)):
-        at = start
-        if label[at] >= 0:
-            continue
-        while label[at] < 0:
-            label[at] = count
-            at = int(row[at])
-        count += 1
-    return label
-
-
-def _is_even(row: Indices) -> bool:
-    return (len(row) - len(np.unique(_cycle_of(row)))) % 2 == 0

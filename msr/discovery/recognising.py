@@ -6,7 +6,7 @@ import numpy as np
 
 from msr.discovery.chains import Chain, random_elements
 from msr.discovery.permuted import Permuted
-from msr.groups.permutations import Indices, orbit_labels
+from msr.groups.permutations import Indices, cycle_lengths, orbit_labels, power_of
 
 __all__ = ["direct_factors", "is_dihedral", "is_regular_base", "on_class", "small_classes", "symmetric_or_alternating"]
 
@@ -94,21 +94,11 @@ def is_dihedral(group: Permuted) -> str | None:
 
 
 def _order(row: Indices) -> int:
-    order, seen = 1, np.zeros(len(row), dtype=bool)
-    for start in range(len(row)):
-        length, at = 0, start
-        while not seen[at]:
-            seen[at] = True
-            at, length = int(row[at]), length + 1
-        order = math.lcm(order, max(length, 1))
-    return order
+    return math.lcm(*cycle_lengths(row))
 
 
 def _is_one(row: Indices, power: int) -> bool:
-    after = row
-    for _ in range(power - 1):
-        after = row[after]
-    return bool((after == np.arange(len(row))).all())
+    return bool((power_of(row, power) == np.arange(len(row))).all())
 
 
 def small_classes(group: Permuted, prime: int, largest: int, exact: bool = False) -> list[Indices]:
@@ -141,15 +131,7 @@ def small_classes(group: Permuted, prime: int, largest: int, exact: bool = False
 def _of_prime_order(element: Indices, prime: int) -> Indices | None:
     """The power of an element that has this order, or None."""
     order = _order(element)
-    if order % prime:
-        return None
-    times = order // prime
-    power: Indices = np.arange(len(element))
-    base = element
-    while times:
-        power = base[power] if times & 1 else power
-        base, times = base[base], times >> 1
-    return power
+    return None if order % prime else power_of(element, order // prime)
 
 
 def conjugates(generators: Indices, element: Indices, most: int) -> Indices | None:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from msr.equivariance.boundary import Interior
 from msr.equivariance.evaluate import Element, Function, act, evaluate
-from msr.equivariance.measure import module_of
 from msr.equivariance.parts import parts_of
 from msr.equivariance.scale import Compared, Typical, typical_of
 from msr.equivariance.sides import Rounding, check_is_a_function, epsilon_inside
@@ -138,8 +137,7 @@ def seeded(seed: int, rep: AnyRepresentation) -> torch.Generator:
 
 def like(f: Function | nn.Module, dtype: torch.dtype | None) -> Tensor:
     """An empty tensor with the precision and the device that a function wants."""
-    module = module_of(f)
-    tensors = [] if module is None else [*module.parameters(), *module.buffers()]
+    tensors = [*f.parameters(), *f.buffers()] if isinstance(f, nn.Module) else []
     for tensor in tensors:
         if tensor.is_floating_point():
             return torch.empty(0, dtype=dtype or tensor.dtype, device=tensor.device)

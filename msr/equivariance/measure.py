@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from msr.arrays import takes_arrays
 from msr.equivariance.boundary import Interior
@@ -256,11 +256,6 @@ def act_on_rows(rep: AnyRepresentation, g: Element, W: Tensor) -> Tensor:
         source = torch.tensor(rep.moves(g), dtype=torch.long, device=W.device)
         return W.index_select(-1, source)
     return W @ rep.matrix(g).to(dtype=W.dtype, device=W.device)
-
-
-def module_of(f: Function) -> nn.Module | None:
-    """The module behind a function, if it is one."""
-    return f if isinstance(f, nn.Module) else None
 
 
 def _as_matrix(weight: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> Tensor:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from operator import index
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from msr.groups.axioms import (
     closure_of,
     find_generators,
 )
-from msr.groups.group import Drawn, Element, Group, Letter
+from msr.groups.group import Drawn, Element, Group, Letter, whole_number
 from msr.groups.permutations import Indices, as_array, frozen, orbit_labels
 
 __all__ = ["MAX_ORDER", "FiniteGroup", "Subgroup"]
@@ -193,11 +192,7 @@ class FiniteGroup(Group):
 
     def check(self, element: Element) -> int:
         """The element as a whole number."""
-        try:
-            number = index(element)  # whole numbers of any library
-        except TypeError:
-            raise ConfigError(f"{self.name} has the elements 0 to {self.order - 1}; came {element!r}") from None
-        return _as_element(self, number)
+        return _as_element(self, element)
 
     def label(self, element: int) -> str:
         """The name of an element."""
@@ -376,7 +371,8 @@ def _as_list(elements: Iterable[int]) -> list[int]:
     return [int(g) for g in elements]
 
 
-def _as_element(group: FiniteGroup, g: int) -> int:
-    if not 0 <= int(g) < group.order:
-        raise ConfigError(f"{group.name} has the elements 0 to {group.order - 1}; came {g}")
-    return int(g)
+def _as_element(group: FiniteGroup, g: Element) -> int:
+    number = whole_number(g)
+    if number is None or not 0 <= number < group.order:
+        raise ConfigError(f"{group.name} has the elements 0 to {group.order - 1}; came {g!r}")
+    return number

@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from operator import index
 from typing import Any, Literal, NoReturn, TypeAlias
 
 import torch
 
 from msr.errors import ConfigError
 
-__all__ = ["Drawn", "Element", "Group", "Letter", "without_table"]
+__all__ = ["Drawn", "Element", "Group", "Letter", "whole_number", "without_table"]
 
 Element: TypeAlias = Any
 """A hashable value. What it is depends on the group: see :class:`Group`."""
@@ -155,6 +156,14 @@ class Group(ABC):
 
     def __delattr__(self, key: str) -> None:
         raise AttributeError(f"{self.name}: groups are immutable; {key!r} cannot be removed")
+
+
+def whole_number(value: Any) -> int | None:
+    """A whole number of any library, Python's, NumPy's or torch's, as Python's; None for anything else."""
+    try:
+        return index(value)
+    except TypeError:
+        return None
 
 
 class _NoTable(ConfigError, AttributeError):

@@ -104,7 +104,7 @@ class LieAlgebra(TableFree):
 
     @property
     def discrete(self) -> tuple[Element, ...]:
-        """None: the group is connected."""
+        """Empty: the group is connected."""
         return ()
 
     @property

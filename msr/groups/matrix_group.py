@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from msr.errors import AxiomError, ConfigError, NonFiniteError, ShapeError
 from msr.groups.algebras import lorentz, se2, se3, so
-from msr.groups.group import Drawn, Element, Letter, TableFree
+from msr.groups.group import Drawn, Element, Letter, TableFree, whole_number
 from msr.groups.lie import LieAlgebra, real_array
 from msr.groups.permutations import frozen
 from msr.groups.words import joined
@@ -107,9 +107,9 @@ class MatrixGroup(TableFree):
         """The pair ``(letters, coefficients)``."""
         count = len(self.discrete_matrices)
         if isinstance(element, (tuple, list)) and len(element) == 2 and isinstance(element[0], (tuple, list)):
-            letters = tuple(element[0])
-            if all(isinstance(k, (int, np.integer)) and 0 <= k < count for k in letters):
-                return (tuple(int(k) for k in letters), self.algebra.check(element[1]))
+            letters = tuple(k for k in map(whole_number, element[0]) if k is not None and 0 <= k < count)
+            if len(letters) == len(element[0]):
+                return (letters, self.algebra.check(element[1]))
         raise ConfigError(
             f"an element of {self.name} is a pair: numbers from 0 to {count - 1} for "
             f"{', '.join(self.labels_discrete)}, and {self.algebra.dim} coefficients; came {str(element)[:60]}"

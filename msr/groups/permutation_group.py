@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from msr.errors import ConfigError
 from msr.groups.closure import as_permutations
-from msr.groups.group import Drawn, Element, Letter, TableFree
+from msr.groups.group import Drawn, Element, Letter, TableFree, whole_number
 from msr.groups.permutations import Indices, cycles, frozen, inverse_of, parity_of, power_of
 from msr.groups.words import adjacent_swaps, joined
 
@@ -275,9 +275,10 @@ class CircleGroup(PermutationGroup):
 
     def check(self, element: Element) -> Element:
         """The element as a whole number."""
-        if not isinstance(element, (int, np.integer)) or not 0 <= int(element) < self.order:
+        number = whole_number(element)
+        if number is None or not 0 <= number < self.order:
             raise ConfigError(f"{self.name} has the elements 0 to {self.order - 1}; came {element!r}")
-        return int(element)
+        return number
 
     def label(self, element: Element) -> str:
         """``r3s``."""

@@ -12,8 +12,8 @@ from scipy.sparse.csgraph import connected_components
 from msr.errors import AxiomError, ShapeError
 
 __all__ = [
-    "Indices", "as_array", "check_permutation_action", "cycles", "frozen", "inverse_of", "orbit_labels", "parity_of",
-    "power_of", "refrozen",
+    "Indices", "as_array", "check_permutation_action", "cycle_lengths", "cycles", "frozen", "inverse_of", "orbit_labels",
+    "parity_of", "power_of", "refrozen",
 ]  # fmt: skip
 
 Indices: TypeAlias = NDArray[np.integer[Any]]
@@ -102,14 +102,21 @@ def cycles(p: Indices) -> str:
 
 def parity_of(p: Indices) -> float:
     """1 for an even permutation, −1 for an odd one."""
-    image, seen, swaps = [int(i) for i in p], set(), 0
+    return -1.0 if (len(p) - len(cycle_lengths(p))) % 2 else 1.0
+
+
+def cycle_lengths(p: Indices) -> list[int]:
+    """Of all cycles, those of points that stay included; their least common multiple is the order."""
+    image, lengths = np.asarray(p).tolist(), []
+    seen = [False] * len(image)
     for start in range(len(image)):
-        at = start
-        while at not in seen:
-            seen.add(at)
-            at = image[at]
-            swaps += at != start
-    return -1.0 if swaps % 2 else 1.0
+        length, at = 0, start
+        while not seen[at]:
+            seen[at] = True
+            at, length = image[at], length + 1
+        if length:
+            lengths.append(length)
+    return lengths
 
 
 def inverse_of(p: Indices) -> Indices:

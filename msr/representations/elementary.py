@@ -17,7 +17,14 @@ from msr.representations.base import TOLERANCE, Representation
 from msr.representations.laws import check_homomorphism, clean_homomorphism, tolerance_of
 from msr.representations.lie import needs_floats
 
-__all__ = ["MatrixRepresentation", "PermutationRepresentation", "Reshaped", "move"]
+__all__ = ["MatrixRepresentation", "PermutationRepresentation", "Reshaped", "matrix_of", "move"]
+
+
+def matrix_of(permutation: Indices) -> Tensor:
+    """``M[p[i], i] = 1``, float64."""
+    matrix = torch.zeros(len(permutation), len(permutation), dtype=torch.float64)
+    matrix[torch.tensor(permutation, dtype=torch.long), torch.arange(len(permutation))] = 1
+    return matrix
 
 
 def move(permutation: Indices, x: Tensor) -> Tensor:
@@ -81,9 +88,7 @@ class PermutationRepresentation(Representation):
 
     def matrix(self, element: Element) -> Tensor:
         """``ρ(g)[g·i, i] = 1``."""
-        matrix = torch.zeros(self.dim, self.dim, dtype=torch.float64)
-        matrix[torch.tensor(self.permutations[element], dtype=torch.long), torch.arange(self.dim)] = 1
-        return matrix
+        return matrix_of(self.permutations[element])
 
     def character(self) -> NDArray[np.float64]:
         """Number of fixed points."""

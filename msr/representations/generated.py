@@ -14,7 +14,7 @@ from msr.groups import FiniteGroup, Group, PermutationGroup, ProductGroup
 from msr.groups.group import Element, Letter
 from msr.groups.permutations import Indices, frozen, parity_of, power_of
 from msr.representations.base import TOLERANCE, Representation
-from msr.representations.elementary import MatrixRepresentation, PermutationRepresentation, move
+from msr.representations.elementary import MatrixRepresentation, PermutationRepresentation, matrix_of, move
 from msr.representations.lie import LieRepresentation, needs_floats
 from msr.representations.relations import check_relations
 
@@ -68,7 +68,7 @@ class GeneratedRepresentation(Representation):
         if self.dim != n:
             raise ShapeError(f"{name}: images of {n} numbers do not fit points of shape {self.shape}")
         if X.any() and moves is not None:
-            images, moves = np.stack([_as_matrix(p) for p in moves]), None
+            images, moves = np.stack([matrix_of(p).numpy() for p in moves]), None
         if not known:
             check_relations(group, images, X, name)
         D = np.zeros((0, n, n)) if moves is None and not images.size else images
@@ -127,7 +127,7 @@ class GeneratedRepresentation(Representation):
     def matrix(self, element: Element) -> Tensor:
         """The product of its letters' matrices."""
         if self.is_permutation:
-            return torch.from_numpy(_as_matrix(self.moves(element)))
+            return matrix_of(self.moves(element))
         product = torch.eye(self.dim, dtype=torch.float64)
         for letter in self.group.word(element):
             product = product @ self._of_letter(letter)
@@ -166,7 +166,7 @@ class _Direct(Representation):
 
     def matrix(self, element: Element) -> Tensor:
         """``ρ(g)[g·i, i] = 1``."""
-        return torch.from_numpy(_as_matrix(self.moves(element)))
+        return matrix_of(self.moves(element))
 
 
 class NaturalRepresentation(_Direct):
@@ -382,10 +382,3 @@ def _pullback_of_tables(rep: Representation, group: FiniteGroup, images: Any, na
         return PermutationRepresentation(group, rep.permutations[phi], name, shape=rep.shape)
     matrices = np.stack([rep.matrix(int(g)).numpy() for g in phi])
     return MatrixRepresentation(group, matrices, name, shape=rep.shape)
-
-
-def _as_matrix(permutation: Indices) -> NDArray[np.float64]:
-    n = len(permutation)
-    matrix = np.zeros((n, n))
-    matrix[permutation, np.arange(n)] = 1
-    return matrix
