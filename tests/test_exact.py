@@ -155,6 +155,15 @@ def test_recurrent_layers_give_what_torch_gives(kind, how, packed, gen):
     agree(call, torch.randn(3, 4, 4, generator=gen, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, nn.InstanceNorm2d])
+def test_running_statistics_move_as_torch_moves_them(kind, gen):
+    ours, theirs = (kind(3, momentum=0.3, track_running_stats=True) for _ in range(2))
+    for _ in range(2):
+        x = torch.randn(4, 3, 5, 5, generator=gen) + 2
+        torch.testing.assert_close(Exact(ours)(x), theirs(x))
+    torch.testing.assert_close(dict(ours.named_buffers()), dict(theirs.named_buffers()))
+
+
 def test_no_python_function_of_torch_calls_what_has_a_form_behind_our_back():
     """While such a function runs, the mode is off: one that calls a replaced operation needs a form of its own."""
     names = {getattr(f, "__name__", "") for f in FORMS if not isinstance(f, torch._ops.OpOverload)}

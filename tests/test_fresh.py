@@ -106,5 +106,5 @@ def test_bad_input_is_named(gen):
         redrawn(nn.LazyLinear(3), 0)
     held = nn.Identity()
     held.lock = (n for n in range(3))
-    with pytest.raises(ModelError, match="cannot be copied"):
-        redrawn(held, 0)
+    with pytest.raises(ModelError, match=r"layer '1' \(Identity\) cannot be copied"):
+        redrawn(nn.Sequential(nn.Linear(2, 2), held), 0)

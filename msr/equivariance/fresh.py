@@ -1,14 +1,13 @@
 """Parameters and buffers drawn anew, for what training may take away; and signs that nothing has been trained yet."""
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from msr.equivariance.evaluate import said
-from msr.errors import ConfigError, ModelError
+from msr.errors import ConfigError
+from msr.modules import copied
 
 __all__ = ["module_to_redraw", "redrawn", "signs_of_a_start"]
 
@@ -29,13 +28,10 @@ def redrawn(module: nn.Module, seed: int) -> nn.Module:
     a norm, and parameters that belong to no such module, are drawn around it at their own spread. Running statistics
     become random ones, variances between a half and two. Left alone: frozen parameters, other buffers, and sharing
     patterns, which are learned across tasks.
+
+    Raises: ModelError for a module that cannot be copied, naming the layer; ConfigError for a lazy one.
     """
-    try:
-        new = copy.deepcopy(module)
-    except Exception as error:
-        raise ModelError(
-            f"fresh= works on a copy, and {type(module).__name__} cannot be copied: {said(error)}"
-        ) from error
+    new = copied(module)
     generator = torch.Generator().manual_seed(seed)
     done: set[int] = {id(p) for p in new.parameters() if not p.requires_grad}
     for part in new.modules():

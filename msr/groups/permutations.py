@@ -12,8 +12,8 @@ from scipy.sparse.csgraph import connected_components
 from msr.errors import AxiomError, ShapeError
 
 __all__ = [
-    "Indices", "as_array", "check_permutation_action", "cycle_lengths", "cycles", "frozen", "inverse_of", "orbit_labels",
-    "parity_of", "power_of", "refrozen",
+    "Indices", "as_array", "check_permutation_action", "cycle_lengths", "cycles", "frozen", "inverse_of",
+    "orbit_labels", "parity_of", "power_of", "refrozen",
 ]  # fmt: skip
 
 Indices: TypeAlias = NDArray[np.integer[Any]]

@@ -132,9 +132,9 @@ def _batch_norm(
 
 
 def _keep(x: Tensor, axes: list[int], mean: Tensor, var: Tensor, momentum: float) -> None:
-    """Move running statistics as torch does, by the unbiased variance."""
+    """Move running statistics as torch does, by the unbiased variance; those of single examples by their mean."""
     with torch.no_grad():
-        now_var, now_mean = torch.var_mean(_wide(x.detach()), axes)
+        now_var, now_mean = (part.reshape(-1, x.shape[1]).mean(0) for part in torch.var_mean(_wide(x.detach()), axes))
         mean.mul_(1 - momentum).add_(momentum * now_mean.to(mean.dtype))
         var.mul_(1 - momentum).add_(momentum * now_var.to(var.dtype))
 
@@ -174,10 +174,7 @@ def _instance_norm(
         return y.to(input.dtype)
     axes, shape = list(range(2, input.ndim)), _of_channels(input)
     if running_mean is not None and running_var is not None:
-        with torch.no_grad():
-            var, mean = torch.var_mean(_wide(input.detach()), axes)
-            running_mean.mul_(1 - momentum).add_(momentum * mean.mean(0).to(running_mean.dtype))
-            running_var.mul_(1 - momentum).add_(momentum * var.mean(0).to(running_var.dtype))
+        _keep(input, axes, running_mean, running_var, momentum)
     y, _, _ = _normal(_wide(input), axes, eps)
     return _affine(y, _shaped(weight, shape), _shaped(bias, shape), input.dtype)
 
