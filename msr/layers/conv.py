@@ -122,6 +122,7 @@ class ReparamConv1d(_ReparamConv):
     """
 
     _twin = nn.Conv1d
+    is_plain = True  # calls nothing of torch that meta-learning needs in another form
 
 
 class ReparamConv2d(_ReparamConv):
@@ -132,6 +133,7 @@ class ReparamConv2d(_ReparamConv):
     """
 
     _twin = nn.Conv2d
+    is_plain = True  # calls nothing of torch that meta-learning needs in another form
 
 
 class ReparamConv3d(_ReparamConv):
@@ -142,6 +144,7 @@ class ReparamConv3d(_ReparamConv):
     """
 
     _twin = nn.Conv3d
+    is_plain = True  # calls nothing of torch that meta-learning needs in another form
 
 
 def _rim(twin: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> tuple[int, ...]:

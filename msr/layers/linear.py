@@ -24,6 +24,8 @@ class ReparamLinear(ReparamLayer):
     >>> layer = ReparamLinear(70, 68, bias=False, sharing=partial(DenseSharing, k=3))
     """
 
+    is_plain = True  # calls nothing of torch that meta-learning needs in another form
+
     def __init__(
         self,
         in_features: int,

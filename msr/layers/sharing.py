@@ -150,6 +150,7 @@ class DenseSharing(Sharing):
     Source: arXiv:2007.02933, section 4.1.
     """
 
+    is_plain = True  # calls nothing of torch that meta-learning needs in another form
     U: Tensor
 
     def __init__(
@@ -234,6 +235,7 @@ class KroneckerSharing(Sharing):
     Source: arXiv:2007.02933, appendix A.
     """
 
+    is_plain = True  # calls nothing of torch that meta-learning needs in another form
     A: Tensor
     B: Tensor
 

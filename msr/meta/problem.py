@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd as _Dropout
 
 from msr.arrays import as_tensor
 from msr.errors import ConfigError, ModelError
-from msr.meta.exact import Exact, refuse_backward_hooks
+from msr.meta.exact import Exact, is_plain_module, refuse_backward_hooks
 from msr.meta.reach import aliases
 from msr.meta.setnorm import use_set_statistics
 from msr.meta.steady import refuse_changing_weights
@@ -148,6 +149,11 @@ class ModulePrediction:
     constants: Params
     originals: dict[str, "weakref.ref[Tensor]"]
     aliases: dict[str, str]
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether the module calls nothing that has an exact form."""
+        return is_plain_module(self.module)
 
     def __call__(self, params: Params, x: Tree) -> Any:
         """The prediction."""

@@ -16,6 +16,7 @@ class SetNorm(nn.Module):
     Shapes: ``(n, channels, ...)`` to the same; ``weight, bias (channels,)`` or None.
     """
 
+    is_plain = True  # it runs its exact form itself
     weight: Tensor | None
     bias: Tensor | None
 

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from msr.meta.exact.checkpoints import direct_checkpoints
 from msr.meta.exact.forms import FORMS, REVERSE_ONLY
 from msr.meta.exact.levels import in_forward_mode
+from msr.meta.exact.plain import is_plain_function, no_hooks_for_all
 
 __all__ = ["Exact", "NeedsReverse"]
 
@@ -41,9 +42,14 @@ class Exact:
     """A function that runs with exact forms in the place of torch's fused functions; equal to one of the same function.
 
     Checkpointed parts of it run directly: the engine differentiates its own recording, which needs what they forget.
+    A function that is known to need no form, a loss of torch's or one that says ``is_plain``, runs as it is.
     """
 
     function: Callable
+
+    def __post_init__(self) -> None:
+        plain = is_plain_function(self.function) or getattr(self.function, "is_plain", False) is True
+        object.__setattr__(self, "_plain", plain)
 
     @classmethod
     def of(cls, function: Callable) -> "Exact":
@@ -52,6 +58,8 @@ class Exact:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it."""
+        if self._plain and no_hooks_for_all():  # type: ignore[attr-defined]
+            return self.function(*args, **kwargs)
         with _exactly():
             return self.function(*args, **kwargs)
 

@@ -74,7 +74,8 @@ def set_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) 
     if weight is not None:
         scale = scale * weight.view(shape)
     y = centred * scale
-    return (y if bias is None else y + bias.view(shape)).to(x.dtype)
+    y = y if bias is None else y + bias.view(shape)
+    return y if y.dtype == x.dtype else y.to(x.dtype)
 
 
 def _of_channels(x: Tensor) -> list[int]:

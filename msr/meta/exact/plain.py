@@ -1,0 +1,51 @@
+"""Functions that call nothing which has an exact form, so that they run as they are.
+
+Looking at every call of torch costs a tenth of a small outer step that runs side by side. Known are functions and
+layers whose code is torch's or this package's; whatever a network's own ``forward`` does is looked at.
+"""
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules import module as library
+
+__all__ = ["LAYERS", "LOSSES", "is_plain_function", "is_plain_module", "no_hooks_for_all"]
+
+_LAYERS = (
+    "Identity Flatten Unflatten Linear Bilinear Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d "
+    "AvgPool1d AvgPool2d AvgPool3d AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d MaxPool1d MaxPool2d MaxPool3d "
+    "ReLU LeakyReLU ELU SELU GELU SiLU Softplus Sigmoid Tanh"
+)
+LAYERS = frozenset(getattr(nn, name) for name in _LAYERS.split())
+_LOSSES = (
+    "mse_loss l1_loss smooth_l1_loss huber_loss cross_entropy nll_loss binary_cross_entropy "
+    "binary_cross_entropy_with_logits"
+)
+LOSSES = frozenset(getattr(F, name) for name in _LOSSES.split())
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def is_plain_function(function: Callable) -> bool:
+    """Whether a criterion is one of torch's that need no exact form."""
+    return isinstance(function, type(F.mse_loss)) and function in LOSSES
+
+
+def is_plain_module(module: nn.Module) -> bool:
+    """Whether all layers of a module are known, as their classes wrote them, with no hook.
+
+    A layer of this package says so of its own class by ``is_plain``, which classes derived from it do not inherit.
+    """
+    return all(_is_plain(part) for part in module.modules())
+
+
+def no_hooks_for_all() -> bool:
+    """Whether no hook on all modules is in place, which could call anything."""
+    asked = getattr(library, "_has_any_global_hook", None)  # not public, so a torch may lack it
+    return asked is not None and not asked()
+
+
+def _is_plain(part: nn.Module) -> bool:
+    kind = type(part)
+    known = kind in LAYERS or kind is nn.Sequential or vars(kind).get("is_plain", False)
+    return known and "forward" not in vars(part) and not any(getattr(part, name, None) for name in _HOOKS)
