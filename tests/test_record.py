@@ -144,7 +144,7 @@ def test_strides_are_respected(gen):
 
 
 def test_what_looks_at_values_is_refused(gen):
-    with pytest.raises(ModelError, match="trace=False"):
+    with pytest.raises(ModelError, match="cannot be traced"):
         record(lambda x: [x if x.sum() > 0 else -x], draw(gen, 3))
 
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from msr.episodes import Episodes
 from msr.errors import ModelError, first_line
 from msr.meta.exact import explain
 from msr.meta.problem import MetaParameters
 from msr.meta.record import NotRecorded
+from msr.trees import mapped
 
 if TYPE_CHECKING:
     from msr.meta.engine import Learner, MetaGradient
@@ -84,7 +86,10 @@ def _changed(learner: "Learner", changes: tuple[str, ...]) -> "Learner":
 
 
 def faster(
-    learner: "Learner", gradient: Callable[[MetaParameters], "MetaGradient"], params: MetaParameters
+    learner: "Learner",
+    gradient: Callable[[MetaParameters, Episodes], "MetaGradient"],
+    params: MetaParameters,
+    episodes: Episodes,
 ) -> Literal["vmap", "loop"]:
     """The way in which ``gradient`` takes less time, of those that work and agree.
 
@@ -95,9 +100,9 @@ def faster(
     for way in _WAYS:
         learner.batching = way
         try:
-            float(gradient(params).losses.sum())  # warm up, and wait for the device
+            float(gradient(params, episodes).losses.sum())  # warm up, and wait for the device
             start = time.perf_counter()
-            losses, gradients[way] = gradient(params)
+            losses, gradients[way] = gradient(params, episodes)
             float(losses.sum())  # waits for the device
             seconds[way] = time.perf_counter() - start
         except (RuntimeError, ModelError) as error:
@@ -106,27 +111,39 @@ def faster(
             why = first_line(error)
             warnings.warn(f"vmap cannot run this problem, tasks run in a loop: {why}", stacklevel=4)
     if len(seconds) == 2:
-        apart = disagreement(
-            gradients["vmap"], gradients["loop"], lambda unit: gradient(_nudged(params, unit)).gradient
-        )
+
+        def nudged(unit: float) -> MetaParameters:
+            return gradient(*_nudged(params, episodes, unit)).gradient
+
+        apart = disagreement(gradients["vmap"], gradients["loop"], nudged)
         if apart:
             warnings.warn(f"vmap and a loop disagree, tasks run in a loop: {apart}", stacklevel=4)
             return "loop"
     return min(seconds, key=lambda way: seconds[way])
 
 
-def _nudged(params: MetaParameters, unit: float) -> MetaParameters:
-    """Parameters that rounding could have made of these."""
+def _nudged(params: MetaParameters, episodes: Episodes, unit: float) -> tuple[MetaParameters, Episodes]:
+    """Parameters and data that rounding could have made of these.
+
+    The data too: where parameters start at zero there is nothing of theirs to round, and a gradient may be what is left
+    of large terms in the data that cancel.
+    """
     generator = torch.Generator().manual_seed(0)
-    noise = [torch.randn(p.shape, generator=generator).to(p) for p in params.leaves()]
-    return params.with_leaves([p.detach() * (1 + unit * n) for p, n in zip(params.leaves(), noise, strict=True)])
+
+    def rounded(tensor: Tensor) -> Tensor:
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            return tensor
+        noise = torch.randn(tensor.shape, generator=generator)
+        return tensor.detach() * (1 + unit * noise.to(tensor))
+
+    return params.with_leaves([rounded(p) for p in params.leaves()]), mapped(rounded, episodes)
 
 
 def disagreement(vmap: MetaParameters, loop: MetaParameters, nudged: Callable[[float], MetaParameters]) -> str | None:
     """How the gradients of two ways differ, in words, where that is more than rounding; None where it is not.
 
-    ``nudged(ε)`` is the loop's gradient at parameters moved by a relative ``ε``: how much rounding can do depends on
-    the problem, and is only asked for where the difference is not small anyway.
+    ``nudged(ε)`` is the loop's gradient at parameters and data moved by a relative ``ε``: how much rounding can do
+    depends on the problem, and is only asked for where the difference is not small anyway.
     """
     names = [name for group in loop for name in group]
     gaps = [float((a.double() - b.double()).norm()) for a, b in zip(vmap.leaves(), loop.leaves(), strict=True)]

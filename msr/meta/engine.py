@@ -316,7 +316,7 @@ class Learner:
         if self.engine != "torch":
             return "loop"
         try:
-            choice = faster(self, partial(self._meta_gradient, episodes=episodes), params)
+            choice = faster(self, self._meta_gradient, params, episodes)
         except BaseException:
             self.batching = "auto"
             raise

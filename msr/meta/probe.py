@@ -97,8 +97,12 @@ def _in_place(module: nn.Module, params: Params, x: Tree) -> Any:
     own = dict(module.named_parameters())
     with torch.no_grad():
         for name, value in params.items():
-            if name in own:
+            if name not in own:
+                continue
+            if own[name].dtype == value.dtype:
                 own[name].copy_(value)
+            else:  # a functional call takes parameters of any precision
+                own[name].data = value.detach().clone()
     return Exact.of(ModulePrediction(module, {}, {}, {}))({}, x)
 
 
