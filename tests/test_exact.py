@@ -65,7 +65,7 @@ def test_the_walk_recorded():
 
 
 def test_the_walk_sees_a_wrong_derivative(monkeypatch):
-    """The negative control: without forms, layer norm side by side is wrong, and distances have no second derivative."""
+    """The negative control: without forms layer norm is wrong side by side, and distances have no second derivative."""
     monkeypatch.setattr(mode, "FORMS", {})
     (wrong,) = derivatives.walk(["torch.layer_norm"], ["SGD"], ["vmap"])
     assert wrong.error > 1e-3
