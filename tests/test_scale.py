@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from msr.equivariance import EquivarianceWarning, assert_equivariant, certify, equivariance_error, weight_error
+from msr.equivariance import EquivarianceWarning, assert_equivariant, certify, equivariance_error, sides, weight_error
+from msr.equivariance.boundary import Interior
 from msr.equivariance.parts import Parts
 from msr.equivariance.scale import measured_noise, typical_of
 from msr.errors import ModelError, MSRError, PrecisionError
@@ -74,6 +75,37 @@ def test_parts_add_up_and_the_group_keeps_each_to_itself(rep, means, gen):
     torch.testing.assert_close(squares[:, : parts.n_blocks].sum(1), y.square().sum(1))
     (g, *_) = rep.group.generators
     torch.testing.assert_close(parts.squares(parts.features(rep.act_flat(g, y))), squares)
+
+
+@pytest.mark.parametrize("rep", [R8, N5, trivial(C8, 3) * R8], ids=str)
+def test_orbits_of_one_size_are_taken_as_an_axis(rep, gen):
+    """As by sums over labels, which take orbits of any sizes."""
+    fast, slow = Parts(rep, means=True), Parts(rep, means=True)
+    assert fast._orbit
+    slow._orbit = 0
+    y = torch.randn(2, 5, rep.dim, generator=gen, dtype=torch.float64)
+    torch.testing.assert_close(fast.features(y), slow.features(y))
+    torch.testing.assert_close(fast.squares(slow.features(y)), slow.squares(slow.features(y)))
+    assert not Parts(trivial(C8) + R8, means=True)._orbit
+    assert not Parts(trivial(C8, 3), means=True)._orbit
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("rep", [N5, POINTS], ids=str)
+def test_elements_in_one_go_are_compared_as_one_by_one(rep, pooled, gen, monkeypatch):
+    x = torch.randn(6, *rep.shape, generator=gen, dtype=torch.float64)
+    found = []
+    for together in (sides._TOGETHER, 1):
+        monkeypatch.setattr(sides, "_TOGETHER", together)
+        both = sides.Sides(lambda x: x.sin(), x, rep, rep, rep.group.to_try(9, gen.manual_seed(0)), Interior(rep, None))
+        found.append(list(both.pairs(pooled=pooled)))
+    assert len(found[0]) == len(found[1]) >= 9
+    for one, other in zip(*found, strict=True):
+        assert one.element == other.element
+        for name in ("a", "b", "window"):
+            torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=0, atol=0)
+        for name in ("difference", "scale", "floor"):
+            torch.testing.assert_close(getattr(one.compared, name), getattr(other.compared, name))
 
 
 def test_a_rank_two_tensor_splits_into_trace_skew_and_symmetric_parts(gen):

@@ -56,6 +56,9 @@ class Parts:
         even = torch.arange(self.n_blocks).repeat_interleave(size)
         # Blocks of one size, one after the other, are an axis.
         self._size = size if not len(self._kinds) and torch.equal(even, self._atoms) else 0
+        size = len(self.labels) // max(self.n_blocks, 1)
+        even = torch.arange(self.n_blocks).repeat_interleave(size)
+        self._orbit = size if self._means and size > 1 and torch.equal(even, self.labels) else 0
         self.block_of = torch.cat([torch.arange(self.n_blocks), parents[self._kinds]])
         self.n_units = len(self.block_of)
 
@@ -65,6 +68,10 @@ class Parts:
             return y @ self._turn.to(y)
         if not self._means:
             return y
+        if self._orbit:
+            orbits = y.unflatten(-1, (self.n_blocks, self._orbit))
+            mean = orbits.mean(-1, keepdim=True)
+            return torch.cat([(orbits - mean).flatten(-2), mean.squeeze(-1) * self._orbit**0.5], dim=-1)
         labels, sizes = self.labels.to(y.device), self._sizes.to(y)
         mean = y.new_zeros(*y.shape[:-1], self.n_blocks).index_add_(-1, labels, y) / sizes
         several = sizes > 1
@@ -80,6 +87,10 @@ class Parts:
         lead, device = values.shape[:-1], values.device
         if self._size:
             return values if self._size == 1 else values.unflatten(-1, (self.n_blocks, self._size)).sum(-1)
+        if self._orbit:
+            rest = values[..., : len(self.labels)].unflatten(-1, (self.n_blocks, self._orbit)).sum(-1)
+            mean = values[..., len(self.labels) :]
+            return torch.cat([rest + mean, rest, mean], dim=-1)
         atoms = values.new_zeros(*lead, len(self._parents)).index_add_(-1, self._atoms.to(device), values)
         if not len(self._kinds):
             return atoms

@@ -86,6 +86,11 @@ class Compared:
         """``(rows, units)``: it varies, but rounding alone could be more than the tolerance."""
         return (self.floor > tolerance * self.scale) & (self.scale > 0) & ~self.kinds
 
+    def split(self, rows: int) -> list["Compared"]:
+        """So many rows each."""
+        each = zip(self.difference.split(rows), self.scale.split(rows), self.floor.split(rows), strict=True)
+        return [Compared(difference, scale, floor, self.kinds) for difference, scale, floor in each]
+
     def pooled(self) -> "Compared":
         """All rows together, ``(1, units)``: root mean squares."""
         difference, scale, floor = (
@@ -246,18 +251,17 @@ def typical_of(parts: Parts, pool: Tensor, noise: list[Tensor], epsilon: float, 
 
 
 def pooled_defects(parts: Parts, a: Tensor, b: Tensor, centre: Tensor | None, epsilon: float) -> Tensor:
-    """The largest defect over the parts of two sides ``(rows, dim)``, all rows together: a number.
+    """The largest defect over the parts of two sides ``(elements, rows, dim)``, all rows together: ``(elements,)``.
 
     ``centre (features,)``; none for the columns of a weight, which have no offset.
     """
-    unit = torch.maximum(a.abs().max(), b.abs().max()).clamp_min(torch.finfo(a.dtype).tiny)
+    unit = torch.maximum(a.abs().amax((1, 2), keepdim=True), b.abs().amax((1, 2), keepdim=True))
+    unit = unit.clamp_min(torch.finfo(a.dtype).tiny)
     centre = a.new_zeros(()) if centre is None else centre / unit
     a, b = parts.features(a / unit), parts.features(b / unit)
-    gap, own, length = (
-        parts.sums(values.sum(0)).sqrt()
-        for values in ((a - b).square(), (a - centre).square() + (b - centre).square(), a.square() + b.square())
-    )
+    squares = (a - b).square(), (a - centre).square() + (b - centre).square(), a.square() + b.square()
+    gap, own, length = parts.sums(torch.stack([values.sum(1) for values in squares])).sqrt()
     kinds = parts.is_kind.to(a.device)
-    floor = LAST_DIGITS * epsilon * parts.of_blocks(length[: parts.n_blocks])
+    floor = LAST_DIGITS * epsilon * parts.of_blocks(length[:, : parts.n_blocks])
     floor = floor.where(~kinds, KINDS * floor)
-    return Compared(gap[None], own[None], floor[None], kinds).defects.max()
+    return Compared(gap, own, floor, kinds).defects.amax(1)

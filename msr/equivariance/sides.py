@@ -20,6 +20,7 @@ __all__ = ["Pair", "Rounding", "Sides", "check_is_a_function", "epsilon_inside"]
 _MEASURED = 16  # examples on which the noise of rounding is measured
 _POOL = 128  # outputs that say what is typical, at least, moved inputs among them
 _MOST_KEPT = 8  # elements whose moved outputs are in the pool, at most
+_TOGETHER = 2**16  # numbers of several elements that are compared in one go, since small tensors cost time each
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +121,36 @@ class Sides:
 
     def pairs(self, *, pooled: bool = False) -> Iterator[Pair]:
         """An element after the other; ``pooled`` if rows are to be taken together."""
+        if self.inside.mask is None and self.rep_in.is_orthogonal and self.rep_out.is_orthogonal:
+            yield from self._pairs_in_one_go(pooled)
+            return
         for k, g in enumerate(self.elements):
-            a = self._kept[k] if k < len(self._kept) else self.rounding.rows(self.moved(g))
+            self._unmasked = a = self._of_moved(k)
             window = self.inside.of(g).to(a.device).expand(self.rep_out.shape).reshape(-1)
-            self._unmasked = a
-            a, b = a * window, self.rep_out.act(g, self.base).reshape(len(a), -1) * window
+            a, b = a * window, self._moved_base(g) * window
             masked = None if self.inside.mask is None else window
             yield Pair(g, a, b, window, self.typical.compare(a, b, masked, self._noise(g), pooled=pooled))
+
+    def _pairs_in_one_go(self, pooled: bool) -> Iterator[Pair]:
+        """Where no element needs a window or a noise of its own."""
+        window = self.base.new_ones(self.rep_out.dim, dtype=torch.bool)
+        n, many = len(self.x), max(1, _TOGETHER // self.base.numel())
+        for start in range(0, len(self.elements), many):
+            chosen = self.elements[start : start + many]
+            a = torch.cat([self._of_moved(start + k) for k in range(len(chosen))])
+            b = torch.cat([self._moved_base(g) for g in chosen])
+            compared = self.typical.compare(a, b, pooled=pooled)
+            for g, one, other, part in zip(chosen, a.split(n), b.split(n), compared.split(n), strict=True):
+                self._unmasked = one
+                yield Pair(g, one, other, window, part)
+
+    def _of_moved(self, k: int) -> Tensor:
+        """``f(ρ_in(g) x)``, ``(rows, dim)``, for the element at this place."""
+        return self._kept[k] if k < len(self._kept) else self.rounding.rows(self.moved(self.elements[k]))
+
+    def _moved_base(self, g: Element) -> Tensor:
+        """``ρ_out(g) f(x)``, ``(rows, dim)``."""
+        return self.rep_out.act(g, self.base).reshape(len(self.x), -1)
 
     def moved(self, g: Element, rows: Any = slice(None)) -> Tensor:
         """``ρ_in(g) x``."""

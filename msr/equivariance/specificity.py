@@ -1,6 +1,6 @@
 """Is a function more equivariant to this group than to chance? A permutation test."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -117,6 +117,8 @@ def _relabelling(rep: AnyRepresentation, generator: torch.Generator) -> _Relabel
     return _Relabelling(None, Q * R.diagonal().sign())  # with R's signs Q is Haar distributed
 
 
+_TOGETHER = 2**20  # numbers of moved weights that are compared in one go, since small tensors cost time each
+
 Statistic = Callable[[_Relabelling | None, _Relabelling | None], float]
 
 
@@ -144,10 +146,8 @@ def _of(
         # To compare with the relabelled action is to compare with the action itself, in relabelled outputs.
         before, after = (values if T is None else T.back(values) for values in (y, of_moved))
         centre = parts.features(torch.cat([before, after])).median(0).values
-        return _together(
-            pooled_defects(parts, a, rep_out.act_flat(g, before), centre, epsilon)
-            for g, a in zip(elements, after.unflatten(0, (len(elements), -1)), strict=True)
-        )
+        b = torch.stack([rep_out.act_flat(g, before) for g in elements])
+        return _together(pooled_defects(parts, after.unflatten(0, (len(elements), -1)), b, centre, epsilon))
 
     return statistic, rounding
 
@@ -157,18 +157,22 @@ def _of_weight(
 ) -> tuple[Statistic, float]:
     epsilon = torch.finfo(W.dtype).eps if W.is_floating_point() else 0.0
     W, parts = W.detach().double().reshape(rep_out.dim, rep_in.dim), parts_of(rep_out)
+    many = max(1, _TOGETHER // W.numel())
 
     def statistic(S: _Relabelling | None, T: _Relabelling | None) -> float:
         # Conjugating the actions is the same as conjugating W the other way.
         V = W if S is None or T is None else T.back(S.back(W).mT).mT
-        return _together(
-            pooled_defects(parts, act_on_columns(rep_out, g, V).mT, act_on_rows(rep_in, g, V).mT, None, epsilon)
-            for g in elements
-        )
+        defects = []
+        for start in range(0, len(elements), many):
+            chosen = elements[start : start + many]
+            a = torch.stack([act_on_columns(rep_out, g, V).mT for g in chosen])
+            b = torch.stack([act_on_rows(rep_in, g, V).mT for g in chosen])
+            defects.append(pooled_defects(parts, a, b, None, epsilon))
+        return _together(torch.cat(defects))
 
     return statistic, max(1e-7, 16 * epsilon)
 
 
-def _together(defects: Iterable[Tensor]) -> float:
+def _together(defects: Tensor) -> float:
     """The root mean square over elements."""
-    return float(torch.stack(list(defects)).square().mean().sqrt())
+    return float(defects.square().mean().sqrt())
