@@ -16,6 +16,7 @@ import torch
 
 from msr.discovery import Discovery, discover
 from msr.equivariance import certify
+from msr.equivariance.evaluate import said
 from msr.errors import ConfigError, ModelError, MSRError
 from msr.modelfiles import read_model
 from msr.notation import GROUPS, REPRESENTATIONS, parse_group, parse_representation
@@ -264,7 +265,7 @@ def _check(options: Any) -> int:
     except (Exception, SystemExit) as error:  # a model's code may end in anything, and 1 is kept for a verdict
         if _is_lack_of_memory(error):
             raise
-        raise ModelError(f"{options.model} failed: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{options.model} failed: {type(error).__name__}: {said(error)}") from error
     if options.json is not None:
         answer = dataclasses.asdict(certificate)
         _write_json(options.json, {**answer, "certified": certificate.certified, "version": __version__})

@@ -6,11 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from msr.equivariance import EquivarianceWarning, assert_equivariant, certify, equivariance_error, sides, weight_error
+from msr.equivariance import (
+    EquivarianceWarning,
+    assert_equivariant,
+    certify,
+    equivariance_error,
+    localise,
+    sides,
+    turning_error,
+    weight_error,
+)
 from msr.equivariance.boundary import Interior
+from msr.equivariance.finer import Finer
 from msr.equivariance.parts import Parts
 from msr.equivariance.scale import measured_noise, typical_of
-from msr.errors import ModelError, MSRError, PrecisionError
+from msr.errors import DataError, ModelError, MSRError, PrecisionError
 from msr.groups import cyclic, dihedral, lorentz, so, symmetric
 from msr.layers import GroupSharing, ReparamLinear
 from msr.representations import copies, defining, grid_rotations, natural, planar, regular, trivial
@@ -285,6 +295,83 @@ def test_an_affine_layer_with_a_large_bias_says_cannot_tell(gen):
     assert certify(layer.double(), C8, R8, R8, eps=1e-3, n_random=0).certified
 
 
+class Above(nn.Module):
+    """A float32 network on an offset; float64 does not fit into it where it is used inside a function."""
+
+    def __init__(self, offset):
+        super().__init__()
+        self.net, self.offset = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, 1)), offset
+
+    def forward(self, x):
+        return self.net(x) + self.offset
+
+
+@pytest.mark.parametrize("offset", [1e7, 1e8, 1e10])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_offset_that_leaves_no_digit_is_told_from_a_constant(offset, wrapped, gen):
+    module = seeded(lambda: Above(offset))
+    f = (lambda x: module(x)) if wrapped else module
+    for x in (None, torch.randn(1, 4, 3, generator=gen)):
+        assert verdict(f, SO3, POINTS, SCALAR, x=x) == "cannot tell"
+    for rule in ("tail", "zero-failure", "mean"):
+        with pytest.warns(EquivarianceWarning, match="cannot tell in the output.*use float64|float64"):
+            assert certify(f, SO3, POINTS, SCALAR, eps=0.01, rule=rule, n_random=0).verdict == "cannot tell"
+    x = torch.randn(8, 4, 3, generator=gen)
+    assert float(equivariance_error(f, x, POINTS, SCALAR, "generators").rounding.max()) > 1
+
+
+def test_an_affine_layer_whose_bias_leaves_no_digit_is_not_certified():
+    layer = seeded(lambda: nn.Linear(5, 1))
+    with torch.no_grad():
+        layer.bias.fill_(1e8)
+    with pytest.warns(EquivarianceWarning, match="use float64"):
+        assert certify(layer, S5, N5, trivial(S5), eps=0.01, n_random=0).verdict == "cannot tell"
+    assert certify(layer.double(), S5, N5, trivial(S5), eps=0.01, n_random=0).verdict == "refuted"
+
+
+@pytest.mark.parametrize("offset", [1e5, 1e8])
+def test_the_digits_of_a_bias_hide_nothing_in_a_weight(offset, gen):
+    W = torch.randn(1, 5, generator=gen)
+    found = weight_error(W, N5, trivial(S5), bias=torch.tensor([offset]))
+    assert found.largest > 0.3
+    assert float(found.rounding.max()) < 1e-5
+    uneven = torch.full((5,), offset, dtype=torch.float64) + torch.arange(5)
+    assert weight_error(torch.eye(5, dtype=torch.float64), N5, N5, bias=uneven).largest > 0.3
+
+
+@pytest.mark.parametrize("constant", [0.0, 2.0, 1e8])
+def test_what_is_constant_in_float64_too_is_constant(constant):
+    norm = nn.LayerNorm(5)
+    f = lambda x: norm(x).sum(1, keepdim=True) + constant  # noqa: E731
+    with pytest.warns(EquivarianceWarning, match="constant"):
+        assert verdict(f, S5, N5, trivial(S5)) == "passes"
+
+
+def test_float64_is_enough_for_a_large_offset_and_one_example_has_no_variation_to_hide(gen):
+    exact = shifted(energy(gen, True), 1e8)
+    assert verdict(exact, SO3, POINTS, SCALAR, dtype=torch.float64) == "passes"
+    squares = lambda x: x.square().sum((1, 2))[:, None] + 1e3  # noqa: E731
+    with pytest.warns(EquivarianceWarning, match="constant"):
+        assert verdict(squares, SO3, POINTS, SCALAR, x=torch.randn(1, 4, 3, generator=gen)) == "passes"
+
+
+def test_a_function_that_works_in_place_is_not_made_finer_by_half(gen):
+    def in_place(y, x):
+        y.add_(x)
+        return y
+
+    def call(f, x):
+        return Finer(f, N5, Interior(N5, None)).rows(x, whatever_it_takes=True)
+
+    weight, x = seeded(lambda: nn.Linear(5, 5)), torch.randn(3, 5, generator=gen)
+    buffer = torch.zeros(3, 5)
+    expected = nn.functional.linear(x.double(), weight.weight.detach().double(), weight.bias.detach().double())
+    torch.testing.assert_close(call(lambda x: weight(x).relu_(), x), expected.relu())
+    torch.testing.assert_close(call(lambda x: in_place(torch.zeros(3, 5), weight(x)), x), expected)
+    assert call(lambda x: in_place(buffer, weight(x)), x) is None
+    assert not buffer.any()
+
+
 def test_a_tolerance_that_is_given_must_be_shown():
     f = lambda x: x.sum(1, keepdim=True) + 500.0  # noqa: E731
     assert verdict(f, S5, N5, trivial(S5)) == "passes"
@@ -396,6 +483,11 @@ class Exotic(Exception):
     pass
 
 
+class Silent(Exception):
+    def __str__(self):
+        raise RuntimeError("this error cannot be printed")
+
+
 @pytest.mark.parametrize("error", [AssertionError, ArithmeticError, ImportError, StopIteration, Exotic, Exception])
 def test_an_error_inside_a_model_is_no_verdict(error):
     def f(x):
@@ -408,6 +500,36 @@ def test_an_error_inside_a_model_is_no_verdict(error):
     ):
         with pytest.raises(ModelError, match=rf"{error.__name__}: of the model's own"):
             check()
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), Silent()])
+def test_neither_a_models_exit_nor_an_error_without_text_gets_through(error):
+    class Fails(nn.Module):
+        def forward(self, x):
+            raise error
+
+    for check in (
+        lambda: assert_equivariant(Fails(), C8, R8, R8),
+        lambda: certify(Fails(), C8, R8, R8, eps=0.1),
+        lambda: localise(Fails(), torch.ones(2, 8), [R8, R8]),
+        lambda: turning_error(Fails(), torch.ones(2, 1, 5, 5)),
+    ):
+        with pytest.raises(ModelError, match=type(error).__name__):
+            check()
+
+
+def test_inputs_that_fail_are_named():
+    def inputs(n, generator):
+        raise KeyError("column")
+
+    with pytest.raises(DataError, match=r"inputs\(64, generator\) failed: .*column"):
+        certify(nn.Identity(), C8, R8, R8, eps=0.1, inputs=inputs)
+
+
+def test_whole_numbers_too_large_to_compare_are_refused():
+    x = torch.randint(9, (6, 5), generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ModelError, match="whole numbers beyond"):
+        assert_equivariant(lambda x: x[:, :1] + 2**60, S5, N5, trivial(S5), x=x)
 
 
 def test_an_interrupt_is_let_through():

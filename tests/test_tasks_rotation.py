@@ -34,14 +34,6 @@ def family(group="c8", **change) -> RotationTasks:
     return RotationTasks(**{"group": group, "size": 7, "queries": 3, "n_train": 50, "n_test": 20, **change})
 
 
-@pytest.fixture(autouse=True)
-def _default_dtype():
-    """Families draw in the default precision, which tests here choose."""
-    before = torch.get_default_dtype()
-    yield
-    torch.set_default_dtype(before)
-
-
 def in_float64(group, **change) -> tuple[torch.Tensor, RotationTasks]:
     torch.set_default_dtype(torch.float64)
     tasks = family(group, **change)

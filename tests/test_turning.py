@@ -149,6 +149,18 @@ def test_a_large_offset_hides_nothing(images):
     assert turning_error(lambda x: constant + 0 * x, images).largest == 0
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_an_offset_hides_neither_randomness_nor_what_mixes_a_batch(offset, images):
+    generator = torch.Generator().manual_seed(0)
+    random = lambda x: x + torch.randn(x.shape, generator=generator) + offset  # noqa: E731
+    mixing = lambda x: x - x.mean(0, keepdim=True) + offset  # noqa: E731
+    for f in (random, mixing):
+        for x in (images, images[:1]):
+            with pytest.raises(ModelError, match="same image gave two"):
+                turning_error(f, x, [90])
+    assert turning_error(lambda x: x + offset, images.float(), [90]).largest < 1e-2
+
+
 def test_a_reference_of_ones_own_is_measured_instead(images):
     measured = turning_error(filters(ROUND), images, reference=lambda x: x)
     assert measured.interpolation.max() < 0.1

@@ -1,5 +1,6 @@
 """Layers that are affine by construction, read off as a matrix: for them nothing needs to be sampled."""
 
+import copy
 from typing import Any
 
 import torch
@@ -49,7 +50,8 @@ def as_affine(
 ) -> tuple[Tensor, Tensor]:
     """``W (out, in)`` and ``b (out,)`` of an affine module, float64, from its values on the unit vectors.
 
-    ``like`` gives precision and device. Raises: ShapeError for more than ``MAX_INPUTS`` inputs; ModelError if
+    Of a copy in float64, where that can be had, so that no offset rounds ``W`` away; else ``like`` gives precision and
+    device. Raises: ShapeError for more than ``MAX_INPUTS`` inputs; ModelError if
     the module fails, or is not affine on two random inputs.
     """
     n = rep_in.dim
@@ -58,15 +60,22 @@ def as_affine(
             f"{n} inputs are too many to read the layer off as a matrix (at most {MAX_INPUTS}); use rule='tail'"
         )
 
-    def values(points: Tensor) -> Tensor:
-        return run(f, points.reshape(-1, *rep_in.shape), rep_in, inside).reshape(len(points), -1)
+    kind, call = torch.empty(0, dtype=torch.float64, device=like.device), f
+    try:
+        call = copy.deepcopy(f).double()
+        run(call, kind.new_zeros(1, *rep_in.shape), rep_in, inside)
+    except Exception:  # it need not be copied, nor take float64
+        kind, call = like, f
 
-    eye = torch.eye(n, dtype=like.dtype, device=like.device)
-    bias = values(torch.zeros(1, n, dtype=like.dtype, device=like.device))[0]
+    def values(points: Tensor) -> Tensor:
+        return run(call, points.reshape(-1, *rep_in.shape), rep_in, inside).reshape(len(points), -1)
+
+    eye = torch.eye(n, dtype=kind.dtype, device=kind.device)
+    bias = values(torch.zeros(1, n, dtype=kind.dtype, device=kind.device))[0]
     W = torch.cat([values(part) - bias for part in eye.split(256)]).mT.contiguous()
     probe = torch.randn(2, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(eye)
     linear = probe.double() @ W.mT
-    rounding = 64 * float(torch.finfo(like.dtype).eps) * float(bias.norm())
+    rounding = 64 * float(torch.finfo(kind.dtype).eps) * float(bias.norm())
     if float((values(probe) - bias - linear).norm()) > 0.1 * float(linear.norm()) + rounding:
         raise ModelError(
             f"{type(f).__name__} should be affine, but is not: is a global hook at work? Use rule='tail', which takes "

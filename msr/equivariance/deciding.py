@@ -97,7 +97,7 @@ def decide(
             raise ConfigError(f"rule='exact' cannot serve: {NOT_DECIDED}; use 'tail' or 'mean'")
         if seen is None:
             cautions.append(NOT_DECIDED)
-        elif float(W.norm()) <= 1e-9 * float(bias.norm()) or not W.any():
+        elif float(W.norm()) <= 1e-14 * float(bias.norm()) or not W.any():
             cautions.append(CONSTANT)
     if seen is None:
         used: Rule = "tail" if rule == "auto" else rule

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from msr.equivariance.boundary import Interior
-from msr.equivariance.evaluate import Element, Function, act, evaluate
+from msr.equivariance.evaluate import Element, Function, act, evaluate, said
 from msr.equivariance.parts import parts_of
 from msr.equivariance.scale import Compared, Typical, typical_of
 from msr.equivariance.sides import Rounding, check_is_a_function, epsilon_inside
-from msr.errors import ShapeError
+from msr.errors import DataError, MSRError, ShapeError
 from msr.groups import Group
 from msr.representations import AnyRepresentation
 
@@ -62,7 +62,10 @@ class Judge:
         pool = [rows, of_moved]
         if not rep_out.is_orthogonal:
             pool.append(self._each(rep_out, elements, y).reshape(len(x), -1))
-        self.typical: Typical = typical_of(parts, torch.cat(pool), noise, self.rounding.epsilon, len(x))
+        typical = typical_of(parts, torch.cat(pool), noise, self.rounding.epsilon, len(x))
+        few = x[:_MEASURED].double() if x.is_floating_point() else x[:_MEASURED]
+        points = [few, self._each(rep_in, elements[:_MEASURED], few)]
+        self.typical: Typical = self.rounding.resolved(typical, points)
         check_is_a_function(f, x, y, rep_in, inside, self.typical)
 
     def draws(self, x: Tensor, elements: list, tolerance: float) -> Draws:
@@ -160,7 +163,12 @@ def draw_inputs(
     if inputs is None:
         x = torch.randn(n, *rep_in.shape, generator=generator, dtype=torch.float64)
         return x.to(dtype=kind.dtype, device=kind.device)
-    x = inputs if isinstance(inputs, Tensor) else inputs(n, generator)
+    try:
+        x = inputs if isinstance(inputs, Tensor) else inputs(n, generator)
+    except MSRError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DataError(f"inputs({n}, generator) failed: {said(error)}") from error
     if len(rep_in.check_shape(x)) != 1 or len(x) == 0:
         raise ShapeError(f"inputs must be (examples, *shape) for {rep_in}, at least one; came {tuple(x.shape)}")
     if isinstance(inputs, Tensor):

@@ -85,7 +85,7 @@ def outputs(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior)
             y = f(x.detach().clone())
     except MSRError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(
             f"the function failed on inputs {tuple(x.shape)} {x.dtype}, (batch, *shape) for rep_in = {rep_in}: "
             f"{said(error)}. If it wants another shape, change rep_in; another type, give x= (or inputs=) or dtype=; "
@@ -98,12 +98,17 @@ def outputs(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior)
     y = y.detach()
     if not y.isfinite().all():
         raise NonFiniteError(f"the function gave nan or infinity on inputs of size up to {float(x.abs().max()):.3g}")
+    if not y.is_floating_point() and y.numel() and y.dtype != torch.bool and max(-int(y.min()), int(y.max())) > 2**53:
+        raise ModelError("the function returned whole numbers beyond 2^53, which float64 rounds; take off their offset")
     return inside.place(y, len(x))
 
 
-def said(error: Exception) -> str:
+def said(error: BaseException) -> str:
     """What an error of somebody else's says: its kind too, where that is not plain from the text."""
-    text = str(error)
+    try:
+        text = str(error)
+    except Exception:  # a class of its own may fail at this too
+        text = ""
     if text and isinstance(error, (RuntimeError, TypeError, ValueError, LookupError, AttributeError)):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

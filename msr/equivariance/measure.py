@@ -182,10 +182,10 @@ def compare_weights(
     unit = largest.where(largest > 0, torch.ones_like(largest))[labels].unsqueeze(1)
     V, v = W / unit, beta / unit
     entries = (V.abs() + v.abs()) if read_off else V
-    noise = parts.squares(parts.features(torch.cat([entries, v], dim=1).mT))[:, : parts.n_blocks].sum(0)
+    of_entries, of_bias = (
+        parts.of_blocks(parts.squares(parts.features(one.mT))[:, : parts.n_blocks].sum(0)) for one in (entries, v)
+    )
     kinds = parts.is_kind.to(W.device)
-    floor = LAST_DIGITS * epsilon * parts.of_blocks(noise).sqrt()
-    floor = floor.where(~kinds, KINDS * floor)
     rows, size, share = [], [], []
     for g in chosen:
         window = inside.of(g).expand(rep_out.shape).reshape(-1, 1).double().to(W.device)
@@ -194,9 +194,12 @@ def compare_weights(
         moved = constant - v * window
         sides = torch.stack([a - b, a, b])
         gap, of_a, of_b = parts.squares(parts.features(sides.mT)).sum(1)
-        if bias is not None:
-            changed = parts.squares(parts.features(moved.mT))[0]
-            gap, of_a = gap + changed, of_a + changed
+        changed = parts.squares(parts.features(moved.mT))[0]
+        gap, of_a = gap + changed, of_a + changed
+        # The digits of a bias that stays as it is hide nothing in the weight, unless that was read off beside it.
+        noise = of_entries + of_bias.where((changed > 0) | read_off, torch.zeros_like(of_bias))
+        floor = LAST_DIGITS * epsilon * noise.sqrt()
+        floor = floor.where(~kinds, KINDS * floor)
         difference, scale = gap.sqrt(), (of_a + of_b).sqrt()
         rows.append(Compared(difference[None], scale[None], floor[None], kinds))
         share.append(window.mean())

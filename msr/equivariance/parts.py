@@ -189,7 +189,7 @@ def _kinds(moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = moves.shape[1]
     eye = np.eye(n)
     rows = np.concatenate([np.kron(M, eye) - np.kron(eye, M.T) for M in moves])
-    _, sizes, vectors = np.linalg.svd(rows, full_matrices=True)
+    _, sizes, vectors = np.linalg.svd(rows, full_matrices=False)  # as many rows as columns, at least
     free = vectors[int((sizes > 1e-8 * max(1.0, float(sizes.max(initial=0)))).sum()) :].reshape(-1, n, n)
     draw = np.random.default_rng(0)
     one, two = (np.tensordot(draw.standard_normal(len(free)), free, 1) for _ in range(2))

@@ -6,7 +6,7 @@ neither an offset that all outputs share, nor a part with large numbers, hides a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ NOISE = 10
 KINDS = 3
 """How much further beyond rounding a kind inside a block must be off: its numbers are not seen, but computed."""
 
+_EXACT = torch.finfo(torch.float64).eps
 _OUTLIERS = 20  # squared deviations beyond so many medians count as so many: one huge output is not the scale of others
 _ROWS = 4096  # outputs that are enough to say what is typical
 _NUMBERS = 2**22  # of all of them together, if that leaves some hundred
@@ -115,6 +116,8 @@ class Typical:
         largest: ``(units,)``, the largest length that the block had.
         epsilon: relative rounding of the precision.
         n_draws: draws of an input and an element in the pool.
+        constant, lost: ``(units,)``: what does not vary by more than rounding, and does not in float64 either, or does;
+            the ``spread`` of what is lost is that in float64.
     """
 
     parts: Parts
@@ -127,6 +130,8 @@ class Typical:
     weights: Tensor
     epsilon: float
     n_draws: int
+    constant: Tensor
+    lost: Tensor
 
     @property
     def floor(self) -> Tensor:
@@ -137,7 +142,23 @@ class Typical:
     def is_constant(self) -> Tensor:
         """``(units,)``: the same for all inputs, up to the last digit, or to the rounding measured on one input."""
         rounding = (self.spread <= NOISE * self.noise) & (self.spread <= 1e-2 * self.largest)
-        return (self.spread <= self.epsilon * self.largest) | rounding
+        return (self.constant | (self.spread <= self.epsilon * self.largest) | rounding) & ~self.lost
+
+    @property
+    def unclear(self) -> Tensor:
+        """``(units,)``: blocks whose variation, if there is any, float64 would show."""
+        blocks = ~self.parts.is_kind.to(self.floor.device)
+        return (self.spread <= self.floor) & (self.largest > 0) & blocks & (self.epsilon > _EXACT)
+
+    def resolved(self, unclear: Tensor, fine: Tensor) -> "Typical":
+        """With what float64 shows in these blocks, ``fine (rows, dim)``: constant, or lost in the rounding."""
+        features = self.parts.features(fine / self.magnitude)
+        spread = (2 * self.parts.squares(features - features.median(0).values).mean(0)).sqrt()
+        lost = unclear & (spread > 100 * (_EXACT / self.epsilon) * self.floor)
+        return replace(
+            self, constant=unclear & ~lost, lost=lost, spread=spread.where(lost, self.spread),
+            scale=spread.where(lost, self.scale),
+        )  # fmt: skip
 
     @property
     def is_zero(self) -> Tensor:
@@ -165,7 +186,7 @@ class Typical:
         )
         more = f" and {len(hidden) - 1} more" if len(hidden) > 1 else ""
         remedy = "give dtype=torch.float64 and a module in it (module.double())"
-        if float(self.spread[worst]) <= NOISE * float(self.noise[worst]):
+        if not bool(self.lost[worst]) and float(self.spread[worst]) <= NOISE * float(self.noise[worst]):
             remedy = f"that is no more than rounding: leave it out if it is constant by design, else {remedy}"
         elif dtype == torch.float64:
             remedy = "take the offset off, or give a larger tolerance"
@@ -205,7 +226,9 @@ class Typical:
         floor = LAST_DIGITS * self.epsilon * parts.of_blocks(length) + NOISE * noise
         kinds = parts.is_kind.to(floor.device)
         floor = floor.where(~kinds, KINDS * floor)
-        return Compared(parts.squares(gap).sqrt(), own if pooled else torch.maximum(own, scale), floor, kinds)
+        if pooled:
+            scale = scale.where(self.lost, torch.zeros_like(scale))
+        return Compared(parts.squares(gap).sqrt(), torch.maximum(own, scale), floor, kinds)
 
     def lengths(self, differences: list[Tensor], rows: int) -> Tensor:
         """Root of the sum of squares of some outputs' differences, ``(rows, units)``, of a kind that of its block."""
@@ -239,7 +262,7 @@ def typical_of(parts: Parts, pool: Tensor, noise: list[Tensor], epsilon: float, 
     found = Typical(
         parts=parts, magnitude=magnitude, centre=centre, scale=(2 * near.mean(0)).sqrt(),
         spread=(2 * squares.mean(0)).sqrt(), noise=nothing, largest=parts.of_blocks(length),
-        weights=deviations.square().mean(0), epsilon=epsilon, n_draws=n_draws,
+        weights=deviations.square().mean(0), epsilon=epsilon, n_draws=n_draws, constant=nothing > 0, lost=nothing > 0,
     )  # fmt: skip
     if not noise:
         return found
@@ -247,7 +270,7 @@ def typical_of(parts: Parts, pool: Tensor, noise: list[Tensor], epsilon: float, 
     usual = of_rows.median(0).values
     limit = (_OUTLIERS * usual).where(usual > 0, torch.full_like(usual, torch.inf))
     measured = torch.minimum(of_rows, limit).mean(0).sqrt()
-    return Typical(**{**found.__dict__, "noise": measured})
+    return replace(found, noise=measured)
 
 
 def pooled_defects(parts: Parts, a: Tensor, b: Tensor, centre: Tensor | None, epsilon: float) -> Tensor:

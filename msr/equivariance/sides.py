@@ -1,6 +1,5 @@
 """The two sides of equivariance, ``f(ρ_in(g) x)`` and ``ρ_out(g) f(x)``, on a batch of inputs, element by element."""
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from msr.equivariance.boundary import Interior
-from msr.equivariance.evaluate import Element, Function, act, evaluate, outputs, run
+from msr.equivariance.evaluate import Element, Function, act, evaluate, run
+from msr.equivariance.finer import Finer
 from msr.equivariance.parts import parts_of
 from msr.equivariance.scale import NOISE, Compared, Typical, epsilon_of, measured_noise, typical_of
 from msr.errors import ModelError
@@ -39,7 +39,7 @@ class Rounding:
 
     def __init__(self, f: Function, rep_in: AnyRepresentation, inside: Interior, epsilon: float):
         self.f, self.rep_in, self.inside, self.epsilon = f, rep_in, inside, epsilon
-        self._fine: Function | None = None
+        self._finer = Finer(f, rep_in, inside)
 
     def rows(self, x: Tensor) -> Tensor:
         """``f(x)``, ``(rows, dim)`` float64."""
@@ -67,23 +67,22 @@ class Rounding:
         noise = self.at(moved, directions=4)
         if noise:
             floor = torch.maximum(floor, NOISE * typical.lengths(noise, len(moved)))
-        exact = self._finely(x), self._finely(moved)
+        if not x.is_floating_point() or x.dtype == torch.float64:
+            return floor
+        exact = self._finer.rows(x), self._finer.rows(moved)
         if exact[0] is not None and exact[1] is not None:
             errors = turn(values[0] - exact[0]), values[1] - exact[1]
             floor = torch.maximum(floor, 2 * typical.lengths(list(errors), len(moved)))
         return floor
 
-    def _finely(self, x: Tensor) -> Tensor | None:
-        """``f(x)`` computed in float64, by a copy of a module; None where that cannot be had."""
-        if not x.is_floating_point() or x.dtype == torch.float64:
-            return None
-        try:
-            if self._fine is None:
-                self._fine = copy.deepcopy(self.f).double() if isinstance(self.f, nn.Module) else self.f
-            y = outputs(self._fine, x.double(), self.rep_in, self.inside)
-        except Exception:  # it need not take float64, nor be copied
-            return None
-        return y.reshape(len(x), -1) if y.dtype == torch.float64 else None
+    def resolved(self, typical: Typical, points: list[Tensor]) -> Typical:
+        """What does not vary by more than rounding looked at in float64: it is constant, or its variation is lost."""
+        unclear = typical.unclear
+        if not bool(unclear.any()):
+            return typical
+        rows = [self._finer.rows(x, whatever_it_takes=True) for x in points]
+        seen = [y for y in rows if y is not None]
+        return typical.resolved(unclear, torch.cat(seen)) if len(seen) == len(points) else typical
 
 
 class Sides:
@@ -116,7 +115,9 @@ class Sides:
         directions = max(1, _MEASURED // 2 // len(x))  # one example must show enough of it too
         noise = self.rounding.at(x[:_MEASURED], rows[:_MEASURED], directions)
         pool = torch.cat([rows, *self._kept])
-        self.typical = typical_of(parts, pool, noise, self.rounding.epsilon, len(pool))
+        typical = typical_of(parts, pool, noise, self.rounding.epsilon, len(pool))
+        few = x[:_MEASURED].double() if x.is_floating_point() else x[:_MEASURED]
+        self.typical = self.rounding.resolved(typical, [few, *(act(rep_in, g, few) for g in elements[:kept])])
         check_is_a_function(f, x, self.base, rep_in, inside, self.typical)
 
     def pairs(self, *, pooled: bool = False) -> Iterator[Pair]:

@@ -158,7 +158,7 @@ def _run(network: nn.Module, x: Tensor, modules: Mapping[str, nn.Module]) -> tup
             network(x.detach().clone())
         except MSRError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelError(f"the network failed on inputs {tuple(x.shape)} {x.dtype}: {said(error)}") from error
     finally:
         for handle in handles:
