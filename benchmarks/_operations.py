@@ -205,7 +205,7 @@ def _functions(shape: tuple[int, ...], **functions: Map) -> list[Operation]:
     return [Operation(name, lambda f=f: f, shape) for name, f in functions.items()]  # type: ignore[misc]
 
 
-_LINE, _IMAGE, _CUBE, _ROWS, _SQUARE = (3, 6), (2, 4, 4), (2, 3, 3, 3), (3, 4), (3, 3)
+_LINE, _IMAGE, _CUBE, _ROWS, _HEADS, _SQUARE = (3, 6), (2, 4, 4), (2, 3, 3, 3), (3, 4), (2, 3, 4), (3, 3)
 _WN, _SN, _ON = (getattr(nn.utils.parametrizations, n) for n in ("weight_norm", "spectral_norm", "orthogonal"))
 
 _NORMS = _modules(
@@ -337,16 +337,17 @@ _ATTENTION = [
     Operation("MultiheadAttention causal", lambda: Attends({"need_weights": False}, True), _ROWS),
     Operation("MultiheadAttention bias_kv", lambda: Attends({"need_weights": False}, add_bias_kv=True), _ROWS),
     Operation("MultiheadAttention eval", lambda: Attends({"need_weights": False}).eval(), _ROWS),
-    Operation("scaled_dot_product", lambda: lambda x: F.scaled_dot_product_attention(x, 2 * x, torch.tanh(x)), _ROWS),
+    # With an axis of heads: only then does torch take its fused kernel.
+    Operation("scaled_dot_product", lambda: lambda x: F.scaled_dot_product_attention(x, 2 * x, torch.tanh(x)), _HEADS),
     Operation(
         "scaled_dot_product causal",
         lambda: lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True, scale=0.7),
-        _ROWS,
+        _HEADS,
     ),
     Operation(
         "scaled_dot_product masked",
         lambda: lambda x: F.scaled_dot_product_attention(x, x, x, torch.ones(3, 3, dtype=torch.bool).tril()),
-        _ROWS,
+        _HEADS,
     ),
     Operation("TransformerEncoderLayer", lambda: nn.TransformerEncoderLayer(4, 2, 5, 0.0, batch_first=True), _ROWS),
     Operation(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from benchmarks._command import command, say
 from benchmarks._operations import LOSSES, OPERATIONS
 from msr import Episodes
-from msr.errors import ConfigError, ModelError, ShapeError
+from msr.errors import ConfigError, ModelError, ShapeError, first_line, kind_and_line
 from msr.meta import SGD, FunctionalModule, GaussNewton, InnerSolver, Learner, MetaParameters, Ridge, from_module
 
 __all__ = ["BOUND", "SOLVERS", "WAYS", "Row", "walk"]
@@ -116,9 +116,9 @@ def judge(kind: str, solver: str, way: str) -> Row:
         slopes = learner.meta_gradient(params, episodes).gradient.leaves()
         right, apart, direction = _difference(kind, solver)
     except (ModelError, ShapeError, ConfigError) as error:
-        return Row(kind, solver, way, None, f"refused: {_first_line(error)}")
+        return Row(kind, solver, way, None, f"refused: {first_line(error)}")
     except Exception as error:  # whatever else comes out is what this benchmark looks for
-        return Row(kind, solver, way, None, f"{type(error).__name__}: {_first_line(error)}")
+        return Row(kind, solver, way, None, kind_and_line(error))
     typical = math.sqrt(sum(float(s.square().sum()) for s in slopes))
     scale = max(abs(right), typical)
     if not scale > 0:
@@ -128,10 +128,6 @@ def judge(kind: str, solver: str, way: str) -> Row:
     if off > BOUND and apart > NOISE * scale:  # a kink within a step: no verdict, and no pass
         return Row(kind, solver, way, None, f"the central difference is not sure: {apart / scale:.0e}")
     return Row(kind, solver, way, off)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
 
 
 def walk(kinds: Iterable[str], solvers: Iterable[str], ways: Iterable[str]) -> list[Row]:

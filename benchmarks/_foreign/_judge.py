@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,23 @@ class Cases(list[Case]):
     def refused(self, theory: str) -> Callable[[Callable[[], Question]], Callable[[], Question]]:
         """It is no function of its input, so neither verdict is right."""
         return self._adds("refused", theory)
+
+    def under(
+        self, groups: Iterable[Any], expected: str, theory: str, ask: Callable[..., Question]
+    ) -> Callable[[Callable[[], tuple[Any, ...]]], Callable[[], tuple[Any, ...]]]:
+        """The same module under each of some groups: ``ask(*make(), group)``, named after both."""
+
+        def add(make: Callable[[], tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
+            for group in groups:
+
+                def asked(group: Any = group) -> Question:
+                    return ask(*make(), group)
+
+                asked.__name__ = f"{make.__name__}_under_{group.name}"
+                self._adds(expected, theory)(asked)
+            return make
+
+        return add
 
     def _adds(self, expected: str, theory: str) -> Callable[[Callable[[], Question]], Callable[[], Question]]:
         def add(make: Callable[[], Question]) -> Callable[[], Question]:

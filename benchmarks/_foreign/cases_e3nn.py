@@ -41,18 +41,7 @@ def ask(f, words_in, words_out, group=SO3, **options):
 
 def both(expected, theory):
     """The same module under rotations, and under rotations with inversion."""
-
-    def add(make):
-        for group in (SO3, O3):
-
-            def asked(make=make, group=group):
-                return ask(*make(), group)
-
-            asked.__name__ = f"{make.__name__}_under_{group.name}"
-            getattr(CASES, expected)(theory)(asked)
-        return make
-
-    return add
+    return CASES.under((SO3, O3), expected, theory, ask)
 
 
 AUTHORS = "equivariant by construction (Geiger and Smidt 2022; the library's own assert_equivariant)"
