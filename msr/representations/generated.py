@@ -243,17 +243,21 @@ class LiftedRepresentation(Representation):
         """As in the factor."""
         return self.inner.is_trivial
 
+    def _own(self, element: Element) -> Element:
+        """The factor's element."""
+        return element[self.which]
+
     def moves(self, element: Element) -> Indices:
         """As the factor's element."""
-        return self.inner.moves(element[self.which])
+        return self.inner.moves(self._own(element))
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
         """As the factor's element."""
-        return self.inner.act_flat(element[self.which], x)
+        return self.inner.act_flat(self._own(element), x)
 
     def matrix(self, element: Element) -> Tensor:
         """As the factor's element."""
-        return self.inner.matrix(element[self.which])
+        return self.inner.matrix(self._own(element))
 
     def infinitesimal(self) -> Tensor:
         """Zero for the generators of other factors."""
@@ -268,11 +272,11 @@ class LiftedRepresentation(Representation):
         parts = self.inner.blocks()
         if len(parts) == 1:
             return (self,)
-        return tuple(LiftedRepresentation(part, self.group, self.which) for part in parts)
+        return tuple(type(self)(part, self.group, self.which) for part in parts)
 
     def dual(self) -> Representation:
         """The lifted dual."""
-        return self if self.is_orthogonal else LiftedRepresentation(self.inner.dual(), self.group, self.which)
+        return self if self.is_orthogonal else type(self)(self.inner.dual(), self.group, self.which)
 
 
 class RebasedRepresentation(LiftedRepresentation):
@@ -280,29 +284,6 @@ class RebasedRepresentation(LiftedRepresentation):
 
     def _own(self, element: Element) -> Element:
         return element[self.which : self.which + len(self.inner.group.factors)]
-
-    def moves(self, element: Element) -> Indices:
-        """As the part of the element."""
-        return self.inner.moves(self._own(element))
-
-    def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """As the part of the element."""
-        return self.inner.act_flat(self._own(element), x)
-
-    def matrix(self, element: Element) -> Tensor:
-        """As the part of the element."""
-        return self.inner.matrix(self._own(element))
-
-    def blocks(self) -> tuple[Representation, ...]:
-        """Those of the smaller product's, each rebased."""
-        parts = self.inner.blocks()
-        if len(parts) == 1:
-            return (self,)
-        return tuple(RebasedRepresentation(part, self.group, self.which) for part in parts)
-
-    def dual(self) -> Representation:
-        """The rebased dual."""
-        return self if self.is_orthogonal else RebasedRepresentation(self.inner.dual(), self.group, self.which)
 
 
 def lift(
