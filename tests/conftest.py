@@ -9,8 +9,9 @@ import torch
 from tests import leaks
 from tests.engines import ENGINES, need
 
-if "OMP_NUM_THREADS" not in os.environ:  # threads that wait for each other are slow on a machine that is busy
-    torch.set_num_threads(2)
+if "OMP_NUM_THREADS" not in os.environ:
+    # Threads that wait for each other are slow on a machine that is busy, as with workers side by side.
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 # Correctness, never wall time; the same examples in every run.
 hypothesis.settings.register_profile("msr", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("msr")
