@@ -150,3 +150,42 @@ def test_an_error_of_the_network_or_of_all_layers_is_a_model_error():
         localise(nn.Sequential(Fails()), torch.ones(2, 4), [N4, N4])
     with pytest.raises(ModelError, match=r"no layer could be measured .*1\.attention"):
         localise(of_kind(Attention), torch.ones(2, 4, 8), lambda s: 1 / 0)
+
+
+class PartlyScripted(nn.Module):
+    """TorchScript between plain layers: nothing can look at its calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 4), nn.Tanh()
+        self.inner = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
+
+    def forward(self, x):
+        return self.last(self.inner(self.first(x)))
+
+
+def test_torchscript_beside_plain_layers_is_listed_and_they_are_measured(gen):
+    net, x = seeded(PartlyScripted), torch.randn(64, 4, generator=gen)
+    table = localise(net, x, rep_of)
+    assert table.layers == ("first", "last")
+    assert "TorchScript" in table.unmeasured["inner"]
+    certificate = certify_network(net, S4, N4, N4, rep_of, eps=0.01)
+    assert certificate.whole.verdict == "refuted"
+    assert certificate.broken == ("first",)
+    assert "TorchScript" in certificate.notes["inner"]
+    # In a chain each layer still has its own two representations.
+    one = trivial(S4)
+    chain = nn.Sequential(nn.Identity(), seeded(lambda: torch.jit.script(nn.Linear(4, 1))), nn.Tanh())
+    assert localise(chain, x, [N4, N4, one, one]).layers == ("0", "2")
+    with pytest.raises(ModelError, match="TorchScript"):
+        localise(net, x, {"inner": (N4, N4)})
+
+
+def test_a_network_without_one_layer_that_can_be_measured_keeps_its_verdict():
+    net = seeded(lambda: torch.jit.script(nn.Linear(4, 4)))
+    certificate = certify_network(net, S4, N4, N4, rep_of, eps=0.01)
+    assert certificate.whole.verdict == "refuted"
+    assert not certificate.layers
+    assert "TorchScript" in str(certificate)
+    with pytest.raises(ModelError, match="no layer could be measured"):
+        localise(net, torch.ones(2, 4), rep_of)

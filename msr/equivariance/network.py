@@ -176,6 +176,7 @@ def certify_network(
     network's own output, the rest as in :func:`certify`; ``fresh`` is for the whole network.
     A layer that does not see one example for each input, such as after a reshape, is left out, since its draws would
     not be independent; so are those that :func:`localise` leaves out. Asked for by name, each of these is a ModelError.
+    Where no layer can be measured, the verdict on the whole stands alone, and ``notes`` say why.
     """
     generator = generator or seeded(0, rep_in)
     common = {"eps": eps, "alpha": alpha, "eta": eta, "n": n, "generator": generator}
@@ -202,7 +203,6 @@ def certify_network(
             continue
         for text in pointwise_warnings(layer.module, layer.before, layer.after):
             warnings.warn(f"layer {name}: {text}", EquivarianceWarning, stacklevel=2)
-    found.check_not_empty(list(certificates))
     broken = _holm({name: c.p_refute for name, c in certificates.items()}, alpha)
     measured = [found.layers[name].module for name in certificates]
     return NetworkCertificate(whole, certificates, broken, _unmeasured(network, measured), found.unmeasured)

@@ -1,6 +1,7 @@
 """The layers of a network and the activations that they really see, and what cannot be measured, with the reason."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ Representations: TypeAlias = (
 )
 
 _ONE_LAYER = (nn.MultiheadAttention,)
+_SCRIPT = "it is TorchScript, which no hook can look into"
 _LISTS = (nn.ModuleList, nn.ModuleDict)
 
 
@@ -103,8 +105,14 @@ def walk(network: nn.Module, x: Tensor, representations: Representations, masks:
     traces, order = _run(network, x, {**wanted, **around})
     found, by_name = Walk({}, {}, isinstance(representations, Mapping)), isinstance(representations, Mapping)
     ran = [name for name in order if name in wanted]
-    for position, name in enumerate(ran):
-        chosen = name
+    unseen = {name: traces[name].reason for name in wanted if traces[name].reason == _SCRIPT}
+    for name, reason in unseen.items():
+        if by_name:
+            raise ModelError(f"layer {name!r} cannot be measured: {reason}; leave it out of the mapping of names")
+        found.unmeasured[name] = f"not measured: {reason}"
+    chain = list(wanted) if unseen else ran  # when some of them runs is not known then
+    for name in ran:
+        position, chosen = chain.index(name), name
         if not traces[name].ran_whole:
             reason = traces[name].reason or "it stopped half way"
             if by_name:
@@ -130,9 +138,8 @@ def walk(network: nn.Module, x: Tensor, representations: Representations, masks:
         if trace.calls > 1:
             found.unmeasured[chosen] = f"measured on the first of its {trace.calls} calls"
     for name in wanted:
-        if name not in ran and list(wanted[name].parameters(recurse=False)):
+        if name not in ran and name not in unseen and list(wanted[name].parameters(recurse=False)):
             found.unmeasured[name] = "not measured: it did not run on these inputs"
-    found.check_not_empty(list(found.layers))
     return found
 
 
@@ -152,8 +159,11 @@ def _run(network: nn.Module, x: Tensor, modules: Mapping[str, nn.Module]) -> tup
     handles: list[Any] = []
     try:
         for name, module in modules.items():
-            handles.append(module.register_forward_pre_hook(started(name), with_kwargs=True))
-            handles.append(module.register_forward_hook(traces[name].after, with_kwargs=True))
+            traces[name].reason = _SCRIPT
+            with suppress(RuntimeError):  # a scripted module takes no hook, a traced one does
+                handles.append(module.register_forward_pre_hook(started(name), with_kwargs=True))
+                handles.append(module.register_forward_hook(traces[name].after, with_kwargs=True))
+                traces[name].reason = ""
         try:
             network(x.detach().clone())
         except MSRError:
