@@ -63,9 +63,9 @@ class Judge:
         if not rep_out.is_orthogonal:
             pool.append(self._each(rep_out, elements, y).reshape(len(x), -1))
         typical = typical_of(parts, torch.cat(pool), noise, self.rounding.epsilon, len(x))
-        few = x[:_MEASURED].double() if x.is_floating_point() else x[:_MEASURED]
-        points = [few, self._each(rep_in, elements[:_MEASURED], few)]
-        self.typical: Typical = self.rounding.resolved(typical, points)
+        self.typical: Typical = self.rounding.resolved(
+            typical, x, lambda few: [self._each(rep_in, elements[: len(few)], few)]
+        )
         check_is_a_function(f, x, y, rep_in, inside, self.typical)
 
     def draws(self, x: Tensor, elements: list, tolerance: float) -> Draws:

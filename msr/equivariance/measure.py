@@ -194,10 +194,12 @@ def compare_weights(
         moved = constant - v * window
         sides = torch.stack([a - b, a, b])
         gap, of_a, of_b = parts.squares(parts.features(sides.mT)).sum(1)
-        changed = parts.squares(parts.features(moved.mT))[0]
-        gap, of_a = gap + changed, of_a + changed
-        # The digits of a bias that stays as it is hide nothing in the weight, unless that was read off beside it.
-        noise = of_entries + of_bias.where((changed > 0) | read_off, torch.zeros_like(of_bias))
+        noise = of_entries
+        if bias is not None:
+            changed = parts.squares(parts.features(moved.mT))[0]
+            gap, of_a = gap + changed, of_a + changed
+            # The digits of a bias that stays as it is hide nothing in the weight, unless that was read off beside it.
+            noise = of_entries + of_bias.where((changed > 0) | read_off, torch.zeros_like(of_bias))
         floor = LAST_DIGITS * epsilon * noise.sqrt()
         floor = floor.where(~kinds, KINDS * floor)
         difference, scale = gap.sqrt(), (of_a + of_b).sqrt()

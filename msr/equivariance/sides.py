@@ -75,12 +75,14 @@ class Rounding:
             floor = torch.maximum(floor, 2 * typical.lengths(list(errors), len(moved)))
         return floor
 
-    def resolved(self, typical: Typical, points: list[Tensor]) -> Typical:
+    def resolved(self, typical: Typical, x: Tensor, moved: Callable[[Tensor], list[Tensor]]) -> Typical:
         """What does not vary by more than rounding looked at in float64: it is constant, or its variation is lost."""
         unclear = typical.unclear
         if not bool(unclear.any()):
             return typical
-        rows = [self._finer.rows(x, whatever_it_takes=True) for x in points]
+        few = x[:_MEASURED].double() if x.is_floating_point() else x[:_MEASURED]
+        points = [few, *moved(few)]
+        rows = [self._finer.rows(point, whatever_it_takes=True) for point in points]
         seen = [y for y in rows if y is not None]
         return typical.resolved(unclear, torch.cat(seen)) if len(seen) == len(points) else typical
 
@@ -116,8 +118,7 @@ class Sides:
         noise = self.rounding.at(x[:_MEASURED], rows[:_MEASURED], directions)
         pool = torch.cat([rows, *self._kept])
         typical = typical_of(parts, pool, noise, self.rounding.epsilon, len(pool))
-        few = x[:_MEASURED].double() if x.is_floating_point() else x[:_MEASURED]
-        self.typical = self.rounding.resolved(typical, [few, *(act(rep_in, g, few) for g in elements[:kept])])
+        self.typical = self.rounding.resolved(typical, x, lambda few: [act(rep_in, g, few) for g in elements[:kept]])
         check_is_a_function(f, x, self.base, rep_in, inside, self.typical)
 
     def pairs(self, *, pooled: bool = False) -> Iterator[Pair]:
