@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from msr.errors import ConfigError, ModelError
+from msr.errors import ConfigError, ModelError, ShapeError
 from msr.layers import (
     DenseSharing,
     KroneckerSharing,
@@ -221,3 +221,36 @@ def test_a_factory_that_makes_no_pattern(gen):
         reparameterize(net, sharing=DenseSharing)
     with pytest.raises(ConfigError, match="weight of '' is complex"):
         reparameterize(seeded(lambda: nn.Linear(4, 3, dtype=torch.complex64)))
+
+
+@pytest.mark.parametrize(
+    ("make", "says", "says_not"),
+    [
+        (lambda: reparameterize(nn.Sequential(nn.Linear(4, 3), nn.LSTM(3, 2))).module, "already", "can be named"),
+        (lambda: nn.Sequential(nn.LazyLinear(3)), "run it once", "can be named"),
+        (lambda: nn.Sequential(nn.utils.parametrizations.orthogonal(nn.Linear(3, 3))), "none", "can be named"),
+        (lambda: nn.Sequential(nn.Embedding(4, 3)), "can be named: 0.weight", "already"),
+    ],
+    ids=["made", "lazy", "parametrized", "embedding"],
+)
+def test_nothing_to_convert_names_only_what_can_be_had(make, says, says_not):
+    with pytest.raises(ConfigError, match=says) as raised:
+        reparameterize(seeded(make))
+    assert says_not not in str(raised.value)
+
+
+def test_advice_is_given_where_it_can_be_followed():
+    norm = nn.utils.parametrizations.weight_norm
+    with pytest.warns(LeftAloneWarning, match="parametrized by WeightNorm") as seen:
+        reparameterize(seeded(lambda: nn.Sequential(norm(nn.Linear(4, 4)), nn.Linear(4, 3))))
+    assert "by name" not in str(seen[0].message)
+    with pytest.warns(LeftAloneWarning, match="layers= takes weights by name"):
+        reparameterize(seeded(lambda: nn.Sequential(nn.Embedding(4, 4), nn.Linear(4, 3))))
+
+
+def test_a_layer_that_a_pattern_does_not_fit_is_named(gen):
+    net = seeded(lambda: nn.Sequential(nn.Linear(4, 1), nn.Linear(4, 4)))
+    with pytest.raises(ShapeError, match="layer '0': k must be between 1 and the 4 numbers"):
+        reparameterize(net, sharing=partial(DenseSharing, k=9), generator=gen)
+    with pytest.warns(ResidualWarning):
+        assert set(reparameterize(net, ["1"], sharing=partial(DenseSharing, k=9), generator=gen).residuals) == {"1"}

@@ -59,7 +59,9 @@ def choose(
     for name, unit in chosen.items():
         once.setdefault((unit.owner, unit.key) if isinstance(unit, Weight) else unit, name)
     if not once:
-        raise ConfigError(f"no layer was chosen; layers that can be converted: {_listed(known)}{_others(named)}")
+        raise ConfigError(
+            f"no layer was chosen; layers that can be converted: {_listed(known)}{_others(named)}{_already(named)}"
+        )
     return {name: chosen[name] for name in once.values()}
 
 
@@ -87,10 +89,9 @@ def _named(
         )
     if type(owner) in twins and key == "weight":
         return {home: owner}
-    above = [named[".".join(home.split(".")[:n])] for n in range(1, home.count(".") + 2)] if home else []
     if isinstance(owner, ScriptModule):
         raise ConfigError(f"{name!r} belongs to a TorchScript module, whose weights cannot be made anew")
-    if any(isinstance(part, (ReparamLayer, Sharing, ParametrizationList)) for part in [owner, *above]):
+    if _is_made(home, named):
         raise ConfigError(f"{name!r} is part of a pattern or of a parametrization already")
     if is_lazy(parameter):
         raise ConfigError(f"{name!r} has no shape yet; run the network once on an example first")
@@ -110,11 +111,28 @@ def _others(named: dict[str, nn.Module], under: str = "") -> str:
     names = [
         dotted(home, key)
         for home, part in named.items()
-        if home.startswith(under) and not isinstance(part, ScriptModule)
+        if home.startswith(under) and not isinstance(part, ScriptModule) and not _is_made(home, named)
         for key, parameter in part._parameters.items()
         if parameter is not None and not is_lazy(parameter) and parameter.ndim >= 2
     ]
     return f"; weights that can be named: {_listed(names)}" if names else ""
+
+
+def _is_made(home: str, named: dict[str, nn.Module]) -> bool:
+    """Whether a module belongs to a pattern or to a parametrization."""
+    steps = home.split(".") if home else []
+    line = (named[".".join(steps[:n])] for n in range(len(steps) + 1))
+    return any(isinstance(part, (ReparamLayer, Sharing, ParametrizationList)) for part in line)
+
+
+def _already(named: dict[str, nn.Module]) -> str:
+    """Why nothing is left to convert, for a message."""
+    words = []
+    if any(isinstance(part, Sharing) for part in named.values()):
+        words.append("patterns make some of its weights already")
+    if any(is_lazy(p) for part in named.values() for p in part._parameters.values() if p is not None):
+        words.append("some of its layers have no shape yet: run it once on an example first")
+    return "".join(f"; {word}" for word in words)
 
 
 def _listed(names: Collection[str]) -> str:

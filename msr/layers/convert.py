@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from msr.errors import ConfigError, ModelError
+from msr.errors import ConfigError, ModelError, ShapeError
 from msr.layers.base import Path, ReparamLayer, check_path
 from msr.layers.choice import Weight, choose
 from msr.layers.conv import ReparamConv1d, ReparamConv2d, ReparamConv3d
@@ -191,6 +191,8 @@ def _pattern(
         return copy.deepcopy(sharing).to(device=weight.device, dtype=weight.dtype)
     try:
         return sharing(tuple(weight.shape), device=weight.device, dtype=weight.dtype, generator=generator)
+    except ShapeError as error:
+        raise ShapeError(f"layer {name!r}: {error}; leave it out by layers=, or give a pattern that fits it") from error
     except TypeError as error:
         raise ConfigError(
             f"sharing made no pattern for {name!r}, whose weight is {tuple(weight.shape)} ({error}); give a pattern, "
@@ -208,9 +210,10 @@ def _arguments(layer: PlainLayer) -> str:
 def _say_what_was_left(done: Reparameterized) -> None:
     left = {name: part for name, part in done.left.items() if part.is_weight and part.kind != "norm"}
     if left:
+        by_name = any(not part.kind.startswith(("parametrized by", "TorchScript")) for part in left.values())
+        advice = ", and layers= takes weights by name" if by_name else ""
         warnings.warn(
-            f"no pattern was given to {by_kind(left)} of the parameters; .left of the result lists them all, and "
-            "layers= takes weights by name",
+            f"no pattern was given to {by_kind(left)} of the parameters; .left of the result lists them all{advice}",
             LeftAloneWarning,
             stacklevel=3,
         )
