@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sympy.combinatorics import Permutation, PermutationGroup
 
-from msr.discovery import automorphisms, gap, name_group, permuted
+from msr.discovery import automorphisms, chains, gap, name_group, permuted
 from msr.discovery.catalogue import find_isomorphism, fingerprint, known_name, named_groups, names_that_fit
 from msr.discovery.matrix_groups import linear_group
 from msr.discovery.structure import structure_name
@@ -644,7 +644,7 @@ def test_a_known_order_is_not_computed_again(monkeypatch):
     found = automorphisms(np.kron(np.eye(3, dtype=int), np.ones((7, 7), int)) + np.eye(21, dtype=int))
     chain = permuted.Chain
     built = []
-    monkeypatch.setattr(permuted, "Chain", lambda rows, most=None: built.append(rows.shape[1]) or chain(rows, most))
+    monkeypatch.setattr(permuted, "Chain", lambda rows, *a, **k: built.append(rows.shape[1]) or chain(rows, *a, **k))
     said = name_group(found.generators_in, found.generators_out, order=found.order)
     assert (said.name, said.order) == ("S7 wr S3", math.factorial(7) ** 3 * 6)
     assert max(built) <= 7
@@ -676,3 +676,45 @@ def test_structures_depend_on_the_group_alone():
         names = {structure_name(relabelled(whole, np.random.default_rng(seed)))[0] for seed in range(3)}
         assert len(names) == 1
         assert not any(name.startswith("a group") for name in names)
+
+
+def test_blocks_that_two_sides_share_are_named_with_their_order_known(monkeypatch):
+    """The order of a part could not be proven; the error advised to give an order that had been given."""
+    monkeypatch.setattr(chains, "_MOST_CHECKED", 1e5)
+    colours = np.kron(np.eye(5, dtype=np.int64), np.ones((5, 5), dtype=np.int64))
+    group = automorphisms(colours)
+    named = name_group(group.generators_in, group.generators_out, order=group.order)
+    most = math.factorial(5) ** 5
+    assert group.order == named.order == most**2 * 120
+    assert named.on_inputs.order == named.on_outputs.order == most * 120
+    assert named.on_inputs.kernel == most
+
+
+def test_the_order_of_a_side_follows_from_that_of_the_whole(monkeypatch):
+    """Two kinds of inputs in each block: the order of what the group does to them has no bound that it reaches."""
+    monkeypatch.setattr(chains, "_MOST_CHECKED", 1e4)
+    colours = np.kron(np.eye(5, dtype=np.int64), [[1, 1, 1, 1, 2, 2, 2]] * 2)
+    group = automorphisms(colours)
+    named = name_group(group.generators_in, group.generators_out, order=group.order)
+    assert named.on_inputs.order == (24 * 6) ** 5 * 120
+    assert named.on_inputs.kernel == 2**5
+    assert named.on_outputs.kernel == (24 * 6) ** 5
+    with pytest.raises(ConfigError, match="order="):
+        name_group(group.generators_in, group.generators_out)
+
+
+def test_a_bound_is_asked_for_before_a_long_check(monkeypatch):
+    """Blocks bound the order of a wreath product; to check its Schreier generators takes many times as long."""
+    rows = automorphisms(cycles(16, 8)).generators_in
+    check = chains.Chain._check
+    checked = []
+    monkeypatch.setattr(chains, "_CHEAP", 1e5)
+    monkeypatch.setattr(chains.Chain, "_check", lambda chain: checked.append(chain.degree) or check(chain))
+    assert permuted.Permuted(rows).order == 32**8 * math.factorial(8)
+    assert 128 not in checked
+
+
+def cycles(length, count):
+    """Cycles as a graph, with loops that tie each point to itself."""
+    one = 2 * np.eye(length, dtype=np.int64) + np.roll(np.eye(length, dtype=np.int64), 1, 1)
+    return np.kron(np.eye(count, dtype=np.int64), one + np.roll(np.eye(length, dtype=np.int64), -1, 1))

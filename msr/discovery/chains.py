@@ -1,18 +1,26 @@
 """Orders of permutation groups by a stabiliser chain: random elements build it, a bound or a check proves it."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from msr.errors import ConfigError
 from msr.groups.permutations import Indices, cycle_lengths, parity_of
 
-__all__ = ["Chain", "is_giant", "random_elements"]
+__all__ = ["Chain", "OrderNotProven", "is_giant", "random_elements"]
 
 _MOST_CHECKED = 3e9
 """Images of points that a proof without an upper bound may look up: about half a minute."""
+_CHEAP = 3e7
+"""Images of points that are looked up before another upper bound is asked for."""
 _QUIET = 3
 """Rounds of random elements that add nothing before the chain is checked."""
+
+
+class OrderNotProven(ConfigError):
+    """To prove the order of a group would take too long."""
 
 
 class Chain:
@@ -26,12 +34,22 @@ class Chain:
         most: an upper bound of the order, or its value where that is known.
         about: the order up to rounding, with a relative error far below one in twice the degree. An orbit that is too
             short by a point makes the product smaller than that, so that an order this close is exact.
+        bound: makes an upper bound, asked for only where a proof without it would take long.
+        first: base points to begin with.
 
-    Raises: ConfigError where a proof without a bound would take too long.
+    Raises: OrderNotProven where a proof without a bound would take too long.
     Source: Sims, 1970; Leon, *On an algorithm for finding a base and a strong generating set*, 1980.
     """
 
-    def __init__(self, generators: Indices, most: int | None = None, about: int | None = None):
+    def __init__(
+        self,
+        generators: Indices,
+        most: int | None = None,
+        about: int | None = None,
+        *,
+        bound: Callable[[], int | None] | None = None,
+        first: Sequence[int] = (),
+    ):
         self.degree = generators.shape[1]
         self._most, self._about = most, about
         # Transversals take memory: a short type halves it.
@@ -42,13 +60,23 @@ class Chain:
         self._points: list[Indices] = []  # the orbit
         self._strong: list[list[Indices]] = []  # generators of each level, those of the deeper ones included
         self.order = 1
+        for b in first:
+            self._deepen(b, generators.dtype)
         for g in generators:
             self._add(g)
-        if self.base and not self._reached():
+        kept = next((strong for strong in self._strong if strong), None)
+        if kept is not None and not self._reached():
             # What was kept generates the same group.
-            self._draw(np.stack(self._strong[0]))
-        if not self._reached():
+            self._draw(np.stack(kept))
+        if not self._reached() and bound is not None and self._work(len(self.base) - 1) > min(_CHEAP, _MOST_CHECKED):
+            least = [limit for limit in (self._most, bound()) if limit is not None]
+            self._most = min(least, default=None)
+        if kept is not None and not self._reached():
             self._check()
+
+    def order_of_first(self, count: int) -> int:
+        """The number of ways in which elements move the first base points."""
+        return math.prod(len(points) for points in self._points[:count])
 
     def contains(self, rows: Indices) -> bool:
         """Whether all of these permutations ``(k, n)`` are elements."""
@@ -76,10 +104,11 @@ class Chain:
         """Sift all of Schreier's generators, deepest level first; what does not vanish is added."""
         level = len(self.base) - 1
         while level >= 0:
-            depths = range(level + 1)
-            work = sum(len(self._points[i]) * len(self._strong[i]) * (len(self.base) - i) for i in depths) * self.degree
-            if work > _MOST_CHECKED:
-                raise ConfigError(
+            if not self._strong[level]:  # the elements found so far fix its point
+                level -= 1
+                continue
+            if self._work(level) > _MOST_CHECKED:
+                raise OrderNotProven(
                     f"the order of this group on {self.degree} points is at least {self.order}, and to prove it would "
                     "take too long; give the order, as automorphisms(...) tells it: name_group(..., order=...)"
                 )
@@ -98,6 +127,11 @@ class Chain:
                     added = True
                     break
             level = len(self.base) - 1 if added else level - 1
+
+    def _work(self, level: int) -> int:
+        """Images of points that a check of a level and those before it looks up."""
+        each = (len(self._points[i]) * len(self._strong[i]) * (len(self.base) - i) for i in range(level + 1))
+        return sum(each) * self.degree
 
     def _sifted(self, rows: Indices, start: int = 0) -> Indices:
         """What is left of elements when those that lead back are taken off, level by level."""
@@ -119,20 +153,23 @@ class Chain:
             return
         deepest = next((i for i, b in enumerate(self.base) if rest[b] != b), len(self.base))
         if deepest == len(self.base):
-            b = int(moved[0])
-            self.base.append(b)
-            place = np.full(self.degree, -1)
-            place[b] = 0
-            self._place.append(place)
-            self._points.append(np.asarray([b]))
-            self._back.append(np.arange(self.degree, dtype=element.dtype)[None])
-            self._strong.append([])
+            self._deepen(int(moved[0]), element.dtype)
         for level in range(deepest + 1):
             self._strong[level].append(rest)
             self._extend(level, rest)
         self.order = 1
         for points in self._points:
             self.order *= len(points)
+
+    def _deepen(self, b: int, dtype: np.dtype[Any]) -> None:
+        """One more base point, which nothing moves yet."""
+        self.base.append(b)
+        place = np.full(self.degree, -1)
+        place[b] = 0
+        self._place.append(place)
+        self._points.append(np.asarray([b]))
+        self._back.append(np.arange(self.degree, dtype=dtype)[None])
+        self._strong.append([])
 
     def _extend(self, level: int, new: Indices) -> None:
         """Close an orbit under one more generator."""

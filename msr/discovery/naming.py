@@ -1,6 +1,7 @@
 """Name a permutation group: its order, its isomorphism class where that can be proven, and how it acts."""
 
 import math
+from contextlib import suppress
 from itertools import combinations
 
 import numpy as np
@@ -15,6 +16,7 @@ from msr.discovery.catalogue import (
     known_name,
     names_that_fit,
 )
+from msr.discovery.chains import OrderNotProven
 from msr.discovery.gap import gap_name
 from msr.discovery.permuted import Permuted, block_systems, covers, minimal_systems, on_blocks, within_block
 from msr.discovery.primitive_groups import primitive_name
@@ -112,19 +114,35 @@ def _name(group: Permuted) -> tuple[str, bool]:
         # What it acts on can show more than a table does.
         found = _by_order(group, sides=False)
         return found if found is not None else structure_name(table)
+    named: tuple[str, bool] | None = None
+    for step in (_by_factors, _by_order, _by_presentation, _by_class, _by_halves, _described):
+        # A step that needs the order of a part which cannot be proven tells nothing.
+        with suppress(OrderNotProven):
+            named = _better(named, step(group))
+        if named is not None and (named[1] or step is _by_factors or step is _by_halves):
+            return named
+    return named or (f"a group of order {group.order}", False)
+
+
+def _by_factors(group: Permuted) -> tuple[str, bool] | None:
+    """A direct product of groups on separate points."""
     factors = _separate(group)
-    if len(factors) > 1:
-        return _joined(factors)
-    found = _by_order(group)
-    if found is not None and found[1]:
-        return found
-    if (name := symmetric_or_alternating(group) or is_dihedral(group)) is not None:
-        return name, True
-    found = _better(found, _by_class(group))
-    if found is None or not found[1]:
-        halves = direct_factors(group)
-        found = _better(found, _joined(halves) if halves is not None else None)
-    return found or (_description(group), False)
+    return _joined(factors) if len(factors) > 1 else None
+
+
+def _by_presentation(group: Permuted) -> tuple[str, bool] | None:
+    name = symmetric_or_alternating(group) or is_dihedral(group)
+    return None if name is None else (name, True)
+
+
+def _by_halves(group: Permuted) -> tuple[str, bool] | None:
+    """A direct product of two groups on the same points."""
+    halves = direct_factors(group)
+    return None if halves is None else _joined(halves)
+
+
+def _described(group: Permuted) -> tuple[str, bool]:
+    return _description(group), False
 
 
 def _better(one: tuple[str, bool] | None, other: tuple[str, bool] | None) -> tuple[str, bool] | None:
@@ -188,7 +206,8 @@ def _separate(group: Permuted) -> list[Permuted]:
             again = False
             for chosen in combinations(range(len(parts)), min(size, len(parts))):
                 points = np.concatenate([where[i] for i in chosen])
-                both = group.on(points)
+                # All of them are the whole group, whose order is known.
+                both = group.on(points) if len(chosen) < len(parts) else group
                 if both.order < math.prod(parts[i].order for i in chosen):
                     kept = [i for i in range(len(parts)) if i not in chosen]
                     parts, where = [*(parts[i] for i in kept), both], [*(where[i] for i in kept), points]
@@ -315,7 +334,8 @@ def _action(group: Permuted, rows: Indices, side: Indices) -> Action:
     generators, degree = rows[:, side] - (side[0] if len(side) else 0), len(side)
     labels = orbit_labels(generators) if len(generators) else np.arange(degree)
     sizes = tuple(sorted(np.bincount(labels).tolist(), reverse=True))
-    acting = Permuted(generators, group.order if _is_faithful(group, rows, side) else None, most=group.order)
+    here = np.flatnonzero(np.isin(group.moved, side))
+    acting = group.on(here, group.order if _is_faithful(group, rows, side) else None)
     transitive = len(sizes) == 1 and degree > 1
     regular = transitive and acting.order == degree
     blocks = None

@@ -9,8 +9,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from msr.discovery.chains import Chain, is_giant, random_elements
-from msr.errors import ConfigError
+from msr.discovery.chains import Chain, OrderNotProven, is_giant, random_elements
 from msr.groups import FiniteGroup, from_permutations
 from msr.groups.permutations import Indices, orbit_labels
 
@@ -41,6 +40,8 @@ class Permuted:
         self.degree = len(moved)
         self.orbits = orbit_labels(self.generators) if len(self.generators) else np.arange(self.degree)
         self._known, self._most = order, most
+        self._whole: tuple[Permuted, Indices] | None = None
+        self._parts: dict[bytes, Permuted] = {}
 
     @cached_property
     def points(self) -> list[Indices]:
@@ -75,6 +76,17 @@ class Permuted:
             return self._known
         if not len(self.generators):
             return 1
+        try:
+            return self._proven_order()
+        except OrderNotProven:
+            if self._whole is None or self._whole[0]._known is None:
+                raise
+        # The order of the whole group is known: with the points of this part first in its base, a chain that reaches
+        # it proves what the part adds to it.
+        whole, points = self._whole
+        return Chain(whole.generators, whole.order, first=points.tolist()).order_of_first(len(points))
+
+    def _proven_order(self) -> int:
         if len(self.core) == 1:
             return self._transitive_order()
         most = math.prod(self.on(points).order for points in self.core)
@@ -87,25 +99,33 @@ class Permuted:
         kind = is_giant(rows)
         if kind is not None:
             return math.factorial(n) // (1 if kind == "S" else 2)
-        try:
-            return Chain(rows, self._most).order
-        except ConfigError:
-            # Without a bound every level has to be checked, which takes too long where there are many: blocks give one.
-            part = Permuted(rows)
-            systems = list(islice(minimal_systems(part), _BOUNDS))
-            if self._most is not None or not systems:
-                raise
-            return Chain(rows, min(_wreath_order(part, system) for system in systems)).order
+        # Without a bound every level has to be checked, which takes too long where there are many: blocks give one.
+        return Chain(rows, self._most, bound=lambda: _block_bound(rows)).order
 
-    def on(self, points: Indices) -> "Permuted":
-        """The action on a union of orbits."""
-        return Permuted(_kept(self.generators, points))
+    def on(self, points: Indices, order: int | None = None) -> "Permuted":
+        """The action on a union of orbits, made once; its order, where that is known."""
+        key = points.tobytes()
+        if key not in self._parts:
+            part = Permuted(_kept(self.generators, points))
+            part._whole = self, points
+            part._most = self._known
+            self._parts[key] = part
+        if order is not None:
+            self._parts[key]._known = order
+        return self._parts[key]
 
     def table(self) -> FiniteGroup:
         """All elements; only for small orders."""
         if not len(self.generators):
             return from_permutations([[0]])
         return from_permutations(list(self.core_rows))
+
+
+def _block_bound(rows: Indices) -> int | None:
+    """The least order of a wreath product in which a transitive group lies, of a few."""
+    part = Permuted(rows)
+    systems = islice(minimal_systems(part), _BOUNDS)
+    return min((_wreath_order(part, system) for system in systems), default=None)
 
 
 def _wreath_order(group: Permuted, blocks: Indices) -> int:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from msr.discovery.chains import Chain, random_elements
+from msr.discovery.chains import Chain, OrderNotProven, random_elements
 from msr.discovery.permuted import Permuted
 from msr.groups.permutations import Indices, cycle_lengths, orbit_labels, power_of
 
@@ -14,6 +14,8 @@ _MAX_ENTRIES = 4_000_000
 """Conjugates times points that are written down."""
 _ROUNDS, _TRIED = 40, 200
 """Rounds of random elements in which small conjugacy classes are looked for, and how many elements are tried."""
+_MOST_LOOKED_UP, _A_ROW = 2e8, 1000
+"""Images of points that a search for small classes may look up, about a second's worth, and what a row costs more."""
 _FACTOR_CLASS, _FACTORS = 600, 6
 """Elements of a class that may generate a direct factor, and how many classes of a prime are looked at."""
 
@@ -107,6 +109,8 @@ def small_classes(group: Permuted, prime: int, largest: int, exact: bool = False
     Powers of random elements lead to them. ``exact``: only the first with as many elements as ``largest``.
     """
     rows = group.core_rows
+    back = np.argsort(rows, 1)
+    work = 0
     found: list[Indices] = []
     tried: set[bytes] = set()
     rounds = random_elements(rows, np.random.default_rng(1))
@@ -118,12 +122,13 @@ def small_classes(group: Permuted, prime: int, largest: int, exact: bool = False
             tried.add(power.tobytes())
             if any((one == power).all(1).any() for one in found):
                 continue
-            class_ = conjugates(rows, power, largest)
+            class_, looked_up = conjugates(rows, back, power, largest)
+            work += looked_up
             if class_ is not None and (not exact or len(class_) == largest):
                 found.append(class_)
                 if exact:
                     return found
-            if len(tried) == _TRIED:
+            if len(tried) == _TRIED or work > _MOST_LOOKED_UP:
                 return sorted(found, key=len)
     return sorted(found, key=len)
 
@@ -134,25 +139,29 @@ def _of_prime_order(element: Indices, prime: int) -> Indices | None:
     return None if order % prime else power_of(element, order // prime)
 
 
-def conjugates(generators: Indices, element: Indices, most: int) -> Indices | None:
-    """The class of an element, ``(k, points)``; None where it has more than so many elements."""
+def conjugates(generators: Indices, back: Indices, element: Indices, most: int) -> tuple[Indices | None, int]:
+    """The class of an element, ``(k, points)``, None where it has more than so many elements; and the work.
+
+    ``back``: the inverses of the generators. The work is counted in images of points that were looked up.
+    """
     most = min(most, _MAX_ENTRIES // len(element))
-    back = np.argsort(generators, 1)
+    rows_made = 0
     known = {element.tobytes()}
     found = frontier = element[None]
     while len(frontier):
         reached = []
         for g, h in zip(generators, back, strict=True):
+            rows_made += len(frontier)
             for row in g[frontier[:, h]]:
                 key = row.tobytes()
                 if key not in known:
                     known.add(key)
                     reached.append(row)
             if len(known) > most:
-                return None
+                return None, rows_made * (len(element) + _A_ROW)
         frontier = np.asarray(reached, dtype=element.dtype).reshape(len(reached), len(element))
         found = np.concatenate([found, frontier])
-    return found
+    return found, rows_made * (len(element) + _A_ROW)
 
 
 def on_class(group: Permuted, class_: Indices) -> Permuted:
@@ -187,7 +196,10 @@ def direct_factors(group: Permuted) -> list[Permuted] | None:
         if group.order % prime:
             continue
         for class_ in small_classes(group, prime, _FACTOR_CLASS)[:_FACTORS]:
-            order = Chain(class_, most=group.order).order
+            try:
+                order = Chain(class_, most=group.order).order
+            except OrderNotProven:
+                continue
             for other, size in parts:
                 if order * size != group.order or any(not np.array_equal(x[other], other[:, x]) for x in class_):
                     continue
