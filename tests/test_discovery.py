@@ -1,6 +1,8 @@
 """Discovery end to end: the right name or none, and what changes nothing about the answer."""
 
+import importlib.util
 import json
+import sys
 from functools import cache
 
 import numpy as np
@@ -619,6 +621,13 @@ class TestTheAnswer:
 
     def test_the_symmetries_of_the_class(self):
         assert discover(*sample("C8")[:2]).class_order == 256
+
+    def test_the_answer_stands_where_the_search_in_the_class_is_given_up(self, monkeypatch):
+        """The class has far more points than the layer; its search ended the whole of discover() with an error."""
+        monkeypatch.setattr(sys.modules["msr.discovery.automorphisms"], "_MOST_READ", 2e4)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None)
+        found = discover(*sample("C8")[:2])
+        assert (found.verdict, found.group.name, found.class_order) == ("found", "C8", None)
 
     def test_the_specificity(self):
         assert discover(*sample("C8", 0.1)[:2]).certificate.specificity == pytest.approx(0.01)

@@ -31,7 +31,7 @@ from msr.discovery.result import (
     short,
 )
 from msr.discovery.words import cannot_tell, found_sentence, nothing_sentence, p_words, two_closure_note, uncertified
-from msr.errors import ConfigError, DataError
+from msr.errors import ConfigError, DataError, MissingExtraError
 from msr.groups.permutations import Indices
 
 __all__ = ["discover"]
@@ -301,7 +301,10 @@ class _Search:
         if chosen is None or self.points.signed or self.data.m * self.data.n > _MAX_CLASS:
             return None
         orbits = orbits_of(chosen).reshape(self.data.m, -1)[:, :-1]
-        return class_automorphisms(orbits).order
+        try:
+            return class_automorphisms(orbits).order
+        except MissingExtraError:  # a search that was given up takes nothing from the answer to the question
+            return None
 
     def _continuous(self, learned: Learned, chosen: Candidate | None) -> Continuous | None:
         """What any linear layer with these weights commutes with, as far as the error of the fit shows it."""

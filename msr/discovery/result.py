@@ -223,7 +223,8 @@ class Discovery:
         inputs, outputs: the coordinates that vary, flat; permutations and pattern speak of these alone.
         pattern: ``U (outputs · (inputs + 1), k)``; the last input is the constant one, whose weights are a bias.
         noise: the variance of the residual of a number of ``y``; where outputs differ in units, as if it did alike.
-        class_order: how many permutations keep the set of all layers with the found symmetry, though not each of them.
+        class_order: how many permutations keep the set of all layers with the found symmetry, though not each of them;
+            None where they were not looked for, or the search was given up.
         training: the squared residual of the fitting tasks at each iteration of the fit, as a share of their squared
             outputs.
         explained: the share of the squared outputs of tasks kept from the fit that the learned sharing explains.
