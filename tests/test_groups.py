@@ -184,8 +184,8 @@ def test_groups_are_equal_by_their_tables():
     assert repr(a) == "<C4, order 4>"
 
 
-@pytest.mark.parametrize("make", [lambda: dihedral(4), quaternion, trivial, frobenius21], ids=str)
-@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda g: pickle.loads(pickle.dumps(g))], ids=str)
+@pytest.mark.parametrize("make", [lambda: dihedral(4), quaternion, trivial, frobenius21])
+@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda g: pickle.loads(pickle.dumps(g))])
 def test_copies_are_the_same_value_and_read_only(make, twin):
     group = make()
     again = twin(group)
