@@ -17,7 +17,7 @@ __all__ = ["State", "changes", "restore", "snapshot"]
 # Not of the test's making: pytest writes the running test's name, and libraries set theirs when they are first used.
 _OF_OTHERS = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_", "TRITON_", "KMP_")
 # Every module that Cython compiled shares these, and they have no spec.
-_OF_CYTHON = ("_cython_", "cython_runtime")
+_OF_CYTHON = ("_cython_", "cython_runtime", "cython.")
 _ABSENT = object()
 
 

@@ -768,7 +768,7 @@ def test_algebras_are_values():
             array[0] = 1
 
 
-@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda a: pickle.loads(pickle.dumps(a))], ids=str)
+@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda a: pickle.loads(pickle.dumps(a))])
 def test_copies_of_an_algebra_are_the_same_value(twin):
     a = se2()
     b = twin(a)
