@@ -309,6 +309,25 @@ def test_operations_whose_forward_mode_is_wrong_take_the_reverse(gen):
         assert slope == pytest.approx((up - down) / 2e-5, rel=1e-6)
 
 
+@pytest.mark.parametrize(("system", "n"), [("dense", 3), ("dense", 30), ("cg", 3)])
+def test_a_cumulative_logsumexp_has_a_gradient_under_gauss_newton(system, n, gen):
+    """It was nan where rows of a Jacobian, gradients with zeros, were differentiated."""
+    x = torch.randn(2, 5, n, generator=gen, dtype=torch.float64)
+    assert torch.allclose(Problem(lambda p, x: torch.logcumsumexp(x, 1)).predict({}, x), torch.logcumsumexp(x, 1))
+    problem = Problem(lambda p, x: torch.logcumsumexp(p["a"] + x, -1))
+    initial = {"a": torch.randn(n, generator=gen, dtype=torch.float64)}
+    episodes = random_episodes(gen, 2, 4, 3, (n,), (n,), dtype=torch.float64)
+    learner = Learner(problem, GaussNewton(1, penalty=0.1, damping=1.0, learn=False, system=system), batching="loop")
+
+    def loss(start):
+        return float(learner.losses(learner.init({}, {"a": start}), episodes, training=True).mean())
+
+    slope = learner.meta_gradient(learner.init({}, initial), episodes).gradient.initial["a"]
+    for way, number in zip(torch.eye(n, dtype=torch.float64)[:3], slope, strict=False):
+        difference = (loss(initial["a"] + 1e-5 * way) - loss(initial["a"] - 1e-5 * way)) / 2e-5
+        assert float(number) == pytest.approx(difference, rel=1e-6, abs=1e-9)
+
+
 class Wrong(torch.autograd.Function):
     """The square, with a slope that is 10% off under vmap."""
 
@@ -395,6 +414,13 @@ class TestRemedies:
                 run(**how)
 
 
+def run_hand_written(predict, gen, batching):
+    """The meta-gradient of a problem with one weight, ``(2, 2)``."""
+    learner = Learner(Problem(predict), SGD(1), batching=batching)
+    params = learner.init({}, {"w": torch.randn(2, 2, generator=gen, dtype=torch.float64)})
+    return learner.meta_gradient(params, random_episodes(gen, 2, 3, 3, (2,), (2,), dtype=torch.float64))
+
+
 class TestHooksAndCheckpoints:
     def test_a_backward_hook_is_named_and_removing_it_works(self):
         net = seeded(lambda: nn.Sequential(nn.Linear(2, 2), nn.Tanh()))
@@ -408,6 +434,28 @@ class TestHooksAndCheckpoints:
             from_module(net)
         handle.remove()
         from_module(net)
+
+    @pytest.mark.parametrize("batching", ["loop", "vmap"])
+    @pytest.mark.parametrize("asks_first", [False, True])
+    def test_a_hook_that_the_forward_hangs_on_a_tensor_is_named(self, batching, asks_first, gen):
+        def predict(params, x):
+            h = x @ params["w"]
+            if h.requires_grad or not asks_first:
+                h.register_hook(lambda slope: slope * 2)
+            return h.tanh()
+
+        with pytest.raises(ModelError, match=r"Tensor\.register_hook\(\).*autograd\.Function"):
+            run_hand_written(predict, gen, batching)
+
+    @pytest.mark.parametrize("name", ["requires_grad_", "retain_grad"])
+    def test_what_no_transform_allows_is_named(self, name, gen):
+        def predict(params, x):
+            h = x @ params["w"]
+            getattr(h, name)()
+            return h.tanh()
+
+        with pytest.raises(ModelError, match=rf"calls Tensor\.{name}\(\).*torch\.func\.grad"):
+            run_hand_written(predict, gen, "loop")
 
     def test_checkpoints_are_left_as_they_were(self):
         library = torch.utils.checkpoint

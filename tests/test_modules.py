@@ -90,3 +90,13 @@ def test_a_copy_shares_nothing_and_what_is_no_module_is_refused():
     assert torch.equal(twin.weight, net.weight)
     with pytest.raises(ModelError, match="came a OrderedDict"):
         copied(net.state_dict())
+
+
+def test_torchscript_is_named_and_the_module_it_was_made_of_works():
+    net = seeded(lambda: nn.Sequential(nn.Linear(2, 2), nn.Tanh()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scripted = torch.jit.script(net)
+    with pytest.raises(ModelError, match="TorchScript"):
+        from_module(scripted)
+    from_module(net)

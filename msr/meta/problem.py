@@ -116,6 +116,11 @@ def from_module(
     if dropping:
         raise ModelError(f"dropout is active in {', '.join(dropping)}; remove it, or call eval() on the module first")
     refuse_backward_hooks(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelError(
+            "the module is TorchScript, which cannot be called with other parameters than its own; give the module "
+            "that torch.jit.script or torch.jit.trace was called with"
+        )
     given = {name: p for name, p in module.named_parameters() if p.requires_grad}
     alias_of = aliases(module, given)
     module = use_set_statistics(copied(module))

@@ -27,6 +27,12 @@ def explain(error: Exception, remedy: str) -> ModelError | None:
             "this problem uses saved_tensors_hooks (save_on_cpu, or checkpointing of another library), which "
             "torch.func cannot differentiate; leave them out of the network's forward"
         )
+    asked = re.search(r"(requires_grad_|retain_grad)\(\)", text)
+    if asked and "functorch transform" in text:
+        return ModelError(
+            f"this problem calls Tensor.{asked[1]}() while it predicts, which torch.func cannot differentiate; leave "
+            "it out, and take a derivative inside a network by torch.func.grad or torch.func.jacrev"
+        )
     if "setup_context staticmethod" in text:
         return ModelError(
             "this problem calls a torch.autograd.Function of its own without setup_context, or one of a library; "

@@ -1,10 +1,16 @@
 """Hooks on gradients, which a functional call of a network never reaches."""
 
+from collections.abc import Callable
+from typing import NoReturn
+
+import torch
 from torch import nn
 
 from msr.errors import ModelError
 
-__all__ = ["refuse_backward_hooks"]
+__all__ = ["HOOKS", "refuse_backward_hooks", "refuse_tensor_hook"]
+
+HOOKS: frozenset[Callable] = frozenset({torch.Tensor.register_hook, torch.Tensor.register_post_accumulate_grad_hook})
 
 _OF_MODULES = ("_backward_hooks", "_backward_pre_hooks")
 _OF_PARAMETERS = ("_backward_hooks", "_post_accumulate_grad_hooks")
@@ -25,3 +31,16 @@ def refuse_backward_hooks(module: nn.Module) -> None:
                 "parameters of their own. Remove it from the network first, by remove() of the handle that "
                 "registering it gave"
             )
+
+
+def refuse_tensor_hook(register: Callable) -> NoReturn:
+    """Raise ModelError where a network's forward hangs a hook on a tensor's gradient.
+
+    In a loop such a hook would run in the inner steps and again when these are differentiated; side by side the tensor
+    does not seem to require a gradient, and a network that asks first would leave the hook out without a word.
+    """
+    raise ModelError(
+        f"the network calls Tensor.{register.__name__}() while it predicts, which tasks cannot run: how often such a "
+        "hook runs would depend on how tasks are batched. Leave it out, or write what it does to the gradient as a "
+        "torch.autograd.Function with setup_context"
+    )

@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from msr.meta.exact.checkpoints import direct_checkpoints
 from msr.meta.exact.forms import FORMS, REVERSE_ONLY
+from msr.meta.exact.hooks import HOOKS, refuse_tensor_hook
 from msr.meta.exact.levels import in_forward_mode
 from msr.meta.exact.plain import is_plain_function, no_hooks_for_all
 
@@ -25,6 +26,8 @@ class _Mode(TorchFunctionMode):
         form = FORMS.get(function)
         if form is not None:
             return form(*args, **(kwargs or {}))
+        if function in HOOKS:
+            refuse_tensor_hook(function)
         if function in REVERSE_ONLY and in_forward_mode():
             raise NeedsReverse(f"the forward-mode derivative of {function.__name__} is wrong in torch")
         return function(*args, **kwargs) if kwargs else function(*args)

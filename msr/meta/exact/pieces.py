@@ -134,6 +134,23 @@ def _embedding_bag(
     return total if mode == "sum" else total / mask.sum(-2).clamp(min=1)
 
 
+_SQUARES = 1024  # a sequence as long is no longer written out as a square
+
+
+def _logcumsumexp(input: Tensor, dim: int) -> Tensor:
+    """``log Σ_{j ≤ i} exp x_j``, each sum of its own: the gradient of the fused one has nan for a slope at zeros.
+
+    Such zeros come with every Jacobian, whose rows are gradients of one number each.
+    """
+    if input.ndim == 0 or input.shape[dim] > _SQUARES or not input.is_floating_point():
+        return torch.logcumsumexp(input, dim)
+    rows = input.movedim(dim, -1)
+    n = rows.shape[-1]
+    later = torch.ones(n, n, dtype=torch.bool, device=input.device).triu(1)
+    sums = rows.unsqueeze(-2).expand(*rows.shape[:-1], n, n).masked_fill(later, -torch.inf).logsumexp(-1)
+    return sums.movedim(-1, dim)
+
+
 def _reduced(loss: Tensor, size_average: bool | None, reduce: bool | None, reduction: str) -> Tensor:
     if size_average is not None or reduce is not None:
         reduction = _reduction.legacy_get_string(size_average, reduce)
@@ -225,4 +242,5 @@ ATEN: dict[str, Any] = {
     "pdist": _pdist,
     "cdist": _cdist,
     "one_hot": _one_hot,
+    "logcumsumexp": _logcumsumexp,
 }
