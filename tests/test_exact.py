@@ -309,6 +309,21 @@ def test_operations_whose_forward_mode_is_wrong_take_the_reverse(gen):
         assert slope == pytest.approx((up - down) / 2e-5, rel=1e-6)
 
 
+def test_the_native_batch_norm_is_right_side_by_side(gen):
+    """Under vmap its slope was several times the right one."""
+    problem = Problem(
+        lambda p, x: torch.native_batch_norm(x * p["w"][1], p["w"][0], p["w"][1], None, None, True, 0.1, 1e-5)[0].tanh()
+    )
+    start, way = (torch.randn(2, 4, generator=gen, dtype=torch.float64) for _ in range(2))
+    episodes = random_episodes(gen, 2, 5, 5, (4,), (4,), dtype=torch.float64)
+    learner = Learner(problem, SGD(1, rate=0.3, learn="fixed"), batching="vmap")
+    slope = learner.meta_gradient(learner.init({}, {"w": start}), episodes).gradient.initial["w"]
+    up, down = (
+        float(learner.losses(learner.init({}, {"w": start + h * way}), episodes).mean().detach()) for h in (1e-5, -1e-5)
+    )
+    assert float((slope * way).sum()) == pytest.approx((up - down) / 2e-5, rel=1e-6)
+
+
 def test_a_cumulative_logsumexp_has_a_gradient_of_its_jacobian(gen):
     """More unknowns than numbers, so the Jacobian is taken row by row: zeros beside each, where the slope was nan."""
     problem = Problem(lambda p, x: torch.logcumsumexp(x @ p["w"], -1) @ p["w"][:, :3])

@@ -132,6 +132,24 @@ def _batch_norm(
     return set_norm(input, weight, bias, eps)
 
 
+def _native_batch_norm(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Beside the result the mean and ``1/√(var + ε)`` of the set, both empty where none were computed."""
+    y = _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
+    if not training:
+        return y, input.new_empty(0), input.new_empty(0)
+    var, mean = torch.var_mean(_wide(input), [0, *range(2, input.ndim)], correction=0)
+    return y, mean, torch.rsqrt(var + eps)
+
+
 def _keep(x: Tensor, axes: list[int], mean: Tensor, var: Tensor, momentum: float) -> None:
     """Move running statistics as torch does, by the unbiased variance; those of single examples by their mean."""
     with torch.no_grad():
@@ -218,6 +236,7 @@ ATEN: dict[str, Any] = {
     "layer_norm": _layer_norm,
     "native_layer_norm": _native_layer_norm,
     "batch_norm": _batch_norm,
+    "native_batch_norm": _native_batch_norm,
     "instance_norm": _instance_norm,
     "_weight_norm": _weight_norm,
     "_weight_norm_interface": _weight_norm_interface,
