@@ -505,3 +505,24 @@ class TestHooksAndCheckpoints:
         done.set()
         thread.join()
         assert len(calls) == 4
+
+
+class Packed(nn.Module):
+    """Reads lengths off its input, as numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.last = nn.GRU(2, 3, batch_first=True), nn.Linear(3, 3)
+
+    def forward(self, x):
+        lengths = (x[..., 0] > -9).sum(1).tolist()
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return self.last(self.cell(packed)[1][0])
+
+
+def test_what_reads_memory_is_named_with_a_remedy(gen):
+    problem, shared, initial = from_module(seeded(Packed).double())
+    episodes = random_episodes(gen, 2, 3, 2, (4, 2), (3,))
+    learner = Learner(problem, SGD(1), batching="vmap")
+    with pytest.raises(ModelError, match=r'reads a tensor.s memory.*batching="loop" works'):
+        learner.meta_gradient(learner.init(shared, initial), episodes)

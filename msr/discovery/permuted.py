@@ -6,8 +6,6 @@ from functools import cached_property
 from itertools import islice
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from msr.discovery.chains import Chain, OrderNotProven, is_giant, random_elements
 from msr.groups import FiniteGroup, from_permutations
@@ -189,33 +187,36 @@ def minimal_systems(group: Permuted) -> Iterator[Indices]:
         some = next(random_elements(rows, np.random.default_rng(0)))
         fixing = np.stack([np.argsort(reach[int(g[0])])[g] for g in some])
     orbits = orbit_labels(fixing)
+    moves = rows.tolist()
     for orbit in range(1, int(orbits.max()) + 1):
-        labels = _tied(rows, int(np.flatnonzero(orbits == orbit)[0]))
+        labels = _tied(moves, int(np.flatnonzero(orbits == orbit)[0]))
         if labels.max() > 0:
             yield labels
 
 
-def _tied(generators: Indices, point: int) -> Indices:
-    """The finest partition that the group keeps and that ties the first point to another one (Atkinson, 1975)."""
-    n = generators.shape[1]
-    first = np.arange(n)
-    first[point] = 0
-    while True:
-        # Images of points that are tied are tied.
-        starts, ends = generators.ravel(), generators[:, first].ravel()
-        labels = _connected(np.append(starts, point), np.append(ends, 0), n)
-        after = np.unique(labels, return_index=True)[1][labels]
-        # Ties never come undone: those to the first point of each block are carried along.
-        merged = _connected(np.concatenate([np.arange(n), np.arange(n)]), np.concatenate([first, after]), n)
-        after = np.unique(merged, return_index=True)[1][merged]
-        if np.array_equal(after, first):
-            return np.unique(first, return_inverse=True)[1]
-        first = after
+def _tied(moves: list[list[int]], point: int) -> Indices:
+    """The finest partition that the group keeps and that ties the first point to another one (Atkinson, 1975).
 
+    Blocks are trees whose root is their least point. Whenever a root falls to another block, its images and those of
+    its new root are tied too, which is enough: all other pairs of a block follow.
+    """
+    parent = list(range(len(moves[0])))
 
-def _connected(starts: Indices, ends: Indices, n: int) -> Indices:
-    edges = coo_array((np.ones(len(ends), np.int8), (starts, ends)), (n, n))
-    return np.asarray(connected_components(edges, directed=False)[1], dtype=np.int64)
+    def root(at: int) -> int:
+        while parent[at] != at:
+            parent[at] = at = parent[parent[at]]
+        return at
+
+    fallen = [point]
+    parent[point] = 0
+    while fallen:
+        one = fallen.pop()
+        for move in moves:
+            low, high = sorted((root(move[one]), root(move[root(one)])))
+            if low != high:
+                parent[high] = low
+                fallen.append(high)
+    return np.unique([root(at) for at in range(len(parent))], return_inverse=True)[1]
 
 
 def _reach(generators: Indices, point: int) -> dict[int, Indices]:

@@ -33,6 +33,11 @@ def explain(error: Exception, remedy: str) -> ModelError | None:
             f"this problem calls Tensor.{asked[1]}() while it predicts, which torch.func cannot differentiate; leave "
             "it out, and take a derivative inside a network by torch.func.grad or torch.func.jacrev"
         )
+    if "data pointer of Tensor that doesn't have storage" in text:
+        return ModelError(
+            "this problem calls an operation that reads a tensor's memory, which torch.func has none of, such as "
+            f"pack_padded_sequence with lengths that are computed from the input; {remedy}"
+        )
     if "setup_context staticmethod" in text:
         return ModelError(
             "this problem calls a torch.autograd.Function of its own without setup_context, or one of a library; "
