@@ -22,6 +22,14 @@ ORDERS = {"c4": 4, "c8": 8, "d4": 8, "d8": 16}
 NATURAL = torch.arange(6)
 
 
+@pytest.fixture(autouse=True)
+def _default_dtype_kept():
+    """Families draw in the default precision, which tests here choose."""
+    before = torch.get_default_dtype()
+    yield
+    torch.set_default_dtype(before)
+
+
 def family(group="c8", **change) -> RotationTasks:
     return RotationTasks(**{"group": group, "size": 7, "queries": 3, "n_train": 50, "n_test": 20, **change})
 
