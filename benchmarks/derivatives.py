@@ -130,7 +130,7 @@ def judge(kind: str, solver: str, way: str) -> Row:
     return Row(kind, solver, way, off)
 
 
-RECORDED_EVERY = 24
+RECORDED_EVERY = 58
 """Of so many kinds one is tried with recorded conjugate gradients."""
 
 
