@@ -58,8 +58,8 @@ def takes_arrays(*names: str) -> Callable[[_F], _F]:
             for i, door in doors.items():
                 if i < len(args) and not _is_dense(args[i]):
                     args = (*args[:i], door.taken(args[i]), *args[i + 1 :])
-            for name in kwargs.keys() & names:
-                if not _is_dense(kwargs[name]):
+            for name in names:
+                if name in kwargs and not _is_dense(kwargs[name]):
                     kwargs[name] = named[name].taken(kwargs[name])
             if rest is not None:
                 args = (*args[:rest], *(as_tensor(value, parameters[rest].name) for value in args[rest:]))

@@ -90,9 +90,16 @@ def restore(state: State) -> None:
     random.setstate(state.python_random)
 
 
+def _default_device() -> torch.device:
+    try:
+        return torch.get_default_device()
+    except AttributeError:  # of torch 2.5, once a device was set and taken back
+        return torch.device("cpu")
+
+
 _SETTINGS = {
     "the default dtype": (torch.get_default_dtype, torch.set_default_dtype),
-    "the default device": (torch.get_default_device, lambda device: torch.set_default_device(None)),
+    "the default device": (_default_device, lambda device: torch.set_default_device(None)),
     "the number of threads": (torch.get_num_threads, torch.set_num_threads),
     "whether gradients are recorded": (torch.is_grad_enabled, torch._C._set_grad_enabled),
     "whether algorithms are deterministic": (

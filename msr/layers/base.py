@@ -17,6 +17,8 @@ __all__ = ["Path", "ReparamLayer", "check_path"]
 
 Path = Literal["auto", "materialize", "factors"]
 _PATHS = ("auto", "materialize", "factors")
+# The compilers of torch up to 2.6 cannot be asked which sizes a graph leaves open.
+_IS_OLD = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7)
 
 
 class ReparamLayer(nn.Module, ABC):
@@ -167,6 +169,8 @@ def _known_less(a: int, b: int) -> bool | None:
     """
     if not torch.compiler.is_compiling() and isinstance(a, int):
         return a < b
+    if _IS_OLD and torch.compiler.is_dynamo_compiling():
+        return None
     try:
         from torch.fx.experimental.symbolic_shapes import statically_known_true
     except ImportError:  # not public, so a torch may lack it
