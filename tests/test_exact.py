@@ -68,6 +68,11 @@ def test_the_walk_recorded():
     assert all(row.error is not None for row in rows)
 
 
+def test_recording_in_forward_mode_leaves_torch_as_it_was():
+    """The forward mode of quantiles, recorded, ends inside torch and spoils its transforms for all that comes after."""
+    assert not short(derivatives.walk(["quantile", "erf"], ["ridge head"], ["recorded", "loop"]))
+
+
 def test_the_walk_sees_a_wrong_derivative(monkeypatch):
     """The negative control: without forms layer norm is wrong side by side, and distances have no second derivative."""
     monkeypatch.setattr(mode, "FORMS", {})

@@ -13,7 +13,8 @@ __all__ = ["FORMS", "REVERSE_ONLY"]
 # gradient is right. Compared with central differences, over the sample inputs that torch keeps for its own tests.
 _REVERSE_ONLY = (
     "det slogdet logdet cumprod scatter_reduce triangular_solve linalg_det linalg_slogdet linalg_solve linalg_solve_ex "
-    "linalg_tensorsolve linalg_eig linalg_eigh linalg_householder_product orgqr _safe_softmax"
+    "linalg_tensorsolve linalg_eig linalg_eigh linalg_householder_product orgqr _safe_softmax "
+    "quantile nanquantile"  # of these it fails, where it is recorded, and leaves torch's transforms broken
 )
 
 
