@@ -104,6 +104,8 @@ BAG, OFFSETS = torch.tensor([0, 3, 3, 1, 2, 0]), torch.tensor([0, 4])
 CLASSES = torch.tensor([[3, 0, -1, 1], [1, -1, 0, 2], [-1] * 4])
 CALLS = {
     "layer_norm": lambda x: F.layer_norm(x, (3, 4), eps=0.1),
+    "rms_norm": lambda x: F.rms_norm(x, (4,), x[0, 0]),
+    "rms_norm_eps": lambda x: F.rms_norm(x, (3, 4), eps=0.1),
     "batch_norm_running": lambda x: F.batch_norm(x, torch.ones(3).double(), torch.ones(3).double() * 2),
     "instance_norm": lambda x: F.instance_norm(x, eps=0.1),
     "weight_norm": lambda x: torch._weight_norm(x, x[:, :1, :1], 0),
@@ -184,6 +186,7 @@ def test_no_python_function_of_torch_calls_what_has_a_form_behind_our_back():
 
 REFUSED = {
     "layer_norm": lambda x: F.layer_norm(x, (5,)),
+    "rms_norm": lambda x: F.rms_norm(x, (5,)),
     "glu": lambda x: F.glu(x[:, :3]),
     "prelu": lambda x: F.prelu(x, x[0, :3]),
     "cdist": lambda x: torch.cdist(x, x[:, :2]),

@@ -109,6 +109,18 @@ def _native_layer_norm(
     return _affine(y, weight, bias, input.dtype), mean, scale
 
 
+def _rms_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """Torch 2.5 forms the mean square in half precision, where it overflows."""
+    if tuple(input.shape[input.ndim - len(normalized_shape) :]) != tuple(normalized_shape):
+        return torch.rms_norm(input, normalized_shape, weight, eps)  # says what is wrong
+    wide = _wide(input)
+    eps = torch.finfo(wide.dtype).eps if eps is None else eps
+    mean_square = wide.square().mean(list(range(-len(normalized_shape), 0)), keepdim=True)
+    return _affine(wide * torch.rsqrt(mean_square + eps), weight, None, input.dtype)
+
+
 def _batch_norm(
     input: Tensor,
     weight: Tensor | None,
@@ -229,12 +241,14 @@ def _weight_norm_interface(v: Tensor, g: Tensor, dim: int = 0) -> tuple[Tensor, 
 
 PYTHON: dict[Any, Any] = {
     F.layer_norm: _layer_norm,
+    F.rms_norm: _rms_norm,
     F.batch_norm: _python_batch_norm,
     F.instance_norm: _python_instance_norm,
 }
 ATEN: dict[str, Any] = {
     "layer_norm": _layer_norm,
     "native_layer_norm": _native_layer_norm,
+    "rms_norm": _rms_norm,
     "batch_norm": _batch_norm,
     "native_batch_norm": _native_batch_norm,
     "instance_norm": _instance_norm,
