@@ -1,5 +1,6 @@
 """Batch norm for few-shot learning: the statistics of the set at hand, and derivatives that vmap gets right."""
 
+import torch
 from torch import Tensor, nn
 
 from msr.meta.exact import set_norm
@@ -26,6 +27,8 @@ class SetNorm(nn.Module):
         self.register_parameter("weight", norm.weight)
         self.register_parameter("bias", norm.bias)
 
+    # The compiler of torch 2.14 fails on tensors that are parts of a graph already, which an inner loop's are.
+    @torch.compiler.disable
     def forward(self, x: Tensor) -> Tensor:
         """Normalise a set."""
         return set_norm(x, self.weight, self.bias, self.eps)
