@@ -12,9 +12,11 @@ from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.groups import cyclic, dihedral, symmetric
 from msr.layers import DenseSharing, ReparamLinear
 from msr.meta import Learner, Ridge, evaluate, find_span, from_module, in_chunks, patches, spectral_start
+from msr.meta import _rank as rank_room
+from msr.meta import examples as examples_room
 from msr.meta import span as span_room
 from msr.meta import spectral as spectral_room
-from msr.meta._filters import Filters, extrapolated
+from msr.meta._filters import Filters, covered, extrapolated
 from msr.meta.examples import Moments, halves
 from msr.representations import grid_rotations, natural, regular
 from msr.subspace import orthonormal_basis, span_cosine
@@ -410,13 +412,14 @@ def test_the_level_of_the_rank_cut(gen):
     for start in range(0, 8000, 80):
         fit = span_room._Fit(in_chunks(x[start : start + 80], y[start : start + 80]), 1e-3, 5)
         span = torch.linalg.qr(fit.tasks.standardise(extra))[0]
-        wrong += int((fit._judge(span[:, 2:], 0.1, 0).p_value[0] <= 0.1).item())
+        a, b = fit._half_filters(span[:, 2:])
+        wrong += int((rank_room.judged(a[3::4], b[3::4], 0.1, 0).p_value[0] <= 0.1).item())
     assert 2 <= wrong <= 19  # of 100: 10 on average, 3 standard deviations
 
 
-def test_the_least_dimension_is_said_where_tasks_tell_no_more(gen):
+def test_no_dimension_is_said_where_tasks_tell_no_more(gen):
     _, _, x, y = span_tasks(gen, k=10, m=2, n=8, tasks=1000, examples=6)
-    with pytest.raises(DataError, match="the dimension is at least 9"):
+    with pytest.raises(DataError, match=r"all 9 directions .* so they cannot tell the dimension"):
         find_span(in_chunks(x, y))
     assert find_span(in_chunks(x, y), k=10).noise < 1e-5
 
@@ -424,6 +427,135 @@ def test_the_least_dimension_is_said_where_tasks_tell_no_more(gen):
 def test_a_family_that_shares_nothing_has_the_full_dimension(gen):
     _, _, x, y = span_tasks(gen, k=12, m=3, n=4, tasks=400, examples=20)
     assert find_span(in_chunks(x, y)).k == 12
+
+
+def weak_tasks(gen, noise=0.0, sizes=(1, 0.3, 0.05, 0.01, 0.003), tasks=300, examples=24, outputs=6):
+    """Tasks whose directions differ in size; noise in units of the outputs."""
+    U = torch.linalg.qr(torch.randn(6 * outputs, len(sizes), generator=gen, dtype=torch.float64))[0]
+    v = torch.randn(tasks, len(sizes), generator=gen, dtype=torch.float64) * torch.tensor(sizes, dtype=torch.float64)
+    x = torch.randn(tasks, examples, 6, generator=gen, dtype=torch.float64)
+    y = x @ (v @ U.mT).view(tasks, outputs, 6).mT
+    return x, y + noise * y.std() * torch.randn(y.shape, generator=gen, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("noise", "k"), [(0, 5), (1e-3, 5), (0.01, 5), (0.3, 3)])
+def test_every_direction_above_noise_is_counted(noise, k, gen):
+    """A direction of 0.01 in size is lost at a noise of 30%, but not at one of 1%."""
+    x, y = weak_tasks(gen, noise)
+    found = find_span(in_chunks(x, y))
+    assert found.k == k
+    assert (found.cut.p_value[k:] > 0.001).all()
+    assert find_span(in_chunks(x.float(), y.float())).k == k  # rounding of data is noise
+
+
+def test_tasks_may_differ_in_their_number_of_examples(gen):
+    x, y = weak_tasks(gen, 1e-3)
+    counts = torch.randint(12, 25, (300,), generator=gen).tolist()
+    centred = [[part[i : i + 1, :n] - part[i, :n].mean(0) for part in (x, y)] for i, n in enumerate(counts)]
+    assert find_span(lambda: map(tuple, centred)).k == 5
+
+
+def test_weak_couplings_between_neighbours_are_seen(gen):
+    """Each output is its input times a number, and 1% of its ring's neighbours."""
+    size = torch.tensor([1, 0.01, 0, 0], dtype=torch.float64)
+    steps = (torch.arange(6) - torch.arange(6)[:, None]) % 6
+    away = torch.minimum(steps, 6 - steps)
+    weight = torch.randn(300, 4, generator=gen, dtype=torch.float64)[:, away] * size[away]
+    x = torch.randn(300, 24, 6, generator=gen, dtype=torch.float64)
+    assert find_span(in_chunks(x, x @ weight.mT)).k == 2
+
+
+@pytest.mark.parametrize(("tasks", "examples"), [(40, 24), (40, 7), (44, 7), (84, 7)])
+def test_few_noise_free_tasks_always_tell(tasks, examples, gen):
+    """Seven examples of six inputs leave ten judges of forty tasks, so all signs have to be looked at."""
+    for sizes in ((1, 0.8, 0.6), (1, 0.3, 0.05), (1, 1, 1)):
+        x, y = weak_tasks(gen, sizes=sizes, tasks=tasks, examples=examples)
+        found = find_span(in_chunks(x, y))
+        assert found.k == 3
+        assert found.cut.n_tasks == (tasks // 4 if examples == 7 else tasks // 2)
+
+
+def test_few_noisy_tasks_tell_nearly_as_many_directions_as_they_can(gen):
+    for k in (5, 9):
+        assert find_span(in_chunks(*weak_tasks(gen, 0.1, (1,) * k, tasks=40))).k == k
+
+
+def test_signs_of_few_judges_are_all_looked_at(gen):
+    products = torch.rand(10, 2, generator=gen, dtype=torch.float64) + 0.1
+    products[3, 1] *= -1e-3  # one against: two of all signs do as well, or more
+    p_value = rank_room._sign_p_values(products, 0)
+    assert p_value.tolist() == [1 / 1024, 2 / 1024]
+    many = torch.randn(13, 1, generator=gen, dtype=torch.float64)
+    signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0], dtype=torch.float64)] * 13)
+    share = float((signs @ many >= many.sum(0)).double().mean())
+    assert float(rank_room._sign_p_values(many, 0)) == pytest.approx(share, abs=0.02)
+
+
+def test_what_a_direction_too_many_holds_of_the_true_ones_is_not_counted(gen):
+    """Its axis is known up to an error, by as many tasks as judge: eight strong directions, 300 times."""
+
+    def halves_of(tasks):
+        strong = torch.randn(tasks, 8, generator=gen, dtype=torch.float64)
+        true = torch.cat([strong, torch.zeros(tasks, 4, dtype=torch.float64)], 1)
+        return [true + 0.5 * torch.randn(true.shape, generator=gen, dtype=torch.float64) for _ in range(2)]
+
+    wrong = 0
+    for _ in range(300):
+        a, b = halves_of(40)
+        axes = torch.linalg.eigh(a.mT @ b + b.mT @ a)[1].flip(1)
+        a, b = halves_of(40)
+        wrong += int(rank_room.judged(a @ axes, b @ axes, 0.1, 0).p_value[8] <= 0.1)
+    assert wrong <= 45  # 30 on average at the level, 3 standard deviations
+
+
+def test_noise_free_tasks_with_inputs_of_any_size_and_shape(gen):
+    """What a fit that is not quite exact leaves looks like a direction on tasks whose inputs are alike."""
+    for _ in range(5):
+        x, y = weak_tasks(gen, sizes=(1,) * 8, tasks=80, outputs=5)
+        mix = torch.eye(6, dtype=torch.float64) + 0.3 * torch.randn(80, 6, 6, generator=gen, dtype=torch.float64)
+        weight = torch.linalg.lstsq(x, y).solution
+        x = x @ mix * torch.randn(80, 1, 1, generator=gen, dtype=torch.float64).exp()
+        assert find_span(in_chunks(x, x @ weight)).k == 8
+
+
+def test_directions_that_hide_in_what_inputs_miss_are_not_counted():
+    """Fewer examples than inputs: a direction too many finds a fitting task whose inputs do not see it."""
+    family = TranslationTasks(rank=1, shots=1, queries=19, n_train=500, n_test=None, seed=0)
+    assert find_span(in_chunks(*drawn(family, 500))).k == 3
+
+
+def test_more_directions_than_judges_are_not_a_bound(gen):
+    """Mirrored pairs of nine points have 41 orbits; 150 tasks tell 37 directions apart."""
+    weight = torch.randn(200, 9, 9, generator=gen, dtype=torch.float64)
+    weight = weight + weight.flip(1, 2)
+    x = torch.randn(200, 20, 9, generator=gen, dtype=torch.float64)
+    y = x @ weight.mT
+    y = y + 0.1 * y.std() * torch.randn(y.shape, generator=gen, dtype=torch.float64)
+    assert find_span(in_chunks(x, y)).k == 41
+    with pytest.raises(DataError, match=r"all 37 directions .* cannot tell"):
+        find_span(in_chunks(x[:150], y[:150]))
+
+
+def test_tasks_whose_inputs_miss_a_direction_are_known(gen):
+    x = torch.randn(4, 10, 4, generator=gen, dtype=torch.float64)
+    x[1, :, 2] = 1e-3 * x[1, :, 2]
+    x[2] = x[2, :3].repeat(4, 1)[:10]
+    moments = span_room._both(x, x)
+    assert covered(moments, 4, 4).tolist() == [True, False, False, True]
+    assert not covered(span_room._both(x[:, :4], x[:, :4]), 4, 4).any()
+
+
+def test_small_pieces_are_joined_in_order(monkeypatch, gen):
+    monkeypatch.setattr(examples_room, "_MERGED_NUMBERS", 100)
+    pieces = [tuple(torch.randn(n, 3, generator=gen) for _ in range(2)) for n in (1, 5, 2, 30, 4)]
+    joined = list(examples_room.merged(pieces))
+    assert [len(a) for a, _ in joined] == [8, 30, 4]
+    for side in (0, 1):
+        torch.testing.assert_close(torch.cat([p[side] for p in joined]), torch.cat([p[side] for p in pieces]))
+    moments = Moments.of(*(torch.randn(3, 4, 2, generator=gen, dtype=torch.float64) for _ in range(2)))
+    (both,) = examples_room.merged([moments, moments])
+    assert isinstance(both, Moments)
+    assert len(both.energy) == 6
 
 
 def test_too_small_a_start_is_doubled(gen):

@@ -5,11 +5,15 @@ from torch import Tensor
 
 from msr.meta.examples import Moments
 
-__all__ = ["EXACT", "DAMPING", "Filters", "extrapolated", "places"]
+__all__ = ["EXACT", "DAMPING", "Filters", "covered", "extrapolated", "places"]
 
-# Of fits to half of a task's examples, relative to the mean of the diagonal.
+# Of fits to half of a task's examples, relative to the mean of the diagonal: the most and the least.
 DAMPING = 1e-3
 EXACT = 1e-10
+# A task's inputs miss no direction when it has so many examples for each input, and their squared size is in every
+# direction at least this share of the mean (Gaussian inputs of so many examples reach 0.011).
+_EXAMPLES_AN_INPUT = 1.25
+_LEAST_REACH = 0.005
 
 
 class Filters:
@@ -34,11 +38,11 @@ class Filters:
         lost = moments.energy - 2 * (right * v).sum(1) + ((normal @ v.unsqueeze(2)).squeeze(2) * v).sum(1)
         return v, float(lost.clamp_min(0).sum())
 
-    def damped(self, moments: Moments) -> tuple[Tensor, Tensor]:
+    def damped(self, moments: Moments, damping: float = DAMPING) -> tuple[Tensor, Tensor]:
         """Damped fits, and the sum over tasks of the part of a filter that they find, ``(k, k)``."""
         normal = self._normal(moments)
         right = torch.cat([(moments.cross @ self.span).unsqueeze(2), normal], 2)
-        solved = torch.cholesky_solve(right, _factor(normal, DAMPING))
+        solved = torch.cholesky_solve(right, _factor(normal, damping))
         return solved[:, :, 0], solved[:, :, 1:].sum(0)
 
     def _normal(self, moments: Moments) -> Tensor:
@@ -49,6 +53,17 @@ def _factor(normal: Tensor, damping: float) -> Tensor:
     scale = damping * normal.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(normal.dtype).tiny)
     eye = torch.eye(normal.shape[1], dtype=normal.dtype)
     return torch.linalg.cholesky(normal + scale[:, None, None] * eye)
+
+
+def covered(halves: Moments, m: int, n: int) -> Tensor:
+    """Which tasks have inputs in every direction, ``(tasks,)``, by the moments of both halves of their examples."""
+    enough = halves.numbers.sum(1) >= _EXAMPLES_AN_INPUT * m * n
+    if enough.any():
+        gram = halves.gram[enough].sum(1)[:, places(n)]
+        least = _LEAST_REACH * gram.diagonal(dim1=1, dim2=2).mean(1)
+        shifted = gram - least[:, None, None] * torch.eye(n, dtype=gram.dtype)
+        enough[enough.clone()] = torch.linalg.cholesky_ex(shifted).info == 0
+    return enough
 
 
 def places(size: int) -> Tensor:

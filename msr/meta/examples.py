@@ -21,6 +21,7 @@ between passes as long as it takes less than 256 MiB.
 
 _KEPT_BYTES = 2**28
 _PIECE_NUMBERS = 2**24
+_MERGED_NUMBERS = 2**22
 _T = TypeVar("_T", bound=tuple)
 
 
@@ -71,6 +72,32 @@ class Passes(Generic[_T]):
                     kept = []
             yield item
         self._kept, self._whole = kept, self._room
+
+
+def merged(items: Iterable[_T]) -> Iterator[_T]:
+    """Tuples of tensors with tasks as the first axis, neighbours joined while they are small.
+
+    Tasks with their own numbers of examples come in chunks of one, and a chunk costs as much as hundreds of tasks.
+    """
+    waiting: list[_T] = []
+    size = 0
+    for item in items:
+        numbers = sum(part.numel() for part in item)
+        if waiting and size + numbers > _MERGED_NUMBERS:
+            yield _joined(waiting)
+            waiting, size = [], 0
+        waiting.append(item)
+        size += numbers
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(items: list[_T]) -> _T:
+    first = items[0]
+    if len(items) == 1:
+        return first
+    parts = [torch.cat(part) for part in zip(*items, strict=True)]
+    return type(first)(*parts) if isinstance(first, Moments) else type(first)(parts)
 
 
 class Standardised:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil, inf
 from typing import Literal
 
@@ -10,49 +11,26 @@ from torch import Tensor
 
 from msr.arrays import as_tensor
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
-from msr.meta._filters import DAMPING, EXACT, Filters, extrapolated, places
-from msr.meta.examples import Chunks, Moments, Passes, Standardised, halves
+from msr.meta._filters import DAMPING, EXACT, Filters, covered, extrapolated, places
+from msr.meta._rank import RankCut, judged
+from msr.meta.examples import Chunks, Moments, Passes, Standardised, halves, merged
 from msr.meta.spectral import SpectralStart, spectral_start
 
 __all__ = ["RankCut", "SharedSpan", "find_span"]
 
-# Of every four tasks two fit an over-complete span, one gives its principal axes, one judges how many are real.
+# Of every four tasks two fit an over-complete span and two judge how many of its principal axes are real. The axes are
+# those of the fitting tasks where their inputs miss no direction; elsewhere one of the judges has to give them instead.
 _FITS, _TURNS, _JUDGES = (0, 1), (2,), (3,)
-# An over-complete span only has to hold the true one; what is too much of it never comes to rest.
-_OVERCOMPLETE_ITERATIONS = 5
-# A direction with less than this share of the strongest one's energy (5% of its size) counts as an error of the fit.
-_FLOOR = 2.5e-3
+# An over-complete span only has to hold the true one; what is too much of it never comes to rest. It is good enough
+# when an iteration gains this share of what its unknowns would gain by fitting noise.
+_OVERCOMPLETE_TOL = 0.1
+_OVERCOMPLETE_ITERATIONS = 30
 _MAX_UNKNOWNS = 6144
 _MEMORY = 5  # iterations that an extrapolation looks back to
-_SIGNS = 9999  # random signs of a p-value
-# A squared residual of this share of the outputs', 3e-6 of their size, is a perfect fit of float32 data.
+# A squared residual of this share of the outputs', 3e-6 of their size, is a perfect fit of float32 data. What is left
+# must not look like a direction, so an over-complete span goes on to where float32 ends.
 _PERFECT = 1e-11
-
-
-@dataclass(frozen=True, eq=False)
-class RankCut:
-    """How the dimension was chosen: each direction of an over-complete span, judged on tasks kept from the fit.
-
-    Attributes:
-        energy: ``E[v_a v_b]`` of each direction over the judging tasks, with ``v_a`` and ``v_b`` fitted on the two
-            halves of a task's examples, strongest first; 0 on average for a direction that no task uses, whatever
-            the noise.
-        p_value: of no energy, one-sided, from 9,999 random signs of the judging tasks' products (symmetric around 0
-            then, where noise is); so at least 1e-4.
-        alpha: the level. Directions are tested in order until the first that is not significant, so a direction with
-            no energy at all is counted with probability ``alpha`` at most, without further correction. The first
-            direction too many may hold a little of the true ones, as far as the fit is not exact.
-        floor: energies below this share of the first count as such errors of the fit.
-        k: how many directions passed both.
-        n_tasks: how many tasks judged.
-    """
-
-    energy: Tensor
-    p_value: Tensor
-    alpha: float
-    floor: float
-    k: int
-    n_tasks: int
+_OVERCOMPLETE_PERFECT = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,13 +86,15 @@ def find_span(
     by alternating least squares. Given ``U`` each task's ``v_i`` solves ``k`` equations; given all ``v_i``, each row of
     the weight, ``U_a (n, k)``, solves the same ``n k`` normal equations ``Σ_i X_iᵀX_i ⊗ v_i v_iᵀ``, factored once. The
     start is spectral and the iterations are extrapolated (Anderson), so a few do. It is streamed: memory is a chunk's
-    moments and ``(n k)²`` numbers.
+    moments, ``(n k)²`` numbers, and ``2 k`` of each task.
 
     With ``k="auto"`` half of the tasks first fit an over-complete span, an eighth more directions than the spectrum
-    recommends and at least 4 more. A quarter gives its principal axes, and the last quarter says how many of them are
-    real (:class:`RankCut`). If all are, the number is doubled, up to what the tasks can tell: a quarter of their
-    number, 3/4 of the numbers of one, 2/5 of ``examples / n``, and 6144 unknowns a row. Then the span is fitted with
-    that ``k`` to all tasks.
+    recommends and at least 4 more, until what it leaves is noise. It is turned to the principal axes of their filters,
+    and the other half says how many of these are real (:class:`RankCut`): however weak, if they stand above noise.
+    Where tasks have less than 5/4 as many examples as inputs, or their inputs miss a direction, a quarter of the tasks
+    gives the axes, and a quarter judges. If all are real, the number is doubled, up to what the tasks can tell: a
+    quarter of their number, 3/4 of the numbers of one, 2/5 of ``examples / n``, and 6144 unknowns a row. Then the span
+    is fitted with that ``k`` to all tasks.
 
     The tasks must be independent: copies of one task among the fitting and the judging ones make noise look shared.
 
@@ -125,9 +105,10 @@ def find_span(
         alpha: the level of the rank cut.
 
     Raises: DataError when tasks have too few numbers or examples to fit the span, when no direction is confirmed, when
-    all are up to the limit, or fewer than 40 tasks came with ``k="auto"`` (ten judges, the fewest that can reach a
-    p-value of 0.001); ConfigError for options that cannot work, or when ``n k`` exceeds 6144, where the normal
-    equations outgrow memory; ShapeError and NonFiniteError for chunks that cannot be used.
+    all are up to the limit, or fewer than 40 tasks came with ``k="auto"`` (ten judges at least, the fewest that can
+    reach a p-value of 0.001: all must agree then, as they do without noise); ConfigError for options that cannot work,
+    or when ``n k`` exceeds 6144, where the normal equations outgrow memory; ShapeError and NonFiniteError for chunks
+    that cannot be used.
     Source: alternating least squares and variable projection: Golub and Pereyra, 1973; extrapolation: Anderson, 1965;
     multi-task subspaces from few examples: Tripuraneni, Jin and Jordan, arXiv:2002.11684.
     """
@@ -176,7 +157,9 @@ class _Fit:
         self.m, self.n, self.n_tasks = self.tasks.m, self.tasks.n, self.tasks.n_tasks
         self.iterations, self.converged = 0, False
         self.residuals: list[float] = []
-        self._all_moments = Passes(lambda: (Moments.of(x, y) for x, y in self.tasks()))
+        self.damping = DAMPING  # of fits to half of a task's examples: the share of the outputs that the span leaves
+        self._all_moments = Passes(lambda: merged(Moments.of(x, y) for x, y in self.tasks()))
+        self._half_moments = Passes(lambda: merged(_both(x, y) for x, y in self.tasks()))
 
     def check_size(self, k: int) -> None:
         """Raise if ``k`` numbers a task, or the normal equations of ``U``, cannot be fitted."""
@@ -201,29 +184,35 @@ class _Fit:
         """Degrees of freedom of the residual: a span has ``k (m n − k)``, its gauge being free."""
         return self.tasks.numbers - self.n_tasks * k - k * (self.m * self.n - k)
 
-    def alternate(
-        self, span: Tensor, roles: tuple[int, ...] | None = None, damping: float = EXACT, most: int | None = None
-    ) -> Tensor:
-        """Alternate on the tasks of these roles until an iteration gains little; ``most`` of them, unaccelerated."""
+    def alternate(self, span: Tensor, roles: tuple[int, ...] | None = None, overcomplete: bool = False) -> Tensor:
+        """Alternate on the tasks of these roles until an iteration gains little.
+
+        An over-complete span has no point of rest to extrapolate to. A direction too many of it can hide in what one
+        task's inputs miss, where its size is free; so the tasks' fits are damped, but by no more than they leave.
+        """
         span, unknowns = torch.linalg.qr(span)[0], span.shape[1] * (len(span) - span.shape[1])
         last, self.converged, self.residuals = inf, False, []
         history: list[tuple[Tensor, Tensor]] = []
         plain, guessed = span, False  # what alternating alone gives, and whether the span is another
-        for _ in range(most or self.max_iterations):
-            better, left, energy, numbers, n_tasks = self._step(span, roles, damping)
+        tol, perfect = (_OVERCOMPLETE_TOL, _OVERCOMPLETE_PERFECT) if overcomplete else (self.tol, _PERFECT)
+        self.damping = DAMPING
+        for _ in range(_OVERCOMPLETE_ITERATIONS if overcomplete else self.max_iterations):
+            step = self._step(span, roles, self.damping if overcomplete else EXACT)
+            better, left, energy, numbers, n_tasks = step
             if left > last and guessed:  # an extrapolation too far: back to where it started
                 span, history, guessed = plain, [], False
                 self.iterations += 1
                 continue
             self.residuals.append(left / energy)
             degrees = max(numbers - n_tasks * span.shape[1] - unknowns, numbers // 10, 1)
+            self.damping = min(DAMPING, max(EXACT, left / energy))
             # Fitting pure noise, each unknown of the span would gain the noise's variance once.
-            settled = last - left <= self.tol * unknowns * left / degrees
-            self.converged = left <= _PERFECT * energy or (settled and not guessed)
+            settled = last - left <= tol * unknowns * left / degrees
+            self.converged = left <= perfect * energy or (settled and not guessed)
             if self.converged:
                 break
             # An extrapolation may gain little by chance: what settles is a plain step.
-            history = [*history[1 - _MEMORY :], (span, better - span)] if most is None and not settled else []
+            history = [*history[1 - _MEMORY :], (span, better - span)] if not (overcomplete or settled) else []
             guessed = len(history) > 1
             span, plain, last = extrapolated(history) if guessed else better, better, left
             self.iterations += 1
@@ -233,7 +222,7 @@ class _Fit:
         """Fit over-complete spans until the judged tasks reject some direction."""
         if self.n_tasks < 40:
             raise DataError(
-                f'k="auto" needs at least 40 tasks, a quarter of which judge; {self.n_tasks} came. Give k or more tasks'
+                f'k="auto" needs at least 40 tasks, a part of which judge; {self.n_tasks} came. Give k or more tasks'
             )
         generator = torch.Generator().manual_seed(seed)
         size = self.m * self.n
@@ -247,15 +236,14 @@ class _Fit:
             if basis.shape[1] < width:
                 more = torch.randn(size, width - basis.shape[1], generator=generator, dtype=torch.float64)
                 basis = torch.cat([basis, more], 1)
-            # Damped: a direction too many can hide in what one task's inputs miss, where its size is free.
-            span = self._principal(self.alternate(basis[:, :width], _FITS, DAMPING, _OVERCOMPLETE_ITERATIONS))
-            cut = self._judge(span, alpha, seed)
+            span = self.alternate(basis[:, :width], _FITS, overcomplete=True)
+            cut, span = self._judged(span, alpha, seed)
             if cut.k < width or width == size:
                 return cut, span
             if width == limit:
                 raise DataError(
-                    f"all {width} directions that these tasks can tell apart are used, so the dimension is at least "
-                    f"{width}; give more examples a task or more tasks, or give k"
+                    f"all {width} directions that these tasks can tell apart seem to be used, so they cannot tell "
+                    "the dimension; give more examples a task or more tasks, or give k"
                 )
             basis, wanted = span, 2 * width
 
@@ -269,7 +257,7 @@ class _Fit:
             total += v.sum(0)
             left += lost
         mean = total / self.n_tasks
-        covariance = self._second_moment(span, None) - torch.outer(mean, mean)
+        covariance = _second_moment(*self._half_filters(span)) - torch.outer(mean, mean)
         sizes, axes = torch.linalg.eigh((covariance + covariance.mT) / 2)
         # A direction in which tasks do not differ keeps a little room.
         root = sizes.clamp_min(1e-6 * float(sizes[-1].clamp_min(mean.square().sum()))).sqrt()
@@ -339,57 +327,51 @@ class _Fit:
         better = torch.where(gauge.diagonal() < 0, -better, better)  # near the old one, column by column
         return better, left, energy, numbers, n_tasks
 
-    def _principal(self, span: Tensor) -> Tensor:
-        """The span's directions by the energy that the fitted tasks give them, strongest first."""
-        axes = torch.linalg.eigh(self._second_moment(span, _TURNS))[1]
-        return span @ axes.flip(1)
+    @cached_property
+    def _clear(self) -> Tensor:
+        """Which tasks have inputs that miss no direction: there a direction too many cannot hide."""
+        return torch.cat([covered(moments, self.m, self.n) for moments in self._half_moments()])
 
-    def _second_moment(self, span: Tensor, roles: tuple[int, ...] | None) -> Tensor:
-        """``E[v vᵀ]`` without bias by noise, from filters of both halves of a task's examples."""
-        products, seen = torch.zeros(span.shape[1], span.shape[1], dtype=torch.float64), 0
-        for a, b in self._half_filters(span, roles):
-            products += a.mT @ b
-            seen += len(a)
-        return (products + products.mT) / (2 * seen)
+    def _judged(self, span: Tensor, alpha: float, seed: int) -> tuple[RankCut, Tensor]:
+        """The span turned to its directions by energy, strongest first, and how many of them the judges find real."""
+        a, b = self._half_filters(span)
+        role = torch.arange(self.n_tasks) % 4
+        fitting = torch.isin(role, torch.tensor(_FITS))
+        # A hidden direction has any size, and the axes go astray. Where none hides, the fitting tasks know the axes
+        # best, and twice as many tasks judge.
+        clear = fitting & self._clear
+        enough = 2 * int(clear.sum()) > int(fitting.sum())
+        turning = clear if enough else clear | torch.isin(role, torch.tensor(_TURNS))
+        judging = ~fitting if enough else torch.isin(role, torch.tensor(_JUDGES))
+        # The fits are damped by a multiple of the identity, so filters turn as the span does.
+        axes = torch.linalg.eigh(_second_moment(a[turning], b[turning]))[1].flip(1)
+        return judged(a[judging] @ axes, b[judging] @ axes, alpha, seed), span @ axes
 
-    def _judge(self, span: Tensor, alpha: float, seed: int) -> RankCut:
-        """Test each direction on the judged tasks."""
-        z = torch.cat([a * b for a, b in self._half_filters(span, _JUDGES)])
-        n, energy = len(z), z.mean(0)
-        signs = torch.Generator().manual_seed(seed)
-        above = torch.zeros(z.shape[1])
-        for _ in range(_SIGNS // 1111):
-            flips = 2.0 * torch.randint(2, (1111, n), generator=signs, dtype=torch.float64) - 1
-            above += (flips @ z / n >= energy).sum(0)
-        p_value = (1 + above.double()) / (1 + _SIGNS)
-        real = (p_value <= alpha) & (energy > _FLOOR * energy[0].abs())
-        return RankCut(energy, p_value, alpha, _FLOOR, int(real.long().cumprod(0).sum()), n)
-
-    def _half_filters(self, span: Tensor, roles: tuple[int, ...] | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Filters fitted to each half of a task's examples, on average those of the task.
+    def _half_filters(self, span: Tensor) -> tuple[Tensor, Tensor]:
+        """Filters fitted to each half of a task's examples, on average those of the task: ``(tasks, k)`` each.
 
         A half may have hardly more numbers than unknowns, so the fits are damped; what the damping keeps on average is
         measured and undone.
         """
         filters, k = Filters(span, self.m, self.n), span.shape[1]
-        kept, seen, fits = torch.zeros(k, k, dtype=torch.float64), 0, []
-        for x, y in self._tasks(roles):
-            pair = []
-            for half in halves(x, y):
-                v, reach = filters.damped(Moments.of(*half))
-                kept += reach
-                pair.append(v)
-            seen += 2 * len(x)
-            fits.append(pair)
-        undo = torch.linalg.pinv(kept / seen, hermitian=True)
-        for a, b in fits:
-            yield a @ undo, b @ undo
+        kept = torch.zeros(k, k, dtype=torch.float64)
+        fits: list[Tensor] = []
+        for moments in self._half_moments():
+            both = Moments(*(part.flatten(0, 1) for part in moments))
+            v, reach = filters.damped(both, self.damping)
+            kept += reach
+            fits.append(v)
+        v = torch.cat(fits) @ torch.linalg.pinv(kept / (2 * self.n_tasks), hermitian=True)
+        return v[0::2], v[1::2]
 
-    def _tasks(self, roles: tuple[int, ...] | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """A pass over the examples of all tasks (None), or of those with these roles."""
-        seen = 0
-        for x, y in self.tasks():
-            mine = torch.ones(len(x), dtype=torch.bool) if roles is None else self._role(seen, len(x), roles)
-            seen += len(x)
-            if mine.any():
-                yield x[mine], y[mine]
+
+def _second_moment(a: Tensor, b: Tensor) -> Tensor:
+    """``E[v vᵀ]`` without bias by noise, from filters of both halves of tasks' examples."""
+    products = a.mT @ b
+    return (products + products.mT) / (2 * len(a))
+
+
+def _both(x: Tensor, y: Tensor) -> Moments:
+    """Moments of both halves of each task's examples, on an axis after that of the tasks."""
+    sides = (Moments.of(*half) for half in halves(x, y))
+    return Moments(*(torch.stack(parts, 1) for parts in zip(*sides, strict=True)))

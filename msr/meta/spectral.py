@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from msr.errors import ConfigError, DataError, listed
-from msr.meta.examples import Chunks, Passes, Standardised, halves
+from msr.meta.examples import Chunks, Passes, Standardised, halves, merged
 
 __all__ = ["SpectralStart", "spectral_start"]
 
@@ -145,7 +145,7 @@ class _View:
                 reached.setdefault(key, []).append((inputs.mT @ right).sum(0))
                 counts[key] = counts.get(key, 0) + len(x)
         self._debias = {key: _inverse(torch.stack(parts).sum(0) / counts[key]) for key, parts in reached.items()}
-        self.pairs = Passes(self._pairs)
+        self.pairs = Passes(lambda: merged(self._pairs()))
 
     def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """A pass: two estimates of each weight with independent errors, ``(tasks, m n)`` each, in float32."""
