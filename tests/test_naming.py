@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sympy.combinatorics import Permutation, PermutationGroup
 
-from msr.discovery import automorphisms, chains, gap, name_group, permuted
+from msr.discovery import automorphisms, chains, gap, name_group, naming, permuted, structure, work
 from msr.discovery.catalogue import find_isomorphism, fingerprint, known_name, named_groups, names_that_fit
 from msr.discovery.matrix_groups import linear_group
 from msr.discovery.structure import structure_name
@@ -718,3 +718,71 @@ def cycles(length, count):
     """Cycles as a graph, with loops that tie each point to itself."""
     one = 2 * np.eye(length, dtype=np.int64) + np.roll(np.eye(length, dtype=np.int64), 1, 1)
     return np.kron(np.eye(count, dtype=np.int64), one + np.roll(np.eye(length, dtype=np.int64), -1, 1))
+
+
+LIMITED = {
+    "S4 wr C2": lambda: acting(wreath_product(S(4), C(2))),
+    "D4 x D4": lambda: acting(direct_product(D(4), D(4))),
+    "S3 wr S3": lambda: acting(wreath_product(S(3), S(3))),
+    "S6 x S7": TABLE["S6 x S7"],
+    "C33 x C33": TABLE["C33 x C33"],
+}
+
+
+@pytest.mark.parametrize("name", LIMITED)
+@pytest.mark.parametrize("most", [0, 3e3, 3e4])
+def test_a_name_cut_short_is_the_name_or_an_honest_description(name, most, monkeypatch):
+    """Whatever is left of the work, what is certain is right, and what is not says an order or a part of the name."""
+    whole = named(LIMITED[name]())
+    monkeypatch.setattr(naming, "_MOST_WORK", most)
+    found = named(LIMITED[name]())
+    assert found.order == whole.order
+    assert found.name == whole.name if found.certain else "of order" in found.name or found.name == whole.name
+    if most == 0:
+        assert not found.certain
+
+
+def crystal(n):
+    """A torus of n x n points with the turns and mirrors of a square."""
+    far = np.minimum(np.arange(n), n - np.arange(n))
+    a, b = np.divmod(np.arange(n * n), n)
+    steps = np.stack([far[(a[:, None] - a) % n], far[(b[:, None] - b) % n]])
+    return automorphisms(np.sort(steps, 0)[0] * n + np.sort(steps, 0)[1])
+
+
+def test_a_structure_that_takes_too_long_is_left_out(monkeypatch):
+    """The steps are counted, so that the same group is cut short in the same place everywhere."""
+    moves = crystal(5).generators_in
+    group = from_permutations(list(moves))
+    assert structure_name(group) != (f"a group of order {group.order}", False)
+    monkeypatch.setattr(structure, "_MOST_WORK", 1e3)
+    assert structure_name(group) == (f"a group of order {group.order}", False)
+
+
+def test_isomorphic_parts_are_named_once(monkeypatch):
+    """Parts of a group are many, and of few kinds: each kind is looked up once."""
+    group = semidirect_product(direct_product(C(4), C(4)), C(4), lambda h, x: (x % 4 * 4 + x // 4) if h % 2 else x)
+    asked = []
+    monkeypatch.setattr(structure, "known_name", lambda part: asked.append(part) or known_name(part))
+    structure._Names().of_parts(group)
+    assert len(asked) > 3
+    # Abelian parts are named by their counts, sooner than they are compared.
+    kinds = [part for part in asked if not part.is_abelian]
+    assert len(kinds) > 1
+    for a, b in combinations(kinds, 2):
+        assert find_isomorphism(a, b) is None
+
+
+def test_a_limit_counts_what_is_done_within_it():
+    """A limit within another takes from both, and what is kept for later counts nowhere."""
+    work.spend(1e9)
+    with work.limited(10):
+        with pytest.raises(work.WorkSpent), work.limited(5):
+            work.spend(6)
+        with work.limited(100):
+            work.spend(3)
+        with work.uncounted():
+            work.spend(1e9)
+        with pytest.raises(work.WorkSpent):
+            work.spend(2)
+    work.spend(1e9)

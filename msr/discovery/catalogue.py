@@ -9,6 +9,7 @@ from sympy import factorint  # type: ignore[import-untyped]
 from msr.discovery.atoms import Atom, Maker, abelian_types, named_atoms
 from msr.discovery.isomorphism import find_isomorphism, split_metacyclic
 from msr.discovery.marks import Marks, fingerprint, marks_of, marks_of_product
+from msr.discovery.work import uncounted
 from msr.groups import FiniteGroup, cyclic, direct_product
 from msr.groups.permutations import Indices
 
@@ -88,7 +89,8 @@ def _fitting(marks: Marks) -> Iterator[tuple[str, Maker]]:
 
 @lru_cache(maxsize=4096)
 def _marks_by_name(name: str, order: int) -> Marks:
-    return marks_of(next(atom.make() for atom in named_atoms(order) if atom.name == name))
+    with uncounted():
+        return marks_of(next(atom.make() for atom in named_atoms(order) if atom.name == name))
 
 
 def _marks_of_atom(atom: Atom) -> Marks:
@@ -97,7 +99,8 @@ def _marks_of_atom(atom: Atom) -> Marks:
 
 @lru_cache(maxsize=256)
 def _marks_of_cyclic(n: int) -> Marks:
-    return marks_of(cyclic(n))
+    with uncounted():
+        return marks_of(cyclic(n))
 
 
 @lru_cache(maxsize=256)

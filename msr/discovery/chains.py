@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from msr.discovery.work import spend
 from msr.errors import ConfigError
 from msr.groups.permutations import Indices, cycle_lengths, parity_of
 
@@ -118,6 +119,7 @@ class Chain:
             for x, home in zip(points.tolist(), back, strict=True):
                 # From the base point to x, on by a generator, and home from there.
                 out = np.argsort(home)
+                spend(10 + len(strong) * (5 + self.degree / 100))
                 rows = np.stack([back[place[g[x]]][g[out]] for g in strong])
                 left = self._sifted(rows, level + 1)
                 wrong = left[(left != np.arange(self.degree)).any(1)]
@@ -136,6 +138,7 @@ class Chain:
     def _sifted(self, rows: Indices, start: int = 0) -> Indices:
         """What is left of elements when those that lead back are taken off, level by level."""
         rows = np.array(rows)
+        spend(10 * (len(self.base) - start) + rows.size * (len(self.base) - start) / 100)
         alive = np.ones(len(rows), dtype=bool)
         for level in range(start, len(self.base)):
             where = self._place[level][rows[:, self.base[level]]]
@@ -182,12 +185,14 @@ class Chain:
         while len(frontier):
             reached, homes = [], []
             for g in moves:
+                spend(10)
                 images = g[frontier]
                 fresh = np.flatnonzero(place[images] < 0)
                 if len(fresh):
                     place[images[fresh]] = count + np.arange(len(fresh))
                     count += len(fresh)
                     reached.append(images[fresh])
+                    spend(30 + len(fresh) * self.degree / 200)
                     homes.append(rows[fresh][:, np.argsort(g)])
             if not reached:
                 break
@@ -210,6 +215,7 @@ def random_elements(generators: Indices, rng: np.random.Generator) -> Iterator[I
             taken = rng.random(places) < 0.5
             slots[taken] = g[slots[taken]]
     while True:
+        spend(200 + places * n / 20)
         order = rng.permutation(places)
         one, other = order[: places // 2], order[places // 2 :]
         factor = slots[other]

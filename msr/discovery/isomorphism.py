@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from msr.discovery.work import spend
 from msr.groups import FiniteGroup
 from msr.groups.permutations import Indices
 
@@ -13,8 +14,8 @@ _MAX_EFFORT = 50_000
 """Steps of a search for an isomorphism, some ten microseconds each."""
 
 
-def find_isomorphism(a: FiniteGroup, b: FiniteGroup) -> Indices | None:
-    """An isomorphism as the images of the elements of ``a``, or None; None too when the search grows too long.
+def find_isomorphism(a: FiniteGroup, b: FiniteGroup, *, most: int = _MAX_EFFORT) -> Indices | None:
+    """An isomorphism as the images of the elements of ``a``, or None; None too when the search takes more steps.
 
     Generators of ``a`` are sent one after the other to elements of ``b`` that look alike, keeping an isomorphism
     between the subgroups that they generate so far.
@@ -43,7 +44,7 @@ def find_isomorphism(a: FiniteGroup, b: FiniteGroup) -> Indices | None:
         sources, targets = generators[: len(left)], [*(int(images[-1][g]) for g in generators[: len(left) - 1]), h]
         found, steps = _extended(a, b, sources, targets)
         effort += steps
-        if effort > _MAX_EFFORT:
+        if effort > most:
             return None
         if found is not None:
             images.append(found)
@@ -62,6 +63,7 @@ def _choices(looks_b: Indices, looks_a: Indices, generators: list[int], at: int,
 
 def _looks(group: FiniteGroup) -> Indices:
     """What an isomorphism keeps of each element: orders, class sizes, roots, and whether a commutator."""
+    spend(200 + group.order**2 / 50)
     t, every = group.table, np.arange(group.order)
     sizes = np.asarray([len(c) for c in group.conjugacy_classes])[group.class_index]
     square = t[every, every]
@@ -95,6 +97,7 @@ def _extended(a: FiniteGroup, b: FiniteGroup, sources: list[int], targets: list[
         reached = []
         for g, h in zip(sources, targets, strict=True):
             steps += 1
+            spend(10 + len(frontier) / 20)
             there, goal = a.table[frontier, g], b.table[image[frontier], h]
             new = image[there] == -1
             image[there[new]] = goal[new]
@@ -116,6 +119,7 @@ def split_metacyclic(group: FiniteGroup) -> str | None:
         if seen[x] or n == 1 or group.order % n or (best is not None and n < -best[0]):
             continue
         log = np.full(group.order, -1)
+        spend(30 + n)
         powers = [0]
         for _ in range(n - 1):
             powers.append(int(t[powers[-1], x]))
@@ -123,6 +127,7 @@ def split_metacyclic(group: FiniteGroup) -> str | None:
         seen[[powers[i] for i in range(n) if math.gcd(i, n) == 1]] = True
         if any(log[t[t[g, x], inverse[g]]] < 0 for g in group.generators):
             continue
+        spend(group.order // n * (5 + group.order / 100))
         tops: Indices = np.flatnonzero(orders == group.order // n)
         power: Indices = tops
         apart = np.ones(len(tops), dtype=bool)

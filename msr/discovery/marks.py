@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from msr.discovery.work import spend
 from msr.groups import FiniteGroup
 
 __all__ = ["Marks", "fingerprint", "marks_of", "marks_of_product"]
@@ -78,6 +79,9 @@ def _written(marks: Marks) -> dict[str, object]:
 
 def _derived(group: FiniteGroup) -> FiniteGroup:
     """The subgroup that commutators generate."""
+    spend(200 + group.order**2 / 50)
     t, inverse = group.table, group.inverses
-    commutators = np.unique(t[t, t[np.ix_(inverse, inverse)]])
-    return group.subgroup(commutators.tolist()).group
+    # A mask, as sorting a million commutators takes long.
+    is_commutator = np.zeros(group.order, dtype=bool)
+    is_commutator[t[t, t[np.ix_(inverse, inverse)]]] = True
+    return group.subgroup(np.flatnonzero(is_commutator).tolist()).group

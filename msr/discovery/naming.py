@@ -30,6 +30,7 @@ from msr.discovery.recognising import (
 )
 from msr.discovery.result import Action, GroupName
 from msr.discovery.structure import structure_name
+from msr.discovery.work import WorkSpent, limited, spend
 from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups.permutations import Indices, orbit_labels
 
@@ -37,6 +38,8 @@ __all__ = ["name_group"]
 
 _MAX_INDEX = 1000
 """Largest index of a group in a product that is worth saying."""
+_MOST_WORK, _MOST_STEP = 4e6, 2e6
+"""Steps that a name may take, about a microsecond each, and those that one way to find it may take."""
 _MAX_CLASS = 300
 """Elements of a conjugacy class on which the group's action is looked at."""
 
@@ -48,7 +51,8 @@ def name_group(generators_in: Indices, generators_out: Indices, *, order: int | 
     of known name; larger ones by what their order leaves: products of groups on separate orbits, wreath products in
     blocks, primitive groups that degree and order single out, and symmetric and alternating groups in any action by
     elements that keep a presentation. What has no name then is asked of GAP, if that is installed. What stays without
-    one gets a description, ``certain=False``, and a fingerprint.
+    one gets a description, ``certain=False``, and a fingerprint. The work is counted and limited to a few seconds: a
+    group whose name would take more is described by its order.
 
     Args:
         order: the number of elements, where it is known, as from :func:`automorphisms`; it is computed otherwise, and
@@ -71,10 +75,12 @@ def name_group(generators_in: Indices, generators_out: Indices, *, order: int | 
     both = np.concatenate([pair[0], pair[1] + pair[0].shape[1]], 1)
     group = Permuted(both, order)
     _check_order(group, order)
-    name, certain = _name(group)
+    # The order of the whole is part of every answer: it does not count as work on the name.
+    marks: dict[str, object] = {"order": group.order}
+    with limited(_MOST_WORK):
+        name, certain = _name(group)
     if not certain and (said := gap_name(group.generators)) is not None and (said[1] or name.startswith("a ")):
         name, certain = said
-    marks: dict[str, object] = {"order": group.order}
     alternatives: tuple[str, ...] = ()
     if 1 < group.order <= MAX_TABLE:
         table = group.table()
@@ -104,24 +110,37 @@ def _name(group: Permuted) -> tuple[str, bool]:
     """The name, and whether it is proven."""
     if group.order == 1:
         return "trivial", True
-    if group.is_abelian:
-        return abelian_name(_invariants(group)), True
-    if group.order <= MAX_TABLE:
-        table = group.table()
-        proven = known_name(table)
-        if proven is not None:
-            return proven, True
-        # What it acts on can show more than a table does.
-        found = _by_order(group, sides=False)
-        return found if found is not None else structure_name(table)
     named: tuple[str, bool] | None = None
+    if group.is_abelian or group.order <= MAX_TABLE:
+        with suppress(WorkSpent):
+            named = (_by_powers if group.is_abelian else _by_table)(group)
+        return named or (f"a group of order {group.order}", False)
     for step in (_by_factors, _by_order, _by_presentation, _by_class, _by_halves, _described):
-        # A step that needs the order of a part which cannot be proven tells nothing.
-        with suppress(OrderNotProven):
+        # A step that needs the order of a part which cannot be proven, or too much work, tells nothing.
+        with suppress(OrderNotProven, WorkSpent), limited(_MOST_STEP):
             named = _better(named, step(group))
         if named is not None and (named[1] or step is _by_factors or step is _by_halves):
             return named
     return named or (f"a group of order {group.order}", False)
+
+
+def _by_powers(group: Permuted) -> tuple[str, bool]:
+    """An abelian group."""
+    return abelian_name(_invariants(group)), True
+
+
+def _by_table(group: Permuted) -> tuple[str, bool]:
+    """A group that is small enough to be proven isomorphic to a named one."""
+    table = group.table()
+    proven = known_name(table)
+    if proven is not None:
+        return proven, True
+    # What it acts on can show more than a table does.
+    with suppress(WorkSpent), limited(_MOST_STEP / 2):
+        found = _by_order(group, sides=False)
+        if found is not None:
+            return found
+    return structure_name(table)
 
 
 def _by_factors(group: Permuted) -> tuple[str, bool] | None:
@@ -205,6 +224,7 @@ def _separate(group: Permuted) -> list[Permuted]:
         while again and math.prod(part.order for part in parts) != group.order:
             again = False
             for chosen in combinations(range(len(parts)), min(size, len(parts))):
+                spend(20)
                 points = np.concatenate([where[i] for i in chosen])
                 # All of them are the whole group, whose order is known.
                 both = group.on(points) if len(chosen) < len(parts) else group
@@ -244,11 +264,13 @@ def _transitive(group: Permuted, sides: bool) -> tuple[str, bool] | None:
         name = primitive_name(n, group.order)
         return None if name is None else (name, True)
     named: tuple[str, bool] | None = None
-    for system in systems:
-        named = _better(named, _wreath(group, system))
-    for pair in combinations(systems, 2) if sides else ():
-        if named is None or not named[1]:
-            named = _better(named, _two_sides(group, *pair))
+    # What was found before the work is spent is kept.
+    with suppress(WorkSpent):
+        for system in systems:
+            named = _better(named, _wreath(group, system))
+        for pair in combinations(systems, 2) if sides else ():
+            if named is None or not named[1]:
+                named = _better(named, _two_sides(group, *pair))
     return named
 
 

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 
 import numpy as np
 
 from msr.discovery.chains import Chain, OrderNotProven, is_giant, random_elements
+from msr.discovery.work import WorkSpent, limited, spend
 from msr.groups import FiniteGroup, from_permutations
 from msr.groups.permutations import Indices, orbit_labels
 
@@ -17,6 +19,8 @@ _MAX_SYSTEMS = 64
 """Partitions into blocks that are looked at."""
 _BOUNDS = 3
 """Partitions into blocks that are asked for a bound of the order."""
+_MOST_WORK = 2e6
+"""Steps that a proof of the order of a part may take, where that of the whole group leads to it too."""
 _MANY = 20_000
 """Schreier's generators of a stabiliser, above which a sample of them stands for all."""
 
@@ -74,11 +78,10 @@ class Permuted:
             return self._known
         if not len(self.generators):
             return 1
-        try:
+        if self._whole is None or self._whole[0]._known is None:
             return self._proven_order()
-        except OrderNotProven:
-            if self._whole is None or self._whole[0]._known is None:
-                raise
+        with suppress(OrderNotProven, WorkSpent), limited(_MOST_WORK):
+            return self._proven_order()
         # The order of the whole group is known: with the points of this part first in its base, a chain that reaches
         # it proves what the part adds to it.
         whole, points = self._whole
@@ -116,7 +119,12 @@ class Permuted:
         """All elements; only for small orders."""
         if not len(self.generators):
             return from_permutations([[0]])
-        return from_permutations(list(self.core_rows))
+        whole = from_permutations(list(self.core_rows))
+        # Parts of a group copy its labels and points, and to write a thousand labels takes long.
+        return FiniteGroup.known(
+            whole.order, whole.name, whole.generators, table=lambda: whole.table,
+            labels=lambda: [str(g) for g in range(whole.order)],
+        )  # fmt: skip
 
 
 def _block_bound(rows: Indices) -> int | None:
@@ -149,6 +157,7 @@ def covers(generators: Indices, larger: Indices, smaller: Indices) -> bool:
     frontier = [int(larger[0])]
     while frontier:
         a = frontier.pop()
+        spend(len(generators) * (3 + len(smaller) / 200))
         for g in generators:
             if image[g[a], 0] == -1:
                 image[g[a]] = g[image[a]]
@@ -211,6 +220,7 @@ def _tied(moves: list[list[int]], point: int) -> Indices:
     parent[point] = 0
     while fallen:
         one = fallen.pop()
+        spend(2 * len(moves))
         for move in moves:
             low, high = sorted((root(move[one]), root(move[root(one)])))
             if low != high:
@@ -224,8 +234,10 @@ def _reach(generators: Indices, point: int) -> dict[int, Indices]:
     reach: dict[int, Indices] = {point: np.arange(generators.shape[1])}
     frontier = [point]
     for a in frontier:
+        spend(len(generators))
         for g in generators:
             if int(g[a]) not in reach:
+                spend(5 + generators.shape[1] / 100)
                 reach[int(g[a])] = g[reach[a]]
                 frontier.append(int(g[a]))
     return reach
@@ -233,6 +245,7 @@ def _reach(generators: Indices, point: int) -> dict[int, Indices]:
 
 def _fixing(generators: Indices, reach: dict[int, Indices]) -> Indices:
     """Schreier's generators of the elements that fix a point."""
+    spend(len(reach) * len(generators) * (10 + generators.shape[1] / 10))
     return np.unique([np.argsort(reach[int(g[a])])[g[path]] for a, path in reach.items() for g in generators], axis=0)
 
 
@@ -252,5 +265,6 @@ def within_block(group: Permuted, blocks: Indices) -> Permuted:
     inside = count + np.flatnonzero(blocks == 0)
     place = np.full(both.shape[1], -1)
     place[inside] = np.arange(len(inside))
+    spend(len(reach) * len(both) * (10 + len(inside) / 10))
     rows = [place[back[int(g[a])][g[path[inside]]]] for a, path in reach.items() for g in both]
     return Permuted(np.unique(rows, axis=0))

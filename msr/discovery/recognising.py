@@ -6,6 +6,7 @@ import numpy as np
 
 from msr.discovery.chains import Chain, OrderNotProven, random_elements
 from msr.discovery.permuted import Permuted
+from msr.discovery.work import spend
 from msr.groups.permutations import Indices, cycle_lengths, orbit_labels, power_of
 
 __all__ = ["direct_factors", "is_dihedral", "is_regular_base", "on_class", "small_classes", "symmetric_or_alternating"]
@@ -56,6 +57,7 @@ def _coxeter(class_: Indices, wanted: int) -> list[Indices]:
     """Elements of which neighbours have a product of order 3, and all others commute."""
     chosen = [class_[0]]
     while len(chosen) < wanted:
+        spend(50 + len(chosen) * class_.size / 200)
         commute = [(class_[:, x] == x[class_]).all(1) for x in chosen]
         again = [(class_ == x).all(1) for x in chosen]
         fits = np.flatnonzero(np.all([*commute[:-1], ~commute[-1]], axis=0) & ~np.any(again, axis=0))
@@ -70,6 +72,7 @@ def _carmichael(class_: Indices, wanted: int) -> list[Indices]:
     """Elements of order 3 of which any two have a product of order 2."""
     chosen = [class_[0]]
     for row in class_[1:]:
+        spend(20 * len(chosen))
         if len(chosen) < wanted and all(_is_one(row[x], 2) and not _is_one(row[x], 1) for x in chosen):
             chosen.append(row)
     return chosen
@@ -116,6 +119,7 @@ def small_classes(group: Permuted, prime: int, largest: int, exact: bool = False
     rounds = random_elements(rows, np.random.default_rng(1))
     for elements, _ in zip(rounds, range(_ROUNDS), strict=False):
         for element in elements:
+            spend(20 + len(element))
             power = _of_prime_order(element, prime)
             if power is None or power.tobytes() in tried:
                 continue
@@ -152,6 +156,7 @@ def conjugates(generators: Indices, back: Indices, element: Indices, most: int) 
         reached = []
         for g, h in zip(generators, back, strict=True):
             rows_made += len(frontier)
+            spend(10 + len(frontier) * (_A_ROW + len(element)) / 500)
             for row in g[frontier[:, h]]:
                 key = row.tobytes()
                 if key not in known:
@@ -166,6 +171,7 @@ def conjugates(generators: Indices, back: Indices, element: Indices, most: int) 
 
 def on_class(group: Permuted, class_: Indices) -> Permuted:
     """What conjugation does to a class."""
+    spend(len(class_) * (1 + len(group.core_rows)))
     place = {row.tobytes(): i for i, row in enumerate(class_)}
     rows = group.core_rows
     moves = [[place[row.tobytes()] for row in g[class_[:, h]]] for g, h in zip(rows, np.argsort(rows, 1), strict=True)]
@@ -181,6 +187,7 @@ def is_regular_base(group: Permuted, class_: Indices, prime: int) -> bool:
     size = prime ** len(class_) if len(class_) < 64 else 0
     if size != class_.shape[1] or len(group.core) > 1:
         return False
+    spend(len(class_) * (10 + class_.size / 100))
     commute = all(np.array_equal(x[class_], class_[:, x]) for x in class_)
     # A transitive abelian group is regular, and as large as the product of the cycles only if that is direct.
     return commute and int(orbit_labels(class_).max()) == 0
@@ -201,6 +208,7 @@ def direct_factors(group: Permuted) -> list[Permuted] | None:
             except OrderNotProven:
                 continue
             for other, size in parts:
+                spend(len(class_) * (10 + other.size / 100))
                 if order * size != group.order or any(not np.array_equal(x[other], other[:, x]) for x in class_):
                     continue
                 if Chain(np.concatenate([class_, other]), most=group.order).order == group.order:
