@@ -154,9 +154,7 @@ def uncertified(found: Discovery, within: float = 0.1) -> str | None:
     if found.pattern is None:
         return None
     m = len(found.outputs)
-    rows = found.pattern.reshape(m, -1, found.pattern.shape[1])[:, :-1]  # without the bias
-    flat = rows.flatten(0, 1)
-    colours = _leaders(flat, within * float(flat.norm(dim=1).max()))
+    colours = _leaders(found.pattern, within * float(found.pattern.norm(dim=1).max()))
     group = automorphisms(colours.reshape(m, -1))
     return name_group(group.generators_in, group.generators_out, order=group.order).name if group.order > 1 else None
 

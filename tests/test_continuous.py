@@ -5,9 +5,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msr.discovery.continuous import MAX_BASIS, continuous, killing_form, skew_pairs, structure_constants
+from msr.discovery.continuous import (
+    MAX_BASIS,
+    continuous,
+    killing_form,
+    skew_pairs,
+    structure_constants,
+)
+from msr.discovery.skew_gaps import skew_spectrum
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.groups import LieAlgebra, cyclic, dihedral, quaternion, so, symmetric
+from msr.meta import find_span, in_chunks
 from msr.representations import (
     copies,
     defining,
@@ -207,6 +215,7 @@ def test_noise_below_the_tolerance_changes_nothing(gen):
     W = span_of(regular(cyclic(6)))
     noisy = W + 1e-4 * torch.randn(W.shape, generator=gen, dtype=torch.float64)
     assert continuous(noisy, rtol=1e-3) == continuous(W)
+    assert continuous(noisy, rtol=1e-3).rtol == 1e-3
     assert continuous(noisy, rtol=1e-8).dimension == 0
 
 
@@ -231,6 +240,7 @@ def test_other_bases_of_inputs_outputs_and_span_change_nothing(name, seed):
         (torch.zeros(2, 3, 3), {}, DataError, "all weights are zero"),
         (torch.full((1, 2, 3), float("inf")), {}, NonFiniteError, "nan or infinity"),
         (torch.ones(1, 2, 3), {"rtol": 2.0}, ConfigError, "at most 0.1; came 2"),
+        (torch.ones(1, 2, 3), {"rtol": "gap"}, ConfigError, '"auto"; came'),
     ],
 )
 @pytest.mark.parametrize("function", [continuous, skew_pairs])
@@ -255,3 +265,102 @@ def test_noise_that_no_structure_fits_is_an_error(gen):
     noisy = W / W.norm() + 0.03 * noise / noise.norm()
     with pytest.raises(DataError, match="rtol"):
         continuous(noisy, rtol=0.01)
+
+
+# --------------------------------------------------------------------------------------------- a tolerance from the gap
+
+
+def springs(noise, gen):
+    """Two unequal masses on springs of random strength in the plane, for half a unit of time: states to states."""
+    strengths = 0.5 + 1.5 * torch.rand(300, 3, generator=gen, dtype=torch.float64)
+    a, b, c = strengths.T
+    field = torch.zeros(300, 4, 4, dtype=torch.float64)
+    field[:, 0, 2], field[:, 1, 3] = 1.0, 0.5
+    field[:, 2, 0], field[:, 2, 1], field[:, 3, 0], field[:, 3, 1] = -a - b, b, b, -b - c
+    W = torch.kron(torch.linalg.matrix_exp(0.5 * field), torch.eye(2, dtype=torch.float64))
+    x = torch.randn(300, 20, 8, generator=gen, dtype=torch.float64)
+    return W, x, x @ W.mT + noise * torch.randn(300, 20, 8, generator=gen, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("noise", [0, 0.1])
+def test_a_learned_span_says_its_own_tolerance(noise, gen):
+    W, x, y = springs(noise, gen)
+    span = find_span(in_chunks(x, y), k=4)
+    learned = span.U.mT.reshape(-1, 8, 8)
+    found, exact = continuous(learned), continuous(W)
+    assert found.name == exact.name == "abelian, dimension 1"
+    assert found.inputs == exact.inputs
+    assert found.inputs.parts == ((4, 2, "real"),)
+    assert exact.rtol == 1e-6
+    assert 1e-3 < found.rtol <= 0.1
+    assert f"The tolerance, {found.rtol:.1g}, is from a gap in the spectrum" in found.note
+    assert "tolerance" not in exact.note
+    # The turn of the plane, which both masses make.
+    A, B = skew_pairs(learned)
+    turn = torch.block_diag(*[torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)] * 4) / 8**0.5
+    for X in (A, B):
+        assert abs(float((X[0] * turn).sum())) > 0.99
+    # By hand, one tolerance is as wrong as another is right.
+    assert continuous(learned, rtol=1e-6).name == "zero"
+
+
+@pytest.mark.parametrize("noise", [1e-4, 1e-2, 3e-2])
+@pytest.mark.parametrize("name", ["regular C8", "natural S5", "regular S3", "torus 2x3"])
+def test_noise_leaves_a_gap(name, noise, gen):
+    W = CASES[name][0].double()
+    W = W / W.flatten(1).norm(dim=1).mean()
+    E = torch.randn(W.shape, generator=gen, dtype=torch.float64)
+    found = continuous(W + noise * E / E.flatten(1).norm(dim=1).mean())
+    assert found.inputs == continuous(W).inputs
+    assert noise / 10 < found.rtol <= 0.1
+
+
+def test_a_weak_map_of_a_span_counts_as_a_strong_one(gen):
+    """Only the span matters: its first map alone sees all inputs, and is small in this basis."""
+    W = torch.cat([1e-3 * random_orthogonal(6, gen)[None], torch.zeros(1, 6, 6, dtype=torch.float64)])
+    W[1, 0, 0] = 1.0
+    noisy = W + 1e-6 * torch.randn(W.shape, generator=gen, dtype=torch.float64)
+    assert continuous(noisy).inputs.parts == continuous(W).inputs.parts
+
+
+def test_many_noisy_maps_of_a_small_span_have_a_gap_as_they_are(gen):
+    """An orthonormal basis of what they span is mostly noise."""
+    W = torch.einsum("tk,kij->tij", torch.randn(200, 5, generator=gen).double(), CASES["regular C5"][0])
+    noisy = W + 0.01 * torch.randn(W.shape, generator=gen, dtype=torch.float64)
+    assert continuous(noisy).inputs == continuous(CASES["regular C5"][0]).inputs
+
+
+def test_weights_like_noise_have_no_gap(gen):
+    found = continuous(torch.randn(4, 6, 6, generator=gen))
+    assert (found.name, found.rtol) == ("zero", 1e-6)
+
+
+def test_a_gap_that_no_structure_has_is_an_error(gen):
+    W = span_of(regular(Q8)).double()
+    W = W / W.flatten(1).norm(dim=1).mean()
+    E = torch.randn(W.shape, generator=gen, dtype=torch.float64)
+    with pytest.raises(DataError, match="as many symmetries as a gap in their spectrum"):
+        continuous(W + 0.04 * E / E.flatten(1).norm(dim=1).mean())
+
+
+def test_the_spectrum_is_that_of_the_dense_equations(gen):
+    """Against the slow twin, whose unknowns are written out; and with a constant input that stays."""
+    W = torch.randn(3, 4, 5, generator=gen, dtype=torch.float64)
+    for constant in (False, True):
+        left, right = skew_units(4), skew_units(5)
+        if constant:
+            right = right[(right[:, -1] == 0).all(dim=1)]
+        equations = torch.cat([(left[:, None] @ W).flatten(1), -(W @ right[:, None]).flatten(1)])
+        fixed = torch.eye(5, dtype=torch.float64)[-1] if constant else None
+        expected = torch.linalg.svdvals(equations).flip(0)
+        torch.testing.assert_close(skew_spectrum(W, fixed), expected)
+
+
+def test_large_layers_take_the_first_tolerance_that_fits(gen):
+    W = span_of(regular(cyclic(48)))
+    assert continuous(W).rtol == 1e-6
+    one = random_orthogonal(48, gen)[None]
+    found = continuous(one + 1e-6 * torch.randn(1, 48, 48, generator=gen, dtype=torch.float64))
+    assert found.name == "so(48)"
+    assert found.rtol > 1e-6
+    assert "the least at which some structure fits" in found.note

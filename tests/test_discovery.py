@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msr.discovery import automorphisms, discover
-from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
+from msr.errors import ConfigError, DataError, ShapeError
 from msr.groups import cyclic, dihedral, direct_product, quaternion, symmetric, wreath_product
 from msr.notation import parse_group
 from msr.representations import equivariant_basis, from_matrices, grid_rotations, grid_shifts, natural, regular, trivial
@@ -39,8 +39,9 @@ FAMILIES = {
 
 
 @cache
-def sample(name, noise=0.0, n_tasks=400, truth="group", seed=0, **options):
+def sample(name, noise=0.0, n_tasks=240, truth="group", seed=0, **options):
     rep = FAMILIES[name][0]()
+    n_tasks = 400 if name == "D4 on a grid" and n_tasks > 200 else n_tasks  # 36 dimensions are harder to see
     return sample_group(rep, rep, noise=noise, n_tasks=n_tasks, truth=truth, seed=seed, **options)
 
 
@@ -71,9 +72,9 @@ def found_orbits(found):
 )
 def test_the_name_and_the_action_of_known_groups(family, noise):
     make, name = FAMILIES[family]
-    noise = 0.2 if noise > 0.2 and family == "D4 on a grid" else noise  # 36 dimensions are harder to see
+    noise = 0.2 if noise > 0.2 and family == "D4 on a grid" else noise
     s, rep = sample(family, noise), make()
-    # 150 fresh tasks with noise of half the outputs' size cannot show less than a tenth of it.
+    # 180 tasks with noise of half the outputs' size cannot show less than a tenth of it.
     eps = 0.15 if noise == 0.5 else 0.05
     found = discover(s.x, s.y, eps=eps)
     assert found.verdict == "found", found
@@ -88,6 +89,7 @@ def test_the_name_and_the_action_of_known_groups(family, noise):
     assert found.certificate.certified
     assert found.certificate.p_value <= 0.01
     assert found.certificate.bound <= eps**2
+    assert found.certificate.linear
     assert found.chosen.residual < 0.15
 
 
@@ -98,33 +100,39 @@ def test_controls_without_symmetry_are_none(family, truth):
     found = discover(s.x, s.y)
     assert found.verdict == "none", found
     assert found.group is None
-    assert any(c.rejected for c in found.candidates)
+    assert found.candidates
+    assert all(c.status == "beyond" or c.seen_broken for c in found.candidates)
     assert "rejected" in found.sentence
 
 
-@pytest.mark.parametrize(("breaking", "verdict"), [(0.02, "found"), (0.15, "none")])
-def test_the_tolerance_is_what_it_says(breaking, verdict):
+@pytest.mark.parametrize(
+    ("breaking", "status", "broken"), [(0.002, "within", False), (0.02, "within", True), (0.15, "beyond", True)]
+)
+def test_the_tolerance_is_what_it_says(breaking, status, broken):
+    """A group that breaks a twentieth of the tolerance holds; between that and the tolerance it is listed."""
     s = sample("C8", truth="broken", breaking=breaking)
     found = discover(s.x, s.y, eps=0.05)
-    assert found.verdict == verdict
+    assert found.verdict == ("none" if broken else "found")
     shown = next(c for c in found.candidates if c.order == 8)
-    assert shown.residual == pytest.approx(breaking, rel=0.1)
-    assert shown.cost**0.5 == pytest.approx(breaking, rel=0.15)
-    if verdict == "found":
-        assert found.certificate.cost**0.5 == pytest.approx(breaking, rel=0.15)
+    assert (shown.status, shown.seen_broken) == (status, broken)
+    assert shown.residual == pytest.approx(breaking, rel=0.15)
+    assert shown.breaking**0.5 == pytest.approx(breaking, rel=0.15)
+    assert shown.low**0.5 <= breaking <= shown.high**0.5
+    if not broken:
+        assert found.certificate.breaking == shown.breaking
 
 
-def test_a_tolerance_near_the_truth_cannot_tell_or_names_it():
+@pytest.mark.parametrize("eps", [0.045, 0.05, 0.1])
+def test_a_group_that_is_broken_by_the_tolerance_is_not_named(eps):
     s = sample("C8", truth="broken", breaking=0.05)
-    assert discover(s.x, s.y, eps=0.05).verdict in ("cannot tell", "none")
-    assert discover(s.x, s.y, eps=0.1).verdict == "found"
+    assert discover(s.x, s.y, eps=eps).group is None
 
 
 @pytest.mark.parametrize("noise", [1, 3])
 @pytest.mark.parametrize("family", ["C8", "Klein", "D4 on a grid", "S4 on 4 points"])
 def test_where_noise_hides_the_group_no_other_is_named(family, noise):
-    for seed in range(3):
-        s = sample(family, noise, n_tasks=200, seed=seed)
+    for seed in range(2):
+        s = sample(family, noise, n_tasks=160, seed=seed)
         found = discover(s.x, s.y, seed=seed)
         assert found.verdict in ("found", "cannot tell"), found
         if found.verdict == "found":
@@ -133,7 +141,7 @@ def test_where_noise_hides_the_group_no_other_is_named(family, noise):
             assert found.hints
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**31), family=st.sampled_from(["C8", "Q8", "D6 on 6 points", "3x4 torus", "7:3"]))
 def test_order_of_storage_labels_and_units_change_no_name(seed, family):
     s, draw = sample(family, 0.1), torch.Generator().manual_seed(seed)
@@ -151,7 +159,8 @@ def test_order_of_storage_labels_and_units_change_no_name(seed, family):
 def test_units_alone_change_no_number():
     s = sample("D6 on 6 points", 0.1)
     a, b = discover(s.x, s.y), discover(s.x.double() * 256, s.y.double() / 1024)
-    assert a.certificate.cost == pytest.approx(b.certificate.cost, rel=1e-6, abs=1e-12)
+    assert a.certificate.bound == pytest.approx(b.certificate.bound, rel=1e-6)
+    assert a.certificate.breaking == pytest.approx(b.certificate.breaking, rel=1e-6, abs=1e-12)
     assert a.chosen.residual == pytest.approx(b.chosen.residual, rel=1e-6)
 
 
@@ -160,7 +169,7 @@ class TestInputsOfAllKinds:
 
     KINDS = ("drawn anew", "the same in every task", "centred", "means of their own", "sizes of their own")
 
-    def tasks(self, kind, beyond, noise, seed=0, n_tasks=400):
+    def tasks(self, kind, beyond, noise, seed=0, n_tasks=240):
         """With weights of D8 on its 8 points, and a part of them that only C8 allows."""
         draw = torch.Generator().manual_seed(seed)
         D, C = (equivariant_basis(rep, rep).orthonormal() for rep in (natural(dihedral(8)), regular(cyclic(8))))
@@ -182,17 +191,17 @@ class TestInputsOfAllKinds:
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_the_larger_group_is_not_named(self, kind):
-        for seed in range(2):
-            for beyond, noise in ((0.08, 0.5), (0.12, 0.7)):
-                found = discover(*self.tasks(kind, beyond, noise, seed), seed=seed)
-                assert found.group is None or found.group.name == "C8", found
+        for seed, beyond, noise in ((0, 0.08, 0.5), (1, 0.12, 0.7)):
+            found = discover(*self.tasks(kind, beyond, noise, seed), seed=seed)
+            assert found.group is None or found.group.name == "C8", found
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_the_true_group_is_named(self, kind):
         x, y = self.tasks(kind, 0.0, 0.1)
         found = discover(x, y)
         assert found.group.name == "D8", found
-        assert found.certificate.method == ("pairs of examples" if kind == "drawn anew" else "least squares")
+        anew = kind != "the same in every task"
+        assert found.certificate.method == ("pairs of examples" if anew else "least squares")
 
 
 class TestUnitsThatDiffer:
@@ -212,7 +221,7 @@ class TestUnitsThatDiffer:
         moved = found.group.on_inputs if side == "inputs" else found.group.on_outputs
         assert moved.orbits == (8, 8)
         # The pattern is in the units that came.
-        W = found.pattern.view(len(found.outputs), len(found.inputs) + 1, -1)[:, :-1]
+        W = found.pattern.view(len(found.outputs), len(found.inputs), -1)
         large, small = (W[:, :8], W[:, 8:]) if side == "inputs" else (W[8:], W[:8])
         assert float(large.norm() / small.norm()) == pytest.approx(100, rel=0.2)
         # One number for outputs of all units, as if the noise of each were in proportion to them.
@@ -299,8 +308,8 @@ class TestWhatFilesHold:
 
     def test_coordinates_that_never_vary_stay_in_place(self):
         s = sample("C8", 0.1)
-        x = torch.cat([torch.ones(400, 20, 2), s.x, torch.zeros(400, 20, 1)], 2)
-        y = torch.cat([s.y, torch.full((400, 20, 3), 7.0)], 2)
+        x = torch.cat([torch.ones(240, 20, 2), s.x, torch.zeros(240, 20, 1)], 2)
+        y = torch.cat([s.y, torch.full((240, 20, 3), 7.0)], 2)
         found = discover(x, y)
         assert found.group.name == "C8"
         assert len(found.left_out) == 2
@@ -313,18 +322,22 @@ class TestWhatFilesHold:
 
     def test_inputs_without_weight_are_not_swapped(self):
         s = sample("C8", 0.1)
-        x = torch.cat([s.x, torch.randn(400, 20, 4, generator=torch.Generator().manual_seed(1))], 2)
+        x = torch.cat([s.x, torch.randn(240, 20, 4, generator=torch.Generator().manual_seed(1))], 2)
         found = discover(x, s.y)
         assert found.group.name == "C8"
         assert found.group.on_inputs.orbits == (8, 1, 1, 1, 1)
 
     @pytest.mark.parametrize("noise", [0, 0.05])
     def test_weak_inputs_are_not_swapped_because_they_are_weak(self, noise):
+        """They break C8 by 1.4%, so it is listed and not named; nor is C8 x C2, with a swap that costs as little."""
         s, draw = sample("C8"), torch.Generator().manual_seed(1)
-        x = torch.cat([s.x, torch.randn(400, 20, 2, generator=draw)], 2)
-        W = torch.cat([s.w, 0.01 * torch.randn(400, 8, 2, generator=draw)], 2)
-        found = discover(x, x @ W.mT + noise * torch.randn(400, 20, 8, generator=draw))
-        assert found.group.name == "C8"  # and not C8 x C2, with a swap that costs a hundredth of a per cent
+        x = torch.cat([s.x, torch.randn(240, 20, 2, generator=draw)], 2)
+        W = torch.cat([s.w, 0.01 * torch.randn(240, 8, 2, generator=draw)], 2)
+        found = discover(x, x @ W.mT + noise * torch.randn(240, 20, 8, generator=draw))
+        assert found.group is None
+        (shown,) = (c for c in found.candidates if c.order == (8 if noise else 16))
+        assert (shown.status, shown.seen_broken) == ("within", True)
+        assert shown.breaking**0.5 == pytest.approx(0.014, rel=0.2)
 
     def test_weak_inputs_alone_make_no_group(self):
         draw = torch.Generator().manual_seed(0)
@@ -335,37 +348,37 @@ class TestWhatFilesHold:
             found = discover(x, x @ W.mT + noise * torch.randn(400, 20, 8, generator=draw))
             assert found.verdict != "found", found
 
-    def test_a_group_of_weak_inputs_is_listed_where_nothing_is_found(self):
-        """It costs little and was not rejected; the answer shows it, and does not count it."""
+    def test_a_group_of_weak_inputs_alone_is_listed_and_not_named(self):
+        """It costs little and is not exact; the answer shows it, and does not count it."""
         draw = torch.Generator().manual_seed(0)
         basis = torch.randn(5, 8, 10, generator=draw) * torch.tensor([1.0] * 8 + [0.05] * 2)
         basis[:, :, 9] = 1.5 * basis[:, :, 8]
-        W = torch.einsum("tk,kij->tij", torch.randn(400, 5, generator=draw), basis)
-        x = torch.randn(400, 20, 10, generator=draw)
+        W = torch.einsum("tk,kij->tij", torch.randn(240, 5, generator=draw), basis)
+        x = torch.randn(240, 20, 10, generator=draw)
         found = discover(x, x @ W.mT)
         assert found.verdict == "none"
-        assert [c.order for c in found.candidates if c.accepted and c.order > 1] == [2]
-        assert sum(c.rejected for c in found.candidates) == 1
-        assert "the one group that coarser classes would give was rejected" in found.sentence
+        assert [c.order for c in found.candidates if c.status == "within"] == [2]
+        assert sum(c.status == "beyond" for c in found.candidates) == 1
 
     def test_a_bias_that_all_outputs_share(self):
         s = sample("C8", 0.1)
-        bias = torch.randn(400, 1, 1, generator=torch.Generator().manual_seed(1))
+        bias = torch.randn(240, 1, 1, generator=torch.Generator().manual_seed(1))
         assert discover(s.x, s.y + bias).group.name == "C8"
 
-    def test_biases_of_their_own_break_it(self):
+    def test_biases_play_no_part_in_the_group_of_the_weights(self):
         s = sample("C8", 0.1)
-        found = discover(s.x, s.y + torch.arange(8.0))
-        assert found.verdict == "none"
-        assert "keeps the weights, but not the biases" in found.partial[0].name
+        bias = torch.arange(8.0) * torch.randn(240, 1, 1, generator=torch.Generator().manual_seed(1))
+        found, plain = discover(s.x, s.y + bias), discover(s.x, s.y)
+        assert found.group.name == "C8"
+        assert found.certificate.bound == pytest.approx(plain.certificate.bound, rel=1e-3)
 
     def test_one_hot_inputs_hold_the_bias(self):
         draw = torch.Generator().manual_seed(0)
-        x = torch.eye(8)[torch.randint(8, (400, 20), generator=draw)]
-        y = x @ sample("C8").w.mT + 0.05 * torch.randn(400, 20, 8, generator=draw)
+        x = torch.eye(8)[torch.randint(8, (240, 20), generator=draw)]
+        y = x @ sample("C8").w.mT + 0.05 * torch.randn(240, 20, 8, generator=draw)
         found = discover(x, y)
         assert found.group.name == "C8"
-        assert "add up to a constant" in found.left_out[0]
+        assert "they add up to a constant" in found.left_out[0]
 
     def test_small_outputs_are_not_swapped_because_they_are_small(self):
         s = sample("C8", 0.05)
@@ -376,14 +389,13 @@ class TestWhatFilesHold:
     @pytest.mark.parametrize("size", [0.3, 0.5])
     def test_weights_of_their_own_that_no_span_holds_break_a_group(self, size, noise):
         """Learned or not: the part that tasks do not share looks like noise to the span."""
-        for seed in range(3):
-            draw = torch.Generator().manual_seed(seed)
-            s = sample("C8", n_tasks=300, seed=seed)
-            W = s.w + size * torch.randn(300, 8, 8, generator=draw) / 8**0.5
-            y = s.x @ W.mT + noise * torch.randn(s.y.shape, generator=draw)
-            found = discover(s.x, y, seed=seed)
-            assert found.verdict != "found", found
-            assert found.group is None
+        draw = torch.Generator().manual_seed(0)
+        s = sample("C8", n_tasks=200)
+        W = s.w + size * torch.randn(200, 8, 8, generator=draw) / 8**0.5
+        y = s.x @ W.mT + noise * torch.randn(s.y.shape, generator=draw)
+        found = discover(s.x, y)
+        assert found.verdict != "found", found
+        assert found.group is None
 
     @pytest.mark.parametrize("offset", [100.0, 1e4])
     def test_offsets_name_no_group(self, offset):
@@ -391,7 +403,7 @@ class TestWhatFilesHold:
         assert discover(s.x, s.y + offset).group.name == "C8"
         assert discover(s.x + offset, s.y).group.name == "C8"
         apart = torch.arange(8.0) * offset
-        assert discover(s.x, s.y + apart).verdict != "found"
+        assert discover(s.x + apart, s.y + apart.flip(0)).group.name == "C8"
         none = sample("C8", 0.05, truth="none")
         assert discover(none.x, none.y + offset).verdict != "found"
 
@@ -401,14 +413,14 @@ class TestWhatFilesHold:
             assert discover(s.x.double() * a, s.y.double() * b).group.name == "C8"
 
     def test_one_number_an_example(self):
-        x = torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
+        x = torch.randn(200, 6, 1, generator=torch.Generator().manual_seed(0))
         found = discover(x, 2 * x)
         assert found.shape_in == found.shape_out == (1,)
         assert found.verdict != "found"
 
     def test_outputs_that_are_noise_have_no_group(self):
         x = sample("C8").x
-        y = torch.randn(400, 20, 8, generator=torch.Generator().manual_seed(1))
+        y = torch.randn(240, 20, 8, generator=torch.Generator().manual_seed(1))
         assert discover(x, y).verdict == "cannot tell"
 
     def test_what_cannot_be_used_is_refused(self):
@@ -417,10 +429,8 @@ class TestWhatFilesHold:
             discover(s.x, s.y * 0 + 3)
         with pytest.raises(DataError, match="inputs never vary"):
             discover(s.x * 0, s.y)
-        bad = s.x.clone()
-        bad[3, 2, 1] = float("nan")
-        with pytest.raises(NonFiniteError, match=r"x holds nan at index \(3, 2, 1\)"):
-            discover(bad, s.y)
+        with pytest.raises(DataError, match="every example holds a nan or an infinity"):
+            discover(s.x * float("nan"), s.y)
         with pytest.raises(ShapeError, match="tasks and examples"):
             discover(s.x[:, :3], s.y)
         with pytest.raises(ShapeError, match="real numbers"):
@@ -435,14 +445,14 @@ class TestWhatFilesHold:
 
     def test_tasks_kept_for_the_last_test(self):
         s = sample("C8", 0.1)
-        fresh = torch.arange(400) % 4 == 1
+        fresh = torch.arange(240) % 4 == 1
         found = discover(s.x, s.y, fresh=fresh)
         assert found.group.name == "C8"
-        assert found.certificate.n_tasks == 100
+        assert (found.certificate.n_tasks, found.certificate.splits) == (60, 1)
         # Tasks of another kind there: what was chosen without them does not hold on them.
         broken = s.y.clone()
         broken[fresh] = broken[fresh].flip(2)
-        assert discover(s.x, broken, fresh=fresh).verdict == "cannot tell"
+        assert discover(s.x, broken, fresh=fresh).group is None
         with pytest.raises(ShapeError, match="fresh must say"):
             discover(s.x, s.y, fresh=fresh[:3])
 
@@ -485,7 +495,7 @@ class TestPartial:
 
 class TestConvolutions:
     def images(self, kernels, circular=False):
-        x = torch.randn(len(kernels), 6, kernels.shape[2], 8, 8, generator=torch.Generator().manual_seed(0))
+        x = torch.randn(len(kernels), 4, kernels.shape[2], 6, 6, generator=torch.Generator().manual_seed(0))
         pad = (1, 1, 1, 1)
         y = [
             F.conv2d(F.pad(one, pad, mode="circular") if circular else one, k)
@@ -493,7 +503,7 @@ class TestConvolutions:
         ]
         return x, torch.stack(y)
 
-    def kernels(self, classes, channels=1, n=300):
+    def kernels(self, classes, channels=1, n=140):
         """Kernels whose taps share a weight where the class is the same, for each pair of channels."""
         classes = torch.tensor(classes)
         draw = torch.randn(n, channels, channels, int(classes.max()) + 1, generator=torch.Generator().manual_seed(1))
@@ -516,9 +526,9 @@ class TestConvolutions:
         assert found.group.name == "C2"
 
     def test_signals(self):
-        k = torch.randn(300, 1, 1, 5, generator=torch.Generator().manual_seed(0))
+        k = torch.randn(140, 1, 1, 5, generator=torch.Generator().manual_seed(0))
         k = k + k.flip(3)
-        x = torch.randn(300, 8, 1, 20, generator=torch.Generator().manual_seed(1))
+        x = torch.randn(140, 4, 1, 20, generator=torch.Generator().manual_seed(1))
         y = torch.stack([F.conv1d(a, b) for a, b in zip(x, k, strict=True)])
         found = discover(x, y, layer="conv1d")
         assert found.group.name == "C2"
@@ -561,11 +571,12 @@ class TestSigned:
             )
             torch.testing.assert_close(moved, s.w, atol=1e-5, rtol=0)
 
-    def test_all_signs_at_once_are_always_one_without_a_bias(self):
+    def test_all_signs_at_once_are_always_one(self):
+        """Biases are taken out with each task's mean."""
         s = sample("C8", 0.1)
         assert discover(s.x, s.y, signed=True).group.order == 16
-        bias = torch.randn(400, 1, 1, generator=torch.Generator().manual_seed(1))
-        assert discover(s.x, s.y + bias, signed=True).group.order == 8
+        bias = torch.randn(240, 1, 1, generator=torch.Generator().manual_seed(1))
+        assert discover(s.x, s.y + bias, signed=True).group.order == 16
 
     @pytest.mark.parametrize("noise", [0.0, 0.05])
     @pytest.mark.parametrize("weak", [0.0, 0.02])
@@ -580,7 +591,7 @@ class TestSigned:
 
     def test_inputs_that_carry_nothing_change_no_name(self):
         s, draw = sample("C8", 0.05), torch.Generator().manual_seed(0)
-        x = torch.cat([s.x, torch.randn(400, 20, 2, generator=draw)], 2)
+        x = torch.cat([s.x, torch.randn(240, 20, 2, generator=draw)], 2)
         found = discover(x, s.y, signed=True)
         assert (found.group.name, found.chosen.share) == ("C2 x C8", pytest.approx(1))
 
@@ -588,7 +599,7 @@ class TestSigned:
         s = sample("C8", truth="none")
         found = discover(s.x, s.y, signed=True)
         assert found.verdict == "none", found
-        assert [c.order for c in found.candidates if c.accepted] == [2]
+        assert not any(c.status == "within" for c in found.candidates)
 
 
 class TestTheAnswer:
@@ -600,7 +611,8 @@ class TestTheAnswer:
                 "version"} <= answer.keys()  # fmt: skip
         assert {"name", "order", "certain", "alternatives", "generators_in", "generators_out", "action",
                 "two_closure_note"} <= answer["group"].keys()  # fmt: skip
-        assert {"eps", "alpha", "p_value", "n", "null"} <= answer["certificate"].keys()
+        assert {"eps", "alpha", "p_value", "bound", "exceptions", "exceptions_at_most", "nonlinear_at_most", "linear",
+                "n_tasks", "splits", "null"} <= answer["certificate"].keys()  # fmt: skip
         assert answer["group"]["order"] == 16
         assert answer["dimension"] == 16
         assert np.asarray(answer["group"]["generators_in"]).shape[1] == 16
@@ -644,7 +656,7 @@ class TestTheAnswer:
 @pytest.mark.parametrize(("rank", "says"), [(1, "translation on the interior, generator i -> i + 1"), (5, None)])
 def test_files_of_the_authors_own_generator(rank, says):
     arrays = read_arrays(needs_data(f"reference_tasks/rank{rank}.npz"))
-    x, y = (torch.from_numpy(np.array(arrays[name])) for name in ("x", "y"))
+    x, y = (torch.from_numpy(np.array(arrays[name][: 80 * rank])) for name in ("x", "y"))
     found = discover(x, y)
     assert found.group is None
     assert found.verdict != "found"

@@ -31,15 +31,15 @@ def negacyclic():
 
 @cache
 def found(kind):
-    def group(rep, other=None, signed=False, **options):
-        s = sample_group(rep, other or rep, n_tasks=400, noise=0.05, **options)
+    def group(rep, other=None, signed=False, n_tasks=240, **options):
+        s = sample_group(rep, other or rep, n_tasks=n_tasks, noise=0.05, **options)
         return discover(s.x, s.y, signed=signed)
 
     translation = sample_translation(14, 3, n_tasks=200)
     few = sample_group(regular(cyclic(4)), regular(cyclic(4)), n_tasks=10)
     makers = {
         "C8": lambda: group(regular(cyclic(8))),
-        "D4 on a grid": lambda: group(grid_rotations(4, flips=True)),
+        "D4 on a grid": lambda: group(grid_rotations(4, flips=True), n_tasks=400),
         "wreath": lambda: group(natural(wreath_product(symmetric(3), cyclic(2)))),
         "invariant": lambda: group(natural(dihedral(6)), trivial(dihedral(6), 2)),
         "signed": lambda: group(negacyclic(), signed=True),
@@ -142,9 +142,104 @@ def test_the_evidence_is_there():
     text = " ".join(" ".join(read(page_of("C8")).text).split())
     for words in ("C8", "What was tested", "The sharing pattern", "The spectrum", "The generators",
                   "The multiplication table", "Residual by element", "The continuous part", "How to repeat it",
-                  "rejected", "abelian, dimension 3"):  # fmt: skip
+                  "rejected", "abelian, dimension 3", "biases left out"):  # fmt: skip
         assert words in text, words
+    assert "None was seen, so at most" in text
+    # No constant input: as many cells as weights.
+    sizes = [int(n) for n in re.findall(r"<title>class \d+: (\d+) weight", page_of("C8"))]
+    assert sum(sizes) == 2 * 64
     assert "Partial symmetries" in " ".join(read(page_of("partial")).text)
+
+
+def claims_of(answer):
+    """The text of the section that says what was tested."""
+    page = discovery_page(answer, source="t", command="c")
+    section = page[page.index("What was tested") : page.index("The sharing pattern")]
+    return " ".join(" ".join(read(f"<div><h2>{section[: section.rindex('</section>')]}</div>").text).split())
+
+
+def with_certificate(**changes):
+    answer = found("C8")
+    return replace(answer, certificate=replace(answer.certificate, **changes))
+
+
+def test_every_null_is_said_in_words():
+    linear = {"covers": "the linear layer", "counts_up_to": 0.11, "nonlinear_at_most": 0.0009}
+    text = claims_of(with_certificate(exceptions_at_most=0.0234, exceptions_break=0.12, **linear))
+    for words in (
+        "The null hypothesis: in typical tasks, what breaks the named group makes 5% of the linear layer or more.",
+        "counts up to 11%; beyond that it is an exception",
+        "rejected at level 0.01 (p < 1e-6)",
+        "A task that breaks the group by more than 12% of the outputs is one. None was seen, so at most 2.3% of the",
+        "(an exact bound, level 0.0025)",
+        "at most 3.00% of the outputs (level 0.0025). It comes on top",
+        "A group is not named if tasks show that it is broken at all",
+        "the probability that any of it is wrong is at most 0.01.",
+        "The tasks were divided once into those that teach and those that test.",
+    ):
+        assert words in text, words
+    whole = claims_of(with_certificate(covers="the outputs"))
+    assert "makes 5% of the outputs or more" in whole
+    assert "that is less than the tolerance" in whole
+    assert "divided 3 times into those that teach" in claims_of(with_certificate(splits=3))
+
+
+def test_exceptions_are_listed_by_their_places():
+    one, many = (claims_of(with_certificate(exceptions=places)) for places in ((17,), tuple(range(100, 115))))
+    assert "Task 17 was seen to be (counted from 0, as they came). With those, at most" in one
+    assert "Tasks 100, 101," in many
+    assert "111 and 3 more were seen to be" in many
+    assert "too many" not in one
+    assert "These are too many for the group to be named." in claims_of(
+        with_certificate(exceptions=(1,), certified=False)
+    )
+    page = discovery_page(with_certificate(exceptions=(3, 4)), source="t", command="c")
+    assert "of the tasks; seen: tasks 3, 4" in page
+
+
+def test_what_is_not_linear_is_said_to_count_or_not_to_be_known():
+    assert "all that it leaves was counted as breaking the group" in claims_of(with_certificate(linear=False))
+    assert "could not be tested" in claims_of(with_certificate(nonlinear_at_most=None))
+    for changes in ({"linear": False}, {"nonlinear_at_most": None}):
+        assert "Not linear, at most" not in discovery_page(with_certificate(**changes), source="t", command="c")
+
+
+def test_each_candidate_is_judged_and_told_why():
+    answer = found("C8")
+    one = replace(answer.candidates[-1], low=0.01, breaking=0.04, high=0.09, exact=True)
+    said = {
+        ("within", False): ("✓ within", "Holds as well, but is smaller than the chosen one."),
+        ("within", True): (
+            "✕ broken",
+            "Within the tolerance, but broken, by about 20.00%: so it is listed and not named.",
+        ),
+        ("open", True): ("✕ broken", "Shown to be broken, if not by more than the tolerance."),
+        ("open", False): ("? open", "The tolerance lies within the bounds: these tasks cannot tell."),
+        ("beyond", True): ("✕ beyond", "Typical tasks break it by at least 10.00% of the outputs"),
+    }
+    for (status, broken), (mark, why) in said.items():
+        text = claims_of(replace(answer, candidates=(replace(one, status=status, seen_broken=broken),)))
+        assert mark in text
+        assert why in text
+        assert "20.00%" in text
+        assert "10.00% – 30.00%" in text
+    weak = replace(one, status="within", seen_broken=False, exact=False)
+    assert "moves only weak weights" in claims_of(replace(answer, candidates=(weak,)))
+    chosen = replace(answer.chosen, exact=False)
+    assert "The fitted weights do differ" in claims_of(replace(answer, chosen=chosen, candidates=(chosen,)))
+
+
+def test_without_a_group_the_nulls_of_all_are_said():
+    text = claims_of(found("none"))
+    for words in (
+        "they break it by the tolerance or less",
+        "nothing breaks the group",
+        "error rate that was asked for",
+    ):
+        assert words in text, words
+    assert "so there was no group to test" in claims_of(replace(found("none"), candidates=()))
+    assert "no sharing of weights was learned" in page_of("too few")
+    assert "these are the finest classes that were told apart" in page_of("none")
 
 
 def test_the_training_is_drawn_above_its_end():

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from msr.discovery.judging import pair_orbits_of
-from msr.discovery.result import Candidate, Discovery
+from msr.discovery.claims import Candidate
+from msr.discovery.orbits import pair_orbits_of
+from msr.discovery.result import Discovery
 from msr.discovery.words import cannot_tell
 from msr.groups.permutations import Indices
 
-__all__ = ["agreed", "conjugated", "differ", "orbits_of"]
+__all__ = ["agreed", "differ", "orbits_of"]
 
 
 def agreed(answers: list[Discovery]) -> Discovery:
@@ -38,9 +39,3 @@ def orbits_of(candidate: Candidate) -> Indices:
 def differ(a: Candidate, b: Candidate) -> bool:
     """Whether two candidates have other orbits on weights."""
     return not np.array_equal(orbits_of(a), orbits_of(b))
-
-
-def conjugated(permutations: Indices, relabelling: Indices) -> Indices:
-    """``s g s⁻¹`` of each row."""
-    inverse = np.argsort(relabelling)
-    return relabelling[permutations[:, inverse]]

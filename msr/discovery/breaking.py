@@ -1,208 +1,368 @@
 """How much of the tasks' own weights breaks a group, whatever span was learned; without bias, task by task."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import combinations
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from msr.discovery.judging import Costs, Judge, ridge
+from msr.discovery.orbits import averaged
+from msr.discovery.prepare import Prepared
 from msr.groups.permutations import Indices
+from msr.meta import SharedSpan
 
-__all__ = ["Breaking", "breaking", "by_least_squares", "by_pairs", "centred", "design"]
+__all__ = ["Average", "Broken", "LeastSquares", "Pairs", "Sample", "ridge"]
 
-_CHUNK_NUMBERS = 2**23
-_PARTS = 5
-# With so many examples for each input least squares lose little against pairs, and assume nothing of the inputs; with
-# so many more than inputs they can be used at all.
-_PLENTY, _MORE = 4, 6
+Average = Callable[[Tensor, Indices], Tensor]
+"""``(U (m n, c), orbits) -> Ū``, each row replaced by the mean over its orbit."""
+
+# Inputs are solved for where the least eigenvalue of a task's correlations is this large.
 _CONDITION = 1e-6
-_DRAWS = 16
-# By how much inputs that are not as if drawn anew may bias the pairs: of what breaks a group, and of what does not.
-_BIAS, _LEAK = 0.2, 0.02
+# Examples for each input, and more, so that least squares can tell noise by what they leave, were it not quite alike.
+_EACH, _MORE = 2, 7
+_DRAWS, _NUMBERS = 16, 2**23  # draws of noise, and numbers that they may take
+# More parts leave fewer pairs of examples out, and fit better without them, which counts where there is noise.
+_PARTS, _FEW_PARTS, _CENTRED_PARTS, _LARGE, _NOISY = 10, 5, 4, 2**16, 0.03
+# Standard errors by which the means of tasks may vary more, or less, than those of examples drawn anew.
+_CHANCE = 4.0
+_ALIKE = 2.0  # times the variance that chance gives to how much a task's inputs vary
+_SHORT = 3  # times as many examples as a task has, in the usual one: then it is left out
+
+
+def ridge(normal: Tensor, right: Tensor, penalty: float) -> Tensor:
+    """``(A + penalty I)⁻¹ b`` of each task: ``(tasks, k, k), (tasks, k) -> (tasks, k)``."""
+    damped = normal + penalty * torch.eye(normal.shape[1], dtype=torch.float64)
+    return torch.cholesky_solve(right.unsqueeze(2), torch.linalg.cholesky(damped)).squeeze(2)
 
 
 @dataclass(frozen=True, eq=False)
-class Breaking(Costs):
-    """A share of the outputs for each task; ``method`` is how it was found, or says that it could not be."""
+class Sample:
+    """Some tasks, each about its own mean, with what they are measured in.
 
-    method: str
+    Attributes:
+        x, y: ``(tasks, examples, n)``, ``(tasks, examples, m)``, zero past ``counts (tasks,)``; ``y`` is divided by
+            ``scale (m,)``, so that each output counts alike.
+        means: of each task, which were taken off, ``(tasks, n)`` and ``(tasks, m)``.
+        root: ``L (n, n)`` with ``L Lᵀ = Σ``, how the inputs of all tasks vary within a task.
+    """
+
+    x: Tensor
+    y: Tensor
+    counts: Tensor
+    means: tuple[Tensor, Tensor]
+    scale: Tensor
+    root: Tensor
+
+    @classmethod
+    def of(cls, data: Prepared) -> "Sample":
+        """All tasks; ``scale`` is how much each output varies within tasks, none below a millionth of the largest."""
+        degrees = (data.counts - 1).sum()
+        sizes = (data.y.square().sum((0, 1)) / degrees).sqrt()
+        scale = sizes.clamp_min(1e-6 * float(sizes.max()))
+        second = torch.einsum("tei,tej->ij", data.x, data.x) / degrees
+        small = 1e-12 * second.diagonal().mean() * torch.eye(len(second), dtype=torch.float64)
+        means = (data.means[0], data.means[1] / scale)
+        return cls(data.x, data.y / scale, data.counts, means, scale, torch.linalg.cholesky(second + small))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def select(self, tasks: Tensor) -> "Sample":
+        """Some of them."""
+        means = (self.means[0][tasks], self.means[1][tasks])
+        return Sample(self.x[tasks], self.y[tasks], self.counts[tasks], means, self.scale, self.root)
 
     @property
-    def known(self) -> bool:
-        """Whether there is an estimate without bias."""
-        return self.method != "none"
+    def energies(self) -> Tensor:
+        """Of each task's outputs, ``(tasks,)``: the sum over outputs of how they vary, noise included."""
+        return self.y.square().sum((1, 2)) / (self.counts - 1)
+
+    @cached_property
+    def solvable(self) -> Tensor:
+        """Which tasks' inputs determine their weights, with examples to spare, ``(tasks,)``."""
+        gram = self.x.mT @ self.x
+        sizes = gram.diagonal(dim1=1, dim2=2).clamp_min(1e-300).sqrt()
+        least = torch.linalg.eigvalsh(gram / sizes[:, :, None] / sizes[:, None, :])[:, 0]
+        return (self.counts >= _EACH * self.x.shape[2] + _MORE) & (least > _CONDITION)
 
 
-def breaking(judge: Judge, orbits: Indices) -> Breaking:
-    """The share of the outputs that comes from what breaks a group in each task's own weights.
+class Broken(Protocol):
+    """Estimates of ``‖D⁻¹ (W − P W) Σ^½‖²`` of each task, ``P`` the mean over a group's orbits.
 
-        b = ‖D⁻¹ (W − P W) Σ^½‖² / E
-
-    ``P`` is the mean over the group, ``Σ`` the second moment of all inputs, ``D`` and ``E`` the judge's units. Where a
-    task has four examples for each input, from :func:`by_least_squares`. With fewer, from :func:`by_pairs`, if the
-    examples are as if each were drawn anew (:func:`design`, :func:`centred`); else from least squares, if there are six
-    examples more than inputs. If not, nothing is known.
+    ``directions (m n, r)``, orthonormal, of ``D⁻¹ W Σ^½``: of what lies along them alone, in a second estimate, which
+    has less noise. Both are unbiased. What can be estimated for no task is infinite.
     """
-    examples, n = judge.x.shape[1:]
-    gram = judge.x.mT @ judge.x
-    sizes = gram.diagonal(dim1=1, dim2=2).clamp_min(1e-300).sqrt()
-    least = torch.linalg.eigvalsh(gram / sizes[:, :, None] / sizes[:, None, :]).amin()
-    solvable = examples >= n + _MORE and float(least) > _CONDITION
-    if solvable and examples >= _PLENTY * n:
-        return Breaking(by_least_squares(judge, orbits), "least squares")
-    bias, leak = design(judge, orbits)
-    independent = not centred(judge) and bias >= -_BIAS and leak >= -_LEAK
-    if independent and bias <= _BIAS and leak <= _LEAK:
-        return Breaking(by_pairs(judge, orbits), "pairs of examples")
-    if solvable:
-        return Breaking(by_least_squares(judge, orbits), "least squares")
-    if independent:
-        # What inputs of their own mean or size add is on the safe side.
-        return Breaking(by_pairs(judge, orbits), "pairs of examples")
-    return Breaking(torch.full((len(judge.x),), torch.inf, dtype=torch.float64), "none")
+
+    method: str
+    symmetric: bool
+
+    def __call__(
+        self, orbits: Indices, span: SharedSpan | None, directions: Tensor, tasks: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Of these tasks, by their places; ``span`` was learned on others."""
+
+    def noise(self, span: SharedSpan, tasks: Tensor) -> Tensor:
+        """What noise adds to :attr:`Sample.energies` of these tasks."""
 
 
-def by_least_squares(judge: Judge, orbits: Indices) -> Tensor:
-    """``b`` of each task from least squares, less what noise adds to it on average; unbiased whatever the inputs are.
+class LeastSquares:
+    """From least squares, less what noise adds to it on average; whatever the inputs are.
 
-    ``Ŵ = Yᵀ X (XᵀX)⁻¹`` has mean ``W`` and, for each output, noise of covariance ``σ² (XᵀX)⁻¹`` with ``σ²`` from that
-    task's own residual. What that adds is the mean over 16 draws of such noise.
+    ``Ŵ = Yᵀ X (XᵀX)⁻¹`` has mean ``W``. What its noise adds is the mean over draws, in which each example's residual,
+    divided by ``√(1 − h)`` for its leverage ``h``, gets a random sign: unbiased where the noise of a task's examples is
+    alike, nearly so where it is not, and whatever outputs have in common.
     """
-    x, y, draw = judge.x, judge.y, torch.Generator().manual_seed(0)
-    count, examples, n = x.shape
-    m = y.shape[2]
-    root, found = _root(x), []
-    # A bias that is zero since means were taken off has no noise.
-    silent = centred(judge) and bool((x[:, :, -1] == x[0, 0, -1]).all())
-    for tasks in _chunks(count, m * n * 4 + examples * (m + n)):
-        X, Y = x[tasks], y[tasks]
-        factor = torch.linalg.cholesky(X.mT @ X)
-        W = torch.cholesky_solve(X.mT @ Y, factor).mT
-        sigma = ((Y - X @ W.mT).square().sum(1) / (examples - n)).sqrt()
-        total = _size(judge, W, orbits, root)
-        for _ in range(_DRAWS):
-            noise = torch.randn(len(X), n, m, generator=draw, dtype=torch.float64) * sigma[:, None]
-            # (XᵀX)⁻¹ = L⁻ᵀ L⁻¹, so L⁻ᵀ of white noise has that covariance.
-            away = torch.linalg.solve_triangular(factor.mT, noise, upper=True).mT
-            away[:, :, -1] *= not silent
-            total -= _size(judge, away, orbits, root) / _DRAWS
-        found.append(total)
-    return torch.cat(found) / (judge.energy / examples)
+
+    method = "least squares"
+    symmetric = False
+
+    def __init__(self, sample: Sample, average: Average = averaged):
+        self._sample, self._average = sample, average
+        self._known = sample.solvable
+        x, y, counts = sample.x[self._known], sample.y[self._known], sample.counts[self._known]
+        (count, _, n), m = x.shape, y.shape[2]
+        factor = torch.linalg.cholesky(x.mT @ x)
+        self._weights = torch.cholesky_solve(x.mT @ y, factor).mT
+        left = y - x @ self._weights.mT
+        self._silence = torch.full((len(sample),), torch.nan, dtype=torch.float64)
+        self._silence[self._known] = left.square().sum((1, 2)) / (counts - 1 - n)
+        # How far each example pulls its own fit; its residual is that much smaller than its noise.
+        pull = torch.linalg.solve_triangular(factor, x.mT, upper=False).square().sum(1) + 1 / counts[:, None]
+        seen = left / (1 - pull).clamp_min(1e-3).sqrt().unsqueeze(2)
+        draw = torch.Generator().manual_seed(0)
+        draws = max(2, min(_DRAWS, _NUMBERS // max(1, count * m * max(n, x.shape[1]))))
+        signs = 2.0 * torch.randint(2, (draws, count, x.shape[1], 1), generator=draw, dtype=torch.float64) - 1
+        self._noise = torch.cholesky_solve(x.mT @ (signs * seen), factor.expand(draws, *factor.shape)).mT
+
+    def __call__(
+        self, orbits: Indices, span: SharedSpan | None, directions: Tensor, tasks: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As :class:`Broken` says."""
+        whole = torch.full((len(tasks),), torch.inf, dtype=torch.float64)
+        along = whole.clone()
+        known = self._known[tasks]
+        place = (self._known.cumsum(0) - 1)[tasks[known]]
+        signal = _away(self._sample, self._weights[place], orbits, self._average)
+        noise = _away(self._sample, self._noise[:, place].flatten(0, 1), orbits, self._average)
+        noise = noise.view(len(self._noise), -1, noise.shape[1])
+        whole[known] = signal.square().sum(1) - noise.square().sum(2).mean(0)
+        along[known] = (signal @ directions).square().sum(1) - (noise @ directions).square().sum(2).mean(0)
+        return whole, along
+
+    def noise(self, span: SharedSpan, tasks: Tensor) -> Tensor:
+        """As :class:`Broken` says: from each task's own residual; where there is none, from that of the others."""
+        usual = self._silence[self._known].mean() if self._known.any() else self._silence.new_tensor(0.0)
+        return torch.where(self._known, self._silence, usual)[tasks]
 
 
-def by_pairs(judge: Judge, orbits: Indices) -> Tensor:
-    """``b`` of each task from pairs of its examples; unbiased where each was drawn anew, all from one distribution.
+class Pairs:
+    """From pairs of examples; unbiased where each was drawn anew, all from one distribution but for its mean.
 
-    The examples are dealt into five parts. For each pair of parts, the others fit a symmetric weight
-    ``S = mat(P U v)``, and each of the two gives an estimate of what is left, ``A = (Y − X Sᵀ)ᵀ X Σ⁻¹ / N``. Both are
-    unbiased and independent, and ``S`` has no part that ``P`` would change; so ``⟨A − P A, B − P B⟩`` has mean
-    ``‖W − P W‖²``, however noisy each is. Even two examples are enough.
+    The examples are dealt into parts. For each pair of parts, the others fit a symmetric weight ``S = mat(P U v)``, and
+    each of the two gives an estimate of what is left, ``A = (Y − X Sᵀ)ᵀ X Σ⁻¹ / N``. Both are unbiased and independent,
+    and ``S`` has no part that ``P`` would change; so ``⟨A − P A, B − P B⟩`` has mean ``‖W − P W‖²``, however noisy each
+    is and however unequal the noise. Where the inputs of all tasks have one mean it is taken off, and the others
+    say what the outputs' is; else each part is centred by itself, which costs an example of each. ``noise``, its share
+    of the outputs' energy, says how much is to be gained from more parts.
     """
-    x, symmetric = judge.x, judge.average(judge.U, orbits)
-    m, k, n = judge.y.shape[2], symmetric.shape[1], x.shape[2]
-    root = _root(x)
-    found = [
-        _pairs(judge, x[tasks], judge.y[tasks], orbits, root, symmetric)
-        for tasks in _chunks(len(x), m * max(x.shape[1] * k, n))
-    ]
-    return torch.cat(found) / (judge.energy / x.shape[1])
+
+    method = "pairs of examples"
+    symmetric = True
+
+    def __init__(self, sample: Sample, average: Average = averaged, common: bool | None = None, noise: float = 1.0):
+        self._sample, self._average = sample, average
+        self._common = _common_mean(sample) if common is None else common
+        # Tasks much shorter than the usual one would leave all others with fewer parts.
+        self._known = sample.counts * _SHORT >= float(sample.counts.double().median())
+        fewest = int(sample.counts[self._known].min())
+        large = len(sample) * sample.x.shape[2] * sample.y.shape[2] > _LARGE
+        most = _FEW_PARTS if large or noise < _NOISY else _PARTS
+        self._parts = min(most, fewest) if self._common else min(_CENTRED_PARTS, fewest // 2)
+        self._alike = _alike(sample)
+        if self._parts >= 2:
+            self._moments = [self._moments_of(part) for part in range(self._parts)]
+
+    @property
+    def possible(self) -> bool:
+        """Whether there are examples enough for two parts, and the inputs of all tasks vary by about as much."""
+        return self._parts >= 2 and self._alike
+
+    def __call__(
+        self, orbits: Indices, span: SharedSpan | None, directions: Tensor, tasks: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As :class:`Broken` says; without a span no symmetric weight is fitted first."""
+        return self._select(tasks)._all(orbits, span, directions)
+
+    def _select(self, tasks: Tensor) -> "Pairs":
+        """The same of some tasks."""
+        part = copy(self)
+        part._sample = self._sample.select(tasks)
+        part._known = self._known[tasks]
+        part._moments = [one.select(tasks) for one in self._moments]
+        return part
+
+    def _all(self, orbits: Indices, span: SharedSpan | None, directions: Tensor) -> tuple[Tensor, Tensor]:
+        s = self._sample
+        m, n = s.y.shape[2], s.x.shape[2]
+        symmetric, v0, penalty = torch.zeros(m, n, 0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64), 0.0
+        if span is not None:
+            symmetric = self._average(span.U, orbits).view(m, n, -1) / s.scale[:, None, None]
+            v0, penalty = span.v0, span.noise * float(s.scale.pow(-2).mean())
+        systems = [_system(one, symmetric, v0) for one in self._moments]
+        whole = torch.zeros(len(s), dtype=torch.float64)
+        along, weight = whole.clone(), whole.clone()
+        lost = 0 if self._common else 1  # examples of a part, to its own mean
+        for a, b in combinations(range(self._parts), 2):
+            rest = [i for i in range(self._parts) if i not in (a, b)]
+            S, offset = self._fitted(rest, systems, symmetric, v0, penalty)
+            first, second = (self._left(self._moments[i], S, offset, orbits) for i in (a, b))
+            whole += (first * second).sum(1)
+            along += ((first @ directions) * (second @ directions)).sum(1)
+            weight += (self._moments[a].count - lost) * (self._moments[b].count - lost)
+        short = ~self._known
+        return (whole / weight).masked_fill(short, torch.inf), (along / weight).masked_fill(short, torch.inf)
+
+    def noise(self, span: SharedSpan, tasks: Tensor) -> Tensor:
+        """As :class:`Broken` says: that of the tasks which taught the span."""
+        return (span.noise * self._sample.scale.pow(-2).sum()).expand(len(tasks))
+
+    def biases(self, orbits: Indices, most: int) -> tuple[float, float]:
+        """Whether pairs of these inputs' examples can be trusted: two biases, as small as chance allows.
+
+        Weights are drawn at random, and the estimate is made of what they make of the inputs, without noise: of weights
+        with no symmetric part, and of symmetric ones. The first bias is the relative error of the one estimate; the
+        other is how much of the symmetric weights seems to break the group.
+        """
+        s, draw = self._sample.select(torch.arange(min(most, len(self._sample)))), torch.Generator().manual_seed(0)
+        m, n = s.y.shape[2], s.x.shape[2]
+        W = s.scale[:, None] * torch.randn(len(s), m, n, generator=draw, dtype=torch.float64) / s.root.diagonal()
+        kept = self._average(W.flatten(1).mT, orbits).mT.view(W.shape)
+        found = []
+        for part in (W - kept, kept):
+            inner = part / s.scale[:, None]
+            means = (s.means[0], (inner @ s.means[0].unsqueeze(2)).squeeze(2))
+            clean = Sample(s.x, s.x @ inner.mT, s.counts, means, s.scale, s.root)
+            nothing = torch.zeros(m * n, 0, dtype=torch.float64)
+            seen, _ = Pairs(clean, self._average, common=self._common)._all(orbits, None, nothing)
+            found.append((seen, (inner @ s.root).square().sum((1, 2))))
+        (broken, truly), (leaked, in_all) = found
+        return _beyond_chance(broken - truly, truly), _beyond_chance(leaked, in_all)
+
+    def _moments_of(self, part: int) -> "_Moments":
+        s = self._sample
+        place = torch.arange(s.x.shape[1])
+        mine = ((place[None] % self._parts == part) & (place[None] < s.counts[:, None])).double().unsqueeze(2)
+        count = mine.sum((1, 2))
+        x, y = s.x, s.y
+        if self._common:
+            # About the mean of all tasks, so that an example is as good as any other of any task.
+            x, y = x + (s.means[0] - s.means[0].mean(0))[:, None], y + s.means[1][:, None]
+        x, y = x * mine, y * mine
+        return _Moments(x.mT @ x, y.mT @ x, x.sum(1), y.sum(1), count)
+
+    def _fitted(
+        self,
+        rest: list[int],
+        systems: list[tuple[Tensor, Tensor]],
+        symmetric: Tensor,
+        v0: Tensor,
+        penalty: float,
+    ) -> tuple[Tensor, Tensor]:
+        """The symmetric weight ``(tasks, m, n)`` and the offset ``(tasks, m)`` that the other parts give."""
+        s = self._sample
+        (m, n, k), count = symmetric.shape, len(s)
+        S = torch.zeros(count, m, n, dtype=torch.float64)
+        if not rest:
+            return S, s.means[1].mean(0).expand(count, m)
+        size = torch.stack([self._moments[i].count for i in rest]).sum(0)[:, None]
+        sum_x, sum_y = (
+            torch.stack([getattr(self._moments[i], name) for i in rest]).sum(0) for name in ("sum_x", "sum_y")
+        )
+        if k:
+            normal, right = (torch.stack([systems[i][side] for i in rest]).sum(0) for side in (0, 1))
+            # An offset of each output is fitted beside the filter.
+            seen = torch.einsum("onk,tn->tok", symmetric, sum_x)
+            left = sum_y - sum_x @ (symmetric @ v0).mT
+            normal = normal - torch.einsum("toj,tok->tjk", seen, seen) / size.unsqueeze(2)
+            right = right - torch.einsum("toj,to->tj", seen, left) / size
+            floor = 1e-9 * float(normal.diagonal(dim1=1, dim2=2).mean())
+            v = v0 + ridge(normal, right, max(penalty, floor, 1e-300))
+            S = torch.einsum("onk,tk->ton", symmetric, v)
+        return S, (sum_y - (S @ sum_x.unsqueeze(2)).squeeze(2)) / size
+
+    def _left(self, one: "_Moments", S: Tensor, offset: Tensor, orbits: Indices) -> Tensor:
+        """What breaks the group in the weights of a part, less a symmetric one, times its examples."""
+        s = self._sample
+        cross, gram = one.cross, one.gram
+        if self._common:
+            cross = cross - offset.unsqueeze(2) * one.sum_x.unsqueeze(1)
+        else:
+            mean = one.sum_x / one.count[:, None]
+            cross, gram = (c - t.unsqueeze(2) * mean.unsqueeze(1) for c, t in ((cross, one.sum_y), (gram, one.sum_x)))
+        cross = cross - S @ gram
+        weights = torch.cholesky_solve(cross.mT, s.root.expand(len(s), *s.root.shape)).mT
+        return _away(s, weights, orbits, self._average)
 
 
-def design(judge: Judge, orbits: Indices) -> tuple[float, float]:
-    """Whether pairs of examples can be trusted with the inputs that came: two biases.
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Of a part of each task's examples: ``XᵀX``, ``YᵀX``, sums, and how many."""
 
-    Weights are drawn at random, and :func:`by_pairs` is run on what they make of the inputs, without noise: weights
-    with no symmetric part, and symmetric ones. The first bias is the relative error of the one estimate; the other is
-    how much of the symmetric weights seems to break the group. Both are as small as chance allows.
-    """
-    x, draw, scale = judge.x, torch.Generator().manual_seed(0), judge.scale[:, None]
-    (count, _, n), m = x.shape, len(judge.scale)
-    root = _root(x)
-    found: dict[str, list[Tensor]] = {"broken": [], "truly broken": [], "kept": [], "in all": []}
-    for tasks in _chunks(count, m * n * 4):
-        X = x[tasks]
-        W = scale * torch.randn(len(X), m, n, generator=draw, dtype=torch.float64) / root.diagonal()
-        kept = judge.average(W.flatten(1).mT, orbits).mT.view(W.shape)
-        for name, all_of_it, D in (("broken", "truly broken", W - kept), ("kept", "in all", kept)):
-            found[name].append(_pairs(judge, X, X @ (D / scale).mT, orbits, root, None))
-            found[all_of_it].append((D / scale @ root).square().sum((1, 2)))
-    broken, truly, kept, whole = (torch.cat(one) for one in found.values())
-    return _beyond_chance(broken - truly, truly), _beyond_chance(kept, whole)
+    gram: Tensor
+    cross: Tensor
+    sum_x: Tensor
+    sum_y: Tensor
+    count: Tensor
+
+    def select(self, tasks: Tensor) -> "_Moments":
+        """Those of some tasks."""
+        return _Moments(*(getattr(self, field.name)[tasks] for field in fields(self)))
+
+
+def _system(one: _Moments, symmetric: Tensor, v0: Tensor) -> tuple[Tensor, Tensor]:
+    """The normal equations of each task's filter in a symmetric span, from a part of its examples."""
+    # Σ_o u_oᵀ G u_o: outputs are contracted first, so no example is looked at again.
+    turned = torch.einsum("tnp,opk->tonk", one.gram, symmetric)
+    normal = torch.einsum("onj,tonk->tjk", symmetric, turned)
+    return normal, torch.einsum("onj,ton->tj", symmetric, one.cross - (symmetric @ v0) @ one.gram)
+
+
+def _away(sample: Sample, W: Tensor, orbits: Indices, average: Average) -> Tensor:
+    """``D⁻¹ (W − P W) Σ^½`` of weights ``(tasks, m, n)`` for outputs in units of their scale; ``(tasks, m n)``."""
+    full = sample.scale[:, None] * W
+    mean = average(full.flatten(1).mT, orbits).mT.view(W.shape)
+    return (((full - mean) / sample.scale[:, None]) @ sample.root).flatten(1)
+
+
+def _common_mean(sample: Sample) -> bool:
+    """Whether the means of tasks, of inputs and of outputs, vary as those of examples drawn anew do, or more."""
+    found = []
+    for values, means in ((sample.x, sample.means[0]), (sample.y, sample.means[1])):
+        within = values.square().sum((0, 1)) / (sample.counts - 1).sum()
+        spread = (means - means.mean(0)).square() * sample.counts[:, None] / within.clamp_min(1e-300)
+        chance = _CHANCE * (2 / spread.numel()) ** 0.5
+        found.append((float(spread.mean()), chance))
+    (x, chance), (y, _) = found
+    return abs(x - 1) <= chance and y >= 0.25
+
+
+def _alike(sample: Sample) -> bool:
+    """Whether the inputs of all tasks vary by as much, up to chance: else a task would count by the square of that."""
+    whitened = torch.linalg.solve_triangular(sample.root, sample.x.mT, upper=False).square().sum(1)
+    here = torch.arange(sample.x.shape[1])[None] < sample.counts[:, None]
+    mean = whitened.sum(1) / sample.counts
+    own = ((whitened - mean[:, None]).square() * here).sum(1) / (sample.counts - 1) / sample.counts
+    expected = mean.mean() * (1 - 1 / sample.counts) / (1 - 1 / sample.counts).mean()
+    # Two or three examples hardly say how far their squares spread; normal ones spread by this.
+    normal = 2 * sample.x.shape[2] / sample.counts
+    return float((mean - expected).square().mean()) <= _ALIKE * float(torch.maximum(own, normal).mean())
 
 
 def _beyond_chance(values: Tensor, unit: Tensor) -> float:
     """The mean in units of another, brought nearer to zero by three standard errors."""
     mean, error = float(values.mean()), float(values.std()) / len(values) ** 0.5
     return max(abs(mean) - 3 * error, 0.0) * (1 if mean > 0 else -1) / max(float(unit.mean()), 1e-300)
-
-
-def centred(judge: Judge) -> bool:
-    """Whether the mean of each task was taken off: means of outputs much closer to zero than chance brings them.
-
-    The noise of two examples is not independent then.
-    """
-    examples = judge.y.shape[1]
-    if examples < 3:
-        return False
-    means = judge.y.mean(1, keepdim=True)
-    spread = (judge.y - means).square().sum() / (examples - 1)
-    return float(means.square().sum() * examples) < 0.25 * float(spread)
-
-
-def _pairs(judge: Judge, x: Tensor, y: Tensor, orbits: Indices, root: Tensor, symmetric: Tensor | None) -> Tensor:
-    """Of some tasks, in the square of the outputs' own sizes; without a symmetric span nothing is fitted first."""
-    scale = judge.scale[:, None]
-    (count, examples, n), m = x.shape, y.shape[2]
-    k = 0 if symmetric is None else symmetric.shape[1]
-    if symmetric is not None:
-        by_input = (symmetric.view(m, n, k) / scale[:, None]).permute(1, 0, 2).reshape(n, m * k)
-    parts = [slice(first, None, _PARTS) for first in range(min(_PARTS, examples))]
-    sums = []  # of a part: XᵀX, YᵀX, and the normal equations of the filters
-    for part in parts:
-        X, Y = x[:, part], y[:, part]
-        normal, right = torch.zeros(count, k, k, dtype=torch.float64), torch.zeros(count, k, 1, dtype=torch.float64)
-        if symmetric is not None:
-            features = (X.flatten(0, 1) @ by_input).view(count, -1, k)
-            left = (Y.flatten(1) - features @ judge.v0).unsqueeze(2)
-            normal, right = features.mT @ features, features.mT @ left
-        sums.append((X.mT @ X, Y.mT @ X, normal, right))
-
-    def away(part: int, S: Tensor) -> Tensor:
-        gram, cross, *_ = sums[part]
-        A = scale * torch.cholesky_solve((cross - S @ gram).mT, root.expand(count, n, n)).mT
-        return _broken(judge, A, orbits, root)
-
-    total, pairs = torch.zeros(count, dtype=torch.float64), 0
-    for a, b in combinations(range(len(parts)), 2):
-        S = torch.zeros(count, m, n, dtype=torch.float64)
-        if symmetric is not None:
-            others = [sums[i] for i in range(len(parts)) if i not in (a, b)]
-            normal = sum((one[2] for one in others), torch.zeros(count, k, k, dtype=torch.float64))
-            right = sum((one[3] for one in others), torch.zeros(count, k, 1, dtype=torch.float64))
-            S = ((judge.v0 + ridge(normal, right, judge.penalty)) @ symmetric.mT).view(count, m, n) / scale
-        total += (away(a, S) * away(b, S)).sum((1, 2))
-        pairs += x[0, parts[a]].shape[0] * x[0, parts[b]].shape[0]
-    return total / max(pairs, 1)
-
-
-def _size(judge: Judge, W: Tensor, orbits: Indices, root: Tensor) -> Tensor:
-    """``‖D⁻¹ (W − P W) Σ^½‖²`` of weights ``(tasks, out, in)`` for outputs in units of their scale."""
-    return _broken(judge, judge.scale[:, None] * W, orbits, root).square().sum((1, 2))
-
-
-def _broken(judge: Judge, W: Tensor, orbits: Indices, root: Tensor) -> Tensor:
-    mean = judge.average(W.flatten(1).mT, orbits).mT.view(W.shape)
-    return (W - mean) / judge.scale[:, None] @ root
-
-
-def _root(x: Tensor) -> Tensor:
-    """``L`` with ``L Lᵀ = Σ``, the second moment of all inputs."""
-    n = x.shape[2]
-    second = torch.einsum("tei,tej->ij", x, x) / (len(x) * x.shape[1])
-    return torch.linalg.cholesky(second + 1e-12 * second.diagonal().mean() * torch.eye(n, dtype=torch.float64))
-
-
-def _chunks(count: int, numbers: int) -> list[slice]:
-    size = max(1, _CHUNK_NUMBERS // numbers)
-    return [slice(start, start + size) for start in range(0, count, size)]

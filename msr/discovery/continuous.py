@@ -5,6 +5,7 @@ algebra, which this module measures and names, so that nobody takes it for the s
 """
 
 from collections import Counter
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from msr.arrays import takes_arrays
 from msr.discovery.commutant import Part, isotypic, structure, transposed_products
 from msr.discovery.result import Commutant, Continuous
+from msr.discovery.skew_gaps import gaps, orthonormal
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 
 __all__ = ["MAX_BASIS", "continuous", "killing_form", "skew_pairs", "structure_constants"]
@@ -21,10 +23,16 @@ __all__ = ["MAX_BASIS", "continuous", "killing_form", "skew_pairs", "structure_c
 MAX_BASIS = 64  # inputs or outputs of a basis that is written out: so(64) alone is 2016 pairs of matrices
 _MOST_NUMBERS = 2**25  # of the random elements of the algebra of one side
 _MOST_WORK = 2**34  # multiplications to make them, before giving up
+# Tolerances to choose from: the first is that of weights without noise.
+_TOLERANCES = (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 7e-3, 1e-2, 2e-2, 3e-2, 5e-2, 7e-2, 0.1)
+_RUN = 3  # neighbours of them that agree are enough
+_MOST_UNKNOWNS = 2100  # skew pairs of a spectrum that is written out: its eigenvalues take a second
 
 
 @takes_arrays("W")
-def continuous(W: Tensor, *, constant: bool = False, rtol: float = 1e-6, seed: int = 0) -> Continuous:
+def continuous(
+    W: Tensor, *, constant: bool = False, rtol: float | Literal["auto"] = "auto", seed: int = 0
+) -> Continuous:
     """The Lie algebra of skew pairs ``(A, B)`` with ``A W_j = W_j B`` for every ``W_j`` of a span.
 
     Then ``exp(A) W = W exp(B)``: orthogonal maps of outputs and inputs that every layer of the span commutes with.
@@ -44,13 +52,19 @@ def continuous(W: Tensor, *, constant: bool = False, rtol: float = 1e-6, seed: i
         constant: the last input is the constant one, whose weights are a bias: ``B`` leaves it in place. It counts as
             one of the inputs, as a part of multiplicity one.
         rtol: as in ``commutant``; a direction is unseen where the singular value is below this share of the largest.
+            ``"auto"`` takes the widest gap in the singular values of ``(A, B) ↦ (A W_j − W_j B)_j`` for their number,
+            of an orthonormal basis of the span or, where that has none, of the matrices as they came; and then a
+            tolerance that gives an algebra of that dimension. A learned span has such a gap where its error is
+            well below the differences of its weights. Beyond some 45 inputs and outputs, whose spectrum costs too much,
+            it is the least tolerance, from 1e-6 on, at which some structure fits. What was taken stands in the answer.
+            Where no pair commutes it is 1e-6, and parts are then only those of weights without noise.
         seed: of the random elements.
 
     Raises: ShapeError, ConfigError, NonFiniteError; DataError where the weights fit no structure at ``rtol``.
     Source: Schur's lemma for *-algebras; see ``commutant``.
     """
     V, fixed = _checked(W, constant, rtol)
-    sides = _sides(V, fixed, rtol, seed)
+    sides = _decomposed(V, fixed, rtol, seed)
     unseen, unreached = V.shape[2] - sides.rows.shape[1], V.shape[1] - sides.columns.shape[1]
     found = structure(sides.inputs)
     parts = []
@@ -73,12 +87,15 @@ def continuous(W: Tensor, *, constant: bool = False, rtol: float = 1e-6, seed: i
         inputs=found,
         outputs=structure(sides.outputs),
         decided=False,
-        note=note + freely,
+        note=note + freely + sides.chosen,
+        rtol=sides.rtol,
     )
 
 
 @takes_arrays("W")
-def skew_pairs(W: Tensor, *, constant: bool = False, rtol: float = 1e-6, seed: int = 0) -> tuple[Tensor, Tensor]:
+def skew_pairs(
+    W: Tensor, *, constant: bool = False, rtol: float | Literal["auto"] = "auto", seed: int = 0
+) -> tuple[Tensor, Tensor]:
     """A basis of the algebra of ``continuous``: ``A (dimension, out, out)`` and ``B (dimension, in, in)``, float64.
 
     ``B`` is orthonormal in the Frobenius product. Both vanish on unreached outputs and unseen inputs.
@@ -91,7 +108,7 @@ def skew_pairs(W: Tensor, *, constant: bool = False, rtol: float = 1e-6, seed: i
             f"a basis is written out for at most {MAX_BASIS} inputs and outputs; came {V.shape[2]} and {V.shape[1]}: "
             "take the dimension and the name from continuous()"
         )
-    sides = _sides(V, fixed, rtol, seed)
+    sides = _decomposed(V, fixed, rtol, seed)
     size = sides.rows.shape[1]
     pieces = [torch.from_numpy(part.placed(_skew_basis(part))) for part in sides.inputs]
     inner = torch.cat([torch.zeros(0, size, size, dtype=torch.float64), *pieces])
@@ -131,12 +148,32 @@ def killing_form(c: Tensor) -> Tensor:
 
 
 class _Sides:
-    """The parts of inputs and outputs of a span, in bases of the directions that it sees and reaches."""
+    """The parts of inputs and outputs of a span, in bases of the directions that it sees and reaches.
 
-    def __init__(self, V: Tensor, rows: Tensor, columns: Tensor, inputs: tuple[Part, ...], outputs: tuple[Part, ...]):
+    ``rtol`` is the tolerance, and ``chosen`` says where it is from if it was not given.
+    """
+
+    chosen = ""
+
+    def __init__(
+        self,
+        V: Tensor,
+        rows: Tensor,
+        columns: Tensor,
+        inputs: tuple[Part, ...],
+        outputs: tuple[Part, ...],
+        rtol: float,
+    ):
         self.V, self.rows, self.columns, self.inputs, self.outputs = V, rows, columns, inputs, outputs
+        self.rtol = rtol
         weight = torch.einsum("kij,klj->il", V, V)
         self.back = torch.linalg.pinv(columns.mT @ weight @ columns, hermitian=True)
+
+    @property
+    def nullity(self) -> int:
+        """Dimension of all skew pairs: of the algebra, and of what moves unseen inputs and unreached outputs freely."""
+        free = (self.V.shape[2] - self.rows.shape[1], self.V.shape[1] - self.columns.shape[1])
+        return structure(self.inputs).skew_dimension + sum(size * (size - 1) // 2 for size in free)
 
     def tied(self, B: Tensor) -> Tensor:
         """``A = Σ_j W_j B W_jᵀ (Σ_j W_j W_jᵀ)⁻¹`` on the reached outputs."""
@@ -144,10 +181,13 @@ class _Sides:
         return moved @ self.columns @ self.back @ self.columns.mT
 
 
-def _checked(W: Tensor, constant: bool, rtol: float) -> tuple[Tensor, Tensor | None]:
+def _checked(W: Tensor, constant: bool, rtol: float | Literal["auto"]) -> tuple[Tensor, Tensor | None]:
     if W.ndim != 3 or 0 in W.shape:
         raise ShapeError(f"the weights must be (k, out, in), at least one; came {tuple(W.shape)}")
-    if not 0 < rtol <= 0.1:
+    if isinstance(rtol, str):
+        if rtol != "auto":
+            raise ConfigError(f'rtol is a share of the largest singular value, or "auto"; came {rtol!r}')
+    elif not 0 < rtol <= 0.1:
         raise ConfigError(f"rtol is a share of the largest singular value, above 0 and at most 0.1; came {rtol}")
     if not W.isfinite().all():
         raise NonFiniteError("a weight holds nan or infinity: leave its map out, or find where it comes from")
@@ -156,18 +196,80 @@ def _checked(W: Tensor, constant: bool, rtol: float) -> tuple[Tensor, Tensor | N
         raise DataError("all weights are zero: every pair commutes with them; give a span that is not")
     V = W.detach().double() / size
     # Without any bias the constant input is unseen, like others.
-    biased = constant and float(V[:, :, -1].abs().max()) > rtol
+    biased = constant and float(V[:, :, -1].abs().max()) > (_TOLERANCES[0] if isinstance(rtol, str) else rtol)
     return V, torch.eye(V.shape[2], dtype=torch.float64)[-1] if biased else None
 
 
-def _sides(V: Tensor, fixed: Tensor | None, rtol: float, seed: int) -> _Sides:
-    """Decomposes both sides from a few random maps of the span, then more until fresh ones say nothing new."""
+def _decomposed(V: Tensor, fixed: Tensor | None, rtol: float | Literal["auto"], seed: int) -> _Sides:
+    if not isinstance(rtol, str):
+        return _sides(V, fixed, rtol, seed)
+    if sum(size * (size - 1) // 2 for size in V.shape[1:]) > _MOST_UNKNOWNS:
+        return _at_first_tolerance(V, fixed, seed)
+    # Only the span matters; but in many noisy maps of a small one, noise has directions of its own, and those are weak.
+    found = gaps(orthonormal(V), fixed) + gaps(V, fixed)
+    for gap in found:
+        sides = _of_nullity(gap.basis, fixed, gap.below, gap.ends[0], seed)
+        if sides is not None:
+            if sides.rtol > _TOLERANCES[0]:
+                sides.chosen = (
+                    f" The tolerance, {sides.rtol:.1g}, is from a gap in the spectrum, between {gap.ends[0]:.1e} and "
+                    f"{gap.ends[1]:.1e} of its largest value."
+                )
+            return sides
+    # Without any gap no pair commutes.
+    sides = None if found else _of_nullity(orthonormal(V), fixed, 0, 0.0, seed)
+    if sides is None:
+        raise DataError(
+            "the weights fit no structure at any rtol up to 0.1 that has as many symmetries as a gap in their spectrum "
+            "says; they hold too much noise: give cleaner weights, or an rtol"
+        )
+    return sides
+
+
+def _at_first_tolerance(V: Tensor, fixed: Tensor | None, seed: int) -> _Sides:
+    for rtol in _TOLERANCES:
+        try:
+            sides = _sides(V, fixed, rtol, seed)
+        except DataError as error:
+            if rtol == _TOLERANCES[-1]:
+                raise error
+            continue
+        if rtol > _TOLERANCES[0]:
+            sides.chosen = f" The tolerance, {rtol:.1g}, is the least at which some structure fits."
+        return sides
+    raise AssertionError("there are tolerances")
+
+
+def _of_nullity(V: Tensor, fixed: Tensor | None, nullity: int, noise: float, seed: int) -> _Sides | None:
+    """A decomposition with so many skew pairs: at the middle of the first run of tolerances that give one."""
+    run: list[_Sides] = []
+    for rtol in _TOLERANCES:
+        if 10 * rtol < noise:  # far below the noise nothing is equal
+            continue
+        try:
+            sides = _sides(V, fixed, rtol, seed, patient=False)
+        except DataError:
+            sides = None
+        if sides is not None and sides.nullity == nullity:
+            run.append(sides)
+            if rtol == _TOLERANCES[0]:
+                break  # there is no noise
+        elif len(run) >= _RUN:
+            break
+    return run[len(run) // 2] if run else None
+
+
+def _sides(V: Tensor, fixed: Tensor | None, rtol: float, seed: int, *, patient: bool = True) -> _Sides:
+    """Decomposes both sides from a few random maps of the span, then more until fresh ones say nothing new.
+
+    ``patient``: random elements of the algebra are added even when all maps are there, as noise may want it.
+    """
     generator = torch.Generator().manual_seed(seed)
     error: DataError | None = None
     k, m, n = V.shape
     # Fewer maps than that have not the rows and columns to see all inputs and reach all outputs.
     start = few = max(4, -(-2 * n // m), -(-2 * m // n))
-    while few == start or (few <= 4 * k * k and min(few, k) ** 2 * m * n * few <= _MOST_WORK):
+    while few == start or (few <= (4 * k * k if patient else 2 * k) and min(few, k) ** 2 * m * n * few <= _MOST_WORK):
         count = max(4, min(few, _MOST_NUMBERS // max(m, n) ** 2))
         drawn = V if k <= few else _mixed(V, few, generator)
         fresh = _mixed(V, 2, generator)
@@ -175,7 +277,7 @@ def _sides(V: Tensor, fixed: Tensor | None, rtol: float, seed: int) -> _Sides:
         try:
             inputs = _side(drawn, rows, fixed, False, count, rtol, seed, generator)
             outputs = _side(drawn, columns, fixed, True, count, rtol, seed, generator)
-            sides = _Sides(drawn, rows, columns, inputs, outputs)
+            sides = _Sides(drawn, rows, columns, inputs, outputs, rtol)
             if _fits(sides, fresh, rtol, generator) and _matches(structure(inputs), structure(outputs)):
                 return sides
         except DataError as one:

@@ -1,19 +1,23 @@
-"""What the fitting tasks share, as rows of a pattern that can be compared, with their error."""
+"""What some tasks share, as rows of a pattern that can be compared, with their error."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from msr.discovery.breaking import ridge
 from msr.discovery.colours import Rows, aligned, rows_of
 from msr.discovery.points import Points
 from msr.discovery.prepare import Prepared
 from msr.groups.permutations import Indices
-from msr.meta import SharedSpan, find_span, in_chunks
+from msr.meta import SharedSpan, find_span
+from msr.meta.examples import Chunks
 
-__all__ = ["Learned", "View", "learn"]
+__all__ = ["Learned", "View", "by_length", "explained", "learn"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +30,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """The span of the fitting tasks, and its rows in the units of :func:`~msr.discovery.prepare.prepare`."""
+    """The span of the tasks that teach, and its rows in the units of :func:`~msr.discovery.prepare.prepare`."""
 
     span: SharedSpan
     rows: Rows
@@ -42,14 +46,6 @@ class Learned:
         alike, any_ = points.rows(self.rows), points.rows(self.as_came(data))
         return [View(alike, points.both_signs(data.labels)), View(any_, None)]
 
-    def energy(self, data: Prepared, scale: Tensor) -> NDArray[np.float64]:
-        """The share of the outputs' energy, each divided by its ``scale``, from each weight ``(out, in)``."""
-        x, _ = data.part("fit")
-        sizes = x.square().mean((0, 1)).numpy()[None] / scale.square().numpy()[:, None]
-        energy = (self.rows.values**2).sum(1).reshape(sizes.shape) * sizes
-        energy[:, -1] = 0  # a bias moves no output
-        return np.asarray(energy / energy.sum())
-
     def as_came(self, data: Prepared) -> Rows:
         """The rows in the units of the tasks as they came, up to one number for all."""
         if data.labels is None:
@@ -57,22 +53,57 @@ class Learned:
         factors = data.factors.reshape(-1, 1)
         return Rows(self.rows.values * factors, self.rows.errors * factors[:, 0], self.rows.shape)
 
+    def energy(self, second: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The share of the outputs' energy from each weight ``(out, in)``.
 
-def learn(data: Prepared, k: int | Literal["auto"], seed: int) -> Learned:
-    """Fit the span to the fitting tasks, and again to each half of them.
+        ``second`` ``(in,)`` are mean squares of the inputs, ``scale`` ``(out,)`` what each output is divided by.
+        """
+        energy = (self.rows.values**2).sum(1).reshape(self.rows.shape) * second[None] / scale[:, None] ** 2
+        return np.asarray(energy / energy.sum())
+
+
+def learn(x: Tensor, y: Tensor, counts: Tensor, k: int | Literal["auto"], seed: int) -> Learned:
+    """Fit the span to tasks that are centred and end in zeros, and again to each half of them.
 
     Raises: DataError where they do not determine it.
     """
-    x, y = data.part("fit")
-    span = find_span(in_chunks(x, y), k=k, seed=seed)
+    span = find_span(by_length(x, y, counts), k=k, seed=seed)
     values = rows_of(span.U, span.v0)
+    m, n = y.shape[2], x.shape[2]
     halves = []
     for part in (slice(0, None, 2), slice(1, None, 2)):
-        other = find_span(in_chunks(x[part], y[part]), k=span.k, start=span.U, seed=seed)
+        chunks = by_length(x[part], y[part], counts[part])
+        other = find_span(chunks, k=span.k, start=span.U, seed=seed)
         halves.append(aligned(rows_of(other.U, other.v0), values))
     # Half of the difference of two halves has the variance of their mean. A single one says little; but the error of a
     # weight is as that of least squares, in which noise of the output and size of the input are factors.
-    squares = ((halves[0] - halves[1]) ** 2).sum(1).reshape(data.m, data.n + 1) / 4
+    squares = ((halves[0] - halves[1]) ** 2).sum(1).reshape(m, n) / 4
     mean = max(float(squares.mean()), 1e-300)
     errors = np.sqrt(squares.mean(1)[:, None] * squares.mean(0)[None] / mean).ravel()
-    return Learned(span, Rows(values, errors, (data.m, data.n + 1)))
+    return Learned(span, Rows(values, errors, (m, n)))
+
+
+def by_length(x: Tensor, y: Tensor, counts: Tensor, size: int = 500) -> Chunks:
+    """Passes over tasks of unequal length: those of one number of examples together, without the zeros past it."""
+
+    def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
+        for length in torch.unique(counts).tolist():
+            for tasks in (counts == length).nonzero().flatten().split(size):
+                yield x[tasks, :length], y[tasks, :length]
+
+    return one_pass
+
+
+def explained(span: SharedSpan, x: Tensor, y: Tensor) -> float:
+    """The share of the squared outputs of other tasks that a span explains, each task with its own filter."""
+    m, n, k = y.shape[2], x.shape[2], span.k
+    by_input = span.U.view(m, n, k).permute(1, 0, 2).reshape(n, m * k)
+    left = 0.0
+    for X, Y in zip(x.split(64), y.split(64), strict=True):
+        features = (X.flatten(0, 1) @ by_input).view(len(X), -1, k)
+        rest = Y.flatten(1) - features @ span.v0
+        normal = features.mT @ features
+        penalty = max(span.noise, 1e-12 * float(normal.diagonal(dim1=1, dim2=2).mean()))
+        step = ridge(normal, (features.mT @ rest.unsqueeze(2)).squeeze(2), penalty)
+        left += float((rest - (features @ step.unsqueeze(2)).squeeze(2)).square().sum())
+    return 1 - left / float(y.square().sum())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from msr.discovery.automorphisms import Automorphisms, automorphisms
 from msr.discovery.colours import Colouring, Rows
-from msr.discovery.judging import averaged
+from msr.discovery.orbits import averaged
 from msr.groups.permutations import Indices
 
 __all__ = ["Points"]
@@ -32,7 +32,7 @@ class Points:
 
     Attributes:
         ties: ``(n, n)``, what permutations of inputs must keep between them, or None.
-        factors: ``(m, n + 1)``, of which weights times these a permutation speaks, where units differ; or None.
+        factors: ``(m, n)``, of which weights times these a permutation speaks, where units differ; or None.
     """
 
     n: int
@@ -43,7 +43,7 @@ class Points:
 
     @property
     def columns(self) -> int:
-        """Points of the inputs, the constant one not counted."""
+        """Points of the inputs."""
         return 2 * self.n if self.signed else self.n
 
     @property
@@ -52,24 +52,20 @@ class Points:
         return 2 * self.m if self.signed else self.m
 
     def rows(self, rows: Rows) -> Rows:
-        """A row for each weight between points; the constant input has one sign only."""
+        """A row for each weight between points."""
         if not self.signed:
             return rows
-        V = rows.values.reshape(self.m, self.n + 1, -1)
-        A, b = V[:, :-1], V[:, -1:]
-        top, bottom = np.concatenate([A, -A, b], 1), np.concatenate([-A, A, -b], 1)
-        both = np.concatenate([top, bottom])
+        A = rows.values.reshape(self.m, self.n, -1)
+        both = np.concatenate([np.concatenate([A, -A], 1), np.concatenate([-A, A], 1)])
         errors = self.both_signs(rows.errors.reshape(self.m, -1)).ravel()
-        return Rows(both.reshape(-1, both.shape[2]), errors, (2 * self.m, 2 * self.n + 1))
+        return Rows(both.reshape(-1, both.shape[2]), errors, (2 * self.m, 2 * self.n))
 
     def both_signs(self, labels: NDArray[_Kind]) -> NDArray[_Kind]:
-        """Of the weights ``(m, n + 1)``, on all weights between points."""
-        if not self.signed:
-            return labels
-        return np.tile(np.concatenate([labels[:, :-1], labels[:, :-1], labels[:, -1:]], 1), (2, 1))
+        """Of the weights ``(m, n)``, on all weights between points."""
+        return np.tile(labels, (2, 2)) if self.signed else labels
 
     def average(self, U: Tensor, orbits: Indices) -> Tensor:
-        """The nearest span of invariant weights, ``(m (n + 1), k)``."""
+        """The nearest span of invariant weights, ``(m n, k)``."""
         if self.factors is None:
             return self._average(U, orbits)
         factors = torch.from_numpy(self.factors).reshape(-1, 1)
@@ -78,19 +74,18 @@ class Points:
     def _average(self, U: Tensor, orbits: Indices) -> Tensor:
         if not self.signed:
             return averaged(U, orbits)
-        V = U.view(self.m, self.n + 1, -1)
-        A, b = V[:, :-1], V[:, -1:]
-        both = torch.cat([torch.cat([A, -A, b], 1), torch.cat([-A, A, -b], 1)])
+        A = U.view(self.m, self.n, -1)
+        both = torch.cat([torch.cat([A, -A], 1), torch.cat([-A, A], 1)])
         mean = averaged(both.flatten(0, 1), orbits).view(both.shape)
-        return torch.cat([mean[: self.m, : self.n], mean[: self.m, -1:]], 1).flatten(0, 1)
+        return mean[: self.m, : self.n].flatten(0, 1)
 
     def plain(self, colours: NDArray[_Kind]) -> NDArray[_Kind]:
-        """Of what is said of all weights between points, that of the weights themselves, ``(m, n + 1)``."""
-        return np.concatenate([colours[: self.m, : self.n], colours[: self.m, -1:]], 1)
+        """Of what is said of all weights between points, that of the weights themselves, ``(m, n)``."""
+        return colours[: self.m, : self.n]
 
     def says_nothing(self, generators_in: Indices, generators_out: Indices) -> bool:
         """Whether the group is what every layer has: nothing, or the change of all signs at once."""
-        for p, q in zip(generators_in[:, :-1], generators_out, strict=True):
+        for p, q in zip(generators_in, generators_out, strict=True):
             for moved in (p, q):
                 every = np.arange(len(moved))
                 opposite = (every + len(moved) // 2) % len(moved)
@@ -102,24 +97,23 @@ class Points:
         """Of all weights between points: whether the orbit ties one to another, or to its own negative."""
         if not self.signed:
             return np.asarray(np.bincount(orbits)[orbits] > 1)
-        i, j = np.divmod(np.arange(len(orbits)), self.columns + 1)
-        bias = j == self.columns
-        sign = (i >= self.m) ^ ((j >= self.n) & ~bias)
-        weight = (i % self.m) * (self.n + 1) + np.where(bias, self.n, j % self.n)
+        i, j = np.divmod(np.arange(len(orbits)), self.columns)
+        sign = (i >= self.m) ^ (j >= self.n)
+        weight = (i % self.m) * self.n + j % self.n
         pairs = np.unique(np.stack([orbits, 2 * weight + sign], 1), axis=0)
         return np.asarray(np.bincount(pairs[:, 0])[orbits] > 1)
 
     def relabelling(self, generator: np.random.Generator) -> tuple[Indices, Indices]:
-        """Random permutations of the inputs, the constant one fixed, and of the outputs."""
+        """Random permutations of the inputs and of the outputs."""
         s, t = generator.permutation(self.n), generator.permutation(self.m)
         if self.signed:
             s, t = np.concatenate([s, s + self.n]), np.concatenate([t, t + self.m])
-        return np.append(s, len(s)), t
+        return s, t
 
     def used(self, rows: Rows) -> tuple[Indices, Indices]:
         """Inputs and outputs that carry weight, known well enough."""
         squares = ((rows.values**2).sum(1), rows.errors**2)
-        strength, error = (one.reshape(rows.shape)[:, :-1] for one in squares)
+        strength, error = (one.reshape(rows.shape) for one in squares)
 
         def carries(axis: int) -> Indices:
             size, wrong = (np.sqrt(one.mean(axis)) for one in (strength, error))
@@ -130,7 +124,7 @@ class Points:
 
     def unknown(self, rows: Rows, most: float) -> int:
         """How many inputs and outputs seem to carry nothing, with errors of more than this share of a usual weight."""
-        error = (rows.errors**2).reshape(rows.shape)[:, :-1]
+        error = (rows.errors**2).reshape(rows.shape)
         found = 0
         for axis, used in enumerate(self.used(rows)):
             vague = np.sqrt(error.mean(axis)) > most * rows.size
@@ -140,25 +134,25 @@ class Points:
 
     def automorphisms(self, cut: Colouring, rows: Rows) -> Automorphisms:
         """Of the points that carry weight; those that carry none can be swapped at will, and stay."""
-        columns, lines = cut.colours.shape[1] - 1, cut.colours.shape[0]
+        lines, columns = cut.colours.shape
         used_in, used_out = self.used(rows)
         if len(used_in) == 0 or len(used_out) == 0:
-            return Automorphisms(np.empty((0, columns + 1), np.int64), np.empty((0, lines), np.int64), 1)
-        # The constant input is a point of its own: its classes are no others'.
-        seen = np.concatenate(
-            [cut.colours[np.ix_(used_out, used_in)], cut.colours[used_out, -1][:, None] + cut.n_colours], 1
+            return Automorphisms(np.empty((0, columns), np.int64), np.empty((0, lines), np.int64), 1)
+        seen = _tied(
+            cut.colours[np.ix_(used_out, used_in)],
+            _part(self._ties_in(), used_in),
+            _part(self._ties_out(), used_out),
         )
-        seen = _tied(seen, _part(self._ties_in(), used_in), _part(self._ties_out(), used_out))
         small = automorphisms(seen)
         r = len(small.generators_in)
-        p, q = np.tile(np.arange(columns + 1), (r, 1)), np.tile(np.arange(lines), (r, 1))
+        p, q = np.tile(np.arange(columns), (r, 1)), np.tile(np.arange(lines), (r, 1))
         p[:, used_in] = used_in[small.generators_in[:, : len(used_in)]]
         q[:, used_out] = used_out[small.generators_out[:, : len(used_out)]]
         if self.signed:
             # The change of all signs is that of the points that carry nothing too.
             opposite_in, opposite_out = (np.roll(np.arange(size), size // 2) for size in (columns, lines))
             every = (p[:, used_in] == opposite_in[used_in]).all(1) & (q[:, used_out] == opposite_out[used_out]).all(1)
-            p[every, :-1], q[every] = opposite_in, opposite_out
+            p[every], q[every] = opposite_in, opposite_out
         return Automorphisms(p, q, small.order)
 
     def _ties_in(self) -> Indices | None:
@@ -185,8 +179,7 @@ def _part(ties: Indices | None, points: Indices) -> Indices | None:
 def _tied(colours: Indices, ties_in: Indices | None, ties_out: Indices | None) -> Indices:
     """Rows and columns that stand for inputs and outputs as if they were of the other side.
 
-    A row for each input meets the inputs by what ties them to it, so it can only move where its input does. The last
-    column of ``colours`` belongs to the constant input.
+    A row for each input meets the inputs by what ties them to it, so it can only move where its input does.
     """
     m, n = colours.shape
     more_rows = 0 if ties_in is None else len(ties_in)
@@ -195,8 +188,7 @@ def _tied(colours: Indices, ties_in: Indices | None, ties_out: Indices | None) -
     whole = np.full((m + more_rows, n + more_columns), fresh)
     whole[:m, :n] = colours
     if ties_in is not None:
-        whole[m:, : n - 1] = ties_in + fresh + 3
-        whole[m:, n - 1] = fresh + 1
+        whole[m:, :n] = ties_in + fresh + 3
         fresh = int(whole.max())
     if ties_out is not None:
         whole[:m, n:] = ties_out + fresh + 3

@@ -1,57 +1,79 @@
-"""Tasks made ready: flattened, copies and dead coordinates removed, a constant input added, split at random."""
+"""Tasks made ready: each less its own mean, in units of its coordinates, in an order that only its numbers set."""
 
-import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
+from msr.discovery.brief import Brief
+from msr.discovery.intake import FEWEST, FEWEST_EXAMPLES, Taken, take
+from msr.discovery.unseen import spread_within, unseen_directions, unseen_words, with_noise
+from msr.discovery.windows import Layer, as_linear
+from msr.errors import DataError
 from msr.groups.permutations import Indices
-from msr.meta import patches
 
-__all__ = ["Layer", "Part", "Prepared", "prepare"]
+__all__ = ["FEWEST_FRESH", "Layer", "Prepared", "prepare"]
 
-Layer = Literal["linear", "conv1d", "conv2d"]
-Part = Literal["fit", "select", "certify"]
-
-FEWEST = 80  # tasks: half fit the span, and finding its dimension takes 40
 FEWEST_FRESH = 20
 # Coordinates whose sizes, in order, are this far apart are taken to have different units.
 _APART = 3.0
 # A task with outputs so many times as large as those of the median task counts as this large.
 _LOUD = 5.0
+# Rounding, as a share of what varies: above the first it is said, above the second there is no digit left to use,
+# above the third nothing varies but the rounding.
+_ROUGH, _TOO_ROUGH, _ROUNDING = 0.01, 0.1, 0.5
+# Keys that differ by less, relatively, are one: the order of a sum changes its last digits.
+_TIE = 1e-9
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """Tasks as ``x (tasks, examples, n)``, ``y (tasks, examples, m)``; the last input is a constant.
+@dataclass(frozen=True, eq=False, repr=False)
+class Prepared(Brief):
+    """Tasks ``x (tasks, examples, n)``, ``y (tasks, examples, m)``, float64, each less its own mean.
 
-    ``inputs``, ``outputs``: which coordinates of the layer are left, by their place in ``shape_in`` and ``shape_out``.
-    ``units``: what inputs and outputs were divided by, ``(in,)`` with the constant one and ``(out,)``; coordinates of
-    like size have one unit, and so a common offset, which was taken off.
-    ``ends``: where the tasks that fit end, those that select, and those that certify.
+    A task's bias and the offsets of its inputs are gone with its means, so weights are ``(m, n)``. Tasks, and examples
+    in each, are in an order that depends on their numbers alone: sorted by the size of what varies, each coordinate in
+    units of how it varies within tasks, then in a pseudo-random order of the ranks. What came in another order, dtype,
+    unit, sign or labelling of coordinates gives the same order.
+
+    Attributes:
+        counts: ``(tasks,)``, how many examples each task has; rows from there on are zero.
+        means: ``(tasks, n)``, ``(tasks, m)``: what was taken off, in the units of ``x`` and ``y``.
+        came: ``(tasks,)``, the place of each task in what came.
+        order: ``(tasks, examples)``, the place of each example (for a convolution of each window) in its task as it
+            came; −1 from ``counts`` on.
+        units: what inputs and outputs were divided by, ``(n,)`` and ``(m,)``; coordinates of like size have one unit.
+        inputs, outputs: which coordinates of the layer are left, by their place in ``shape_in`` and ``shape_out``.
+        unseen: ``(n, r)``, an orthonormal basis of the directions that the inputs never take. Independent noise of the
+            usual size stands there instead, so that weights there are zero.
+        fresh: ``(tasks,)``, which tasks were named as fresh; None where none were.
+        left_out: what was left out or changed, in words; ``too_few``: what is missing, or None.
     """
 
     x: Tensor
     y: Tensor
+    counts: Tensor
+    means: tuple[Tensor, Tensor]
+    came: NDArray[np.int64]
+    order: Tensor
     layer: Layer
     shape_in: tuple[int, ...]
     shape_out: tuple[int, ...]
     units: tuple[NDArray[np.float64], NDArray[np.float64]]
     inputs: Indices
     outputs: Indices
-    ends: dict[Part, int]
+    unseen: Tensor
+    fresh: Tensor | None
     left_out: tuple[str, ...]
     too_few: str | None
 
     @property
     def ties(self) -> Indices | None:
-        """For a convolution, what permutations of its inputs must keep, ``(in, in)``; None for a linear layer.
+        """For a convolution, what permutations of its inputs must keep, ``(n, n)``; None for a linear layer.
 
         A symmetry of images moves taps as a symmetry of the grid, all channels alike: it keeps the distance of two taps
         and whether they are of one channel.
@@ -64,218 +86,247 @@ class Prepared:
 
     @property
     def factors(self) -> NDArray[np.float64]:
-        """What brings a weight ``(out, in)`` back to the units that came."""
+        """What brings a weight ``(m, n)`` back to the units that came."""
         return self.units[1][:, None] / self.units[0][None]
 
     @property
     def labels(self) -> Indices | None:
-        """Which weights ``(out, in)`` are between coordinates of like units; None where all are alike."""
-        places = [np.unique(units, return_inverse=True)[1] for units in (self.units[1], self.units[0][:-1])]
-        if not any(place.any() for place in places):
+        """Which weights ``(m, n)`` are between coordinates of like units; None where all are alike."""
+        ins, outs = (np.unique(units, return_inverse=True)[1] for units in self.units)
+        if not (ins.any() or outs.any()):
             return None
-        alike = np.append(places[1], len(places[1]))
-        return places[0][:, None] * (len(alike) + 1) + alike[None]
+        return outs[:, None] * (len(ins) + 1) + ins[None]
 
     @property
     def n(self) -> int:
-        """Inputs of the layer that are left, the constant one not counted."""
-        return self.x.shape[2] - 1
+        """Inputs of the layer that are left."""
+        return self.x.shape[2]
 
     @property
     def m(self) -> int:
         """Outputs that are left."""
         return self.y.shape[2]
 
-    def part(self, part: Part) -> tuple[Tensor, Tensor]:
-        """A share of the tasks, which were put into random order."""
-        before: dict[Part, int] = {"fit": 0, "select": self.ends["fit"], "certify": self.ends["select"]}
-        return self.x[before[part] : self.ends[part]], self.y[before[part] : self.ends[part]]
-
 
 def prepare(
-    x: Tensor,
-    y: Tensor,
+    x: Any,
+    y: Any = None,
     *,
     layer: Layer = "linear",
-    kernel: int | None = None,
+    kernel: int | Sequence[int] | None = None,
     circular: bool = False,
-    fresh: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | Literal["same"] = 0,
+    fresh: Any = None,
     seed: int = 0,
 ) -> Prepared:
-    """Check and reshape tasks; what was taken out is said in ``left_out``, what is missing in ``too_few``.
+    """Check, reshape and centre tasks; what was taken out is said in ``left_out``, what is missing in ``too_few``.
 
-    Half of the tasks fit, an eighth (at least 20) selects and the rest certifies, at random; or, where ``fresh
-    (tasks,)`` says which certify, two thirds of the others fit and the rest selects.
+    ``x`` and ``y`` as :func:`~msr.discovery.intake.take` has them. A task with fewer than three examples, or whose
+    inputs or outputs never vary, is left out; so is a coordinate that varies within no task.
 
-    Raises: ShapeError, NonFiniteError, DataError for tensors that cannot be used.
+    Args:
+        kernel: taps along each axis of a convolution; left out, it is what the shapes say.
+        circular: the convolution wraps around; ``padding``: zeros beyond each end, or ``"same"`` for outputs of the
+            size of inputs; ``stride``: of its windows.
+        fresh: ``(tasks,)``, which tasks are kept for the last test.
+        seed: of the pseudo-random order.
+
+    Raises: ShapeError, DataError, ConfigError for tensors and options that cannot be used.
     """
-    x, y = (t.unsqueeze(2) if t.ndim == 2 else t for t in (x.detach().cpu(), y.detach().cpu()))
-    _check(x, y)
-    left_out = []
-    kept = _without_copies(x, y)
-    copies = len(x) - len(kept)
-    if fresh is not None and fresh.shape != (len(x),):
-        raise ShapeError(f"fresh must say of each of the {len(x)} tasks whether it is; came {tuple(fresh.shape)}")
-    last = torch.zeros(len(kept), dtype=torch.bool) if fresh is None else fresh.bool()[kept]
-    if copies:
-        x, y = x[kept], y[kept]
-        left_out.append(f"{copies} task{'s' * (copies > 1)} that repeat{'s' * (copies == 1)} another one")
-    x, y, shape_in, shape_out = _as_linear(x.double(), y.double(), layer, kernel, circular)
-    inputs, outputs = _varying(x), _varying(y)
-    if len(outputs) == 0:
-        raise DataError("the outputs never vary: there is nothing to learn from them")
-    if len(inputs) == 0:
-        raise DataError("the inputs never vary: there is nothing to learn from them")
-    for what, kept, size in (("input", inputs, x.shape[2]), ("output", outputs, y.shape[2])):
-        if len(kept) < size:
-            gone = size - len(kept)
-            left_out.append(f"{gone} {what} coordinate{'s' * (gone > 1)} that never var{'y' if gone > 1 else 'ies'}")
-    x, units_in = _in_units(x[:, :, inputs])
-    y, units_out = _in_units(y[:, :, outputs])
-    # A bias is a weight of an input that is always the same, here as large as the others.
-    constant = x.square().mean().sqrt().expand(*x.shape[:2], 1)
-    if _adds_up(x):
-        # Such a bias is a sum of weights already; an input of noise, which carries no weight, stands in for it.
-        draw = torch.Generator().manual_seed(seed)
-        constant = constant * torch.randn(constant.shape, generator=draw, dtype=x.dtype)
-        left_out.append("a bias: the inputs always add up to a constant, so no bias can be told from their weights")
-    loud = _quietened(y)
+    taken, shape_in, shape_out = as_linear(take(x, y, fresh), layer, kernel, circular, stride, padding)
+    enough = taken.here.sum(1).numpy() >= FEWEST_EXAMPLES
+    if not enough.any():
+        few = f"no task has {FEWEST_EXAMPLES} different examples; give more examples a task"
+        return _nothing(taken, layer, shape_in, shape_out, few)
+    taken = taken.only(enough, f"with fewer than {FEWEST_EXAMPLES} different examples")
+    ranges = tuple(_range(side, taken.here) for side in (taken.x, taken.y))
+    for what, (low, high) in zip(("inputs", "outputs"), ranges, strict=True):
+        if not (high > low).any():
+            raise DataError(f"the {what} never vary within a task: there is nothing to learn from them")
+    varying = [(high > low).any(1).numpy() for low, high in ranges]
+    taken = taken.only(varying[0] & varying[1], "whose inputs or outputs never vary")
+    if len(taken.x) == 0:
+        raise DataError("in each task the inputs or the outputs never vary: there is nothing to learn from them")
+    ins, outs = (_side(side, taken.here, what) for what, side in (("input", taken.x), ("output", taken.y)))
+    notes = [*taken.notes, *ins.notes, *outs.notes]
+    loud = _quietened(outs, taken.here)
     if loud:
-        left_out.append(
+        notes.append(
             f"what {loud} task{'s' * (loud > 1)} say louder than {_LOUD:g} times the usual size of outputs: they count "
             "as that loud, so that a few tasks do not speak for all"
         )
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    order = torch.cat([order[~last[order]], order[last[order]]])
-    n, n_fresh = len(x), int(last.sum())
-    ends: dict[Part, int] = {"fit": n // 2, "select": n // 2 + max(FEWEST_FRESH, n // 8), "certify": n}
-    if fresh is not None:
-        ends = {"fit": 2 * (n - n_fresh) // 3, "select": n - n_fresh, "certify": n}
-    few = None
-    if ends["fit"] < FEWEST // 2 or min(ends["select"] - ends["fit"], n - ends["select"]) < FEWEST_FRESH:
-        few = (
-            f"{n} different tasks came{f', {n_fresh} of them fresh' if fresh is not None else ''}; at least {FEWEST} "
-            f"are needed, of which half fit, and {FEWEST_FRESH} or more each select and certify"
-        )
+    tasks, examples = _order(ins, outs, taken.here, seed)
+    x, y = (_placed(side.values, tasks, examples) for side in (ins, outs))
+    here, place = (t[tasks].gather(1, examples) for t in (taken.here, taken.place))
+    unseen = unseen_directions(x, here)
+    if unseen.shape[1]:
+        x = with_noise(x, y, here, unseen)
+        notes.append(unseen_words(unseen))
     return Prepared(
-        x=torch.cat([x, constant], 2)[order],
-        y=y[order],
+        x=x,
+        y=y,
+        counts=here.sum(1),
+        means=(ins.means[tasks], outs.means[tasks]),
+        came=taken.came[tasks.numpy()],
+        order=place.masked_fill(~here, -1),
         layer=layer,
         shape_in=shape_in,
         shape_out=shape_out,
-        units=(np.append(units_in, np.exp2(np.log2(units_in).mean())), units_out),
-        inputs=inputs.numpy(),
-        outputs=outputs.numpy(),
-        ends=ends,
-        left_out=tuple(left_out),
-        too_few=few,
+        units=(ins.units, outs.units),
+        inputs=ins.kept.numpy(),
+        outputs=outs.kept.numpy(),
+        unseen=unseen,
+        fresh=None if taken.fresh is None else taken.fresh[tasks],
+        left_out=tuple(notes),
+        too_few=_too_few(taken),
     )
 
 
-def _check(x: Tensor, y: Tensor) -> None:
-    for name, t in (("x", x), ("y", y)):
-        if t.ndim < 2 or t.is_complex() or t.dtype == torch.bool:
-            raise ShapeError(f"{name} must be real numbers (tasks, examples, ...); came {t.dtype} {tuple(t.shape)}")
-        if t.numel() == 0:
-            raise DataError(f"{name} is empty: {tuple(t.shape)}")
-        if t.is_floating_point() and not t.isfinite().all():
-            where = tuple((~t.isfinite()).nonzero()[0].tolist())
-            raise NonFiniteError(f"{name} holds {float(t[where])} at index {where}; remove that task")
-    if x.shape[:2] != y.shape[:2]:
-        raise ShapeError(f"x has {tuple(x.shape[:2])} tasks and examples, y has {tuple(y.shape[:2])}")
+def _too_few(taken: Taken) -> str | None:
+    n = len(taken.x)
+    came = f"{n} {'pieces of one data set' if taken.pieces else 'different tasks'} came"
+    if taken.fresh is None:
+        return f"{came}; at least {FEWEST} are needed" if n < FEWEST else None
+    fresh = int(taken.fresh.sum())
+    if fresh >= FEWEST_FRESH and n - fresh >= FEWEST - FEWEST_FRESH:
+        return None
+    return (
+        f"{came}, {fresh} of them fresh; at least {FEWEST} are needed, {FEWEST_FRESH} of them fresh and "
+        f"{FEWEST - FEWEST_FRESH} not"
+    )
 
 
-def _without_copies(x: Tensor, y: Tensor) -> Tensor:
-    """The first of each set of equal tasks: copies on both sides of the split would make noise look shared."""
-    seen: dict[bytes, int] = {}
-    for task in range(len(x)):
-        # Whatever the order of its examples.
-        rows = torch.cat([x[task].flatten(1).double(), y[task].flatten(1).double()], 1)
-        key = hashlib.blake2b(b"".join(sorted(row.numpy().tobytes() for row in rows)), digest_size=16).digest()
-        seen.setdefault(key, task)
-    return torch.tensor(sorted(seen.values()))
+def _nothing(taken: Taken, layer: Layer, shape_in: tuple[int, ...], shape_out: tuple[int, ...], few: str) -> Prepared:
+    """No task is left."""
+    n, m = taken.x.shape[2], taken.y.shape[2]
+    none = torch.zeros(0, dtype=torch.int64)
+    return Prepared(
+        x=taken.x[:0], y=taken.y[:0], counts=none, means=(taken.x[:0, 0], taken.y[:0, 0]), came=none.numpy(),
+        order=taken.place[:0], layer=layer, shape_in=shape_in, shape_out=shape_out, units=(np.ones(n), np.ones(m)),
+        inputs=np.arange(n), outputs=np.arange(m), unseen=taken.x.new_zeros(n, 0),
+        fresh=None if taken.fresh is None else taken.fresh[:0], left_out=taken.notes, too_few=few,
+    )  # fmt: skip
 
 
-def _as_linear(
-    x: Tensor, y: Tensor, layer: Layer, kernel: int | None, circular: bool
-) -> tuple[Tensor, Tensor, tuple[int, ...], tuple[int, ...]]:
-    """The layer's own inputs and outputs: everything, or a window's ``(channels, *taps)`` and channels."""
-    if layer == "linear":
-        if kernel is not None or circular:
-            raise ConfigError("a kernel and circular padding belong to a convolution; give layer conv1d or conv2d")
-        return x.flatten(2), y.flatten(2), tuple(x.shape[2:]), tuple(y.shape[2:])
-    if layer not in ("conv1d", "conv2d"):
-        raise ConfigError(f"layer must be linear, conv1d or conv2d; came {layer!r}")
-    axes = 1 if layer == "conv1d" else 2
-    if x.ndim != 3 + axes or y.ndim != x.ndim:
-        raise ShapeError(
-            f"{layer} needs x and y of (tasks, examples, channels, {'length' if axes == 1 else 'height, width'}); "
-            f"came {tuple(x.shape)} and {tuple(y.shape)}"
+@dataclass(eq=False)
+class _Side:
+    """Inputs or outputs, centred and in units."""
+
+    values: Tensor
+    means: Tensor
+    units: NDArray[np.float64]
+    kept: Tensor
+    notes: list[str]
+
+
+def _range(values: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the largest of each task's coordinates, ``(tasks, size)``."""
+    gone = ~here[:, :, None]
+    return values.masked_fill(gone, math.inf).amin(1), values.masked_fill(gone, -math.inf).amax(1)
+
+
+def _side(values: Tensor, here: Tensor, what: str) -> _Side:
+    """Less each task's mean, without coordinates that never vary, in units of like size."""
+    low, high = _range(values, here)
+    there, counts = here[:, :, None], here.sum(1)[:, None]
+    # Less the least of each, which is exact for a constant coordinate, and leaves small numbers to take the mean of.
+    above = (values - low[:, None]) * there
+    mean = above.sum(1) / counts
+    centred = (above - mean[:, None]) * there
+    means = low + mean
+    whole = _power_of_two(centred)
+    spread = spread_within(centred / whole, here) * whole
+    rounding = _rounding(values) * means.square().mean(0).sqrt() / spread.clamp_min(1e-300)
+    kept = ((high > low).any(0) & (rounding < _ROUNDING)).nonzero().flatten()
+    notes = []
+    if len(kept) == 0 or float(rounding[kept].max()) > _TOO_ROUGH:
+        raise DataError(
+            f"the {what}s vary less than ten times the rounding of their numbers, of which a large offset takes all "
+            "digits: subtract the offset, or a reference value, before rounding to so few digits"
         )
-    if kernel is None:
-        sizes = {a - b + 1 for a, b in zip(x.shape[3:], y.shape[3:], strict=True)}
-        if circular or len(sizes) != 1 or min(sizes) < 2:
-            raise ConfigError(
-                f"give the kernel of {layer}: the shapes {tuple(x.shape)} and {tuple(y.shape)} leave it open"
-            )
-        (kernel,) = sizes
-    if circular:
-        rim = (kernel - 1) // 2
-        pad = (rim, kernel - 1 - rim) * axes
-        flat = torch.nn.functional.pad(x.flatten(0, 1), pad, mode="circular")
-        x = flat.unflatten(0, x.shape[:2])
-    shape_in = (x.shape[2], *([kernel] * axes))
-    windows, targets = patches(x, y, kernel)
-    return windows, targets, shape_in, (y.shape[2],)
+    gone = values.shape[2] - len(kept)
+    if gone:
+        notes.append(
+            f"{gone} {what} coordinate{'s' * (gone > 1)} that never var{'y' if gone > 1 else 'ies'} within a task"
+        )
+    rough = int((rounding[kept] > _ROUGH).sum())
+    if rough:
+        notes.append(
+            f"digits of {rough} {what} coordinate{'s' * (rough > 1)}: rounding is more than {_ROUGH:.0%} of what "
+            "varies, beside a large offset; subtract it before rounding"
+        )
+    units = _units(spread[kept] / whole) * whole
+    return _Side(centred[:, :, kept] / units, means[:, kept] / units, units.numpy(), kept, notes)
 
 
-def _in_units(values: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
-    """Coordinates of like size divided by one power of two, less their common offset if it is large; and what divided.
+def _power_of_two(values: Tensor) -> float:
+    """The size of the largest number; what is divided by it can be squared."""
+    largest = float(values.abs().max())
+    return 2.0 ** math.floor(math.log2(largest)) if largest > 0 else 1.0
 
-    Units say nothing, nor does one large offset of coordinates alike, but large ones cost digits; and where units
-    differ, what is small in number is lost beside what is large.
-    """
-    whole = 2.0 ** math.floor(math.log2(float(values.abs().max())))
-    values = values / whole
-    logs = (values - values.mean((0, 1))).square().mean((0, 1)).sqrt().clamp_min(1e-150).log2()
+
+def _rounding(values: Tensor) -> float:
+    """The relative rounding of the numbers as they came; none of whole numbers that float32 can count."""
+    if torch.equal(values, values.round()) and float(values.abs().max()) <= 2**24:
+        return 0.0
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        if torch.equal(values, values.to(dtype).double()):
+            return torch.finfo(dtype).eps
+    return torch.finfo(torch.float64).eps
+
+
+def _units(spread: Tensor) -> Tensor:
+    """One unit for coordinates of like size: where units differ, what is small in number is lost beside the large."""
+    logs = spread.clamp_min(1e-150).log2()
     order = logs.argsort()
     starts = (logs[order].diff() > math.log2(_APART)).nonzero().flatten() + 1
-    exponents = torch.empty_like(logs)
-    scaled = values.clone()
+    units = torch.empty_like(logs)
     for alike in order.tensor_split(starts):
-        exponents[alike] = logs[alike].mean().floor()
-        scaled[:, :, alike] = _without_offset(values[:, :, alike] / exponents[alike[0]].exp2())
-    return scaled, whole * exponents.exp2().numpy()
+        units[alike] = logs[alike].mean().exp2()
+    return units
 
 
-def _quietened(y: Tensor) -> int:
-    """Scale down, in place, tasks whose outputs vary far more than those of others; how many."""
-    sizes = (y - y.mean((0, 1))).square().mean((1, 2)).sqrt()
+def _quietened(outs: _Side, here: Tensor) -> int:
+    """Scale down tasks whose outputs vary far more than those of others; how many."""
+    sizes = (outs.values.square().sum((1, 2)) / (here.sum(1) - 1)).sqrt()
     most = _LOUD * float(sizes.median())
     loud = sizes > most if most > 0 else torch.zeros_like(sizes, dtype=torch.bool)
-    y[loud] *= (most / sizes[loud])[:, None, None]
+    factors = torch.where(loud, most / sizes.clamp_min(1e-300), 1.0)
+    outs.values = outs.values * factors[:, None, None]
+    outs.means = outs.means * factors[:, None]
     return int(loud.sum())
 
 
-def _without_offset(values: Tensor) -> Tensor:
-    """Less their mean, where that is several times as large as they vary."""
-    mean, spread = float(values.mean()), float((values - values.mean((0, 1))).square().mean().sqrt())
-    return values - mean if abs(mean) > 3 * spread else values
+def _order(ins: _Side, outs: _Side, here: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Of the tasks, and ``(tasks, examples)`` of the examples in each of them so ordered; those not there come last."""
+    keys = [(side.values / spread_within(side.values, here)).square().sum(2) for side in (ins, outs)]
+    tasks = _ranked(*(key.sum(1)[None] for key in keys))[0]
+    draw = torch.Generator().manual_seed(seed)
+    tasks = tasks[torch.randperm(len(tasks), generator=draw)]
+    gone = ~here[tasks]
+    examples = _ranked(*(key[tasks].masked_fill(gone, math.inf) for key in keys))
+    counts = here[tasks].sum(1)
+    most = int(counts.max())
+    gone = torch.arange(most) >= counts[:, None]
+    # An order of its own for each task: the ranks depend on the noise where inputs are equal.
+    mixed = torch.rand(len(tasks), most, generator=draw).masked_fill(gone, 2.0).sort(dim=1, stable=True).indices
+    return tasks, examples.gather(1, mixed)
 
 
-def _adds_up(x: Tensor) -> bool:
-    """Whether some sum of the inputs is constant, as with one-hot inputs, while they are independent themselves."""
-    flat = x.flatten(0, 1)
-    gram = flat.mT @ flat / len(flat)
-    own = torch.linalg.eigvalsh(gram)
-    if own[0] <= 1e-9 * own[-1]:
-        return False
-    total = flat.mean(0)
-    # The squared distance of 1 from the span of the inputs.
-    return bool(1 - total @ torch.linalg.solve(gram, total) < 1e-6)
+def _ranked(first: Tensor, second: Tensor) -> Tensor:
+    """Indices ``(…, size)`` in the order of the first keys, and of the second ones where those are equal."""
+    by_second = second.sort(dim=1, stable=True).indices
+    first = first.gather(1, by_second)
+    by_first = first.sort(dim=1, stable=True)
+    steps = by_first.values.diff(dim=1)
+    largest = by_first.values.masked_fill(by_first.values.isinf(), 0.0).amax(1, keepdim=True)
+    groups = torch.zeros_like(first, dtype=torch.int64)
+    groups[:, 1:] = (steps > _TIE * largest).cumsum(1)
+    # Equal within rounding is equal, and then the order by the second key stands.
+    level = torch.empty_like(groups).scatter_(1, by_first.indices, groups)
+    return by_second.gather(1, level.sort(dim=1, stable=True).indices)
 
 
-def _varying(values: Tensor) -> Tensor:
-    """Coordinates that take more than one value, over all tasks and examples."""
-    flat = values.flatten(0, 1)
-    return (flat.amax(0) > flat.amin(0)).nonzero().flatten()
+def _placed(values: Tensor, tasks: Tensor, examples: Tensor) -> Tensor:
+    return values[tasks].gather(1, examples[:, :, None].expand(-1, -1, values.shape[2]))

@@ -3,25 +3,28 @@
 import html
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from torch import Tensor
 
+from msr.discovery.biases import Biases
+from msr.discovery.brief import Brief
+from msr.discovery.claims import Candidate, Certificate
 from msr.groups.permutations import Indices
 from msr.version import __version__
 
 __all__ = [
-    "Action", "Candidate", "Certificate", "Commutant", "Continuous", "Discovery", "GroupName", "PartialSymmetry",
+    "Action", "Commutant", "Continuous", "Discovery", "GroupName", "PartialSymmetry",
     "Verdict", "short",
 ]  # fmt: skip
 
 Verdict: TypeAlias = Literal["found", "none", "cannot tell"]
 
 
-@dataclass(frozen=True)
-class Action:
+@dataclass(frozen=True, repr=False)
+class Action(Brief):
     """How a permutation group moves one set of points, the inputs or the outputs.
 
     Attributes:
@@ -59,8 +62,8 @@ class Action:
         return " ".join(words)
 
 
-@dataclass(frozen=True)
-class GroupName:
+@dataclass(frozen=True, repr=False)
+class GroupName(Brief):
     """The isomorphism class of a permutation group, as far as it is known.
 
     Attributes:
@@ -91,81 +94,8 @@ class GroupName:
         return f"the {'quaternion' if self.name == 'Q8' else kinds[found[1]]} group {self.name}"
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A group that one clustering of the weights gave, and what the selection tasks say of it.
-
-    Attributes:
-        colours: ``(out, in)``, the class of each weight; ``n_colours`` of them.
-        generators_in: ``(r, in)``, ``generators_out``: ``(r, out)``; row ``g`` sends point ``i`` to ``[g, i]``.
-        order: of the group they generate.
-        residual: ``‖W − P W‖ / ‖W‖`` on average over tasks, ``P`` the mean over the group; from the fitted span.
-        cost: what keeping to the group costs on tasks that chose nothing, as a share of the outputs' energy (a
-            residual squared); ``cost_low`` and ``cost_high`` bound it, each at level α.
-        accepted: ``cost_high ≤ ε²``; rejected: ``cost_low > ε²``. Neither: these tasks cannot tell.
-        exact: no fitted weight is further from its mean over the group than errors of the fit are. Otherwise the
-            weights do differ, if by little.
-        share: how much of the outputs comes from weights that the group moves; a group of weak weights costs little.
-    """
-
-    colours: Indices
-    n_colours: int
-    generators_in: Indices
-    generators_out: Indices
-    order: int
-    residual: float
-    cost: float
-    cost_low: float
-    cost_high: float
-    p_accept: float
-    p_reject: float
-    accepted: bool
-    rejected: bool
-    exact: bool
-    share: float
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """The test of the group that was chosen, on tasks that nothing before had seen.
-
-    Two null hypotheses; rejecting both at level α certifies, and ``p_value`` is the larger of the two. ``E b ≥ ε²``:
-    ``b`` is the share of the outputs that comes from what breaks the group in a task's own weights, learned or not; an
-    unbiased estimate from each task (:mod:`msr.discovery.breaking`), Student's t, p-value ``p_breaking``. And
-    ``E min(c⁺, 2ε²) ≥ ε²``: ``c`` is the cost of keeping to the group in what was learned, on a task or on the mean of
-    a few; a bet on each of ``n`` such numbers, p-value ``p_cost``, valid for any distribution. Both are squares of a
-    relative change of the outputs, in units of their energy about their mean: that of the selection tasks, known
-    beforehand, or of the fresh tasks themselves where that is smaller, so that shares are larger.
-
-    Attributes:
-        breaking: the mean of ``b``; ``at_least``, ``bound`` its bounds, each at level α; noise can make the first two
-            negative. None where the inputs allow no estimate.
-        method: of that estimate: ``least squares``, ``pairs of examples`` or ``none``.
-        cost: the mean of ``c``.
-        n_tasks: fresh tasks.
-        specificity: the share of random relabellings of the same group that cost as little, ``(1 + #) / (B + 1)``; None
-            where every relabelling gives the same group.
-    """
-
-    null: str
-    eps: float
-    alpha: float
-    p_value: float
-    breaking: float | None
-    at_least: float | None
-    bound: float | None
-    method: str
-    cost: float
-    p_breaking: float
-    p_cost: float
-    n: int
-    n_tasks: int
-    certified: bool
-    specificity: float | None
-
-
-@dataclass(frozen=True, eq=False)
-class PartialSymmetry:
+@dataclass(frozen=True, eq=False, repr=False)
+class PartialSymmetry(Brief):
     """A map of points to points that keeps the weights wherever both it and the weight are defined.
 
     Attributes:
@@ -182,8 +112,8 @@ class PartialSymmetry:
     name: str
 
 
-@dataclass(frozen=True)
-class Commutant:
+@dataclass(frozen=True, repr=False)
+class Commutant(Brief):
     """The algebra of all matrices that commute with the maps from points to the same points.
 
     Attributes:
@@ -197,12 +127,13 @@ class Commutant:
     skew_dimension: int
 
 
-@dataclass(frozen=True)
-class Continuous:
+@dataclass(frozen=True, repr=False)
+class Continuous(Brief):
     """The Lie algebra of skew pairs ``(A, B)`` with ``A W = W B`` for all weights, which any linear layer has.
 
     ``name``: of the algebra, such as ``so(3)`` or ``u(1)^3``; ``decided``: whether an extra constraint says that these
-    symmetries are the problem's own. For linear layers alone it never is: ``note`` says so.
+    symmetries are the problem's own. For linear layers alone it never is: ``note`` says so. ``rtol``: up to which share
+    of the largest two singular values counted as one.
     """
 
     dimension: int
@@ -211,17 +142,21 @@ class Continuous:
     outputs: Commutant | None
     decided: bool
     note: str
+    rtol: float = field(default=1e-6, compare=False)
 
 
-@dataclass(frozen=True, eq=False)
-class Discovery:
+@dataclass(frozen=True, eq=False, repr=False)
+class Discovery(Brief):
     """The answer: a verdict in one sentence, the group with its evidence, and what else was seen.
 
     Attributes:
         shape_in, shape_out: of the layer: of one input and output, or of a convolution's window and its channels.
         signed: whether signed permutations were looked for. The group then moves twice the points, ``+j`` and ``−j``.
         inputs, outputs: the coordinates that vary, flat; permutations and pattern speak of these alone.
-        pattern: ``U (outputs · (inputs + 1), k)``; the last input is the constant one, whose weights are a bias.
+        classes: ``(out, in)``, the finest classes of weights that were told apart; None where nothing was learned.
+        biases: what the named group does to the tasks' biases, a question apart from that about weights; None where no
+            group is named, or signs were looked for.
+        pattern: ``U (outputs · inputs, k)``.
         noise: the variance of the residual of a number of ``y``; where outputs differ in units, as if it did alike.
         class_order: how many permutations keep the set of all layers with the found symmetry, though not each of them;
             None where they were not looked for, or the search was given up.
@@ -244,9 +179,11 @@ class Discovery:
     chosen: Candidate | None
     candidates: tuple[Candidate, ...]
     certificate: Certificate | None
+    biases: Biases | None
     partial: tuple[PartialSymmetry, ...]
     continuous: Continuous | None
     two_closure_note: str
+    classes: Indices | None
     pattern: Tensor | None
     noise: float | None
     explained: float | None
@@ -262,6 +199,8 @@ class Discovery:
         lines = [f"{self.verdict.upper()}{'.' if said == self.sentence else ':'} {said}"]
         if self.dimension is not None:
             lines.append(f"dimension of the sharing: {self.dimension}; {self.n_tasks} tasks, {self.seconds:.1f} s")
+        if self.biases is not None:
+            lines.append(f"biases: {self.biases}")
         lines += [f"left out: {text}" for text in self.left_out]
         lines += [f"hint: {text}" for text in self.hints if text not in said]
         if self.two_closure_note:
@@ -278,7 +217,7 @@ class Discovery:
         """Of the group, ``(r, in)`` and ``(r, out)``, on all coordinates; those that never vary stay in place."""
         if self.chosen is None:
             return (np.empty((0, math.prod(self.shape_in)), int), np.empty((0, math.prod(self.shape_out)), int))
-        p, q = self.chosen.generators_in[:, :-1], self.chosen.generators_out
+        p, q = self.chosen.generators_in, self.chosen.generators_out
         if self.signed:
             p, q = (g[:, : len(kept)] % len(kept) for g, kept in ((p, self.inputs), (q, self.outputs)))
         return (
@@ -343,19 +282,21 @@ class Discovery:
                     "order": str(c.order) if c.order > 2**53 else c.order,
                     "classes": c.n_colours,
                     "residual": c.residual,
-                    "cost": c.cost,
-                    "cost_low": c.cost_low,
-                    "cost_high": c.cost_high,
-                    "accepted": c.accepted,
-                    "rejected": c.rejected,
+                    "breaking": c.breaking,
+                    "low": c.low,
+                    "high": c.high,
+                    "status": c.status,
+                    "seen_broken": c.seen_broken,
                     "exact": c.exact,
                     "share": c.share,
-                    "p_accept": c.p_accept,
-                    "p_reject": c.p_reject,
+                    "p_within": c.p_within,
+                    "p_beyond": c.p_beyond,
+                    "p_not_kept": c.p_not_kept,
                 }
                 for c in self.candidates
             ],
             "certificate": certificate,
+            "biases": None if self.biases is None else asdict(self.biases),
             "noise": self.noise,
             "explained": self.explained,
             "class_order": self.class_order,

@@ -4,10 +4,26 @@ import math
 
 import numpy as np
 
-from msr.discovery.result import Candidate, Certificate, GroupName, PartialSymmetry, short
+from msr.discovery.claims import Candidate, Certificate
+from msr.discovery.result import GroupName, PartialSymmetry, short
 from msr.groups.permutations import Indices
 
-__all__ = ["cannot_tell", "found_sentence", "nothing_sentence", "p_words", "share", "two_closure_note", "uncertified"]
+__all__ = [
+    "cannot_tell",
+    "exceptions_words",
+    "found_sentence",
+    "linear_words",
+    "not_linear",
+    "not_shown",
+    "nothing_sentence",
+    "p_words",
+    "share",
+    "size",
+    "two_closure_note",
+]
+
+
+_LITTLE_KNOWN = 0.25  # of the outputs' energy: a bound that is no help
 
 
 def p_words(p_value: float) -> str:
@@ -36,51 +52,73 @@ def found_sentence(
         called += f" (perhaps {' or '.join(name.alternatives)})" if name.alternatives else " (without a name here)"
     if signed:
         acts += ", with both signs of each; the change of all signs counts"
-    rejected = sum(c.rejected and c.order > 1 for c in candidates)
     level = f"at level {certificate.alpha:g}"
-    others = f"; {rejected} alternative{'s' * (rejected != 1)} rejected {level}" if rejected else ""
-    most = math.sqrt(max(certificate.bound or 0.0, 0.0))
+    larger = [c for c in candidates if c.order > name.order and (c.seen_broken or c.status == "beyond")]
+    near = [c for c in larger if c.status == "within"]
+    others = f"; {len(larger)} larger group{'s' * (len(larger) != 1)} rejected" if larger else ""
+    if near:
+        listed = ", ".join(f"one of order {short(c.order)} by {size(c.breaking)}" for c in near)
+        others += f", of which {listed}: broken, if within the tolerance"
     return (
-        f"{called}, order {short(name.order)}: {acts}. What breaks it makes less than {share(certificate.eps)} of the "
-        f"outputs, {level} ({p_words(certificate.p_value)}, {certificate.n_tasks} fresh tasks; at most "
-        f"{most:.1%}){others}; the sharing has dimension {k} and explains "
-        f"{explained:.0%} of the outputs."
+        f"{called}, order {short(name.order)}: {acts}. In typical tasks what breaks it makes less than "
+        f"{share(certificate.eps)} of {certificate.covers}, {level} ({p_words(certificate.p_value)}, "
+        f"{certificate.n_tasks} tasks that had no part in choosing it; at most {size(certificate.bound)}); "
+        f"{exceptions_words(certificate)}; {linear_words(certificate)}{others}; the sharing has dimension {k} and "
+        f"explains {explained:.0%} of the outputs."
     )
 
 
-def uncertified(order: int, certificate: Certificate) -> str:
-    """Why the chosen group was not certified, and what would help."""
-    group, limit = f"the group of order {short(order)}", certificate.eps**2
-    estimate, low, high = certificate.breaking, certificate.at_least, certificate.bound
-    if estimate is None or low is None or high is None:
-        return (
-            f"{group} holds in what was learned, but these tasks cannot show that their own weights do not break it: "
-            "inputs that are the same in every task, or centred in each, need at least 6 examples a task more than "
-            "there are inputs"
-        )
-    if low > limit:
-        return (
-            f"the tasks' own weights, whatever they share, break {group} by {math.sqrt(estimate):.0%} (at least "
-            f"{math.sqrt(low):.0%}): they hold more than was learned"
-        )
-    if certificate.p_breaking > certificate.alpha and certificate.p_cost <= certificate.alpha:
-        most, room = math.sqrt(high), limit - max(estimate, 0)
-        more = f"about {math.ceil(((high - max(estimate, 0)) / room) ** 2)} times as many tasks may show less, or "
-        return (
-            f"{group} holds in what was learned, but what breaks it beyond that may make up to {most:.1%} of the "
-            f"outputs: {more * (room > 0.1 * limit)}give --eps {most * 1.1:.2g}"
-        )
+def linear_words(certificate: Certificate) -> str:
+    """What of the outputs is not linear in the inputs, and whether it is counted."""
+    if not certificate.linear:
+        return "the tasks are not quite linear, and all that a linear layer leaves was counted as breaking it"
+    if certificate.nonlinear_at_most is None:
+        return "whether the tasks are linear could not be tested"
+    if certificate.nonlinear_at_most >= _LITTLE_KNOWN:
+        return "nothing beyond a linear layer was seen, but with these examples products of inputs could make much"
+    most = size(certificate.nonlinear_at_most)
+    return f"nothing beyond a linear layer was seen (products of inputs make at most {most} of the outputs)"
+
+
+def exceptions_words(certificate: Certificate) -> str:
+    """What share of the tasks may be exceptions, and which were seen to be."""
+    most, size_ = f"{certificate.exceptions_at_most:.1%}", f"{certificate.exceptions_break:.0%}"
+    said = f"at most {most} of the tasks may be exceptions, which break it by more than {size_}"
+    if certificate.exceptions:
+        places = ", ".join(str(i) for i in certificate.exceptions[:8])
+        more = len(certificate.exceptions) - 8
+        said += f" (seen: task{'s' * (len(certificate.exceptions) > 1)} {places}{f' and {more} more' * (more > 0)})"
+    return said
+
+
+def size(energy: float) -> str:
+    """A share of the outputs' size, from one of their energy."""
+    return f"{math.sqrt(max(energy, 0.0)):.1%}"
+
+
+def not_linear(left: float) -> str:
+    """That no linear layer makes the tasks."""
     return (
-        f"the fresh tasks do not certify {group} within {certificate.eps:g} ({p_words(certificate.p_value)}): more "
-        "tasks, or more examples a task, would help"
+        f"the tasks are not linear: a linear layer leaves {math.sqrt(max(left, 0)):.0%} of the outputs' size, and "
+        "products or other functions of the inputs explain a part of that"
     )
+
+
+def not_shown(one: Candidate, eps: float, retried: float | None) -> str:
+    """Why a group that may hold is not named, and what helps: ``retried`` is a tolerance that these tasks answer at."""
+    said = f"a group of order {short(one.order)} may hold, but these tasks do not show it within {share(eps)} "
+    said += "of the outputs"
+    if one.high < 1:
+        said += f", only within {size(one.high)}"
+    helps = f"with --eps {retried:g} they pass the same test; " if retried is not None else ""
+    return f"{said}: {helps}more tasks, more examples a task or less noise would show less"
 
 
 def nothing_sentence(
     classes: int, partial: tuple[PartialSymmetry, ...], candidates: list[Candidate], alpha: float
 ) -> str:
     """That no group was found, and what was tested."""
-    rejected = sum(c.rejected for c in candidates)
+    rejected = sum(c.seen_broken or c.status == "beyond" for c in candidates)
     sentence = f"No group found: {classes} classes of weights are told apart, and no permutation keeps them"
     if rejected == 1:
         sentence += f"; the one group that coarser classes would give was rejected at level {alpha:g}"

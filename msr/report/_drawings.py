@@ -17,18 +17,17 @@ MOST_CELLS = 96
 
 
 def pattern(classes: Classes, order: Reading, names_in: Indices, names_out: Indices, label: str) -> str:
-    """The weight matrix, a cell for each weight in the colour of its class; the constant input stands apart.
+    """The weight matrix, a cell for each weight in the colour of its class.
 
     ``names_in`` and ``names_out`` are the coordinates to write beside rows and columns, where there is room.
     """
     rows, columns = order.outputs[:MOST_CELLS], order.inputs[:MOST_CELLS]
-    cell = max(4.0, min(28.0, 380 / max(len(rows), len(columns) + 2)))
-    left, top, gap = 44.0, 34.0, max(6.0, cell / 2)
+    cell = max(4.0, min(28.0, 380 / max(len(rows), len(columns))))
+    left, top = 44.0, 34.0
     spots: dict[int, list[tuple[float, float]]] = {}
     for y, i in enumerate(rows):
-        for x, j in enumerate([*columns, classes.numbers.shape[1] - 1]):
-            apart = gap if x == len(columns) else 0.0
-            spots.setdefault(int(classes.numbers[i, j]), []).append((left + x * cell + apart, top + y * cell))
+        for x, j in enumerate(columns):
+            spots.setdefault(int(classes.numbers[i, j]), []).append((left + x * cell, top + y * cell))
     count = len(classes.counts) - 1
     parts = [_class_cells(one, cell, places, int(classes.counts[one]), count) for one, places in sorted(spots.items())]
     wide, high = len(columns) * cell, len(rows) * cell
@@ -40,9 +39,8 @@ def pattern(classes: Classes, order: Reading, names_in: Indices, names_out: Indi
     ] + [(left, top + at * cell, left + wide, top + at * cell) for at in order.output_starts if 0 < at < len(rows)]
     parts += [element("line", x1=a, y1=b, x2=c, y2=d, class_="edge") for a, b, c, d in ends]
     parts.append(text(left, 12, "inputs →", kind="muted", size=11))
-    parts.append(text(left + wide + gap + cell, 12, "bias", kind="muted", size=11, anchor="end"))
     side = element("text", "outputs ↓", class_="muted", font_size=11, transform=f"translate(4 {top:.0f}) rotate(90)")
-    return picture(left + wide + gap + cell + 4, top + max(high, 58) + 4, "".join([*parts, side]), label)
+    return picture(left + max(wide, 48) + 4, top + max(high, 58) + 4, "".join([*parts, side]), label)
 
 
 def _class_cells(one: int, cell: float, places: list[tuple[float, float]], size: int, count: int) -> str:
@@ -140,7 +138,7 @@ def _falling(shown: Sequence[float], k: int | None, along: str, label: str, join
 
 
 def interval(low: float, middle: float, high: float, limit: float | None, label: str) -> str:
-    """A cost with its bounds, all as shares of the outputs, on a logarithmic scale from 0.1% to 100%."""
+    """What breaks a group, with its bounds, all as shares of the outputs, on a logarithmic scale from 0.1% to 100%."""
     width, height, pad = 168.0, 26.0, 6.0
 
     def x(value: float) -> float:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from msr.discovery.result import Candidate, Discovery
+from msr.discovery.claims import Candidate
+from msr.discovery.result import Discovery
 from msr.groups import FiniteGroup, from_permutations
 from msr.groups.permutations import Indices, orbit_labels
 
@@ -42,11 +43,11 @@ def shortened(sentence: str) -> str:
     return re.sub(r"(?<![\d.])\d{10,}(?![\d.]*\d)", lambda found: number(int(found[0])), sentence)
 
 
-def percent(cost: float) -> str:
-    """A cost, which is a share of energy, as a share of the outputs; below zero is noise, and counts as none."""
-    if cost <= 0:
+def percent(energy: float) -> str:
+    """A share of the outputs' energy as one of their size; below zero is noise, and counts as none."""
+    if energy <= 0:
         return "0%"
-    return f"{math.sqrt(cost):.2%}" if cost < 1 else f"{math.sqrt(cost):.0%}"
+    return f"{math.sqrt(energy):.2%}" if energy < 1 else f"{math.sqrt(energy):.0%}"
 
 
 def shape_words(shape: tuple[int, ...]) -> str:
@@ -61,9 +62,8 @@ def letters(count: int) -> list[str]:
 
 
 def together(chosen: Candidate) -> Indices:
-    """Its generators on inputs and outputs at once, ``(r, in + out)``; the constant input is left out."""
-    n = chosen.generators_in.shape[1] - 1
-    return np.concatenate([chosen.generators_in[:, :n], chosen.generators_out + n], 1)
+    """Its generators on inputs and outputs at once, ``(r, in + out)``."""
+    return np.concatenate([chosen.generators_in, chosen.generators_out + chosen.generators_in.shape[1]], 1)
 
 
 def elements_of(chosen: Candidate, largest: int) -> FiniteGroup | None:
@@ -134,7 +134,7 @@ class Reading:
 
 def reading(chosen: Candidate) -> Reading:
     """Orbit by orbit, the largest first, and within one along the cycles of an element that has the fewest."""
-    n = chosen.generators_in.shape[1] - 1
+    n = chosen.generators_in.shape[1]
     both = together(chosen)
     tried = [*both, *(a[b] for a in both[:8] for b in both[:8])]
     walked = min(tried, key=_cycle_count)
@@ -183,7 +183,7 @@ class Classes:
 
 
 def classes_of(colours: Indices, pattern: Tensor | None, order: Reading | None) -> Classes:
-    """Classes ``(out, in)`` numbered by where they first come in reading order; the constant input is the last column.
+    """Classes ``(out, in)`` numbered by where they first come in reading order.
 
     A class whose weights are near zero in the learned pattern becomes class 0.
     """
@@ -194,9 +194,7 @@ def classes_of(colours: Indices, pattern: Tensor | None, order: Reading | None) 
         energy = pattern.double().square().sum(1).numpy()
         strength = np.sqrt(np.bincount(flat.ravel(), weights=energy) / np.bincount(flat.ravel()))
         silent = strength < _SILENT * strength.max()
-    read = flat
-    if order is not None:
-        read = np.concatenate([flat[np.ix_(order.outputs, order.inputs)], flat[order.outputs, -1:]], 1)
+    read = flat if order is None else flat[np.ix_(order.outputs, order.inputs)]
     seen = dict.fromkeys(c for c in read.ravel().tolist() if not silent[c])
     numbers = np.zeros(len(silent), np.int64)
     for place, colour in enumerate(seen, 1):
@@ -213,13 +211,13 @@ def residuals(found: Discovery, points: Indices) -> list[float]:
     if found.pattern is None:
         return []
     n, m = len(found.inputs), len(found.outputs)
-    U = found.pattern.double().numpy().reshape(m, n + 1, -1)
+    U = found.pattern.double().numpy().reshape(m, n, -1)
     size = float(np.linalg.norm(U)) or 1.0
     columns = points.shape[1] * n // (n + m)
     values = []
     for one in points:
         p, q = one[:n], one[columns : columns + m] - columns
-        signs = np.where(q < m, 1, -1)[:, None] * np.append(np.where(p < n, 1, -1), 1)[None]
-        moved = U[np.ix_(q % m, np.append(p % n, n))] * signs[:, :, None]
+        signs = np.where(q < m, 1, -1)[:, None] * np.where(p < n, 1, -1)[None]
+        moved = U[np.ix_(q % m, p % n)] * signs[:, :, None]
         values.append(float(np.linalg.norm(moved - U)) / size)
     return values

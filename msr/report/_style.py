@@ -78,6 +78,7 @@ border-radius:8px;padding:.75rem 1.1rem;margin:1rem 0;max-width:none}
 .note.unsure{--mark:var(--unsure)}
 .note p,.note ul{margin:.2rem 0}.note ul{padding-left:1.2rem}
 .note b{display:block}
+.claims{padding-left:1.2rem;max-width:46rem}.claims li{margin:.3rem 0}
 figure{margin:1rem 0;padding:1.1rem 1.25rem;background:var(--card);border:1px solid var(--rule);border-radius:12px;
 min-width:0}
 figure{display:flex;flex-wrap:wrap;gap:.75rem 2rem;align-items:center}

@@ -7,14 +7,13 @@ from pathlib import PurePath
 
 import numpy as np
 
-from msr.discovery.result import Candidate, Discovery
+from msr.discovery.result import Discovery
 from msr.discovery.words import p_words, share
 from msr.report._arrows import arrows, layout
 from msr.report._blocks import count, figure, moves, panels_of, paragraph, section
 from msr.report._drawings import (
     MOST_CELLS,
     cayley,
-    interval,
     pattern,
     residual_bars,
     spectrum,
@@ -38,6 +37,7 @@ from msr.report._reading import (
 )  # fmt: skip
 from msr.report._style import STYLE
 from msr.report._svg import scrolled
+from msr.report._tested import seen, tested
 from msr.version import __version__
 
 __all__ = ["discovery_page"]
@@ -60,7 +60,7 @@ def discovery_page(found: Discovery, *, source: str, command: str) -> str:
         source: where the tasks came from, for the reader; ``command``: the line that gives the same answer.
     """
     sections = [
-        _tested(found), _sharing(found), _spectrum(found), _training(found), _generators(found), _table(found),
+        tested(found), _sharing(found), _spectrum(found), _training(found), _generators(found), _table(found),
         _residuals(found), partial(found), continuous(found), repeat(found, command),
     ]  # fmt: skip
     name = PurePath(source).name or source
@@ -139,18 +139,22 @@ def _facts(found: Discovery) -> Iterator[tuple[str, str, str]]:
         yield "Inputs", shape_words(found.shape_in), ""
         yield "Outputs", shape_words(found.shape_out), ""
     if found.dimension is not None:
-        weights = len(found.outputs) * (len(found.inputs) + 1)
-        yield "Dimension of the sharing", str(found.dimension), f"of {number(weights)} weights, bias included"
+        weights = len(found.outputs) * len(found.inputs)
+        yield "Dimension of the sharing", str(found.dimension), f"of {number(weights)} weights, biases left out"
     if found.chosen is not None:
         yield "Residual", f"{found.chosen.residual:.2g}", "of the fitted weights, when averaged over the group"
     if certificate is not None:
-        if certificate.breaking is not None and certificate.bound is not None:
-            bound = f"of the outputs, at level {certificate.alpha:g}; the estimate is {percent(certificate.breaking)}"
-            yield "What breaks it, at most", percent(certificate.bound), f"{bound}, from {certificate.method}"
+        bound = f"of the outputs of typical tasks, at level {certificate.alpha:g}"
+        estimate = f"the estimate is {percent(certificate.breaking)}, from {certificate.method}"
+        yield "What breaks it, at most", percent(certificate.bound), f"{bound}; {estimate}"
+        yield "Exceptions, at most", f"{certificate.exceptions_at_most:.1%}", f"of the tasks; {seen(certificate)}"
+        if certificate.linear and certificate.nonlinear_at_most is not None:
+            yield "Not linear, at most", percent(certificate.nonlinear_at_most), "of the outputs"
         yield (
             "p-value",
             p_words(certificate.p_value).removeprefix("p = ").removeprefix("p "),
-            f"on {certificate.n_tasks} fresh tasks",
+            f"on {certificate.n_tasks} tasks that had no part in choosing the group"
+            + (f", in each of {certificate.splits} splits" if certificate.splits > 1 else ""),
         )
         yield "Tolerance", share(certificate.eps), "of the outputs"
         if certificate.specificity is not None:
@@ -161,93 +165,20 @@ def _facts(found: Discovery) -> Iterator[tuple[str, str, str]]:
     yield "Time", f"{found.seconds:.1f} s", ""
 
 
-# ------------------------------------------------------------------------------------------------------------ tested
-
-
-def _tested(found: Discovery) -> str:
-    title, certificate = "What was tested", found.certificate
-    if not found.candidates:
-        return section(title, paragraph("Nothing: no sharing of weights was learned, so there was no group to test."))
-    parts = [paragraph(
-        "Each task is a linear layer of its own. One part of the tasks taught what all layers share, and weights that "
-        "agree were put into classes, more finely and more coarsely. Each way gives one group: the permutations that "
-        "keep the classes. A second part of the tasks, which taught nothing, judged these groups."
-    )]  # fmt: skip
-    if certificate is not None:
-        parts.append(paragraph(
-            f"The null hypothesis: what breaks the chosen group makes {share(certificate.eps)} of the outputs or "
-            "more, in what was learned or in the tasks' own weights beyond it. It was tested once, on "
-            f"{certificate.n_tasks} tasks that nothing before had seen, and was "
-            f"{'rejected' if certificate.certified else 'not rejected'} at level {certificate.alpha:g} "
-            f"({p_words(certificate.p_value)})."
-        ))  # fmt: skip
-        parts.append(f'<p class="quiet">Formally: {_e(certificate.null)}.</p>')
-    else:
-        parts.append(paragraph(
-            "The null hypotheses, for each group: keeping to it costs the tolerance or more (rejecting this accepts "
-            "the group), and it costs the tolerance or less (rejecting this rejects the group). No group was chosen, "
-            "so no last test was made."
-        ))  # fmt: skip
-    limit = certificate.eps if certificate is not None else None
-    rows = "".join(_row(found, one, limit) for one in found.candidates)
-    ticks = "0.1% to 100%, logarithmic" + ("; the dashed line is the tolerance" if limit else "")
-    caption = f"Cost: how much of the outputs keeping to the group changes. The picture runs from {ticks}."
-    table = (
-        f'<table role="table"><caption>{_e(caption)}</caption><thead><tr>'
-        '<th scope="col" class="n">Order</th><th scope="col" class="n">Classes</th><th scope="col" class="n">Cost</th>'
-        '<th scope="col" class="n">Bounds</th><th scope="col">Picture</th><th scope="col">Judgement</th>'
-        f'<th scope="col" class="why">Why</th></tr></thead><tbody>{rows}</tbody></table>'
-    )
-    return section(title, *parts, f"<figure>{scrolled(table, 'Candidate groups', kind='wide')}</figure>")
-
-
-def _row(found: Discovery, one: Candidate, limit: float | None) -> str:
-    low, middle, high = (math.sqrt(max(c, 0.0)) for c in (one.cost_low, one.cost, one.cost_high))
-    sign, mark = ("yes", "✓ accepted") if one.accepted else ("no", "✕ rejected") if one.rejected else ("open", "? open")
-    cost, bounds = percent(one.cost), f"{percent(one.cost_low)} – {percent(one.cost_high)}"
-    drawn = interval(low, middle, high, limit, f"cost {cost}, bounds {bounds}")
-    if one.order == 1:
-        sign, mark, cost, bounds, drawn = "open", "–", "–", "–", ""
-    chosen = ' class="chosen"' if one is found.chosen else ""
-    cells = (
-        ("n", "Order", _e(number(one.order))), ("n", "Classes", str(one.n_colours)), ("n", "Cost", cost),
-        ("n", "Bounds", bounds), ("", "Picture", drawn), (f"mark {sign}", "Judgement", mark),
-        ("why", "Why", _e(_why(found, one))),
-    )  # fmt: skip
-    # On a phone the style sheet makes a card of each row; the roles keep it a table for those who listen.
-    row = "".join(f'<td role="cell" class="{kind}" data-term="{term}">{cell}</td>' for kind, term, cell in cells)
-    return f'<tr role="row"{chosen}>{row}</tr>'
-
-
-def _why(found: Discovery, one: Candidate) -> str:
-    if one is found.chosen:
-        if one.exact:
-            return "Chosen: the largest accepted group that the weights keep up to the error of the fit."
-        return "Chosen: the largest accepted group. The weights do differ, by less than the tolerance."
-    if one.order == 1:
-        return "These classes leave no permutation but the one that moves nothing."
-    if one.rejected:
-        return f"Costs at least {percent(one.cost_low)} of the outputs, which is more than the tolerance."
-    if one.accepted and not one.exact:
-        return "Costs little, but moves only weak weights or ones that do differ."
-    if one.accepted:
-        return "Holds as well, but is smaller than the chosen one."
-    return "The tolerance lies within the bounds: these tasks cannot tell."
-
-
 # ----------------------------------------------------------------------------------------------------------- pattern
 
 
 def _sharing(found: Discovery) -> str:
-    one = found.chosen or max(found.candidates, key=lambda c: c.n_colours, default=None)
-    if one is None:
+    one = found.chosen
+    colours = found.classes if one is None else one.colours
+    if colours is None:
         return ""
-    m, n = one.colours.shape[0], one.colours.shape[1] - 1
+    m, n = colours.shape
     plain = Reading(np.arange(n), np.arange(m), (0,), (0,))
     order = None  # signs have no order of points to show
-    if found.chosen is not None and len(one.generators_in) and not found.signed:
+    if one is not None and len(one.generators_in) and not found.signed:
         order = reading(one)
-    classes = classes_of(one.colours, found.pattern, order)
+    classes = classes_of(colours, found.pattern, order)
     names = found.inputs, found.outputs
     lead = f"{m} outputs and {n} inputs; {count(len(classes.counts) - 1, 'class')}".replace("classs", "classes")
     panels = [("As the data orders it", pattern(classes, plain, *names, f"weight matrix as it came, {lead}"))]
@@ -263,14 +194,14 @@ def _sharing(found: Discovery) -> str:
             "On the right, points are read orbit by orbit (lines part the orbits), and within an orbit along one "
             "permutation of the group, so that what it shares lies on diagonals. "
         )
-    elif found.chosen is None:
+    elif one is None:
         said += "No group was chosen; these are the finest classes that were told apart. "
     if max(m, n) > MOST_CELLS:
         said += f"Only the first {MOST_CELLS} rows and columns are drawn, of {m} × {n}. "
     several = f"{count(classes.several, 'class')} of more than one weight".replace("classs", "classes")
     drawn = "".join(f"<div><h3>{title}</h3>{svg}</div>" for title, svg in panels)
     intro = paragraph(
-        f"A layer of {m} outputs and {n} inputs and a bias has {m * (n + 1)} weights. They fall into {several}."
+        f"A layer of {m} outputs and {n} inputs has {m * n} weights, biases left out. They fall into {several}."
     )
     return section("The sharing pattern", intro, figure(f'<div class="panels">{drawn}</div>', said.strip()))
 

@@ -1,0 +1,177 @@
+"""Kernels of nonlinear features of inputs: squares and products, products of three, and steps in all directions."""
+
+import math
+from itertools import combinations_with_replacement
+
+import torch
+from torch import Tensor
+
+from msr.discovery.forms import chunks, mask_of, residual_maker, sizes_of
+
+__all__ = ["Kernels", "white"]
+
+# Up to so many features are written out and whitened; beyond, a kernel stands for all of them.
+_MOST_FEATURES = 220
+# Of the variance of a feature, or of an input: what is less is rounding, and the feature is linear in the inputs.
+_CUT, _COARSE_CUT = 1e-6, 0.1
+_ROWS = 2000
+
+
+class Kernels:
+    """Three kernels of nonlinear features, from inputs alone; ``energy`` is what a random function of each has."""
+
+    def __init__(self, z: Tensor, counts: Tensor, within: bool = True) -> None:
+        """``within``: features are read as what a linear layer of each task leaves of them, else one of all tasks."""
+        dimension = z.shape[2]
+        self.sets = [
+            list(combinations_with_replacement(range(dimension), degree))
+            if math.comb(dimension + degree - 1, degree) <= _MOST_FEATURES
+            else None
+            for degree in (2, 3)
+        ]
+        self.features = sum(len(chosen or ()) for chosen in self.sets)
+        self.maps: list[Tensor | None] = [None, None]
+        self.overlap: Tensor | None = None
+        self.energy = [0.0, 0.0]
+        if within:
+            self._whiten(z, counts)
+        else:
+            self._whiten_over_tasks(z, counts)
+        self.energy = self._units(z, counts)
+
+    def __call__(self, z: Tensor, counts: Tensor) -> list[Tensor]:
+        """Kernels over the examples of each task: of squares and products, of products of three, of steps."""
+        return [*self._polynomial(z), _steps(z, counts)]
+
+    def _whiten(self, z: Tensor, counts: Tensor) -> None:
+        """Second moments of what linear layers leave of the features."""
+        if not self.features:
+            return
+        gram, raw = torch.zeros(self.features, self.features, dtype=z.dtype), torch.zeros(self.features, dtype=z.dtype)
+        freedom = 0
+        for tasks in chunks(len(z), z.shape[1] * (2 * z.shape[1] + z.shape[2] + 2 * self.features)):
+            M, rank = residual_maker(z[tasks], counts[tasks])
+            features = self._written(z[tasks])
+            rest = (M @ features).flatten(0, 1)
+            gram += rest.mT @ rest
+            raw += features.square().sum((0, 1))
+            freedom += int(rank.sum())
+        self._maps(gram / max(freedom, 1), raw / counts.sum(), _CUT)
+
+    def _whiten_over_tasks(self, z: Tensor, counts: Tensor) -> None:
+        """The same about one layer for all tasks, where none has examples enough for its own.
+
+        A square of a binary input, linear in each task by itself, is not quite so here, since tasks have other means; a
+        coarser cut leaves it out.
+        """
+        if not self.features:
+            return
+        rows = z[mask_of(z, counts) > 0]
+        rows = rows[:: math.ceil(len(rows) / (10 * _ROWS))]
+        features = self._written(rows[None])[0]
+        design = torch.cat((rows, torch.ones(len(rows), 1, dtype=rows.dtype)), 1)
+        rest = features - design @ torch.linalg.lstsq(design, features).solution
+        self._maps(rest.mT @ rest / len(rows), features.square().mean(0), _COARSE_CUT)
+
+    def _units(self, z: Tensor, counts: Tensor) -> list[float]:
+        """Energy of a random function of each polynomial kernel about its best linear fit, over inputs of all tasks.
+
+        Residuals within tasks would tell too little: the examples far out, where the function bends most, are those
+        that the fit of a small task follows. Centring makes inputs smaller by ``√(1 − 1/N)``.
+        """
+        rows = (z * (counts / (counts - 1).clamp_min(1)).sqrt()[:, None, None])[mask_of(z, counts) > 0]
+        rows = rows[:: math.ceil(len(rows) / _ROWS)]
+        design = torch.cat((rows, torch.ones(len(rows), 1, dtype=rows.dtype)), 1)
+        left, sizes, _ = torch.linalg.svd(design, full_matrices=False)
+        left = left[:, sizes > 1e-12 * sizes[0]]
+        freedom = max(len(rows) - left.shape[1], 1)
+        units = []
+        for features, degree in zip(self._white_features(rows[None]), (2, 3), strict=True):
+            if features is None:
+                kernel = _powers(rows @ rows.mT, degree)
+                units.append(float(kernel.diagonal().sum() - (left * (kernel @ left)).sum()) / freedom)
+            else:
+                units.append(float((features[0] - left @ (left.mT @ features[0])).square().sum()) / freedom)
+        return units
+
+    def _maps(self, gram: Tensor, raw: Tensor, cut: float) -> None:
+        two = len(self.sets[0] or ())
+        if self.sets[0] is not None:
+            self.maps[0] = _whitening(gram[:two, :two], raw[:two], cut)
+        if self.sets[1] is not None:
+            three = gram[two:, two:]
+            if self.maps[0] is not None:
+                # Products of three less what squares and products explain of them.
+                self.overlap = self.maps[0] @ (self.maps[0].mT @ gram[:two, two:])
+                three = three - gram[two:, :two] @ self.overlap
+            self.maps[1] = _whitening(three, raw[two:], cut)
+
+    def _written(self, z: Tensor) -> Tensor:
+        return torch.cat([features for features in self._features(z) if features is not None], 2)
+
+    def _features(self, z: Tensor) -> list[Tensor | None]:
+        """Squares and products, and products of three, ``(tasks, examples, features)``; none where they are too many.
+
+        Numbers of a feature lie side by side: so they are picked, and multiplied, fastest.
+        """
+        inputs = z.flatten(0, 1).mT.contiguous()
+        found: list[Tensor | None] = []
+        for chosen in self.sets:
+            if chosen is None:
+                found.append(None)
+                continue
+            first, *others = (list(places) for places in zip(*chosen, strict=True))
+            product = inputs[first]
+            for places in others:
+                product *= inputs[places]
+            found.append(product.mT.view(*z.shape[:2], len(chosen)))
+        return found
+
+    def _white_features(self, z: Tensor) -> list[Tensor | None]:
+        """The same in coordinates that are uncorrelated and of size one, the second less what the first explains."""
+        two, three = self._features(z)
+        if two is not None and three is not None and self.overlap is not None:
+            three = three - two @ self.overlap
+        return [
+            None if features is None or white is None else features @ white
+            for features, white in zip((two, three), self.maps, strict=True)
+        ]
+
+    def _polynomial(self, z: Tensor) -> list[Tensor]:
+        return [
+            _powers(z @ z.mT, degree) if features is None else features @ features.mT
+            for features, degree in zip(self._white_features(z), (2, 3), strict=True)
+        ]
+
+
+def _powers(inner: Tensor, degree: int) -> Tensor:
+    """Kernel of all products of so many inputs, from inner products."""
+    return inner**degree / math.factorial(degree)
+
+
+def _whitening(gram: Tensor, raw: Tensor, cut: float) -> Tensor:
+    """``R`` with ``Rᵀ G R = I`` on what is more than rounding of features of these raw sizes."""
+    unit = raw.clamp_min(1e-300).rsqrt()
+    values, vectors = torch.linalg.eigh(unit[:, None] * gram * unit)
+    used = values > cut
+    return unit[:, None] * vectors[:, used] * values[used].rsqrt()
+
+
+def _steps(z: Tensor, counts: Tensor) -> Tensor:
+    """Kernel of all steps ``1[w · (z, 1) > 0]``: ``1 − angle / π`` (arc-cosine kernel of order 0)."""
+    constant = math.sqrt(max(z.shape[2], 1)) * torch.ones(*z.shape[:2], 1, dtype=z.dtype)
+    u = torch.nn.functional.normalize(torch.cat((z, constant), 2), dim=2)
+    return 1 - torch.acos((u @ u.mT).clamp(-1, 1)) / math.pi
+
+
+def white(x: Tensor) -> Tensor:
+    """Inputs in coordinates that are uncorrelated and of size one; what they never take drops out."""
+    sizes = sizes_of(x)
+    scaled = x / sizes
+    second = torch.einsum("tei,tej->ij", scaled, scaled) / max(int((x != 0).any(2).sum()), 1)
+    values, vectors = torch.linalg.eigh(second)
+    used = values > _CUT * values.amax().clamp_min(1e-300)
+    if not bool(used.any()):
+        # Inputs that never vary: one coordinate of zeros stands for them.
+        return scaled[:, :, :1]
+    return scaled @ (vectors[:, used] * values[used].rsqrt())

@@ -1,0 +1,301 @@
+"""One split of the tasks: what some of them teach, the groups that it proposes, and what the others say of each."""
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from msr.discovery.agreement import differ, orbits_of
+from msr.discovery.breaking import Broken, LeastSquares, Pairs, Sample
+from msr.discovery.claims import Candidate
+from msr.discovery.colours import MAX_WEIGHTS, Colouring, Rows, colourings, parted
+from msr.discovery.evidence import Evidence, spread, weights
+from msr.discovery.learning import Learned, View, learn
+from msr.discovery.linearity import LackOfFit, lack_of_fit
+from msr.discovery.orbits import pair_orbits_of
+from msr.discovery.points import Points
+from msr.discovery.prepare import Prepared
+from msr.discovery.rule import Proposal
+from msr.errors import DataError
+from msr.groups.permutations import Indices
+
+__all__ = ["RESOLVED", "VETO", "Bench", "Trial"]
+
+RESOLVED = 0.1
+"""Weights are known well where their error is at most this share of their size."""
+
+VETO = 0.1
+"""Checks that can only take a name back err less often than the tests that give it, by this factor."""
+
+# A group whose weights differ, if by little, is only preferred if it moves this share of what the weights do.
+_SHARE = 0.5
+_MOST = 12  # groups of a split that are tested
+_BIAS = 0.2  # by which inputs that are not as if drawn anew may bias pairs of examples
+_SKEW = 3.0  # times as much noise in pairs is as good as in squares, whose noise is skewed
+_ENOUGH = 0.8  # the share of the tasks whose weights least squares must find
+_BIAS_TASKS, _SCALE_TASKS, _SPAN_TASKS = 100, 64, 60  # that are enough to see a bias, a scale, a lack of fit
+_ROOM = 0.01  # of the strongest, a learned direction that is looked along
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One split: what was learned, the finest classes, and the groups with what the other tasks say of them."""
+
+    learned: Learned
+    finest: Colouring
+    trivial: bool
+    proposals: list[Proposal]
+    method: str
+    teach: Tensor
+    test: Tensor
+
+
+class Bench:
+    """The tasks, and all that is made of them once: units, estimators, the test of lack of fit."""
+
+    def __init__(self, data: Prepared, k: int | Literal["auto"], eps: float, alpha: float, signed: bool):
+        self.data, self.k, self.eps, self.alpha = data, k, eps, alpha
+        self.points = Points(data.n, data.m, data.ties, signed, None if data.labels is None else data.factors)
+        self.sample = Sample.of(data)
+        self._known: list[Broken] | None = None
+
+    def trial(self, teach: Tensor, test: Tensor, seed: int) -> Trial:
+        """Learn from some tasks, and test the groups that gives on the others.
+
+        Raises: DataError where the tasks do not determine the weights, or cannot show what breaks a group.
+        """
+        data = self.data
+        learned = learn(data.x[teach], data.y[teach], data.counts[teach], self.k, seed)
+        views = learned.views(self.points, self.data)
+        rows = views[0].rows
+        if not self.points.used(rows)[0].size:
+            raise DataError("no input carries weight that can be told from nothing")
+        if len(rows.values) > MAX_WEIGHTS:
+            raise DataError(f"{len(rows.values)} weights are too many to cluster (at most {MAX_WEIGHTS})")
+        cuts = [self._cuts(view) for view in views]
+        found = self._candidates(cuts, views, learned)
+        kept = [c for c in found if c.exact and not self.says_nothing(c)]
+        if kept:
+            # A group that holds changes nothing when it is averaged over, and takes noise away: look again.
+            orbits = orbits_of(max(kept, key=lambda c: c.order))
+            again = [self._cuts(replace(view, rows=view.rows.averaged(orbits))) for view in views]
+            more = self._candidates(again, views, learned) + self._joins(kept, views[0].rows, learned)
+            found += [c for c in more if all(differ(c, other) for other in found)]
+        trivial = self.says_nothing(found[0])
+        proposals, method = self._tested(found, learned, teach, test)
+        return Trial(learned, cuts[0][0], trivial, proposals, method, teach, test)
+
+    def _cuts(self, view: View) -> list[Colouring]:
+        cuts = colourings(view.rows)
+        return cuts if view.labels is None else [parted(cut, view.labels) for cut in cuts]
+
+    def _candidates(self, cuts: list[list[Colouring]], views: list[View], learned: Learned) -> list[Candidate]:
+        """The groups of the cuts of each view, each once, the finest first."""
+        found: list[Candidate] = []
+        for cut, rows in ((cut, view.rows) for some, view in zip(cuts, views, strict=True) for cut in some):
+            one = self._candidate(cut, rows, learned)
+            if all(differ(one, other) for other in found):
+                found.append(one)
+        return found
+
+    def _joins(self, kept: list[Candidate], rows: Rows, learned: Learned) -> list[Candidate]:
+        """What the largest group that seems to hold generates with each other one that does."""
+        largest = max(kept, key=lambda c: c.order)
+        found = []
+        for other in kept:
+            if other is not largest:
+                both = (
+                    np.concatenate([getattr(largest, side), getattr(other, side)])
+                    for side in ("generators_in", "generators_out")
+                )
+                orbits = pair_orbits_of(*both)
+                colours = orbits.reshape(self.points.lines, self.points.columns)
+                found.append(self._candidate(Colouring(colours, int(orbits.max()) + 1, 0.0, math.inf), rows, learned))
+        return found
+
+    def _candidate(self, cut: Colouring, rows: Rows, learned: Learned) -> Candidate:
+        group = self.points.automorphisms(cut, rows)
+        orbits = pair_orbits_of(group.generators_in, group.generators_out)
+        U = learned.span.U
+        residual = float((self.points.average(U, orbits) - U).norm() / U.norm())
+        share = self._share(learned, orbits)
+        # What is as small as its errors seems equal to anything.
+        known = rows.relative_error(self.points.moved(orbits)) <= RESOLVED
+        return Candidate(
+            colours=self.points.plain(cut.colours),
+            n_colours=cut.n_colours,
+            generators_in=group.generators_in,
+            generators_out=group.generators_out,
+            order=group.order,
+            residual=residual,
+            exact=rows.constant_on(orbits) and (share >= _SHARE or known),
+            share=share,
+        )
+
+    def says_nothing(self, one: Candidate) -> bool:
+        """Whether any layer has this group."""
+        return self.points.says_nothing(one.generators_in, one.generators_out)
+
+    def _share(self, learned: Learned, orbits: Indices) -> float:
+        """How much of the outputs comes from weights that the group moves."""
+        moved = self.points.moved(orbits).reshape(self.points.lines, self.points.columns)
+        return float(self._energy(learned)[self.points.plain(moved)].sum())
+
+    def unseen(self, learned: Learned, rows: Rows) -> float:
+        """How much of the outputs comes from inputs and to outputs that were taken to carry no weight."""
+        seen = np.zeros((self.points.lines, self.points.columns), dtype=bool)
+        used_in, used_out = self.points.used(rows)
+        seen[np.ix_(used_out, used_in)] = True
+        return float(self._energy(learned)[~self.points.plain(seen)].sum())
+
+    def _energy(self, learned: Learned) -> NDArray[np.float64]:
+        second = self.sample.root.square().sum(1).numpy()
+        return learned.energy(second, self.sample.scale.numpy())
+
+    def _tested(
+        self, found: list[Candidate], learned: Learned, teach: Tensor, test: Tensor
+    ) -> tuple[list[Proposal], str]:
+        """Each group that says something, with what the tasks say of it that had no part in choosing it."""
+        groups = [c for c in found if not self.says_nothing(c)]
+        preferred = self._preferred(groups)
+        groups = _most_telling(groups, preferred)
+        if preferred is not None:
+            groups = [preferred, *(c for c in groups if c is not preferred)]
+        if not groups:
+            return [], ""
+        scaled = teach[:_SCALE_TASKS]
+        broken = self._quietest(preferred or groups[0], learned, scaled)
+        if broken is None:
+            raise DataError(
+                "these tasks cannot show what breaks a group in their own weights: inputs that are the same in every "
+                "task, or of very unequal size, need at least 7 examples a task more than twice the inputs"
+            )
+        energy, usual = (self.sample.energies[part] - broken.noise(learned.span, part) for part in (test, teach))
+        # Where the tasks are not linear, all that a linear layer leaves may break the group.
+        left = self.lack.residual * self.not_linear(self.lack)
+        proposals: list[Proposal] = []
+        shares = dict(zip(map(id, groups), weights(len(groups), preferred is not None), strict=True))
+        for one in groups:
+            orbits = orbits_of(one)
+            along = self._directions(learned, orbits)
+            here, there = (broken(orbits, learned.span, along, part) for part in (test, scaled))
+            spread_here = spread(there[0] + left[scaled])
+            # Which tasks have too few examples does not depend on their outputs.
+            known = here[0].isfinite()
+            proposals.append(
+                Proposal(
+                    one,
+                    Evidence(
+                        broken=here[0][known],
+                        along=here[1][known],
+                        left=left[test][known],
+                        energy=energy[known],
+                        whole=self.sample.energies[test][known],
+                        loudness=self._loudness[test][known],
+                        spread=spread_here,
+                        # The first group seems to hold, so that noise alone spreads what breaks it.
+                        noise=proposals[0].evidence.spread if proposals else spread_here,
+                        unit=max(float(usual.mean()), 1e-12 * float(self.sample.energies.mean())),
+                        symmetric=broken.symmetric,
+                        shares=shares[id(one)],
+                        tasks=test[known],
+                    ),
+                )
+            )
+        return proposals, broken.method
+
+    @staticmethod
+    def _preferred(groups: list[Candidate]) -> Candidate | None:
+        """The group to spend most of the error rate on: the largest that the weights keep up to their error."""
+        kept = [c for c in groups if c.exact]
+        if kept:
+            return max(kept, key=lambda c: c.order)
+        likely = [c for c in groups if c.share >= _SHARE]
+        return min(likely, key=lambda c: c.residual, default=None)
+
+    def _estimators(self, orbits: Indices, noise: float) -> list[Broken]:
+        """What can say how much of the tasks' own weights breaks a group: chosen by the inputs, and the noise, once."""
+        if self._known is None:
+            sample, average = self.sample, self.points.average
+            self._known = []
+            pairs = Pairs(sample, average, noise=noise)
+            if pairs.possible:
+                bias, leak = pairs.biases(orbits, _BIAS_TASKS)
+                if bias >= -_BIAS and abs(leak) <= self.eps**2:  # what inputs of their own size add is on the safe side
+                    self._known.append(pairs)
+            if float(sample.solvable.double().mean()) >= _ENOUGH:
+                self._known.append(LeastSquares(sample, average))
+        return self._known
+
+    def _quietest(self, group: Candidate, learned: Learned, others: Tensor) -> Broken | None:
+        """The estimator with the least noise on the tasks that taught."""
+        nothing = torch.zeros(self.data.m * self.data.n, 0, dtype=torch.float64)
+        orbits = orbits_of(group)
+        energy = float(self.sample.energies.mean())
+        noise = learned.span.noise * float(self.sample.scale.pow(-2).sum()) / energy
+        known = self._estimators(orbits, noise)
+        if len(known) < 2:
+            return known[0] if known else None
+        return min(
+            known,
+            key=lambda one: (1 if one.symmetric else _SKEW) * spread(one(orbits, learned.span, nothing, others)[0]),
+        )
+
+    @cached_property
+    def lack(self) -> LackOfFit:
+        """The test of linearity by what least squares leave of each task; method "none" where examples are few."""
+        return lack_of_fit(self.sample.x, self.sample.y, self.sample.counts)
+
+    def lack_of(self, trial: Trial) -> LackOfFit:
+        """The same; where examples are few, by what the learned span leaves of some tasks that taught nothing."""
+        if self.lack.method != "none":
+            return self.lack
+        s, some = self.sample, trial.test[:_SPAN_TASKS]
+        U = (trial.learned.span.U.view(self.data.m, self.data.n, -1) / s.scale[:, None, None]).flatten(0, 1)
+        found = lack_of_fit(s.x[some], s.y[some], s.counts[some], span=(U, trial.learned.span.v0))
+        # Of tasks that were not looked at nothing is known; their residual is taken to be a usual one.
+        energy, tested = torch.zeros_like(self.lack.energy), torch.zeros_like(self.lack.tested)
+        residual = torch.full_like(self.lack.residual, float(found.residual.mean()))
+        energy[some], tested[some], residual[some] = found.energy, found.tested, found.residual
+        return replace(found, energy=energy, tested=tested, residual=residual)
+
+    @cached_property
+    def _loudness(self) -> Tensor:
+        """How many times as much noise as is usual each task has, at least 1, where least squares can tell."""
+        if self.lack.method == "none":
+            return torch.ones(len(self.sample), dtype=torch.float64)
+        return (self.lack.residual / self.lack.residual.median().clamp_min(1e-300)).clamp_min(1)
+
+    def not_linear(self, lack: LackOfFit) -> bool:
+        """Whether something of the outputs was seen that no linear layer makes."""
+        return lack.p_value <= self.alpha
+
+    def noise(self, trial: Trial, lack: LackOfFit) -> Tensor:
+        """What noise adds to the energy of each task's outputs: what a linear layer leaves, where that is known."""
+        if lack.method == "none":
+            return (trial.learned.span.noise * self.sample.scale.pow(-2).sum()).expand(len(self.sample))
+        return lack.residual
+
+    def _directions(self, learned: Learned, orbits: Indices) -> Tensor:
+        """In which the learned pattern breaks a group, orthonormal, strongest first: ``(m n, r)``."""
+        values = torch.from_numpy(learned.rows.values)
+        away = (values - self.points.average(values, orbits)).view(self.data.m, self.data.n, -1)
+        scaled = torch.einsum("mnk,np->mpk", away / self.sample.scale[:, None, None], self.sample.root)
+        left, sizes, _ = torch.linalg.svd(scaled.flatten(0, 1), full_matrices=False)
+        return left[:, sizes > _ROOM * sizes[0]]
+
+
+def _most_telling(groups: list[Candidate], preferred: Candidate | None) -> list[Candidate]:
+    """Not more than can be tested: the preferred one, larger ones that fit best, the largest of the smaller ones."""
+    if len(groups) <= _MOST:
+        return groups
+    order = preferred.order if preferred is not None else 0
+    larger = sorted((c for c in groups if c.order > order), key=lambda c: c.residual)[: _MOST * 2 // 3]
+    smaller = sorted((c for c in groups if c.order <= order and c is not preferred), key=lambda c: -c.order)
+    rest = [*larger, *smaller[: _MOST - 1 - len(larger)]]
+    return [*([preferred] if preferred is not None else []), *rest]
