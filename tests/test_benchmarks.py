@@ -22,7 +22,10 @@ from benchmarks._foreign.cases_torch_nn import CASES
 from msr.report.figures import bars
 from msr.report.figures import scaling as scaling_figure
 
-CHEAP = ["automorphisms", "certification", "equivariant_maps", "foreign_modules", "initialisation", "layers", "scaling"]
+CHEAP = [
+    "automorphisms", "calibration", "certification", "equivariant_maps", "foreign_modules", "initialisation", "layers",
+    "scaling",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""Files of tasks whose right answer is known, and how an answer is held against it; see ``benchmarks.calibration``."""

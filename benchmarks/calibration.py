@@ -1,0 +1,334 @@
+"""Is every verdict of ``msr discover`` backed by the data: how often is it wrong, and how often silent without need?
+
+Files are made whose right answer is known, in three parts. *Null*: cells of files that invite a wrong answer, and a
+test of each that wrong verdicts come at rate α at most, all cells together at 1% (Holm). Wrong is a group that breaks
+more than ε, than its own bound or than its own word on exceptions allows, a group that lacks a symmetry of all tasks,
+and "none" where there is one. *Power*: against an oracle that knows the group and applies the same test to all tasks.
+*Families*: a hundred groups, of which the orbits on pairs of an output and an input must be right.
+
+A line a file is appended to a log, so that a long run can be stopped and continued: files that are in it are not run
+again, and the table is of all that it holds. ``--parts ""`` runs nothing and reads the log.
+"""
+
+import json
+import math
+import multiprocessing
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy import stats
+
+from benchmarks._calibration.files import cells as all_cells
+from benchmarks._calibration.judging import judged
+from benchmarks._calibration.problems import ALPHA, EPS
+from benchmarks._command import RESULTS, command, say
+
+FAMILYWISE, CONFIDENCE = 0.01, 0.99
+QUICK = (
+    "breaks: constant, at the tolerance",
+    "exceptions: 5%, 10% in the mean",
+    "offset 0 on all inputs",
+    "offset 20 on all inputs",
+    "rows: each three times",
+    "no symmetry: random weights",
+    "power: C7 on itself, noise 0.1, 200 tasks",
+    "family: S3 on itself, noise 0",
+)
+SILENT = ("cannot tell", "refused", "too long", "error")
+_EACH = 60.0  # seconds between two words of progress
+
+Line = dict[str, Any]
+
+
+def chosen(words: str, parts: str) -> list[str]:
+    """Names of cells of these parts with any of these words in them, all in words divided by commas."""
+    wanted = [word.strip() for word in words.split(",") if word.strip()]
+    of = [part.strip() for part in parts.split(",")]
+    return [
+        name
+        for name, cell in all_cells().items()
+        if cell.part in of and (not wanted or any(word in name for word in wanted))
+    ]
+
+
+def jobs(names: list[str], counts: dict[str, int], done: set[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+    """Files to run: one of each cell, then another of each, so that a run cut short is of all cells alike."""
+    for number in range(max(counts.values(), default=0)):
+        for name in names:
+            if number < counts[all_cells()[name].part] and (name, number) not in done:
+                yield name, number
+
+
+def read(path: Path) -> list[Line]:
+    """The log; a last line that was cut off while it was written is taken out of it."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole)
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def in_processes(todo: Iterator[tuple[str, int]], workers: int, deadline: float) -> Iterator[Line]:
+    """Lines as they come, from processes of one thread each."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        running: set[Future[Line]] = set()
+        while True:
+            while len(running) < 2 * workers and time.monotonic() < deadline:
+                job = next(todo, None)
+                if job is None:
+                    break
+                running.add(pool.submit(judged, *job))
+            if not running:
+                return
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            for one in ended:
+                yield one.result()
+
+
+def run(
+    *,
+    quick: bool = False,
+    files: int = 500,
+    power_files: int = 8,
+    family_files: int = 1,
+    cells: str = "",
+    parts: str = "null,power,families",
+    seconds: float = 0.0,
+    workers: int = 2,
+    log: str = str(RESULTS / "calibration.jsonl"),
+) -> dict[str, Any]:
+    """Run what the log lacks, for so many seconds if any are given, and count; ``quick`` keeps no log."""
+    counts = {"null": files, "power": power_files, "families": family_files}
+    path = None if quick else Path(log)
+    lines = read(path) if path else []
+    done = {(line["cell"], line["file"]) for line in lines}
+    if quick:
+        counts = {"null": 2, "power": 1, "families": 1}
+    todo = jobs(list(QUICK) if quick else chosen(cells, parts), counts, done)
+    deadline = time.monotonic() + seconds if seconds else math.inf
+    came = (judged(*job) for job in todo) if quick or not parts else in_processes(todo, workers, deadline)
+    said = time.monotonic()
+    for line in came:
+        lines.append(line)
+        if path:
+            with path.open("a") as stream:
+                stream.write(json.dumps(line) + "\n")
+        if line["outcome"] in ("wrong", "false none", "error", "too long"):
+            why = ", ".join(line.get("why", ()))
+            say(f"{line['cell']}, file {line['file']}: {line['outcome']} {why}; {line.get('said', '')[:120]}")
+        if time.monotonic() - said > _EACH:
+            said = time.monotonic()
+            say(f"{len(lines)} files, of the last {line['cell']}, file {line['file']}")
+    return counted(lines)
+
+
+def counted(lines: list[Line]) -> dict[str, Any]:
+    """What the tables show, from the lines of a log; lines of cells that are no more are left out."""
+    known = all_cells()
+    by_cell: dict[str, list[Line]] = {name: [] for name in known}
+    for line in {(line["cell"], line["file"]): line for line in lines if line["cell"] in known}.values():
+        by_cell[line["cell"]].append(line)
+    null = [null_row(name, own) for name, own in by_cell.items() if own and known[name].part == "null"]
+    for row, holds in zip(null, holm([row["p_value"] for row in null], FAMILYWISE), strict=True):
+        row["holds"] = holds
+    other = {
+        part: [line for name, own in by_cell.items() if known[name].part == part for line in own]
+        for part in ("power", "families")
+    }
+    wrong = [
+        {key: line.get(key) for key in ("cell", "file", "outcome", "why", "order", "truth", "bound", "said")}
+        for own in by_cell.values()
+        for line in own
+        if line["outcome"] in ("wrong", "false none", "error", "too long")
+    ]
+    false = [
+        {"cell": line["cell"], "file": line["file"], "false": line["false"]}
+        for own in by_cell.values()
+        for line in own
+        if line.get("false")
+    ]
+    return {
+        "alpha": ALPHA,
+        "eps": EPS,
+        "familywise": FAMILYWISE,
+        "null": null,
+        "power": power_rows(other["power"]),
+        "families": family_rows(other["families"]),
+        "wrong": wrong[:200],
+        "false": false[:200],
+    }
+
+
+def null_row(name: str, lines: list[Line]) -> dict[str, Any]:
+    """Counts of a cell, the upper limit of its rate of wrong verdicts, and the p-value of "at most α"."""
+    outcomes = Counter(line["outcome"] for line in lines)
+    wrong, n = outcomes["wrong"] + outcomes["false none"], len(lines)
+    upper = 1.0 if wrong == n else float(stats.beta.ppf(CONFIDENCE, wrong + 1, n - wrong))
+    expected = all_cells()[name].expected
+    as_expected = {"found": outcomes["right"], "none": outcomes["none"], "open": n - wrong - outcomes["error"]}[
+        expected
+    ]
+    return {
+        "cell": name,
+        "expected": expected,
+        "files": n,
+        "right": outcomes["right"],
+        "within": outcomes["within"],
+        "wrong": outcomes["wrong"],
+        "why": dict(Counter(why for line in lines for why in line.get("why", ()))),
+        "cannot_tell": sum(outcomes[one] for one in SILENT),
+        "errors": outcomes["error"] + outcomes["too long"],
+        "none": outcomes["none"],
+        "false_none": outcomes["false none"],
+        "false_words": sum(bool(line.get("false")) for line in lines),
+        "listed": sum(line.get("listed", 0) for line in lines),
+        "listed_falsely": sum(line.get("listed_falsely", 0) for line in lines),
+        "as_expected": as_expected / n,
+        "upper": upper,
+        "p_value": float(stats.binom.sf(wrong - 1, n, ALPHA)),
+    }
+
+
+def holm(p_values: list[float], level: float) -> list[bool]:
+    """Which nulls stand when all are tested together: Holm's step-down test."""
+    stands = [True] * len(p_values)
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        if p_values[place] > level / (len(p_values) - rank):
+            break
+        stands[place] = False
+    return stands
+
+
+def power_rows(lines: list[Line]) -> list[dict[str, Any]]:
+    """By noise and number of tasks, over groups."""
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        noise, tasks, _ = all_cells()[line["cell"]].labels
+        groups.setdefault((noise, tasks), []).append(line)
+    rows = []
+    for (noise, tasks), own in sorted(groups.items(), key=lambda one: (float(one[0][0]), int(one[0][1]))):
+        knows = [line for line in own if line.get("oracle") is not None]
+        rows.append({
+            "noise": noise,
+            "tasks": tasks,
+            "files": len(own),
+            "right": sum(line["outcome"] == "right" for line in own),
+            "wrong": sum(line["outcome"] in ("wrong", "false none") for line in own),
+            "asked": len(knows),
+            "oracle": sum(line["oracle"] for line in knows),
+            "both": sum(line["oracle"] and line["outcome"] == "right" for line in knows),
+        })  # fmt: skip
+    return rows
+
+
+def family_rows(lines: list[Line]) -> list[dict[str, Any]]:
+    """By noise; and which groups were not found every time."""
+    rows = []
+    for noise in sorted({all_cells()[line["cell"]].labels[0] for line in lines}, key=float):
+        own = [line for line in lines if all_cells()[line["cell"]].labels[0] == noise]
+        outcomes = Counter(line["outcome"] for line in own)
+        rest = [
+            f"{all_cells()[line['cell']].labels[1]}: {line['outcome']}" for line in own if line["outcome"] != "right"
+        ]
+        rows.append({
+            "noise": noise,
+            "groups": len({line["cell"] for line in own}),
+            "files": len(own),
+            "right": outcomes["right"],
+            "wrong": outcomes["wrong"] + outcomes["false none"] + outcomes["within"],
+            "cannot_tell": sum(outcomes[one] for one in SILENT),
+            "not_right": sorted(set(rest)),
+        })  # fmt: skip
+    return rows
+
+
+def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """A row a cell; power by noise and tasks; the families; and the files that were judged wrongly."""
+    null = [
+        [
+            row["cell"],
+            {"found": "found", "none": "none", "open": "either"}[row["expected"]],
+            *(str(row[key]) for key in ("files", "right", "within", "cannot_tell", "none", "wrong", "false_none")),
+            str(row["false_words"]),
+            f"{row['as_expected']:.0%}",
+            f"{row['upper']:.3f}",
+            f"{row['p_value']:.2g}",
+            "yes" if row["holds"] else "NO",
+        ]
+        for row in results["null"]
+    ]
+    power = [
+        [row["noise"], row["tasks"], *(str(row[key]) for key in ("files", "right", "wrong")), *_oracle_cells(row)]
+        for row in results["power"]
+    ]
+    families = [
+        [
+            row["noise"],
+            *(str(row[key]) for key in ("groups", "files", "right", "cannot_tell", "wrong")),
+            "; ".join(row["not_right"]),
+        ]
+        for row in results["families"]
+    ]
+    header = ["cell", "expected", "files", "right", "other, true", "cannot tell", "none, right", "wrong", "false none"]
+    header += ["false words", "as expected", "wrong at most (99%)", "p", "holds"]
+    alpha, together = results["alpha"], results["familywise"]
+    found = {
+        f"Wrong verdicts where they are invited, p of a rate of at most α = {alpha}, and whether that holds, all "
+        f"cells tested together at {together:.0%} (Holm); ε = {results['eps']}. *Other, true*: another group than the "
+        "largest that all tasks keep, of which nothing false is said. *False words*: files with a false statement "
+        "about a group that was tried, or in a hint": (header, null),
+        "Groups found, by noise and number of tasks of twenty examples, beside an oracle that knows the group": (
+            ["noise", "tasks", "files", "right", "wrong", "oracle certifies", "of these found"],
+            power,
+        ),
+        "A hundred groups, 400 tasks of twenty examples": (
+            ["noise", "groups", "files", "right", "cannot tell", "wrong", "not right"],
+            families,
+        ),
+    }
+    return {caption: table for caption, table in found.items() if table[1]}
+
+
+def _oracle_cells(row: dict[str, Any]) -> list[str]:
+    return [f"{row['oracle']} of {row['asked']}", str(row["both"])] if row["asked"] else ["", ""]
+
+
+def headlines(results: dict[str, Any]) -> list[list[str]]:
+    """The worst cell, the level over all, power against the oracle, and families."""
+    lines = []
+    null = results["null"]
+    if null:
+        worst = min(null, key=lambda row: row["p_value"])
+        bad = worst["wrong"] + worst["false_none"]
+        lines.append([
+            f"wrong verdicts in the worst of {len(null)} cells ({worst['cell']})",
+            f"{bad} of {worst['files']}",
+            f"α = {results['alpha']}, p = {worst['p_value']:.2g}",
+            f"{sum(not row['holds'] for row in null)} cells fail together",
+        ])  # fmt: skip
+        bad, files = sum(row["wrong"] + row["false_none"] for row in null), sum(row["files"] for row in null)
+        lines.append(["wrong verdicts in all cells", f"{bad} of {files}", "", f"{bad / files:.2%}"])
+    asked = [row for row in results["power"] if row["asked"]]
+    if asked:
+        both, known = sum(row["both"] for row in asked), sum(row["oracle"] for row in asked)
+        share = f"{both / known:.0%}" if known else ""
+        lines.append(["groups found of those that an oracle certifies", str(both), f"oracle {known}", share])
+    if results["families"]:
+        right, files = (sum(row[key] for row in results["families"]) for key in ("right", "files"))
+        wrong = sum(row["wrong"] for row in results["families"])
+        lines.append(["families of groups found", f"{right} of {files}", f"{wrong} wrong", f"{right / files:.1%}"])
+    return lines or [["nothing was run", "", "", ""]]
+
+
+if __name__ == "__main__":
+    command(__file__)
