@@ -153,7 +153,7 @@ class TestDiscover:
             ("discover c8.npz --k many", "--k must be"),
             ("discover c8.npz --eps 2", "eps must lie"),
             ("discover c8.npz --alpha 0", "alpha"),
-            ("discover c8.npz --seeds 0", "at least one repetition"),
+            ("discover c8.npz --seeds 0", "seeds must be a whole number from 1 on"),
             ("discover c8.npz --layer conv2d", "conv2d needs"),
             ("discover c8.npz --layer linear --kernel 3", "belong to a convolution"),
             ("discover c8.npz --circular --valid", "not allowed with"),

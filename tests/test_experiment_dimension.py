@@ -112,7 +112,7 @@ def test_chunks_are_the_tasks_examples():
     assert all(x.shape[1:] == (5, 12) and y.shape[1:] == (5, 10) for x, y in pieces)
     assert found_span(family, 3, n_tasks=500).n_tasks == 10  # no more than the family has
     turning = RotationTasks(group="c4", size=6, n_train=60)
-    with pytest.raises(DataError, match="at least 15"):  # 60 tasks give 15 axes: too few to see 18 dimensions
+    with pytest.raises(DataError, match="all 15 directions"):  # 60 tasks give 15 axes: too few to see 18 dimensions
         found_span(turning, "auto", kernel=3)
     turning = RotationTasks(group="c4", size=6, n_train=120)
     found = found_span(turning, "auto", kernel=3)

@@ -23,7 +23,7 @@ Average = Callable[[Tensor, Indices], Tensor]
 # Inputs are solved for where the least eigenvalue of a task's correlations is this large.
 _CONDITION = 1e-6
 # Examples for each input, and more, so that least squares can tell noise by what they leave, were it not quite alike.
-_EACH, _MORE = 2, 7
+_EACH, _MORE = 1.5, 7
 _DRAWS, _NUMBERS = 16, 2**23  # draws of noise, and numbers that they may take
 # More parts leave fewer pairs of examples out, and fit better without them, which counts where there is noise.
 _PARTS, _FEW_PARTS, _CENTRED_PARTS, _LARGE, _NOISY = 10, 5, 4, 2**16, 0.03
@@ -250,7 +250,9 @@ class Pairs:
             seen, _ = Pairs(clean, self._average, common=self._common)._all(orbits, None, nothing)
             found.append((seen, (inner @ s.root).square().sum((1, 2))))
         (broken, truly), (leaked, in_all) = found
-        return _beyond_chance(broken - truly, truly), _beyond_chance(leaked, in_all)
+        # A group of all signs keeps no weight at all.
+        whole = float(truly.mean() + in_all.mean())
+        return _beyond_chance(broken - truly, truly, whole), _beyond_chance(leaked, in_all, whole)
 
     def _moments_of(self, part: int) -> "_Moments":
         s = self._sample
@@ -362,7 +364,9 @@ def _alike(sample: Sample) -> bool:
     return float((mean - expected).square().mean()) <= _ALIKE * float(torch.maximum(own, normal).mean())
 
 
-def _beyond_chance(values: Tensor, unit: Tensor) -> float:
-    """The mean in units of another, brought nearer to zero by three standard errors."""
+def _beyond_chance(values: Tensor, unit: Tensor, whole: float) -> float:
+    """The mean in units of another, brought nearer to zero by three standard errors; 0 of nothing."""
+    if float(unit.mean()) < 1e-9 * whole:
+        return 0.0
     mean, error = float(values.mean()), float(values.std()) / len(values) ** 0.5
     return max(abs(mean) - 3 * error, 0.0) * (1 if mean > 0 else -1) / max(float(unit.mean()), 1e-300)

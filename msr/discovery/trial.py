@@ -173,7 +173,8 @@ class Bench:
         if broken is None:
             raise DataError(
                 "these tasks cannot show what breaks a group in their own weights: inputs that are the same in every "
-                "task, or of very unequal size, need at least 7 examples a task more than twice the inputs"
+                "task, or of very unequal size, need at least 7 examples a task more than one and a half times the "
+                "inputs"
             )
         energy, usual = (self.sample.energies[part] - broken.noise(learned.span, part) for part in (test, teach))
         # Where the tasks are not linear, all that a linear layer leaves may break the group.
