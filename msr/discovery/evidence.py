@@ -18,7 +18,7 @@ _CAP = 3.0
 _SIGMAS = 3.0  # of a task's noise, up to which its excess counts in full, where noise is symmetric
 _SKEWED = 8.0  # the same where it is skewed, as squares are: to cut them sooner would lower their mean
 _SEEN = 8.0  # of the same, from which on a task is seen to be an exception
-_RARE = 0.05  # the share of the tasks that may be seen to be exceptions, and the rest be judged without them
+_RARE = 0.05  # the share of the tasks that may be seen to be exceptions and not count against a group being kept
 _BISECTIONS = 30
 # Of the error rate, what goes to the group that was preferred, to the others, and to showing that groups are broken.
 _PREFERRED, _OTHERS, _AGAINST = 0.6, 0.075, 0.075
@@ -35,8 +35,8 @@ class Evidence:
         energy: of each task's outputs, less that of noise, at least about; ``whole``: with all of it.
         loudness: how many times as much noise as is usual the task has, at least 1; ``(tasks,)``.
         spread: of ``broken`` over other tasks: by noise, where the group holds.
-        noise: the same of a group that seems to hold.
-        unit: the mean energy of those.
+        noise: the same of the group that seems to hold, which noise alone spreads.
+        unit: the mean energy of the outputs of those other tasks.
         symmetric: whether noise is as likely to raise as to lower ``broken`` by as much.
         shares: of the error rate, for showing that the group is within the tolerance, beyond it, and not kept.
         tasks: their places among all.
@@ -98,8 +98,9 @@ class Exceptions:
 
     Attributes:
         seen: their places in what came.
-        at_most: the share of all tasks that may be exceptions, an exact bound (Clopper and Pearson).
-        break_: an exception breaks the group by more than this share of the outputs' size; what is certain to be seen.
+        at_most: the share of all tasks that may be exceptions, by the bound of Clopper and Pearson.
+        break_: an exception breaks the group by more than this share of the outputs' size, which three standard
+            deviations of noise do not hide.
         tasks: how many were looked at.
     """
 
@@ -123,7 +124,7 @@ class Exceptions:
 
     @property
     def rare(self) -> bool:
-        """Whether few enough were seen for the rest to be judged without them."""
+        """Whether few enough were seen for the group to be named beside them."""
         return len(self.seen) <= _RARE * self.tasks
 
 

@@ -87,7 +87,7 @@ def discover(
             torch has them.
         k: the dimension of the sharing, if it is known.
         eps: tolerance: a group counts as a symmetry where what breaks it makes less than this of the outputs' size.
-        alpha: error rate, of all that is said together.
+        alpha: error rate, of all that is said of groups together; what is said of biases has one of its own.
         seeds: how many times to repeat with other splits; where they do not agree the verdict is "cannot tell".
         fresh: ``(tasks,)``, which tasks are kept for the tests; by default several random splits are made.
         signed: look for signed permutations, which odd activations such as tanh let through; changing the sign of all

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from msr.discovery.agreement import differ
 from msr.discovery.claims import Candidate, Status
 from msr.discovery.evidence import Evidence, least
-from msr.discovery.orbits import pair_orbits_of
 
-__all__ = ["Decision", "Proposal", "decided", "judged"]
+__all__ = ["SHARE", "Decision", "Proposal", "decided", "judged"]
 
-_SHARE = 0.5
+SHARE = 0.5
+"""A group whose weights differ, if by little, counts only if it moves this share of what the weights do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ def judged(trials: Sequence[Sequence[Proposal]], planned: int, eps: float, alpha
     groups: list[list[Proposal]] = []
     for one in (one for trial in trials for one in trial):
         for group in groups:
-            if _same(group[0].candidate, one.candidate):
+            if not differ(group[0].candidate, one.candidate):
                 group.append(one)
                 break
         else:
@@ -60,17 +61,11 @@ def decided(candidates: Sequence[Candidate], nothing: Callable[[Candidate], bool
     weights only costs little whatever it does: it is never named.
     """
     alive = [c for c in candidates if not (c.seen_broken or c.status == "beyond" or nothing(c))]
-    can = [c for c in alive if c.exact or c.share >= _SHARE]
+    can = [c for c in alive if c.exact or c.share >= SHARE]
     held = [c for c in can if c.status == "within"]
     named = max(held, key=lambda c: c.order, default=None)
     unsettled = tuple(c for c in can if c.status == "open" and (named is None or c.order > named.order))
     return Decision(named, unsettled, tuple(c for c in alive if named is None and not any(c is one for one in can)))
-
-
-def _same(a: Candidate, b: Candidate) -> bool:
-    return a.order == b.order and np.array_equal(
-        pair_orbits_of(a.generators_in, a.generators_out), pair_orbits_of(b.generators_in, b.generators_out)
-    )
 
 
 def _summary(group: list[Proposal], planned: int, eps: float, alpha: float) -> Candidate:

@@ -20,7 +20,7 @@ from msr.discovery.linearity import LackOfFit, lack_of_fit
 from msr.discovery.orbits import pair_orbits_of
 from msr.discovery.points import Points
 from msr.discovery.prepare import Prepared
-from msr.discovery.rule import Proposal
+from msr.discovery.rule import SHARE, Proposal
 from msr.errors import DataError
 from msr.groups.permutations import Indices
 
@@ -32,8 +32,6 @@ RESOLVED = 0.1
 VETO = 0.1
 """Checks that can only take a name back err less often than the tests that give it, by this factor."""
 
-# A group whose weights differ, if by little, is only preferred if it moves this share of what the weights do.
-_SHARE = 0.5
 _MOST = 12  # groups of a split that are tested
 _BIAS = 0.2  # by which inputs that are not as if drawn anew may bias pairs of examples
 _SKEW = 3.0  # times as much noise in pairs is as good as in squares, whose noise is skewed
@@ -133,7 +131,7 @@ class Bench:
             generators_out=group.generators_out,
             order=group.order,
             residual=residual,
-            exact=rows.constant_on(orbits) and (share >= _SHARE or known),
+            exact=rows.constant_on(orbits) and (share >= SHARE or known),
             share=share,
         )
 
@@ -216,7 +214,7 @@ class Bench:
         kept = [c for c in groups if c.exact]
         if kept:
             return max(kept, key=lambda c: c.order)
-        likely = [c for c in groups if c.share >= _SHARE]
+        likely = [c for c in groups if c.share >= SHARE]
         return min(likely, key=lambda c: c.residual, default=None)
 
     def _estimators(self, orbits: Indices, noise: float) -> list[Broken]:
