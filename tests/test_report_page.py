@@ -168,11 +168,11 @@ def test_every_null_is_said_in_words():
     text = claims_of(with_certificate(exceptions_at_most=0.0234, exceptions_break=0.12, **linear))
     for words in (
         "The null hypothesis: in typical tasks, what breaks the named group makes 5% of the linear layer or more.",
-        "counts up to 11%; beyond that it is an exception",
+        "a task counts as breaking the group by 11% at most.",
         "rejected at level 0.01 (p < 1e-6)",
         "A task that breaks the group by more than 12% of the outputs is one. None was seen, so at most 2.3% of the",
-        "(an exact bound, level 0.0025)",
-        "at most 3.00% of the outputs (level 0.0025). It comes on top",
+        "(a binomial bound, level 0.00125)",
+        "at most 3.00% of the outputs (level 0.00125). It comes on top",
         "A group is not named if tasks show that it is broken at all",
         "the probability that any of it is wrong is at most 0.01.",
         "The tasks were divided once into those that teach and those that test.",

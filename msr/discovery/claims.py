@@ -7,7 +7,10 @@ from typing import Literal, TypeAlias
 from msr.discovery.brief import Brief
 from msr.groups.permutations import Indices
 
-__all__ = ["Candidate", "Certificate", "Status"]
+__all__ = ["APART", "Candidate", "Certificate", "Status"]
+
+APART = 1 / 8
+"""Of the error rate, for the share of exceptions; and as much for what is not linear. Groups have the rest."""
 
 Status: TypeAlias = Literal["within", "beyond", "open"]
 

@@ -9,7 +9,7 @@ import torch
 
 from msr.discovery.agreement import agreed, differ, orbits_of
 from msr.discovery.biases import Biases, biases
-from msr.discovery.claims import Candidate, Certificate
+from msr.discovery.claims import APART, Candidate, Certificate
 from msr.discovery.colours import NOISE, Rows
 from msr.discovery.continuous import continuous
 from msr.discovery.distinct import all_distinct
@@ -43,7 +43,6 @@ _CLEAR = 1.5
 _ALL_WRONG = 0.1  # of the outputs' energy: who breaks a group by more holds weights that were not learned
 _SPEAKS = 2.0  # an e-value that is worth another look
 _RELABELLINGS = 99
-_EXCEPTIONS = 0.125  # of the error rate, for the share of exceptions; and for what is not linear
 # Tolerances that are tried where the one that was asked for is too small.
 _TRIED = (0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)
 # Eigenvalues are equal within so many relative errors of a row: the wide one sees through noise, where it fits at all.
@@ -291,11 +290,11 @@ class _Search:
         evidence = next(p.evidence for p in said.proposals if not differ(p.candidate, named))
         every = [p.evidence for t in trials for p in t.proposals if not differ(p.candidate, named)]
         limit = self.eps**2
-        exceptions = Exceptions.of(evidence, limit, _EXCEPTIONS * self.alpha, torch.from_numpy(self.data.came))
+        exceptions = Exceptions.of(evidence, limit, APART * self.alpha, torch.from_numpy(self.data.came))
         nonlinear, tested = None, lack.tested
         if tested.any():
             energy = self.bench.sample.energies - self.bench.noise(said, lack)
-            nonlinear = bound(lack.energy[tested], energy[tested], _EXCEPTIONS * self.alpha)
+            nonlinear = bound(lack.energy[tested], energy[tested], APART * self.alpha)
         linear = not self.bench.not_linear(lack)
         reach = min(one.reach(limit) for one in every)
         whole = not linear or (nonlinear is not None and named.high + nonlinear <= limit)

@@ -4,7 +4,7 @@ import html
 import math
 from collections.abc import Iterator
 
-from msr.discovery.claims import Candidate, Certificate
+from msr.discovery.claims import APART, Candidate, Certificate
 from msr.discovery.result import Discovery
 from msr.discovery.words import p_words, share
 from msr.report._blocks import paragraph, section
@@ -64,20 +64,19 @@ def tested(found: Discovery) -> str:
 def _of_the_named(certificate: Certificate) -> Iterator[tuple[str, str]]:
     """What each test of the group that is named says, and its null hypothesis."""
     eps, level = share(certificate.eps), f"level {certificate.alpha:g}"
-    apart = f"level {certificate.alpha / 4:g}"
+    apart = f"level {certificate.alpha * APART:g}"
     yield (
         "Typical tasks.",
         f"The null hypothesis: in typical tasks, what breaks the named group makes {eps} of {certificate.covers} or "
-        f"more. It was rejected at {level} ({p_words(certificate.p_value)}), by a bet against it that is valid however "
-        f"the tasks differ. A task that breaks the group more counts up to {certificate.counts_up_to:.0%}; beyond that "
-        "it is an exception.",
+        f"more. It was rejected at {level} ({p_words(certificate.p_value)}), by a bet against it, for "
+        f"which a task counts as breaking the group by {certificate.counts_up_to:.0%} at most.",
     )
     size = f"{certificate.exceptions_break:.0%}"
     yield (
         "Exceptions.",
         f"A task that breaks the group by more than {size} of the outputs is one. "
         + ("None was seen, so" if not certificate.exceptions else f"{_these(certificate)} With those,")
-        + f" at most {certificate.exceptions_at_most:.1%} of the tasks may be exceptions (an exact bound, {apart})."
+        + f" at most {certificate.exceptions_at_most:.1%} of the tasks may be exceptions (a binomial bound, {apart})."
         + ("" if certificate.certified else " These are too many for the group to be named."),
     )
     yield "What is not linear.", _linear(certificate, apart)
