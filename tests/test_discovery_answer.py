@@ -16,6 +16,7 @@ from msr.discovery.biases import Biases
 from msr.discovery.breaking import LeastSquares, Pairs
 from msr.discovery.claims import Candidate, Certificate
 from msr.discovery.naming import name_group
+from msr.discovery.prepare import prepare
 from msr.discovery.result import Continuous, Discovery, PartialSymmetry, short
 from msr.discovery.words import (
     cannot_tell,
@@ -312,8 +313,15 @@ def test_each_part_of_the_tasks_does_its_own_work(monkeypatch):
     teach = args[0]
     assert len(teach) == 140
     for _, one in tested:
-        assert len(one.broken) == len(one.energy) == len(one.tasks) == 60
-    (named,) = (one for _, one in tested if one.shares[0] == max(e.shares[0] for _, e in tested))
+        assert len(one.broken) == len(one.energy) == len(one.tasks)
+    # A group must be kept by the tasks that taught it, before the others test it.
+    first, *others = (one.tasks for _, one in tested)
+    place = prepare(s.x, s.y, fresh=fresh).fresh
+    assert set(first.tolist()) == set((~place).nonzero().flatten().tolist())
+    assert others
+    for one in others:
+        assert set(one.tolist()) == set(place.nonzero().flatten().tolist())
+    (named,) = (one for _, one in tested if one.shares[0] == 0.6)
     ((args, _), *_) = judged
     assert args[1:] == (1, 0.1, 0.02)
     ((args, exceptions),) = listed

@@ -283,24 +283,24 @@ def test_what_every_layer_has_and_what_moves_weak_weights_alone_is_not_named():
 def test_some_tasks_teach_and_all_others_test(count):
     found = splits(count, None, seed=3)
     assert len(found) == 4
-    for teach, test in found:
-        assert torch.equal(torch.cat([teach, test]).sort().values, torch.arange(count))
-        assert len(teach) >= FEWEST // 2
-    # Few in one split, so that many test; half in another, where few cannot tell.
-    sizes = [len(teach) for teach, _ in found]
-    assert min(sizes) == max(FEWEST // 2, min(int(0.3 * count), 120))
-    assert max(sizes) == max(FEWEST // 2, count // 2)
-    assert not torch.equal(found[0][0], found[2][0])
-    assert torch.equal(found[0][0], splits(count, None, seed=3)[0][0])
-    assert not torch.equal(found[0][0], splits(count, None, seed=4)[0][0])
+    for split in found:
+        assert torch.equal(split.order.sort().values, torch.arange(count))
+        assert min(split.sizes) >= FEWEST // 2
+        # Where few teach nothing, more do; but some always test.
+        assert split.sizes == tuple(sorted(set(split.sizes)))
+        assert split.sizes[-1] == max(FEWEST // 2, int(0.6 * count))
+    assert min(split.sizes[0] for split in found) == max(FEWEST // 2, min(int(0.15 * count), 120))
+    assert not torch.equal(found[0].order, found[2].order)
+    assert torch.equal(found[0].order, splits(count, None, seed=3)[0].order)
+    assert not torch.equal(found[0].order, splits(count, None, seed=4)[0].order)
 
 
 def test_fresh_tasks_test_and_the_others_teach():
     fresh = torch.arange(100) % 4 == 1
-    ((teach, test),) = splits(100, fresh, seed=0)
-    assert torch.equal(test, torch.arange(1, 100, 4))
-    assert len(teach) == 75
-    assert not fresh[teach].any()
+    (split,) = splits(100, fresh, seed=0)
+    assert split.sizes == (75,)
+    assert torch.equal(split.order[75:], torch.arange(1, 100, 4))
+    assert not fresh[split.order[:75]].any()
 
 
 def test_what_a_linear_layer_leaves_may_break_a_group_but_does_not_show_that_it_is_broken():

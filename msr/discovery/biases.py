@@ -159,7 +159,10 @@ def _by_halves(
         x_mean, y_mean = own_x.sum(1) / size, own_y.sum(1) / size
         design = ((own_x - x_mean[:, None]) * mask @ by_input).view(count, -1, k)
         right = ((own_y - y_mean[:, None]) * mask).reshape(count, -1, 1)
-        v = (torch.linalg.pinv(design) @ right)[..., 0]
+        normal = design.mT @ design
+        small = (_RIDGE * normal.diagonal(dim1=1, dim2=2).mean(1)).clamp_min(1e-300)
+        factor = torch.linalg.cholesky(normal + small[:, None, None] * torch.eye(k, dtype=x.dtype))
+        v = torch.cholesky_solve(design.mT @ right, factor)[..., 0]
         W = (v @ U.mT).view(count, m, n)
         # The half's own means stand for the task's: b = (ȳ + mean of y) − W (x̄ + mean of x).
         rest = means[1] - means[0] @ fixed.mT + y_mean

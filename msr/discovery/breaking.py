@@ -4,16 +4,17 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import combinations
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from msr.discovery.forms import chunks
 from msr.discovery.orbits import averaged
 from msr.discovery.prepare import Prepared
 from msr.groups.permutations import Indices
 from msr.meta import SharedSpan
+from msr.meta._filters import places
 
 __all__ = ["Average", "Broken", "LeastSquares", "Pairs", "Sample", "ridge"]
 
@@ -26,7 +27,7 @@ _CONDITION = 1e-6
 _EACH, _MORE = 1.5, 7
 _DRAWS, _NUMBERS = 16, 2**23  # draws of noise, and numbers that they may take
 # More parts leave fewer pairs of examples out, and fit better without them, which counts where there is noise.
-_PARTS, _FEW_PARTS, _CENTRED_PARTS, _LARGE, _NOISY = 10, 5, 4, 2**16, 0.03
+_PARTS, _FEW_PARTS, _CENTRED_PARTS, _LARGE, _NOISY = 10, 4, 4, 2**16, 0.03
 # Standard errors by which the means of tasks may vary more, or less, than those of examples drawn anew.
 _CHANCE = 4.0
 _ALIKE = 2.0  # times the variance that chance gives to how much a task's inputs vary
@@ -34,9 +35,9 @@ _SHORT = 3  # times as many examples as a task has, in the usual one: then it is
 
 
 def ridge(normal: Tensor, right: Tensor, penalty: float) -> Tensor:
-    """``(A + penalty I)⁻¹ b`` of each task: ``(tasks, k, k), (tasks, k) -> (tasks, k)``."""
-    damped = normal + penalty * torch.eye(normal.shape[1], dtype=torch.float64)
-    return torch.cholesky_solve(right.unsqueeze(2), torch.linalg.cholesky(damped)).squeeze(2)
+    """``(A + penalty I)⁻¹ b`` of each task: ``(..., k, k), (..., k) -> (..., k)``."""
+    damped = normal + penalty * torch.eye(normal.shape[-1], dtype=torch.float64)
+    return torch.cholesky_solve(right.unsqueeze(-1), torch.linalg.cholesky(damped)).squeeze(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +185,7 @@ class Pairs:
         self._parts = min(most, fewest) if self._common else min(_CENTRED_PARTS, fewest // 2)
         self._alike = _alike(sample)
         if self._parts >= 2:
-            self._moments = [self._moments_of(part) for part in range(self._parts)]
+            self._moments = _Moments.of(sample, self._parts, self._common)
 
     @property
     def possible(self) -> bool:
@@ -202,27 +203,28 @@ class Pairs:
         part = copy(self)
         part._sample = self._sample.select(tasks)
         part._known = self._known[tasks]
-        part._moments = [one.select(tasks) for one in self._moments]
+        part._moments = self._moments.select(tasks)
         return part
 
     def _all(self, orbits: Indices, span: SharedSpan | None, directions: Tensor) -> tuple[Tensor, Tensor]:
-        s = self._sample
+        s, moments = self._sample, self._moments
         m, n = s.y.shape[2], s.x.shape[2]
         symmetric, v0, penalty = torch.zeros(m, n, 0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64), 0.0
         if span is not None:
             symmetric = self._average(span.U, orbits).view(m, n, -1) / s.scale[:, None, None]
             v0, penalty = span.v0, span.noise * float(s.scale.pow(-2).mean())
-        systems = [_system(one, symmetric, v0) for one in self._moments]
+        systems = moments.systems(symmetric, v0)
         whole = torch.zeros(len(s), dtype=torch.float64)
         along, weight = whole.clone(), whole.clone()
         lost = 0 if self._common else 1  # examples of a part, to its own mean
-        for a, b in combinations(range(self._parts), 2):
-            rest = [i for i in range(self._parts) if i not in (a, b)]
-            S, offset = self._fitted(rest, systems, symmetric, v0, penalty)
-            first, second = (self._left(self._moments[i], S, offset, orbits) for i in (a, b))
-            whole += (first * second).sum(1)
-            along += ((first @ directions) * (second @ directions)).sum(1)
-            weight += (self._moments[a].count - lost) * (self._moments[b].count - lost)
+        pairs = torch.combinations(torch.arange(self._parts))
+        for some in chunks(len(pairs), len(s) * (4 * m * n + 2 * len(v0) ** 2)):
+            a, b = pairs[some].unbind(1)
+            S, offset = self._fitted(a, b, systems, symmetric, v0, penalty)
+            first, second = (self._left(part, S, offset, orbits) for part in (a, b))
+            whole += (first * second).sum((0, 2))
+            along += ((first @ directions) * (second @ directions)).sum((0, 2))
+            weight += ((moments.count[a] - lost) * (moments.count[b] - lost)).sum(0)
         short = ~self._known
         return (whole / weight).masked_fill(short, torch.inf), (along / weight).masked_fill(short, torch.inf)
 
@@ -230,14 +232,14 @@ class Pairs:
         """As :class:`Broken` says: that of the tasks which taught the span."""
         return (span.noise * self._sample.scale.pow(-2).sum()).expand(len(tasks))
 
-    def biases(self, orbits: Indices, most: int) -> tuple[float, float]:
-        """Whether pairs of these inputs' examples can be trusted: two biases, as small as chance allows.
+    def biases(self, orbits: Indices, tasks: Tensor, seed: int = 0) -> tuple[float, float]:
+        """Whether pairs of these tasks' examples can be trusted: two biases, as small as chance allows.
 
         Weights are drawn at random, and the estimate is made of what they make of the inputs, without noise: of weights
         with no symmetric part, and of symmetric ones. The first bias is the relative error of the one estimate; the
         other is how much of the symmetric weights seems to break the group.
         """
-        s, draw = self._sample.select(torch.arange(min(most, len(self._sample)))), torch.Generator().manual_seed(0)
+        s, draw = self._sample.select(tasks), torch.Generator().manual_seed(seed)
         m, n = s.y.shape[2], s.x.shape[2]
         W = s.scale[:, None] * torch.randn(len(s), m, n, generator=draw, dtype=torch.float64) / s.root.diagonal()
         kept = self._average(W.flatten(1).mT, orbits).mT.view(W.shape)
@@ -247,97 +249,115 @@ class Pairs:
             means = (s.means[0], (inner @ s.means[0].unsqueeze(2)).squeeze(2))
             clean = Sample(s.x, s.x @ inner.mT, s.counts, means, s.scale, s.root)
             nothing = torch.zeros(m * n, 0, dtype=torch.float64)
-            seen, _ = Pairs(clean, self._average, common=self._common)._all(orbits, None, nothing)
+            seen, _ = Pairs(clean, self._average, common=self._common, noise=0.0)._all(orbits, None, nothing)
             found.append((seen, (inner @ s.root).square().sum((1, 2))))
         (broken, truly), (leaked, in_all) = found
         # A group of all signs keeps no weight at all.
         whole = float(truly.mean() + in_all.mean())
         return _beyond_chance(broken - truly, truly, whole), _beyond_chance(leaked, in_all, whole)
 
-    def _moments_of(self, part: int) -> "_Moments":
-        s = self._sample
-        place = torch.arange(s.x.shape[1])
-        mine = ((place[None] % self._parts == part) & (place[None] < s.counts[:, None])).double().unsqueeze(2)
-        count = mine.sum((1, 2))
-        x, y = s.x, s.y
-        if self._common:
-            # About the mean of all tasks, so that an example is as good as any other of any task.
-            x, y = x + (s.means[0] - s.means[0].mean(0))[:, None], y + s.means[1][:, None]
-        x, y = x * mine, y * mine
-        return _Moments(x.mT @ x, y.mT @ x, x.sum(1), y.sum(1), count)
-
     def _fitted(
-        self,
-        rest: list[int],
-        systems: list[tuple[Tensor, Tensor]],
-        symmetric: Tensor,
-        v0: Tensor,
-        penalty: float,
-    ) -> tuple[Tensor, Tensor]:
-        """The symmetric weight ``(tasks, m, n)`` and the offset ``(tasks, m)`` that the other parts give."""
-        s = self._sample
-        (m, n, k), count = symmetric.shape, len(s)
-        S = torch.zeros(count, m, n, dtype=torch.float64)
-        if not rest:
-            return S, s.means[1].mean(0).expand(count, m)
-        size = torch.stack([self._moments[i].count for i in rest]).sum(0)[:, None]
-        sum_x, sum_y = (
-            torch.stack([getattr(self._moments[i], name) for i in rest]).sum(0) for name in ("sum_x", "sum_y")
-        )
-        if k:
-            normal, right = (torch.stack([systems[i][side] for i in rest]).sum(0) for side in (0, 1))
-            # An offset of each output is fitted beside the filter.
-            seen = torch.einsum("onk,tn->tok", symmetric, sum_x)
-            left = sum_y - sum_x @ (symmetric @ v0).mT
-            normal = normal - torch.einsum("toj,tok->tjk", seen, seen) / size.unsqueeze(2)
-            right = right - torch.einsum("toj,to->tj", seen, left) / size
-            floor = 1e-9 * float(normal.diagonal(dim1=1, dim2=2).mean())
-            v = v0 + ridge(normal, right, max(penalty, floor, 1e-300))
-            S = torch.einsum("onk,tk->ton", symmetric, v)
-        return S, (sum_y - (S @ sum_x.unsqueeze(2)).squeeze(2)) / size
+        self, a: Tensor, b: Tensor, systems: tuple[Tensor, Tensor], symmetric: Tensor, v0: Tensor, penalty: float
+    ) -> tuple[Tensor | None, Tensor]:
+        """What the parts other than two give, for each two: a symmetric weight ``(pairs, tasks, m, n)``, an offset.
 
-    def _left(self, one: "_Moments", S: Tensor, offset: Tensor, orbits: Indices) -> Tensor:
+        The weight is none where there is no span, or no other part.
+        """
+        s, moments = self._sample, self._moments
+        (m, n, k), shape = symmetric.shape, (len(a), len(s))
+        if self._parts == 2:
+            return None, s.means[1].mean(0).expand(*shape, m)
+
+        def others(values: Tensor) -> Tensor:
+            return values.sum(0) - values[a] - values[b]
+
+        size, sum_x, sum_y = others(moments.count)[..., None], others(moments.sum_x), others(moments.sum_y)
+        if not k:
+            return None, sum_y / size
+        normal, right = (others(one) for one in systems)
+        # An offset of each output is fitted beside the filter.
+        seen = torch.einsum("onk,ptn->ptok", symmetric, sum_x)
+        left = sum_y - sum_x @ (symmetric @ v0).mT
+        normal = normal - seen.mT @ seen / size.unsqueeze(3)
+        right = right - torch.einsum("ptoj,pto->ptj", seen, left) / size
+        floor = 1e-9 * float(normal.diagonal(dim1=2, dim2=3).mean())
+        v = v0 + ridge(normal, right, max(penalty, floor, 1e-300))
+        S = (v @ symmetric.flatten(0, 1).mT).view(*shape, m, n)
+        return S, (sum_y - (S @ sum_x.unsqueeze(3)).squeeze(3)) / size
+
+    def _left(self, part: Tensor, S: Tensor | None, offset: Tensor, orbits: Indices) -> Tensor:
         """What breaks the group in the weights of a part, less a symmetric one, times its examples."""
-        s = self._sample
-        cross, gram = one.cross, one.gram
+        moments = self._moments
+        weights = moments.outputs[part]
+        if S is not None:
+            weights = weights - S @ moments.inputs[part]
         if self._common:
-            cross = cross - offset.unsqueeze(2) * one.sum_x.unsqueeze(1)
-        else:
-            mean = one.sum_x / one.count[:, None]
-            cross, gram = (c - t.unsqueeze(2) * mean.unsqueeze(1) for c, t in ((cross, one.sum_y), (gram, one.sum_x)))
-        cross = cross - S @ gram
-        weights = torch.cholesky_solve(cross.mT, s.root.expand(len(s), *s.root.shape)).mT
-        return _away(s, weights, orbits, self._average)
+            weights = weights - offset.unsqueeze(3) * moments.mean[part].unsqueeze(2)
+        return _away(self._sample, weights, orbits, self._average)
 
 
 @dataclass(frozen=True, eq=False)
 class _Moments:
-    """Of a part of each task's examples: ``XᵀX``, ``YᵀX``, sums, and how many."""
+    """Of parts of each task's examples, ``(parts, tasks, ...)``: ``XᵀX``, ``YᵀX``, sums, and how many.
+
+    ``inputs``, ``outputs`` and ``mean`` are ``XᵀX``, ``YᵀX`` and ``ΣX`` times ``Σ⁻¹``, which estimate a part's weights:
+    about the common mean of all tasks; or about the part's own, and then ``mean`` has no use.
+    """
 
     gram: Tensor
     cross: Tensor
     sum_x: Tensor
     sum_y: Tensor
     count: Tensor
+    inputs: Tensor
+    outputs: Tensor
+    mean: Tensor
+
+    @classmethod
+    def of(cls, sample: Sample, parts: int, common: bool) -> "_Moments":
+        """Examples are dealt out in turn."""
+        place = torch.arange(sample.x.shape[1])
+        x, y = sample.x, sample.y
+        if common:
+            # About the mean of all tasks, so that an example is as good as any other of any task.
+            there = (place[None] < sample.counts[:, None]).unsqueeze(2)
+            x = (x + (sample.means[0] - sample.means[0].mean(0))[:, None]) * there
+            y = (y + sample.means[1][:, None]) * there
+        dealt = [(x[:, part::parts], y[:, part::parts]) for part in range(parts)]
+        gram = torch.stack([X.mT @ X for X, _ in dealt])
+        cross = torch.stack([Y.mT @ X for X, Y in dealt])
+        sum_x, sum_y = (torch.stack([one[side].sum(1) for one in dealt]) for side in (0, 1))
+        count = torch.stack([(sample.counts - part + parts - 1) // parts for part in range(parts)]).double()
+        inputs, outputs = gram, cross
+        if not common:
+            mean = (sum_x / count.unsqueeze(2)).unsqueeze(2)
+            inputs, outputs = gram - sum_x.unsqueeze(3) * mean, cross - sum_y.unsqueeze(3) * mean
+        inverse = torch.cholesky_inverse(sample.root)
+        return cls(gram, cross, sum_x, sum_y, count, inputs @ inverse, outputs @ inverse, sum_x @ inverse)
 
     def select(self, tasks: Tensor) -> "_Moments":
         """Those of some tasks."""
-        return _Moments(*(getattr(self, field.name)[tasks] for field in fields(self)))
+        return _Moments(*(getattr(self, field.name)[:, tasks] for field in fields(self)))
 
-
-def _system(one: _Moments, symmetric: Tensor, v0: Tensor) -> tuple[Tensor, Tensor]:
-    """The normal equations of each task's filter in a symmetric span, from a part of its examples."""
-    # Σ_o u_oᵀ G u_o: outputs are contracted first, so no example is looked at again.
-    turned = torch.einsum("tnp,opk->tonk", one.gram, symmetric)
-    normal = torch.einsum("onj,tonk->tjk", symmetric, turned)
-    return normal, torch.einsum("onj,ton->tj", symmetric, one.cross - (symmetric @ v0) @ one.gram)
+    def systems(self, symmetric: Tensor, v0: Tensor) -> tuple[Tensor, Tensor]:
+        """The normal equations of each task's filter in a symmetric span ``(m, n, k)``, from each part."""
+        # Σ_o u_oᵀ G u_o. G is symmetric, and so is what comes of it: a quarter of the products is enough.
+        _, n, k = symmetric.shape
+        above, pairs = torch.triu_indices(n, n), torch.triu_indices(k, k)
+        rows = symmetric.flatten(1)
+        products = (rows.mT @ rows).view(n, k, n, k)
+        products = products[above[0], :, above[1]] + products[above[1], :, above[0]]
+        twice = torch.where(above[0] == above[1], 0.5, 1.0).double()
+        normal = self.gram[:, :, above[0], above[1]] @ (products[:, pairs[0], pairs[1]] * twice[:, None])
+        right = (self.cross - (symmetric @ v0) @ self.gram).flatten(2) @ symmetric.flatten(0, 1)
+        return normal[..., places(k)], right
 
 
 def _away(sample: Sample, W: Tensor, orbits: Indices, average: Average) -> Tensor:
-    """``D⁻¹ (W − P W) Σ^½`` of weights ``(tasks, m, n)`` for outputs in units of their scale; ``(tasks, m n)``."""
+    """``D⁻¹ (W − P W) Σ^½`` of weights ``(..., m, n)`` for outputs in units of their scale; ``(..., m n)``."""
     full = sample.scale[:, None] * W
-    mean = average(full.flatten(1).mT, orbits).mT.view(W.shape)
-    return (((full - mean) / sample.scale[:, None]) @ sample.root).flatten(1)
+    mean = average(full.flatten(-2).flatten(0, -2).mT, orbits).mT.view(W.shape)
+    return ((W - mean / sample.scale[:, None]) @ sample.root).flatten(-2)
 
 
 def _common_mean(sample: Sample) -> bool:

@@ -4,25 +4,23 @@ import time
 from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from msr.discovery.agreement import agreed, differ, orbits_of
 from msr.discovery.biases import Biases, biases
 from msr.discovery.claims import APART, Candidate, Certificate
-from msr.discovery.colours import NOISE, Rows
+from msr.discovery.colours import Rows
 from msr.discovery.continuous import continuous
-from msr.discovery.distinct import all_distinct
 from msr.discovery.evidence import Exceptions, bound
 from msr.discovery.hypothesis_class import class_automorphisms
-from msr.discovery.learning import Learned, explained, learn
+from msr.discovery.learning import Learned, explained
 from msr.discovery.linearity import LackOfFit, serial_correlation
 from msr.discovery.naming import name_group
-from msr.discovery.orbits import conjugated, pair_orbits_of
 from msr.discovery.partial import partial_symmetries
 from msr.discovery.prepare import Prepared, prepare
 from msr.discovery.result import Continuous, Discovery, GroupName, PartialSymmetry, Verdict, short
 from msr.discovery.rule import Decision, decided, judged
+from msr.discovery.specificity import specificity
 from msr.discovery.splits import splits
 from msr.discovery.trial import RESOLVED, VETO, Bench, Trial
 from msr.discovery.words import (
@@ -38,17 +36,16 @@ from msr.groups.permutations import Indices
 
 __all__ = ["discover"]
 
-# Classes are clear when the first merge between them is this many times as high as noise can be.
-_CLEAR = 1.5
 _ALL_WRONG = 0.1  # of the outputs' energy: who breaks a group by more holds weights that were not learned
 _SPEAKS = 2.0  # an e-value that is worth another look
-_RELABELLINGS = 99
 # Tolerances that are tried where the one that was asked for is too small.
-_TRIED = (0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)
+_TRIED = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)
+_TRIES = 2  # whole searches, before no tolerance is advised
 # Eigenvalues are equal within so many relative errors of a row: the wide one sees through noise, where it fits at all.
 _TOLERANCES = (5.0, 2.0)
 _MAX_CONTINUOUS = 512  # points of a side
 _MAX_CLASS = 1024  # weights
+_SERIAL_TASKS = 240  # that are enough to see noise which goes on from one example to the next
 
 
 def discover(
@@ -108,8 +105,18 @@ def discover(
 
 
 class _Search:
-    def __init__(self, data: Prepared, k: int | Literal["auto"], eps: float, alpha: float, signed: bool, seed: int):
+    def __init__(
+        self,
+        data: Prepared,
+        k: int | Literal["auto"],
+        eps: float,
+        alpha: float,
+        signed: bool,
+        seed: int,
+        advising: bool = True,
+    ):
         self.data, self.k, self.eps, self.alpha, self.signed, self.seed = data, k, eps, alpha, signed, seed
+        self.advising = advising  # whether a hint may take a search of its own
 
     def run(self) -> Discovery:
         """Learn, propose and test on one split after another, until nothing is left open; then name."""
@@ -122,9 +129,9 @@ class _Search:
         refusals: list[str] = []
         candidates: list[Candidate] = []
         decision = Decision(None, ())
-        for number, (teach, test) in enumerate(planned):
+        for number, split in enumerate(planned):
             try:
-                trials.append(self.bench.trial(teach, test, self.seed + number))
+                trials.append(self.bench.trial(split, self.seed + number))
             except DataError as error:
                 refusals.append(str(error))
                 continue
@@ -139,14 +146,8 @@ class _Search:
         return self._concluded(trials, candidates, decision, refusals, len(planned))
 
     def _clear(self, trials: list[Trial]) -> bool:
-        """Whether weights are known so well, and differ so clearly, that no permutation keeps them."""
-        for trial in trials:
-            rows, cut = self.bench.points.rows(trial.learned.rows), trial.finest
-            told_apart = cut.above >= _CLEAR * NOISE * rows.errors.max() and rows.relative_error() <= RESOLVED
-            told_apart = told_apart or all_distinct(rows, *self.bench.points.used(rows))
-            if not (trial.trivial and told_apart and self.bench.unseen(trial.learned, rows) <= self.eps**2):
-                return False
-        return True
+        """Whether all splits saw that no permutation keeps the weights."""
+        return all(self.bench.clear(trial.learned, trial.finest, trial.trivial) for trial in trials)
 
     def _suspect(self, trials: list[Trial], named: Candidate | None) -> bool:
         """Whether something speaks against the group that would be named, so that all splits should be heard."""
@@ -168,7 +169,10 @@ class _Search:
         said = self._first_with(trials, named) if named is not None else max(trials, key=lambda t: len(t.teach))
         left = explained(said.learned.span, self.data.x[said.test], self.data.y[said.test])
         hints = []
-        serial = serial_correlation(self.bench.sample.x, self.bench.sample.y, self.data.counts, self.data.order)
+        some = slice(_SERIAL_TASKS)
+        serial = serial_correlation(
+            self.bench.sample.x[some], self.bench.sample.y[some], self.data.counts[some], self.data.order[some]
+        )
         if serial.p_value <= VETO * self.alpha:
             hints.append(
                 f"the noise of neighbouring examples is correlated ({serial.correlation:.2f}), so they do not count as "
@@ -203,7 +207,7 @@ class _Search:
             hints.append(refusals[0] if refusals else self._unclear(trials, candidates))
         classes = self.bench.points.plain(said.finest.colours)
         shared: dict[str, Any] = {
-            "learned": self._learned_from_all(said.learned),
+            "learned": self._learned_from_all(said),
             "candidates": candidates,
             "explained": left,
             "classes": classes,
@@ -239,13 +243,12 @@ class _Search:
             (said.learned.span.U, said.learned.span.v0),
         )
 
-    def _learned_from_all(self, learned: Learned) -> Learned:
+    def _learned_from_all(self, said: Trial) -> Learned:
         """The pattern that is shown, from all tasks; it has no part in any test."""
-        data = self.data
         try:
-            return learn(data.x, data.y, data.counts, learned.span.k, self.seed)
+            return said.learned.continued(self.data.x, self.data.y, self.data.counts, len(said.teach))
         except DataError:
-            return learned
+            return said.learned
 
     def _first_with(self, trials: list[Trial], one: Candidate) -> Trial:
         return next(t for t in trials if any(not differ(p.candidate, one) for p in t.proposals))
@@ -277,12 +280,17 @@ class _Search:
         return "the error of the fitted weights is as large as the differences between them"
 
     def _retried(self, trials: list[Trial], planned: int) -> float | None:
-        """A larger tolerance at which these very tasks name a group, if there is one."""
+        """A larger tolerance at which these very tasks name a group, if there is one: searched for once more."""
+        tries = _TRIES if self.advising else 0
         for eps in _TRIED:
-            if eps > self.eps:
-                candidates = judged([t.proposals for t in trials], planned, eps, self.alpha)
-                decision = decided(candidates, self.bench.says_nothing)
-                if decision.named is not None and not decision.open:
+            if eps <= self.eps or not tries:
+                continue
+            # What the groups that are known would be said to be is looked at first.
+            decision = decided(judged([t.proposals for t in trials], planned, eps, self.alpha), self.bench.says_nothing)
+            if decision.named is not None and not decision.open:
+                tries -= 1
+                again = _Search(self.data, self.k, eps, self.alpha, self.signed, self.seed, advising=False)
+                if again.run().verdict == "found":
                     return eps
         return None
 
@@ -319,25 +327,8 @@ class _Search:
             n_tasks=exceptions.tasks,
             splits=len(trials),
             certified=exceptions.rare,
-            specificity=self._specificity(named, said.learned),
+            specificity=specificity(self.bench.points, named, said.learned.span.U, self.seed),
         )
-
-    def _specificity(self, chosen: Candidate, learned: Learned) -> float | None:
-        """How many random relabellings of the same group, on inputs and outputs apart, fit what was learned as well."""
-        generator = np.random.default_rng(self.seed)
-        own, U = orbits_of(chosen), learned.span.U
-        limit = float((self.bench.points.average(U, own) - U).square().sum())
-        p, q = chosen.generators_in, chosen.generators_out
-        as_good = others = 0
-        for _ in range(_RELABELLINGS):
-            s, t = self.bench.points.relabelling(generator)
-            orbits = pair_orbits_of(conjugated(p, s), conjugated(q, t))
-            if np.array_equal(orbits, own):
-                as_good += 1
-                continue
-            others += 1
-            as_good += float((self.bench.points.average(U, orbits) - U).square().sum()) <= limit
-        return (1 + as_good) / (1 + _RELABELLINGS) if others else None
 
     def _class_order(self, chosen: Candidate | None) -> int | None:
         """Of the symmetries of the set of all layers that the chosen group allows."""

@@ -14,7 +14,9 @@ __all__ = ["Kernels", "white"]
 _MOST_FEATURES = 220
 # Of the variance of a feature, or of an input: what is less is rounding, and the feature is linear in the inputs.
 _CUT, _COARSE_CUT = 1e-6, 0.1
-_ROWS = 2000
+_ROWS = 1000
+# Degrees of freedom for each feature, from which second moments are known well enough.
+_EACH_FEATURE = 10
 
 
 class Kernels:
@@ -49,6 +51,10 @@ class Kernels:
             return
         gram, raw = torch.zeros(self.features, self.features, dtype=z.dtype), torch.zeros(self.features, dtype=z.dtype)
         freedom = 0
+        # As many tasks as tell the features' second moments; any others would do.
+        free = max(1.0, float(counts.double().mean()) - 1 - z.shape[2])
+        enough = math.ceil(_EACH_FEATURE * self.features / free)
+        z, counts = z[:enough], counts[:enough]
         for tasks in chunks(len(z), z.shape[1] * (2 * z.shape[1] + z.shape[2] + 2 * self.features)):
             M, rank = residual_maker(z[tasks], counts[tasks])
             features = self._written(z[tasks])

@@ -12,15 +12,15 @@ from msr.discovery.misfit import PARTS, LackOfFit, Statistics, energies, summary
 
 __all__ = ["lack_in_span"]
 
-_STEPS, _PRECISION = 60, 1e-7
+_STEPS, _PRECISION = 60, 1e-5
 # Of an example that the fit follows, what is left to divide by.
 _NEAR = 0.02
 # Outputs whose sizes differ by less than this factor count alike.
 _ALIKE = 1.5
 # A task is read by so many mixtures of its outputs, or so many that equations are these times the weights.
-_MIXTURES, _EQUATIONS = 16, 4.0
-# Multiplications of all tasks together, about: some seconds. As many tasks are looked at, but not fewer than some.
-_WORK, _FEWEST_TASKS = 9e9, 32
+_MIXTURES, _EQUATIONS = 8, 3.0
+# Multiplications of all tasks together, about: a fraction of a second. As many tasks are looked at, and some at least.
+_WORK, _FEWEST_TASKS = 1e9, 32
 # Steps of conjugate gradients that a task usually takes, of four kernels together.
 _USUAL_STEPS = 40
 

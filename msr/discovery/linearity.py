@@ -105,6 +105,9 @@ def serial_correlation(x: Tensor, y: Tensor, counts: Tensor, order: Tensor) -> S
 
 def _statistics(z: Tensor, y: Tensor, counts: Tensor) -> Statistics:
     """Least squares in each piece, which has its residual maker."""
+    silent = _silent(z, y, counts)
+    if silent is not None:
+        return silent
     scale = sizes_of(y)
     kernels = Kernels(z, counts)
     forms, raw, grams, plain, squares, ranks = [], [], [], [], [], []
@@ -127,6 +130,31 @@ def _statistics(z: Tensor, y: Tensor, counts: Tensor) -> Statistics:
     energy, tested = energies(torch.cat(raw, 1)[:PARTS], gram[:, :PARTS, :PARTS], whole, kernels.energy, counts)
     tested &= rank > 0
     return Statistics(form, floor, energy * tested, counts * tested, torch.cat(squares), rank, tested)
+
+
+def _silent(z: Tensor, y: Tensor, counts: Tensor) -> Statistics | None:
+    """Statistics that say nothing, where no task has examples enough for them; else none.
+
+    A residual of rank ``r`` has ``r (r + 1) / 2`` forms, and each example makes one condition, that it is not paired
+    with itself.
+    """
+    if not _too_few(counts - 1 - z.shape[2], counts):
+        return None
+    squares, ranks = [], []
+    for tasks in chunks(len(z), z.shape[1] * (2 * z.shape[1] + z.shape[2] + y.shape[2])):
+        M, rank = residual_maker(z[tasks], counts[tasks])
+        squares.append((M @ y[tasks]).square().sum((1, 2)))
+        ranks.append(rank)
+    rank = torch.cat(ranks)
+    if not _too_few(rank, counts):  # a task's own inputs may have fewer directions than those of all tasks
+        return None
+    nothing = torch.zeros(3, len(z), dtype=torch.float64)
+    none = torch.zeros(len(z), dtype=torch.bool)
+    return Statistics(nothing, nothing, nothing[:PARTS], nothing[0], torch.cat(squares), rank, none)
+
+
+def _too_few(rank: Tensor, counts: Tensor) -> bool:
+    return bool((rank.clamp_min(0) * (rank + 1) <= 2 * counts).all())
 
 
 def _first(most: int, x: Tensor, y: Tensor, counts: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

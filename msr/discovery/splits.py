@@ -1,29 +1,42 @@
 """Which tasks teach and propose groups, and which test them: a few splits, since any single one is luck."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from msr.discovery.intake import FEWEST
 
-__all__ = ["splits"]
+__all__ = ["Split", "splits"]
 
-# The share of the tasks that teaches, and the most of them: as few as often do, so that many test; and once half of
-# them, where few cannot tell.
-_TEACH = ((0.3, 120), (0.5, None), (0.3, 120), (0.5, None))
+# The share of the tasks that may teach, from the fewest on: a split starts from one of these, and where so few teach
+# nothing more of them do.
+_TEACH = (0.15, 0.3, 0.6)
+_FROM = (0, 1, 0, 0)
+_MOST = 120  # tasks that teach in the first of them
 
 
-def splits(n_tasks: int, fresh: Tensor | None, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """Places of the tasks that teach and of those that test, for each split.
+@dataclass(frozen=True, eq=False)
+class Split:
+    """An order of the tasks: the first ``sizes[0]`` teach, or, where these teach nothing, the first ``sizes[1]``, ...
+
+    All others test. Which size is taken may depend on the tasks that teach, and on nothing of the others.
+    """
+
+    order: Tensor
+    sizes: tuple[int, ...]
+
+
+def splits(n_tasks: int, fresh: Tensor | None, seed: int) -> list[Split]:
+    """The splits, each of which tests with as many tasks as it can.
 
     At least half of :data:`~msr.discovery.intake.FEWEST` teach. Where ``fresh (tasks,)`` says which test there is one
     split, and the others teach.
     """
     if fresh is not None:
-        return [((~fresh).nonzero().flatten(), fresh.nonzero().flatten())]
+        order = torch.cat([which.nonzero().flatten() for which in (~fresh, fresh)])
+        return [Split(order, (int((~fresh).sum()),))]
+    sizes = [max(FEWEST // 2, int(share * n_tasks)) for share in _TEACH]
+    sizes[0] = min(sizes[0], _MOST)
     generator = torch.Generator().manual_seed(seed)
-    found = []
-    for share, most in _TEACH:
-        order = torch.randperm(n_tasks, generator=generator)
-        end = max(FEWEST // 2, min(int(share * n_tasks), most or n_tasks))
-        found.append((order[:end], order[end:]))
-    return found
+    return [Split(torch.randperm(n_tasks, generator=generator), tuple(dict.fromkeys(sizes[first:]))) for first in _FROM]

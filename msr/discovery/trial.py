@@ -13,7 +13,8 @@ from torch import Tensor
 from msr.discovery.agreement import differ, orbits_of
 from msr.discovery.breaking import Broken, LeastSquares, Pairs, Sample
 from msr.discovery.claims import Candidate
-from msr.discovery.colours import MAX_WEIGHTS, Colouring, Rows, colourings, parted
+from msr.discovery.colours import MAX_WEIGHTS, NOISE, Colouring, Rows, colourings, parted
+from msr.discovery.distinct import all_distinct
 from msr.discovery.evidence import Evidence, spread, weights
 from msr.discovery.learning import Learned, View, learn
 from msr.discovery.linearity import LackOfFit, lack_of_fit
@@ -21,6 +22,7 @@ from msr.discovery.orbits import pair_orbits_of
 from msr.discovery.points import Points
 from msr.discovery.prepare import Prepared
 from msr.discovery.rule import SHARE, Proposal
+from msr.discovery.splits import Split
 from msr.errors import DataError
 from msr.groups.permutations import Indices
 
@@ -32,11 +34,13 @@ RESOLVED = 0.1
 VETO = 0.1
 """Checks that can only take a name back err less often than the tests that give it, by this factor."""
 
+_CLEAR = 1.5  # times as high as noise can be, the first merge of classes that are clear
 _MOST = 12  # groups of a split that are tested
 _BIAS = 0.2  # by which inputs that are not as if drawn anew may bias pairs of examples
 _SKEW = 3.0  # times as much noise in pairs is as good as in squares, whose noise is skewed
 _ENOUGH = 0.8  # the share of the tasks whose weights least squares must find
-_BIAS_TASKS, _SCALE_TASKS, _SPAN_TASKS = 100, 64, 60  # that are enough to see a bias, a scale, a lack of fit
+_BIAS_TASKS, _SCALE_TASKS, _SPAN_TASKS = 100, 64, 64  # that are enough to see a bias, a scale, a lack of fit
+_DOUBT = 10.0  # an e-value from which on tasks that taught a group break it themselves
 _ROOM = 0.01  # of the strongest, a learned direction that is looked along
 
 
@@ -62,11 +66,39 @@ class Bench:
         self.sample = Sample.of(data)
         self._known: list[Broken] | None = None
 
-    def trial(self, teach: Tensor, test: Tensor, seed: int) -> Trial:
-        """Learn from some tasks, and test the groups that gives on the others.
+    def trial(self, split: Split, seed: int) -> Trial:
+        """Learn from as few of the tasks as teach a group, and test the groups that gives on the others.
 
         Raises: DataError where the tasks do not determine the weights, or cannot show what breaks a group.
         """
+        for size in split.sizes:
+            teach, test = split.order[:size], split.order[size:]
+            try:
+                learned, finest, found = self._taught(teach, seed)
+            except DataError:
+                if size == split.sizes[-1]:
+                    raise
+                continue
+            trivial = self.says_nothing(found[0])
+            if self.clear(learned, finest, trivial) or self._kept_by(teach, found, learned):
+                break
+        proposals, method = self._tested(found, learned, teach, test)
+        return Trial(learned, finest, trivial, proposals, method, teach, test)
+
+    def _kept_by(self, teach: Tensor, found: list[Candidate], learned: Learned) -> bool:
+        """Whether a group was found that the weights which were learned keep, and the tasks that taught them too."""
+        preferred = self._preferred([c for c in found if not self.says_nothing(c)])
+        if preferred is None or not preferred.exact:
+            return False
+        scaled = teach[:_SCALE_TASKS]
+        broken = self._quietest(preferred, learned, scaled)
+        if broken is None:
+            return True
+        evidence = self._evidence(preferred, learned, broken, teach, scaled, (1.0, 0.0, 0.0))
+        return evidence.beyond(self.eps**2) < _DOUBT
+
+    def _taught(self, teach: Tensor, seed: int) -> tuple[Learned, Colouring, list[Candidate]]:
+        """What some tasks share, its finest classes, and the groups that it proposes, that of these classes first."""
         data = self.data
         learned = learn(data.x[teach], data.y[teach], data.counts[teach], self.k, seed)
         views = learned.views(self.points, self.data)
@@ -83,10 +115,17 @@ class Bench:
             orbits = orbits_of(max(kept, key=lambda c: c.order))
             again = [self._cuts(replace(view, rows=view.rows.averaged(orbits))) for view in views]
             more = self._candidates(again, views, learned) + self._joins(kept, views[0].rows, learned)
-            found += [c for c in more if all(differ(c, other) for other in found)]
-        trivial = self.says_nothing(found[0])
-        proposals, method = self._tested(found, learned, teach, test)
-        return Trial(learned, cuts[0][0], trivial, proposals, method, teach, test)
+            for one in more:
+                if all(differ(one, other) for other in found):
+                    found.append(one)
+        return learned, cuts[0][0], found
+
+    def clear(self, learned: Learned, finest: Colouring, trivial: bool) -> bool:
+        """Whether weights are known so well, and differ so clearly, that no permutation keeps them."""
+        rows = self.points.rows(learned.rows)
+        told_apart = finest.above >= _CLEAR * NOISE * rows.errors.max() and rows.relative_error() <= RESOLVED
+        told_apart = told_apart or all_distinct(rows, *self.points.used(rows))
+        return bool(trivial and told_apart and self.unseen(learned, rows) <= self.eps**2)
 
     def _cuts(self, view: View) -> list[Colouring]:
         cuts = colourings(view.rows)
@@ -174,39 +213,50 @@ class Bench:
                 "task, or of very unequal size, need at least 7 examples a task more than one and a half times the "
                 "inputs"
             )
-        energy, usual = (self.sample.energies[part] - broken.noise(learned.span, part) for part in (test, teach))
-        # Where the tasks are not linear, all that a linear layer leaves may break the group.
-        left = self.lack.residual * self.not_linear(self.lack)
         proposals: list[Proposal] = []
         shares = dict(zip(map(id, groups), weights(len(groups), preferred is not None), strict=True))
         for one in groups:
-            orbits = orbits_of(one)
-            along = self._directions(learned, orbits)
-            here, there = (broken(orbits, learned.span, along, part) for part in (test, scaled))
-            spread_here = spread(there[0] + left[scaled])
-            # Which tasks have too few examples does not depend on their outputs.
-            known = here[0].isfinite()
-            proposals.append(
-                Proposal(
-                    one,
-                    Evidence(
-                        broken=here[0][known],
-                        along=here[1][known],
-                        left=left[test][known],
-                        energy=energy[known],
-                        whole=self.sample.energies[test][known],
-                        loudness=self._loudness[test][known],
-                        spread=spread_here,
-                        # The first group seems to hold, so that noise alone spreads what breaks it.
-                        noise=proposals[0].evidence.spread if proposals else spread_here,
-                        unit=max(float(usual.mean()), 1e-12 * float(self.sample.energies.mean())),
-                        symmetric=broken.symmetric,
-                        shares=shares[id(one)],
-                        tasks=test[known],
-                    ),
-                )
-            )
+            evidence = self._evidence(one, learned, broken, test, scaled, shares[id(one)])
+            if proposals:
+                # The first group seems to hold, so that noise alone spreads what breaks it.
+                evidence = replace(evidence, noise=proposals[0].evidence.spread)
+            proposals.append(Proposal(one, evidence))
         return proposals, broken.method
+
+    def _evidence(
+        self,
+        group: Candidate,
+        learned: Learned,
+        broken: Broken,
+        tasks: Tensor,
+        scaled: Tensor,
+        shares: tuple[float, float, float],
+    ) -> Evidence:
+        """What some tasks say of a group; others, that taught, say how far noise spreads it."""
+        orbits = orbits_of(group)
+        along = self._directions(learned, orbits)
+        both = broken(orbits, learned.span, along, torch.cat((tasks, scaled)))
+        here = [one[: len(tasks)] for one in both]
+        # Where the tasks are not linear, all that a linear layer leaves may break the group.
+        left = self.lack.residual * self.not_linear(self.lack)
+        spread_here = spread(both[0][len(tasks) :] + left[scaled])
+        energy, usual = (self.sample.energies[part] - broken.noise(learned.span, part) for part in (tasks, scaled))
+        # Which tasks have too few examples does not depend on their outputs.
+        known = here[0].isfinite()
+        return Evidence(
+            broken=here[0][known],
+            along=here[1][known],
+            left=left[tasks][known],
+            energy=energy[known],
+            whole=self.sample.energies[tasks][known],
+            loudness=self._loudness[tasks][known],
+            spread=spread_here,
+            noise=spread_here,
+            unit=max(float(usual.mean()), 1e-12 * float(self.sample.energies.mean())),
+            symmetric=broken.symmetric,
+            shares=shares,
+            tasks=tasks[known],
+        )
 
     @staticmethod
     def _preferred(groups: list[Candidate]) -> Candidate | None:
@@ -223,13 +273,20 @@ class Bench:
             sample, average = self.sample, self.points.average
             self._known = []
             pairs = Pairs(sample, average, noise=noise)
-            if pairs.possible:
-                bias, leak = pairs.biases(orbits, _BIAS_TASKS)
-                if bias >= -_BIAS and abs(leak) <= self.eps**2:  # what inputs of their own size add is on the safe side
-                    self._known.append(pairs)
+            if pairs.possible and self._unbiased(pairs, orbits):
+                self._known.append(pairs)
             if float(sample.solvable.double().mean()) >= _ENOUGH:
                 self._known.append(LeastSquares(sample, average))
         return self._known
+
+    def _unbiased(self, pairs: Pairs, orbits: Indices) -> bool:
+        """Whether pairs are as good as unbiased with these inputs; a bias must be seen twice, once may be chance."""
+        every = torch.arange(len(self.sample))
+        for seed in range(2):
+            bias, leak = pairs.biases(orbits, every[seed::2][:_BIAS_TASKS], seed)
+            if bias >= -_BIAS and abs(leak) <= self.eps**2:  # what inputs of their own size add is on the safe side
+                return True
+        return False
 
     def _quietest(self, group: Candidate, learned: Learned, others: Tensor) -> Broken | None:
         """The estimator with the least noise on the tasks that taught."""
