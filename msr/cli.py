@@ -18,11 +18,12 @@ from msr.discovery import Discovery, discover
 from msr.equivariance import certify
 from msr.equivariance.evaluate import said
 from msr.errors import ConfigError, ModelError, MSRError
+from msr.files import write_whole
 from msr.modelfiles import read_model
 from msr.notation import GROUPS, REPRESENTATIONS, parse_group, parse_representation
 from msr.report.page import discovery_page
 from msr.sampling import sample_group, sample_translation
-from msr.taskfiles import read_arrays, write_tasks, write_whole
+from msr.taskfiles import read_arrays, write_tasks
 from msr.version import __version__
 
 __all__ = ["EXIT_CODES", "main"]

@@ -1,4 +1,4 @@
-"""Task files: one's own tasks as plain ``.npz`` arrays, read without running code, written whole or not at all.
+"""Task files: one's own tasks as plain ``.npz`` arrays, read without running code.
 
 A task file holds ``x (tasks, examples, ...)`` and ``y (tasks, examples, ...)``; where the truth is known ``w``, the
 weight of each task; and, if some tasks are to be kept for the last test, ``split (tasks,)`` with 0 for those to learn
@@ -8,40 +8,18 @@ from and 1 for those. Arrays that hold Python objects are refused, since reading
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
-from errno import EISDIR
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from torch import Tensor
 
 from msr.arrays import takes_arrays
 from msr.errors import DataError
+from msr.files import write_whole
 
-__all__ = ["read_arrays", "write_tasks", "write_whole"]
+__all__ = ["read_arrays", "write_tasks"]
 
 _NAMES = ("x", "y", "w", "split")
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file all or nothing: under another name first, which is removed if the writing fails.
-
-    Pipes and devices, such as ``/dev/null``, are written to as they are. Raises: OSError that names the file.
-    """
-    if path.is_dir():
-        raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
-    part = path if path.exists() and not path.is_file() else path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            write(file)
-        if part != path:
-            os.replace(part, path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        if part != path:
-            part.unlink(missing_ok=True)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

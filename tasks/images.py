@@ -26,7 +26,7 @@ from torch import Tensor
 from msr.arrays import takes_arrays
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError, MissingExtraError, ShapeError
-from msr.taskfiles import write_whole
+from msr.files import write_whole
 from tasks._base import Split, TaskFamily, check_indices, generator_for
 
 __all__ = ["ImageSet", "ImageTasks", "augment", "digits", "download_omniglot", "read_omniglot"]

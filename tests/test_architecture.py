@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "errors version",
-    "arrays trees",
+    "arrays files trees",
     "modules kron subspace estimate episodes category modelfiles taskfiles",
     "groups",
     "representations",
@@ -22,6 +22,7 @@ FLOORS = [
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms.split()}
 SIDE_ROOMS = {"contexture", "flow"}
 TASKS_MAY_IMPORT = {
+    "files",
     "errors",
     "arrays",
     "trees",

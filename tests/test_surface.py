@@ -50,7 +50,8 @@ SURFACE = {
     ],
     "msr.notation": ["GROUPS", "REPRESENTATIONS", "parse_group", "parse_representation"],
     "msr.sampling": ["Sample", "broken_span", "sample_group", "sample_translation"],
-    "msr.taskfiles": ["read_arrays", "write_tasks", "write_whole"],
+    "msr.files": ["Write", "refuse_inputs", "write_together", "write_whole"],
+    "msr.taskfiles": ["read_arrays", "write_tasks"],
     "msr.report": ["format_table"],
     "msr.report.figures": [
         "bars", "curves", "matrices", "rates", "require", "scaling", "sharing_strength", "span_cosines",
