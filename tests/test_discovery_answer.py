@@ -309,9 +309,9 @@ def test_each_part_of_the_tasks_does_its_own_work(monkeypatch):
     listed, judged = watched(monkeypatch, room.Exceptions, "of"), watched(monkeypatch, room, "judged")
     found = discover(s.x, s.y, fresh=fresh, eps=0.1, alpha=0.02)
     assert found.verdict == "found"
-    ((args, _),) = learned
-    teach = args[0]
-    assert len(teach) == 140
+    # All tasks teach what is shown, and may only take a name back.
+    ((args, _), (every, _)) = learned
+    assert (len(args[0]), len(every[0])) == (140, 200)
     for _, one in tested:
         assert len(one.broken) == len(one.energy) == len(one.tasks)
     # A group must be kept by the tasks that taught it, before the others test it.

@@ -27,7 +27,7 @@ _CONDITION = 1e-6
 _EACH, _MORE = 1.5, 7
 _DRAWS, _NUMBERS = 16, 2**23  # draws of noise, and numbers that they may take
 # More parts leave fewer pairs of examples out, and fit better without them, which counts where there is noise.
-_PARTS, _FEW_PARTS, _CENTRED_PARTS, _LARGE, _NOISY = 10, 4, 4, 2**16, 0.03
+_PARTS, _FEW_PARTS, _CENTRED_PARTS, _LARGE, _NOISY = 10, 5, 4, 2**16, 0.03
 # Standard errors by which the means of tasks may vary more, or less, than those of examples drawn anew.
 _CHANCE = 4.0
 _ALIKE = 2.0  # times the variance that chance gives to how much a task's inputs vary

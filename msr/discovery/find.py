@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 
+from msr.discovery.advice import larger_tolerance, why_unclear
 from msr.discovery.agreement import agreed, differ, orbits_of
 from msr.discovery.biases import Biases, biases
 from msr.discovery.claims import APART, Candidate, Certificate
@@ -36,11 +37,7 @@ from msr.groups.permutations import Indices
 
 __all__ = ["discover"]
 
-_ALL_WRONG = 0.1  # of the outputs' energy: who breaks a group by more holds weights that were not learned
 _SPEAKS = 2.0  # an e-value that is worth another look
-# Tolerances that are tried where the one that was asked for is too small.
-_TRIED = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)
-_TRIES = 2  # whole searches, before no tolerance is advised
 # Eigenvalues are equal within so many relative errors of a row: the wide one sees through noise, where it fits at all.
 _TOLERANCES = (5.0, 2.0)
 _MAX_CONTINUOUS = 512  # points of a side
@@ -139,15 +136,20 @@ class _Search:
             decision = decided(candidates, self.bench.says_nothing)
             if decision.open or decision.weak or self._suspect(trials, decision.named):
                 continue
-            if decision.named is not None or self._clear(trials):
+            if decision.named is None and self._clear(trials):
+                break
+            if decision.named is not None and self._untested(decision.named, candidates) is None:
                 break
         if not trials:
             return self._answer("cannot tell", cannot_tell("no sharing was learned"), (refusals[0],))
         return self._concluded(trials, candidates, decision, refusals, len(planned))
 
     def _clear(self, trials: list[Trial]) -> bool:
-        """Whether all splits saw that no permutation keeps the weights."""
-        return all(self.bench.clear(trial.learned, trial.finest, trial.trivial) for trial in trials)
+        """Whether all splits saw that no permutation keeps the weights, and all tasks together say so too."""
+        return (
+            all(self.bench.clear(trial.learned, trial.finest, trial.trivial) for trial in trials)
+            and self.bench.without_symmetry
+        )
 
     def _suspect(self, trials: list[Trial], named: Candidate | None) -> bool:
         """Whether something speaks against the group that would be named, so that all splits should be heard."""
@@ -198,34 +200,38 @@ class _Search:
             if decision.open:
                 orders = ", ".join(short(c.order) for c in decision.open)
                 hints.append(f"a larger group (order {orders}) may hold as well: more tasks would settle it")
+            elif untested := self._untested(named, candidates):
+                hints.append(
+                    f"all tasks together seem to keep a larger group (order {short(untested.order)}) that no part of "
+                    "them proposed, so that none was left to test it: give more tasks"
+                )
         elif self.bench.not_linear(lack):
             hints.append(self._not_linear(lack))
         elif decision.open:
             likeliest = max(decision.open, key=lambda c: (c.exact, -c.breaking))
-            hints.append(not_shown(likeliest, self.eps, self._retried(trials, planned)))
+            tolerance = larger_tolerance(self.bench, trials, planned, self._names) if self.advising else None
+            hints.append(not_shown(likeliest, self.eps, tolerance))
         elif decision.weak or not self._clear(trials):
-            hints.append(refusals[0] if refusals else self._unclear(trials, candidates))
-        classes = self.bench.points.plain(said.finest.colours)
-        shared: dict[str, Any] = {
-            "learned": self._learned_from_all(said),
-            "candidates": candidates,
-            "explained": left,
-            "classes": classes,
-        }
+            hints.append(refusals[0] if refusals else why_unclear(self.bench, trials, candidates))
+        shared: dict[str, Any] = {"candidates": candidates, "explained": left}
+        if named is None and not hints and self.bench.of_all is not None:
+            learned, finest, _ = self.bench.of_all
+            classes = self.bench.points.plain(finest.colours)
+            partial = partial_symmetries(classes, learned.rows)
+            sentence = nothing_sentence(finest.n_colours, partial, candidates, self.alpha)
+            return self._answer("none", sentence, (), learned=learned, classes=classes, partial=partial, **shared)
+        shared["learned"] = learned = self._learned_from_all(said)
+        shared["classes"] = self.bench.points.plain(said.finest.colours)
         if named is not None and certificate is not None and not hints:
             name = name_group(named.generators_in, named.generators_out, order=named.order)
-            sentence = found_sentence(name, certificate, candidates, said.learned.span.k, left, self.signed)
+            sentence = found_sentence(name, certificate, candidates, learned.span.k, left, self.signed)
             kept = self._biases(named, said)
             return self._answer(
                 "found", sentence, (), group=name, chosen=named, certificate=certificate, kept=kept, **shared
             )
-        if hints:
-            return self._answer(
-                "cannot tell", cannot_tell(hints[0]), tuple(hints), chosen=named, certificate=certificate, **shared
-            )
-        partial = partial_symmetries(self.bench.points.plain(trials[0].finest.colours), trials[0].learned.rows)
-        sentence = nothing_sentence(trials[0].finest.n_colours, partial, candidates, self.alpha)
-        return self._answer("none", sentence, (), partial=partial, **shared)
+        return self._answer(
+            "cannot tell", cannot_tell(hints[0]), tuple(hints), chosen=named, certificate=certificate, **shared
+        )
 
     def _biases(self, named: Candidate, said: Trial) -> Biases | None:
         """Whether the group that is named keeps the tasks' biases: a question of its own."""
@@ -245,10 +251,21 @@ class _Search:
 
     def _learned_from_all(self, said: Trial) -> Learned:
         """The pattern that is shown, from all tasks; it has no part in any test."""
-        try:
-            return said.learned.continued(self.data.x, self.data.y, self.data.counts, len(said.teach))
-        except DataError:
-            return said.learned
+        return said.learned if self.bench.of_all is None else self.bench.of_all[0]
+
+    def _untested(self, named: Candidate, candidates: list[Candidate]) -> Candidate | None:
+        """The largest group beyond the one that would be named which all tasks together seem to keep, and none judged.
+
+        A name that is too small is wrong as well; this takes names back, and gives none.
+        """
+        if self.bench.of_all is None:
+            return None
+        more = [
+            c
+            for c in self.bench.of_all[2]
+            if c.exact and c.order > named.order and all(differ(c, other) for other in candidates)
+        ]
+        return max(more, key=lambda c: c.order, default=None)
 
     def _first_with(self, trials: list[Trial], one: Candidate) -> Trial:
         return next(t for t in trials if any(not differ(p.candidate, one) for p in t.proposals))
@@ -259,40 +276,10 @@ class _Search:
     def _not_linear(self, lack: LackOfFit) -> str:
         return not_linear(float(lack.residual.mean() / self.bench.sample.energies.mean()))
 
-    def _unclear(self, trials: list[Trial], candidates: list[Candidate]) -> str:
-        """Why it cannot be said that there is no group, where none is open."""
-        weak = decided(candidates, self.bench.says_nothing).weak
-        if weak:
-            return f"a group of order {short(weak[0].order)} that moves weak weights only may hold"
-        finest = next((t for t in trials if not t.trivial), None)
-        if finest is not None:
-            one = min((p.candidate for p in finest.proposals), key=lambda c: c.order)
-            breaking = next(c.breaking for c in candidates if not differ(c, one))
-            if breaking < _ALL_WRONG:
-                return f"a group of order {short(one.order)} was rejected, but not all of its subgroups"
-            return (
-                f"the weights that were learned, of dimension {finest.learned.span.k}, have a group that the tasks' "
-                "own weights break, so there is more in them: more tasks or more examples a task may show it"
-            )
-        rows = trials[0].learned.rows
-        if self.bench.unseen(trials[0].learned, self.bench.points.rows(rows)) > self.eps**2:
-            return "weights too small to be told from nothing add up to a part of the outputs"
-        return "the error of the fitted weights is as large as the differences between them"
-
-    def _retried(self, trials: list[Trial], planned: int) -> float | None:
-        """A larger tolerance at which these very tasks name a group, if there is one: searched for once more."""
-        tries = _TRIES if self.advising else 0
-        for eps in _TRIED:
-            if eps <= self.eps or not tries:
-                continue
-            # What the groups that are known would be said to be is looked at first.
-            decision = decided(judged([t.proposals for t in trials], planned, eps, self.alpha), self.bench.says_nothing)
-            if decision.named is not None and not decision.open:
-                tries -= 1
-                again = _Search(self.data, self.k, eps, self.alpha, self.signed, self.seed, advising=False)
-                if again.run().verdict == "found":
-                    return eps
-        return None
+    def _names(self, eps: float) -> bool:
+        """Whether a search with another tolerance names a group."""
+        again = _Search(self.data, self.k, eps, self.alpha, self.signed, self.seed, advising=False)
+        return again.run().verdict == "found"
 
     def _certificate(self, named: Candidate, said: Trial, lack: LackOfFit, trials: list[Trial]) -> Certificate:
         evidence = next(p.evidence for p in said.proposals if not differ(p.candidate, named))

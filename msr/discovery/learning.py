@@ -1,7 +1,7 @@
 """What some tasks share, as rows of a pattern that can be compared, with their error."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -60,16 +60,6 @@ class Learned:
         """
         energy = (self.rows.values**2).sum(1).reshape(self.rows.shape) * second[None] / scale[:, None] ** 2
         return np.asarray(energy / energy.sum())
-
-    def continued(self, x: Tensor, y: Tensor, counts: Tensor, taught: int) -> "Learned":
-        """The same span fitted to more tasks, from where ``taught`` of them left it; errors fall with their root.
-
-        Raises: DataError where these tasks do not determine it.
-        """
-        span = find_span(by_length(x, y, counts), k=self.span.k, start=self.span.U)
-        errors = self.rows.errors * (taught / len(x)) ** 0.5
-        rows = Rows(rows_of(span.U, span.v0), errors, self.rows.shape)
-        return Learned(replace(span, start=self.span.start, cut=self.span.cut), rows)
 
 
 def learn(x: Tensor, y: Tensor, counts: Tensor, k: int | Literal["auto"], seed: int) -> Learned:

@@ -288,6 +288,22 @@ class Bench:
                 return True
         return False
 
+    @cached_property
+    def of_all(self) -> tuple[Learned, Colouring, list[Candidate]] | None:
+        """What all tasks together teach; it has no part in any test."""
+        try:
+            return self._taught(torch.arange(len(self.sample)), 0)
+        except DataError:
+            return None
+
+    @property
+    def without_symmetry(self) -> bool:
+        """Whether all tasks together teach weights that no permutation keeps: few may miss what they share."""
+        if self.of_all is None:
+            return False
+        learned, finest, found = self.of_all
+        return self.clear(learned, finest, self.says_nothing(found[0]))
+
     def _quietest(self, group: Candidate, learned: Learned, others: Tensor) -> Broken | None:
         """The estimator with the least noise on the tasks that taught."""
         nothing = torch.zeros(self.data.m * self.data.n, 0, dtype=torch.float64)
