@@ -7,9 +7,11 @@ and "none" where there is one. *Power*: against an oracle that knows the group a
 *Families*: a hundred groups, of which the orbits on pairs of an output and an input must be right.
 
 A line a file is appended to a log, so that a long run can be stopped and continued: files that are in it are not run
-again, and the table is of all that it holds. ``--parts ""`` runs nothing and reads the log.
+again, and the table is of all that it holds. ``--parts ""`` runs nothing and reads the log. What earlier runs of the same
+code found may lie beside it, packed by ``gzip``.
 """
 
+import gzip
 import json
 import math
 import multiprocessing
@@ -66,14 +68,14 @@ def jobs(names: list[str], counts: dict[str, int], done: set[tuple[str, int]]) -
 
 
 def read(path: Path) -> list[Line]:
-    """The log; a last line that was cut off while it was written is taken out of it."""
-    if not path.exists():
-        return []
-    text = path.read_text()
+    """The log, after what is packed beside it; a last line that was cut off while it was written is taken out of it."""
+    packed = path.with_name(f"{path.name}.gz")
+    earlier = gzip.decompress(packed.read_bytes()).decode() if packed.exists() else ""
+    text = path.read_text() if path.exists() else ""
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         path.write_text(whole)
-    return [json.loads(line) for line in whole.splitlines()]
+    return [json.loads(line) for line in (earlier + whole).splitlines()]
 
 
 def in_processes(todo: Iterator[tuple[str, int]], workers: int, deadline: float) -> Iterator[Line]:

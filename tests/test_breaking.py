@@ -218,3 +218,12 @@ def test_ridge_solves_each_task(gen):
     found = ridge(A, b, 0.3)
     for i in range(5):
         torch.testing.assert_close(found[i], torch.linalg.solve(A[i] + 0.3 * torch.eye(4).double(), b[i]))
+
+
+def test_tasks_too_short_for_an_estimate_forbid_no_other(gen):
+    """Two of three hundred tasks have three examples; pairs of the others are looked at without them."""
+    x = torch.randn(300, 20, N, generator=gen, dtype=torch.float64)
+    counts = torch.full((300,), 20)
+    counts[:2] = 3
+    short = sample_of(x, x @ torch.randn(300, N, N, generator=gen, dtype=torch.float64).mT, counts)
+    assert Pairs(short).biases(ORBITS, torch.arange(200)) == (pytest.approx(0, abs=0.2), pytest.approx(0, abs=0.02))

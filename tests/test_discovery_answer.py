@@ -415,7 +415,7 @@ def test_a_larger_group_that_is_open_leaves_the_answer_open(noise, gen):
         assert larger.seen_broken or larger.status == "beyond"
 
 
-def test_the_quieter_estimate_is_taken(gen):
+def test_the_quieter_estimate_is_taken(gen, monkeypatch):
     """Both are there where examples are many; the tasks that teach say which has less noise."""
     rep = regular(cyclic(3))
     s = sample_group(rep, rep, n_tasks=160, noise=0.1)
@@ -437,11 +437,11 @@ def test_the_quieter_estimate_is_taken(gen):
     chosen = candidate(np.array([[1, 2, 0]]), np.array([[1, 2, 0]]), 3)
     learned = SimpleNamespace(span=SimpleNamespace(noise=0.01))
     for known in ([loud, calm], [calm, loud], [skewed, calm]):
-        desk._known = known
+        monkeypatch.setattr(desk, "_estimators", lambda orbits, noise, known=known: known)
         assert desk._quietest(chosen, learned, torch.arange(60)) is calm
-    desk._known = [loud]
+    monkeypatch.setattr(desk, "_estimators", lambda orbits, noise: [loud])
     assert desk._quietest(chosen, learned, torch.arange(60)) is loud
-    desk._known = []
+    monkeypatch.setattr(desk, "_estimators", lambda orbits, noise: [])
     assert desk._quietest(chosen, learned, torch.arange(60)) is None
 
 

@@ -550,6 +550,16 @@ def test_tasks_of_one_length_come_together_without_the_zeros_past_it(gen):
             assert torch.equal(b[0], y[place, : a.shape[1]])
 
 
+def test_a_length_that_few_tasks_have_teaches_nothing(gen):
+    """Halves of two tasks of three examples show two of eight inputs' directions, and would stop all others."""
+    x, y = torch.randn(60, 12, 8, generator=gen), torch.randn(60, 12, 2, generator=gen)
+    counts = torch.full((60,), 12)
+    counts[:2] = 3
+    assert [a.shape for a, _ in by_length(x, y, counts)()] == [(58, 12, 8)]
+    counts[:] = 3  # where all are such, they are what there is
+    assert [a.shape for a, _ in by_length(x[:4], y[:4], counts[:4])()] == [(4, 3, 8)]
+
+
 def test_unequal_tasks_teach_what_equal_ones_do(gen):
     rep = regular(cyclic(4))
     s = sample_group(rep, rep, n_tasks=240, noise=0.05)

@@ -328,3 +328,28 @@ def test_serial_correlation_keeps_the_level(gen, kind):
     ]
     assert min(found) > 1e-3
     assert sum(p < 0.5 for p in found) <= 15
+
+
+@pytest.mark.parametrize(("n", "examples", "tasks"), [(4, 20, 800), (6, 24, 400)])
+def test_products_of_three_are_found_whole(n, examples, tasks):
+    """Their energy is one; features that are whitened from too few examples would make it a third less."""
+    found = []
+    for seed in range(4):
+        draw = torch.Generator().manual_seed(seed)
+        x = normal(draw, tasks, examples, n)
+        y = centred(x[..., :3].prod(2, keepdim=True) + 0.3 * normal(draw, tasks, examples, 1))
+        found.append(float(lack_of_fit(centred(x), y, counts_of(x)).energy.mean()))
+    assert sum(found) / len(found) == pytest.approx(1, abs=0.15)
+
+
+def test_tasks_without_a_residual_hide_no_function(gen):
+    """Nine in ten tasks have as few examples as unknowns; the squares in the others are seen, wherever they stand."""
+    counts = torch.full((200,), 4)
+    counts[torch.randperm(200, generator=gen)[:20]] = 120
+    there = (torch.arange(120) < counts[:, None])[..., None]
+    x = normal(gen, 200, 120, 3)
+    y = x.square().sum(2, keepdim=True) / math.sqrt(2)
+    x, y = ((t - (t * there).sum(1, keepdim=True) / counts[:, None, None]) * there for t in (x, y))
+    found = lack_of_fit(x, y, counts)
+    assert found.p_value < 0.01
+    assert float(found.energy[counts == 120].mean()) == pytest.approx(3, rel=0.3)

@@ -40,7 +40,7 @@ def why_unclear(bench: Bench, trials: Sequence[Trial], candidates: Sequence[Cand
     weak = decided(candidates, bench.says_nothing).weak
     if weak:
         return f"a group of order {short(weak[0].order)} that moves weak weights only may hold"
-    finest = next((t for t in trials if not t.trivial), None)
+    finest = next((t for t in trials if not bench.says_nothing(t.found[0])), None)
     if finest is not None:
         one = min((p.candidate for p in finest.proposals), key=lambda c: c.order)
         breaking = next(c.breaking for c in candidates if not differ(c, one))

@@ -385,7 +385,12 @@ def _alike(sample: Sample) -> bool:
 
 
 def _beyond_chance(values: Tensor, unit: Tensor, whole: float) -> float:
-    """The mean in units of another, brought nearer to zero by three standard errors; 0 of nothing."""
+    """The mean in units of another, brought nearer to zero by three standard errors; 0 of nothing.
+
+    Tasks too short for an estimate are left out.
+    """
+    known = values.isfinite()
+    values, unit = values[known], unit[known]
     if float(unit.mean()) < 1e-9 * whole:
         return 0.0
     mean, error = float(values.mean()), float(values.std()) / len(values) ** 0.5

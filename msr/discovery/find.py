@@ -147,7 +147,7 @@ class _Search:
     def _clear(self, trials: list[Trial]) -> bool:
         """Whether all splits saw that no permutation keeps the weights, and all tasks together say so too."""
         return (
-            all(self.bench.clear(trial.learned, trial.finest, trial.trivial) for trial in trials)
+            all(self.bench.clear(trial.learned, trial.finest, trial.found) for trial in trials)
             and self.bench.without_symmetry
         )
 

@@ -16,7 +16,7 @@ _MOST_FEATURES = 220
 _CUT, _COARSE_CUT = 1e-6, 0.1
 _ROWS = 1000
 # Degrees of freedom for each feature, from which second moments are known well enough.
-_EACH_FEATURE = 10
+_EACH_FEATURE = 1000
 
 
 class Kernels:
@@ -52,8 +52,8 @@ class Kernels:
         gram, raw = torch.zeros(self.features, self.features, dtype=z.dtype), torch.zeros(self.features, dtype=z.dtype)
         freedom = 0
         # As many tasks as tell the features' second moments; any others would do.
-        free = max(1.0, float(counts.double().mean()) - 1 - z.shape[2])
-        enough = math.ceil(_EACH_FEATURE * self.features / free)
+        free = (counts - 1 - z.shape[2]).clamp_min(0).cumsum(0)
+        enough = int((free < _EACH_FEATURE * self.features).sum()) + 1
         z, counts = z[:enough], counts[:enough]
         for tasks in chunks(len(z), z.shape[1] * (2 * z.shape[1] + z.shape[2] + 2 * self.features)):
             M, rank = residual_maker(z[tasks], counts[tasks])

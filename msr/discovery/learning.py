@@ -20,6 +20,10 @@ from msr.meta.examples import Chunks
 __all__ = ["Learned", "View", "by_length", "explained", "learn"]
 
 
+# Examples of the halves of all tasks of one length, for each input.
+_TIMES = 2
+
+
 @dataclass(frozen=True, eq=False)
 class View:
     """Rows to cluster; ``labels`` ``(out, in)`` say which may be of one class, or None where any may."""
@@ -84,10 +88,15 @@ def learn(x: Tensor, y: Tensor, counts: Tensor, k: int | Literal["auto"], seed: 
 
 
 def by_length(x: Tensor, y: Tensor, counts: Tensor, size: int = 500) -> Chunks:
-    """Passes over tasks of unequal length: those of one number of examples together, without the zeros past it."""
+    """Passes over tasks of unequal length: those of one number of examples together, without the zeros past it.
+
+    Tasks of a length that few have, too few for their halves to show every input, are left out, unless all are such.
+    """
+    lengths, tasks_of = torch.unique(counts, return_counts=True)
+    plenty = lengths[tasks_of * (lengths // 2) >= _TIMES * x.shape[2]].tolist() or lengths.tolist()
 
     def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
-        for length in torch.unique(counts).tolist():
+        for length in plenty:
             for tasks in (counts == length).nonzero().flatten().split(size):
                 yield x[tasks, :length], y[tasks, :length]
 

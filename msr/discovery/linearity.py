@@ -22,6 +22,10 @@ __all__ = ["LackOfFit", "Serial", "hollow", "lack_of_fit", "residual_maker", "se
 _LONGEST, _LONGEST_PER_INPUT = 128, 3
 # With fewer examples than this for each input, and a few, the span is a better guide than least squares of a task.
 _PER_INPUT, _MORE = 2.0, 4
+# From so many inputs on it is asked first whether the examples can tell anything.
+_MANY_INPUTS = 10
+# The share of an example that its residual keeps, from which on it is felt.
+_FELT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -135,26 +139,28 @@ def _statistics(z: Tensor, y: Tensor, counts: Tensor) -> Statistics:
 def _silent(z: Tensor, y: Tensor, counts: Tensor) -> Statistics | None:
     """Statistics that say nothing, where no task has examples enough for them; else none.
 
-    A residual of rank ``r`` has ``r (r + 1) / 2`` forms, and each example makes one condition, that it is not paired
-    with itself.
+    A residual of rank ``r`` has ``r (r + 1) / 2`` forms, and each example that it can feel makes one condition: that it
+    is not paired with itself. Asked where there are many inputs only: with few of them the forms cost little, and may
+    tell that no function of the inputs can be nonlinear.
     """
-    if not _too_few(counts - 1 - z.shape[2], counts):
+    if z.shape[2] < _MANY_INPUTS or not _too_few(counts - 1 - z.shape[2], counts):
         return None
-    squares, ranks = [], []
+    squares, ranks, felt = [], [], []
     for tasks in chunks(len(z), z.shape[1] * (2 * z.shape[1] + z.shape[2] + y.shape[2])):
         M, rank = residual_maker(z[tasks], counts[tasks])
         squares.append((M @ y[tasks]).square().sum((1, 2)))
+        felt.append((M.diagonal(dim1=1, dim2=2) > _FELT).sum(1))
         ranks.append(rank)
     rank = torch.cat(ranks)
-    if not _too_few(rank, counts):  # a task's own inputs may have fewer directions than those of all tasks
+    if not _too_few(rank, torch.cat(felt)):
         return None
     nothing = torch.zeros(3, len(z), dtype=torch.float64)
     none = torch.zeros(len(z), dtype=torch.bool)
     return Statistics(nothing, nothing, nothing[:PARTS], nothing[0], torch.cat(squares), rank, none)
 
 
-def _too_few(rank: Tensor, counts: Tensor) -> bool:
-    return bool((rank.clamp_min(0) * (rank + 1) <= 2 * counts).all())
+def _too_few(rank: Tensor, conditions: Tensor) -> bool:
+    return bool((rank.clamp_min(0) * (rank + 1) <= 2 * conditions).all())
 
 
 def _first(most: int, x: Tensor, y: Tensor, counts: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -39,7 +39,8 @@ _MOST = 12  # groups of a split that are tested
 _BIAS = 0.2  # by which inputs that are not as if drawn anew may bias pairs of examples
 _SKEW = 3.0  # times as much noise in pairs is as good as in squares, whose noise is skewed
 _ENOUGH = 0.8  # the share of the tasks whose weights least squares must find
-_BIAS_TASKS, _SCALE_TASKS, _SPAN_TASKS = 100, 64, 64  # that are enough to see a bias, a scale, a lack of fit
+_BIAS_TASKS = (100, 300)  # that are enough to see a bias, and to see it again
+_SCALE_TASKS, _SPAN_TASKS = 64, 64  # that are enough to see a scale, a lack of fit
 _DOUBT = 10.0  # an e-value from which on tasks that taught a group break it themselves
 _ROOM = 0.01  # of the strongest, a learned direction that is looked along
 
@@ -50,7 +51,7 @@ class Trial:
 
     learned: Learned
     finest: Colouring
-    trivial: bool
+    found: list[Candidate]
     proposals: list[Proposal]
     method: str
     teach: Tensor
@@ -64,26 +65,30 @@ class Bench:
         self.data, self.k, self.eps, self.alpha = data, k, eps, alpha
         self.points = Points(data.n, data.m, data.ties, signed, None if data.labels is None else data.factors)
         self.sample = Sample.of(data)
-        self._known: list[Broken] | None = None
+        self._pairs: Pairs | None = None
+        self._trusted: dict[bytes, bool] = {}  # whether pairs are unbiased for a group, by its orbits
 
     def trial(self, split: Split, seed: int) -> Trial:
         """Learn from as few of the tasks as teach a group, and test the groups that gives on the others.
 
         Raises: DataError where the tasks do not determine the weights, or cannot show what breaks a group.
         """
+        taught: tuple[Learned, Colouring, list[Candidate]] | None = None
         for size in split.sizes:
-            teach, test = split.order[:size], split.order[size:]
             try:
-                learned, finest, found = self._taught(teach, seed)
+                taught, used = self._taught(split.order[:size], seed), size
             except DataError:
-                if size == split.sizes[-1]:
+                if size == split.sizes[-1] and taught is None:
                     raise
                 continue
-            trivial = self.says_nothing(found[0])
-            if self.clear(learned, finest, trivial) or self._kept_by(teach, found, learned):
+            learned, finest, found = taught
+            if self.clear(*taught) or self._kept_by(split.order[:size], found, learned):
                 break
+        assert taught is not None
+        learned, finest, found = taught
+        teach, test = split.order[:used], split.order[used:]
         proposals, method = self._tested(found, learned, teach, test)
-        return Trial(learned, finest, trivial, proposals, method, teach, test)
+        return Trial(learned, finest, found, proposals, method, teach, test)
 
     def _kept_by(self, teach: Tensor, found: list[Candidate], learned: Learned) -> bool:
         """Whether a group was found that the weights which were learned keep, and the tasks that taught them too."""
@@ -94,7 +99,9 @@ class Bench:
         broken = self._quietest(preferred, learned, scaled)
         if broken is None:
             return True
-        evidence = self._evidence(preferred, learned, broken, teach, scaled, (1.0, 0.0, 0.0))
+        # Whether tasks are linear is known from all of them, and no part of those that test may decide who teaches.
+        nothing = torch.zeros(len(self.sample), dtype=torch.float64)
+        evidence = self._evidence(preferred, learned, broken, teach, scaled, (1.0, 0.0, 0.0), nothing)
         return evidence.beyond(self.eps**2) < _DOUBT
 
     def _taught(self, teach: Tensor, seed: int) -> tuple[Learned, Colouring, list[Candidate]]:
@@ -120,12 +127,15 @@ class Bench:
                     found.append(one)
         return learned, cuts[0][0], found
 
-    def clear(self, learned: Learned, finest: Colouring, trivial: bool) -> bool:
-        """Whether weights are known so well, and differ so clearly, that no permutation keeps them."""
+    def clear(self, learned: Learned, finest: Colouring, found: list[Candidate]) -> bool:
+        """Whether weights are known so well, and differ so clearly, that no permutation keeps them.
+
+        ``found`` are the groups that they propose, that of the finest classes first.
+        """
         rows = self.points.rows(learned.rows)
         told_apart = finest.above >= _CLEAR * NOISE * rows.errors.max() and rows.relative_error() <= RESOLVED
         told_apart = told_apart or all_distinct(rows, *self.points.used(rows))
-        return bool(trivial and told_apart and self.unseen(learned, rows) <= self.eps**2)
+        return bool(self.says_nothing(found[0]) and told_apart and self.unseen(learned, rows) <= self.eps**2)
 
     def _cuts(self, view: View) -> list[Colouring]:
         cuts = colourings(view.rows)
@@ -213,10 +223,12 @@ class Bench:
                 "task, or of very unequal size, need at least 7 examples a task more than one and a half times the "
                 "inputs"
             )
+        # Where the tasks are not linear, all that a linear layer leaves may break the group.
+        left = self.lack.residual * self.not_linear(self.lack)
         proposals: list[Proposal] = []
         shares = dict(zip(map(id, groups), weights(len(groups), preferred is not None), strict=True))
         for one in groups:
-            evidence = self._evidence(one, learned, broken, test, scaled, shares[id(one)])
+            evidence = self._evidence(one, learned, broken, test, scaled, shares[id(one)], left)
             if proposals:
                 # The first group seems to hold, so that noise alone spreads what breaks it.
                 evidence = replace(evidence, noise=proposals[0].evidence.spread)
@@ -231,14 +243,16 @@ class Bench:
         tasks: Tensor,
         scaled: Tensor,
         shares: tuple[float, float, float],
+        left: Tensor,
     ) -> Evidence:
-        """What some tasks say of a group; others, that taught, say how far noise spreads it."""
+        """What some tasks say of a group; others, that taught, say how far noise spreads it.
+
+        ``left`` ``(tasks of all,)`` is what may break the group beside a linear layer.
+        """
         orbits = orbits_of(group)
         along = self._directions(learned, orbits)
         both = broken(orbits, learned.span, along, torch.cat((tasks, scaled)))
         here = [one[: len(tasks)] for one in both]
-        # Where the tasks are not linear, all that a linear layer leaves may break the group.
-        left = self.lack.residual * self.not_linear(self.lack)
         spread_here = spread(both[0][len(tasks) :] + left[scaled])
         energy, usual = (self.sample.energies[part] - broken.noise(learned.span, part) for part in (tasks, scaled))
         # Which tasks have too few examples does not depend on their outputs.
@@ -268,22 +282,32 @@ class Bench:
         return min(likely, key=lambda c: c.residual, default=None)
 
     def _estimators(self, orbits: Indices, noise: float) -> list[Broken]:
-        """What can say how much of the tasks' own weights breaks a group: chosen by the inputs, and the noise, once."""
-        if self._known is None:
-            sample, average = self.sample, self.points.average
-            self._known = []
-            pairs = Pairs(sample, average, noise=noise)
-            if pairs.possible and self._unbiased(pairs, orbits):
-                self._known.append(pairs)
-            if float(sample.solvable.double().mean()) >= _ENOUGH:
-                self._known.append(LeastSquares(sample, average))
-        return self._known
+        """What can say how much of the tasks' own weights breaks a group: chosen by the inputs, and the group."""
+        known: list[Broken] = []
+        if self._pairs is None:
+            self._pairs = Pairs(self.sample, self.points.average, noise=noise)
+        if self._pairs.possible:
+            key = orbits.tobytes()
+            if key not in self._trusted:
+                self._trusted[key] = self._unbiased(self._pairs, orbits)
+            if self._trusted[key]:
+                known.append(self._pairs)
+        if self._least_squares is not None:
+            known.append(self._least_squares)
+        return known
+
+    @cached_property
+    def _least_squares(self) -> LeastSquares | None:
+        enough = float(self.sample.solvable.double().mean()) >= _ENOUGH
+        return LeastSquares(self.sample, self.points.average) if enough else None
 
     def _unbiased(self, pairs: Pairs, orbits: Indices) -> bool:
-        """Whether pairs are as good as unbiased with these inputs; a bias must be seen twice, once may be chance."""
-        every = torch.arange(len(self.sample))
-        for seed in range(2):
-            bias, leak = pairs.biases(orbits, every[seed::2][:_BIAS_TASKS], seed)
+        """Whether pairs are as good as unbiased with these inputs; a bias must be seen twice, once may be chance.
+
+        The second look is at more tasks, where there are more, and other weights.
+        """
+        for seed, most in enumerate(_BIAS_TASKS):
+            bias, leak = pairs.biases(orbits, torch.arange(min(most, len(self.sample))), seed)
             if bias >= -_BIAS and abs(leak) <= self.eps**2:  # what inputs of their own size add is on the safe side
                 return True
         return False
@@ -301,8 +325,7 @@ class Bench:
         """Whether all tasks together teach weights that no permutation keeps: few may miss what they share."""
         if self.of_all is None:
             return False
-        learned, finest, found = self.of_all
-        return self.clear(learned, finest, self.says_nothing(found[0]))
+        return self.clear(*self.of_all)
 
     def _quietest(self, group: Candidate, learned: Learned, others: Tensor) -> Broken | None:
         """The estimator with the least noise on the tasks that taught."""
