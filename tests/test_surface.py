@@ -48,7 +48,7 @@ SURFACE = {
         "Action", "Automorphisms", "Candidate", "Certificate", "Commutant", "Continuous", "Discovery", "GroupName",
         "PartialSymmetry", "automorphisms", "commutant", "continuous", "discover", "name_group", "skew_pairs",
     ],
-    "msr.notation": ["GROUPS", "REPRESENTATIONS", "parse_group", "parse_representation"],
+    "msr.notation": ["GROUPS", "MOST_POINTS", "REPRESENTATIONS", "parse_group", "parse_representation"],
     "msr.sampling": ["Sample", "broken_span", "sample_group", "sample_translation"],
     "msr.files": ["Write", "refuse_inputs", "write_together", "write_whole"],
     "msr.taskfiles": ["read_arrays", "write_tasks"],
