@@ -19,10 +19,10 @@ from msr.equivariance import certify
 from msr.equivariance.evaluate import said
 from msr.errors import ConfigError, ModelError, MSRError
 from msr.files import write_whole
-from msr.modelfiles import read_model
+from msr.modelfiles import read_model, weight_shape
 from msr.notation import GROUPS, REPRESENTATIONS, parse_group, parse_representation
 from msr.report.page import discovery_page
-from msr.sampling import sample_group, sample_translation
+from msr.sampling import MOST_DRAWN, sample_group, sample_translation
 from msr.taskfiles import read_arrays, write_tasks
 from msr.version import __version__
 
@@ -254,7 +254,9 @@ def _add_check(commands: Any) -> None:
 def _check(options: Any) -> int:
     _check_file("--json", options.json)
     group = parse_group(options.group)
-    rep_in, rep_out = (parse_representation(text, group) for text in (options.rep_in, options.rep_out))
+    size_out, size_in = weight_shape(options.model) or (None, None)
+    rep_in = parse_representation(options.rep_in, group, size=size_in)
+    rep_out = parse_representation(options.rep_out, group, size=size_out)
     model = read_model(options.model, trust=options.trust, shape_out=rep_out.shape)
     levels = {"eps": options.eps, "alpha": options.alpha, "n": options.draws}
     try:
@@ -343,7 +345,8 @@ def _sample(options: Any) -> int:
         if not options.group:
             raise ConfigError(f"give --group: {GROUPS}")
         group = parse_group(options.group)
-        rep_in, rep_out = (parse_representation(t, group) for t in (options.acts, options.acts_out or options.acts))
+        texts = (options.acts, options.acts_out or options.acts)
+        rep_in, rep_out = (parse_representation(text, group, most=MOST_DRAWN) for text in texts)
         breaking = {} if options.breaking is None else {"breaking": options.breaking}
         sample = sample_group(rep_in, rep_out, truth=options.family, **breaking, **counts)
     write_tasks(options.out, *sample)

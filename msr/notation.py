@@ -49,8 +49,8 @@ REPRESENTATIONS = (
 )
 """The notation of representations, for help texts."""
 
-MOST_POINTS = 4096
-"""Most numbers that a representation may act on, where nobody says how many there are."""
+MOST_POINTS = 10**6
+"""Most numbers that a representation may act on, where nobody says how many there are: as of named groups."""
 
 _LONGEST = 4096  # letters of a text
 _SHOWN = 60  # letters of a text that an error repeats
@@ -230,7 +230,7 @@ def parse_representation(text: str, group: Any, *, size: int | None = None, most
     total = sum(part.count * part.points for part in parts)
     if size is not None and total != size:
         raise ShapeError(
-            f"{_quoted(text)} of {_short(group)} acts on {_counted(total)} numbers, and there are {size:,}"
+            f"{_quoted(text)} of {_short(group)} acts on {_counted(total)} numbers, and there are {size:,} to act on"
         )
     if size is None and total > most:
         raise ConfigError(f"{_quoted(text)} acts on {_counted(total)} numbers, and {most:,} is the most; take fewer")

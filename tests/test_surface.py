@@ -49,7 +49,7 @@ SURFACE = {
         "PartialSymmetry", "automorphisms", "commutant", "continuous", "discover", "name_group", "skew_pairs",
     ],
     "msr.notation": ["GROUPS", "MOST_POINTS", "REPRESENTATIONS", "parse_group", "parse_representation"],
-    "msr.sampling": ["Sample", "broken_span", "sample_group", "sample_translation"],
+    "msr.sampling": ["MOST_DRAWN", "Sample", "broken_span", "sample_group", "sample_translation"],
     "msr.files": ["Write", "refuse_inputs", "write_together", "write_whole"],
     "msr.taskfiles": ["read_arrays", "write_tasks"],
     "msr.report": ["format_table"],
