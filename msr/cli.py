@@ -132,6 +132,7 @@ def _add_discover(commands: Any) -> None:
     parser.add_argument("--alpha", type=float, default=0.01, help="error rate of each test (default: 0.01)")
     parser.add_argument("--eps", type=float, default=0.05,
                         help="share of the outputs that keeping to a group may change (default: 0.05)")  # fmt: skip
+    parser.add_argument("--threads", type=int, metavar="N", help="that torch works with (default: one, or what gains)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write report.html and result.json there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the answer as JSON; - for the terminal")
 
@@ -154,6 +155,7 @@ def _discover(options: Any) -> int:
         seeds=options.seeds,
         fresh=split,
         signed=options.signed,
+        threads=options.threads,
     )
     answer = found.as_dict()
     if options.json is None or str(options.json) != "-":
@@ -215,6 +217,7 @@ def _repeat(options: Any) -> str:
         words += ["--kernel", str(options.kernel)]
     words += ["--circular"] * options.circular + ["--valid"] * options.valid + ["--signed"] * options.signed
     words += ["--seeds", str(options.seeds), "--alpha", f"{options.alpha:g}", "--eps", f"{options.eps:g}"]
+    words += ["--threads", str(options.threads)] * (options.threads is not None)
     words += ["--json", str(options.json)] * (options.json is not None) + ["--out", str(options.out)]
     return shlex.join(words)
 

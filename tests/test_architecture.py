@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "errors version",
-    "arrays files memory trees",
+    "arrays files memory threads trees",
     "modules kron subspace estimate episodes category archives",
     "modelfiles taskfiles",
     "groups",

@@ -31,8 +31,10 @@ from msr.discovery.words import (
     nothing_sentence,
     two_closure_note,
 )
+from msr.discovery.workload import threads_for
 from msr.errors import ConfigError, DataError, MissingExtraError
 from msr.groups.permutations import Indices
+from msr.threads import checked_threads, using_threads
 
 __all__ = ["discover"]
 
@@ -64,6 +66,7 @@ def discover(
     fresh: Any = None,
     signed: bool = False,
     seed: int = 0,
+    threads: int | None = None,
 ) -> Discovery:
     """Which permutations of inputs and outputs do all tasks respect, and what is the group they form?
 
@@ -89,6 +92,8 @@ def discover(
         signed: look for signed permutations, which odd activations such as tanh let through; changing the sign of all
             inputs and outputs at once is always one.
         seed: the splits, and random relabellings.
+        threads: that torch works with meanwhile. By default one, and all that torch has where a layer is so large that
+            they may gain, and a short measurement shows that they do.
 
     Raises: DataError, ShapeError, ConfigError for data and options that cannot be used. Too few tasks or too much noise
     is no error: the verdict is "cannot tell", with a hint.
@@ -99,9 +104,11 @@ def discover(
     for name, value, least in (("seeds", seeds, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or not least <= value < 2**62:
             raise ConfigError(f"{name} must be a whole number from {least} on; came {value!r}")
-    data = prepare(x, y, layer=layer, kernel=kernel, circular=circular, stride=stride, padding=padding, fresh=fresh)
-    answers = [_Search(data, k, eps, alpha, signed, one).run() for one in range(seed, seed + seeds)]
-    return replace(agreed(answers), seconds=time.perf_counter() - started)
+    with using_threads(checked_threads(threads) or 1):
+        data = prepare(x, y, layer=layer, kernel=kernel, circular=circular, stride=stride, padding=padding, fresh=fresh)
+    with using_threads(threads or threads_for(data)) as count:
+        answers = [_Search(data, k, eps, alpha, signed, one).run() for one in range(seed, seed + seeds)]
+    return replace(agreed(answers), seconds=time.perf_counter() - started, threads=count)
 
 
 class _Search:
