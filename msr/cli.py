@@ -141,11 +141,11 @@ def _discover(options: Any) -> int:
     _check_file("--json", options.json)
     _check_folder(options.out)
     arrays = read_arrays(options.tasks)
-    x, y = (torch.from_numpy(np.array(arrays[name], dtype=np.float64)) for name in ("x", "y"))
     split = torch.from_numpy(np.asarray(arrays["split"]).astype(bool)) if "split" in arrays else None
+    # As they lie in the file: they become float64 where they are taken in, a part at a time.
     found = discover(
-        x,
-        y,
+        arrays.pop("x"),
+        arrays.pop("y"),
         layer="linear" if options.layer == "auto" else options.layer,
         kernel=options.kernel,
         circular=options.circular,

@@ -14,6 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from msr.discovery.forms import chunks, sum_of_squares
 from msr.discovery.linearity import residual_maker, symmetric_p_value
 
 __all__ = ["Biases", "biases"]
@@ -94,16 +95,25 @@ def biases(
     if bool((orbit == torch.arange(len(orbit))).all()):
         return Biases("kept", 0.0, 0.0, 0.0, "the group moves no output")
     degrees = counts.clamp_min(1).sum() - len(counts)
-    sizes = (y.square().sum((0, 1)) / degrees.clamp_min(1)).sqrt()
+    sizes = (sum_of_squares(y) / degrees.clamp_min(1)).sqrt()
     sizes = torch.where(sizes > 0, sizes, sizes.max().clamp_min(1e-300))
     average = _average(orbit)
     away = (torch.eye(len(orbit), dtype=torch.float64) - average) / sizes[:, None]
-    found, known = _by_least_squares(x, y, counts, means, away)
+    (_, examples, n), m = x.shape, y.shape[2]
+
+    def some(part: slice) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
+        return x[part], y[part], counts[part], (means[0][part], means[1][part]), away
+
+    # Some tasks at a time: what is made of a task is many times what it holds.
+    parts = chunks(len(x), 5 * examples**2 + 4 * examples * (n + m))
+    found, known = _joined([_by_least_squares(*some(part)) for part in parts])
     method = "least squares in each task"
     if 2 * int(known.sum()) < len(x):
         if span is None:
             return Biases("cannot tell", 0.0, None, 1.0, "none")
-        found, known = _by_halves(x, y, counts, means, away, span)
+        k = span[0].shape[1]
+        parts = chunks(len(x), examples * (n + m) * 2 + examples * m * k + 3 * k**2 + m * n)
+        found, known = _joined([_by_halves(*some(part), span) for part in parts])
         method = "two halves of each task, weights in the span learned on other tasks"
     values = found[known] / len(orbit)
     if len(values) == 0:
@@ -117,6 +127,11 @@ def biases(
     if p_kept <= alpha:
         return Biases("kept", share, bound, p_kept, method)
     return Biases("cannot tell", share, bound, min(p_broken, p_kept), method)
+
+
+def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    found, known = zip(*parts, strict=True)
+    return torch.cat(found), torch.cat(known)
 
 
 def _by_least_squares(
