@@ -26,6 +26,7 @@ from msr.discovery.trial import RESOLVED, VETO, Bench, Trial
 from msr.discovery.words import (
     cannot_tell,
     found_sentence,
+    never_seen,
     not_linear,
     not_shown,
     nothing_sentence,
@@ -130,6 +131,9 @@ class _Search:
         data = self.data
         if data.too_few is not None:
             return self._answer("cannot tell", cannot_tell("too few tasks"), (data.too_few,))
+        freedom = int((data.counts - 1).sum())
+        if data.n > freedom:
+            return self._answer("cannot tell", cannot_tell("no sharing was learned"), (never_seen(data.n, freedom),))
         self.bench = Bench(data, self.k, self.eps, self.alpha, self.signed)
         planned = splits(len(data.x), data.fresh, self.seed)
         trials: list[Trial] = []
@@ -174,7 +178,7 @@ class _Search:
         """The verdict, in words."""
         named = decision.named
         said = self._first_with(trials, named) if named is not None else max(trials, key=lambda t: len(t.teach))
-        left = explained(said.learned.span, self.data.x[said.test], self.data.y[said.test])
+        left = explained(said.learned.span, self.data.x, self.data.y, said.test)
         hints = []
         some = slice(_SERIAL_TASKS)
         serial = serial_correlation(
@@ -238,16 +242,17 @@ class _Search:
         """Whether the group that is named keeps the tasks' biases: a question of its own."""
         if self.signed:
             return None
-        data, tasks = self.data, said.test
+        data = self.data
         return biases(
-            data.x[tasks],
-            data.y[tasks],
-            data.counts[tasks],
-            (data.means[0][tasks], data.means[1][tasks]),
+            data.x,
+            data.y,
+            data.counts,
+            data.means,
             torch.from_numpy(named.generators_out),
             self.eps,
             self.alpha,
             (said.learned.span.U, said.learned.span.v0),
+            said.test,
         )
 
     def _learned_from_all(self, said: Trial) -> Learned:

@@ -94,9 +94,14 @@ def sizes_of(values: Tensor) -> Tensor:
 
 def sum_of_squares(values: Tensor) -> Tensor:
     """Of each coordinate of ``(tasks, examples, size)``, ``(size,)``; a copy of all values is never made."""
-    numbers = values.shape[1] * values.shape[2]
-    parts = [values[part].square().sum((0, 1)) for part in chunks(len(values), numbers)]
+    parts = [values[part].square().sum((0, 1)) for part in some_of(values)]
     return torch.stack(parts).sum(0) if parts else values.new_zeros(values.shape[2])
+
+
+def some_of(values: Tensor, most: int = 2**20) -> list[slice]:
+    """Slices of the tasks of ``(tasks, examples, size)``, each of at most so many numbers: for passes that copy."""
+    size = max(1, most // max(values.shape[1] * values.shape[2], 1))
+    return [slice(first, min(first + size, len(values))) for first in range(0, len(values), size)]
 
 
 def mask_of(x: Tensor, counts: Tensor) -> Tensor:

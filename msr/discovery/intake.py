@@ -161,7 +161,7 @@ def _is_listed(value: Any) -> bool:
 
 
 def _numbers(value: Any, name: str) -> Tensor:
-    if isinstance(value, np.memmap) and value.dtype.kind in "fiu" and value.size:
+    if isinstance(value, np.memmap) and value.ndim and value.dtype.kind in "fiu" and value.size:
         return _read(value)
     if isinstance(value, (list, tuple)) and not any(isinstance(one, Tensor) for one in value):
         with contextlib.suppress(ValueError, TypeError):  # as_tensor says what is wrong
@@ -177,10 +177,10 @@ def _numbers(value: Any, name: str) -> Tensor:
 def _read(mapped: np.memmap) -> Tensor:
     """A mapped array in float64; its pages are given back as they are read, since they would count as ours."""
     values = torch.empty(mapped.shape, dtype=torch.float64)
-    out, file = values.numpy(), getattr(mapped, "_mmap", None)
+    out, file = values.numpy(), mapped._mmap  # type: ignore[attr-defined]
     for first in range(0, len(mapped), _AT_ONCE):
         out[first : first + _AT_ONCE] = mapped[first : first + _AT_ONCE]
-        if hasattr(file, "madvise") and hasattr(mmap, "MADV_DONTNEED") and not mapped.flags.writeable:
+        if hasattr(mmap, "MADV_DONTNEED") and isinstance(file, mmap.mmap) and not mapped.flags.writeable:
             file.madvise(mmap.MADV_DONTNEED)
     return values
 

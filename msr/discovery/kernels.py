@@ -6,7 +6,7 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor
 
-from msr.discovery.forms import chunks, mask_of, residual_maker, sizes_of
+from msr.discovery.forms import chunks, mask_of, residual_maker, sizes_of, some_of
 
 __all__ = ["Kernels", "white"]
 
@@ -175,9 +175,8 @@ def _steps(z: Tensor, counts: Tensor) -> Tensor:
 def white(x: Tensor) -> Tensor:
     """Inputs in coordinates that are uncorrelated and of size one; what they never take drops out."""
     sizes = sizes_of(x)
-    numbers = 3 * x.shape[1] * x.shape[2]
     second, rows = torch.zeros(len(sizes), len(sizes), dtype=x.dtype), 0
-    for part in chunks(len(x), numbers):
+    for part in some_of(x):
         scaled = x[part] / sizes
         second += torch.einsum("tei,tej->ij", scaled, scaled)
         rows += int((scaled != 0).any(2).sum())
@@ -188,6 +187,6 @@ def white(x: Tensor) -> Tensor:
         return x[:, :, :1] / sizes[:1]
     turned = vectors[:, used] * values[used].rsqrt()
     z = x.new_empty(*x.shape[:2], turned.shape[1])
-    for part in chunks(len(x), numbers):
+    for part in some_of(x):
         z[part] = (x[part] / sizes) @ turned
     return z

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from msr.discovery.forms import chunks, sum_of_squares
+from msr.discovery.forms import chunks, some_of, sum_of_squares
 from msr.discovery.prepare import Prepared
 from msr.groups.permutations import Indices
 from msr.meta import SharedSpan
@@ -67,7 +67,10 @@ class Sample:
     @property
     def energies(self) -> Tensor:
         """Of each task's outputs, ``(tasks,)``: the sum over outputs of how they vary, noise included."""
-        return torch.cat([part.square().sum((1, 2)) for part in self.y.split(TASKS)]) / (self.counts - 1)
+        found = self.y.new_empty(len(self.y))
+        for part in some_of(self.y):
+            found[part] = self.y[part].square().sum((1, 2))
+        return found / (self.counts - 1)
 
     @cached_property
     def solvable(self) -> Tensor:

@@ -80,7 +80,7 @@ def spectral_start(
     has no bias from few examples or from noise of any kind, where the inputs of every half are drawn afresh,
     independently of ``W``. (With the same inputs in all tasks, a fixed grid for example, it has.) Its leading
     eigenspace is found by block power iteration: ``passes`` passes over the chunks, memory of one chunk's rough weights
-    and a thin block (of a full matrix for up to 300 weights), and of all rough weights while they take under 256 MiB.
+    and a thin block (of a full matrix for up to 300 weights), and of all rough weights while they take under 64 MiB.
 
     Args:
         k: how many directions are wanted, where that is known; otherwise the sketch grows as long as it finds more.
