@@ -146,6 +146,7 @@ def prepare(
         if not (high > low).any():
             raise DataError(f"the {what} never vary within a task: there is nothing to learn from them")
     varying = [(high > low).any(1).numpy() for low, high in ranges]
+    del ranges, low, high
     taken = taken.only(varying[0] & varying[1], "whose inputs or outputs never vary")
     if len(taken.x) == 0:
         raise DataError("in each task the inputs or the outputs never vary: there is nothing to learn from them")
@@ -229,7 +230,7 @@ class _Side:
 
     def released(self) -> Tensor:
         """The values, which it holds no longer."""
-        values, self.values = self.values, self.values[:0]
+        values, self.values = self.values, self.values.new_empty(0)  # a view would hold all of them
         return values
 
 
