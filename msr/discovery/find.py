@@ -32,7 +32,7 @@ from msr.discovery.words import (
     nothing_sentence,
     two_closure_note,
 )
-from msr.discovery.workload import threads_for
+from msr.discovery.workload import refuse_at_the_door, refuse_if_too_large, threads_for
 from msr.errors import ConfigError, DataError, MissingExtraError
 from msr.groups.permutations import Indices
 from msr.threads import checked_threads, using_threads
@@ -68,6 +68,7 @@ def discover(
     signed: bool = False,
     seed: int = 0,
     threads: int | None = None,
+    memory: int | None = None,
 ) -> Discovery:
     """Which permutations of inputs and outputs do all tasks respect, and what is the group they form?
 
@@ -95,6 +96,7 @@ def discover(
         seed: the splits, and random relabellings.
         threads: that torch works with meanwhile. By default one, and all that torch has where a layer is so large that
             they may gain, and a short measurement shows that they do.
+        memory: bytes that may be taken; by default what is free. It is estimated from shapes, before the work.
 
     Raises: DataError, ShapeError, ConfigError for data and options that cannot be used. Too few tasks or too much noise
     is no error: the verdict is "cannot tell", with a hint.
@@ -106,7 +108,9 @@ def discover(
         if not isinstance(value, int) or not least <= value < 2**62:
             raise ConfigError(f"{name} must be a whole number from {least} on; came {value!r}")
     with using_threads(checked_threads(threads) or 1):
+        refuse_at_the_door(x, y, memory)
         data = prepare(x, y, layer=layer, kernel=kernel, circular=circular, stride=stride, padding=padding, fresh=fresh)
+    refuse_if_too_large(len(data.x), data.x.shape[1], data.n, data.m, memory)
     with using_threads(threads or threads_for(data)) as count:
         answers = [_Search(data, k, eps, alpha, signed, one).run() for one in range(seed, seed + seeds)]
     return replace(agreed(answers), seconds=time.perf_counter() - started, threads=count)
@@ -242,18 +246,9 @@ class _Search:
         """Whether the group that is named keeps the tasks' biases: a question of its own."""
         if self.signed:
             return None
-        data = self.data
-        return biases(
-            data.x,
-            data.y,
-            data.counts,
-            data.means,
-            torch.from_numpy(named.generators_out),
-            self.eps,
-            self.alpha,
-            (said.learned.span.U, said.learned.span.v0),
-            said.test,
-        )
+        data, span = self.data, said.learned.span
+        out = torch.from_numpy(named.generators_out)
+        return biases(data.x, data.y, data.counts, data.means, out, self.eps, self.alpha, (span.U, span.v0), said.test)
 
     def _learned_from_all(self, said: Trial) -> Learned:
         """The pattern that is shown, from all tasks; it has no part in any test."""
