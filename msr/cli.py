@@ -19,10 +19,10 @@ from msr.equivariance import certify
 from msr.equivariance.evaluate import said
 from msr.errors import ConfigError, ModelError, MSRError
 from msr.files import write_whole
-from msr.modelfiles import read_model
+from msr.modelfiles import read_model, weight_shape
 from msr.notation import GROUPS, REPRESENTATIONS, parse_group, parse_representation
 from msr.report.page import discovery_page
-from msr.sampling import sample_group, sample_translation
+from msr.sampling import MOST_DRAWN, sample_group, sample_translation
 from msr.taskfiles import read_arrays, write_tasks
 from msr.version import __version__
 
@@ -132,6 +132,7 @@ def _add_discover(commands: Any) -> None:
     parser.add_argument("--alpha", type=float, default=0.01, help="error rate of each test (default: 0.01)")
     parser.add_argument("--eps", type=float, default=0.05,
                         help="share of the outputs that keeping to a group may change (default: 0.05)")  # fmt: skip
+    parser.add_argument("--threads", type=int, metavar="N", help="that torch works with (default: one, or what gains)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write report.html and result.json there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the answer as JSON; - for the terminal")
 
@@ -140,11 +141,11 @@ def _discover(options: Any) -> int:
     _check_file("--json", options.json)
     _check_folder(options.out)
     arrays = read_arrays(options.tasks)
-    x, y = (torch.from_numpy(np.array(arrays[name], dtype=np.float64)) for name in ("x", "y"))
     split = torch.from_numpy(np.asarray(arrays["split"]).astype(bool)) if "split" in arrays else None
+    # As they lie in the file: they become float64 where they are taken in, a part at a time.
     found = discover(
-        x,
-        y,
+        arrays.pop("x"),
+        arrays.pop("y"),
         layer="linear" if options.layer == "auto" else options.layer,
         kernel=options.kernel,
         circular=options.circular,
@@ -154,6 +155,7 @@ def _discover(options: Any) -> int:
         seeds=options.seeds,
         fresh=split,
         signed=options.signed,
+        threads=options.threads,
     )
     answer = found.as_dict()
     if options.json is None or str(options.json) != "-":
@@ -215,6 +217,7 @@ def _repeat(options: Any) -> str:
         words += ["--kernel", str(options.kernel)]
     words += ["--circular"] * options.circular + ["--valid"] * options.valid + ["--signed"] * options.signed
     words += ["--seeds", str(options.seeds), "--alpha", f"{options.alpha:g}", "--eps", f"{options.eps:g}"]
+    words += ["--threads", str(options.threads)] * (options.threads is not None)
     words += ["--json", str(options.json)] * (options.json is not None) + ["--out", str(options.out)]
     return shlex.join(words)
 
@@ -254,7 +257,9 @@ def _add_check(commands: Any) -> None:
 def _check(options: Any) -> int:
     _check_file("--json", options.json)
     group = parse_group(options.group)
-    rep_in, rep_out = (parse_representation(text, group) for text in (options.rep_in, options.rep_out))
+    size_out, size_in = weight_shape(options.model) or (None, None)
+    rep_in = parse_representation(options.rep_in, group, size=size_in)
+    rep_out = parse_representation(options.rep_out, group, size=size_out)
     model = read_model(options.model, trust=options.trust, shape_out=rep_out.shape)
     levels = {"eps": options.eps, "alpha": options.alpha, "n": options.draws}
     try:
@@ -343,7 +348,8 @@ def _sample(options: Any) -> int:
         if not options.group:
             raise ConfigError(f"give --group: {GROUPS}")
         group = parse_group(options.group)
-        rep_in, rep_out = (parse_representation(t, group) for t in (options.acts, options.acts_out or options.acts))
+        texts = (options.acts, options.acts_out or options.acts)
+        rep_in, rep_out = (parse_representation(text, group, most=MOST_DRAWN) for text in texts)
         breaking = {} if options.breaking is None else {"breaking": options.breaking}
         sample = sample_group(rep_in, rep_out, truth=options.family, **breaking, **counts)
     write_tasks(options.out, *sample)

@@ -1,7 +1,9 @@
 """Saved layers and networks: weights as NumPy arrays, exported programs, pickled modules."""
 
+import contextlib
 import logging
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from msr.arrays import as_tensor
 from msr.errors import ConfigError, DataError, ModelError, MSRError, first_line
 
-__all__ = ["read_model"]
+__all__ = ["read_model", "weight_shape"]
 
 
 def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()) -> Any:
@@ -49,6 +51,24 @@ def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()
         said = "" if kind in (".npy", ".npz") else f": {first_line(error)}"
         raise DataError(f"{path} is not a whole {kind} file ({type(error).__name__}{said})") from error
     raise DataError(f"{path}: files of kind {kind or 'none'} are not read; give .npy, .npz, .pt2, .pt or .pth")
+
+
+def weight_shape(path: Path) -> tuple[int, int] | None:
+    """``(out, in)`` of a saved weight matrix, from the header of its file; None where :func:`read_model` must tell."""
+    try:
+        with contextlib.ExitStack() as opened:
+            if path.suffix.lower() == ".npy":
+                file: Any = opened.enter_context(path.open("rb"))
+            elif path.suffix.lower() == ".npz":
+                file = opened.enter_context(opened.enter_context(zipfile.ZipFile(path)).open("W.npy"))
+            else:
+                return None
+            old = np.lib.format.read_magic(file)[0] == 1
+            header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+            shape = header(file)[0]
+    except Exception:  # a file that is missing or damaged: who reads all of it says so
+        return None
+    return shape if len(shape) == 2 else None
 
 
 def _layer(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:

@@ -7,10 +7,16 @@ from torch import Tensor
 
 from msr.arrays import takes_arrays
 from msr.errors import ConfigError
+from msr.groups import FiniteGroup
+from msr.memory import refuse_if_larger
 from msr.representations import Representation, equivariant_basis
 from msr.subspace import orthonormal_basis
 
-__all__ = ["Sample", "broken_span", "sample_group", "sample_translation"]
+__all__ = ["MOST_DRAWN", "Sample", "broken_span", "sample_group", "sample_translation"]
+
+
+MOST_DRAWN = 4096
+"""Most inputs or outputs of a task that the command line draws: the weights of one have as many numbers squared."""
 
 
 class Sample(NamedTuple):
@@ -58,6 +64,10 @@ def sample_group(
     """
     if truth not in ("group", "none", "broken"):
         raise ConfigError(f"the truth is group, none or broken; came {truth!r}")
+    group, size = rep_in.group, rep_in.dim * rep_out.dim
+    # A group of so many elements has orbits of at most that size, and so a basis of at least so many maps.
+    fewest = -(-size // group.order) if isinstance(group, FiniteGroup) else 1
+    _refuse_if_larger(size * fewest, (rep_out.dim, rep_in.dim), n_tasks, examples)
     U = equivariant_basis(rep_in, rep_out).orthonormal()
     if U.shape[1] == 0:
         raise ConfigError(
@@ -92,12 +102,20 @@ def sample_translation(
     if not 1 <= kernel <= length:
         raise ConfigError(f"a kernel on a signal of length {length} must be 1 to {length} long; came {kernel}")
     outputs = length if circular else length - kernel + 1
+    _refuse_if_larger(outputs * length * kernel, (outputs, length), n_tasks, examples)
     U = torch.zeros(outputs, length, kernel, dtype=torch.float64)
     i = torch.arange(outputs)
     for t in range(kernel):
         U[i, (i + t) % length, t] = outputs**-0.5
     generator = _generator(n_tasks, examples, noise, seed)
     return _sample(U.flatten(0, 1), (outputs, length), n_tasks, examples, noise, generator)
+
+
+def _refuse_if_larger(span: int, shape: tuple[int, int], n_tasks: int, examples: int) -> None:
+    """A span of so many numbers, and tasks drawn from it, in float64 and, at the end, in float32 beside that."""
+    m, n = shape
+    tasks = n_tasks * (m * n + examples * (n + 2 * m))
+    refuse_if_larger(8 * span + 12 * tasks, f"{n_tasks} tasks of {examples} examples from {n} to {m} numbers")
 
 
 def _generator(n_tasks: int, examples: int, noise: float, seed: int) -> torch.Generator:

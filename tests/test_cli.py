@@ -242,7 +242,20 @@ class TestCheck:
         assert run("check biased.npz --group s12 --in natural --out natural")[0] == 1
         code, _, error = run("check even.npy --group s12 --in natural --out trivial:5")
         assert code == 2
-        assert error.startswith("error: the weight must be (5, 12)")
+        assert error == "error: 'trivial:5' of S12 acts on 5 numbers, and there are 12 to act on\n"
+
+    @pytest.mark.parametrize("file", ["w.npy", "w.npz", "new.npz"])
+    def test_what_the_notation_names_is_compared_with_the_weight_first(self, run, file):
+        """Read from the header of the file: a group of 8,192 elements is not listed for eight inputs."""
+        np.save("w.npy", np.eye(8))
+        np.savez("w.npz", b=np.zeros(8), W=np.eye(8))
+        np.savez_compressed("new.npz", W=np.eye(8))
+        group = "x".join(["c2"] * 13)
+        code, _, error = run(f"check {file} --group {group} --in trivial:8 --out regular")
+        assert code == 2
+        assert error.endswith("acts on 8,192 numbers, and there are 8 to act on\n")
+        assert run(f"check {file} --group c1wrc8192 --in regular --out regular")[0] == 2
+        assert run(f"check {file} --group c8 --in regular --out regular")[0] == 0
 
     def test_half_turns_and_mirrors_of_rectangles(self, run):
         np.save("column.npy", np.kron(np.eye(2), np.full((3, 3), 1 / 3)))  # the mean of each row

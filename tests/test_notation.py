@@ -1,11 +1,17 @@
 """Groups and representations as people write them."""
 
+import sys
+import tracemalloc
+from unicodedata import category
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from msr.errors import ConfigError, MSRError
-from msr.groups import alternating, cyclic, dihedral, direct_product, quaternion, symmetric, wreath_product
+from msr.errors import ConfigError, MSRError, ShapeError
+from msr.groups import FiniteGroup, alternating, cyclic, dihedral, direct_product, quaternion, symmetric, wreath_product
 from msr.notation import GROUPS, REPRESENTATIONS, parse_group, parse_representation
 from msr.representations import grid_rotations, grid_shifts
 
@@ -198,3 +204,196 @@ def test_the_help_texts_are_true():
         assert text in REPRESENTATIONS
         for form in text.replace("N", "2").replace("M", "2").split(" or "):
             parse_representation(form, parse_group("c2xc2" if form == "shifts:2x2" else "c2"))
+
+
+# --------------------------------------------------------------------------------------- sizes before anything is made
+
+REFUSED_CALLS, REFUSED_BYTES = 20_000, 2**20
+"""What a text that is refused for its size may cost: function calls, and bytes held at once."""
+
+
+def cost(function):
+    """What a function gives or raises, the functions that were called for it, and the most bytes that were held."""
+    calls = 0
+
+    def count(frame, event, argument):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    tracemalloc.start()
+    sys.setprofile(count)
+    try:
+        result = function()
+    except MSRError as error:
+        result = error
+    finally:
+        sys.setprofile(None)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return result, calls, peak
+
+
+def assert_refused_at_once(function, says):
+    error, calls, peak = cost(function)
+    assert isinstance(error, MSRError)
+    assert says in str(error)
+    assert "\n" not in str(error)
+    assert len(str(error)) < 700
+    assert calls < REFUSED_CALLS
+    assert peak < REFUSED_BYTES
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("c1wrc8192", "takes about 268,468,227 numbers to make, and 16,777,216 is the most"),
+        ("c8192wrc8192", "is the most"),
+        ("q8192wrc1", "is the most"),
+        ("c2wrs1000000", "is the most"),
+        ("c1wrs1000000", "is the most"),
+        ("f4093:2", "takes about 33,505,298 numbers"),
+        ("x".join(["s1000000"] * 20), "is the most"),
+        ("wr".join(["c1"] * 2000), "7,998 letters; the most is 4,096"),
+        ("wr".join(["c1"] * 1000), "has 1000 factors; the most is 64"),
+        ("x".join(["c1"] * 1000), "has 1000 factors; the most is 64"),
+        ("wr".join(["s3"] * 64), "is the most"),
+        ("c" + "9" * 10**6, "letters; the most is 4,096"),
+    ],
+)
+def test_a_group_too_large_to_make_is_refused_before_it_is_made(text, says):
+    assert_refused_at_once(lambda: parse_group(text), says)
+
+
+@pytest.mark.parametrize(
+    ("text", "group", "size", "says"),
+    [
+        ("regular", "x".join(["c2"] * 13), 8, "acts on 8,192 numbers, and there are 8 to"),
+        ("natural", "c8192", 8, "acts on 8,192 numbers, and there are 8 to"),
+        ("natural", "d4096", 8, "acts on 4,096 numbers, and there are 8"),
+        ("natural", "f89:88", 8, "acts on 89 numbers, and there are 8"),
+        ("natural", "s3wrc2", 8, "acts on 6 numbers, and there are 8"),
+        ("natural", "c3xs3", 8, "acts on 6 numbers, and there are 8"),
+        ("regular", "c8192", None, "lists 67,108,864 numbers"),
+        ("999999*trivial:999999", "c4", None, "acts on 999,998,000,001 numbers, and 1,000,000 is the most"),
+        ("+".join(["trivial:999999"] * 50), "c4", None, "acts on 49,999,950 numbers"),
+        ("shifts:" + "x".join(["999999"] * 9), "c4", None, "acts on 10^12 or more numbers"),
+        ("shifts:" + "x".join(["1"] * 99), "c4", None, "99 axes; the most is 16"),
+        ("shifts:4096", "c4", None, "is a representation of C4096, not of C4"),
+        ("grid:999999", "c4", None, "acts on 999,998,000,001 numbers"),
+        ("0" * 10_000 + "1*regular", "c4", None, "10,009 letters; the most is 4,096"),
+        ("trivial:" + "0" * 10_000 + "1", "c4", None, "10,009 letters"),
+        ("grid:3", "c4", 8, "acts on 9 numbers, and there are 8"),
+    ],
+)
+def test_a_representation_of_another_size_is_refused_before_it_is_made(text, group, size, says):
+    made = parse_group(group)
+    assert_refused_at_once(lambda: parse_representation(text, made, size=size), says)
+
+
+def test_zeros_before_a_number_say_nothing():
+    """Python itself reads no number of more than 4,300 digits."""
+    assert parse_representation("0" * 4000 + "2*regular", cyclic(4)).shape == (8,)
+
+
+def test_the_most_can_be_told():
+    assert parse_representation("regular", cyclic(4), most=4).dim == 4
+    with pytest.raises(ConfigError, match="acts on 4 numbers, and 3 is the most"):
+        parse_representation("regular", cyclic(4), most=3)
+    with pytest.raises(ShapeError, match="acts on 4 numbers, and there are 3"):
+        parse_representation("regular", cyclic(4), size=3)
+    assert parse_representation("regular", cyclic(4), size=4).dim == 4
+
+
+SIZES = st.one_of(
+    st.integers(0, 12),
+    st.sampled_from([1, 2, 3, 4, 2, 4, 64, 89, 4096, 8191, 8192, 8193, 10**6, 999999, 10**6 + 1, 10**9]),
+).map(str)
+FACTORS = st.one_of(
+    st.builds(str.__add__, st.sampled_from("cdsaq"), SIZES),
+    st.builds("f{}:{}".format, SIZES, SIZES),
+    st.sampled_from(["c4", "d4", "s3", "c2", "f7:3", "q8"]),
+)
+
+
+def joined(parts, by, most):
+    return st.lists(parts, min_size=1, max_size=most).map(by.join)
+
+
+GROUP_NAMES = st.one_of(
+    FACTORS,
+    joined(st.one_of(joined(FACTORS, "wr", 3), FACTORS), "x", 4),
+    st.builds(lambda one, by, n: by.join([one] * n), FACTORS, st.sampled_from(["x", "wr"]), st.integers(2, 3000)),
+)
+SHAPES = joined(SIZES, "x", 3)
+SINGLES = st.one_of(
+    st.sampled_from(["regular", "natural", "trivial", "grid:4", "shifts:4", "mirror:2x3"]),
+    st.builds(
+        "{}:{}".format,
+        st.sampled_from(["trivial", "grid", "halfturn", "mirror", "fliplr", "flipud", "reverse", "shifts", "regular"]),
+        SHAPES,
+    ),
+)
+TERMS = st.one_of(SINGLES, st.builds("{}*{}".format, SIZES, SINGLES))
+REPRESENTATION_NAMES = st.one_of(
+    joined(TERMS, "+", 4), st.builds(lambda one, n: "+".join([one] * n), TERMS, st.integers(2, 500))
+)
+
+
+@st.composite
+def mutated(draw, texts):
+    """A text with some of its letters left out, doubled, repeated or replaced, by any other letter as well."""
+    text = draw(texts)
+    for _ in range(draw(st.integers(1, 3))):
+        i, j = sorted(draw(st.integers(0, len(text))) for _ in range(2))
+        middle = draw(
+            st.one_of(st.just(""), st.just(2 * text[i:j]), st.text(max_size=4), st.sampled_from(list("x:*+w0")))
+        )
+        text = text[:i] + middle + text[j:]
+    return text
+
+
+def assert_bounded(function):
+    """A value or one line, for a bounded number of calls and of bytes, whatever the text."""
+    result, calls, peak = cost(function)
+    if isinstance(result, MSRError):
+        assert len(str(result)) < 1000
+        # A control character is quoted by its number, so that a message is one line.
+        assert not [letter for letter in str(result) if category(letter) == "Cc"]
+    assert calls < 400_000
+    assert peak < 500 * 2**20
+    return result
+
+
+@settings(max_examples=600)
+@given(st.one_of(GROUP_NAMES, mutated(GROUP_NAMES)), st.one_of(REPRESENTATION_NAMES, mutated(REPRESENTATION_NAMES)))
+@example("c4", "a\nb*regular")
+@example("s7wrc1", "natural")
+@example("x".join(["c2"] * 12), "regular")
+def test_any_text_gives_a_value_or_one_line(group, representation):
+    made = assert_bounded(lambda: parse_group(group))
+    acted_on = cyclic(4) if isinstance(made, MSRError) else made
+    rep = assert_bounded(lambda: parse_representation(representation, acted_on, most=4096))
+    if not isinstance(rep, MSRError):
+        assert rep.group == acted_on
+        assert 1 <= rep.dim <= 4096
+        other = assert_bounded(lambda: parse_representation(representation, acted_on, size=rep.dim + 1))
+        assert isinstance(other, ShapeError)
+
+
+@settings(max_examples=100)
+@given(
+    joined(
+        st.one_of(joined(st.sampled_from(["c1", "c2", "c3", "d2", "d3", "s3", "q8", "a4", "f5:2", "d1"]), "wr", 2)),
+        "x",
+        2,
+    )
+)
+def test_a_group_knows_how_many_points_it_comes_with(text):
+    """Without making them: what is counted from the text is what is made."""
+    try:
+        group = parse_group(text)
+    except ConfigError as error:
+        assert "no points that tell its elements apart" in str(error)  # noqa: PT017 - the others are made
+        return
+    if isinstance(group, FiniteGroup):
+        assert group.degree == (None if group.points is None else group.points.shape[1])

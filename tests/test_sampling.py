@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from msr.errors import ConfigError
+from msr.errors import ConfigError, DataError
 from msr.groups import cyclic, dihedral, quaternion, symmetric
 from msr.representations import equivariant_basis, grid_rotations, natural, planar, regular, sign, trivial
 from msr.sampling import broken_span, sample_group, sample_translation
@@ -171,3 +171,19 @@ def test_truths_that_cannot_be():
         sample_translation(4, 0)
     with pytest.raises(ConfigError, match="number of tasks"):
         sample_translation(4, 2, n_tasks=0)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: sample_group(trivial(cyclic(2), 3000), trivial(cyclic(2), 3000), n_tasks=1),
+        lambda: sample_group(regular(cyclic(4)), regular(cyclic(4)), n_tasks=10**12),
+        lambda: sample_translation(10**6, 10**5),
+        lambda: sample_translation(2**31, 3, examples=2**31),
+    ],
+)
+def test_what_outgrows_memory_is_refused_before_it_is_drawn(draw):
+    with pytest.raises(
+        DataError, match=r"would take about .*B of memory, and .*: give fewer tasks, examples or points"
+    ):
+        draw()

@@ -14,6 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from msr.discovery.forms import chunks, sum_of_squares
 from msr.discovery.linearity import residual_maker, symmetric_p_value
 
 __all__ = ["Biases", "biases"]
@@ -68,6 +69,7 @@ def biases(
     eps: float = 0.05,
     alpha: float = 0.01,
     span: tuple[Tensor, Tensor] | None = None,
+    tasks: Tensor | None = None,
 ) -> Biases:
     """Whether ``bᵢ = ȳᵢ − Wᵢ x̄ᵢ`` is constant on the orbits of outputs.
 
@@ -87,23 +89,36 @@ def biases(
         eps, alpha: the tolerance, a share of what varies in the outputs; the level.
         span: ``(U, v0)`` with ``vec(W) = U (v0 + v)``, for tasks without examples enough for least squares. A span that
             is a little off moves biases where inputs have large means, so *broken* is never said with it.
+        tasks: the places of those that are looked at; by default all are.
 
     On directions that the inputs of a task never take, its weights are zero.
     """
     orbit = _orbits(generators_out, y.shape[2])
     if bool((orbit == torch.arange(len(orbit))).all()):
         return Biases("kept", 0.0, 0.0, 0.0, "the group moves no output")
-    degrees = counts.clamp_min(1).sum() - len(counts)
-    sizes = (y.square().sum((0, 1)) / degrees.clamp_min(1)).sqrt()
+    every = torch.arange(len(x)) if tasks is None else tasks
+    degrees = counts[every].clamp_min(1).sum() - len(every)
+    squares = [sum_of_squares(y[every[part]]) for part in chunks(len(every), 4 * y.shape[1] * y.shape[2])]
+    sizes = (torch.stack(squares).sum(0) / degrees.clamp_min(1)).sqrt()
     sizes = torch.where(sizes > 0, sizes, sizes.max().clamp_min(1e-300))
     average = _average(orbit)
     away = (torch.eye(len(orbit), dtype=torch.float64) - average) / sizes[:, None]
-    found, known = _by_least_squares(x, y, counts, means, away)
+    (_, examples, n), m = x.shape, y.shape[2]
+
+    def some(part: slice) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
+        those = every[part]
+        return x[those], y[those], counts[those], (means[0][those], means[1][those]), away
+
+    # Some tasks at a time: what is made of a task is many times what it holds.
+    parts = chunks(len(every), 5 * examples**2 + 4 * examples * (n + m))
+    found, known = _joined([_by_least_squares(*some(part)) for part in parts])
     method = "least squares in each task"
-    if 2 * int(known.sum()) < len(x):
+    if 2 * int(known.sum()) < len(every):
         if span is None:
             return Biases("cannot tell", 0.0, None, 1.0, "none")
-        found, known = _by_halves(x, y, counts, means, away, span)
+        k = span[0].shape[1]
+        parts = chunks(len(every), examples * (n + m) * 2 + examples * m * k + 3 * k**2 + m * n)
+        found, known = _joined([_by_halves(*some(part), span) for part in parts])
         method = "two halves of each task, weights in the span learned on other tasks"
     values = found[known] / len(orbit)
     if len(values) == 0:
@@ -117,6 +132,11 @@ def biases(
     if p_kept <= alpha:
         return Biases("kept", share, bound, p_kept, method)
     return Biases("cannot tell", share, bound, min(p_broken, p_kept), method)
+
+
+def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    found, known = zip(*parts, strict=True)
+    return torch.cat(found), torch.cat(known)
 
 
 def _by_least_squares(

@@ -27,13 +27,16 @@ from msr.discovery.trial import RESOLVED, VETO, Bench, Trial
 from msr.discovery.words import (
     cannot_tell,
     found_sentence,
+    never_seen,
     not_linear,
     not_shown,
     nothing_sentence,
     two_closure_note,
 )
+from msr.discovery.workload import refuse_at_the_door, refuse_if_too_large, threads_for
 from msr.errors import ConfigError, DataError, MissingExtraError
 from msr.groups.permutations import Indices
+from msr.threads import checked_threads, using_threads
 
 __all__ = ["discover"]
 
@@ -61,6 +64,8 @@ def discover(
     fresh: Any = None,
     signed: bool = False,
     seed: int = 0,
+    threads: int | None = None,
+    memory: int | None = None,
 ) -> Discovery:
     """Which permutations of inputs and outputs do all tasks respect, and what is the group they form?
 
@@ -86,6 +91,9 @@ def discover(
         signed: look for signed permutations, which odd activations such as tanh let through; changing the sign of all
             inputs and outputs at once is always one.
         seed: the splits, and random relabellings.
+        threads: that torch works with meanwhile. By default one, and all that torch has where a layer is so large that
+            they may gain, and a short measurement shows that they do.
+        memory: bytes that may be taken; by default what is free. It is estimated from shapes, before the work.
 
     Raises: DataError, ShapeError, ConfigError for data and options that cannot be used. Too few tasks or too much noise
     is no error: the verdict is "cannot tell", with a hint.
@@ -96,9 +104,13 @@ def discover(
     for name, value, least in (("seeds", seeds, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or not least <= value < 2**62:
             raise ConfigError(f"{name} must be a whole number from {least} on; came {value!r}")
-    data = prepare(x, y, layer=layer, kernel=kernel, circular=circular, stride=stride, padding=padding, fresh=fresh)
-    answers = [_Search(data, k, eps, alpha, signed, one).run() for one in range(seed, seed + seeds)]
-    return replace(agreed(answers), seconds=time.perf_counter() - started)
+    with using_threads(checked_threads(threads) or 1):
+        refuse_at_the_door(x, y, memory)
+        data = prepare(x, y, layer=layer, kernel=kernel, circular=circular, stride=stride, padding=padding, fresh=fresh)
+    refuse_if_too_large(len(data.x), data.x.shape[1], data.n, data.m, memory)
+    with using_threads(threads or threads_for(data)) as count:
+        answers = [_Search(data, k, eps, alpha, signed, one).run() for one in range(seed, seed + seeds)]
+    return replace(agreed(answers), seconds=time.perf_counter() - started, threads=count)
 
 
 class _Search:
@@ -120,6 +132,9 @@ class _Search:
         data = self.data
         if data.too_few is not None:
             return self._answer("cannot tell", cannot_tell("too few tasks"), (data.too_few,))
+        freedom = int((data.counts - 1).sum())
+        if data.n > freedom:
+            return self._answer("cannot tell", cannot_tell("no sharing was learned"), (never_seen(data.n, freedom),))
         self.bench = Bench(data, self.k, self.eps, self.alpha, self.signed)
         planned = splits(len(data.x), data.fresh, self.seed)
         trials: list[Trial] = []
@@ -169,7 +184,7 @@ class _Search:
         """The verdict, in words."""
         named = decision.named
         said = self._first_with(trials, named) if named is not None else max(trials, key=lambda t: len(t.teach))
-        left = explained(said.learned.span, self.data.x[said.test], self.data.y[said.test])
+        left = explained(said.learned.span, self.data.x, self.data.y, said.test)
         hints = []
         some = slice(_SERIAL_TASKS)
         serial = serial_correlation(
@@ -237,17 +252,9 @@ class _Search:
         """Whether the group that is named keeps the tasks' biases: a question of its own."""
         if self.signed:
             return None
-        data, tasks = self.data, said.test
-        return biases(
-            data.x[tasks],
-            data.y[tasks],
-            data.counts[tasks],
-            (data.means[0][tasks], data.means[1][tasks]),
-            torch.from_numpy(named.generators_out),
-            self.eps,
-            self.alpha,
-            (said.learned.span.U, said.learned.span.v0),
-        )
+        data, span = self.data, said.learned.span
+        out = torch.from_numpy(named.generators_out)
+        return biases(data.x, data.y, data.counts, data.means, out, self.eps, self.alpha, (span.U, span.v0), said.test)
 
     def _learned_from_all(self, said: Trial) -> Learned:
         """The pattern that is shown, from all tasks; it has no part in any test."""

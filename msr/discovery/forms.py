@@ -16,7 +16,17 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-__all__ = ["NOTHING", "ROUNDING", "chunks", "hollow", "mask_of", "residual_maker", "sizes_of", "symmetric_p_value"]
+__all__ = [
+    "NOTHING",
+    "ROUNDING",
+    "chunks",
+    "hollow",
+    "mask_of",
+    "residual_maker",
+    "sizes_of",
+    "sum_of_squares",
+    "symmetric_p_value",
+]
 
 _CHUNK_NUMBERS = 2**22
 # A part under this share of the outputs' size is not looked for: rounding makes as much.
@@ -78,8 +88,20 @@ def hollow(M: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
 
 def sizes_of(values: Tensor) -> Tensor:
     """Size of each coordinate over all tasks; one where it is constant."""
-    size = values.square().mean((0, 1)).sqrt()
+    size = (sum_of_squares(values) / (values.shape[0] * values.shape[1])).sqrt()
     return torch.where(size > 0, size, 1.0)
+
+
+def sum_of_squares(values: Tensor) -> Tensor:
+    """Of each coordinate of ``(tasks, examples, size)``, ``(size,)``; a copy of all values is never made."""
+    parts = [values[part].square().sum((0, 1)) for part in some_of(values)]
+    return torch.stack(parts).sum(0) if parts else values.new_zeros(values.shape[2])
+
+
+def some_of(values: Tensor, most: int = 2**20) -> list[slice]:
+    """Slices of the tasks of ``(tasks, examples, size)``, each of at most so many numbers: for passes that copy."""
+    size = max(1, most // max(values.shape[1] * values.shape[2], 1))
+    return [slice(first, min(first + size, len(values))) for first in range(0, len(values), size)]
 
 
 def mask_of(x: Tensor, counts: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What a caller gives, as tasks of unequal size: missing and repeated examples, copies and one data set are handled."""
 
 import contextlib
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ FEWEST = 80  # tasks
 FEWEST_EXAMPLES = 3  # of a task: two of them always lie on a line
 # One data set is cut into pieces of at least so many rows, so many more than twice its inputs where there are enough.
 _FEWEST_ROWS, _SPARE_ROWS = 6, 6
+_AT_ONCE = 500  # tasks that are looked at together
 # And into no more pieces than that: longer ones say more of their own weights.
 _MOST_PIECES = 400
 
@@ -74,7 +76,7 @@ def take(x: Any, y: Any = None, fresh: Any = None) -> Taken:
     Raises: ShapeError, DataError for what cannot be read as tasks, or holds no complete example.
     """
     raw = _with_fresh(_gathered(x, y), fresh)
-    complete = raw.x.flatten(2).isfinite().all(2) & raw.y.flatten(2).isfinite().all(2)
+    complete = _complete(raw.x) & _complete(raw.y)
     if not (complete & raw.here).any():
         raise DataError("every example holds a nan or an infinity: there is nothing left to learn from")
     raw = _less(raw, ~complete, "with missing or infinite values")
@@ -91,6 +93,11 @@ def take(x: Any, y: Any = None, fresh: Any = None) -> Taken:
         seen[torch.from_numpy(kinds)[~raw.fresh]] = True
         raw = replace(raw, fresh=~seen[torch.from_numpy(kinds)])
     return raw.only(first, "that repeats another one" if copies == 1 else "that repeat another one")
+
+
+def _complete(values: Tensor) -> Tensor:
+    """``(tasks, examples)``, which of them hold neither a nan nor an infinity."""
+    return torch.cat([some.flatten(2).isfinite().all(2) for some in values.split(_AT_ONCE)])
 
 
 def _with_fresh(raw: Taken, fresh: Any) -> Taken:
@@ -154,6 +161,8 @@ def _is_listed(value: Any) -> bool:
 
 
 def _numbers(value: Any, name: str) -> Tensor:
+    if isinstance(value, np.memmap) and value.ndim and value.dtype.kind in "fiu" and value.size:
+        return _read(value)
     if isinstance(value, (list, tuple)) and not any(isinstance(one, Tensor) for one in value):
         with contextlib.suppress(ValueError, TypeError):  # as_tensor says what is wrong
             value = np.asarray(value, dtype=np.float64)  # Python's numbers have as many digits
@@ -163,6 +172,17 @@ def _numbers(value: Any, name: str) -> Tensor:
     if t.numel() == 0:
         raise DataError(f"{name} is empty: {tuple(t.shape)}")
     return t.double()
+
+
+def _read(mapped: np.memmap) -> Tensor:
+    """A mapped array in float64; its pages are given back as they are read, since they would count as ours."""
+    values = torch.empty(mapped.shape, dtype=torch.float64)
+    out, file = values.numpy(), mapped._mmap  # type: ignore[attr-defined]
+    for first in range(0, len(mapped), _AT_ONCE):
+        out[first : first + _AT_ONCE] = mapped[first : first + _AT_ONCE]
+        if hasattr(mmap, "MADV_DONTNEED") and isinstance(file, mmap.mmap) and not mapped.flags.writeable:
+            file.madvise(mmap.MADV_DONTNEED)
+    return values
 
 
 def _side_by_side(x: Sequence[Any], y: Sequence[Any]) -> Taken:
@@ -225,11 +245,13 @@ def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _row_hashes(taken: Taken) -> NDArray[np.uint64]:
     """Of each example ``(tasks, examples)``: equal for equal numbers, and else for no two in 2⁶⁴."""
-    # Adding zero makes one of the two zeros.
-    rows = torch.cat([taken.x.flatten(2), taken.y.flatten(2)], 2) + 0.0
-    bits = rows.numpy().view(np.uint64)
-    salts = np.arange(1, bits.shape[2] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return _mixed(_mixed(bits + salts).sum(2, dtype=np.uint64))
+    found = []
+    for x, y in zip(taken.x.split(_AT_ONCE), taken.y.split(_AT_ONCE), strict=True):
+        # Adding zero makes one of the two zeros.
+        bits = (torch.cat([x.flatten(2), y.flatten(2)], 2) + 0.0).numpy().view(np.uint64)
+        salts = np.arange(1, bits.shape[2] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        found.append(_mixed(_mixed(bits + salts).sum(2, dtype=np.uint64)))
+    return np.concatenate(found)
 
 
 def _repeated(rows: NDArray[np.uint64], here: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor
 
-from msr.discovery.forms import chunks, mask_of, residual_maker, sizes_of
+from msr.discovery.forms import chunks, mask_of, residual_maker, sizes_of, some_of
 
 __all__ = ["Kernels", "white"]
 
@@ -72,8 +72,9 @@ class Kernels:
         """
         if not self.features:
             return
-        rows = z[mask_of(z, counts) > 0]
-        rows = rows[:: math.ceil(len(rows) / (10 * _ROWS))]
+        there = mask_of(z, counts).nonzero()
+        there = there[:: math.ceil(len(there) / (10 * _ROWS))]
+        rows = z[there[:, 0], there[:, 1]]
         features = self._written(rows[None])[0]
         design = torch.cat((rows, torch.ones(len(rows), 1, dtype=rows.dtype)), 1)
         rest = features - design @ torch.linalg.lstsq(design, features).solution
@@ -85,8 +86,9 @@ class Kernels:
         Residuals within tasks would tell too little: the examples far out, where the function bends most, are those
         that the fit of a small task follows. Centring makes inputs smaller by ``√(1 − 1/N)``.
         """
-        rows = (z * (counts / (counts - 1).clamp_min(1)).sqrt()[:, None, None])[mask_of(z, counts) > 0]
-        rows = rows[:: math.ceil(len(rows) / _ROWS)]
+        there = mask_of(z, counts).nonzero()
+        there = there[:: math.ceil(len(there) / _ROWS)]
+        rows = z[there[:, 0], there[:, 1]] * (counts / (counts - 1).clamp_min(1)).sqrt()[there[:, 0], None]
         design = torch.cat((rows, torch.ones(len(rows), 1, dtype=rows.dtype)), 1)
         left, sizes, _ = torch.linalg.svd(design, full_matrices=False)
         left = left[:, sizes > 1e-12 * sizes[0]]
@@ -173,11 +175,18 @@ def _steps(z: Tensor, counts: Tensor) -> Tensor:
 def white(x: Tensor) -> Tensor:
     """Inputs in coordinates that are uncorrelated and of size one; what they never take drops out."""
     sizes = sizes_of(x)
-    scaled = x / sizes
-    second = torch.einsum("tei,tej->ij", scaled, scaled) / max(int((x != 0).any(2).sum()), 1)
-    values, vectors = torch.linalg.eigh(second)
+    second, rows = torch.zeros(len(sizes), len(sizes), dtype=x.dtype), 0
+    for part in some_of(x):
+        scaled = x[part] / sizes
+        second += torch.einsum("tei,tej->ij", scaled, scaled)
+        rows += int((scaled != 0).any(2).sum())
+    values, vectors = torch.linalg.eigh(second / max(rows, 1))
     used = values > _CUT * values.amax().clamp_min(1e-300)
     if not bool(used.any()):
         # Inputs that never vary: one coordinate of zeros stands for them.
-        return scaled[:, :, :1]
-    return scaled @ (vectors[:, used] * values[used].rsqrt())
+        return x[:, :, :1] / sizes[:1]
+    turned = vectors[:, used] * values[used].rsqrt()
+    z = x.new_empty(*x.shape[:2], turned.shape[1])
+    for part in some_of(x):
+        z[part] = (x[part] / sizes) @ turned
+    return z

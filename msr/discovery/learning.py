@@ -103,16 +103,18 @@ def by_length(x: Tensor, y: Tensor, counts: Tensor, size: int = 500) -> Chunks:
     return one_pass
 
 
-def explained(span: SharedSpan, x: Tensor, y: Tensor) -> float:
-    """The share of the squared outputs of other tasks that a span explains, each task with its own filter."""
+def explained(span: SharedSpan, x: Tensor, y: Tensor, tasks: Tensor | None = None) -> float:
+    """The share of the squared outputs that a span explains of other tasks, or of some of them, each with a filter."""
     m, n, k = y.shape[2], x.shape[2], span.k
     by_input = span.U.view(m, n, k).permute(1, 0, 2).reshape(n, m * k)
-    left = 0.0
-    for X, Y in zip(x.split(64), y.split(64), strict=True):
+    left = energy = 0.0
+    for some in (torch.arange(len(x)) if tasks is None else tasks).split(64):
+        X, Y = x[some], y[some]
         features = (X.flatten(0, 1) @ by_input).view(len(X), -1, k)
         rest = Y.flatten(1) - features @ span.v0
         normal = features.mT @ features
         penalty = max(span.noise, 1e-12 * float(normal.diagonal(dim1=1, dim2=2).mean()))
         step = ridge(normal, (features.mT @ rest.unsqueeze(2)).squeeze(2), penalty)
         left += float((rest - (features @ step.unsqueeze(2)).squeeze(2)).square().sum())
-    return 1 - left / float(y.square().sum())
+        energy += float(Y.square().sum())
+    return 1 - left / energy

@@ -67,8 +67,8 @@ def lack_of_fit(
         from_span = lack_in_span(x, z, y, counts, span)
         if from_span is not None:
             return from_span
-    pieces, owner, piece_counts = _pieces(torch.cat((z, y), 2), counts, z.shape[2])
-    z_pieces, y_pieces = pieces[..., : z.shape[2]], pieces[..., z.shape[2] :]
+    z_pieces, owner, piece_counts = _pieces(z, counts, z.shape[2])
+    y_pieces, _, _ = _pieces(y, counts, z.shape[2])
     found = _statistics(z_pieces, y_pieces, piece_counts)
     return summary(found, owner, len(x), y, "least squares in each task")
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msr.discovery.brief import Brief
+from msr.discovery.forms import some_of
 from msr.discovery.intake import FEWEST, FEWEST_EXAMPLES, Taken, take
 from msr.discovery.unseen import spread_within, unseen_directions, unseen_words, with_noise
 from msr.discovery.windows import Layer, as_linear
@@ -145,10 +146,15 @@ def prepare(
         if not (high > low).any():
             raise DataError(f"the {what} never vary within a task: there is nothing to learn from them")
     varying = [(high > low).any(1).numpy() for low, high in ranges]
+    del ranges, low, high
     taken = taken.only(varying[0] & varying[1], "whose inputs or outputs never vary")
     if len(taken.x) == 0:
         raise DataError("in each task the inputs or the outputs never vary: there is nothing to learn from them")
-    ins, outs = (_side(side, taken.here, what) for what, side in (("input", taken.x), ("output", taken.y)))
+    # Each side as it came is let go as soon as it is not needed: of large files no more than three sides are held.
+    ins = _side(taken.x, taken.here, "input")
+    taken = replace(taken, x=taken.x[:0].clone())
+    outs = _side(taken.y, taken.here, "output")
+    taken = replace(taken, y=taken.y[:0].clone())
     notes = [*taken.notes, *ins.notes, *outs.notes]
     loud = _quietened(outs, taken.here)
     if loud:
@@ -157,16 +163,19 @@ def prepare(
             "as that loud, so that a few tasks do not speak for all"
         )
     tasks, examples = _order(ins, outs, taken.here, seed)
-    x, y = (_placed(side.values, tasks, examples) for side in (ins, outs))
+    x = _placed(ins.released(), tasks, examples)
+    y = _placed(outs.released(), tasks, examples)
     here, place = (t[tasks].gather(1, examples) for t in (taken.here, taken.place))
-    unseen = unseen_directions(x, here)
+    counts = here.sum(1)
+    # Fewer examples than inputs, in all: nothing can be learned, and most directions are taken by none.
+    unseen = unseen_directions(x, here) if x.shape[2] <= int((counts - 1).sum()) else x.new_zeros(x.shape[2], 0)
     if unseen.shape[1]:
         x = with_noise(x, y, here, unseen)
         notes.append(unseen_words(unseen))
     return Prepared(
         x=x,
         y=y,
-        counts=here.sum(1),
+        counts=counts,
         means=(ins.means[tasks], outs.means[tasks]),
         came=taken.came[tasks.numpy()],
         order=place.masked_fill(~here, -1),
@@ -184,7 +193,7 @@ def prepare(
 
 
 def _too_few(taken: Taken) -> str | None:
-    n = len(taken.x)
+    n = len(taken.here)
     came = f"{n} {'pieces of one data set' if taken.pieces else 'different tasks'} came"
     if taken.fresh is None:
         return f"{came}; at least {FEWEST} are needed" if n < FEWEST else None
@@ -219,24 +228,36 @@ class _Side:
     kept: Tensor
     notes: list[str]
 
+    def released(self) -> Tensor:
+        """The values, which it holds no longer."""
+        values, self.values = self.values, self.values.new_empty(0)  # a view would hold all of them
+        return values
+
 
 def _range(values: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
     """The least and the largest of each task's coordinates, ``(tasks, size)``."""
-    gone = ~here[:, :, None]
-    return values.masked_fill(gone, math.inf).amin(1), values.masked_fill(gone, -math.inf).amax(1)
+    # Made before the pass: small results between large ones that come and go would keep the memory of these.
+    low, high = (values.new_empty(len(values), values.shape[2]) for _ in range(2))
+    for part in some_of(values):
+        gone = ~here[part, :, None]
+        low[part] = values[part].masked_fill(gone, math.inf).amin(1)
+        high[part] = values[part].masked_fill(gone, -math.inf).amax(1)
+    return low, high
 
 
 def _side(values: Tensor, here: Tensor, what: str) -> _Side:
     """Less each task's mean, without coordinates that never vary, in units of like size."""
     low, high = _range(values, here)
     there, counts = here[:, :, None], here.sum(1)[:, None]
-    # Less the least of each, which is exact for a constant coordinate, and leaves small numbers to take the mean of.
-    above = (values - low[:, None]) * there
-    mean = above.sum(1) / counts
-    centred = (above - mean[:, None]) * there
-    means = low + mean
+    centred, means = torch.empty_like(values, memory_format=torch.contiguous_format), torch.empty_like(low)
+    for part in some_of(values):
+        # Less the least of each: exact for a constant coordinate, and small numbers are left to take the mean of.
+        above = (values[part] - low[part, None]) * there[part]
+        mean = above.sum(1) / counts[part]
+        means[part] = low[part] + mean
+        torch.mul(above.sub_(mean[:, None]), there[part], out=centred[part])
     whole = _power_of_two(centred)
-    spread = spread_within(centred / whole, here) * whole
+    spread = spread_within(centred, here, whole) * whole
     rounding = _rounding(values) * means.square().mean(0).sqrt() / spread.clamp_min(1e-300)
     kept = ((high > low).any(0) & (rounding < _ROUNDING)).nonzero().flatten()
     notes = []
@@ -257,23 +278,29 @@ def _side(values: Tensor, here: Tensor, what: str) -> _Side:
             "varies, beside a large offset; subtract it before rounding"
         )
     units = _units(spread[kept] / whole) * whole
-    return _Side(centred[:, :, kept] / units, means[:, kept] / units, units.numpy(), kept, notes)
+    if gone:
+        centred = centred[:, :, kept]
+    return _Side(centred.div_(units), means[:, kept] / units, units.numpy(), kept, notes)
 
 
 def _power_of_two(values: Tensor) -> float:
     """The size of the largest number; what is divided by it can be squared."""
-    largest = float(values.abs().max())
+    largest = max(float(values[part].abs().max()) for part in some_of(values))
     return 2.0 ** math.floor(math.log2(largest)) if largest > 0 else 1.0
 
 
 def _rounding(values: Tensor) -> float:
     """The relative rounding of the numbers as they came; none of whole numbers that float32 can count."""
-    if torch.equal(values, values.round()) and float(values.abs().max()) <= 2**24:
+    if all(_is_whole(values[part]) for part in some_of(values)):
         return 0.0
     for dtype in (torch.bfloat16, torch.float16, torch.float32):
-        if torch.equal(values, values.to(dtype).double()):
+        if all(torch.equal(values[part], values[part].to(dtype).double()) for part in some_of(values)):
             return torch.finfo(dtype).eps
     return torch.finfo(torch.float64).eps
+
+
+def _is_whole(values: Tensor) -> bool:
+    return torch.equal(values, values.round()) and float(values.abs().max()) <= 2**24
 
 
 def _units(spread: Tensor) -> Tensor:
@@ -289,18 +316,23 @@ def _units(spread: Tensor) -> Tensor:
 
 def _quietened(outs: _Side, here: Tensor) -> int:
     """Scale down tasks whose outputs vary far more than those of others; how many."""
-    sizes = (outs.values.square().sum((1, 2)) / (here.sum(1) - 1)).sqrt()
+    squares = torch.cat([outs.values[part].square().sum((1, 2)) for part in some_of(outs.values)])
+    sizes = (squares / (here.sum(1) - 1)).sqrt()
     most = _LOUD * float(sizes.median())
     loud = sizes > most if most > 0 else torch.zeros_like(sizes, dtype=torch.bool)
     factors = torch.where(loud, most / sizes.clamp_min(1e-300), 1.0)
-    outs.values = outs.values * factors[:, None, None]
+    outs.values.mul_(factors[:, None, None])
     outs.means = outs.means * factors[:, None]
     return int(loud.sum())
 
 
 def _order(ins: _Side, outs: _Side, here: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Of the tasks, and ``(tasks, examples)`` of the examples in each of them so ordered; those not there come last."""
-    keys = [(side.values / spread_within(side.values, here)).square().sum(2) for side in (ins, outs)]
+    keys = [values.new_empty(here.shape) for values in (ins.values, outs.values)]
+    for key, values in zip(keys, (ins.values, outs.values), strict=True):
+        spread = spread_within(values, here)
+        for part in some_of(values):
+            key[part] = (values[part] / spread).square().sum(2)
     tasks = _ranked(*(key.sum(1)[None] for key in keys))[0]
     draw = torch.Generator().manual_seed(seed)
     tasks = tasks[torch.randperm(len(tasks), generator=draw)]
@@ -329,4 +361,8 @@ def _ranked(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _placed(values: Tensor, tasks: Tensor, examples: Tensor) -> Tensor:
-    return values[tasks].gather(1, examples[:, :, None].expand(-1, -1, values.shape[2]))
+    placed = values.new_empty(*examples.shape, values.shape[2])
+    for part in some_of(placed):
+        index = examples[part, :, None].expand(-1, -1, values.shape[2])
+        torch.gather(values[tasks[part]], 1, index, out=placed[part])
+    return placed

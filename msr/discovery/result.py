@@ -163,6 +163,7 @@ class Discovery(Brief):
         training: the squared residual of the fitting tasks at each iteration of the fit, as a share of their squared
             outputs.
         explained: the share of the squared outputs of tasks kept from the fit that the learned sharing explains.
+        threads: that torch worked with.
     """
 
     verdict: Verdict
@@ -193,6 +194,7 @@ class Discovery(Brief):
     n_tasks: int
     left_out: tuple[str, ...]
     seconds: float
+    threads: int = 1
 
     def __str__(self) -> str:
         said = self.sentence.removeprefix("Cannot tell: ")
@@ -304,6 +306,7 @@ class Discovery(Brief):
             "tasks": self.n_tasks,
             "left_out": list(self.left_out),
             "seconds": self.seconds,
+            "threads": self.threads,
             "version": __version__,
         }
 

@@ -5,22 +5,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from msr.discovery.forms import some_of
+
 __all__ = ["spread_within", "unseen_directions", "unseen_words", "with_noise"]
 
 # Directions with a smaller share of the variance of standardised inputs than that are taken never.
 _UNSEEN = 1e-9
 
 
-def spread_within(values: Tensor, here: Tensor) -> Tensor:
-    """How centred coordinates vary within tasks: the root of the pooled variance."""
-    return (values.square().sum((0, 1)) / (here.sum() - len(here)).clamp_min(1)).sqrt()
+def spread_within(values: Tensor, here: Tensor, unit: float = 1.0) -> Tensor:
+    """How centred coordinates vary within tasks, over a unit: the root of the pooled variance."""
+    squares = torch.stack([(values[part] / unit).square().sum((0, 1)) for part in some_of(values)]).sum(0)
+    return (squares / (here.sum() - len(here)).clamp_min(1)).sqrt()
 
 
 def unseen_directions(x: Tensor, here: Tensor) -> Tensor:
     """An orthonormal basis ``(n, r)`` of the directions in which the inputs of no task vary."""
     spread = spread_within(x, here)
-    flat = (x / spread).flatten(0, 1)
-    values, vectors = torch.linalg.eigh(flat.mT @ flat)
+    second = x.new_zeros(len(spread), len(spread))
+    for part in some_of(x):
+        flat = (x[part] / spread).flatten(0, 1)
+        second += flat.mT @ flat
+    values, vectors = torch.linalg.eigh(second)
     never = vectors[:, values <= _UNSEEN * values[-1]]
     # Σ v_j x_j / s_j is zero for these v: a direction v / s of the inputs themselves.
     basis: Tensor = torch.linalg.qr(never / spread[:, None]).Q

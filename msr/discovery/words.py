@@ -12,6 +12,7 @@ __all__ = [
     "cannot_tell",
     "exceptions_words",
     "found_sentence",
+    "never_seen",
     "linear_words",
     "not_linear",
     "not_shown",
@@ -39,6 +40,14 @@ def share(value: float) -> str:
 def cannot_tell(why: str) -> str:
     """The verdict when neither a group nor its absence is shown."""
     return f"Cannot tell: {why}."
+
+
+def never_seen(inputs: int, freedom: int) -> str:
+    """Where there are more inputs than examples, in all tasks together."""
+    return (
+        f"the inputs span at most {freedom} of {inputs} directions, in all tasks together, so the weights on the rest "
+        "cannot be learned: give more tasks or examples, or fewer inputs"
+    )
 
 
 def found_sentence(

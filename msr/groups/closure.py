@@ -77,8 +77,9 @@ def listed_group(generators: Indices, name: str, recipe: tuple[Any, ...]) -> Fin
 
     labels: Callable[[], Sequence[str]] = lambda: [cycles(p) for p in elements]  # noqa: E731
     return FiniteGroup.known(
-        len(elements), name, chosen, table=table, labels=labels, points=lambda: elements, recipe=recipe
-    )
+        len(elements), name, chosen, table=table, labels=labels, points=lambda: elements, degree=elements.shape[1],
+        recipe=recipe,
+    )  # fmt: skip
 
 
 def as_permutations(generators: Sequence[ArrayLike], name: str) -> Indices:

@@ -43,8 +43,9 @@ def cyclic(n: int) -> Any:
         return (every[:, None] + every) % n
 
     return FiniteGroup.known(
-        n, f"C{n}", [1] if n > 1 else [], table=table, labels=lambda: _powers("r", n), points=table, recipe=(cyclic, n)
-    )
+        n, f"C{n}", [1] if n > 1 else [], table=table, labels=lambda: _powers("r", n), points=table, degree=n,
+        recipe=(cyclic, n),
+    )  # fmt: skip
 
 
 def dihedral(n: int) -> Any:
@@ -69,7 +70,7 @@ def dihedral(n: int) -> Any:
     return FiniteGroup.known(
         2 * n, f"D{n}", [1, n] if n > 1 else [1], labels=labels, recipe=(dihedral, n),
         table=lambda: (k[:, None] + sign[:, None] * k) % n + n * (f[:, None] ^ f),
-        points=points,
+        points=points, degree=n,
     )  # fmt: skip
 
 
@@ -139,8 +140,12 @@ def frobenius(p: int, q: int) -> Any:
         )
     points = np.arange(p)
     powers = (pow(a, (p - 1) // q, p) for a in range(2, p))
-    factor = next(a for a in powers if all(pow(a, d, p) != 1 for d in range(1, q)))
-    return from_permutations([(points + 1) % p, points * factor % p], f"C{p}:C{q}")
+    # A root of 1 of order q itself: of no q / d, for each prime d that divides q.
+    factor = next(a for a in powers if all(pow(a, q // d, p) != 1 for d in _prime_factors(q)))
+    generators, name = [(points + 1) % p, points * factor % p], f"C{p}:C{q}"
+    if p * q > MAX_ORDER:
+        return PermutationGroup(generators, name, order=p * q)
+    return from_permutations(generators, name)
 
 
 def from_permutations(generators: Sequence[ArrayLike], name: str = "G") -> Any:
@@ -154,6 +159,17 @@ def from_permutations(generators: Sequence[ArrayLike], name: str = "G") -> Any:
     moves = as_permutations(generators, name)
     recipe = (from_permutations, tuple(map(tuple, moves.tolist())), name)
     return listed_group(moves, name, recipe) or PermutationGroup(moves, name)
+
+
+def _prime_factors(n: int) -> list[int]:
+    found, d = [], 2
+    while d * d <= n:
+        if n % d == 0:
+            found.append(d)
+            while n % d == 0:
+                n //= d
+        d += 1
+    return [*found, n] if n > 1 else found
 
 
 def _powers(letter: str, n: int) -> list[str]:

@@ -87,17 +87,19 @@ class FiniteGroup(Group):
         table: Callable[[], Indices],
         labels: Callable[[], Sequence[str]],
         points: Callable[[], Indices] | None = None,
+        degree: int | None = None,
         recipe: tuple[Any, ...] | None = None,
     ) -> "FiniteGroup":
         """A group whose laws hold by construction: nothing is checked, and each part is made when it is asked for.
 
+        ``degree``: how many points ``points`` will give, where they are given.
         ``recipe``: ``(function, *arguments)`` that makes the same group again; it is what is pickled, and two groups of
         one recipe are equal without a table.
         """
         group = cls.__new__(cls)
         group.__dict__.update(
             name=name, _order=order, _generators=tuple(g for g in generators if g != 0), _recipe=recipe,
-            _make_table=table, _make_labels=labels, _make_points=points,
+            _make_table=table, _make_labels=labels, _make_points=points, _degree=degree,
         )  # fmt: skip
         return group
 
@@ -121,6 +123,14 @@ class FiniteGroup(Group):
     def has_points(self) -> bool:
         """Whether the group comes with points, without making them."""
         return self.__dict__.get("points", self.__dict__.get("_make_points")) is not None
+
+    @property
+    def degree(self) -> int | None:
+        """How many points the group comes with, without making them; None where it comes with none."""
+        known = self.__dict__.get("_degree")
+        if known is None and self.points is not None:
+            return int(self.points.shape[1])
+        return known
 
     @property
     def generators(self) -> tuple[int, ...]:

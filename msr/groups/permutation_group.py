@@ -226,7 +226,7 @@ class PermutationGroup(TableFree):
 
     def __repr__(self) -> str:
         size = self.__dict__["_order"]
-        counted = "" if size is None else f", order {size if size < 10**12 else f'about 1e{len(str(size)) - 1}'}"
+        counted = "" if size is None else f", order {size if size < 10**12 else f'about 1e{int(math.log10(size))}'}"
         return f"<{self.name}{counted}, on {self.degree} points>"
 
 

@@ -61,6 +61,7 @@ def _product_of_two(a: FiniteGroup, b: FiniteGroup) -> FiniteGroup:
     return FiniteGroup.known(
         a.order * b.order, f"{a.name}x{b.name}", [x * b.order for x in a.generators] + list(b.generators), table=table,
         labels=lambda: _labels(a, b), points=points if a.has_points and b.has_points else None,
+        degree=(a.degree or 0) + (b.degree or 0) if a.has_points and b.has_points else None,
         recipe=(_product_of_two, a, b),
     )  # fmt: skip
 
@@ -151,8 +152,8 @@ def _faithful(group: FiniteGroup | PermutationGroup) -> Indices | None:
     """The generators ``(r, n)`` as permutations of points that tell all elements apart; None without such points."""
     if isinstance(group, PermutationGroup):
         return group.generator_points
-    if group.points is None or len(np.unique(group.points, axis=0)) != group.order:
-        return None
+    if group.points is None or int((group.points == np.arange(group.points.shape[1])).all(1).sum()) > 1:
+        return None  # without points, or another element than the identity leaves all of them where they are
     return group.points[list(group.generators)].reshape(-1, group.points.shape[1])
 
 

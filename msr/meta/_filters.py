@@ -10,6 +10,7 @@ __all__ = ["EXACT", "DAMPING", "Filters", "covered", "extrapolated", "places"]
 # Of fits to half of a task's examples, relative to the mean of the diagonal: the most and the least.
 DAMPING = 1e-3
 EXACT = 1e-10
+_EQUATIONS = 2**20  # numbers of normal equations that are solved at once
 # A task's inputs miss no direction when it has so many examples for each input, and their squared size is in every
 # direction at least this share of the mean (Gaussian inputs of so many examples reach 0.011).
 _EXAMPLES_AN_INPUT = 1.25
@@ -33,17 +34,32 @@ class Filters:
 
     def fit(self, moments: Moments, damping: float = EXACT) -> tuple[Tensor, float]:
         """Filters ``(tasks, k)`` and ``Σ ‖Y − fit‖²``; ``damping`` is relative to the mean of the diagonal."""
-        normal, right = self._normal(moments), moments.cross @ self.span
-        v = torch.cholesky_solve(right.unsqueeze(2), _factor(normal, damping)).squeeze(2)
-        lost = moments.energy - 2 * (right * v).sum(1) + ((normal @ v.unsqueeze(2)).squeeze(2) * v).sum(1)
-        return v, float(lost.clamp_min(0).sum())
+        found, lost = moments.cross.new_empty(len(moments.cross), self.k), torch.empty_like(moments.energy)
+        for part in self._some(len(found)):
+            some = moments.select(part)
+            normal, right = self._normal(some), some.cross @ self.span
+            v = torch.cholesky_solve(right.unsqueeze(2), _factor(normal, damping)).squeeze(2)
+            lost[part] = some.energy - 2 * (right * v).sum(1) + ((normal @ v.unsqueeze(2)).squeeze(2) * v).sum(1)
+            found[part] = v
+        return found, float(lost.clamp_min(0).sum())
 
     def damped(self, moments: Moments, damping: float = DAMPING) -> tuple[Tensor, Tensor]:
         """Damped fits, and the sum over tasks of the part of a filter that they find, ``(k, k)``."""
-        normal = self._normal(moments)
-        right = torch.cat([(moments.cross @ self.span).unsqueeze(2), normal], 2)
-        solved = torch.cholesky_solve(right, _factor(normal, damping))
-        return solved[:, :, 0], solved[:, :, 1:].sum(0)
+        found = moments.cross.new_empty(len(moments.cross), self.k)
+        kept = found.new_zeros(self.k, self.k)
+        for part in self._some(len(found)):
+            some = moments.select(part)
+            normal = self._normal(some)
+            right = torch.cat([(some.cross @ self.span).unsqueeze(2), normal], 2)
+            solved = torch.cholesky_solve(right, _factor(normal, damping))
+            found[part] = solved[:, :, 0]
+            kept += solved[:, :, 1:].sum(0)
+        return found, kept
+
+    def _some(self, count: int) -> list[slice]:
+        """Some tasks at a time, since the equations of one may be many times its moments."""
+        size = max(1, _EQUATIONS // self.k**2)
+        return [slice(first, min(first + size, count)) for first in range(0, count, size)]
 
     def _normal(self, moments: Moments) -> Tensor:
         return (moments.gram @ self._products)[:, self._places].view(-1, self.k, self.k)

@@ -16,10 +16,10 @@ Chunks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 """A pass over the tasks: each call gives pairs ``x (tasks, examples, n)``, ``y (tasks, examples, m)``, in one order.
 
 Passes are made several times, so that no more than one chunk has to be in memory. What is made of the chunks is kept
-between passes as long as it takes less than 256 MiB.
+between passes as long as it takes less than 64 MiB.
 """
 
-_KEPT_BYTES = 2**28
+_KEPT_BYTES = 2**26
 _PIECE_NUMBERS = 2**24
 _MERGED_NUMBERS = 2**22
 _T = TypeVar("_T", bound=tuple)
@@ -45,7 +45,7 @@ class Moments(NamedTuple):
         numbers = torch.full((len(x),), y.shape[1] * y.shape[2])
         return cls(gram, (y.mT @ x).flatten(1), y.square().sum((1, 2)), numbers)
 
-    def select(self, tasks: Tensor) -> "Moments":
+    def select(self, tasks: Tensor | slice) -> "Moments":
         """Those of some tasks."""
         return Moments(*(part[tasks] for part in self))
 

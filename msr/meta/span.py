@@ -26,6 +26,7 @@ _FITS, _TURNS, _JUDGES = (0, 1), (2,), (3,)
 _OVERCOMPLETE_TOL = 0.1
 _OVERCOMPLETE_ITERATIONS = 30
 _MAX_UNKNOWNS = 6144
+_WIDE = 128  # inputs, from which on a start is costly
 _MEMORY = 5  # iterations that an extrapolation looks back to
 # A squared residual of this share of the outputs', 3e-6 of their size, is a perfect fit of float32 data. What is left
 # must not look like a direction, so an over-complete span goes on to where float32 ends.
@@ -119,6 +120,8 @@ def find_span(
     fit = _Fit(chunks, tol, max_iterations)
     if k != "auto":
         fit.check_size(k)
+    elif fit.n > max(_WIDE, fit.tasks.n_examples):
+        fit.check_size(1)  # what no start would change is said before one is looked for
     spectrum = cut = None
     if start is None:
         spectrum = spectral_start(fit.tasks, k=None if k == "auto" else k, seed=seed, evidence=k == "auto")

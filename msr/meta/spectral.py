@@ -20,6 +20,8 @@ _NULL_WIDTH = 4
 _EDGE_MARGIN = 1.1
 # Up to this many weights the second moment is formed in one pass instead of being sketched in several.
 _DENSE = 300
+# From so many inputs on, second moments of the inputs of each task are not formed.
+_WIDE = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ def spectral_start(
     has no bias from few examples or from noise of any kind, where the inputs of every half are drawn afresh,
     independently of ``W``. (With the same inputs in all tasks, a fixed grid for example, it has.) Its leading
     eigenspace is found by block power iteration: ``passes`` passes over the chunks, memory of one chunk's rough weights
-    and a thin block (of a full matrix for up to 300 weights), and of all rough weights while they take under 256 MiB.
+    and a thin block (of a full matrix for up to 300 weights), and of all rough weights while they take under 64 MiB.
 
     Args:
         k: how many directions are wanted, where that is known; otherwise the sketch grows as long as it finds more.
@@ -142,7 +144,13 @@ class _View:
             for side, half in enumerate(halves(x, y)):
                 _, inputs, right = _rough_weights(*half)
                 key = (x.shape[1], side)
-                reached.setdefault(key, []).append((inputs.mT @ right).sum(0))
+                parts = reached.setdefault(key, [])
+                if self.n <= _WIDE:
+                    parts.append((inputs.mT @ right).sum(0))
+                else:
+                    # Sums over tasks and examples at once, and one of them: each is as large as many tasks.
+                    part = inputs.flatten(0, 1).mT @ right.flatten(0, 1)
+                    parts[:] = [part if not parts else parts[0].add_(part)]
                 counts[key] = counts.get(key, 0) + len(x)
         self._debias = {key: _inverse(torch.stack(parts).sum(0) / counts[key]) for key, parts in reached.items()}
         self.pairs = Passes(lambda: merged(self._pairs()))
