@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    "errors version",
-    "arrays files trees",
+    "errors version printable spelling",
+    "arrays files trees modelkinds onnxfiles",
     "modules kron subspace estimate episodes category modelfiles taskfiles",
     "groups",
     "representations",

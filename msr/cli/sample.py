@@ -1,0 +1,48 @@
+"""``msr sample``: a task file whose truth is known."""
+
+import math
+import os
+import sys
+from typing import Any
+
+from msr.cli.notations import read_notation
+from msr.errors import ConfigError
+from msr.printable import printable
+from msr.sampling import sample_group, sample_translation
+from msr.taskfiles import write_tasks
+
+__all__ = ["run"]
+
+COPIES = 4
+"""Copies in double precision of the numbers of a sample that are in memory at once, about."""
+
+
+def run(options: Any) -> int:
+    """Draw the tasks and write them; the exit code."""
+    counts = {"n_tasks": options.tasks, "examples": options.examples, "noise": options.noise, "seed": options.seed}
+    if options.family == "translation":
+        length, kernel = options.length, options.kernel
+        outputs = length if options.circular else max(length - kernel + 1, 1)
+        _check_memory(options, length, outputs, outputs * length * kernel)
+        sample = sample_translation(length, kernel, circular=options.circular, **counts)
+    else:
+        acts = options.acts, options.acts_out or options.acts
+        _, rep_in, rep_out = read_notation(options.group, *acts)
+        _check_memory(options, math.prod(rep_in.shape), math.prod(rep_out.shape))
+        breaking = {} if options.breaking is None else {"breaking": options.breaking}
+        sample = sample_group(rep_in, rep_out, truth=options.family, **breaking, **counts)
+    write_tasks(options.out, *sample)
+    if sys.stderr is not None:
+        print(f"{printable(options.out)}: x {tuple(sample.x.shape)}, y {tuple(sample.y.shape)}", file=sys.stderr)
+    return 0
+
+
+def _check_memory(options: Any, n: int, m: int, pattern: int = 0) -> None:
+    """Raises ConfigError for a sample that the machine's memory cannot hold, with the estimate."""
+    numbers = options.tasks * (options.examples * (n + m) + n * m) + pattern
+    needed, there = 8 * COPIES * numbers, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        raise ConfigError(
+            f"{options.tasks} tasks of {options.examples} examples, {n} inputs and {m} outputs take about "
+            f"{needed / 2**30:,.3g} GiB of memory, and this machine has {there / 2**30:.3g}; give fewer"
+        )
