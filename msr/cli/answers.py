@@ -84,8 +84,8 @@ def show(text: str, written: list[Path] | None = None) -> None:
 
 def _let_go() -> None:
     """What could not be printed is still in a buffer, and Python would complain of it once more at its end."""
-    stream = sys.stdout
-    if stream is None or stream is not sys.__stdout__:
+    stream = sys.__stdout__
+    if stream is None or sys.stdout is not stream:
         return
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from msr.cli.answers import as_json, give
-from msr.cli.doors import is_terminal
+from msr.cli.doors import check_memory, is_terminal
 from msr.cli.notations import read_notation
 from msr.cli.running import is_lack_of_memory
 from msr.equivariance import Certificate, certify
@@ -43,6 +43,8 @@ def run(options: Any) -> int:
     """Certify, write what was asked for, and then say it; the exit code."""
     group, rep_in, rep_out = read_notation(options.group, options.rep_in, options.rep_out)
     model = read_model(options.model, trust=options.trust, shape_out=rep_out.shape)
+    if not isinstance(model, Tensor):
+        check_memory(options.draws * (rep_in.dim + rep_out.dim), f"{options.draws} draws of inputs and outputs")
     levels: dict[str, Any] = {"eps": options.eps, "alpha": options.alpha, "n": options.draws}
     if isinstance(model, OnnxNetwork):
         levels["dtype"] = model.dtype

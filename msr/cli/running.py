@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msr.cli.answers import show
 from msr.cli.flags import parser
-from msr.errors import MSRError
+from msr.errors import ConfigError, MSRError
 from msr.printable import printable
 from msr.version import __version__
 
@@ -48,6 +48,8 @@ def _run(arguments: list[str] | None, ready: Callable[[], None], names: list[obj
     if options.command is None:
         show(parser().format_help())
         return 0
+    if any(value == [] for value in vars(options).values()):
+        raise ConfigError("-- is no value of a flag; a file of that name is written ./--")  # argparse lets it through
     names += [value for value in vars(options).values() if isinstance(value, (Path, str))]
     options.door(options)
     command = import_module(f"msr.cli.{options.command}")

@@ -1,20 +1,16 @@
 """``msr sample``: a task file whose truth is known."""
 
 import math
-import os
 import sys
 from typing import Any
 
+from msr.cli.doors import check_memory
 from msr.cli.notations import read_notation
-from msr.errors import ConfigError
 from msr.printable import printable
 from msr.sampling import sample_group, sample_translation
 from msr.taskfiles import write_tasks
 
 __all__ = ["run"]
-
-COPIES = 4
-"""Copies in double precision of the numbers of a sample that are in memory at once, about."""
 
 
 def run(options: Any) -> int:
@@ -38,11 +34,6 @@ def run(options: Any) -> int:
 
 
 def _check_memory(options: Any, n: int, m: int, pattern: int = 0) -> None:
-    """Raises ConfigError for a sample that the machine's memory cannot hold, with the estimate."""
+    """Raises ConfigError for a sample that memory cannot hold; ``pattern``: numbers that all tasks share."""
     numbers = options.tasks * (options.examples * (n + m) + n * m) + pattern
-    needed, there = 8 * COPIES * numbers, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
-        raise ConfigError(
-            f"{options.tasks} tasks of {options.examples} examples, {n} inputs and {m} outputs take about "
-            f"{needed / 2**30:,.3g} GiB of memory, and this machine has {there / 2**30:.3g}; give fewer"
-        )
+    check_memory(numbers, f"{options.tasks} tasks of {options.examples} examples, {n} inputs and {m} outputs")

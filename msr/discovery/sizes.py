@@ -8,8 +8,8 @@ from msr.errors import DataError
 
 __all__ = ["LARGEST", "SMALLEST", "check_sizes"]
 
-LARGEST, SMALLEST = 1e120, 1e-120
-"""Between these, inputs and outputs may be of any sizes, whatever the other is of."""
+LARGEST, SMALLEST = 1e70, 1e-70
+"""Between these, the square of a quotient of an output and an input is a number, and so is what is made of it."""
 
 
 def check_sizes(taken: Taken) -> None:
