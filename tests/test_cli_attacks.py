@@ -2,7 +2,9 @@
 
 import ast
 import html
+import io
 import json
+import math
 import os
 import re
 import signal
@@ -21,8 +23,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from msr.cli import discover, main, sample
+from msr.cli.answers import as_json
 from msr.discovery import discover as search
-from msr.errors import DataError
+from msr.errors import DataError, NonFiniteError
 from msr.modelfiles import read_model
 from msr.printable import printable, quoted
 from tests.cases import seeded
@@ -181,11 +184,6 @@ def test_an_interrupt_is_130(run, monkeypatch):
     assert run("sample", "group", "--group", "c4", "--out", "t.npz") == (130, "", "interrupted\n")
 
 
-def command(*words, **options):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.Popen([sys.executable, "-m", "msr", *map(str, words)], env=environment, **options)
-
-
 def test_an_interrupt_during_imports_is_130_and_one_line(folder):
     """The process says that it imports torch (`-v`), and is interrupted there."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -202,16 +200,27 @@ def test_an_interrupt_during_imports_is_130_and_one_line(folder):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_what_cannot_be_printed_is_a_failure(folder):
+def test_what_cannot_be_printed_is_a_failure(run, folder, monkeypatch):
     with open("/dev/full", "w") as full:
-        process = command(
-            "check", folder / "w.npy", *C6, "--json", folder / "c.json", stdout=full, stderr=subprocess.PIPE
-        )
-        error = process.communicate()[1].decode()
-    assert process.returncode == 2
-    assert is_one_line(error)
-    assert error.startswith("error: standard output: No space left on device; the answer is in ")
-    assert json.loads((folder / "c.json").read_text())["certified"]
+        process = subprocess.run(
+            [sys.executable, "-m", "msr", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        )  # fmt: skip
+    assert (process.returncode, process.stderr) == (2, "error: standard output: No space left on device\n")
+
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Full())
+        code, _, error = run("check", folder / "w.npy", *C6, "--json", "c.json")
+    assert code == 2
+    assert error == "error: standard output: No space left on device; the answer is in c.json\n"
+    assert json.loads(Path("c.json").read_text())["certified"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)
+        assert run("check", folder / "w.npy", *C6)[0] == 2
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -266,6 +275,12 @@ def test_outputs_never_replace_the_model_nor_each_other(run, folder):
     os.mkdir("r")
     error = run("discover", folder / "few.npz", "--out", "r", "--json", "r/../r/report.html")[2]
     assert "--json and --out would both be written to" in error
+
+
+def test_json_is_strict_or_says_where_it_cannot_be():
+    assert json.loads(as_json({"a": [1.5, None, "\udcff\n"]})) == {"a": [1.5, None, "\\udcff\n"]}
+    with pytest.raises(NonFiniteError, match=r"has -inf as a\.b: "):
+        as_json({"a": {"b": (1.0, -math.inf)}})
 
 
 # ------------------------------------------------------------------------------------------------------------ scales
@@ -406,16 +421,17 @@ def test_names_are_shown_escaped_in_errors_and_pages(name, run, folder):
     assert is_one_line(run("check", *C6, "--", path.with_suffix(".npy"))[2])
 
 
-def test_a_page_is_made_and_repeated_from_a_name_of_bytes(folder, tmp_path):
+def test_a_page_says_how_to_repeat_it_from_a_name_of_bytes(run, folder, tmp_path):
     name = os.fsdecode(b"-\xff\n.npz")
     (tmp_path / name).write_bytes((folder / "few.npz").read_bytes())
-    process = command("discover", "--out", "r", "--", name, cwd=tmp_path, stdout=subprocess.PIPE)
-    first = process.communicate()[0]
-    assert process.returncode == 3
+    code, first, _ = run("discover", "--out", "r", "--", name)
+    assert code == 3
     line = html.unescape(re.search("<code>(msr discover .*)</code>", (tmp_path / "r/report.html").read_text())[1])
     script = f'msr() {{ {sys.executable} -m msr "$@"; }}\n{line}'
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    again = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    again = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert again.returncode == 3, again.stderr
     assert again.stdout.splitlines()[0] == first.splitlines()[0]
 

@@ -90,6 +90,7 @@ print(float((read_model(Path(sys.argv[1]))(x) - net(x)).abs().max()))
 """
 
 
+@pytest.mark.slow
 def test_what_torch_exports_gives_the_same_numbers(tmp_path):
     """In a process of its own: the exporter leaves much behind."""
     pytest.importorskip("onnxscript")

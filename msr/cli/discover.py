@@ -1,7 +1,6 @@
 """``msr discover``: the symmetry that the tasks of a file share."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from msr.cli import EXIT_CODES
 from msr.cli.answers import as_json, give
 from msr.cli.doors import is_terminal, reports
+from msr.cli.running import say
 from msr.discovery import Discovery, discover
 from msr.files import Write
 from msr.printable import printable, quoted
@@ -45,8 +45,8 @@ def run(options: Any) -> int:
     if options.json is not None and not is_terminal(options.json):
         files[options.json] = lambda file: file.write(answer.encode())
     give(answer if is_terminal(options.json) else f"{found}\n", files, options.out)
-    if options.out is not None and sys.stderr is not None:
-        print(f"report: {printable(reports(options.out)['page'])}", file=sys.stderr)
+    if options.out is not None:
+        say(f"report: {printable(reports(options.out)['page'])}")
     return EXIT_CODES[found.verdict]
 
 

@@ -1,11 +1,11 @@
 """``msr sample``: a task file whose truth is known."""
 
 import math
-import sys
 from typing import Any
 
 from msr.cli.doors import check_memory
 from msr.cli.notations import read_notation
+from msr.cli.running import say
 from msr.printable import printable
 from msr.sampling import sample_group, sample_translation
 from msr.taskfiles import write_tasks
@@ -28,8 +28,7 @@ def run(options: Any) -> int:
         breaking = {} if options.breaking is None else {"breaking": options.breaking}
         sample = sample_group(rep_in, rep_out, truth=options.family, **breaking, **counts)
     write_tasks(options.out, *sample)
-    if sys.stderr is not None:
-        print(f"{printable(options.out)}: x {tuple(sample.x.shape)}, y {tuple(sample.y.shape)}", file=sys.stderr)
+    say(f"{printable(options.out)}: x {tuple(sample.x.shape)}, y {tuple(sample.y.shape)}")
     return 0
 
 
