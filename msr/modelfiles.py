@@ -1,4 +1,4 @@
-"""Saved layers and networks: weights as NumPy arrays, exported programs, pickled modules."""
+"""Saved layers and networks: weights as NumPy arrays or safetensors, ONNX, exported programs, pickled modules."""
 
 import contextlib
 import logging
@@ -14,7 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from msr.arrays import as_tensor
-from msr.errors import ConfigError, DataError, ModelError, MSRError, first_line
+from msr.errors import DataError, MissingExtraError, ModelError, MSRError, first_line
+from msr.modelkinds import check_kind
+from msr.onnxfiles import read_onnx
+from msr.printable import printable
 
 __all__ = ["read_model", "weight_shape"]
 
@@ -23,25 +26,24 @@ def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()
     """What a file holds: a weight ``(out, in)`` as a float64 tensor, or a module or function to call.
 
     ``.npy``, or ``.npz`` with ``W`` and perhaps a bias ``b (out,)``: with a bias the layer ``x ↦ W x + b``, which
-    returns ``shape_out``. ``.pt2``: the exported program. ``.pt``, ``.pth``: a pickled module, read where ``trust`` is
-    given, since reading one may run code.
+    returns ``shape_out``. ``.safetensors``: the same, where the names may be ``weight`` and ``bias`` too. ``.onnx``: a
+    network to call. None of these runs code. With ``trust``, since reading them may run code: ``.pt2``, the exported
+    program; ``.pt``, ``.pth``, a pickled module.
     Raises: DataError for a file that is missing, damaged, or holds something else; ModelError for a program that was
-    exported for one size of batch; ConfigError for a pickle without ``trust``.
+    exported for one size of batch, or that is not evaluated here; ConfigError for a file that may run code, without
+    ``trust``; MissingExtraError where the reader is not installed.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; give a .npy, .npz, .pt2, or with --trust a .pt or .pth")
-    kind = path.suffix.lower()
-    if kind in (".pt", ".pth") and not trust:
-        raise ConfigError(f"{path} is a pickle, and reading it may run code; add --trust if it is yours")
+    kind = check_kind(path, trust)
     try:
         if kind == ".npy":
             return _weight(path, "an array", np.load(path, allow_pickle=False))
         if kind == ".npz":
             return _layer(path, shape_out)
-        if kind == ".pt2":
-            return _program(path)
-        if kind in (".pt", ".pth"):
-            return _module(path)
+        if kind == ".safetensors":
+            return _safetensors(path, shape_out)
+        if kind == ".onnx":
+            return read_onnx(path)
+        return _program(path) if kind == ".pt2" else _module(path)
     except MSRError:
         raise
     except (Exception, SystemExit) as error:  # readers raise many kinds for damaged files, and a pickle may run code
@@ -50,7 +52,6 @@ def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()
         # NumPy's advice for a file that it cannot read is to trust it.
         said = "" if kind in (".npy", ".npz") else f": {first_line(error)}"
         raise DataError(f"{path} is not a whole {kind} file ({type(error).__name__}{said})") from error
-    raise DataError(f"{path}: files of kind {kind or 'none'} are not read; give .npy, .npz, .pt2, .pt or .pth")
 
 
 def weight_shape(path: Path) -> tuple[int, int] | None:
@@ -86,6 +87,35 @@ def _layer(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
         if "b" not in arrays:
             return weight
         bias = _weight(path, "b", arrays["b"])
+    return _with_bias(path, weight, bias, shape_out)
+
+
+def _safetensors(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
+    """A weight, and a bias where there is one, under either of two names; the file is mapped, and holds no code."""
+    try:
+        from safetensors import safe_open
+    except ImportError as error:
+        raise MissingExtraError(f"{path}: reading it needs safetensors: pip install 'msr[models]'") from error
+    names = {"weight": "W", "W": "W", "bias": "b", "b": "b"}
+    with safe_open(path, framework="pt") as file:
+        keys = list(file.keys())
+        unknown = [printable(key, 40) for key in keys if key not in names]
+        found = {names[key]: file.get_tensor(key) for key in keys if key in names}
+    if "W" not in found or unknown or len(found) < len(keys):
+        shown = ", ".join(printable(key, 40) for key in keys[:8]) or "none"
+        raise DataError(
+            f"{path} must hold one layer: weight (or W) and, if it has one, bias (or b), and nothing beside; it holds "
+            f"{shown}{f', … ({len(keys)} in all)' if len(keys) > 8 else ''}; save a network as .onnx"
+        )
+    for name, tensor in found.items():
+        if tensor.is_complex() or tensor.dtype == torch.bool:
+            raise DataError(f"{path} holds {tensor.dtype} as {name}; a weight matrix of real numbers is needed")
+    weight = found["W"].double()
+    return weight if "b" not in found else _with_bias(path, weight, found["b"].double(), shape_out)
+
+
+def _with_bias(path: Path, weight: Tensor, bias: Tensor, shape_out: Sequence[int]) -> nn.Module:
+    """The layer of a weight and a bias that fit each other."""
     shapes = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
     fits = bias.ndim > 0 and (weight.shape[: bias.ndim] == bias.shape or weight.shape[:1].numel() == bias.numel())
     bias = bias.flatten()

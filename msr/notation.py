@@ -35,19 +35,9 @@ from msr.representations import (
     tensor_product,
     trivial,
 )
+from msr.spelling import GROUPS, REPRESENTATIONS
 
 __all__ = ["GROUPS", "MOST_POINTS", "REPRESENTATIONS", "parse_group", "parse_representation"]
-
-GROUPS = "cN, dN, sN, aN, qN (N elements), fP:Q (Frobenius: P prime, Q divides P - 1); products c4xc4, wreaths s3wrc2"
-"""The notation of groups, for help texts."""
-
-REPRESENTATIONS = (
-    "regular; natural; trivial or trivial:K; for images grid:N or grid:NxM (turns for c4, half turns for c2, and flips "
-    "for d4 or d2), mirror:N or mirror:NxM (left and right, for c2), flipud:N or flipud:NxM (up and down, for c2) and "
-    "shifts:N or shifts:NxM; for signals reverse:N (for c2) and shifts:N; K*X for K copies of X, X+Y for both side by "
-    "side"
-)
-"""The notation of representations, for help texts."""
 
 MOST_POINTS = 10**6
 """Most numbers that a representation may act on, where nobody says how many there are: as of named groups."""

@@ -7,9 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    "errors version",
-    "arrays files memory threads trees",
-    "modules kron subspace estimate episodes category archives",
+    "errors version printable spelling",
+    "arrays files memory threads trees modelkinds",
+    "modules kron subspace estimate episodes category archives onnxfiles",
     "modelfiles taskfiles",
     "groups",
     "representations",

@@ -13,6 +13,7 @@ from torch import Tensor
 from msr.discovery.brief import Brief
 from msr.discovery.forms import some_of
 from msr.discovery.intake import FEWEST, FEWEST_EXAMPLES, Taken, take
+from msr.discovery.sizes import check_sizes
 from msr.discovery.unseen import spread_within, unseen_directions, unseen_words, with_noise
 from msr.discovery.windows import Layer, as_linear
 from msr.errors import DataError
@@ -135,7 +136,9 @@ def prepare(
 
     Raises: ShapeError, DataError, ConfigError for tensors and options that cannot be used.
     """
-    taken, shape_in, shape_out = as_linear(take(x, y, fresh), layer, kernel, circular, stride, padding)
+    came = take(x, y, fresh)
+    check_sizes(came)
+    taken, shape_in, shape_out = as_linear(came, layer, kernel, circular, stride, padding)
     enough = taken.here.sum(1).numpy() >= FEWEST_EXAMPLES
     if not enough.any():
         few = f"no task has {FEWEST_EXAMPLES} different examples; give more examples a task"

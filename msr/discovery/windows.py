@@ -60,6 +60,11 @@ def as_linear(
             )
     else:
         taps = _each("kernel", kernel, axes, 1)
+    if circular and any(k > size for k, size in zip(taps, x.shape[3:], strict=True)):
+        raise ConfigError(
+            f"a circular kernel of {taps} taps goes around inputs of {tuple(x.shape[3:])} more than once; give one no "
+            "larger than they are"
+        )
     flat = x.flatten(0, 1)
     if circular or rim is None:
         around = [side for k in reversed(taps) for side in ((k - 1) // 2, k - 1 - (k - 1) // 2)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from msr.discovery.result import Discovery
 from msr.discovery.words import p_words, share
+from msr.printable import printable
 from msr.report._arrows import arrows, layout
 from msr.report._blocks import count, figure, moves, panels_of, paragraph, section
 from msr.report._drawings import (
@@ -63,7 +64,7 @@ def discovery_page(found: Discovery, *, source: str, command: str) -> str:
         tested(found), _sharing(found), _spectrum(found), _training(found), _generators(found), _table(found),
         _residuals(found), partial(found), continuous(found), repeat(found, command),
     ]  # fmt: skip
-    name = PurePath(source).name or source
+    name, source = printable(PurePath(source).name or source), printable(source)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f"<title>{_e(_headline(found))} · {_e(name)}</title>\n"
