@@ -8,8 +8,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "errors version",
-    "arrays files trees",
-    "modules kron subspace estimate episodes category modelfiles taskfiles",
+    "arrays files memory trees",
+    "modules kron subspace estimate episodes category archives",
+    "modelfiles taskfiles",
     "groups",
     "representations",
     "equivariance layers contexture flow notation sampling",
@@ -22,7 +23,9 @@ FLOORS = [
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms.split()}
 SIDE_ROOMS = {"contexture", "flow"}
 TASKS_MAY_IMPORT = {
+    "archives",
     "files",
+    "memory",
     "errors",
     "arrays",
     "trees",
