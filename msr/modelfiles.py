@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from msr.archives import npz_names, read_npy, read_npz, shown
 from msr.arrays import as_tensor
 from msr.errors import ConfigError, DataError, ModelError, MSRError, first_line
 
@@ -33,7 +34,7 @@ def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()
         raise ConfigError(f"{path} is a pickle, and reading it may run code; add --trust if it is yours")
     try:
         if kind == ".npy":
-            return _weight(path, "an array", np.load(path, allow_pickle=False))
+            return _weight(path, "an array", read_npy(path))
         if kind == ".npz":
             return _layer(path, shape_out)
         if kind == ".pt2":
@@ -43,29 +44,26 @@ def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()
     except MSRError:
         raise
     except (Exception, SystemExit) as error:  # readers raise many kinds for damaged files, and a pickle may run code
-        if "Object arrays" in str(error):
-            raise DataError(f"{path} holds Python objects, which are refused; save numbers") from error
-        # NumPy's advice for a file that it cannot read is to trust it.
-        said = "" if kind in (".npy", ".npz") else f": {first_line(error)}"
-        raise DataError(f"{path} is not a whole {kind} file ({type(error).__name__}{said})") from error
+        raise DataError(f"{path} is not a whole {kind} file ({type(error).__name__}: {first_line(error)})") from error
     raise DataError(f"{path}: files of kind {kind or 'none'} are not read; give .npy, .npz, .pt2, .pt or .pth")
 
 
 def _layer(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
     """``W``, and ``b`` where there is one; any other array is refused, since it may be half of the layer."""
-    with np.load(path, allow_pickle=False) as arrays:
-        if "W" not in arrays:
-            raise DataError(f"{path} has no array W; it holds {', '.join(arrays) or 'none'}")
-        unknown = [name for name in arrays if name not in ("W", "b")]
-        if unknown:
-            raise DataError(
-                f"{path} holds {', '.join(unknown)} beside W, and what that does to the layer is not known; a layer is "
-                "W (out, in) and, if it has a bias, b (out,): leave out the rest, or save the network with torch.export"
-            )
-        weight = _weight(path, "W", arrays["W"])
-        if "b" not in arrays:
-            return weight
-        bias = _weight(path, "b", arrays["b"])
+    names = npz_names(path)
+    if "W" not in names:
+        raise DataError(f"{path} has no array W; it holds {', '.join(map(shown, names)) or 'none'}")
+    unknown = [shown(name) for name in names if name not in ("W", "b")]
+    if unknown:
+        raise DataError(
+            f"{path} holds {', '.join(unknown)} beside W, and what that does to the layer is not known; a layer is "
+            "W (out, in) and, if it has a bias, b (out,): leave out the rest, or save the network with torch.export"
+        )
+    arrays = read_npz(path, ("W", "b"))
+    weight = _weight(path, "W", arrays["W"])
+    if "b" not in arrays:
+        return weight
+    bias = _weight(path, "b", arrays["b"])
     shapes = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
     fits = bias.ndim > 0 and (weight.shape[: bias.ndim] == bias.shape or weight.shape[:1].numel() == bias.numel())
     bias = bias.flatten()
@@ -86,8 +84,10 @@ def _as_layer(weight: Tensor, bias: Tensor, shape_out: Sequence[int]) -> nn.Modu
 
 
 def _weight(path: Path, name: str, array: Any) -> Tensor:
-    if array.dtype.kind not in "fiu":
-        raise DataError(f"{path} holds {array.dtype} as {name}; a weight matrix of real numbers is needed")
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        raise DataError(
+            f"{path} holds {array.dtype} as {name}; a weight matrix of real numbers of at most 64 bits is needed"
+        )
     return torch.from_numpy(np.asarray(array, dtype=np.float64))
 
 
