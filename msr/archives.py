@@ -97,7 +97,7 @@ class ZipMembers:
         self._zip.close()
         self._file.close()
 
-    def bytes(self, name: str) -> bytes:
+    def content(self, name: str) -> bytes:
         """All of a member. Raises: DataError."""
         entry, what = self._entries[name], f"{self.path}: entry {shown(name)}"
         with self._errors_of_member(what):
@@ -251,9 +251,11 @@ def _read(file: IO[bytes], header: _Header, what: str) -> np.ndarray:
 def _opened(path: Path, kind: str) -> BinaryIO:
     """A regular file, open for reading."""
     with _errors(f"{path} cannot be read", str(path), "give another file"):
-        if not path.exists():
-            raise DataError(f"{path}: no such file; give {kind}")
-        if not stat.S_ISREG(path.stat().st_mode):
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise DataError(f"{path}: no such file; give {kind}") from None
+        if not stat.S_ISREG(mode):
             raise DataError(f"{path} is a folder or a device; give {kind}")
         return path.open("rb")
 

@@ -209,7 +209,7 @@ def _decode(members: ZipMembers, pillow: ModuleType) -> ImageSet:
 
 def _pixels(members: ZipMembers, entry: str, pillow: ModuleType) -> np.ndarray:
     """An entry's image, ``(side, side)`` uint8 with strokes bright."""
-    data, what = members.bytes(entry), f"{members.path}: entry {shown(entry)}"
+    data, what = members.content(entry), f"{members.path}: entry {shown(entry)}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the size is judged below
