@@ -286,6 +286,40 @@ def test_odd_headers(tmp_path, header, version, lie, body, packed):
     outcome(read_model, file)
 
 
+def described(kind, shape):
+    return f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}, }}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "says"),
+    [
+        ("'<f8'", "(True, 3)", "is not a whole .npy file (its 2 sizes are no shape of an array); write it again"),
+        ("'<f8'", "(-1, -3)", "(its 2 sizes are no shape of an array)"),
+        ("'<f8'", "(9223372036854775808, 0)", "(its 2 sizes are no shape of an array)"),
+        ("'<f8'", "(" + "1, " * 40 + "3)", "(its 41 sizes are no shape of an array)"),
+        ("'<f8'", "(4611686018427387904, 4)", "ends before its (4611686018427387904, 4) numbers do (it has "),
+        ("'<V0'", "(3,)", "holds |V0; numbers are needed"),
+        ("'<U6'", "(3,)", "ends before its (3,) numbers do (it has "),
+        ("'<f9'", "(3,)", "(descr is not a valid dtype descriptor: '<f9')"),
+        ("'<f8'", "(3,", "is not a whole .npy file ("),
+        ("[('a', '|O')]", "(3,)", "holds Python objects, which are refused"),
+    ],
+)
+def test_what_headers_may_not_say(kind, shape, says, tmp_path):
+    path = tmp_path / "a.npy"
+    path.write_bytes(array_file(described(kind, shape), b"\x01\x00", 0, bytes(24)))
+    got = outcome(read_npy, path)
+    assert isinstance(got, str)
+    assert says in got
+
+
+def test_headers_of_python_2_are_read(tmp_path):
+    """Without a warning, which would come before an answer."""
+    path = tmp_path / "a.npy"
+    path.write_bytes(array_file(described("'<f8'", "(3L,)"), b"\x01\x00", 0, np.arange(3.0).tobytes()))
+    assert np.array_equal(outcome(read_npy, path), np.arange(3.0))
+
+
 WORDS = st.sampled_from(["x", "y", "w", "split", "W", "b", "images", "", "é\n\x1b[31m", "a" * 3000, "..", "x.npy"])
 MEMBERS = st.lists(st.tuples(WORDS, st.sampled_from([".npy", "", ".NPY", "/", "/.npy", ".png"])), max_size=4)
 FIELDS = st.dictionaries(
@@ -465,7 +499,7 @@ def test_images_from_a_mac_and_in_other_letters(whole_images, tmp_path):
         got = read_omniglot(path, cache=tmp_path).images
         assert got.shape == (1, 3, 28, 28)
         assert int(got.max()) > 240
-    path.write_bytes(rewritten(image_zip(), lambda entries: entries | {"s/A/2/b.png": b"GIF89a"}))
+    path.write_bytes(rewritten(image_zip(), lambda entries: entries | {"s/A/2/b.png": png(1, "GIF")}))
     with pytest.raises(
         DataError, match=r"set\.zip: entry 's/A/2/b\.png' is damaged or no image \(its format is not PNG"
     ):
@@ -492,6 +526,16 @@ def test_a_cache_of_other_images_is_not_believed(whole_images, change, tmp_path)
     with np.load(io.BytesIO(kept)) as arrays:
         (tmp_path / name).write_bytes(saved(change(dict(arrays))))
     assert same_images(read_omniglot(path, cache=tmp_path), images)
+
+
+def test_a_whole_cache_of_another_zip_is_not_believed(whole_images, tmp_path):
+    path, images, _, name = whole_images
+    other = tmp_path / "other.zip"
+    other.write_bytes(rewritten(path.read_bytes(), lambda entries: entries | {"s/A/2/b.png": png(5)}))
+    assert not same_images(read_omniglot(other, cache=tmp_path / "cache"), images)
+    (kept,) = (tmp_path / "cache").iterdir()
+    kept.rename(tmp_path / "cache" / name)
+    assert same_images(read_omniglot(path, cache=tmp_path / "cache"), images)
 
 
 def zipped(members, method=zipfile.ZIP_STORED):
