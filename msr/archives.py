@@ -29,6 +29,8 @@ _CHUNK = 1 << 20
 _HEADER = 1 << 14  # NumPy reads headers of at most 10,000 letters
 _MOST_AXES = 32  # as many as every NumPy takes
 _MOST_DENSE, _MOST_RATIO = 256 * 10**6, 200
+_END, _END_MARK = 22, b"PK\5\6"
+_NO_COUNT = 2**16 - 1  # the number is too large for its place, and stands elsewhere
 _NEW_ARRAY = "write it again with numpy.save"
 _NEW_ARCHIVE = "write it again with numpy.savez"
 
@@ -138,6 +140,11 @@ class ZipMembers:
     def _checked_entries(self) -> dict[str, zipfile.ZipInfo]:
         """Each member opened once: zipfile compares its name in the list with the one that stands before it."""
         entries: dict[str, zipfile.ZipInfo] = {}
+        listed, said = len(self._zip.infolist()), self._said_count()
+        if said not in (listed % 2**16, _NO_COUNT):
+            raise DataError(
+                f"{self.path} is not {self.kind} (its list of {said} members holds {listed}); {self.remedy}"
+            )
         for entry in self._zip.infolist():
             what = f"{self.path}: entry {shown(entry.filename)}"
             if entry.filename in entries:
@@ -153,6 +160,18 @@ class ZipMembers:
             with self._errors_of_member(what), self._zip.open(entry):
                 entries[entry.filename] = entry
         return {name: entry for name, entry in entries.items() if not entry.is_dir()}
+
+    def _said_count(self) -> int:
+        """How many members the end of the file says that there are, which zipfile passes over.
+
+        A member whose comment is one bit too long takes those after it for its comment.
+        """
+        self._file.seek(max(0, self._size - _END - 2**16))
+        tail = self._file.read()
+        # The end has a comment of its own, which may hold anything; as zipfile, take it for empty where that fits.
+        plain = tail[-_END:].startswith(_END_MARK) and tail.endswith(b"\0\0")
+        at = len(tail) - _END if plain else tail.rindex(_END_MARK)
+        return int.from_bytes(tail[at + 10 : at + 12], "little")
 
     def _refuse_unbelievable(self, entry: zipfile.ZipInfo, what: str) -> None:
         """Sizes that the file cannot hold, or that only a member made to fill memory has."""

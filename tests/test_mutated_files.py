@@ -597,6 +597,27 @@ def test_a_member_that_is_lost_from_the_list_is_missed(tmp_path):
     assert "entry 'qplit.npy' is damaged (File name in directory" in outcome(read_arrays, tmp_path / "a.npz")
 
 
+def test_members_that_a_longer_comment_swallows_are_missed(tmp_path):
+    """One bit in the length of a member's comment makes the two after it a part of that comment."""
+    data = bytearray(saved(TASKS))
+    at = data.rindex(b"y.npy") - 46
+    data[at + 33] ^= 1
+    (tmp_path / "a.npz").write_bytes(data)
+    assert "(its list of 4 members holds 2); write it again" in outcome(read_arrays, tmp_path / "a.npz")
+
+
+def test_archives_with_a_comment_or_a_beginning_are_read(tmp_path):
+    whole = saved(TASKS)
+    path = tmp_path / "a.npz"
+    for comment in (b"a comment", bytes(300)):
+        path.write_bytes(whole)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.comment = comment
+        assert same(outcome(read_arrays, path), TASKS)
+    path.write_bytes(b"#!/bin/sh\n" * 10 + whole)
+    assert same(outcome(read_arrays, path), TASKS)
+
+
 def test_files_that_cannot_be_read_are_not_called_damaged(tmp_path):
     """What a disk, a permission or a path refuses is told from a file that should be written again."""
     for path, says in (
