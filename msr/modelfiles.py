@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from msr.archives import npz_names, read_npy, read_npz
 from msr.arrays import as_tensor
 from msr.errors import DataError, MissingExtraError, ModelError, MSRError, first_line
 from msr.modelkinds import check_kind
@@ -36,7 +37,7 @@ def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()
     kind = check_kind(path, trust)
     try:
         if kind == ".npy":
-            return _weight(path, "an array", np.load(path, allow_pickle=False))
+            return _weight(path, "an array", read_npy(path))
         if kind == ".npz":
             return _layer(path, shape_out)
         if kind == ".safetensors":
@@ -47,11 +48,7 @@ def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()
     except MSRError:
         raise
     except (Exception, SystemExit) as error:  # readers raise many kinds for damaged files, and a pickle may run code
-        if "Object arrays" in str(error):
-            raise DataError(f"{path} holds Python objects, which are refused; save numbers") from error
-        # NumPy's advice for a file that it cannot read is to trust it.
-        said = "" if kind in (".npy", ".npz") else f": {first_line(error)}"
-        raise DataError(f"{path} is not a whole {kind} file ({type(error).__name__}{said})") from error
+        raise DataError(f"{path} is not a whole {kind} file ({type(error).__name__}: {first_line(error)})") from error
 
 
 def weight_shape(path: Path) -> tuple[int, int] | None:
@@ -74,19 +71,20 @@ def weight_shape(path: Path) -> tuple[int, int] | None:
 
 def _layer(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
     """``W``, and ``b`` where there is one; any other array is refused, since it may be half of the layer."""
-    with np.load(path, allow_pickle=False) as arrays:
-        if "W" not in arrays:
-            raise DataError(f"{path} has no array W; it holds {', '.join(arrays) or 'none'}")
-        unknown = [name for name in arrays if name not in ("W", "b")]
-        if unknown:
-            raise DataError(
-                f"{path} holds {', '.join(unknown)} beside W, and what that does to the layer is not known; a layer is "
-                "W (out, in) and, if it has a bias, b (out,): leave out the rest, or save the network with torch.export"
-            )
-        weight = _weight(path, "W", arrays["W"])
-        if "b" not in arrays:
-            return weight
-        bias = _weight(path, "b", arrays["b"])
+    names = npz_names(path)
+    if "W" not in names:
+        raise DataError(f"{path} has no array W; it holds {', '.join(map(printable, names)) or 'none'}")
+    unknown = [printable(name) for name in names if name not in ("W", "b")]
+    if unknown:
+        raise DataError(
+            f"{path} holds {', '.join(unknown)} beside W, and what that does to the layer is not known; a layer is "
+            "W (out, in) and, if it has a bias, b (out,): leave out the rest, or save the network with torch.export"
+        )
+    arrays = read_npz(path, ("W", "b"))
+    weight = _weight(path, "W", arrays["W"])
+    if "b" not in arrays:
+        return weight
+    bias = _weight(path, "b", arrays["b"])
     return _with_bias(path, weight, bias, shape_out)
 
 
@@ -102,10 +100,10 @@ def _safetensors(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
         unknown = [printable(key, 40) for key in keys if key not in names]
         found = {names[key]: file.get_tensor(key) for key in keys if key in names}
     if "W" not in found or unknown or len(found) < len(keys):
-        shown = ", ".join(printable(key, 40) for key in keys[:8]) or "none"
+        held = ", ".join(printable(key, 40) for key in keys[:8]) or "none"
         raise DataError(
             f"{path} must hold one layer: weight (or W) and, if it has one, bias (or b), and nothing beside; it holds "
-            f"{shown}{f', … ({len(keys)} in all)' if len(keys) > 8 else ''}; save a network as .onnx"
+            f"{held}{f', … ({len(keys)} in all)' if len(keys) > 8 else ''}; save a network as .onnx"
         )
     for name, tensor in found.items():
         if tensor.is_complex() or tensor.dtype == torch.bool:
@@ -136,8 +134,10 @@ def _as_layer(weight: Tensor, bias: Tensor, shape_out: Sequence[int]) -> nn.Modu
 
 
 def _weight(path: Path, name: str, array: Any) -> Tensor:
-    if array.dtype.kind not in "fiu":
-        raise DataError(f"{path} holds {array.dtype} as {name}; a weight matrix of real numbers is needed")
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        raise DataError(
+            f"{path} holds {array.dtype} as {name}; a weight matrix of real numbers of at most 64 bits is needed"
+        )
     return torch.from_numpy(np.asarray(array, dtype=np.float64))
 
 

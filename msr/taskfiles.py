@@ -5,14 +5,12 @@ weight of each task; and, if some tasks are to be kept for the last test, ``spli
 from and 1 for those. Arrays that hold Python objects are refused, since reading them would run code.
 """
 
-import os
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from msr.archives import read_npz
 from msr.arrays import takes_arrays
 from msr.errors import DataError
 from msr.files import write_whole
@@ -20,24 +18,16 @@ from msr.files import write_whole
 __all__ = ["read_arrays", "write_tasks"]
 
 _NAMES = ("x", "y", "w", "split")
+_PIECE_NUMBERS = 1 << 20
+_MOST_SPREAD = 1e75
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a task file, checked; memory-mapped where they are stored without compression.
 
-    Raises: DataError naming the file, the array and the axis at fault.
+    Raises: DataError naming the file, the array and the axis at fault; for damage, see :mod:`msr.archives`.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; give a .npz with arrays x and y")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = {
-                Path(entry.filename).stem: _member(path, archive, entry)
-                for entry in archive.infolist()
-                if entry.filename in [f"{name}.npy" for name in _NAMES]
-            }
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise DataError(f"{path} is not a whole .npz file ({error}); write it again with numpy.savez") from error
+    arrays = read_npz(path, _NAMES, mapped=True)
     for name in ("x", "y"):
         if name not in arrays:
             raise DataError(f"{path} has no array {name!r}; it needs x and y, each (tasks, examples, ...)")
@@ -69,36 +59,6 @@ def write_tasks(path: Path, x: Tensor, y: Tensor, w: Tensor | None = None) -> No
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
-    name = Path(entry.filename).stem
-    try:
-        with archive.open(entry) as file:
-            major, _ = np.lib.format.read_magic(file)
-            read_header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read_header(file)
-            size = int(np.prod(shape))
-            header = file.tell()
-        if dtype.hasobject:
-            raise DataError(f"{path}: array {name!r} holds Python objects, which are refused; save it as numbers")
-        if entry.compress_type == zipfile.ZIP_STORED and size:
-            # The member starts after its local header: 30 bytes, the name, and an extra field of its own length.
-            with path.open("rb") as file:
-                file.seek(entry.header_offset)
-                local = file.read(30)
-                start = entry.header_offset + 30 + int.from_bytes(local[26:28], "little")
-                start += int.from_bytes(local[28:30], "little") + header
-                end = file.seek(0, os.SEEK_END)
-            if start + dtype.itemsize * size > end:
-                raise DataError(f"{path}: array {name!r} ends before its {shape} numbers do; write the file again")
-            return np.memmap(path, dtype, "r", offset=start, shape=shape, order="F" if fortran else "C")
-        with archive.open(entry) as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: array {name!r} is not a NumPy array ({error})") from error
-
-
 def _check_array(path: Path, name: str, array: np.ndarray) -> None:
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         raise DataError(
@@ -108,11 +68,32 @@ def _check_array(path: Path, name: str, array: np.ndarray) -> None:
         raise DataError(f"{path}: array {name!r} must be (tasks, examples, ...); its shape is {array.shape}")
     if 0 in array.shape:
         raise DataError(f"{path}: array {name!r} is empty along axis {array.shape.index(0)} (shape {array.shape})")
-    if array.dtype.kind == "f":
-        for task, values in enumerate(array):  # one task at a time: the array may be larger than memory
-            if not np.isfinite(values).all():
-                where = (task, *np.argwhere(~np.isfinite(values))[0].tolist())
-                raise DataError(f"{path}: array {name!r} has a {values[where[1:]]} at index {where}; remove that task")
+    _check_values(path, name, array)
+
+
+def _check_values(path: Path, name: str, array: np.ndarray) -> None:
+    """Some tasks at a time: the array may be larger than memory."""
+    most = np.empty(len(array))  # the largest absolute value of each task
+    step = max(1, _PIECE_NUMBERS // max(1, array[0].size))
+    for start in range(0, len(array), step):
+        values = np.asarray(array[start : start + step]).reshape(len(most[start : start + step]), -1)
+        # Two passes without a copy; a nan is kept by both. The least whole number has no absolute value of its kind.
+        high, low = values.max(1).astype(np.float64), values.min(1).astype(np.float64)
+        most[start : start + step] = np.maximum(high, -low)
+    if not np.isfinite(most).all():
+        task = int(np.argmin(np.isfinite(most)))
+        at = np.argwhere(~np.isfinite(array[task]))[0].tolist()
+        where = (task, *at)
+        raise DataError(f"{path}: array {name!r} has a {array[where]} at index {where}; remove that task")
+    if not most.any():
+        return
+    usual, task = float(np.median(most[most > 0])), int(np.argmax(most))
+    # Beside such a task the others are zero: (1e75)^4 is close to the largest number, and sums hold fourth powers.
+    if most[task] / _MOST_SPREAD > usual:
+        raise DataError(
+            f"{path}: array {name!r} has a number of size {most[task]:.1e} in task {task}, where {usual:.1e} is the "
+            "largest of the usual task, and no sum holds both; remove that task, or give it in other units"
+        )
 
 
 def _check_split(path: Path, split: np.ndarray, n_tasks: int) -> None:

@@ -10,9 +10,17 @@ from torch import Tensor
 
 from msr.arrays import takes_arrays
 from msr.episodes import Episodes
-from msr.errors import ConfigError
+from msr.errors import ConfigError, DataError
 
-__all__ = ["Split", "TaskFamily", "check_drawn_family", "check_indices", "generator_for", "normal_rows"]
+__all__ = [
+    "Split",
+    "TaskFamily",
+    "check_drawn_family",
+    "check_indices",
+    "generator_for",
+    "in_default_dtype",
+    "normal_rows",
+]
 
 Split = Literal["train", "test"]
 
@@ -61,6 +69,17 @@ def check_drawn_family(family: "TaskFamily", *counts: str) -> None:
         limit = family.n_tasks(split)
         if limit is not None and limit < 1:
             raise ConfigError(f"the family needs at least one {split} task; came {limit}")
+
+
+def in_default_dtype(values: Tensor, what: str) -> Tensor:
+    """Numbers of a file in torch's default dtype. Raises: DataError where that makes infinities or zeros of them."""
+    dtype = torch.get_default_dtype()
+    new = values.to(dtype)
+    if new.dtype != values.dtype and not (new.isfinite().all() and bool(new.any()) == bool(values.any())):
+        size = float(values.double().abs().max())
+        far = "large" if size > 1 else "small"
+        raise DataError(f"{what}: {dtype} does not hold numbers as {far} as {size:.1e}; give them in other units")
+    return new
 
 
 class TaskFamily(ABC):

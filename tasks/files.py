@@ -16,7 +16,7 @@ from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
 from msr.subspace import orthonormal_basis
 from msr.taskfiles import read_arrays, write_tasks
-from tasks._base import Split, TaskFamily, check_indices
+from tasks._base import Split, TaskFamily, check_indices, in_default_dtype
 from tasks.translation import span_of_filters
 
 __all__ = ["FileTasks", "read_arrays", "write_tasks"]
@@ -90,7 +90,9 @@ class FileTasks(TaskFamily):
         first = 0 if split == "train" else self.n_tasks("train")
         rows = self.arrays[name][first + tasks.numpy()]
         whole = rows.dtype.kind in "iu"
+        if rows.dtype == np.uint64 and (rows > np.iinfo(np.int64).max).any():
+            raise DataError(f"{self.path}: array {name!r} has whole numbers from 2^63 on; torch has none that large")
         # NumPy converts what torch does not read: other byte orders, unsigned numbers.
         native = np.dtype(np.int64) if whole else rows.dtype.newbyteorder("=")
         numbers = torch.from_numpy(np.ascontiguousarray(rows, dtype=native))
-        return numbers if whole and name == "y" else numbers.to(torch.get_default_dtype())
+        return numbers if whole and name == "y" else in_default_dtype(numbers, f"{self.path}: array {name!r}")

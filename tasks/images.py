@@ -10,10 +10,9 @@ MIT licence); augmentation: arXiv:2007.02933, appendix D.3.
 import hashlib
 import importlib
 import io
+import logging
 import math
 import warnings
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,10 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from msr.archives import ZipMembers, read_npz
 from msr.arrays import takes_arrays
 from msr.episodes import Episodes
-from msr.errors import ConfigError, DataError, MissingExtraError, ShapeError
+from msr.errors import ConfigError, DataError, MissingExtraError, MSRError, ShapeError, first_line
 from msr.files import write_whole
+from msr.printable import printable
 from tasks._base import Split, TaskFamily, check_indices, generator_for
 
 __all__ = ["ImageSet", "ImageTasks", "augment", "digits", "download_omniglot", "read_omniglot"]
@@ -37,6 +38,9 @@ OMNIGLOT_SHA256 = {
     "images_background.zip": "ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640",
     "images_evaluation.zip": "1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee",
 }
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+_MOST_PIXELS = 4096
+_KIND, _REMEDY = "a whole zip file of images", "get it again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,43 +169,35 @@ def augment(images: Tensor, uniform: Tensor) -> Tensor:
 def read_omniglot(path: Path, *, cache: Path | None = None) -> ImageSet:
     """The images of one of Omniglot's zip files, as ``alphabet/character`` classes, resized to 28 × 28.
 
-    The array is kept in ``cache`` (by default the user's cache folder), named by the zip file's hash, so that
-    decoding happens once.
-    Raises: DataError if the file is missing, damaged or holds no ``alphabet/character/*.png``.
+    ``.png``, ``.jpg`` and ``.jpeg`` are taken, in letters of either size; what a Mac adds to a zip is passed over. The
+    array is kept in ``cache`` (by default the user's cache folder), named by the zip file's hash, so that decoding
+    happens once; a kept one that is not whole, or not of this zip, is made again.
+    Raises: DataError if the file is missing, damaged or holds no ``alphabet/character/*.png``; it names the entry.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; give Omniglot's images_background*.zip, or a folder that holds it")
     pillow = _need("PIL.Image", "images")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    folder = cache if cache is not None else Path(_need("pooch", "images").os_cache("msr"))
-    kept = folder / f"omniglot-{digest}-{SIDE}.npz"
-    if kept.is_file():
-        try:
-            with kept.open("rb") as file, np.load(file, allow_pickle=False) as data:
-                return ImageSet(torch.from_numpy(data["images"]), tuple(data["names"].tolist()))
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError):
-            pass  # a damaged cache is made again from its source
-    images = _decode(path, pillow)
+    with ZipMembers(path, _KIND, _REMEDY) as members:
+        digest = members.sha256()
+        folder = cache if cache is not None else Path(_need("pooch", "images").os_cache("msr"))
+        kept = folder / f"omniglot-{digest[:16]}-{SIDE}.npz"
+        images = _kept(kept, digest)
+        if images is not None:
+            return images
+        images = _decode(members, pillow)
     try:
-        _keep(kept, images)
+        _keep(kept, images, digest)
     except OSError as error:
         warnings.warn(f"the decoded images could not be kept in {folder} ({error.strerror})", stacklevel=2)
     return images
 
 
-def _decode(path: Path, pillow: ModuleType) -> ImageSet:
-    classes: dict[str, list[np.ndarray]] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for entry in sorted(archive.namelist()):
-                parts = entry.split("/")
-                if entry.endswith(".png") and len(parts) >= 3:
-                    with pillow.open(io.BytesIO(archive.read(entry))) as image:
-                        small = image.convert("L").resize((SIDE, SIDE), pillow.Resampling.BILINEAR)
-                    classes.setdefault("/".join(parts[-3:-1]), []).append(255 - np.asarray(small))
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, SyntaxError, RuntimeError) as error:
-        raise DataError(f"{path} is damaged or not a zip file of images ({error}); get it again") from error
+def _decode(members: ZipMembers, pillow: ModuleType) -> ImageSet:
+    path, classes = members.path, dict[str, list[np.ndarray]]()
+    for entry in sorted(members.names):
+        parts = entry.split("/")
+        added_by_a_mac = "__MACOSX" in parts or parts[-1].startswith("._")
+        if entry.lower().endswith(_SUFFIXES) and len(parts) >= 3 and not added_by_a_mac:
+            classes.setdefault("/".join(parts[-3:-1]), []).append(_pixels(members, entry, pillow))
     if not classes:
         raise DataError(f"{path} holds no alphabet/character/*.png; is it one of Omniglot's image files?")
     counts = {name: len(images) for name, images in classes.items()}
@@ -212,10 +208,65 @@ def _decode(path: Path, pillow: ModuleType) -> ImageSet:
     return ImageSet(torch.from_numpy(stacked), tuple(classes))
 
 
-def _keep(path: Path, images: ImageSet) -> None:
+def _pixels(members: ZipMembers, entry: str, pillow: ModuleType) -> np.ndarray:
+    """An entry's image, ``(side, side)`` uint8 with strokes bright."""
+    data, what = members.content(entry), f"{members.path}: entry '{printable(entry)}'"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the size is judged below
+            # Pillow knows formats of which some start other programs; these two are all that is taken.
+            with pillow.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+                if max(image.size) > _MOST_PIXELS:
+                    raise DataError(
+                        f"{what} is an image of {image.width} × {image.height} pixels, and at most {_MOST_PIXELS} each "
+                        "way are read; make it smaller, or leave it out"
+                    )
+                small = image.convert("L").resize((SIDE, SIDE), pillow.Resampling.BILINEAR)
+    except MSRError:
+        raise
+    except Exception as error:  # Pillow raises many kinds for damaged images
+        raise DataError(f"{what} is damaged or no image ({_said(error)}); {_REMEDY}") from error
+    return 255 - np.asarray(small)
+
+
+def _said(error: Exception) -> str:
+    """Pillow names the stream that we gave it, which tells a reader nothing."""
+    line = first_line(error)
+    return "its format is not PNG or JPEG" if "cannot identify" in line else line[:120]
+
+
+def _kept(path: Path, source: str) -> ImageSet | None:
+    """The images that were kept for a zip with this hash; None where there are none, or they are not what was kept."""
+    try:
+        data = read_npz(path, ("images", "names", "source", "content"))
+        pixels, names = data["images"], tuple(data["names"].tolist())
+        if (str(data["source"]), str(data["content"])) != (source, _content(pixels, names)):
+            return None
+        if pixels.dtype == np.uint8 and pixels.shape[2:] == (SIDE, SIDE) and all(isinstance(n, str) for n in names):
+            return ImageSet(torch.from_numpy(pixels), names)
+    except (MSRError, KeyError, TypeError, ValueError):
+        pass  # there is none, or a damaged one, or one of an older kind: it is made again from its source
+    return None
+
+
+def _keep(path: Path, images: ImageSet, source: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {"images": images.images.numpy(), "names": np.array(images.names)}
+    pixels = images.images.numpy()
+    content = _content(pixels, images.names)
+    arrays = {
+        "images": pixels,
+        "names": np.array(images.names),
+        "source": np.array(source),
+        "content": np.array(content),
+    }
     write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+
+
+def _content(images: np.ndarray, names: tuple[str, ...]) -> str:
+    """A hash of all that an image set is."""
+    seen = hashlib.sha256(repr((images.shape, str(images.dtype), names)).encode())
+    seen.update(images.tobytes())
+    return seen.hexdigest()
 
 
 def download_omniglot(folder: Path | None = None, *, url: str = OMNIGLOT_URL) -> tuple[Path, Path]:
@@ -231,6 +282,9 @@ def download_omniglot(folder: Path | None = None, *, url: str = OMNIGLOT_URL) ->
         registry={name: f"sha256:{digest}" for name, digest in OMNIGLOT_SHA256.items()},
         retry_if_failed=2,
     )
+    log = pooch.get_logger()
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # what it says of failures is in the error
     try:
         first, second = (Path(store.fetch(name, progressbar=False)) for name in OMNIGLOT_SHA256)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
@@ -238,6 +292,8 @@ def download_omniglot(folder: Path | None = None, *, url: str = OMNIGLOT_URL) ->
         raise DataError(
             f"Omniglot could not be fetched from {url}: {reason}. Fetch it by hand and give its path"
         ) from error
+    finally:
+        log.setLevel(level)
     return first, second
 
 

@@ -8,8 +8,6 @@ Source: the synthetic 2-D problems of arXiv:2007.02933 (one 3×3 layer from one 
 groups of order 8 and 16, 20 examples), there made with e2cnn 0.1 (Weiler and Cesa, arXiv:1911.08251).
 """
 
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,13 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from msr.archives import read_npz
 from msr.arrays import takes_arrays
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.groups import FiniteGroup
 from msr.representations import Representation, copies, regular
 from msr.subspace import orthonormal_basis
-from tasks._base import Split, TaskFamily, check_drawn_family, check_indices, normal_rows
+from tasks._base import Split, TaskFamily, check_drawn_family, check_indices, in_default_dtype, normal_rows
 from tasks._steerable import GROUPS, plane, rotation_defect, steerable_basis
 
 __all__ = ["GROUPS", "RotationTasks", "condensed", "read_filters", "rotation_defect"]
@@ -105,7 +104,7 @@ class RotationTasks(TaskFamily):
         if isinstance(source, (str, Path)):
             filters, name = read_filters(Path(source), group), str(source)
         else:
-            filters, name = _checked(_as_tensor(source), group, "the filters"), "the filters"
+            filters, name = _checked(_as_tensor(source, "the filters"), group, "the filters"), "the filters"
         n_test = round(test_fraction * len(filters))
         if not 0 < n_test < len(filters):
             raise DataError(f"{name}: {len(filters)} tasks; a test share of {test_fraction} leaves a split empty")
@@ -185,29 +184,21 @@ def read_filters(path: Path, group: str) -> Tensor:
     element), by the group's table.
     Raises: DataError naming the file, the array and what is wrong.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; give a .npz with an array filters")
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path} is not a whole .npz file; write it again with numpy.savez")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if "filters" not in archive.files:
-                raise DataError(f"{path} has no array 'filters'; it needs filters (tasks, channels, 1, kernel, kernel)")
-            filters = _as_tensor(archive["filters"])
-            rho = archive["rho_out"] if "rho_out" in archive.files else None
-    except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be read ({error}); write it again with numpy.savez") from error
+    arrays = read_npz(path, ("filters", "rho_out"))
+    if "filters" not in arrays:
+        raise DataError(f"{path} has no array 'filters'; it needs filters (tasks, channels, 1, kernel, kernel)")
+    filters, rho = _as_tensor(arrays["filters"], f"{path}: filters"), arrays.get("rho_out")
     filters = _checked(filters, group, f"{path}: filters")
     symmetry = plane(group).group
     if rho is not None:
         moves = copies(regular(symmetry), filters.shape[1] // symmetry.order)
-        wanted = np.stack([moves.matrix(g).numpy() for g in symmetry.elements])
-        if rho.shape != wanted.shape or not np.allclose(rho, wanted):
+        wanted = (symmetry.order, filters.shape[1], filters.shape[1])
+        # The shape first: the matrices of a shape that does not fit may be larger than memory.
+        fits = rho.shape == wanted and rho.dtype.kind in "biuf"
+        if not fits or not all(np.allclose(a, moves.matrix(g)) for a, g in zip(rho, symmetry.elements, strict=True)):
             raise DataError(
                 f"{path}: rho_out {rho.shape} does not move {filters.shape[1]} channels as {group} does in the order "
-                f"(field, element) {wanted.shape}; give the group that made the filters, or put the channels in order"
+                f"(field, element) {wanted}; give the group that made the filters, or put the channels in order"
             )
     return filters
 
@@ -266,13 +257,13 @@ def _condense(x: Tensor, y: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
     )
 
 
-def _as_tensor(source: np.ndarray | Tensor) -> Tensor:
+def _as_tensor(source: np.ndarray | Tensor, what: str) -> Tensor:
     if isinstance(source, Tensor):
         return source
     try:  # torch takes no foreign byte order and no negative stride
         return torch.from_numpy(np.ascontiguousarray(source, dtype=np.asarray(source).dtype.newbyteorder("=")))
     except (TypeError, ValueError) as error:
-        raise DataError(f"the filters must be an array of numbers; came {type(source).__name__} ({error})") from None
+        raise DataError(f"{what} must be an array of numbers; came {type(source).__name__} ({error})") from None
 
 
 def _checked(filters: Tensor, group: str, what: str) -> Tensor:
@@ -286,4 +277,5 @@ def _checked(filters: Tensor, group: str, what: str) -> Tensor:
         raise DataError(f"{what} must be real, finite numbers; came {filters.dtype} {shape}")
     if not filters.any():
         raise DataError(f"{what} are all zero: there is nothing to learn")
+    in_default_dtype(filters, what)
     return filters

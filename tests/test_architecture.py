@@ -23,6 +23,7 @@ FLOORS = [
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms.split()}
 SIDE_ROOMS = {"contexture", "flow"}
 TASKS_MAY_IMPORT = {
+    "printable",
     "archives",
     "files",
     "memory",

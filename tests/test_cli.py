@@ -340,11 +340,11 @@ class TestCheck:
     @pytest.mark.parametrize(
         ("line", "says"),
         [
-            ("check more.npz --group c6 --in regular --out regular", "more.npz holds b1, W2 beside W"),
+            ("check more.npz --group c6 --in regular --out regular", "more.npz holds 'b1', 'W2' beside W"),
             ("check wrong.npz --group c6 --in regular --out regular", "W must be (out, in) and b (out,)"),
             ("check text.npz --group c6 --in regular --out regular", "text.npz holds <U1 as b"),
             ("check scalar.npz --group c6 --in regular --out regular", "W must be (out, in) and b (out,)"),
-            ("check objects.npz --group c6 --in regular --out regular", "objects.npz holds Python objects"),
+            ("check objects.npz --group c6 --in regular --out regular", "objects.npz: array 'W' holds Python objects"),
             ("check objects.npy --group c6 --in regular --out regular", "objects.npy holds Python objects"),
             ("check junk.pt2 --trust --group c6 --in regular --out regular", "junk.pt2 is not a whole .pt2 file"),
             ("check two.pt2 --trust --group c6 --in regular --out regular", "two.pt2 takes 2 inputs"),
@@ -354,7 +354,7 @@ class TestCheck:
             ("check w.npy --group c6 --in strange --out regular", "no representation is written"),
             ("check w.npy --group c5 --in regular --out regular", "5"),
             ("check w.txt --group c6 --in regular --out regular", "are not read"),
-            ("check junk.npy --group c6 --in regular --out regular", "is not a whole .npy file (ValueError)"),
+            ("check junk.npy --group c6 --in regular --out regular", ".npy file (it does not begin as one)"),
             ("check complex.npy --group c6 --in regular --out regular", "complex.npy holds complex128"),
             ("check w.npy --group c6 --in regular --out regular --json .", "--json . cannot be written"),
             ("check w.npy --group c6 --in regular --out regular --json no/x", "--json no/x cannot be written"),

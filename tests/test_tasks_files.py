@@ -132,6 +132,24 @@ def test_damaged_members_and_odd_numbers(tmp_path, arrays):
     assert FileTasks(tmp_path / "pixels.npz").episodes("train", torch.tensor([0])).support_x.dtype == torch.float32
 
 
+@pytest.mark.parametrize(("scale", "far"), [(1e300, "large"), (1e-300, "small")])
+def test_numbers_that_the_default_dtype_does_not_hold_are_named(scale, far, tmp_path, arrays):
+    np.savez(tmp_path / "t.npz", x=arrays["x"], y=scale * arrays["y"].astype(float))
+    family = FileTasks(tmp_path / "t.npz")
+    with pytest.raises(DataError, match=rf"t\.npz: array 'y': torch\.float32 does not hold numbers as {far} as "):
+        family.episodes("train", torch.tensor([0]))
+
+
+def test_whole_numbers_that_torch_does_not_hold_are_named(tmp_path, arrays):
+    labels = np.arange(40, dtype=np.uint64).reshape(10, 4)
+    np.savez(tmp_path / "t.npz", x=arrays["x"], y=labels + 2**62)
+    first = FileTasks(tmp_path / "t.npz").episodes("train", torch.tensor([0]))
+    assert torch.cat([first.support_y, first.query_y], 1)[0].tolist() == [2**62 + n for n in range(4)]
+    np.savez(tmp_path / "t.npz", x=arrays["x"], y=labels + 2**63)
+    with pytest.raises(DataError, match=r"array 'y' has whole numbers from 2\^63 on"):
+        FileTasks(tmp_path / "t.npz").episodes("train", torch.tensor([0]))
+
+
 def test_indices_stay_within_their_split(tmp_path, arrays):
     np.savez(tmp_path / "t.npz", **arrays)
     family = FileTasks(tmp_path / "t.npz")

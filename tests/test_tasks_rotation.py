@@ -1,6 +1,7 @@
 """Rotation tasks: what the filters promise, how exactly they turn, and what bad input gets."""
 
 import math
+import re
 from functools import partial
 
 import numpy as np
@@ -279,7 +280,21 @@ BAD_FILES = {
     "channels": ({"filters": np.ones((10, 6, 1, 3, 3))}, "c4 needs a multiple of 4 channels (axis 1)"),
     "whole numbers": ({"filters": np.ones((10, 4, 1, 3, 3), int)}, "must be real, finite numbers; came torch.int64"),
     "nan": ({"filters": FILTERS * np.nan}, "must be real, finite numbers"),
-    "objects": ({"filters": np.array([{}], object)}, "cannot be read"),
+    "objects": ({"filters": np.array([{}], object)}, "array 'filters' holds Python objects"),
+    "complex": ({"filters": FILTERS + 1j}, "must be real, finite numbers; came torch.complex64"),
+    "too large": (
+        {"filters": 1e300 * FILTERS.astype(float)},
+        "torch.float32 does not hold numbers as large as 1.0e+300",
+    ),
+    "too small": (
+        {"filters": 1e-300 * FILTERS.astype(float)},
+        "torch.float32 does not hold numbers as small as 1.0e-300",
+    ),
+    "moves as text": ({"rho_out": np.full((4, 4, 4), "1")}, "rho_out (4, 4, 4) does not move"),
+    "moves of many": (
+        {"filters": np.ones((5, 400_000, 1, 3, 3), np.float32), "rho_out": np.ones((4, 4, 4))},  # 640 GB a matrix
+        "rho_out (4, 4, 4) does not move 400000 channels",
+    ),
     "other order": ({"rho_out": np.stack([np.eye(4)[:, np.roll(range(4), g)] for g in range(4)])}, "does not move"),
     "other group": ({"rho_out": np.ones((8, 4, 4))}, "rho_out (8, 4, 4) does not move 4 channels as c4 does"),
     "one task": ({"filters": FILTERS[:1]}, "1 tasks; a test share of 0.2 leaves a split empty"),
@@ -308,9 +323,9 @@ def test_a_good_file_needs_no_rho_and_damaged_ones_say_so(tmp_path):
         ("no.npz", "no such file"),
         ("cut.npz", "is not a whole .npz"),
         ("plain.npy", "is not a whole .npz"),
-        ("broken.npz", "cannot be read"),
+        ("broken.npz", "array 'filters' is damaged (Bad CRC-32"),
     ):
-        with pytest.raises(DataError, match=says):
+        with pytest.raises(DataError, match=re.escape(says)):
             read_filters(tmp_path / name, "c4")
 
 

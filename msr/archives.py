@@ -1,0 +1,302 @@
+"""The one reader of ``.npy`` and ``.npz`` files and of zips: whole members only, and nothing read that does not fit.
+
+Every member is read to its end, so that its checksum is compared; sizes are compared with the file, and with the memory
+that is free, before anything of that size is made; no reader that could run code is reached. Whatever NumPy and zipfile
+raise for a damaged file becomes one DataError that names file and member.
+"""
+
+import errno
+import hashlib
+import io
+import math
+import os
+import stat
+import warnings
+import zipfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO, NamedTuple
+
+import numpy as np
+
+from msr.errors import DataError, MSRError, first_line
+from msr.memory import readable_size, refuse_if_larger
+from msr.printable import printable
+
+__all__ = ["ZipMembers", "npz_names", "read_npy", "read_npz"]
+
+_CHUNK = 1 << 20
+_HEADER = 1 << 14  # NumPy reads headers of at most 10,000 letters
+_MOST_AXES = 32  # as many as every NumPy takes
+_MOST_DENSE, _MOST_RATIO = 256 * 10**6, 200
+_END, _END_MARK = 22, b"PK\5\6"
+_NO_COUNT = 2**16 - 1  # the number is too large for its place, and stands elsewhere
+_NEW_ARRAY = "write it again with numpy.save"
+_NEW_ARCHIVE = "write it again with numpy.savez"
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array of a ``.npy`` file: numbers or text.
+
+    Such files hold no checksum: only their form and size are compared with what they say.
+    Raises: DataError naming the file, and what is wrong with it.
+    """
+    broken = f"{path} is not a whole .npy file"
+    with _opened(path, "a whole .npy file") as file, _errors(broken, str(path), _NEW_ARRAY):
+        size = os.fstat(file.fileno()).st_size
+        header = _header(file, size, str(path), broken, _NEW_ARRAY)
+        file.seek(header.length)
+        return _read(file, header, str(path))
+
+
+def npz_names(path: Path) -> list[str]:
+    """Names of the arrays in a ``.npz`` file. Raises: DataError for a file that is none."""
+    with ZipMembers(path, "a whole .npz file", _NEW_ARCHIVE) as members:
+        return [name.removesuffix(".npy") for name in members.names]
+
+
+def read_npz(path: Path, names: Collection[str], *, mapped: bool = False) -> dict[str, np.ndarray]:
+    """Those arrays of a ``.npz`` file that are there, numbers or text, each whole by its checksum.
+
+    With ``mapped``, arrays stored without compression are read through once and then stay on the disk.
+    Raises: DataError naming the file, the array, what is wrong with it, and what to do.
+    """
+    found = {}
+    with ZipMembers(path, "a whole .npz file", _NEW_ARCHIVE) as members:
+        for name in members.names:
+            array = name.removesuffix(".npy")
+            if name.endswith(".npy") and array in names:
+                found[array] = members.array(name, f"{path}: array {array!r}", mapped=mapped)
+    return found
+
+
+class ZipMembers:
+    """The members of a zip file, read whole or refused: a context manager.
+
+    ``kind`` and ``remedy`` are for messages: what the file should be, and what to do where it is not.
+    Attributes: ``names``, in the order of the archive, without folders.
+    Raises: DataError naming file and member: for no zip file, a member that is there twice, is encrypted, damaged,
+    compressed in a way other than zip's own (deflate), says of itself what is not so, or would not fit into memory.
+    """
+
+    def __init__(self, path: Path, kind: str, remedy: str) -> None:
+        self.path, self.kind, self.remedy = path, kind, remedy
+
+    def __enter__(self) -> "ZipMembers":
+        self._file = _opened(self.path, self.kind)
+        try:
+            with self._errors_of_file():
+                self._size = os.fstat(self._file.fileno()).st_size
+                self._zip = zipfile.ZipFile(self._file)
+                self._entries = self._checked_entries()
+        except BaseException:
+            self._file.close()
+            raise
+        self.names = list(self._entries)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._zip.close()
+        self._file.close()
+
+    def content(self, name: str) -> bytes:
+        """All of a member. Raises: DataError."""
+        entry, what = self._entries[name], f"{self.path}: entry '{printable(name)}'"
+        with self._errors_of_member(what):
+            self._refuse_unbelievable(entry, what)
+            refuse_if_larger(entry.file_size, what, advice="leave it out of the file")
+            with self._zip.open(entry) as file:
+                return file.read()
+
+    def sha256(self) -> str:
+        """Hash of the whole file. Raises: DataError where it cannot be read."""
+        seen = hashlib.sha256()
+        with self._errors_of_file():
+            self._file.seek(0)
+            while piece := self._file.read(_CHUNK):
+                seen.update(piece)
+        return seen.hexdigest()
+
+    def array(self, name: str, what: str, *, mapped: bool = False) -> np.ndarray:
+        """A member that is a ``.npy``; ``what`` names it in messages. Raises: DataError."""
+        entry = self._entries[name]
+        with self._errors_of_member(what):
+            self._refuse_unbelievable(entry, what)
+            with self._zip.open(entry) as file:
+                header = _header(file, entry.file_size, what, f"{what} is not a NumPy array", self.remedy)
+            if not mapped or entry.compress_type != zipfile.ZIP_STORED or not header.size:
+                with self._zip.open(entry) as file:
+                    file.read(header.length)
+                    array = _read(file, header, what)
+                    file.read(1)  # the checksum is compared at the end of the member
+                return array
+            with self._zip.open(entry) as file:
+                while file.read(_CHUNK):
+                    pass
+            start = self._start(entry) + header.length
+            order = "F" if header.fortran else "C"
+            return np.memmap(self._file, header.dtype, "r", offset=start, shape=header.shape, order=order)  # type: ignore[call-overload]
+
+    def _checked_entries(self) -> dict[str, zipfile.ZipInfo]:
+        """Each member opened once: zipfile compares its name in the list with the one that stands before it."""
+        entries: dict[str, zipfile.ZipInfo] = {}
+        listed, said = len(self._zip.infolist()), self._said_count()
+        if said not in (listed % 2**16, _NO_COUNT):
+            raise DataError(
+                f"{self.path} is not {self.kind} (its list of {said} members holds {listed}); {self.remedy}"
+            )
+        for entry in self._zip.infolist():
+            what = f"{self.path}: entry '{printable(entry.filename)}'"
+            if entry.filename in entries:
+                raise DataError(f"{what} is there twice, and which one is meant is not known; {self.remedy}")
+            if entry.flag_bits & 1:
+                raise DataError(f"{what} is encrypted; write the file again without a password")
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # Python's readers of the others give all that a few bytes stand for at once, however much that is.
+                raise DataError(
+                    f"{what} is compressed by method {entry.compress_type}, which is not read, only 0 (stored) and 8 "
+                    f"(deflate) are; {self.remedy}"
+                )
+            with self._errors_of_member(what), self._zip.open(entry):
+                entries[entry.filename] = entry
+        return {name: entry for name, entry in entries.items() if not entry.is_dir()}
+
+    def _said_count(self) -> int:
+        """How many members the end of the file says that there are, which zipfile passes over.
+
+        A member whose comment is one bit too long takes those after it for its comment.
+        """
+        self._file.seek(max(0, self._size - _END - 2**16))
+        tail = self._file.read()
+        # The end has a comment of its own, which may hold anything; as zipfile, take it for empty where that fits.
+        plain = tail[-_END:].startswith(_END_MARK) and tail.endswith(b"\0\0")
+        at = len(tail) - _END if plain else tail.rindex(_END_MARK)
+        return int.from_bytes(tail[at + 10 : at + 12], "little")
+
+    def _refuse_unbelievable(self, entry: zipfile.ZipInfo, what: str) -> None:
+        """Sizes that the file cannot hold, or that only a member made to fill memory has."""
+        packed, size = entry.compress_size, entry.file_size
+        stored = entry.compress_type == zipfile.ZIP_STORED
+        if self._start(entry) + packed > self._size or (stored and packed != size):
+            raise DataError(f"{what} is damaged: it ends before it is whole; {self.remedy}")
+        if size > _MOST_DENSE and size > _MOST_RATIO * packed:
+            raise DataError(
+                f"{what} is {readable_size(packed)} that stand for {readable_size(size)}, as in a file that is made to "
+                "fill memory; if it is yours, write it again without compression"
+            )
+
+    def _start(self, entry: zipfile.ZipInfo) -> int:
+        """Where a member's own bytes begin: after 30 bytes, its name, and an extra field of its own length."""
+        self._file.seek(entry.header_offset)
+        local = self._file.read(30)
+        lengths = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
+        return entry.header_offset + 30 + lengths
+
+    @contextmanager
+    def _errors_of_file(self) -> Iterator[None]:
+        with _errors(f"{self.path} is not {self.kind}", str(self.path), self.remedy):
+            yield
+
+    @contextmanager
+    def _errors_of_member(self, what: str) -> Iterator[None]:
+        with _errors(f"{what} is damaged", what, self.remedy):
+            yield
+
+
+class _Header(NamedTuple):
+    """What a ``.npy`` says of itself: its form, and how many bytes that takes in the file."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+    length: int
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return math.prod(self.shape)
+
+
+def _header(file: IO[bytes], size: int, what: str, broken: str, remedy: str) -> _Header:
+    """The header of an array whose file or member is ``size`` bytes long, believed only if that is what it takes."""
+    start = io.BytesIO(file.read(_HEADER))  # no more of it, whatever length it says that it has
+    if not start.getvalue().startswith(np.lib.format.MAGIC_PREFIX):
+        raise DataError(f"{broken} (it does not begin as one); {remedy}")
+    with _errors(broken, what, remedy), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Python 2, and of odd letters in a damaged header
+        version = np.lib.format.read_magic(start)
+        if version == (1, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(start)
+        elif version in ((2, 0), (3, 0)):  # these differ in the letters that names of fields may have
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(start)
+        else:
+            raise ValueError(f"format version {version} is not known")
+    if dtype.hasobject:
+        raise DataError(f"{what} holds Python objects, which are refused; save it as numbers")
+    if dtype.kind not in "biufcSU" or dtype.itemsize == 0:
+        raise DataError(f"{what} holds {_cut(str(dtype))}; numbers are needed")
+    if len(shape) > _MOST_AXES or any(isinstance(n, bool) or not 0 <= n < 2**63 for n in shape):
+        raise DataError(f"{broken} (its {len(shape)} sizes are no shape of an array); {remedy}")
+    header = _Header(shape, fortran, dtype, start.tell())
+    wanted = header.length + header.size * dtype.itemsize
+    if wanted != size:
+        relation = "ends before" if wanted > size else "goes on after"
+        counts = f"it has {size} bytes, not {_cut(str(wanted))}"
+        raise DataError(f"{what} {relation} its {_cut(str(shape))} numbers do ({counts}); {remedy}")
+    return header
+
+
+def _read(file: IO[bytes], header: _Header, what: str) -> np.ndarray:
+    """What comes after the header, into memory; its size is known to be that of the file."""
+    shape, fortran, dtype, _ = header
+    size = header.size * dtype.itemsize
+    refuse_if_larger(size, what, advice="give a smaller one, or use a machine with more memory")
+    flat = np.empty(header.size, dtype)
+    place, target = 0, flat.view(np.uint8) if size else flat
+    while place < size:
+        n = file.readinto(target[place : place + _CHUNK])  # type: ignore[attr-defined]
+        if not n:
+            raise EOFError("the file ended early")
+        place += n
+    return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+
+
+def _opened(path: Path, kind: str) -> BinaryIO:
+    """A regular file, open for reading."""
+    with _errors(f"{path} cannot be read", str(path), "give another file"):
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise DataError(f"{path}: no such file; give {kind}") from None
+        if not stat.S_ISREG(mode):
+            raise DataError(f"{path} is a folder or a device; give {kind}")
+        return path.open("rb")
+
+
+@contextmanager
+def _errors(broken: str, what: str, remedy: str) -> Iterator[None]:
+    """Turns what readers raise, of whatever kind, into one line.
+
+    A disk or a permission that fails is told from a file that is damaged: another file does not help there.
+    """
+    try:
+        yield
+    except MSRError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{what} needs more memory than there is; give fewer tasks") from error
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # which seeking to where a damaged file points raises
+            raise DataError(f"{what} cannot be read: {error.strerror}") from error
+        raise DataError(f"{broken} ({_reason(error)}); {remedy}") from error
+    except Exception as error:  # the readers of zip and NumPy raise a dozen kinds for damaged files
+        raise DataError(f"{broken} ({_reason(error)}); {remedy}") from error
+
+
+def _reason(error: Exception) -> str:
+    return _cut(" ".join(first_line(error).split()), 120)
+
+
+def _cut(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[:most]} …"
