@@ -340,7 +340,7 @@ class TestCheck:
     @pytest.mark.parametrize(
         ("line", "says"),
         [
-            ("check more.npz --group c6 --in regular --out regular", "more.npz holds 'b1', 'W2' beside W"),
+            ("check more.npz --group c6 --in regular --out regular", "more.npz holds b1, W2 beside W"),
             ("check wrong.npz --group c6 --in regular --out regular", "W must be (out, in) and b (out,)"),
             ("check text.npz --group c6 --in regular --out regular", "text.npz holds <U1 as b"),
             ("check scalar.npz --group c6 --in regular --out regular", "W must be (out, in) and b (out,)"),
