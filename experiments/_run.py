@@ -6,23 +6,21 @@ figures.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import math
 import os
 import platform
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import torch
 
+from experiments import _signals as signals
 from msr.episodes import Episodes
 from msr.errors import ConfigError, MSRError, NonFiniteError
 from msr.meta import SGD, OuterLoop
@@ -308,7 +306,7 @@ def train(
     elif folder.config.resume:
         folder.forget_after(arm, -1)
     bar, saved = _progress(arm, steps, loop.steps_done), time.monotonic()
-    with _deferred_interrupt() as interrupted:
+    with signals.deferred() as interrupted:
         while loop.steps_done < steps:
             start = time.perf_counter()
             tasks, episodes = sample(loop.steps_done)
@@ -328,33 +326,10 @@ def train(
                 loop.save(path, {"seconds": seconds})
                 saved = time.monotonic()
             if interrupted:
-                raise KeyboardInterrupt
+                break  # on the way out it is raised
     loop.save(path, {"seconds": seconds})
     bar(None, None)
     return seconds
-
-
-@contextlib.contextmanager
-def _deferred_interrupt() -> Iterator[list[int]]:
-    """Collect Ctrl-C in a list instead of raising it anywhere, so that no step is ever saved half done.
-
-    A second one raises at once.
-    """
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-
-    def note(number: int, frame: object) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield caught
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _progress(arm: str, steps: int, done: int) -> Callable[[int | None, torch.Tensor | None], None]:

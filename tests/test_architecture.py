@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "errors version",
-    "arrays files trees",
+    "arrays failures files trees",
     "modules kron subspace estimate episodes category modelfiles taskfiles",
     "groups",
     "representations",

@@ -1,0 +1,90 @@
+"""How a command fails: one line that names what went wrong, and for what nobody foresaw, where its traceback lies."""
+
+import contextlib
+import errno
+import os
+import sys
+import tempfile
+import traceback
+
+from msr.errors import MSRError, kind_and_line
+from msr.version import __version__
+
+__all__ = ["BAD_INPUT", "UNFORESEEN", "explained", "one_line", "report", "say"]
+
+BAD_INPUT = 2
+"""Exit status of a failure that was foreseen."""
+UNFORESEEN = 70
+"""Exit status of one that was not (``EX_SOFTWARE`` of sysexits)."""
+LONGEST = 1000
+"""Characters of an error that are shown."""
+
+_MEMORY = ("memory", "alloc", "storage size", "numel: integer multiplication overflow")
+
+
+def say(line: str) -> None:
+    """Print on stderr; that nobody listens there any more is no error of its own."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def one_line(text: str) -> str:
+    """A text as one line that a terminal shows as it is: control characters escaped, and cut where it is very long."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]} …"
+
+
+def explained(error: BaseException) -> str | None:
+    """What a foreseen failure says, on one line without ``error:``; None for one that nobody foresaw.
+
+    Foreseen are the errors of this package, those of the operating system with the file they name, and lack of memory,
+    which Python and torch report under several kinds.
+    """
+    if isinstance(error, MSRError):
+        return one_line(str(error))
+    if isinstance(error, OSError):
+        names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+        what = f"{' and '.join(names)}: " if names else ""
+        return one_line(f"{what}{error.strerror or error}{_remedy(error)}")
+    if is_lack_of_memory(error):
+        return "this needs more memory than there is; give fewer tasks, examples or points, or a smaller layer"
+    return None
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Python's and NumPy's way to say so, and torch's, whose error is a RuntimeError on a CPU."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY)
+
+
+def report(error: BaseException, what: str) -> int:
+    """Say in one line that an unforeseen error ended ``what``, and where its traceback was written; gives 70.
+
+    The file is of its own and may be read by its owner alone, for a traceback can quote data.
+    """
+    text = f"msr {__version__}, Python {sys.version.split()[0]}, {sys.platform}\n{what}\n"
+    text += "".join(traceback.format_exception(error))
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="msr-traceback-", suffix=".txt")
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+        where = f"the traceback is in {path}"
+    except OSError as trouble:
+        frames = traceback.extract_tb(error.__traceback__)
+        at = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
+        where = f"it was raised at {at} (no traceback could be written: {trouble.strerror})"
+    say(f"error: {one_line(what)} was ended by a fault of the program ({one_line(kind_and_line(error))}); {where}")
+    return UNFORESEEN
+
+
+def _remedy(error: OSError) -> str:
+    return {
+        errno.ENOSPC: "; free some space",
+        errno.EDQUOT: "; free some space",
+        errno.EFBIG: "; the file may not grow so large here (see ulimit -f)",
+        errno.ENAMETOOLONG: "; give a shorter name",
+        errno.EROFS: "; give a place that can be written",
+        errno.EACCES: "; give a place that may be used",
+        errno.EPERM: "; give a place that may be used",
+    }.get(error.errno or 0, "")
