@@ -6,7 +6,6 @@ Only the standard library is imported here, so that Ctrl-C is clean while torch 
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -72,11 +71,6 @@ def quiet_start() -> None:
 
     for number in _ours():
         signal.signal(number, leave)
-
-
-def is_module_run() -> bool:
-    """Whether a package is being imported because of ``python -m``, which then has not filled ``sys.argv[0]`` yet."""
-    return sys.argv[:1] == ["-m"]
 
 
 @contextlib.contextmanager

@@ -18,7 +18,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from experiments._run import CommonConfig, Row, RunFolder, chosen, main, option, train
+from experiments._config import NOISE, RATE, STEPS, TASKS, CommonConfig, chosen, option
+from experiments._folder import Row, RunFolder
+from experiments._run import main, train
 from msr.episodes import Episodes
 from msr.errors import ConfigError, NonFiniteError
 from msr.estimate import Estimate
@@ -32,6 +34,7 @@ from tasks._base import generator_for
 
 GROUPS = {"c8": lambda: cyclic(8), "d4": lambda: dihedral(4)}
 MODELS = ("msr", "msr-double", "oracle")
+INNER: dict[str, float] = {"least": 1, "most": 10**4}
 SOLVERS = ("sgd", "gn-unrolled", "gn-implicit")
 
 
@@ -43,17 +46,17 @@ class Config(CommonConfig):
     nonlinearity: str = option("relu", "between the layers: relu or tanh")
     models: str = option(",".join(MODELS), "comma list")
     solvers: str = option(",".join(SOLVERS), "comma list: how a task fits")
-    inner_steps: int = option(5, "steps of sgd and of gn-unrolled")
-    implicit_steps: int = option(20, "steps of gn-implicit, which needs to arrive; its memory does not grow")
-    sgd_steps: int = option(8000, "outer steps of sgd; with an oracle a quarter")
-    gn_steps: int = option(800, "outer steps of Gauss-Newton; with an oracle a quarter")
-    sgd_rate: float = option(0.1, "start of sgd's inner rates, which are learned on a log scale")
-    outer_rate: float = option(1e-3, "Adam's rate for sgd")
-    tasks: int = option(8000, "meta-training tasks to draw from")
-    test_tasks: int = option(300, "held-out tasks to report on")
-    batch: int = option(32, "tasks an outer step")
-    shots: int = option(8, "support examples a task, of 24")
-    noise: float = option(0.0, "standard deviation of noise on y")
+    inner_steps: int = option(5, "steps of sgd and of gn-unrolled", **INNER)
+    implicit_steps: int = option(20, "steps of gn-implicit, which needs to arrive; its memory does not grow", **INNER)
+    sgd_steps: int = option(8000, "outer steps of sgd; with an oracle a quarter", **STEPS)
+    gn_steps: int = option(800, "outer steps of Gauss-Newton; with an oracle a quarter", **STEPS)
+    sgd_rate: float = option(0.1, "start of sgd's inner rates, which are learned on a log scale", **RATE)
+    outer_rate: float = option(1e-3, "Adam's rate for sgd", **RATE)
+    tasks: int = option(8000, "meta-training tasks to draw from", **TASKS)
+    test_tasks: int = option(300, "held-out tasks to report on", **TASKS)
+    batch: int = option(32, "tasks an outer step", **TASKS)
+    shots: int = option(8, "support examples a task, of 24", least=1, most=23)
+    noise: float = option(0.0, "standard deviation of noise on y", **NOISE)
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
@@ -65,11 +68,10 @@ class Config(CommonConfig):
         figures.require()
         if self.data:
             raise ConfigError("--data cannot be read here: this runner needs to know the truth of the tasks it makes")
-        if not 1 <= self.shots <= 23:
-            raise ConfigError(f"--shots must lie between 1 and 23, of 24 examples; came {self.shots}")
-        self.at_least(inner_steps=1, implicit_steps=1, sgd_steps=1, gn_steps=1, tasks=1, test_tasks=1, batch=1)
-        if not self.outer_rate > 0:
-            raise ConfigError(f"--outer-rate must be positive; came {self.outer_rate}")
+
+    def bytes_needed(self) -> dict[str, float]:
+        """Examples: 24 a task, of 8 inputs and 8 outputs."""
+        return {"--batch": 4.0 * 24 * 16 * self.batch, "--test-tasks": 4.0 * 24 * 16 * self.test_tasks}
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def run(config: Config) -> None:
             curve = folder.metrics(str(arm))
             series[arm.name] = ([m["step"] for m in curve], [m["test"] for m in curve])
     label = f"median query MSE of {min(config.test_tasks, 100)} held-out tasks"
-    figures.curves(series, ylabel=label, log=True).savefig(folder.path / "curve.png")
+    folder.draw("curve.png", figures.curves(series, ylabel=label, log=True))
 
 
 def family_of(config: Config, seed: int) -> FiniteGroupTasks:
@@ -271,7 +273,7 @@ def summarise(config: Config, folder: RunFolder, arms: list[Arm]) -> list[Row]:
             for arm in own:
                 rivals = [a for a in arms if (a.model, a.seed) == (arm.model, arm.seed)]
                 finished = [a for a in rivals if folder.rows[str(a)]["diverged_at"] is None]
-                limit = min((folder.metrics(str(a))[-1][axis] for a in finished), default=math.inf)
+                limit = min((folder.metrics(str(a), needed=True)[-1][axis] for a in finished), default=math.inf)
                 before = [m["test"] for m in folder.metrics(str(arm)) if m[axis] <= limit]
                 found += before[-1:]
             line[key] = Estimate.of(found).to_dict() if len(found) == len(own) else None

@@ -16,15 +16,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from experiments._config import EXAMPLES, INNER_STEPS, NOISE, STEPS, TASKS, CommonConfig, chosen, option
 from experiments._direct import found_dimension
-from experiments._rotation_figures import draw_filters
-from experiments._run import CommonConfig, Row, RunFolder, chosen, main, option, train
+from experiments._folder import Row, RunFolder
+from experiments._rotation_figures import draw_filters, table
+from experiments._run import main, train
 from msr.episodes import Episodes
 from msr.errors import ConfigError
 from msr.estimate import Estimate
 from msr.layers import DenseSharing, ReparamConv2d, SharingFactory
 from msr.meta import SGD, InnerSolver, Learner, MetaParameters, OuterLoop, Ridge, evaluate, from_module
-from msr.report import figures, format_table
+from msr.report import figures
 from msr.subspace import span_cosine
 from tasks import RotationTasks
 from tasks._base import generator_for
@@ -44,15 +46,17 @@ class Config(CommonConfig):
     group: str = option("c8", "turns by 90 or 45 degrees, c4 or c8; with flips d4 or d8; the paper has c8 and d8")
     models: str = option(",".join(MODELS), "comma list")
     k: str = option("", "numbers each task fits in the dense models, comma list, or auto; default: the true 18, and 36")
-    inner_steps: int = option(1, "gradient steps of the inner loop (1 in the released code)")
-    outer_steps: int = option(0, "outer steps; 0: 1000 by gradient; closed form 400, or 50 without a pattern")
-    tasks: int = option(8000, "meta-training tasks to draw from")
-    test_tasks: int = option(300, "held-out tasks to report on")
-    batch: int = option(32, "tasks an outer step")
-    shots: int = option(1, "support examples a task, of 20")
-    size: int = option(32, "height and width of an image")
-    kernel: int = option(3, "height and width of a filter, odd")
-    noise: float = option(0.0, "standard deviation of noise on y")
+    inner_steps: int = option(1, "gradient steps of the inner loop (1 in the released code)", **INNER_STEPS)
+    outer_steps: int = option(
+        0, "outer steps; 0: 1000 by gradient; closed form 400, or 50 without a pattern", **STEPS | {"least": 0}
+    )
+    tasks: int = option(8000, "meta-training tasks to draw from", **TASKS)
+    test_tasks: int = option(300, "held-out tasks to report on", **TASKS)
+    batch: int = option(32, "tasks an outer step", **TASKS)
+    shots: int = option(1, "support examples a task, of 20", **EXAMPLES)
+    size: int = option(32, "height and width of an image", least=1, most=10**4)
+    kernel: int = option(3, "height and width of a filter, odd", least=1, most=99)
+    noise: float = option(0.0, "standard deviation of noise on y", **NOISE)
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
@@ -66,7 +70,21 @@ class Config(CommonConfig):
             raise ConfigError(f"--shots must lie between 1 and 19, of 20 examples; came {self.shots}")
         if self.k and not set(DENSE) & set(chosen(self.models, MODELS, "model")):
             raise ConfigError(f"--k is for the dense models, {' and '.join(DENSE)}; none was chosen")
-        self.at_least(batch=1, test_tasks=1, tasks=1, outer_steps=0, inner_steps=0)
+
+    def bytes_needed(self) -> dict[str, float]:
+        """Images of one chunk of tasks; windows and outputs of all that are held in memory; steps and their draws."""
+        if self.data:
+            return {}
+        window = self.kernel**2
+        condensed = 4.0 * window * (window + 8)  # the fewest channels are 8
+        steps = self.outer_steps or 1000
+        return {
+            "--size": 4.0 * CHUNK * 20 * self.size**2 * 9,
+            "--kernel": 8.0 * 8 * window * window**2,
+            "--test-tasks or --kernel": condensed * self.test_tasks,
+            "--tasks, --batch or --outer-steps": condensed * min(self.tasks, steps * self.batch),
+            "--batch or --outer-steps": 8.0 * steps * self.batch,
+        }
 
 
 @dataclass(frozen=True)
@@ -144,7 +162,9 @@ def run(config: Config) -> None:
     truth = {"defect": turning, "defect_k_max": K_MAX, "dimension": first.truth.shape[1]}
     results = folder.finish(zero_predictor_mse=zero.to_dict(), truth=truth, summary=summarise(folder, arms))
     inside = energy_inside(first.filters, first.truth).mean
-    print(table(folder, arms, zero, turning, inside))
+    many = len({arm.seed for arm in arms}) > 1
+    of_first = {arm.name: folder.rows[str(arm)] for arm in reversed(arms)}
+    print(table(summarise(folder, arms), of_first, many, zero, turning, inside))
     print(f"\nresults: {results}", file=sys.stderr)
     draw(config, first, folder, arms)
 
@@ -306,11 +326,10 @@ def defects(filters: Tensor, family: RotationTasks) -> dict[str, float]:
     return {group.label(h): rotation_defect(filters, family.group, family.fields, h, K_MAX) for h in elements}
 
 
-def restored(arm: Arm, config: Config, data: Data, folder: RunFolder) -> tuple[Learner, MetaParameters]:
-    """A trained arm, read back from its checkpoint."""
-    saved = torch.load(folder.checkpoint(str(arm)), weights_only=True, map_location="cpu")
-    problem = from_module(build(arm, config, data)).problem
-    return Learner(problem, solver_of(arm, config, data), batching=saved["batching"]), MetaParameters(**saved["params"])
+def restored(arm: Arm, config: Config, data: Data, folder: RunFolder) -> tuple[Learner, MetaParameters] | None:
+    """A trained arm, read back from its checkpoint; None if that is lost."""
+    loop = outer_loop(arm, replace(config, device="cpu", batching="auto"), data)
+    return None if folder.trained(str(arm), loop.load) is None else (loop.learner, loop.params)
 
 
 def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None:
@@ -321,16 +340,16 @@ def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None
     for arm in of_seed:
         lines = [m for m in folder.metrics(str(arm)) if "test" in m]
         series[arm.name] = ([m["step"] for m in lines], [m["test"] for m in lines])
-        if arm.model.startswith("oracle") or not folder.checkpoint(str(arm)).is_file():
-            continue  # a copied run folder may have lost its checkpoints
-        learner, params = restored(arm, config, data, folder)
+        if arm.model.startswith("oracle") or not (trained := restored(arm, config, data, folder)):
+            continue
+        learner, params = trained
         panels[arm.name] = adapted_filters(learner, params, one, data.family)[0]
         if "sharing.U" in params.shared:
             patterns[arm.name] = params.shared["sharing.U"]
-    figures.curves(series, ylabel="query MSE of 100 held-out tasks", log=True).savefig(folder.path / "curve.png")
-    draw_filters(panels, data.family, folder.path / "filters.png")
+    folder.draw("curve.png", figures.curves(series, ylabel="query MSE of 100 held-out tasks", log=True))
+    draw_filters(panels, data.family, folder)
     if patterns:
-        figures.span_cosines(patterns, data.truth).savefig(folder.path / "span.png")
+        folder.draw("span.png", figures.span_cosines(patterns, data.truth))
 
 
 def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
@@ -351,33 +370,6 @@ def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
     return lines
 
 
-def table(folder: RunFolder, arms: list[Arm], zero: Estimate, truth: dict[str, float], inside: float) -> str:
-    """The results as text: over the held-out tasks for one seed, over the seeds for several."""
-    many = len({arm.seed for arm in arms}) > 1
-    lines = [
-        ["zero predictor", f"{zero.mean:.2e}", "", "", *["" for _ in truth], "", ""],
-        ["truth", "", f"{inside:.4f}", "", *[f"{d:.4f}" for d in truth.values()], "", ""],
-    ]
-    for line in summarise(folder, arms):
-        row = next(folder.rows[str(arm)] for arm in arms if arm.name == line["arm"])
-        mse = line["query_mse"] if many else row["query_mse"]
-        spread = "" if mse["ci95"] is None else f" ± {mse['ci95']:.0e}"
-        lines.append(
-            [
-                line["arm"],
-                f"{mse['mean']:.2e}{spread}",
-                f"{line['energy']['mean']:.4f}",
-                f"{line['span_cosine_min']:.4f}" if "span_cosine_min" in line else "",
-                *[f"{d:.4f}" for d in line["defect"].values()],
-                str(row["outer_steps"]),
-                f"{line['seconds']['mean']:.1f}",
-            ]
-        )
-    unit = "seeds" if many else "tasks"
-    head = ["arm", f"query MSE ± 95% over {unit}", "energy", "least span cosine", *[f"worst defect {h}" for h in truth]]
-    return format_table([*head, "steps", "seconds"], lines)
-
-
 def _plain(name: str, value: Tensor) -> float:
     return float(value.exp() if name.startswith("log_") else value)
 
@@ -386,8 +378,10 @@ def _numbers(text: str) -> list[int]:
     """A comma list of positive whole numbers from the command line, none twice; empty for ``auto``."""
     names = [] if text == "auto" else [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if not name.isdecimal() or int(name) < 1:
-            raise ConfigError(f"--k needs whole numbers of at least 1, with commas between, or auto; came {name!r}")
+        if not name.isdecimal() or len(name) > 9 or int(name) < 1:
+            raise ConfigError(
+                f"--k needs whole numbers from 1 to 999,999,999, with commas between, or auto; came {name!r}"
+            )
     return list(dict.fromkeys(map(int, names)))
 
 

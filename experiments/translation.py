@@ -14,16 +14,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from experiments._config import EXAMPLES, INNER_STEPS, NOISE, SIZE, STEPS, TASKS, EngineConfig, chosen, option
 from experiments._direct import FoundSpan, found_or_why_not, parse_k
+from experiments._folder import Row, RunFolder
 from experiments._models import LocallyConnected1d, with_pattern
-from experiments._run import EngineConfig, Row, RunFolder, chosen, main, option, train
-from experiments._translation_figures import draw_patterns, draw_weights
+from experiments._run import main, train
+from experiments._translation_figures import draw_patterns, draw_weights, table
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
 from msr.estimate import Estimate
 from msr.layers import DenseSharing, ReparamLinear
 from msr.meta import SGD, InnerSolver, Learner, MetaParameters, OuterLoop, Ridge, evaluate, from_module
-from msr.report import figures, format_table
+from msr.report import figures
 from msr.subspace import span_cosine
 from tasks import TaskFamily, TranslationTasks
 from tasks._base import generator_for
@@ -34,27 +36,30 @@ INNERS = ("sgd", "ridge", "direct")
 INITS = ("auto", "scaled", "reference")
 RATE = 0.1  # the reference's start of the learned inner rate
 REFERENCE_K = {1: 3, 2: 6, 5: 30}
+JOINT = Ridge(penalty=1e-8, learn=False, first_order=True)  # each v for the present U, in MTSR's joint fit
 
 
 @dataclass(frozen=True)
 class Config(EngineConfig):
     """Learn how translation tasks share their weights, and compare with the truth."""
 
-    rank: int = option(2, "filters mixed at each position; 1 is a convolution, the paper has 1, 2, 5")
+    rank: int = option(
+        2, "filters mixed at each position; 1 is a convolution, the paper has 1, 2, 5", least=1, most=1000
+    )
     models: str = option("conv,msr,mtsr,oracle", "comma list of fc, lc, conv, msr, mtsr, oracle")
     inner: str = option("sgd,ridge,direct", "comma list: gradient steps, closed form, U in closed form too (msr only)")
-    inner_steps: int = option(3, "gradient steps of the inner loop (the released code has 1)")
-    outer_steps: int = option(0, "outer steps; 0: 1000 for sgd, 400 a rank for ridge")
-    tasks: int = option(8000, "meta-training tasks to draw from")
-    test_tasks: int = option(300, "held-out tasks to report on")
-    batch: int = option(32, "tasks an outer step")
-    shots: int = option(1, "support examples a task, of 20")
+    inner_steps: int = option(3, "gradient steps of the inner loop (the released code has 1)", **INNER_STEPS)
+    outer_steps: int = option(0, "outer steps; 0: 1000 for sgd, 400 a rank for ridge", **STEPS | {"least": 0})
+    tasks: int = option(8000, "meta-training tasks to draw from", **TASKS)
+    test_tasks: int = option(300, "held-out tasks to report on", **TASKS)
+    batch: int = option(32, "tasks an outer step", **TASKS)
+    shots: int = option(1, "support examples a task, of 20", **EXAMPLES)
     k: str = option("0", "numbers each task fits; 0: kernel x rank (sgd at rank 5: 30, as the paper); auto: found")
     init: str = option("auto", "start of U and v: scaled, reference (the paper's code), auto: reference for sgd")
     boundary: str = option("valid", "valid (the paper's) or circular")
-    kernel: int = option(3, "taps of a filter")
-    length: int = option(70, "length of a signal")
-    noise: float = option(0.0, "standard deviation of noise on y")
+    kernel: int = option(3, "taps of a filter", **SIZE)
+    length: int = option(70, "length of a signal", **SIZE)
+    noise: float = option(0.0, "standard deviation of noise on y", **NOISE)
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
@@ -75,7 +80,18 @@ class Config(EngineConfig):
             self.models, MODELS, "model"
         ):
             raise ConfigError(f"--inner direct finds U, which --models msr alone learns; came --models {self.models}")
-        self.at_least(batch=1, test_tasks=1, tasks=1, rank=1, outer_steps=0, inner_steps=0)
+
+    def bytes_needed(self) -> dict[str, float]:
+        """The true span in double precision, or a learned pattern with its slope and Adam's two moments; examples."""
+        if self.data:
+            return {}
+        numbers = 8 * self.length * max(20, self.shots + 1)  # of x and y in single precision
+        span = 8.0 * self.length * max(1, self.length - self.kernel + 1) * self.kernel * self.rank
+        return {
+            "--length, --kernel or --rank": span,
+            "--batch, --length or --shots": numbers * self.batch,
+            "--test-tasks, --length or --shots": numbers * self.test_tasks,
+        }
 
 
 @dataclass(frozen=True)
@@ -130,7 +146,8 @@ def run(config: Config) -> None:
             folder.finish_arm(str(arm), run_arm(arm, config, data, folder))
     zero = Estimate.of(first.test.query_y.square().flatten(1).mean(1))
     results = folder.finish(zero_predictor_mse=zero.to_dict(), summary=summarise(folder, arms))
-    print(table(folder, arms, zero))
+    many = len({arm.seed for arm in arms}) > 1
+    print(table(summarise(folder, arms), list(folder.rows.values()), many, zero))
     print(f"\nresults: {results}", file=sys.stderr)
     draw(config, first, folder, arms)
 
@@ -304,7 +321,7 @@ def fit_jointly(
     that is the gradient of the joint loss (envelope theorem), so no table of filters is kept. In the engine's terms:
     support and query are the same examples, and nothing is differentiated through the fit.
     """
-    learner = learner_for(layer, Ridge(penalty=1e-8, learn=False, first_order=True), config)
+    learner = learner_for(layer, JOINT, config)
     loop = outer_loop(learner, layer, "ridge", steps, config.device, 2e-2)
 
     def everything(step: int) -> tuple[Tensor, Episodes]:
@@ -316,19 +333,19 @@ def fit_jointly(
     return loop.params.shared["sharing.U"], seconds
 
 
-def restored(arm: Arm, config: Config, data: Data, folder: RunFolder) -> tuple[Learner, MetaParameters]:
-    """A trained arm of one fit (any but MTSR), read back from its checkpoint."""
-    saved = torch.load(folder.checkpoint(str(arm)), weights_only=True, map_location="cpu")
-    learner = Learner(
-        from_module(build(arm, config, data)).problem, solver_of(arm, config, data), batching=saved["batching"]
-    )
-    return learner, MetaParameters(**saved["params"])
+def restored(arm: Arm, config: Config, data: Data, folder: RunFolder) -> tuple[Learner, MetaParameters] | None:
+    """A trained arm of one fit (any but MTSR), read back from its checkpoint; None if that is lost."""
+    layer = build(arm, config, data)
+    learner = Learner(from_module(layer).problem, solver_of(arm, config, data), batching="auto")
+    loop = outer_loop(learner, layer, arm.inner, 1, "cpu", 1e-3)
+    return None if folder.trained(str(arm), loop.load) is None else (learner, loop.params)
 
 
-def joint_pattern(arm: Arm, folder: RunFolder) -> Tensor:
-    """The ``U`` of MTSR's joint fit, read back from its checkpoint."""
-    saved = torch.load(folder.checkpoint(joint_name(arm)), weights_only=True, map_location="cpu")
-    return saved["params"]["shared"]["sharing.U"]
+def joint_pattern(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Tensor | None:
+    """The ``U`` of MTSR's joint fit, read back from its checkpoint; None if that is lost."""
+    layer = build(arm, config, data)
+    loop = outer_loop(Learner(from_module(layer).problem, JOINT, batching="auto"), layer, "ridge", 1, "cpu", 2e-2)
+    return None if folder.trained(joint_name(arm), loop.load) is None else loop.params.shared["sharing.U"]
 
 
 def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None:
@@ -338,17 +355,17 @@ def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None
     for arm in of_seed:
         lines = [m for m in folder.metrics(str(arm)) if "test" in m]
         series[f"{arm.model}, {arm.inner}"] = ([m["step"] for m in lines], [m["test"] for m in lines])
-    figures.curves(series, ylabel="query MSE of 100 held-out tasks", log=True).savefig(folder.path / "curve.png")
+    folder.draw("curve.png", figures.curves(series, ylabel="query MSE of 100 held-out tasks", log=True))
     patterns = {}
     for arm in of_seed:
-        if arm.model == "msr":
-            learner, params = restored(arm, config, data, folder)
+        if arm.model == "msr" and (trained := restored(arm, config, data, folder)):
+            learner, params = trained
             patterns[f"msr, {arm.inner}"] = params.shared["sharing.U"]
-            draw_weights(f"msr-{arm.inner}", learner, params, data.test, data.truth, folder.path)
-        elif arm.model == "mtsr":  # one joint fit serves both ways to adapt
-            patterns["mtsr"] = joint_pattern(arm, folder)
+            draw_weights(f"msr-{arm.inner}", learner, params, data.test, data.truth, folder)
+        elif arm.model == "mtsr" and (pattern := joint_pattern(arm, config, data, folder)) is not None:
+            patterns["mtsr"] = pattern  # one joint fit serves both ways to adapt
     if patterns:
-        draw_patterns(patterns, data.truth, data.weight_shape, folder.path)
+        draw_patterns(patterns, data.truth, data.weight_shape, folder)
 
 
 def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
@@ -366,30 +383,6 @@ def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
             line["span_cosine_min"] = min(row["span_cosine"] for row in rows)
         lines.append(line)
     return lines
-
-
-def table(folder: RunFolder, arms: list[Arm], zero: Estimate) -> str:
-    """The results as text: over the held-out tasks for one seed, over the seeds for several."""
-    many = len({arm.seed for arm in arms}) > 1
-    lines = [["zero predictor", "", f"{zero.mean:.2e} ± {zero.ci95:.0e}", "", "", ""]]
-    for line in summarise(folder, arms):
-        rows = [r for r in folder.rows.values() if (r["model"], r["inner"]) == (line["model"], line["inner"])]
-        mse = line["query_mse"] if many else rows[0]["query_mse"]
-        cosine = f"{line['span_cosine_min']:.4f}" if "span_cosine_min" in line else ""
-        spread = "" if mse["ci95"] is None else f" ± {mse['ci95']:.0e}"
-        seconds = f"{line['seconds']['mean']:.1f}"
-        lines.append(
-            [
-                line["model"],
-                line["inner"],
-                f"{mse['mean']:.2e}{spread}",
-                cosine,
-                str(rows[0]["outer_steps"]),
-                seconds,
-            ]
-        )
-    unit = "seeds" if many else "tasks"
-    return format_table(["model", "inner", f"query MSE ± 95% over {unit}", "span cosine", "steps", "seconds"], lines)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import traceback
 
-from msr.errors import MSRError, kind_and_line
+from msr.errors import MSRError, first_line, kind_and_line
 from msr.version import __version__
 
 __all__ = ["BAD_INPUT", "UNFORESEEN", "explained", "one_line", "report", "say"]
@@ -38,7 +38,8 @@ def explained(error: BaseException) -> str | None:
     """What a foreseen failure says, on one line without ``error:``; None for one that nobody foresaw.
 
     Foreseen are the errors of this package, those of the operating system with the file they name, and lack of memory,
-    which Python and torch report under several kinds.
+    which Python and torch report under
+    several kinds, and numbers that are too large for their type.
     """
     if isinstance(error, MSRError):
         return one_line(str(error))
@@ -46,8 +47,12 @@ def explained(error: BaseException) -> str | None:
         names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
         what = f"{' and '.join(names)}: " if names else ""
         return one_line(f"{what}{error.strerror or error}{_remedy(error)}")
+    if isinstance(error, RuntimeError) and (below := _system_error(error)):
+        return explained(below)  # torch's writer hides the system's error behind its own
     if is_lack_of_memory(error):
         return "this needs more memory than there is; give fewer tasks, examples or points, or a smaller layer"
+    if isinstance(error, OverflowError) or (isinstance(error, RuntimeError) and "overflow" in str(error).lower()):
+        return f"a number is too large to compute with ({first_line(error)}); give smaller ones"
     return None
 
 
@@ -76,6 +81,14 @@ def report(error: BaseException, what: str) -> int:
         where = f"it was raised at {at} (no traceback could be written: {trouble.strerror})"
     say(f"error: {one_line(what)} was ended by a fault of the program ({one_line(kind_and_line(error))}); {where}")
     return UNFORESEEN
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """The error of the operating system during which another was raised."""
+    below: BaseException | None = error
+    while below is not None and not isinstance(below, OSError):
+        below = below.__cause__ or below.__context__
+    return below
 
 
 def _remedy(error: OSError) -> str:
