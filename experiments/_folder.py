@@ -10,6 +10,7 @@ import json
 import math
 import os
 import socket
+import time
 import zlib
 from collections.abc import Callable
 from datetime import datetime
@@ -33,6 +34,7 @@ T = TypeVar("T")
 CHECK = "crc32"
 TIMES = ("seconds", "data_seconds")
 _NAMES = 100  # default names tried in one second
+_LOOKS = 50  # at who holds a folder, in a second
 
 _held: list["RunFolder"] = []
 
@@ -162,22 +164,16 @@ class RunFolder:
         self._mutex, self._holder = FileLock(folder / ".lock"), folder / ".holder"
         try:
             self._mutex.acquire(timeout=0)
-            self._holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+            who = f"{os.getpid()} {socket.gethostname()}"
+            write_whole(self._holder, lambda file: file.write(who.encode()))
         except Timeout:
-            raise ConfigError(
-                f"{self.path} is in use by {self._who()}; wait for it, end it, or give another --out"
-            ) from None
+            who = _who(self._holder)
+            raise ConfigError(f"{self.path} is in use by {who}; wait for it, end it, or give another --out") from None
         except NotImplementedError:
             raise ConfigError(f"{self.path} is on a file system without locks; give an --out elsewhere") from None
         except OSError as error:
             self.close()
             self._refuse_to_write(error, self.path)
-
-    def _who(self) -> str:
-        try:
-            return one_line(self._holder.read_text(errors="replace")) or "another process"
-        except OSError:
-            return "another process"
 
     def _open(self) -> None:
         record = self.path / "config.toml"
@@ -227,9 +223,11 @@ class RunFolder:
                 f"{self.path} was made with something else: {', '.join(changed)}; "
                 f"continue it as it was, give another --out, or --force to mix them"
             )
-        content = record.read_bytes().rpartition(f"{CHECK} = ".encode())
-        if content[2].decode().strip() != json.dumps(_crc(content[0])) and not self.config.force:
-            raise ConfigError(f"{record} was changed after it was written; restore it, or give another --out")
+        content, _, check = record.read_bytes().rpartition(f"{CHECK} = ".encode())
+        if check.decode().strip() != json.dumps(_crc(content)):
+            if not self.config.force:
+                raise ConfigError(f"{record} was changed after it was written; restore it, or give another --out")
+            changed.append("config.toml was changed after it was written")
         notes = run.get("notes", [])
         self.notes = [str(note) for note in notes] if isinstance(notes, list) else []
         self.notes += [f"forced: {change}" for change in changed]
@@ -272,6 +270,29 @@ def _new_folder(path: Path) -> Path:
         except FileExistsError:
             continue
     raise ConfigError(f"{path} and {_NAMES - 1} folders like it are there already; give --out")
+
+
+def _who(holder: Path) -> str:
+    """Who holds a folder; it is written just after the lock was taken, and what a killed process left is not it."""
+    for _ in range(_LOOKS):
+        try:
+            pid, _, host = holder.read_text().partition(" ")
+            if host != socket.gethostname() or _is_alive(int(pid)):
+                return f"process {int(pid)} on {one_line(host)}"
+        except (OSError, ValueError):
+            pass
+        time.sleep(0.02)
+    return "another process"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # of another user
+    return True
 
 
 def _line(values: Row) -> bytes:

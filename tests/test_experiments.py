@@ -220,8 +220,8 @@ def test_bad_image_files_are_one_line_and_status_two(tmp_path, capsys):
         (["--ways", "6"], "6 ways need as many classes, but the train images have 5"),
         (["--models", "protonet"], "unknown model 'protonet'"),
         (["--outer-rate", "-1"], "--outer-rate must be positive; came -1.0"),
-        (["--inner-rate", "0"], "inner learning rate must be positive"),
-        (["--test-inner-steps", "-1"], "inner steps must not be negative"),
+        (["--inner-rate", "0"], "--inner-rate must be positive; came 0.0"),
+        (["--test-inner-steps", "-1"], "--test-inner-steps must not be negative; came -1"),
     ):
         assert run(*flags) == 2
         text = capsys.readouterr().err
