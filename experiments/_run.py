@@ -15,7 +15,6 @@ import platform
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -23,13 +22,12 @@ from typing import Any, NoReturn, TypeVar
 
 import torch
 
-from msr.episodes import Episodes
-from msr.errors import ConfigError, MSRError, NonFiniteError
-from msr.meta import SGD, OuterLoop
+from msr.errors import ConfigError, MSRError
+from msr.meta import SGD
 from msr.meta.adapters import load
 from msr.version import __version__
 
-__all__ = ["CommonConfig", "EngineConfig", "RunFolder", "chosen", "main", "numbers", "option", "train"]
+__all__ = ["CommonConfig", "EngineConfig", "RunFolder", "chosen", "main", "numbers", "option"]
 
 Row = dict[str, Any]
 
@@ -52,14 +50,22 @@ class CommonConfig:
     chunk_size: int = option(0, "most tasks in memory at a time when side by side; 0: all of the batch")
     resume: bool = option(False, "continue the run in --out")
     quick: bool = option(False, "a few steps of everything, to see that it works; no result")
+    checkpoint_seconds: float = option(20.0, "seconds between checkpoints; 0: one after every step")
+    keep_checkpoints: int = option(2, "newest checkpoints to keep of each arm; the best is kept besides")
+    on_divergence: str = option("stop", "an arm that diverges: stop it, or rollback (half the rate, three times)")
+    force: bool = option(False, "continue from checkpoints of another version or config, and say so")
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
-        self.at_least(seeds=1)
+        self.at_least(seeds=1, keep_checkpoints=1)
         if self.batching not in ("auto", "vmap", "loop"):
             raise ConfigError(f"--batching must be auto, vmap or loop; came {self.batching!r}")
         if self.chunk_size < 0:
             raise ConfigError(f"--chunk-size must not be negative; came {self.chunk_size}")
+        if not 0 <= self.checkpoint_seconds < math.inf:
+            raise ConfigError(f"--checkpoint-seconds must be finite and at least 0; came {self.checkpoint_seconds}")
+        if self.on_divergence not in ("stop", "rollback"):
+            raise ConfigError(f"--on-divergence must be stop or rollback; came {self.on_divergence!r}")
         if self.resume and not self.out:
             raise ConfigError("--resume needs --out DIR, the folder of the run to continue")
         try:
@@ -242,11 +248,9 @@ class RunFolder:
         return path
 
     def _toml(self) -> str:
-        # Strings, numbers and booleans are written alike in JSON and TOML. Where a run is kept, and that it was
-        # continued, is not what it computes.
-        skip = ("out", "resume")
-        items = [(k, v) for k, v in dataclasses.asdict(self.config).items() if k not in skip]
-        return f"# {self.name}, msr {__version__}\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in items)
+        # Strings, numbers and booleans are written alike in JSON and TOML.
+        lines = (f"{k} = {json.dumps(v)}\n" for k, v in asked(self.config).items())
+        return f"# {self.name}, msr {__version__}\n" + "".join(lines)
 
     def _check_same(self, record: Path, text: str) -> None:
         if not record.is_file():
@@ -274,6 +278,12 @@ class RunFolder:
         os.replace(part, path)
 
 
+def asked(config: CommonConfig) -> dict[str, Any]:
+    """The flags that decide what a run computes: not where and how often it is kept, nor that it was continued."""
+    skip = ("out", "resume", "force", "checkpoint_seconds", "keep_checkpoints")
+    return {key: value for key, value in dataclasses.asdict(config).items() if key not in skip}
+
+
 def environment() -> dict[str, Any]:
     """What a number may depend on besides the config."""
     return {
@@ -284,54 +294,6 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-def train(
-    loop: OuterLoop,
-    folder: RunFolder,
-    arm: str,
-    sample: Callable[[int], tuple[torch.Tensor, Episodes]],
-    steps: int,
-    *,
-    measure: Callable[[], float] | None = None,
-) -> float:
-    """Run an outer loop to ``steps`` from its checkpoint if there is one; returns the seconds spent training.
-
-    ``sample(step)`` gives the tasks' indices and their data, and is a pure function, so that a continued run sees
-    what an uninterrupted one would. ``measure`` is called about twenty times and its value logged; its time does not
-    count.
-    """
-    path, seconds, report = folder.checkpoint(arm), 0.0, max(1, steps // 20)
-    if path.is_file():
-        seconds = loop.load(path)["seconds"]
-        folder.forget_after(arm, loop.steps_done)
-    elif folder.config.resume:
-        folder.forget_after(arm, -1)
-    bar, saved = _progress(arm, steps, loop.steps_done), time.monotonic()
-    with _deferred_interrupt() as interrupted:
-        while loop.steps_done < steps:
-            start = time.perf_counter()
-            tasks, episodes = sample(loop.steps_done)
-            try:
-                losses = loop.step(episodes, tasks)
-            except NonFiniteError:
-                loop.save(path, {"seconds": seconds})  # the last good state: nothing was updated
-                raise
-            seconds += time.perf_counter() - start
-            done = loop.steps_done
-            if done % report == 0 or done == steps:
-                value = measure() if measure else None
-                line = {"arm": arm, "step": done, "train_loss": float(losses.mean()), "seconds": round(seconds, 3)}
-                folder.log(**line, **({} if value is None else {"test": value}))
-            bar(done, losses)
-            if interrupted or time.monotonic() - saved > 20:
-                loop.save(path, {"seconds": seconds})
-                saved = time.monotonic()
-            if interrupted:
-                raise KeyboardInterrupt
-    loop.save(path, {"seconds": seconds})
-    bar(None, None)
-    return seconds
 
 
 @contextlib.contextmanager
@@ -355,34 +317,3 @@ def _deferred_interrupt() -> Iterator[list[int]]:
         yield caught
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _progress(arm: str, steps: int, done: int) -> Callable[[int | None, torch.Tensor | None], None]:
-    """A bar on a terminal, a line at the end elsewhere."""
-    try:
-        from tqdm import tqdm
-    except ModuleNotFoundError:
-        tqdm = None
-    if tqdm is None or not sys.stderr.isatty():
-        start = time.perf_counter()
-
-        def line(step: int | None, losses: torch.Tensor | None) -> None:
-            if step is None:
-                print(
-                    f"{arm}: {steps} outer steps in {time.perf_counter() - start:.1f} s",
-                    file=sys.stderr,
-                    flush=True,
-                )
-
-        return line
-    bar = tqdm(total=steps, initial=done, desc=arm, leave=False, file=sys.stderr)
-
-    def update(step: int | None, losses: torch.Tensor | None) -> None:
-        if step is None:
-            bar.close()
-            return
-        bar.update(1)
-        if losses is not None and step % 20 == 0 and math.isfinite(value := float(losses.mean())):
-            bar.set_postfix_str(f"loss {value:.3g}", refresh=False)
-
-    return update
