@@ -45,7 +45,7 @@ SIZE: dict[str, float] = {"least": 1, "most": 10**6}
 RATE: dict[str, float] = {"above": 0, "most": 1e6}
 NOISE: dict[str, float] = {"least": 0, "most": 1e6}
 
-NOT_COMPARED = ("out", "resume", "force", "threads")
+NOT_COMPARED = ("out", "resume", "force", "threads", "checkpoint_seconds", "keep_checkpoints")
 """Flags that say where and how a run is kept or computed, not what."""
 
 
@@ -88,6 +88,11 @@ class CommonConfig:
     threads: int = option(
         0, "threads that torch computes with; 0: chosen, or those of the run continued", least=0, most=1024
     )
+    checkpoint_seconds: float = option(20.0, "seconds between checkpoints; 0: one after every step", least=0, most=1e6)
+    keep_checkpoints: int = option(
+        2, "newest checkpoints to keep of each arm; the best is kept besides", least=1, most=100
+    )
+    on_divergence: str = option("stop", "an arm that diverges: stop it, or rollback (half the rate, three times)")
     quick: bool = option(False, "a few steps of everything, to see that it works; no result")
 
     def check(self) -> None:
@@ -95,6 +100,8 @@ class CommonConfig:
         self.in_range()
         if self.batching not in ("auto", "vmap", "loop"):
             raise ConfigError(f"--batching must be auto, vmap or loop; came {self.batching!r}")
+        if self.on_divergence not in ("stop", "rollback"):
+            raise ConfigError(f"--on-divergence must be stop or rollback; came {self.on_divergence!r}")
         if self.resume and not self.out:
             raise ConfigError("--resume needs --out DIR, the folder of the run to continue")
         if self.force and not self.resume:

@@ -12,10 +12,9 @@ import os
 import socket
 import time
 import zlib
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import torch
 from filelock import FileLock, Timeout
@@ -29,7 +28,6 @@ from msr.files import append_line, write_whole
 __all__ = ["Row", "RunFolder", "held", "recorded_threads", "release"]
 
 Row = dict[str, Any]
-T = TypeVar("T")
 
 CHECK = "crc32"
 TIMES = ("seconds", "data_seconds")
@@ -89,12 +87,12 @@ class RunFolder:
         """Append a line to ``metrics.jsonl``."""
         append_line(self.path / "metrics.jsonl", _line(values))
 
-    def metrics(self, arm: str, *, needed: bool = False) -> list[Row]:
-        """The lines of one arm. Raises: DataError if there is none and one is ``needed``."""
+    def metrics(self, arm: str, *, needed: str | None = None) -> list[Row]:
+        """The lines of one arm. Raises: DataError if none has the value that is ``needed``."""
         found = [line for line in self._metrics() if line["arm"] == arm]
-        if needed and not found:
+        if needed and not any(needed in line for line in found):
             raise DataError(
-                f"{self.path / 'metrics.jsonl'} has no line of {arm}, which is finished; "
+                f"{self.path / 'metrics.jsonl'} has no line of {arm} with {needed}, though it is finished; "
                 f"remove its line from rows.jsonl and its checkpoint, and it is trained again with --resume"
             )
         return found
@@ -127,17 +125,6 @@ class RunFolder:
     def draw(self, name: str, figure: Any, **how: Any) -> None:
         """Write a figure."""
         write_whole(self.path / name, lambda file: figure.savefig(file, format="png", **how))
-
-    def trained(self, arm: str, read: Callable[[Path], T]) -> T | None:
-        """What ``read`` gives for a finished arm's checkpoint; None, and a line, if it is there no more.
-
-        A copied run may have lost its checkpoints: then its figures leave the arm out. Raises: as ``read``.
-        """
-        path = self.checkpoint(arm)
-        if not path.exists():
-            say(f"{path} is not there: figures leave {arm} out")
-            return None
-        return read(path)
 
     def close(self) -> None:
         """Let others have the folder."""

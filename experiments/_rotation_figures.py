@@ -1,13 +1,14 @@
 """Figures and the table of the rotation runner."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from experiments._folder import Row, RunFolder
-from msr.estimate import Estimate
+from experiments._judging import cell, four_decimals
 from msr.report import figures, format_table
 from tasks import RotationTasks
 
@@ -31,34 +32,40 @@ def draw_filters(panels: Mapping[str, Tensor], family: RotationTasks, folder: Ru
 
 
 def table(
-    summary: list[Row], of_first: dict[str, Row], many: bool, zero: Estimate, truth: dict[str, float], inside: float
+    summary: list[Row],
+    of_first: dict[str, Row],
+    many: bool,
+    zero: Row | None,
+    truth: dict[str, Any],
+    inside: Row | None,
 ) -> str:
     """The results as text: over the held-out tasks for one seed, over the seeds for ``many``.
 
-    ``of_first`` are the rows of the first seed; ``truth`` and ``inside`` defects and energy of the true filters.
+    ``of_first`` are the rows of the first seed; ``truth`` and ``inside`` the defects and energy of the true filters.
     """
     lines = [
-        ["zero predictor", f"{zero.mean:.2e}", "", "", *["" for _ in truth], "", ""],
-        ["truth", "", f"{inside:.4f}", "", *[f"{d:.4f}" for d in truth.values()], "", ""],
+        ["zero predictor", "none" if zero is None else f"{zero['mean']:.2e}", *[""] * (len(truth) + 6)],
+        ["truth", "", "", four_decimals(inside), "", *map(four_decimals, truth.values()), "", "", ""],
     ]
     for line in summary:
         row = of_first[line["arm"]]
-        mse = line["query_mse"] if many else row["query_mse"]
-        spread = "" if mse["ci95"] is None else f" ± {mse['ci95']:.0e}"
+        median = line["query_mse_median"]
         lines.append(
             [
                 line["arm"],
-                f"{mse['mean']:.2e}{spread}",
-                f"{line['energy']['mean']:.4f}",
-                f"{line['span_cosine_min']:.4f}" if "span_cosine_min" in line else "",
-                *[f"{d:.4f}" for d in line["defect"].values()],
+                cell(line["query_mse"] if many else row["query_mse"]),
+                "none" if median is None else f"{median['mean']:.2e}",
+                four_decimals(line["energy"]),
+                four_decimals(line["span_cosine_min"]) if "span_cosine_min" in line else "",
+                *map(four_decimals, line["defect"].values()),
                 str(row["outer_steps"]),
                 f"{line['seconds']['mean']:.1f}",
+                f"{line['diverged']} diverged" if line["diverged"] else "",
             ]
         )
-    unit = "seeds" if many else "tasks"
-    head = ["arm", f"query MSE ± 95% over {unit}", "energy", "least span cosine", *[f"worst defect {h}" for h in truth]]
-    return format_table([*head, "steps", "seconds"], lines)
+    head = ["arm", f"query MSE ± 95% over {'seeds' if many else 'tasks'}", "median of tasks", "energy"]
+    head += ["least span cosine", *[f"worst defect {h}" for h in truth], "steps", "seconds", "note"]
+    return format_table(head, lines)
 
 
 def _tiles(filters: Tensor, fields: int) -> Tensor:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from experiments._folder import Row, RunFolder
+from experiments._judging import cell
 from msr.episodes import Episodes
-from msr.estimate import Estimate
 from msr.meta import Learner, MetaParameters
 from msr.report import figures, format_table
 
@@ -46,27 +46,26 @@ def draw_patterns(patterns: dict[str, Tensor], truth: Tensor | None, shape: tupl
     folder.draw("sharing.png", figures.sharing_strength(panels, title=title))
 
 
-def table(summary: list[Row], rows: list[Row], many: bool, zero: Estimate) -> str:
+def table(summary: list[Row], rows: list[Row], many: bool, zero: Row | None) -> str:
     """The results as text: over the held-out tasks for one seed, over the seeds for ``many``."""
-    lines = [["zero predictor", "", f"{zero.mean:.2e} ± {zero.ci95:.0e}", "", "", ""]]
+    lines = [["zero predictor", "", cell(zero), *[""] * 5]]
     for line in summary:
         own = [r for r in rows if (r["model"], r["inner"]) == (line["model"], line["inner"])]
-        mse = line["query_mse"] if many else own[0]["query_mse"]
-        cosine = f"{line['span_cosine_min']:.4f}" if "span_cosine_min" in line else ""
-        spread = "" if mse["ci95"] is None else f" ± {mse['ci95']:.0e}"
-        seconds = f"{line['seconds']['mean']:.1f}"
+        median, cosine = line["query_mse_median"], line.get("span_cosine_min")
         lines.append(
             [
                 line["model"],
                 line["inner"],
-                f"{mse['mean']:.2e}{spread}",
-                cosine,
+                cell(line["query_mse"] if many else own[0]["query_mse"]),
+                "none" if median is None else f"{median['mean']:.2e}",
+                "" if cosine is None else f"{cosine:.4f}",
                 str(own[0]["outer_steps"]),
-                seconds,
+                f"{line['seconds']['mean']:.1f}",
+                f"{line['diverged']} of {len(own)} diverged" if line["diverged"] else "",
             ]
         )
-    unit = "seeds" if many else "tasks"
-    return format_table(["model", "inner", f"query MSE ± 95% over {unit}", "span cosine", "steps", "seconds"], lines)
+    head = ["model", "inner", f"query MSE ± 95% over {'seeds' if many else 'tasks'}", "median of tasks"]
+    return format_table([*head, "span cosine", "steps", "seconds", "note"], lines)
 
 
 def _adapted_weights(learner: Learner, params: MetaParameters, few: Episodes) -> Tensor:

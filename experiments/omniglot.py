@@ -18,12 +18,14 @@ from torch import Tensor
 
 from experiments._config import EXAMPLES, INNER_STEPS, RATE, STEPS, TASKS, EngineConfig, chosen, option
 from experiments._folder import Row, RunFolder
+from experiments._judging import curve, judged, over_rows
 from experiments._models import conv4
-from experiments._run import main, train
+from experiments._run import main
+from experiments._training import train, trained_params
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
 from msr.estimate import Estimate
-from msr.meta import SGD, Learner, OuterLoop, evaluate, from_module
+from msr.meta import SGD, Learner, OuterLoop, from_module
 from msr.report import figures, format_table
 from tasks._base import generator_for
 from tasks.images import ImageSet, ImageTasks, digits, download_omniglot, read_omniglot
@@ -161,19 +163,29 @@ def run_arm(model: str, seed: int, config: Config, both: tuple[ImageTasks, Image
         for tasks in torch.arange(n).split(20):
             yield held_out.episodes("test", tasks).to(config.device)
 
-    def accuracy(n: int) -> Estimate:
-        return evaluate(learner, loop.params, batches(n), metric=share_right)
+    @torch.no_grad()
+    def accuracies(n: int) -> Tensor:
+        return torch.cat([learner.losses(loop.params, batch, metric=share_right) for batch in batches(n)])
 
     arm = f"{model}-seed{seed}"
     few = min(40, config.test_tasks)
-    seconds = train(loop, folder, arm, sample, config.outer_steps, measure=lambda: accuracy(few).mean)
+    trained = train(
+        loop,
+        folder,
+        arm,
+        sample,
+        config.outer_steps,
+        measure=lambda: Estimate.of(accuracies(few)).mean,
+        best="highest",
+    )
     return {
         "model": model,
         "inner": "sgd",
         "seed": seed,
-        "accuracy": accuracy(config.test_tasks).to_dict(),
+        **judged("accuracy", accuracies(config.test_tasks)),
+        **trained.row(),
         "outer_steps": loop.steps_done,
-        "seconds": round(seconds, 3),
+        "seconds": round(trained.seconds, 3),
         "batching": learner.batching,
         "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
         "n_shared": sum(p.numel() for p in loop.params.shared.values()),
@@ -211,14 +223,10 @@ def draw(config: Config, folder: RunFolder, arms: list[tuple[str, int]]) -> None
     """Accuracy while training, and the factors that MSR learned."""
     series = {}
     for model, seed in arms:
-        lines = [line for line in folder.metrics(f"{model}-seed{seed}") if "test" in line]
-        series[f"{model}, seed {seed}"] = ([line["step"] for line in lines], [line["test"] for line in lines])
+        series[f"{model}, seed {seed}"] = curve(folder.metrics(f"{model}-seed{seed}"))
     folder.draw("curve.png", figures.curves(series, ylabel="accuracy on 40 held-out tasks", log=False))
-    if ("msr", config.seed) in arms:
-        loop = outer_loop("msr", config.seed, replace(config, device="cpu"))
-        if folder.trained(f"msr-seed{config.seed}", loop.load) is None:
-            return
-        shared = loop.params.shared
+    if ("msr", config.seed) in arms and (found := trained_params(folder, f"msr-seed{config.seed}")):
+        shared = found[0].shared
         panels = {
             f"layer {layer}, {axis} − I": shared[f"{4 * layer}.sharing.{factor}"]
             for layer in range(4)
@@ -234,12 +242,12 @@ def table(folder: RunFolder, models: list[str], seeds: list[int]) -> str:
     lines = []
     for model in models:
         rows = [folder.rows[f"{model}-seed{seed}"] for seed in seeds]
-        many = Estimate.of([row["accuracy"]["mean"] for row in rows]).to_dict()
-        accuracy: Row = many if len(rows) > 1 else rows[0]["accuracy"]
+        accuracy = over_rows(rows, "accuracy", "mean") if len(rows) > 1 else rows[0]["accuracy"]
         seconds = Estimate.of([row["seconds"] for row in rows]).mean
-        spread = "" if accuracy["ci95"] is None else f" ± {100 * accuracy['ci95']:.1f}"
+        shown = "none" if accuracy is None else f"{100 * accuracy['mean']:.1f}"
+        spread = "" if accuracy is None or accuracy["ci95"] is None else f" ± {100 * accuracy['ci95']:.1f}"
         counts = [f"{rows[0]['n_adapted']:,}", f"{rows[0]['n_shared']:,}", str(rows[0]["outer_steps"])]
-        lines.append([model, f"{100 * accuracy['mean']:.1f}{spread}", *counts, f"{seconds:.0f}"])
+        lines.append([model, shown + spread, *counts, f"{seconds:.0f}"])
     unit = "seeds" if len(seeds) > 1 else "tasks"
     return format_table(["model", f"accuracy % ± 95% over {unit}", "adapted", "shared", "steps", "seconds"], lines)
 

@@ -16,11 +16,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from experiments import _judging as judging
 from experiments._config import EXAMPLES, INNER_STEPS, NOISE, STEPS, TASKS, CommonConfig, chosen, option
 from experiments._direct import found_dimension
 from experiments._folder import Row, RunFolder
+from experiments._judging import estimate_or_none, finite_or_none, over_rows
 from experiments._rotation_figures import draw_filters, table
-from experiments._run import main, train
+from experiments._run import main
+from experiments._training import restored, train
 from msr.episodes import Episodes
 from msr.errors import ConfigError
 from msr.estimate import Estimate
@@ -157,11 +160,11 @@ def run(config: Config) -> None:
             training = draw_training(data.family, config, max(outer_steps(arm, config) for arm in left))
             for arm in left:
                 folder.finish_arm(str(arm), run_arm(arm, config, data, training, folder))
-    zero = Estimate.of(first.test.query_y.square().flatten(1).mean(1))
+    zero = estimate_or_none(first.test.query_y.square().flatten(1).mean(1))
     turning = defects(first.filters, first.family)
     truth = {"defect": turning, "defect_k_max": K_MAX, "dimension": first.truth.shape[1]}
-    results = folder.finish(zero_predictor_mse=zero.to_dict(), truth=truth, summary=summarise(folder, arms))
-    inside = energy_inside(first.filters, first.truth).mean
+    results = folder.finish(zero_predictor_mse=zero, truth=truth, summary=summarise(folder, arms))
+    inside = energy_inside(first.filters, first.truth)
     many = len({arm.seed for arm in arms}) > 1
     of_first = {arm.name: folder.rows[str(arm)] for arm in reversed(arms)}
     print(table(summarise(folder, arms), of_first, many, zero, turning, inside))
@@ -268,7 +271,7 @@ def run_arm(arm: Arm, config: Config, data: Data, training: Training, folder: Ru
         tasks = data.family.draw("train", step, config.batch)
         return tasks, training.select(tasks)
 
-    seconds = train(
+    trained = train(
         loop,
         folder,
         str(arm),
@@ -277,23 +280,27 @@ def run_arm(arm: Arm, config: Config, data: Data, training: Training, folder: Ru
         measure=lambda: evaluate(learner, loop.params, [few]).mean,
     )
     filters = adapted_filters(learner, loop.params, data.test, data.family)
+    losses = learner.losses(loop.params, data.test)
     row: Row = {
         "model": arm.model,
         "k": arm.k or None,
         "seed": arm.seed,
-        "query_mse": evaluate(learner, loop.params, [data.test]).to_dict(),
-        "energy": energy_inside(filters, data.truth).to_dict(),
+        **judging.judged("query_mse", losses),
+        **trained.row(),
+        "energy": energy_inside(filters, data.truth),
         "defect": defects(filters, data.family),
         "inner": {name.removeprefix("log_"): _plain(name, value) for name, value in loop.params.inner.items()},
         "outer_steps": loop.steps_done,
-        "seconds": round(seconds, 3),
+        "seconds": round(trained.seconds, 3),
         "data_seconds": round(training.seconds, 3),
         "batching": learner.batching,
         "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
         "n_shared": sum(p.numel() for p in loop.params.shared.values()),
     }
+    if not arm.closed_form:
+        row["inner_gain"] = judging.stability(str(arm), learner, loop.params, data.test)
     if "sharing.U" in loop.params.shared:
-        row["span_cosine"] = span_cosine(loop.params.shared["sharing.U"].cpu(), data.truth)
+        row["span_cosine"] = finite_or_none(span_cosine(loop.params.shared["sharing.U"].cpu(), data.truth))
     return row
 
 
@@ -310,26 +317,21 @@ def adapted_filters(learner: Learner, params: MetaParameters, episodes: Episodes
     return torch.stack(filters).cpu()
 
 
-def energy_inside(filters: Tensor, truth: Tensor) -> Estimate:
+def energy_inside(filters: Tensor, truth: Tensor) -> Row | None:
     """``‖P vec W‖² / ‖vec W‖²`` with ``P`` on the true span: 1 when the filters turn into one another as they should.
 
-    The interval is over tasks.
+    The interval is over tasks; None where a filter is not finite.
     """
-    w = filters.flatten(1).double()
-    return Estimate.of((w @ truth).square().sum(1) / w.square().sum(1).clamp_min(torch.finfo(w.dtype).tiny))
+    w, tiny = filters.flatten(1).double(), torch.finfo(torch.float64).tiny
+    return estimate_or_none((w @ truth).square().sum(1) / w.square().sum(1).clamp_min(tiny))
 
 
-def defects(filters: Tensor, family: RotationTasks) -> dict[str, float]:
-    """The defect of each generator, and of the turn by 90°, the smallest that a grid has exactly."""
+def defects(filters: Tensor, family: RotationTasks) -> dict[str, float | None]:
+    """The defect of each generator, and of the turn by 90°, the smallest that a grid has exactly; None: not finite."""
     group = family.symmetry
     elements = sorted({*group.generators, int(family.group[1:]) // 4})
-    return {group.label(h): rotation_defect(filters, family.group, family.fields, h, K_MAX) for h in elements}
-
-
-def restored(arm: Arm, config: Config, data: Data, folder: RunFolder) -> tuple[Learner, MetaParameters] | None:
-    """A trained arm, read back from its checkpoint; None if that is lost."""
-    loop = outer_loop(arm, replace(config, device="cpu", batching="auto"), data)
-    return None if folder.trained(str(arm), loop.load) is None else (loop.learner, loop.params)
+    defect = partial(rotation_defect, filters, family.group, family.fields, k_max=K_MAX)
+    return {group.label(h): finite_or_none(defect(h)) for h in elements}
 
 
 def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None:
@@ -338,11 +340,11 @@ def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None
     series, panels, patterns = {}, {"truth": data.filters[0]}, {}
     one = data.test.select(slice(0, 1)).to("cpu")
     for arm in of_seed:
-        lines = [m for m in folder.metrics(str(arm)) if "test" in m]
-        series[arm.name] = ([m["step"] for m in lines], [m["test"] for m in lines])
-        if arm.model.startswith("oracle") or not (trained := restored(arm, config, data, folder)):
+        series[arm.name] = judging.curve(folder.metrics(str(arm)))
+        found = restored(folder, str(arm), build(arm, config, data), solver_of(arm, config, data))
+        if arm.model.startswith("oracle") or found is None:
             continue
-        learner, params = trained
+        learner, params = found
         panels[arm.name] = adapted_filters(learner, params, one, data.family)[0]
         if "sharing.U" in params.shared:
             patterns[arm.name] = params.shared["sharing.U"]
@@ -359,19 +361,21 @@ def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
         rows = [folder.rows[str(arm)] for arm in arms if arm.name == name]
         line: Row = {
             "arm": name,
-            "query_mse": Estimate.of([row["query_mse"]["mean"] for row in rows]).to_dict(),
-            "energy": Estimate.of([row["energy"]["mean"] for row in rows]).to_dict(),
+            "query_mse": over_rows(rows, "query_mse", "mean"),
+            "query_mse_median": over_rows(rows, "query_mse_median"),
+            "diverged": sum(row["diverged"] for row in rows),
+            "energy": over_rows(rows, "energy", "mean"),
             "seconds": Estimate.of([row["seconds"] for row in rows]).to_dict(),
         }
-        line["defect"] = {h: max(row["defect"][h] for row in rows) for h in rows[0]["defect"]}
+        line["defect"] = {h: judging.largest_or_none([row["defect"][h] for row in rows]) for h in rows[0]["defect"]}
         if "span_cosine" in rows[0]:
-            line["span_cosine_min"] = min(row["span_cosine"] for row in rows)
+            line["span_cosine_min"] = min((c for row in rows if (c := row["span_cosine"]) is not None), default=None)
         lines.append(line)
     return lines
 
 
-def _plain(name: str, value: Tensor) -> float:
-    return float(value.exp() if name.startswith("log_") else value)
+def _plain(name: str, value: Tensor) -> float | None:
+    return finite_or_none(value.exp() if name.startswith("log_") else value)
 
 
 def _numbers(text: str) -> list[int]:

@@ -17,14 +17,16 @@ from torch import Tensor, nn
 from experiments._config import EXAMPLES, INNER_STEPS, NOISE, SIZE, STEPS, TASKS, EngineConfig, chosen, option
 from experiments._direct import FoundSpan, found_or_why_not, parse_k
 from experiments._folder import Row, RunFolder
+from experiments._judging import curve, estimate_or_none, finite_or_none, judged, over_rows, stability
 from experiments._models import LocallyConnected1d, with_pattern
-from experiments._run import main, train
+from experiments._run import main
+from experiments._training import Trained, restored, train, trained_params
 from experiments._translation_figures import draw_patterns, draw_weights, table
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
 from msr.estimate import Estimate
 from msr.layers import DenseSharing, ReparamLinear
-from msr.meta import SGD, InnerSolver, Learner, MetaParameters, OuterLoop, Ridge, evaluate, from_module
+from msr.meta import SGD, InnerSolver, Learner, OuterLoop, Ridge, evaluate, from_module
 from msr.report import figures
 from msr.subspace import span_cosine
 from tasks import TaskFamily, TranslationTasks
@@ -36,7 +38,6 @@ INNERS = ("sgd", "ridge", "direct")
 INITS = ("auto", "scaled", "reference")
 RATE = 0.1  # the reference's start of the learned inner rate
 REFERENCE_K = {1: 3, 2: 6, 5: 30}
-JOINT = Ridge(penalty=1e-8, learn=False, first_order=True)  # each v for the present U, in MTSR's joint fit
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,8 @@ def run(config: Config) -> None:
         if str(arm) not in folder.rows:
             data = first if arm.seed == config.seed else load_data(config, arm.seed)
             folder.finish_arm(str(arm), run_arm(arm, config, data, folder))
-    zero = Estimate.of(first.test.query_y.square().flatten(1).mean(1))
-    results = folder.finish(zero_predictor_mse=zero.to_dict(), summary=summarise(folder, arms))
+    zero = estimate_or_none(first.test.query_y.square().flatten(1).mean(1))
+    results = folder.finish(zero_predictor_mse=zero, summary=summarise(folder, arms))
     many = len({arm.seed for arm in arms}) > 1
     print(table(summarise(folder, arms), list(folder.rows.values()), many, zero))
     print(f"\nresults: {results}", file=sys.stderr)
@@ -267,16 +268,15 @@ def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
     """Train one arm and evaluate it on the held-out tasks."""
     layer = build(arm, config, data)
     steps = 0 if arm.inner == "direct" else config.outer_steps or (1000 if arm.inner == "sgd" else 400 * config.rank)
-    rate, seconds, pattern, joint_steps = (1e-3 if arm.inner == "sgd" else 2e-2), 0.0, None, 0
+    rate, joint, pattern = (1e-3 if arm.inner == "sgd" else 2e-2), Trained(), None
     if arm.model == "mtsr":
-        joint_steps = config.outer_steps or 400 * config.rank
-        pattern, seconds = fit_jointly(arm, config, data, layer, joint_steps, folder)
+        pattern, joint = fit_jointly(arm, config, data, layer, config.outer_steps or 400 * config.rank, folder)
         layer = with_pattern(pattern.cpu(), data.weight_shape, RATE)
         steps, rate = max(steps // 4, 1), 1e-2
     learner = learner_for(layer, solver_of(arm, config, data), config)
     loop = outer_loop(learner, layer, arm.inner, steps, config.device, rate)
     few = data.test.select(slice(0, 100))
-    seconds += train(
+    trained = train(
         loop,
         folder,
         str(arm),
@@ -284,25 +284,30 @@ def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
         steps,
         measure=lambda: evaluate(learner, loop.params, [few]).mean,
     )
+    seconds = joint.seconds + trained.seconds
     if arm.inner == "direct":
         assert data.found is not None
         seconds = data.found.seconds
+    losses = learner.losses(loop.params, data.test)
     row: Row = {
         "model": arm.model,
         "inner": arm.inner,
         "seed": arm.seed,
-        "query_mse": evaluate(learner, loop.params, [data.test]).to_dict(),
-        "outer_steps": loop.steps_done + joint_steps,
+        **judged("query_mse", losses),
+        **(joint if joint.diverged_at is not None else trained).row(),
+        "outer_steps": loop.steps_done + joint.steps,
         "seconds": round(seconds, 3),
         "batching": learner.batching,
         "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
         "n_shared": sum(p.numel() for p in loop.params.shared.values()) + (0 if pattern is None else pattern.numel()),
     }
+    if arm.inner == "sgd":
+        row["inner_gain"] = stability(str(arm), learner, loop.params, data.test)
     if data.found is not None and (arm.inner == "direct" or (config.k == "auto" and arm.model in ("msr", "mtsr"))):
         row["found"] = data.found.summary()
     learned = loop.params.shared.get("sharing.U", pattern)
     if learned is not None and data.truth is not None:
-        row["span_cosine"] = span_cosine(learned.cpu(), data.truth)
+        row["span_cosine"] = finite_or_none(span_cosine(learned.cpu(), data.truth))
     return row
 
 
@@ -314,14 +319,14 @@ def sample(family: TaskFamily, config: Config, step: int) -> tuple[Tensor, Episo
 
 def fit_jointly(
     arm: Arm, config: Config, data: Data, layer: nn.Module, steps: int, folder: RunFolder
-) -> tuple[Tensor, float]:
+) -> tuple[Tensor, Trained]:
     """MTSR: ``U`` and every task's ``v`` minimise the loss on all examples together.
 
     Each ``v`` is solved exactly for the present ``U`` and held constant while ``U`` steps. At the minimum over ``v``
     that is the gradient of the joint loss (envelope theorem), so no table of filters is kept. In the engine's terms:
     support and query are the same examples, and nothing is differentiated through the fit.
     """
-    learner = learner_for(layer, JOINT, config)
+    learner = learner_for(layer, Ridge(penalty=1e-8, learn=False, first_order=True), config)
     loop = outer_loop(learner, layer, "ridge", steps, config.device, 2e-2)
 
     def everything(step: int) -> tuple[Tensor, Episodes]:
@@ -329,23 +334,8 @@ def fit_jointly(
         x, y = torch.cat([e.support_x, e.query_x], 1), torch.cat([e.support_y, e.query_y], 1)
         return tasks, Episodes(x, y, x, y)
 
-    seconds = train(loop, folder, joint_name(arm), everything, steps)
-    return loop.params.shared["sharing.U"], seconds
-
-
-def restored(arm: Arm, config: Config, data: Data, folder: RunFolder) -> tuple[Learner, MetaParameters] | None:
-    """A trained arm of one fit (any but MTSR), read back from its checkpoint; None if that is lost."""
-    layer = build(arm, config, data)
-    learner = Learner(from_module(layer).problem, solver_of(arm, config, data), batching="auto")
-    loop = outer_loop(learner, layer, arm.inner, 1, "cpu", 1e-3)
-    return None if folder.trained(str(arm), loop.load) is None else (learner, loop.params)
-
-
-def joint_pattern(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Tensor | None:
-    """The ``U`` of MTSR's joint fit, read back from its checkpoint; None if that is lost."""
-    layer = build(arm, config, data)
-    loop = outer_loop(Learner(from_module(layer).problem, JOINT, batching="auto"), layer, "ridge", 1, "cpu", 2e-2)
-    return None if folder.trained(joint_name(arm), loop.load) is None else loop.params.shared["sharing.U"]
+    trained = train(loop, folder, joint_name(arm), everything, steps)
+    return loop.params.shared["sharing.U"], trained
 
 
 def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None:
@@ -353,17 +343,17 @@ def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None
     of_seed = [arm for arm in arms if arm.seed == config.seed]
     series = {}
     for arm in of_seed:
-        lines = [m for m in folder.metrics(str(arm)) if "test" in m]
-        series[f"{arm.model}, {arm.inner}"] = ([m["step"] for m in lines], [m["test"] for m in lines])
+        series[f"{arm.model}, {arm.inner}"] = curve(folder.metrics(str(arm)))
     folder.draw("curve.png", figures.curves(series, ylabel="query MSE of 100 held-out tasks", log=True))
     patterns = {}
     for arm in of_seed:
-        if arm.model == "msr" and (trained := restored(arm, config, data, folder)):
-            learner, params = trained
+        layer, solver = build(arm, config, data), solver_of(arm, config, data)
+        if arm.model == "msr" and (found := restored(folder, str(arm), layer, solver)):
+            learner, params = found
             patterns[f"msr, {arm.inner}"] = params.shared["sharing.U"]
             draw_weights(f"msr-{arm.inner}", learner, params, data.test, data.truth, folder)
-        elif arm.model == "mtsr" and (pattern := joint_pattern(arm, config, data, folder)) is not None:
-            patterns["mtsr"] = pattern  # one joint fit serves both ways to adapt
+        elif arm.model == "mtsr" and (joint := trained_params(folder, joint_name(arm))):
+            patterns["mtsr"] = joint[0].shared["sharing.U"]  # one joint fit serves both ways to adapt
     if patterns:
         draw_patterns(patterns, data.truth, data.weight_shape, folder)
 
@@ -376,11 +366,13 @@ def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
         line: Row = {
             "model": model,
             "inner": inner,
-            "query_mse": Estimate.of([row["query_mse"]["mean"] for row in rows]).to_dict(),
+            "query_mse": over_rows(rows, "query_mse", "mean"),
+            "query_mse_median": over_rows(rows, "query_mse_median"),
+            "diverged": sum(row["diverged"] for row in rows),
             "seconds": Estimate.of([row["seconds"] for row in rows]).to_dict(),
         }
         if "span_cosine" in rows[0]:
-            line["span_cosine_min"] = min(row["span_cosine"] for row in rows)
+            line["span_cosine_min"] = min((c for row in rows if (c := row["span_cosine"]) is not None), default=None)
         lines.append(line)
     return lines
 

@@ -84,7 +84,12 @@ def test_an_arm_that_diverges_is_judged_where_it_last_was_finite(tmp_path, monke
     out = tmp_path / "run"
     assert run_deep("--models", "oracle", "--solvers", "sgd", "--out", str(out)) == 0
     row = results(out)["rows"][0]
-    assert row["diverged_at"] == row["outer_steps"] == 2
+    assert (row["diverged"], row["diverged_at"], row["diverged_why"]) == (
+        True,
+        2,
+        "outer step 2: the query loss is not finite",
+    )
+    assert row["outer_steps"] == 1  # the last state whose losses were finite
     assert row["seconds"] > 0
     printed = capsys.readouterr()
     assert "1 of 1 diverged" in printed.out
