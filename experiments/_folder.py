@@ -203,6 +203,8 @@ class RunFolder:
             for key, value in self.identity.items()
             if before[key] != value
         ]
+        if not run:
+            changed = ["an earlier version, whose config.toml has no [run]"]
         if before["experiment"] not in (None, self.name):
             raise ConfigError(f"{self.path} is a run of {one_line(str(before['experiment']))}, not of {self.name}")
         if changed and not self.config.force:

@@ -19,7 +19,7 @@ UNFORESEEN = 70
 LONGEST = 1000
 """Characters of an error that are shown."""
 
-_MEMORY = ("memory", "alloc", "storage size", "numel: integer multiplication overflow")
+_MEMORY = ("out of memory", "enough memory", "allocate", "storage size", "numel: integer multiplication overflow")
 
 
 def say(line: str) -> None:
