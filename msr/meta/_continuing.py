@@ -15,8 +15,9 @@ from msr.meta.problem import MetaParameters
 __all__ = ["check_state", "not_finite"]
 
 _KEYS = ("params", "optimizer", "scheduler", "steps_done", "batching")
-_RATES = ("lr", "initial_lr")
+_RATES = ("lr", "initial_lr", "max_lr", "min_lr")
 _CYCLED = ("betas", "momentum")
+_MOVING = ("base_lrs", "last_epoch", "T_i", "T_cur")
 
 
 def check_state(
@@ -24,8 +25,12 @@ def check_state(
     params: MetaParameters,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None,
+    steps_done: int,
 ) -> None:
-    """Raise DataError, with nothing changed, unless a loop of these parts can continue from ``state``."""
+    """Raise DataError, with nothing changed, unless a loop of these parts can continue from ``state``.
+
+    ``steps_done`` are those of the loop as it is: its scheduler counts along.
+    """
     if not isinstance(state, Mapping):
         raise DataError(f"the checkpoint is not one of an outer loop but a {type(state).__name__}")
     missing = [key for key in _KEYS if key not in state]
@@ -44,7 +49,7 @@ def check_state(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on copies, steps of the two come in an order that torch warns of
-            _try_on_copies(state, optimizer, scheduler)
+            _try_on_copies(state, optimizer, scheduler, steps_done)
     except DataError:
         raise
     except Exception as error:  # whatever a torch optimiser raises on a state that is not of its kind
@@ -92,6 +97,7 @@ def _try_on_copies(
     state: Mapping[str, Any],
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None,
+    steps_done: int,
 ) -> None:
     """Load into copies, compare with what a step of this run's optimiser keeps, and take a step of zero gradient."""
     saved = state["optimizer"]
@@ -102,6 +108,16 @@ def _try_on_copies(
     n = sum(len(group["params"]) for group in optimizer.param_groups)
     if state["steps_done"] > 0 or saved["state"]:
         _check_like(model.state_dict()["state"], saved["state"], "optimizer['state']")
+    for before, found in zip(own.state_dict()["param_groups"], saved["param_groups"], strict=True):
+        if before["params"] != list(found["params"]) or [type(i) for i in found["params"]] != [int] * len(
+            before["params"]
+        ):
+            raise DataError(f"the checkpoint's optimizer numbers the parameters {_shown(found['params'])}")
+    for kept in saved["state"].values():
+        if "step" in kept and float(kept["step"]) != state["steps_done"]:
+            raise DataError(
+                f"the checkpoint's optimizer has done {float(kept['step']):g} steps, its loop {state['steps_done']}"
+            )
     own.load_state_dict(copy.deepcopy(dict(saved)))  # torch would keep, and step, these very tensors
     if len(own.state_dict()["state"]) not in (0, n):
         raise DataError("the checkpoint's optimizer has the state of some parameters and not of others")
@@ -118,13 +134,8 @@ def _try_on_copies(
                     f"the checkpoint's optimizer has {key} = {_shown(now[key])}, this run's {_shown(before[key])}"
                 )
     if copied_scheduler is not None:
-        bad = not_finite(state["scheduler"])
-        if bad:
-            raise DataError(f"the checkpoint's scheduler{bad} is not finite")
-        _check_like(copied_scheduler.state_dict(), state["scheduler"], "scheduler")
+        _check_scheduler(state, copied_scheduler, steps_done)
         copied_scheduler.load_state_dict(copy.deepcopy(state["scheduler"]))
-    for group in own.param_groups:  # whatever the rate is, this step shall not fail for its size
-        group["lr"] = group["lr"] * 0
     _step(own)
     if copied_scheduler is not None:
         copied_scheduler.step()
@@ -133,8 +144,33 @@ def _try_on_copies(
         raise DataError("the checkpoint's optimizer or scheduler gives numbers that are not finite at its next step")
 
 
+def _check_scheduler(
+    state: Mapping[str, Any], scheduler: torch.optim.lr_scheduler.LRScheduler, steps_done: int
+) -> None:
+    own, saved = scheduler.state_dict(), state["scheduler"]
+    bad = not_finite(saved)
+    if bad:
+        raise DataError(f"the checkpoint's scheduler{bad} is not finite")
+    _check_like(own, saved, "scheduler")
+    for key in ("base_lrs", "_last_lr"):
+        if not all(0 <= float(rate) < math.inf for rate in saved.get(key, [])):
+            raise DataError(f"the checkpoint's scheduler has {key} = {_shown(saved[key])}")
+    if type(scheduler).__module__ != "torch.optim.lr_scheduler":
+        return  # only of torch's own is it known what stays as it was set and what counts along
+    for key in own.keys() - set(_MOVING):
+        if not key.startswith("_") and own[key] != saved[key]:
+            raise DataError(
+                f"the checkpoint's scheduler has {key} = {_shown(saved[key])}, this run's {_shown(own[key])}"
+            )
+    if "last_epoch" in own and saved["last_epoch"] - state["steps_done"] != own["last_epoch"] - steps_done:
+        raise DataError(
+            f"the checkpoint's scheduler has done {_shown(saved['last_epoch'])} steps, its loop {state['steps_done']}"
+        )
+
+
 def _step(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * 0  # whatever the rate is, this step shall not fail for its size
         for leaf in group["params"]:
             leaf.grad = torch.zeros_like(leaf)
     optimizer.step()

@@ -146,7 +146,7 @@ class OuterLoop:
         types, a number that is not finite, an optimiser or a scheduler of another kind or with other settings (rates
         apart). All of it is checked, and tried on copies, first.
         """
-        check_state(state, self.params, self.optimizer, self.scheduler)
+        check_state(state, self.params, self.optimizer, self.scheduler, self.steps_done)
         with torch.no_grad():
             for name, group in zip(MetaParameters._fields, self.params, strict=True):
                 for n, tensor in group.items():
