@@ -186,6 +186,7 @@ DAMAGE = {
     "another number": ("rows.jsonl", lambda b: b.replace(b'"n": 4', b'"n": 5'), "is not what was written"),
     "a time of another kind": ("rows.jsonl", lambda b: b.replace(b'"seconds": ', b'"seconds": -'), "is not what was"),
     "bytes in metrics": ("metrics.jsonl", lambda b: b"\xff\n" + b, "metrics.jsonl, line 1: its bytes are no text"),
+    "deep nesting": ("rows.jsonl", lambda b: b"[" * 100_000 + b"\n" + b, "rows.jsonl, line 1: is no JSON"),
     "a list in metrics": ("metrics.jsonl", lambda b: b"[1]\n" + b, "metrics.jsonl, line 1: is no object"),
     "a cut line of config": ("config.toml", lambda b: b.replace(b"seeds = 1", b"seeds"), "line 2 is 'seeds'"),
     "a changed config": (
@@ -216,10 +217,14 @@ def test_a_runner_names_the_file_the_line_and_the_remedy(damage, finished, tmp_p
 def test_lost_checkpoints_of_a_finished_run_leave_an_arm_out_of_the_figures(finished, tmp_path, capsys):
     shutil.copytree(finished, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
+    for name in ("rows.jsonl", "metrics.jsonl"):  # a last line that was being written counts as not written
+        with (tmp_path / "run" / name).open("a") as file:
+            file.write('{"arm": "conv')
     (tmp_path / "run" / "sharing.png").unlink()
     assert translate("--out", str(tmp_path / "run"), "--resume", "--threads", "1") == 0
     assert "mtsr-joint-seed0: left out of the figures: " in capsys.readouterr().err
-    assert lines(tmp_path / "run" / "rows.jsonl") == lines(finished / "rows.jsonl")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["rows"] == json.loads((finished / "results.json").read_text())["rows"]
     assert not (tmp_path / "run" / "sharing.png").exists()
 
 
@@ -495,7 +500,7 @@ def test_every_number_has_a_range_that_is_checked_before_a_folder_is_made(runner
         assert math.isfinite(min(most, below)), field.name
         values: list[object] = [10**20, 2**63, -(10**20)]
         if isinstance(field.default, float):
-            values = ["inf", "nan", "1e38", "-1e38", "-inf"]
+            values = ["inf", "nan", "1e39", "-1e39", "-inf"]
             values += [above] if above is not None else [least - 1e-3]
         elif least is not None:
             values += [int(least) - 1, int(most) + 1]
