@@ -54,6 +54,7 @@ class Config(CommonConfig):
             raise ConfigError("--k must be at least 1, or auto; came 0")
         self.at_least(tasks=40, examples=2)
         self.leave("data", "batching", "chunk_size", "device", because=UNUSED)
+        self.leave("checkpoint_seconds", "keep_checkpoints", "on_divergence", "force", because=UNUSED)
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ class Config(CommonConfig):
         if not 0 < self.beyond <= 1:
             raise ConfigError(f"--beyond must lie between 0 and 1; came {self.beyond}")
         self.leave("data", "batching", "chunk_size", "device", because=UNUSED)
+        self.leave("checkpoint_seconds", "keep_checkpoints", "on_divergence", "force", because=UNUSED)
 
 
 @dataclass(frozen=True)
