@@ -13,8 +13,8 @@ from msr.estimate import Estimate
 from msr.meta import SGD, Learner, MetaParameters
 
 __all__ = [
-    "cell", "curve", "estimate_or_none", "finite_or_none", "four_decimals", "gains", "judged", "largest_or_none",
-    "over_rows", "stability",
+    "capped_losses", "cell", "curve", "estimate_or_none", "finite_or_none", "four_decimals", "gains", "judged",
+    "largest_or_none", "median", "over_rows", "stability",
 ]  # fmt: skip
 
 POWER_STEPS = 50
@@ -40,6 +40,11 @@ def over_rows(rows: Sequence[Row], key: str, part: str | None = None) -> Row | N
     return estimate_or_none([value if part is None or value is None else value[part] for value in values])
 
 
+def median(values: Tensor) -> float:
+    """The lower median, in which a value that is not finite counts as the largest; infinite where half of them are."""
+    return float(values.nan_to_num(nan=math.inf, posinf=math.inf, neginf=math.inf).median())
+
+
 def judged(name: str, values: Tensor) -> Row:
     """Of each task's value ``(tasks,)``: mean with interval, median, and how many are not finite.
 
@@ -47,10 +52,9 @@ def judged(name: str, values: Tensor) -> Row:
     of them are.
     """
     values = values.detach().cpu()
-    ranked = values.nan_to_num(nan=math.inf, posinf=math.inf, neginf=math.inf)
     return {
         name: estimate_or_none(values),
-        f"{name}_median": finite_or_none(ranked.median()),
+        f"{name}_median": finite_or_none(median(values)),
         "not_finite": int((~values.isfinite()).sum()),
     }
 
@@ -62,9 +66,7 @@ def gains(learner: Learner, params: MetaParameters, episodes: Episodes) -> Tenso
     however well the rates suit the other tasks. With a rate for each parameter, ``λ`` is the largest eigenvalue of
     ``√α H √α``, here by power iteration, from below. Raises: TypeError where the solver takes no gradient steps.
     """
-    solver = getattr(learner.solver, "sgd", learner.solver)  # a library's steps are those of the SGD it holds
-    if not isinstance(solver, SGD):
-        raise TypeError(f"{type(solver).__name__} takes no gradient steps")
+    solver = _sgd(learner)
     roots = {}
     for name, start in params.initial.items():
         rate = torch.as_tensor(solver.rates(params)[name]).detach()
@@ -94,11 +96,37 @@ def gains(learner: Learner, params: MetaParameters, episodes: Episodes) -> Tenso
         return torch.func.vmap(of_task, chunk_size=learner.chunk_size)(episodes.support_x, episodes.support_y).cpu()
 
 
-def stability(arm: str, learner: Learner, params: MetaParameters, episodes: Episodes) -> Row:
-    """What a row says of :func:`gains`; a line on stderr where the gradient steps of a held-out task diverge."""
-    found = gains(learner, params, episodes)
-    above = int((found > STABLE).sum())
+def capped_losses(learner: Learner, params: MetaParameters, episodes: Episodes, factors: Tensor) -> Tensor:
+    """Query losses ``(tasks,)`` with each task's inner rates times its own factor ``(tasks,)``."""
+    problem, solver = learner.problem, _sgd(learner)
+
+    def of_task(factor: Tensor, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:
+        inner = {n: v + factor.log() if n.startswith("log_") else v * factor for n, v in params.inner.items()}
+        own = solver.adapt(problem, params._replace(inner=inner), x, y, training=False)
+        return problem.criterion(problem.predict({**params.shared, **own}, query_x), query_y)
+
+    with torch.no_grad():
+        return torch.func.vmap(of_task, chunk_size=learner.chunk_size)(factors, *episodes).cpu()
+
+
+def _sgd(learner: Learner) -> SGD:
+    solver = getattr(learner.solver, "sgd", learner.solver)  # a library's steps are those of the SGD it holds
+    if not isinstance(solver, SGD):
+        raise TypeError(f"{type(solver).__name__} takes no gradient steps")
+    return solver
+
+
+def stability(arm: str, learner: Learner, params: MetaParameters, episodes: Episodes, losses: Tensor) -> Row:
+    """What a row says of :func:`gains`; a line on stderr where the gradient steps of a held-out task diverge.
+
+    ``capped`` is the mean of the ``losses (tasks,)`` when those tasks take the largest steps that do not diverge, their
+    rates times ``2 / (α λ)``, which needs their support sets alone. The published protocol has no such cap.
+    """
+    found = gains(learner, params, episodes).nan_to_num(nan=math.inf)
+    above, losses = int((found > STABLE).sum()), losses.detach().cpu()
     if above:
+        capped = capped_losses(learner, params, episodes, (STABLE / found).clamp_max(1).to(episodes.query_y))
+        losses = torch.where(found > STABLE, capped, losses)
         print(
             f"{arm}: inner rate times curvature is above {STABLE:g} for {above} of {len(found)} held-out tasks, up to "
             f"{float(found.max()):.2f}: their gradient steps diverge, and may carry the mean; see the median",
@@ -106,9 +134,10 @@ def stability(arm: str, learner: Learner, params: MetaParameters, episodes: Epis
             flush=True,
         )
     return {
-        "median": finite_or_none(found.nan_to_num(nan=math.inf).median()),
+        "median": finite_or_none(median(found)),
         "largest": finite_or_none(found.max()),
         "tasks_above_2": above,
+        "capped": estimate_or_none(losses),
     }
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from experiments._config import NOISE, RATE, STEPS, TASKS, CommonConfig, chosen, option
 from experiments._folder import Row, RunFolder
-from experiments._judging import cell, curve, estimate_or_none, finite_or_none, judged, over_rows
+from experiments._judging import cell, curve, estimate_or_none, finite_or_none, judged, median, over_rows
 from experiments._run import main
 from experiments._training import train
 from msr.episodes import Episodes
@@ -204,7 +204,7 @@ def run_arm(arm: Arm, config: Config, folder: RunFolder) -> Row:
         return tasks, family.episodes("train", tasks).to(config.device)
 
     trained = train(
-        loop, folder, str(arm), sample, arm.outer_steps(config), measure=lambda: float(query_mse(loop, few).median())
+        loop, folder, str(arm), sample, arm.outer_steps(config), measure=lambda: median(query_mse(loop, few))
     )
     return {
         "model": arm.model,
@@ -241,7 +241,7 @@ def equivariance_error(loop: OuterLoop, episodes: Episodes, family: FiniteGroupT
         y = f(x)
         return torch.stack([(f(x @ m.mT) - y @ m.mT).norm() / y.norm() for m in moves]).amax()
 
-    return finite_or_none(torch.func.vmap(of_task)(adapted, episodes.query_x).median())
+    return finite_or_none(median(torch.func.vmap(of_task)(adapted, episodes.query_x)))
 
 
 def summarise(config: Config, folder: RunFolder, arms: list[Arm]) -> list[Row]:

@@ -296,7 +296,7 @@ def run_arm(arm: Arm, config: Config, data: Data, training: Training, folder: Ru
         "n_shared": sum(p.numel() for p in loop.params.shared.values()),
     }
     if not arm.closed_form:
-        row["inner_gain"] = judging.stability(str(arm), learner, loop.params, data.test)
+        row["inner_gain"] = judging.stability(str(arm), learner, loop.params, data.test, losses)
     if "sharing.U" in loop.params.shared:
         row["span_cosine"] = finite_or_none(span_cosine(loop.params.shared["sharing.U"].cpu(), data.truth))
     return row

@@ -302,7 +302,7 @@ def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
         "n_shared": sum(p.numel() for p in loop.params.shared.values()) + (0 if pattern is None else pattern.numel()),
     }
     if arm.inner == "sgd":
-        row["inner_gain"] = stability(str(arm), learner, loop.params, data.test)
+        row["inner_gain"] = stability(str(arm), learner, loop.params, data.test, losses)
     if data.found is not None and (arm.inner == "direct" or (config.k == "auto" and arm.model in ("msr", "mtsr"))):
         row["found"] = data.found.summary()
     learned = loop.params.shared.get("sharing.U", pattern)

@@ -8,10 +8,10 @@ from functools import partial
 import pytest
 import torch
 
-from experiments import _folder, _run, deep, omniglot, rotation, translation
+from experiments import _folder, _run, deep, dimension, omniglot, rotation, translation
 from experiments._config import CommonConfig
 from experiments._divergence import LastGood, halve_rates, largest_loss, odd_rates
-from experiments._judging import gains, judged
+from experiments._judging import gains, judged, stability
 from experiments._training import train, trained_params
 from msr.errors import DataError, NonFiniteError
 from msr.meta import SGD, Learner, OuterLoop, Ridge
@@ -116,10 +116,10 @@ class TestCheckpointsThatAreKept:
 class TestFallingBack:
     def test_a_damaged_newest_one_gives_way_to_the_one_before(self, tmp_path, capsys):
         whole, straight, _ = run(tmp_path / "whole")
-        folder, _, _ = run(tmp_path / "run", 4)
+        folder, stopped, _ = run(tmp_path / "run", 4)
         path = folder.checkpoint(ARM)
         data = bytearray(path.read_bytes())
-        data[len(data) // 2] ^= 1
+        data[data.index(stopped.params.leaves()[0].numpy().tobytes())] ^= 1
         path.write_bytes(data)
         capsys.readouterr()
         folder, loop, _ = run(tmp_path / "run")
@@ -320,6 +320,31 @@ class TestRows:
 
 
 SMALL = ["--test-tasks", "4", "--batch", "2"]
+
+
+def test_a_task_whose_steps_diverge_is_named_and_capped(capsys):
+    """One task's inputs are four times as large: a rate that suits the others makes its steps grow."""
+    loop, episodes = make_loop(), batch(0)
+    for part in (episodes.support_x, episodes.support_y, episodes.query_x, episodes.query_y):
+        part[1] *= 4
+    loop.learner.solver = SGD(12)
+    found = gains(loop.learner, loop.params, episodes)
+    others = torch.stack([found[0], found[2]]).max()
+    for name, rate in loop.params.inner.items():
+        loop.params.inner[name] = rate * float(1.5 / others)
+    found, losses = (f(loop.learner, loop.params, episodes) for f in (gains, Learner.losses))
+    assert (found > 2).tolist() == [False, True, False]
+    row = stability("arm", loop.learner, loop.params, episodes, losses)
+    assert row["tasks_above_2"] == 1
+    assert row["largest"] == pytest.approx(float(found[1]))
+    assert "above 2 for 1 of 3 held-out tasks" in capsys.readouterr().err
+    alone = loop.params._replace(inner={n: rate * 2 / found[1] for n, rate in loop.params.inner.items()})
+    capped = loop.learner.losses(alone, episodes.select(slice(1, 2)))
+    expected = float(losses[0] + losses[2] + capped[0]) / 3
+    assert row["capped"]["mean"] == pytest.approx(expected, rel=1e-4)
+    assert expected < float(losses.mean()) / 100
+
+
 STEPS = ["--outer-steps", "3"]
 RUNNERS = {
     "deep": (deep, ["--models", "msr", "--solvers", "sgd,gn-unrolled", "--quick"]),
@@ -411,4 +436,6 @@ def test_flags_out_of_range_are_refused_before_anything_is_made(tmp_path, capsys
     ):
         assert _run.main(deep.Config, deep.run, [*flags, "--out", str(tmp_path / "run")]) == 2
         assert capsys.readouterr().err == f"error: {says}\n"
+    assert _run.main(dimension.Config, dimension.run, ["--keep-checkpoints", "3", "--out", str(tmp_path / "run")]) == 2
+    assert "--keep-checkpoints" in capsys.readouterr().err  # a runner that trains nothing
     assert not (tmp_path / "run").exists()
