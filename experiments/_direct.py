@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from experiments._run import Row
+from experiments._folder import Row
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
 from msr.meta import Chunks, SharedSpan, find_span, in_chunks, patches
@@ -93,6 +93,6 @@ def parse_k(text: str) -> int | Literal["auto"]:
     """``--k``: a count, or ``auto``."""
     if text == "auto":
         return "auto"
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 9:
         raise ConfigError(f"--k must be a count or auto; came {text!r}")
     return int(text)

@@ -1,19 +1,19 @@
-"""Figures of the translation runner: from tensors to pictures in the run's folder."""
-
-from pathlib import Path
+"""Figures and the table of the translation runner."""
 
 import torch
 from torch import Tensor
 
+from experiments._folder import Row, RunFolder
+from experiments._judging import cell
 from msr.episodes import Episodes
 from msr.meta import Learner, MetaParameters
-from msr.report import figures
+from msr.report import figures, format_table
 
-__all__ = ["draw_patterns", "draw_weights"]
+__all__ = ["draw_patterns", "draw_weights", "table"]
 
 
 def draw_weights(
-    name: str, learner: Learner, params: MetaParameters, test: Episodes, truth: Tensor | None, folder: Path
+    name: str, learner: Learner, params: MetaParameters, test: Episodes, truth: Tensor | None, folder: RunFolder
 ) -> None:
     """Weight matrices of the first three held-out tasks, each fitted on its support set.
 
@@ -32,17 +32,40 @@ def draw_weights(
             v = torch.linalg.lstsq(features, y[i].flatten().unsqueeze(1)).solution
             panels[f"task {i}, true span"] = (basis @ v).reshape(weight.shape)
     title = f"Weights W = U v after one task's support set ({name})"
-    figures.matrices(panels, columns=len(learned), title=title).savefig(folder / f"weights-{name.split('-')[1]}.png")
+    figure = figures.matrices(panels, columns=len(learned), title=title)
+    folder.draw(f"weights-{name.split('-')[1]}.png", figure)
 
 
-def draw_patterns(patterns: dict[str, Tensor], truth: Tensor | None, shape: tuple[int, int], folder: Path) -> None:
+def draw_patterns(patterns: dict[str, Tensor], truth: Tensor | None, shape: tuple[int, int], folder: RunFolder) -> None:
     """Where each learned pattern puts weight, and how its span lies to the true one."""
     if truth is not None:
-        figures.span_cosines(patterns, truth).savefig(folder / "span.png")
+        folder.draw("span.png", figures.span_cosines(patterns, truth))
         patterns = {**patterns, "truth": truth}
     panels = {name: U.unflatten(0, shape) for name, U in patterns.items()}
     title = "Where weights are shared: max over k of |U|"
-    figures.sharing_strength(panels, title=title).savefig(folder / "sharing.png")
+    folder.draw("sharing.png", figures.sharing_strength(panels, title=title))
+
+
+def table(summary: list[Row], rows: list[Row], many: bool, zero: Row | None) -> str:
+    """The results as text: over the held-out tasks for one seed, over the seeds for ``many``."""
+    lines = [["zero predictor", "", cell(zero), *[""] * 5]]
+    for line in summary:
+        own = [r for r in rows if (r["model"], r["inner"]) == (line["model"], line["inner"])]
+        median, cosine = line["query_mse_median"], line.get("span_cosine_min")
+        lines.append(
+            [
+                line["model"],
+                line["inner"],
+                cell(line["query_mse"] if many else own[0]["query_mse"]),
+                "none" if median is None else f"{median['mean']:.2e}",
+                "" if cosine is None else f"{cosine:.4f}",
+                str(own[0]["outer_steps"]),
+                f"{line['seconds']['mean']:.1f}",
+                f"{line['diverged']} of {len(own)} diverged" if line["diverged"] else "",
+            ]
+        )
+    head = ["model", "inner", f"query MSE ± 95% over {'seeds' if many else 'tasks'}", "median of tasks"]
+    return format_table([*head, "span cosine", "steps", "seconds", "note"], lines)
 
 
 def _adapted_weights(learner: Learner, params: MetaParameters, few: Episodes) -> Tensor:

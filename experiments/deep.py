@@ -18,10 +18,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from experiments._run import CommonConfig, Row, RunFolder, chosen, main, option, train
+from experiments._config import NOISE, RATE, STEPS, TASKS, CommonConfig, chosen, option
+from experiments._folder import Row, RunFolder
+from experiments._judging import cell, curve, estimate_or_none, finite_or_none, judged, median, over_rows
+from experiments._run import main
+from experiments._training import train
 from msr.episodes import Episodes
-from msr.errors import ConfigError, NonFiniteError
-from msr.estimate import Estimate
+from msr.errors import ConfigError
 from msr.groups import cyclic, dihedral
 from msr.layers import DenseSharing, ReparamLinear
 from msr.meta import SGD, GaussNewton, InnerSolver, Learner, OuterLoop, from_module
@@ -32,6 +35,7 @@ from tasks._base import generator_for
 
 GROUPS = {"c8": lambda: cyclic(8), "d4": lambda: dihedral(4)}
 MODELS = ("msr", "msr-double", "oracle")
+INNER: dict[str, float] = {"least": 1, "most": 10**4}
 SOLVERS = ("sgd", "gn-unrolled", "gn-implicit")
 
 
@@ -43,17 +47,17 @@ class Config(CommonConfig):
     nonlinearity: str = option("relu", "between the layers: relu or tanh")
     models: str = option(",".join(MODELS), "comma list")
     solvers: str = option(",".join(SOLVERS), "comma list: how a task fits")
-    inner_steps: int = option(5, "steps of sgd and of gn-unrolled")
-    implicit_steps: int = option(20, "steps of gn-implicit, which needs to arrive; its memory does not grow")
-    sgd_steps: int = option(8000, "outer steps of sgd; with an oracle a quarter")
-    gn_steps: int = option(800, "outer steps of Gauss-Newton; with an oracle a quarter")
-    sgd_rate: float = option(0.1, "start of sgd's inner rates, which are learned on a log scale")
-    outer_rate: float = option(1e-3, "Adam's rate for sgd")
-    tasks: int = option(8000, "meta-training tasks to draw from")
-    test_tasks: int = option(300, "held-out tasks to report on")
-    batch: int = option(32, "tasks an outer step")
-    shots: int = option(8, "support examples a task, of 24")
-    noise: float = option(0.0, "standard deviation of noise on y")
+    inner_steps: int = option(5, "steps of sgd and of gn-unrolled", **INNER)
+    implicit_steps: int = option(20, "steps of gn-implicit, which needs to arrive; its memory does not grow", **INNER)
+    sgd_steps: int = option(8000, "outer steps of sgd; with an oracle a quarter", **STEPS)
+    gn_steps: int = option(800, "outer steps of Gauss-Newton; with an oracle a quarter", **STEPS)
+    sgd_rate: float = option(0.1, "start of sgd's inner rates, which are learned on a log scale", **RATE)
+    outer_rate: float = option(1e-3, "Adam's rate for sgd", **RATE)
+    tasks: int = option(8000, "meta-training tasks to draw from", **TASKS)
+    test_tasks: int = option(300, "held-out tasks to report on", **TASKS)
+    batch: int = option(32, "tasks an outer step", **TASKS)
+    shots: int = option(8, "support examples a task, of 24", least=1, most=23)
+    noise: float = option(0.0, "standard deviation of noise on y", **NOISE)
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
@@ -65,11 +69,10 @@ class Config(CommonConfig):
         figures.require()
         if self.data:
             raise ConfigError("--data cannot be read here: this runner needs to know the truth of the tasks it makes")
-        if not 1 <= self.shots <= 23:
-            raise ConfigError(f"--shots must lie between 1 and 23, of 24 examples; came {self.shots}")
-        self.at_least(inner_steps=1, implicit_steps=1, sgd_steps=1, gn_steps=1, tasks=1, test_tasks=1, batch=1)
-        if not self.outer_rate > 0:
-            raise ConfigError(f"--outer-rate must be positive; came {self.outer_rate}")
+
+    def bytes_needed(self) -> dict[str, float]:
+        """Examples: 24 a task, of 8 inputs and 8 outputs."""
+        return {"--batch": 4.0 * 24 * 16 * self.batch, "--test-tasks": 4.0 * 24 * 16 * self.test_tasks}
 
 
 @dataclass(frozen=True)
@@ -111,18 +114,17 @@ def run(config: Config) -> None:
     for arm in arms:
         if str(arm) not in folder.rows:
             folder.finish_arm(str(arm), run_arm(arm, config, folder))
-    zero = Estimate.of(test_set(first, config).query_y.square().flatten(1).mean(1))
+    zero = estimate_or_none(test_set(first, config).query_y.square().flatten(1).mean(1))
     lines = summarise(config, folder, arms)
-    results = folder.finish(zero_predictor_mse=zero.to_dict(), summary=lines)
+    results = folder.finish(zero_predictor_mse=zero, summary=lines)
     print(table(lines, zero, config))
     print(f"\nresults: {results}", file=sys.stderr)
     series = {}
     for arm in arms:
         if arm.seed == config.seed:
-            curve = folder.metrics(str(arm))
-            series[arm.name] = ([m["step"] for m in curve], [m["test"] for m in curve])
+            series[arm.name] = curve(folder.metrics(str(arm)))
     label = f"median query MSE of {min(config.test_tasks, 100)} held-out tasks"
-    figures.curves(series, ylabel=label, log=True).savefig(folder.path / "curve.png")
+    folder.draw("curve.png", figures.curves(series, ylabel=label, log=True))
 
 
 def family_of(config: Config, seed: int) -> FiniteGroupTasks:
@@ -201,30 +203,22 @@ def run_arm(arm: Arm, config: Config, folder: RunFolder) -> Row:
         tasks = family.draw("train", step, config.batch)
         return tasks, family.episodes("train", tasks).to(config.device)
 
-    diverged = False
-    try:
-        steps, seconds = arm.outer_steps(config), 0.0
-        seconds = train(loop, folder, str(arm), sample, steps, measure=lambda: float(query_mse(loop, few).median()))
-    except NonFiniteError as error:
-        print(f"{arm}: {error}", file=sys.stderr)
-        seconds, diverged = loop.load(folder.checkpoint(str(arm)))["seconds"], True
-    losses = query_mse(loop, test)
-    finite = losses.isfinite()
+    trained = train(
+        loop, folder, str(arm), sample, arm.outer_steps(config), measure=lambda: median(query_mse(loop, few))
+    )
     return {
         "model": arm.model,
         "solver": arm.solver,
         "seed": arm.seed,
-        "query_mse_median": float(losses.median()),
-        "query_mse": Estimate.of(losses).to_dict() if finite.all() else None,
-        "not_finite": int((~finite).sum()),
-        "diverged_at": loop.steps_done if diverged else None,
+        **judged("query_mse", query_mse(loop, test)),
+        **trained.row(),
         "equivariance_error": equivariance_error(loop, test, family),
         "outer_steps": loop.steps_done,
-        "seconds": round(seconds, 3),
+        "seconds": round(trained.seconds, 3),
         "batching": loop.learner.batching,
         "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
         "n_shared": sum(p.numel() for p in loop.params.shared.values()),
-        "inner": {name: float(value.exp()) for name, value in loop.params.inner.items()},
+        "inner": {name: finite_or_none(value.exp()) for name, value in loop.params.inner.items()},
     }
 
 
@@ -235,8 +229,8 @@ def query_mse(loop: OuterLoop, episodes: Episodes) -> Tensor:
 
 
 @torch.no_grad()
-def equivariance_error(loop: OuterLoop, episodes: Episodes, family: FiniteGroupTasks) -> float:
-    """``‖f(ρx) − ρ f(x)‖ / ‖f(x)‖``: the worst generator of each adapted network, the median over tasks."""
+def equivariance_error(loop: OuterLoop, episodes: Episodes, family: FiniteGroupTasks) -> float | None:
+    """``‖f(ρx) − ρ f(x)‖ / ‖f(x)‖``: the worst generator of each adapted network, median over tasks, or None."""
     adapted = loop.learner.adapt(loop.params, episodes.support_x, episodes.support_y)
     moves = [family.rep_in.matrix(g).to(episodes.query_x) for g in family.group.generators]
 
@@ -247,7 +241,7 @@ def equivariance_error(loop: OuterLoop, episodes: Episodes, family: FiniteGroupT
         y = f(x)
         return torch.stack([(f(x @ m.mT) - y @ m.mT).norm() / y.norm() for m in moves]).amax()
 
-    return float(torch.func.vmap(of_task)(adapted, episodes.query_x).median())
+    return finite_or_none(median(torch.func.vmap(of_task)(adapted, episodes.query_x)))
 
 
 def summarise(config: Config, folder: RunFolder, arms: list[Arm]) -> list[Row]:
@@ -262,40 +256,38 @@ def summarise(config: Config, folder: RunFolder, arms: list[Arm]) -> list[Row]:
         rows = [folder.rows[str(arm)] for arm in own]
         line: Row = {"arm": name, "outer_steps": sorted(row["outer_steps"] for row in rows)}
         for key in ("query_mse_median", "equivariance_error", "seconds"):
-            line[key] = Estimate.of([row[key] for row in rows]).to_dict()
-        means = [row["query_mse"] for row in rows]
-        line["query_mse"] = None if None in means else Estimate.of([m["mean"] for m in means]).to_dict()
+            line[key] = over_rows(rows, key)
+        line["query_mse"] = over_rows(rows, "query_mse", "mean")
         line["diverged"] = sum(row["diverged_at"] is not None for row in rows)
         for key, axis in (("at_equal_steps", "step"), ("at_equal_seconds", "seconds")):
             found = []
             for arm in own:
                 rivals = [a for a in arms if (a.model, a.seed) == (arm.model, arm.seed)]
                 finished = [a for a in rivals if folder.rows[str(a)]["diverged_at"] is None]
-                limit = min((folder.metrics(str(a))[-1][axis] for a in finished), default=math.inf)
-                before = [m["test"] for m in folder.metrics(str(arm)) if m[axis] <= limit]
+                ends = [_measured(folder, a, needed=True)[-1][axis] for a in finished]
+                before = [m["test"] for m in _measured(folder, arm) if m[axis] <= min(ends, default=math.inf)]
                 found += before[-1:]
-            line[key] = Estimate.of(found).to_dict() if len(found) == len(own) else None
+            line[key] = estimate_or_none(found) if len(found) == len(own) else None
         lines.append(line)
     return lines
 
 
-def table(lines: list[Row], zero: Estimate, config: Config) -> str:
+def _measured(folder: RunFolder, arm: Arm, *, needed: bool = False) -> list[Row]:
+    """An arm's lines with a test value, or null in its place; not those of other events."""
+    return [line for line in folder.metrics(str(arm), needed="test" if needed else None) if "test" in line]
+
+
+def table(lines: list[Row], zero: Row | None, config: Config) -> str:
     """The results as text, with intervals over seeds."""
     head = ["arm", "median query MSE", "mean", "at equal steps", "at equal time", "equivariance error"]
-    body = [["zero predictor", "", f"{zero.mean:.2e}", "", "", "", "", "", ""]]
+    body = [["zero predictor", "", "none" if zero is None else f"{zero['mean']:.2e}", "", "", "", "", "", ""]]
     for line in lines:
         keys = ("query_mse_median", "query_mse", "at_equal_steps", "at_equal_seconds", "equivariance_error")
-        cells = [_cell(line[key]) for key in keys]
+        cells = [cell(line[key], 1) for key in keys]
         ends = f"{line['diverged']} of {config.seeds} diverged" if line["diverged"] else ""
         steps = " to ".join(str(n) for n in dict.fromkeys((line["outer_steps"][0], line["outer_steps"][-1])))
         body.append([line["arm"], *cells, steps, f"{line['seconds']['mean']:.1f}", ends])
     return format_table([*head, "steps", "seconds", "note"], body)
-
-
-def _cell(value: Row | None) -> str:
-    if value is None:
-        return "none"
-    return f"{value['mean']:.1e}" + ("" if value["ci95"] is None else f" ± {value['ci95']:.0e}")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 
-from experiments._direct import UNUSED, found_span, parse_k
-from experiments._run import CommonConfig, Row, RunFolder, chosen, main, numbers, option
+from experiments._config import CommonConfig, chosen, numbers, option
+from experiments._direct import CHUNK, UNUSED, found_span, parse_k
+from experiments._folder import Row, RunFolder
+from experiments._run import main
 from msr.errors import ConfigError, DataError
 from msr.groups import cyclic, symmetric
 from msr.report import figures, format_table
@@ -40,8 +42,8 @@ class Config(CommonConfig):
 
     families: str = option(",".join(name for name in FAMILIES if name != "C64"), "comma list; also C64")
     noise: str = option("0", "comma list: noise on y, in units of the size of y")
-    tasks: int = option(500, "training tasks")
-    examples: int = option(20, "examples a task")
+    tasks: int = option(500, "training tasks", least=40, most=10**7)
+    examples: int = option(20, "examples a task", least=2, most=10**6)
     k: str = option("auto", "the dimension, if it is to be given")
 
     def check(self) -> None:
@@ -52,8 +54,12 @@ class Config(CommonConfig):
         numbers("noise", self.noise)
         if parse_k(self.k) == 0:
             raise ConfigError("--k must be at least 1, or auto; came 0")
-        self.at_least(tasks=40, examples=2)
         self.leave("data", "batching", "chunk_size", "device", because=UNUSED)
+        self.leave("checkpoint_seconds", "keep_checkpoints", "on_divergence", "force", because=UNUSED)
+
+    def bytes_needed(self) -> dict[str, float]:
+        """The inputs and outputs of one chunk of tasks; the least family has 6 of each."""
+        return {"--examples": 4.0 * 12 * min(CHUNK, self.tasks) * self.examples}
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ def draw(summary: list[Row], folder: RunFolder) -> None:
     figure = figures.curves(
         series, ylabel="share of runs with the right k", log=False, xlabel="noise on y, in units of its size"
     )
-    figure.savefig(folder.path / "dimension.png")
+    folder.draw("dimension.png", figure)
 
 
 if __name__ == "__main__":

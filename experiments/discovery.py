@@ -18,8 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments._config import CommonConfig, chosen, counts, numbers, option
 from experiments._direct import UNUSED
-from experiments._run import CommonConfig, Row, RunFolder, chosen, main, numbers, option
+from experiments._folder import Row, RunFolder
+from experiments._run import main
 from msr.discovery import Discovery, automorphisms, discover, name_group
 from msr.errors import ConfigError, MSRError
 from msr.groups import cyclic, dihedral, direct_product, frobenius, quaternion, symmetric, wreath_product
@@ -56,6 +58,7 @@ ALMOST: dict[str, tuple[Callable[[], Representation], Callable[[], Representatio
 }
 CONTROLS = ("none 8", "none 16", "broken 8", "broken 16")
 FAMILIES = (*GROUPS, *ALMOST, *CONTROLS, *LARGE)
+MOST_TASKS = 2, 10**7  # the range of --tasks
 BROKEN = 0.3  # of a weight, far above the tolerance
 
 
@@ -66,10 +69,12 @@ class Config(CommonConfig):
     families: str = option(",".join((*GROUPS, *ALMOST, *CONTROLS)), f"comma list; also {', '.join(LARGE)}")
     noise: str = option("0,0.1", "comma list: noise on y, in units of the size of y")
     tasks: str = option("400", "comma list: tasks in all, those of the last test included")
-    examples: int = option(20, "examples a task")
-    beyond: float = option(0.15, "of the almost larger symmetries: the share of a weight that breaks the larger one")
-    eps: float = option(0.05, "tolerance")
-    alpha: float = option(0.01, "error rate of each test")
+    examples: int = option(20, "examples a task", least=2, most=10**6)
+    beyond: float = option(
+        0.15, "of the almost larger symmetries: the share of a weight that breaks the larger one", above=0, most=1
+    )
+    eps: float = option(0.05, "tolerance", least=1e-6, below=1)
+    alpha: float = option(0.01, "error rate of each test", above=0, below=0.5)
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
@@ -77,11 +82,16 @@ class Config(CommonConfig):
         figures.require()
         chosen(self.families, FAMILIES, "family")
         numbers("noise", self.noise)
-        numbers("tasks", self.tasks, 2)
-        self.at_least(examples=2)
-        if not 0 < self.beyond <= 1:
-            raise ConfigError(f"--beyond must lie between 0 and 1; came {self.beyond}")
+        counts("tasks", self.tasks, *MOST_TASKS)
+        if self.seed < 0:
+            raise ConfigError(f"--seed must not be negative; came {self.seed}")
         self.leave("data", "batching", "chunk_size", "device", because=UNUSED)
+        self.leave("checkpoint_seconds", "keep_checkpoints", "on_divergence", "force", because=UNUSED)
+
+    def bytes_needed(self) -> dict[str, float]:
+        """The inputs and outputs of all tasks; the least family has 4 of each."""
+        most = max(counts("tasks", self.tasks, *MOST_TASKS))
+        return {"--tasks or --examples": 8.0 * 8 * most * self.examples}
 
 
 @dataclass(frozen=True)
@@ -116,19 +126,19 @@ def truth(family: str) -> str | None:
 
 def family_of(name: str, noise: float, seed: int, n_tasks: int, config: Config) -> TaskFamily:
     """A family's tasks; outputs have a mean square of 1, so noise is in units of their size."""
-    counts: dict[str, Any] = {"shots": 1, "queries": config.examples - 1, "n_train": n_tasks, "n_test": None}
-    counts["seed"] = seed
+    sizes: dict[str, Any] = {"shots": 1, "queries": config.examples - 1, "n_train": n_tasks, "n_test": None}
+    sizes["seed"] = seed
     if name in CONTROLS:
         kind, size = name.split()
         rep = regular(cyclic(int(size)))
         if kind == "none":
-            return no_symmetry(rep, rep, noise=noise, **counts)
-        return broken_symmetry(rep, rep, BROKEN, noise=noise, **counts)
+            return no_symmetry(rep, rep, noise=noise, **sizes)
+        return broken_symmetry(rep, rep, BROKEN, noise=noise, **sizes)
     rep = representation(name)
     if name in ALMOST:
         larger = ALMOST[name][1]()
-        return almost_symmetry((rep, rep), (larger, larger), config.beyond, noise=noise, **counts)
-    return FiniteGroupTasks(rep_in=rep, rep_out=rep, noise=noise, **counts)
+        return almost_symmetry((rep, rep), (larger, larger), config.beyond, noise=noise, **sizes)
+    return FiniteGroupTasks(rep_in=rep, rep_out=rep, noise=noise, **sizes)
 
 
 def run_arm(arm: Arm, config: Config) -> Row:
@@ -174,11 +184,11 @@ def _leaders(rows: Tensor, radius: float) -> np.ndarray:
 def run(config: Config) -> None:
     """Run every arm that has no result yet, then write results, a figure and a table."""
     families = chosen(config.families, FAMILIES, "family")
-    noises, counts = numbers("noise", config.noise), [int(n) for n in numbers("tasks", config.tasks, 2)]
+    noises, sizes = numbers("noise", config.noise), counts("tasks", config.tasks, *MOST_TASKS)
     if config.quick:
-        families, counts = families[:3], [160]
+        families, sizes = families[:3], [160]
     seeds = range(config.seed, config.seed + config.seeds)
-    arms = [Arm(f, z, t, s) for f in families for z in noises for t in counts for s in seeds]
+    arms = [Arm(f, z, t, s) for f in families for z in noises for t in sizes for s in seeds]
     folder = RunFolder("discovery", config)
     for arm in arms:
         if str(arm) not in folder.rows:
@@ -247,18 +257,18 @@ def table(summary: list[Row]) -> str:
 def draw(summary: list[Row], folder: RunFolder) -> None:
     """The phase diagram: the share of exact names over families, by noise and number of tasks."""
     lines = [line for line in summary if line["truth"]]
-    noises, counts = sorted({line["noise"] for line in lines}), sorted({line["tasks"] for line in lines})
+    noises, sizes = sorted({line["noise"] for line in lines}), sorted({line["tasks"] for line in lines})
     if not lines:
         return
     panels = {}
     for what in ("exact", "cannot_tell", "wrong"):
-        grid = [[_share(lines, what, noise, tasks) for noise in noises] for tasks in counts]
+        grid = [[_share(lines, what, noise, tasks) for noise in noises] for tasks in sizes]
         panels[{"exact": "exact name", "cannot_tell": "cannot tell", "wrong": "wrong name"}[what]] = grid
     figure = figures.rates(
-        panels, columns=[f"{z:g}" for z in noises], rows=[str(t) for t in counts],
+        panels, columns=[f"{z:g}" for z in noises], rows=[str(t) for t in sizes],
         xlabel="noise on y, in units of its size", ylabel="tasks",
     )  # fmt: skip
-    figure.savefig(folder.path / "phases.png", dpi=110)
+    folder.draw("phases.png", figure, dpi=110)
 
 
 def _share(lines: list[Row], what: str, noise: float, tasks: int) -> float:

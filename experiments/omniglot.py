@@ -16,12 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from experiments._config import EXAMPLES, INNER_STEPS, RATE, STEPS, TASKS, EngineConfig, chosen, option
+from experiments._folder import Row, RunFolder
+from experiments._judging import curve, judged, over_rows
 from experiments._models import conv4
-from experiments._run import EngineConfig, Row, RunFolder, chosen, main, option, train
+from experiments._run import main
+from experiments._training import train, trained_params
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
 from msr.estimate import Estimate
-from msr.meta import SGD, Learner, OuterLoop, evaluate, from_module
+from msr.meta import SGD, Learner, OuterLoop, from_module
 from msr.report import figures, format_table
 from tasks._base import generator_for
 from tasks.images import ImageSet, ImageTasks, digits, download_omniglot, read_omniglot
@@ -39,18 +43,18 @@ class Config(EngineConfig):
     """
 
     models: str = option("maml,msr", "comma list")
-    ways: int = option(5, "classes a task")
-    shots: int = option(1, "support images a class")
-    queries: int = option(5, "query images a class in training")
-    test_queries: int = option(15, "query images a class in testing")
-    outer_steps: int = option(1000, "outer steps")
-    batch: int = option(8, "tasks an outer step (the paper: 32)")
-    inner_steps: int = option(1, "gradient steps in training")
-    test_inner_steps: int = option(3, "gradient steps in testing")
-    inner_rate: float = option(0.4, "start of the learned inner rates")
-    outer_rate: float = option(1e-3, "rate of the outer Adam")
-    test_tasks: int = option(600, "held-out tasks to report on")
-    width: int = option(32, "filters a layer")
+    ways: int = option(5, "classes a task", **EXAMPLES)
+    shots: int = option(1, "support images a class", **EXAMPLES)
+    queries: int = option(5, "query images a class in training", **EXAMPLES)
+    test_queries: int = option(15, "query images a class in testing", **EXAMPLES)
+    outer_steps: int = option(1000, "outer steps", **STEPS)
+    batch: int = option(8, "tasks an outer step (the paper: 32)", **TASKS)
+    inner_steps: int = option(1, "gradient steps in training", **INNER_STEPS)
+    test_inner_steps: int = option(3, "gradient steps in testing", **INNER_STEPS)
+    inner_rate: float = option(0.4, "start of the learned inner rates", **RATE)
+    outer_rate: float = option(1e-3, "rate of the outer Adam", **RATE)
+    test_tasks: int = option(600, "held-out tasks to report on", **TASKS)
+    width: int = option(32, "filters a layer", least=1, most=10**5)
     augment: str = option("query", "query (the paper's) or none")
     download: bool = option(False, "fetch the full Omniglot sets into the user's cache (about 15 MB)")
 
@@ -62,9 +66,26 @@ class Config(EngineConfig):
             raise ConfigError(f"--augment must be query or none; came {self.augment!r}")
         figures.require()
         solver_of(self)  # its own checks
-        if not self.outer_rate > 0:
-            raise ConfigError(f"--outer-rate must be positive; came {self.outer_rate}")
-        self.at_least(outer_steps=1, batch=1, test_tasks=1, width=1)
+
+    def bytes_needed(self) -> dict[str, float]:
+        """Three square layers with their slopes and Adam's moments; the images of a step, and their first features."""
+        pixels = 4.0 * 28 * 28
+        together = 1 if self.batching == "loop" else min(self.batch, self.chunk_size or self.batch)
+        held = 20 * pixels * self.ways * (self.shots + self.test_queries)
+        return {
+            "--width": 4.0 * 4 * 3 * 9 * self.width**2,
+            "--batch, --ways, --shots or --queries": pixels * self.batch * self.ways * (self.shots + self.queries),
+            "--ways, --shots or --test-queries": held,
+            "--batch, --chunk-size, --ways, --shots or --width": pixels
+            * together
+            * self.ways
+            * max(self.shots, self.queries)
+            * self.width,
+        }
+
+    def data_files(self) -> list[Path]:
+        """The two files of the folder that are read."""
+        return list(_zips(Path(self.data))) if self.data and not self.download else []
 
 
 def run(config: Config) -> None:
@@ -95,11 +116,7 @@ def load_images(config: Config) -> tuple[str, ImageSet, ImageSet]:
     if config.download:
         first, second = download_omniglot()
     elif config.data:
-        folder = Path(config.data)
-        pairs = [pair for pair in (FULL, SMALL) if all((folder / name).is_file() for name in pair)]
-        if not pairs:
-            raise DataError(f"{folder} holds neither {' and '.join(FULL)} nor {' and '.join(SMALL)}")
-        first, second = (folder / name for name in pairs[0])
+        first, second = _zips(Path(config.data))
     else:
         return "scikit-learn digits (a stand-in)", *digits()
     train_set = read_omniglot(first)
@@ -108,6 +125,14 @@ def load_images(config: Config) -> tuple[str, ImageSet, ImageSet]:
         train_set,
         read_omniglot(second).without_groups_of(train_set),
     )
+
+
+def _zips(folder: Path) -> tuple[Path, Path]:
+    """Omniglot's two files, the full ones if they are there."""
+    for first, second in (FULL, SMALL):
+        if (folder / first).is_file() and (folder / second).is_file():
+            return folder / first, folder / second
+    raise DataError(f"{folder} holds neither {' and '.join(FULL)} nor {' and '.join(SMALL)}")
 
 
 def families(config: Config, train_set: ImageSet, test_set: ImageSet, seed: int) -> tuple[ImageTasks, ImageTasks]:
@@ -127,6 +152,48 @@ def families(config: Config, train_set: ImageSet, test_set: ImageSet, seed: int)
 def run_arm(model: str, seed: int, config: Config, both: tuple[ImageTasks, ImageTasks], folder: RunFolder) -> Row:
     """Train one network and count its right answers on the held-out classes."""
     family, held_out = both
+    loop = outer_loop(model, seed, config)
+    learner = loop.learner
+
+    def sample(step: int) -> tuple[Tensor, Episodes]:
+        tasks = family.draw("train", step, config.batch)
+        return tasks, family.episodes("train", tasks).to(config.device)
+
+    def batches(n: int) -> Iterator[Episodes]:
+        for tasks in torch.arange(n).split(20):
+            yield held_out.episodes("test", tasks).to(config.device)
+
+    @torch.no_grad()
+    def accuracies(n: int) -> Tensor:
+        return torch.cat([learner.losses(loop.params, batch, metric=share_right) for batch in batches(n)])
+
+    arm = f"{model}-seed{seed}"
+    few = min(40, config.test_tasks)
+    trained = train(
+        loop,
+        folder,
+        arm,
+        sample,
+        config.outer_steps,
+        measure=lambda: Estimate.of(accuracies(few)).mean,
+        best="highest",
+    )
+    return {
+        "model": model,
+        "inner": "sgd",
+        "seed": seed,
+        **judged("accuracy", accuracies(config.test_tasks)),
+        **trained.row(),
+        "outer_steps": loop.steps_done,
+        "seconds": round(trained.seconds, 3),
+        "batching": learner.batching,
+        "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
+        "n_shared": sum(p.numel() for p in loop.params.shared.values()),
+    }
+
+
+def outer_loop(model: str, seed: int, config: Config) -> OuterLoop:
+    """A network and Adam."""
     # One generator key for both arms: they start as the same function.
     network = conv4(
         config.ways, width=config.width, reparameterized=model == "msr", generator=generator_for(seed, "init")
@@ -139,33 +206,7 @@ def run_arm(model: str, seed: int, config: Config, both: tuple[ImageTasks, Image
         chunk_size=config.chunk_size or None,
         engine=config.engine,  # type: ignore[arg-type]
     )
-    loop = OuterLoop(learner, learner.init(shared, initial), partial(torch.optim.Adam, lr=config.outer_rate))
-
-    def sample(step: int) -> tuple[Tensor, Episodes]:
-        tasks = family.draw("train", step, config.batch)
-        return tasks, family.episodes("train", tasks).to(config.device)
-
-    def batches(n: int) -> Iterator[Episodes]:
-        for tasks in torch.arange(n).split(20):
-            yield held_out.episodes("test", tasks).to(config.device)
-
-    def accuracy(n: int) -> Estimate:
-        return evaluate(learner, loop.params, batches(n), metric=share_right)
-
-    arm = f"{model}-seed{seed}"
-    few = min(40, config.test_tasks)
-    seconds = train(loop, folder, arm, sample, config.outer_steps, measure=lambda: accuracy(few).mean)
-    return {
-        "model": model,
-        "inner": "sgd",
-        "seed": seed,
-        "accuracy": accuracy(config.test_tasks).to_dict(),
-        "outer_steps": loop.steps_done,
-        "seconds": round(seconds, 3),
-        "batching": learner.batching,
-        "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
-        "n_shared": sum(p.numel() for p in loop.params.shared.values()),
-    }
+    return OuterLoop(learner, learner.init(shared, initial), partial(torch.optim.Adam, lr=config.outer_rate))
 
 
 def solver_of(config: Config) -> SGD:
@@ -182,21 +223,18 @@ def draw(config: Config, folder: RunFolder, arms: list[tuple[str, int]]) -> None
     """Accuracy while training, and the factors that MSR learned."""
     series = {}
     for model, seed in arms:
-        lines = [line for line in folder.metrics(f"{model}-seed{seed}") if "test" in line]
-        series[f"{model}, seed {seed}"] = ([line["step"] for line in lines], [line["test"] for line in lines])
-    figures.curves(series, ylabel="accuracy on 40 held-out tasks", log=False).savefig(folder.path / "curve.png")
-    if ("msr", config.seed) in arms:
-        saved = torch.load(folder.checkpoint(f"msr-seed{config.seed}"), weights_only=True, map_location="cpu")
-        shared = saved["params"]["shared"]
+        series[f"{model}, seed {seed}"] = curve(folder.metrics(f"{model}-seed{seed}"))
+    folder.draw("curve.png", figures.curves(series, ylabel="accuracy on 40 held-out tasks", log=False))
+    if ("msr", config.seed) in arms and (found := trained_params(folder, f"msr-seed{config.seed}")):
+        shared = found[0].shared
         panels = {
             f"layer {layer}, {axis} − I": shared[f"{4 * layer}.sharing.{factor}"]
             for layer in range(4)
             for factor, axis in (("A", "channels A"), ("C", "kernel C"))
         }
         panels = {name: matrix - torch.eye(len(matrix)) for name, matrix in panels.items()}
-        figures.matrices(
-            panels, columns=4, title="What MSR learned: factors minus the identity they start from"
-        ).savefig(folder.path / "factors.png")
+        title = "What MSR learned: factors minus the identity they start from"
+        folder.draw("factors.png", figures.matrices(panels, columns=4, title=title))
 
 
 def table(folder: RunFolder, models: list[str], seeds: list[int]) -> str:
@@ -204,12 +242,12 @@ def table(folder: RunFolder, models: list[str], seeds: list[int]) -> str:
     lines = []
     for model in models:
         rows = [folder.rows[f"{model}-seed{seed}"] for seed in seeds]
-        many = Estimate.of([row["accuracy"]["mean"] for row in rows]).to_dict()
-        accuracy: Row = many if len(rows) > 1 else rows[0]["accuracy"]
+        accuracy = over_rows(rows, "accuracy", "mean") if len(rows) > 1 else rows[0]["accuracy"]
         seconds = Estimate.of([row["seconds"] for row in rows]).mean
-        spread = "" if accuracy["ci95"] is None else f" ± {100 * accuracy['ci95']:.1f}"
+        shown = "none" if accuracy is None else f"{100 * accuracy['mean']:.1f}"
+        spread = "" if accuracy is None or accuracy["ci95"] is None else f" ± {100 * accuracy['ci95']:.1f}"
         counts = [f"{rows[0]['n_adapted']:,}", f"{rows[0]['n_shared']:,}", str(rows[0]["outer_steps"])]
-        lines.append([model, f"{100 * accuracy['mean']:.1f}{spread}", *counts, f"{seconds:.0f}"])
+        lines.append([model, shown + spread, *counts, f"{seconds:.0f}"])
     unit = "seeds" if len(seeds) > 1 else "tasks"
     return format_table(["model", f"accuracy % ± 95% over {unit}", "adapted", "shared", "steps", "seconds"], lines)
 

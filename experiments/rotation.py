@@ -16,15 +16,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from experiments import _judging as judging
+from experiments._config import INNER_STEPS, NOISE, STEPS, TASKS, CommonConfig, chosen, option
 from experiments._direct import found_dimension
-from experiments._rotation_figures import draw_filters
-from experiments._run import CommonConfig, Row, RunFolder, chosen, main, option, train
+from experiments._folder import Row, RunFolder
+from experiments._judging import estimate_or_none, finite_or_none, over_rows
+from experiments._rotation_figures import draw_filters, table
+from experiments._run import main
+from experiments._training import restored, train
 from msr.episodes import Episodes
 from msr.errors import ConfigError
 from msr.estimate import Estimate
 from msr.layers import DenseSharing, ReparamConv2d, SharingFactory
 from msr.meta import SGD, InnerSolver, Learner, MetaParameters, OuterLoop, Ridge, evaluate, from_module
-from msr.report import figures, format_table
+from msr.report import figures
 from msr.subspace import span_cosine
 from tasks import RotationTasks
 from tasks._base import generator_for
@@ -44,15 +49,17 @@ class Config(CommonConfig):
     group: str = option("c8", "turns by 90 or 45 degrees, c4 or c8; with flips d4 or d8; the paper has c8 and d8")
     models: str = option(",".join(MODELS), "comma list")
     k: str = option("", "numbers each task fits in the dense models, comma list, or auto; default: the true 18, and 36")
-    inner_steps: int = option(1, "gradient steps of the inner loop (1 in the released code)")
-    outer_steps: int = option(0, "outer steps; 0: 1000 by gradient; closed form 400, or 50 without a pattern")
-    tasks: int = option(8000, "meta-training tasks to draw from")
-    test_tasks: int = option(300, "held-out tasks to report on")
-    batch: int = option(32, "tasks an outer step")
-    shots: int = option(1, "support examples a task, of 20")
-    size: int = option(32, "height and width of an image")
-    kernel: int = option(3, "height and width of a filter, odd")
-    noise: float = option(0.0, "standard deviation of noise on y")
+    inner_steps: int = option(1, "gradient steps of the inner loop (1 in the released code)", **INNER_STEPS)
+    outer_steps: int = option(
+        0, "outer steps; 0: 1000 by gradient; closed form 400, or 50 without a pattern", **STEPS | {"least": 0}
+    )
+    tasks: int = option(8000, "meta-training tasks to draw from", **TASKS)
+    test_tasks: int = option(300, "held-out tasks to report on", **TASKS)
+    batch: int = option(32, "tasks an outer step", **TASKS)
+    shots: int = option(1, "support examples a task, of 20", least=1, most=19)
+    size: int = option(32, "height and width of an image", least=1, most=10**4)
+    kernel: int = option(3, "height and width of a filter, odd", least=1, most=99)
+    noise: float = option(0.0, "standard deviation of noise on y", **NOISE)
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
@@ -62,11 +69,23 @@ class Config(CommonConfig):
         figures.require()
         if self.data:
             self.leave("tasks", "kernel", because="describes filters that are made here; with --data the file decides")
-        if not 1 <= self.shots <= 19:
-            raise ConfigError(f"--shots must lie between 1 and 19, of 20 examples; came {self.shots}")
         if self.k and not set(DENSE) & set(chosen(self.models, MODELS, "model")):
             raise ConfigError(f"--k is for the dense models, {' and '.join(DENSE)}; none was chosen")
-        self.at_least(batch=1, test_tasks=1, tasks=1, outer_steps=0, inner_steps=0)
+
+    def bytes_needed(self) -> dict[str, float]:
+        """Images of one chunk of tasks; windows and outputs of all that are held in memory; steps and their draws."""
+        if self.data:
+            return {}
+        window = self.kernel**2
+        condensed = 4.0 * window * (window + 8)  # the fewest channels are 8
+        steps = self.outer_steps or 1000
+        return {
+            "--size": 4.0 * CHUNK * 20 * self.size**2 * 9,
+            "--kernel": 8.0 * 8 * window * window**2,
+            "--test-tasks or --kernel": condensed * self.test_tasks,
+            "--tasks, --batch or --outer-steps": condensed * min(self.tasks, steps * self.batch),
+            "--batch or --outer-steps": 8.0 * steps * self.batch,
+        }
 
 
 @dataclass(frozen=True)
@@ -139,12 +158,14 @@ def run(config: Config) -> None:
             training = draw_training(data.family, config, max(outer_steps(arm, config) for arm in left))
             for arm in left:
                 folder.finish_arm(str(arm), run_arm(arm, config, data, training, folder))
-    zero = Estimate.of(first.test.query_y.square().flatten(1).mean(1))
+    zero = estimate_or_none(first.test.query_y.square().flatten(1).mean(1))
     turning = defects(first.filters, first.family)
     truth = {"defect": turning, "defect_k_max": K_MAX, "dimension": first.truth.shape[1]}
-    results = folder.finish(zero_predictor_mse=zero.to_dict(), truth=truth, summary=summarise(folder, arms))
-    inside = energy_inside(first.filters, first.truth).mean
-    print(table(folder, arms, zero, turning, inside))
+    results = folder.finish(zero_predictor_mse=zero, truth=truth, summary=summarise(folder, arms))
+    inside = energy_inside(first.filters, first.truth)
+    many = len({arm.seed for arm in arms}) > 1
+    of_first = {arm.name: folder.rows[str(arm)] for arm in reversed(arms)}
+    print(table(summarise(folder, arms), of_first, many, zero, turning, inside))
     print(f"\nresults: {results}", file=sys.stderr)
     draw(config, first, folder, arms)
 
@@ -248,7 +269,7 @@ def run_arm(arm: Arm, config: Config, data: Data, training: Training, folder: Ru
         tasks = data.family.draw("train", step, config.batch)
         return tasks, training.select(tasks)
 
-    seconds = train(
+    trained = train(
         loop,
         folder,
         str(arm),
@@ -257,23 +278,27 @@ def run_arm(arm: Arm, config: Config, data: Data, training: Training, folder: Ru
         measure=lambda: evaluate(learner, loop.params, [few]).mean,
     )
     filters = adapted_filters(learner, loop.params, data.test, data.family)
+    losses = learner.losses(loop.params, data.test)
     row: Row = {
         "model": arm.model,
         "k": arm.k or None,
         "seed": arm.seed,
-        "query_mse": evaluate(learner, loop.params, [data.test]).to_dict(),
-        "energy": energy_inside(filters, data.truth).to_dict(),
+        **judging.judged("query_mse", losses),
+        **trained.row(),
+        "energy": energy_inside(filters, data.truth),
         "defect": defects(filters, data.family),
         "inner": {name.removeprefix("log_"): _plain(name, value) for name, value in loop.params.inner.items()},
         "outer_steps": loop.steps_done,
-        "seconds": round(seconds, 3),
+        "seconds": round(trained.seconds, 3),
         "data_seconds": round(training.seconds, 3),
         "batching": learner.batching,
         "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
         "n_shared": sum(p.numel() for p in loop.params.shared.values()),
     }
+    if not arm.closed_form:
+        row["inner_gain"] = judging.stability(str(arm), learner, loop.params, data.test, losses)
     if "sharing.U" in loop.params.shared:
-        row["span_cosine"] = span_cosine(loop.params.shared["sharing.U"].cpu(), data.truth)
+        row["span_cosine"] = finite_or_none(span_cosine(loop.params.shared["sharing.U"].cpu(), data.truth))
     return row
 
 
@@ -290,27 +315,21 @@ def adapted_filters(learner: Learner, params: MetaParameters, episodes: Episodes
     return torch.stack(filters).cpu()
 
 
-def energy_inside(filters: Tensor, truth: Tensor) -> Estimate:
+def energy_inside(filters: Tensor, truth: Tensor) -> Row | None:
     """``‖P vec W‖² / ‖vec W‖²`` with ``P`` on the true span: 1 when the filters turn into one another as they should.
 
-    The interval is over tasks.
+    The interval is over tasks; None where a filter is not finite.
     """
-    w = filters.flatten(1).double()
-    return Estimate.of((w @ truth).square().sum(1) / w.square().sum(1).clamp_min(torch.finfo(w.dtype).tiny))
+    w, tiny = filters.flatten(1).double(), torch.finfo(torch.float64).tiny
+    return estimate_or_none((w @ truth).square().sum(1) / w.square().sum(1).clamp_min(tiny))
 
 
-def defects(filters: Tensor, family: RotationTasks) -> dict[str, float]:
-    """The defect of each generator, and of the turn by 90°, the smallest that a grid has exactly."""
+def defects(filters: Tensor, family: RotationTasks) -> dict[str, float | None]:
+    """The defect of each generator, and of the turn by 90°, the smallest that a grid has exactly; None: not finite."""
     group = family.symmetry
     elements = sorted({*group.generators, int(family.group[1:]) // 4})
-    return {group.label(h): rotation_defect(filters, family.group, family.fields, h, K_MAX) for h in elements}
-
-
-def restored(arm: Arm, config: Config, data: Data, folder: RunFolder) -> tuple[Learner, MetaParameters]:
-    """A trained arm, read back from its checkpoint."""
-    saved = torch.load(folder.checkpoint(str(arm)), weights_only=True, map_location="cpu")
-    problem = from_module(build(arm, config, data)).problem
-    return Learner(problem, solver_of(arm, config, data), batching=saved["batching"]), MetaParameters(**saved["params"])
+    defect = partial(rotation_defect, filters, family.group, family.fields, k_max=K_MAX)
+    return {group.label(h): finite_or_none(defect(h)) for h in elements}
 
 
 def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None:
@@ -319,18 +338,18 @@ def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None
     series, panels, patterns = {}, {"truth": data.filters[0]}, {}
     one = data.test.select(slice(0, 1)).to("cpu")
     for arm in of_seed:
-        lines = [m for m in folder.metrics(str(arm)) if "test" in m]
-        series[arm.name] = ([m["step"] for m in lines], [m["test"] for m in lines])
-        if arm.model.startswith("oracle") or not folder.checkpoint(str(arm)).is_file():
-            continue  # a copied run folder may have lost its checkpoints
-        learner, params = restored(arm, config, data, folder)
+        series[arm.name] = judging.curve(folder.metrics(str(arm)))
+        found = restored(folder, str(arm), build(arm, config, data), solver_of(arm, config, data))
+        if arm.model.startswith("oracle") or found is None:
+            continue
+        learner, params = found
         panels[arm.name] = adapted_filters(learner, params, one, data.family)[0]
         if "sharing.U" in params.shared:
             patterns[arm.name] = params.shared["sharing.U"]
-    figures.curves(series, ylabel="query MSE of 100 held-out tasks", log=True).savefig(folder.path / "curve.png")
-    draw_filters(panels, data.family, folder.path / "filters.png")
+    folder.draw("curve.png", figures.curves(series, ylabel="query MSE of 100 held-out tasks", log=True))
+    draw_filters(panels, data.family, folder)
     if patterns:
-        figures.span_cosines(patterns, data.truth).savefig(folder.path / "span.png")
+        folder.draw("span.png", figures.span_cosines(patterns, data.truth))
 
 
 def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
@@ -340,53 +359,28 @@ def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
         rows = [folder.rows[str(arm)] for arm in arms if arm.name == name]
         line: Row = {
             "arm": name,
-            "query_mse": Estimate.of([row["query_mse"]["mean"] for row in rows]).to_dict(),
-            "energy": Estimate.of([row["energy"]["mean"] for row in rows]).to_dict(),
+            "query_mse": over_rows(rows, "query_mse", "mean"),
+            "query_mse_median": over_rows(rows, "query_mse_median"),
+            "diverged": sum(row["diverged"] for row in rows),
+            "energy": over_rows(rows, "energy", "mean"),
             "seconds": Estimate.of([row["seconds"] for row in rows]).to_dict(),
         }
-        line["defect"] = {h: max(row["defect"][h] for row in rows) for h in rows[0]["defect"]}
+        line["defect"] = {h: judging.largest_or_none([row["defect"][h] for row in rows]) for h in rows[0]["defect"]}
         if "span_cosine" in rows[0]:
-            line["span_cosine_min"] = min(row["span_cosine"] for row in rows)
+            line["span_cosine_min"] = min((c for row in rows if (c := row["span_cosine"]) is not None), default=None)
         lines.append(line)
     return lines
 
 
-def table(folder: RunFolder, arms: list[Arm], zero: Estimate, truth: dict[str, float], inside: float) -> str:
-    """The results as text: over the held-out tasks for one seed, over the seeds for several."""
-    many = len({arm.seed for arm in arms}) > 1
-    lines = [
-        ["zero predictor", f"{zero.mean:.2e}", "", "", *["" for _ in truth], "", ""],
-        ["truth", "", f"{inside:.4f}", "", *[f"{d:.4f}" for d in truth.values()], "", ""],
-    ]
-    for line in summarise(folder, arms):
-        row = next(folder.rows[str(arm)] for arm in arms if arm.name == line["arm"])
-        mse = line["query_mse"] if many else row["query_mse"]
-        spread = "" if mse["ci95"] is None else f" ± {mse['ci95']:.0e}"
-        lines.append(
-            [
-                line["arm"],
-                f"{mse['mean']:.2e}{spread}",
-                f"{line['energy']['mean']:.4f}",
-                f"{line['span_cosine_min']:.4f}" if "span_cosine_min" in line else "",
-                *[f"{d:.4f}" for d in line["defect"].values()],
-                str(row["outer_steps"]),
-                f"{line['seconds']['mean']:.1f}",
-            ]
-        )
-    unit = "seeds" if many else "tasks"
-    head = ["arm", f"query MSE ± 95% over {unit}", "energy", "least span cosine", *[f"worst defect {h}" for h in truth]]
-    return format_table([*head, "steps", "seconds"], lines)
-
-
-def _plain(name: str, value: Tensor) -> float:
-    return float(value.exp() if name.startswith("log_") else value)
+def _plain(name: str, value: Tensor) -> float | None:
+    return finite_or_none(value.exp() if name.startswith("log_") else value)
 
 
 def _numbers(text: str) -> list[int]:
     """A comma list of positive whole numbers from the command line, none twice; empty for ``auto``."""
     names = [] if text == "auto" else [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if not name.isdecimal() or int(name) < 1:
+        if not name.isdecimal() or len(name) > 9 or int(name) < 1:
             raise ConfigError(f"--k needs whole numbers of at least 1, with commas between, or auto; came {name!r}")
     return list(dict.fromkeys(map(int, names)))
 

@@ -14,16 +14,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from experiments._config import EXAMPLES, INNER_STEPS, NOISE, SIZE, STEPS, TASKS, EngineConfig, chosen, option
 from experiments._direct import FoundSpan, found_or_why_not, parse_k
+from experiments._folder import Row, RunFolder
+from experiments._judging import curve, estimate_or_none, finite_or_none, judged, over_rows, stability
 from experiments._models import LocallyConnected1d, with_pattern
-from experiments._run import EngineConfig, Row, RunFolder, chosen, main, option, train
-from experiments._translation_figures import draw_patterns, draw_weights
+from experiments._run import main
+from experiments._training import Trained, restored, train, trained_params
+from experiments._translation_figures import draw_patterns, draw_weights, table
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
 from msr.estimate import Estimate
 from msr.layers import DenseSharing, ReparamLinear
-from msr.meta import SGD, InnerSolver, Learner, MetaParameters, OuterLoop, Ridge, evaluate, from_module
-from msr.report import figures, format_table
+from msr.meta import SGD, InnerSolver, Learner, OuterLoop, Ridge, evaluate, from_module
+from msr.report import figures
 from msr.subspace import span_cosine
 from tasks import TaskFamily, TranslationTasks
 from tasks._base import generator_for
@@ -40,21 +44,23 @@ REFERENCE_K = {1: 3, 2: 6, 5: 30}
 class Config(EngineConfig):
     """Learn how translation tasks share their weights, and compare with the truth."""
 
-    rank: int = option(2, "filters mixed at each position; 1 is a convolution, the paper has 1, 2, 5")
+    rank: int = option(
+        2, "filters mixed at each position; 1 is a convolution, the paper has 1, 2, 5", least=1, most=1000
+    )
     models: str = option("conv,msr,mtsr,oracle", "comma list of fc, lc, conv, msr, mtsr, oracle")
     inner: str = option("sgd,ridge,direct", "comma list: gradient steps, closed form, U in closed form too (msr only)")
-    inner_steps: int = option(3, "gradient steps of the inner loop (the released code has 1)")
-    outer_steps: int = option(0, "outer steps; 0: 1000 for sgd, 400 a rank for ridge")
-    tasks: int = option(8000, "meta-training tasks to draw from")
-    test_tasks: int = option(300, "held-out tasks to report on")
-    batch: int = option(32, "tasks an outer step")
-    shots: int = option(1, "support examples a task, of 20")
+    inner_steps: int = option(3, "gradient steps of the inner loop (the released code has 1)", **INNER_STEPS)
+    outer_steps: int = option(0, "outer steps; 0: 1000 for sgd, 400 a rank for ridge", **STEPS | {"least": 0})
+    tasks: int = option(8000, "meta-training tasks to draw from", **TASKS)
+    test_tasks: int = option(300, "held-out tasks to report on", **TASKS)
+    batch: int = option(32, "tasks an outer step", **TASKS)
+    shots: int = option(1, "support examples a task, of 20", **EXAMPLES)
     k: str = option("0", "numbers each task fits; 0: kernel x rank (sgd at rank 5: 30, as the paper); auto: found")
     init: str = option("auto", "start of U and v: scaled, reference (the paper's code), auto: reference for sgd")
     boundary: str = option("valid", "valid (the paper's) or circular")
-    kernel: int = option(3, "taps of a filter")
-    length: int = option(70, "length of a signal")
-    noise: float = option(0.0, "standard deviation of noise on y")
+    kernel: int = option(3, "taps of a filter", **SIZE)
+    length: int = option(70, "length of a signal", **SIZE)
+    noise: float = option(0.0, "standard deviation of noise on y", **NOISE)
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
@@ -75,7 +81,18 @@ class Config(EngineConfig):
             self.models, MODELS, "model"
         ):
             raise ConfigError(f"--inner direct finds U, which --models msr alone learns; came --models {self.models}")
-        self.at_least(batch=1, test_tasks=1, tasks=1, rank=1, outer_steps=0, inner_steps=0)
+
+    def bytes_needed(self) -> dict[str, float]:
+        """The true span in double precision, or a learned pattern with its slope and Adam's two moments; examples."""
+        if self.data:
+            return {}
+        numbers = 8 * self.length * max(20, self.shots + 1)  # of x and y in single precision
+        span = 8.0 * self.length * max(1, self.length - self.kernel + 1) * self.kernel * self.rank
+        return {
+            "--length, --kernel or --rank": span,
+            "--batch, --length or --shots": numbers * self.batch,
+            "--test-tasks, --length or --shots": numbers * self.test_tasks,
+        }
 
 
 @dataclass(frozen=True)
@@ -128,9 +145,10 @@ def run(config: Config) -> None:
         if str(arm) not in folder.rows:
             data = first if arm.seed == config.seed else load_data(config, arm.seed)
             folder.finish_arm(str(arm), run_arm(arm, config, data, folder))
-    zero = Estimate.of(first.test.query_y.square().flatten(1).mean(1))
-    results = folder.finish(zero_predictor_mse=zero.to_dict(), summary=summarise(folder, arms))
-    print(table(folder, arms, zero))
+    zero = estimate_or_none(first.test.query_y.square().flatten(1).mean(1))
+    results = folder.finish(zero_predictor_mse=zero, summary=summarise(folder, arms))
+    many = len({arm.seed for arm in arms}) > 1
+    print(table(summarise(folder, arms), list(folder.rows.values()), many, zero))
     print(f"\nresults: {results}", file=sys.stderr)
     draw(config, first, folder, arms)
 
@@ -250,16 +268,15 @@ def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
     """Train one arm and evaluate it on the held-out tasks."""
     layer = build(arm, config, data)
     steps = 0 if arm.inner == "direct" else config.outer_steps or (1000 if arm.inner == "sgd" else 400 * config.rank)
-    rate, seconds, pattern, joint_steps = (1e-3 if arm.inner == "sgd" else 2e-2), 0.0, None, 0
+    rate, joint, pattern = (1e-3 if arm.inner == "sgd" else 2e-2), Trained(), None
     if arm.model == "mtsr":
-        joint_steps = config.outer_steps or 400 * config.rank
-        pattern, seconds = fit_jointly(arm, config, data, layer, joint_steps, folder)
+        pattern, joint = fit_jointly(arm, config, data, layer, config.outer_steps or 400 * config.rank, folder)
         layer = with_pattern(pattern.cpu(), data.weight_shape, RATE)
         steps, rate = max(steps // 4, 1), 1e-2
     learner = learner_for(layer, solver_of(arm, config, data), config)
     loop = outer_loop(learner, layer, arm.inner, steps, config.device, rate)
     few = data.test.select(slice(0, 100))
-    seconds += train(
+    trained = train(
         loop,
         folder,
         str(arm),
@@ -267,25 +284,30 @@ def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
         steps,
         measure=lambda: evaluate(learner, loop.params, [few]).mean,
     )
+    seconds = joint.seconds + trained.seconds
     if arm.inner == "direct":
         assert data.found is not None
         seconds = data.found.seconds
+    losses = learner.losses(loop.params, data.test)
     row: Row = {
         "model": arm.model,
         "inner": arm.inner,
         "seed": arm.seed,
-        "query_mse": evaluate(learner, loop.params, [data.test]).to_dict(),
-        "outer_steps": loop.steps_done + joint_steps,
+        **judged("query_mse", losses),
+        **(joint if joint.diverged_at is not None else trained).row(),
+        "outer_steps": loop.steps_done + joint.steps,
         "seconds": round(seconds, 3),
         "batching": learner.batching,
         "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
         "n_shared": sum(p.numel() for p in loop.params.shared.values()) + (0 if pattern is None else pattern.numel()),
     }
+    if arm.inner == "sgd":
+        row["inner_gain"] = stability(str(arm), learner, loop.params, data.test, losses)
     if data.found is not None and (arm.inner == "direct" or (config.k == "auto" and arm.model in ("msr", "mtsr"))):
         row["found"] = data.found.summary()
     learned = loop.params.shared.get("sharing.U", pattern)
     if learned is not None and data.truth is not None:
-        row["span_cosine"] = span_cosine(learned.cpu(), data.truth)
+        row["span_cosine"] = finite_or_none(span_cosine(learned.cpu(), data.truth))
     return row
 
 
@@ -297,7 +319,7 @@ def sample(family: TaskFamily, config: Config, step: int) -> tuple[Tensor, Episo
 
 def fit_jointly(
     arm: Arm, config: Config, data: Data, layer: nn.Module, steps: int, folder: RunFolder
-) -> tuple[Tensor, float]:
+) -> tuple[Tensor, Trained]:
     """MTSR: ``U`` and every task's ``v`` minimise the loss on all examples together.
 
     Each ``v`` is solved exactly for the present ``U`` and held constant while ``U`` steps. At the minimum over ``v``
@@ -312,23 +334,8 @@ def fit_jointly(
         x, y = torch.cat([e.support_x, e.query_x], 1), torch.cat([e.support_y, e.query_y], 1)
         return tasks, Episodes(x, y, x, y)
 
-    seconds = train(loop, folder, joint_name(arm), everything, steps)
-    return loop.params.shared["sharing.U"], seconds
-
-
-def restored(arm: Arm, config: Config, data: Data, folder: RunFolder) -> tuple[Learner, MetaParameters]:
-    """A trained arm of one fit (any but MTSR), read back from its checkpoint."""
-    saved = torch.load(folder.checkpoint(str(arm)), weights_only=True, map_location="cpu")
-    learner = Learner(
-        from_module(build(arm, config, data)).problem, solver_of(arm, config, data), batching=saved["batching"]
-    )
-    return learner, MetaParameters(**saved["params"])
-
-
-def joint_pattern(arm: Arm, folder: RunFolder) -> Tensor:
-    """The ``U`` of MTSR's joint fit, read back from its checkpoint."""
-    saved = torch.load(folder.checkpoint(joint_name(arm)), weights_only=True, map_location="cpu")
-    return saved["params"]["shared"]["sharing.U"]
+    trained = train(loop, folder, joint_name(arm), everything, steps)
+    return loop.params.shared["sharing.U"], trained
 
 
 def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None:
@@ -336,19 +343,19 @@ def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None
     of_seed = [arm for arm in arms if arm.seed == config.seed]
     series = {}
     for arm in of_seed:
-        lines = [m for m in folder.metrics(str(arm)) if "test" in m]
-        series[f"{arm.model}, {arm.inner}"] = ([m["step"] for m in lines], [m["test"] for m in lines])
-    figures.curves(series, ylabel="query MSE of 100 held-out tasks", log=True).savefig(folder.path / "curve.png")
+        series[f"{arm.model}, {arm.inner}"] = curve(folder.metrics(str(arm)))
+    folder.draw("curve.png", figures.curves(series, ylabel="query MSE of 100 held-out tasks", log=True))
     patterns = {}
     for arm in of_seed:
-        if arm.model == "msr":
-            learner, params = restored(arm, config, data, folder)
+        layer, solver = build(arm, config, data), solver_of(arm, config, data)
+        if arm.model == "msr" and (found := restored(folder, str(arm), layer, solver)):
+            learner, params = found
             patterns[f"msr, {arm.inner}"] = params.shared["sharing.U"]
-            draw_weights(f"msr-{arm.inner}", learner, params, data.test, data.truth, folder.path)
-        elif arm.model == "mtsr":  # one joint fit serves both ways to adapt
-            patterns["mtsr"] = joint_pattern(arm, folder)
+            draw_weights(f"msr-{arm.inner}", learner, params, data.test, data.truth, folder)
+        elif arm.model == "mtsr" and (joint := trained_params(folder, joint_name(arm))):
+            patterns["mtsr"] = joint[0].shared["sharing.U"]  # one joint fit serves both ways to adapt
     if patterns:
-        draw_patterns(patterns, data.truth, data.weight_shape, folder.path)
+        draw_patterns(patterns, data.truth, data.weight_shape, folder)
 
 
 def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
@@ -359,37 +366,15 @@ def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
         line: Row = {
             "model": model,
             "inner": inner,
-            "query_mse": Estimate.of([row["query_mse"]["mean"] for row in rows]).to_dict(),
+            "query_mse": over_rows(rows, "query_mse", "mean"),
+            "query_mse_median": over_rows(rows, "query_mse_median"),
+            "diverged": sum(row["diverged"] for row in rows),
             "seconds": Estimate.of([row["seconds"] for row in rows]).to_dict(),
         }
         if "span_cosine" in rows[0]:
-            line["span_cosine_min"] = min(row["span_cosine"] for row in rows)
+            line["span_cosine_min"] = min((c for row in rows if (c := row["span_cosine"]) is not None), default=None)
         lines.append(line)
     return lines
-
-
-def table(folder: RunFolder, arms: list[Arm], zero: Estimate) -> str:
-    """The results as text: over the held-out tasks for one seed, over the seeds for several."""
-    many = len({arm.seed for arm in arms}) > 1
-    lines = [["zero predictor", "", f"{zero.mean:.2e} ± {zero.ci95:.0e}", "", "", ""]]
-    for line in summarise(folder, arms):
-        rows = [r for r in folder.rows.values() if (r["model"], r["inner"]) == (line["model"], line["inner"])]
-        mse = line["query_mse"] if many else rows[0]["query_mse"]
-        cosine = f"{line['span_cosine_min']:.4f}" if "span_cosine_min" in line else ""
-        spread = "" if mse["ci95"] is None else f" ± {mse['ci95']:.0e}"
-        seconds = f"{line['seconds']['mean']:.1f}"
-        lines.append(
-            [
-                line["model"],
-                line["inner"],
-                f"{mse['mean']:.2e}{spread}",
-                cosine,
-                str(rows[0]["outer_steps"]),
-                seconds,
-            ]
-        )
-    unit = "seeds" if many else "tasks"
-    return format_table(["model", "inner", f"query MSE ± 95% over {unit}", "span cosine", "steps", "seconds"], lines)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from msr.errors import ConfigError
 
-__all__ = ["Write", "refuse_inputs", "write_together", "write_whole"]
+__all__ = ["Write", "append_line", "refuse_inputs", "write_together", "write_whole"]
 
 Write = Callable[[BinaryIO], object]
 """Writes the content of one file to an open stream."""
@@ -65,12 +66,44 @@ def write_together(files: Mapping[Path, Write]) -> None:
                 part.unlink(missing_ok=True)
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line, with its end, to a file of lines, and hand it to the system at once.
+
+    A last line without its end, as a writer leaves it that was killed, is dropped first; of a line that could not be
+    written whole, nothing stays. Raises: OSError that names the file.
+    """
+    try:
+        # Unbuffered: what a buffer could not write, it would try to write once more when it is closed.
+        with path.open("r+b" if path.exists() else "x+b", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if end and _last_byte(file, end) != b"\n":
+                file.seek(0)
+                end = file.readall().rfind(b"\n") + 1
+                file.truncate(end)
+            file.seek(end)
+            left = memoryview(line)
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                with contextlib.suppress(OSError):
+                    file.truncate(end)
+                raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
 def refuse_inputs(flag: str, path: Path, inputs: Iterable[Path]) -> None:
     """Raise ConfigError where writing ``path`` would replace a file that is read, whatever it is called."""
     for one in inputs:
         with contextlib.suppress(OSError):  # what is not there is no input
             if os.path.samefile(path, one):
                 raise ConfigError(f"{flag} {path} is the file that is read ({one}), and would replace it: give another")
+
+
+def _last_byte(file: FileIO, end: int) -> bytes:
+    file.seek(end - 1)
+    return file.read(1)
 
 
 def _target(path: Path) -> Path:

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = [
     "errors version printable spelling",
-    "arrays files memory threads trees modelkinds",
+    "arrays failures files memory threads trees modelkinds",
     "modules kron subspace estimate episodes category archives onnxfiles",
     "modelfiles taskfiles",
     "groups",

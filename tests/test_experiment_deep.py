@@ -84,7 +84,12 @@ def test_an_arm_that_diverges_is_judged_where_it_last_was_finite(tmp_path, monke
     out = tmp_path / "run"
     assert run_deep("--models", "oracle", "--solvers", "sgd", "--out", str(out)) == 0
     row = results(out)["rows"][0]
-    assert row["diverged_at"] == row["outer_steps"] == 2
+    assert (row["diverged"], row["diverged_at"], row["diverged_why"]) == (
+        True,
+        2,
+        "outer step 2: the query loss is not finite",
+    )
+    assert row["outer_steps"] == 1  # the last state whose losses were finite
     assert row["seconds"] > 0
     printed = capsys.readouterr()
     assert "1 of 1 diverged" in printed.out
@@ -120,9 +125,9 @@ BAD = {
     "model": (["--models", "cnn"], "unknown model 'cnn'; known: msr, msr-double, oracle"),
     "solver": (["--solvers", "adam"], "unknown solver 'adam'; known: sgd, gn-unrolled, gn-implicit"),
     "nonlinearity": (["--nonlinearity", "gelu"], "nonlinearity must be relu or tanh; came 'gelu'"),
-    "shots": (["--shots", "24"], "--shots must lie between 1 and 23, of 24 examples; came 24"),
+    "shots": (["--shots", "24"], "--shots must be at most 23; came 24"),
     "steps": (["--gn-steps", "0"], "--gn-steps must be at least 1; came 0"),
-    "rate": (["--sgd-rate", "-1"], "the inner learning rate must be positive and finite; came -1.0"),
+    "rate": (["--sgd-rate", "-1"], "--sgd-rate must be positive; came -1.0"),
     "outer": (["--outer-rate", "0"], "--outer-rate must be positive; came 0.0"),
     "noise": (["--noise", "-1"], "noise must not be negative; came -1.0"),
     "data": (["--data", "x.npz"], "--data cannot be read here"),

@@ -96,7 +96,11 @@ def test_the_rule_without_a_certificate():
         (["--noise", "-1"], "at least 0"),
         (["--tasks", "1"], "at least 2"),
         (["--examples", "1"], "--examples must be at least 2"),
-        (["--beyond", "0"], "--beyond must lie between 0 and 1; came 0"),
+        (["--beyond", "0"], "--beyond must be positive; came 0.0"),
+        (["--beyond", "1.5"], "--beyond must be at most 1; came 1.5"),
+        (["--eps", "2"], "--eps must be less than 1; came 2.0"),
+        (["--tasks", "40.5"], "--tasks must be whole numbers; came '40.5'"),
+        (["--seed", "-1"], "--seed must not be negative; came -1"),
         (["--data", "x.npz"], "--data has no meaning here"),
     ],
 )

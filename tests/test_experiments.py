@@ -220,8 +220,8 @@ def test_bad_image_files_are_one_line_and_status_two(tmp_path, capsys):
         (["--ways", "6"], "6 ways need as many classes, but the train images have 5"),
         (["--models", "protonet"], "unknown model 'protonet'"),
         (["--outer-rate", "-1"], "--outer-rate must be positive; came -1.0"),
-        (["--inner-rate", "0"], "inner learning rate must be positive"),
-        (["--test-inner-steps", "-1"], "inner steps must not be negative"),
+        (["--inner-rate", "0"], "--inner-rate must be positive; came 0.0"),
+        (["--test-inner-steps", "-1"], "--test-inner-steps must not be negative; came -1"),
     ):
         assert run(*flags) == 2
         text = capsys.readouterr().err
@@ -257,7 +257,7 @@ def test_read_only_folder_is_refused(tmp_path, capsys):
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_no_results(tmp_path, capsys, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_the_arm_and_not_the_run(tmp_path, capsys, monkeypatch):
     from tasks import TranslationTasks
 
     episodes = TranslationTasks.episodes
@@ -269,9 +269,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_no_results(tmp_path,
         return e
 
     monkeypatch.setattr(TranslationTasks, "episodes", poisoned)
-    assert translate("--models", "conv", "--inner", "sgd", "--outer-steps", "5", "--out", str(tmp_path / "run")) == 2
-    assert "error: outer step 0: the query loss is not finite for tasks" in capsys.readouterr().err
-    assert not (tmp_path / "run" / "results.json").exists()
+    flags = ["--models", "conv,mtsr", "--inner", "sgd", "--outer-steps", "5", "--out", str(tmp_path / "run")]
+    assert translate(*flags) == 0
+    printed = capsys.readouterr()
+    assert "conv-sgd-seed0: outer step 0: the query loss is not finite for tasks" in printed.err
+    assert printed.out.count("1 of 1 diverged") == 2
+    for row in results(tmp_path / "run")["rows"]:
+        assert (row["diverged"], row["diverged_at"], row["outer_steps"]) == (True, 0, 0)
+        assert row["query_mse"]["n"] == 10  # judged as it started
     kept = torch.load(tmp_path / "run" / "checkpoints" / "conv-sgd-seed0.pt", weights_only=True)
     assert kept["steps_done"] == 0
     assert all(t.isfinite().all() for group in kept["params"].values() for t in group.values())
@@ -343,5 +348,11 @@ def test_a_killed_writer_leaves_a_readable_folder(tmp_path):
     for _ in range(2):  # what the first resume writes, the second can read
         assert translate(*flags, "--resume") == 0
         assert len(results(tmp_path / "run")["rows"]) == len(rows.read_text().splitlines()) == 1
-    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [1, 2, 3, 4]  # the lines past the lost checkpoint were dropped and written again, once
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in lines if line["step"] == 0] == ["missing checkpoint"]
+    assert [line["step"] for line in lines[1:]] == [
+        1,
+        2,
+        3,
+        4,
+    ]  # the lines past the lost checkpoint were dropped and written again, once

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from msr.errors import ConfigError
-from msr.files import refuse_inputs, write_together, write_whole
+from msr.files import append_line, refuse_inputs, write_together, write_whole
 
 
 def test_a_file_is_written_and_nothing_else_is_left(tmp_path):
@@ -104,3 +104,34 @@ def test_an_input_is_never_an_output(tmp_path):
         with pytest.raises(ConfigError, match="is the file that is read"):
             refuse_inputs("--json", tmp_path / name, [source])
     refuse_inputs("--json", tmp_path / "new", [source])
+
+
+def test_a_line_is_appended_after_the_last_whole_one(tmp_path):
+    path = tmp_path / "a.jsonl"
+    append_line(path, b"1\n")
+    append_line(path, b"2\n")
+    assert path.read_bytes() == b"1\n2\n"
+    path.write_bytes(b"1\n2\n{cut")
+    append_line(path, b"3\n")
+    assert path.read_bytes() == b"1\n2\n3\n"
+    path.write_bytes(b"{cut")
+    append_line(path, b"3\n")
+    assert path.read_bytes() == b"3\n"
+
+
+def test_of_a_line_that_does_not_fit_nothing_stays(tmp_path):
+    path = tmp_path / "a.jsonl"
+    append_line(path, b"1" * 9 + b"\n")
+    code = f"""
+import resource
+from pathlib import Path
+from msr.files import append_line
+resource.setrlimit(resource.RLIMIT_FSIZE, (15, 15))
+try:
+    append_line(Path({str(path)!r}), b"2" * 9 + b"\\n")
+except OSError as error:
+    print(error.filename)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(path)
+    assert path.read_bytes() == b"1" * 9 + b"\n"

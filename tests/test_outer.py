@@ -138,7 +138,7 @@ def test_foreign_or_damaged_checkpoints_are_refused(gen, tmp_path):
         loop.load(tmp_path / "list.pt")
     torch.testing.assert_close(loop.params.leaves(), before, rtol=0, atol=0)
     (tmp_path / "cut.pt").write_bytes((tmp_path / "ridge.pt").read_bytes()[:100])
-    with pytest.raises(DataError, match=r"cut\.pt is not a checkpoint"):
+    with pytest.raises(DataError, match=r"cut\.pt cannot be read"):
         make_loop(gen).load(tmp_path / "cut.pt")
 
 

@@ -50,7 +50,7 @@ SURFACE = {
     ],
     "msr.notation": ["GROUPS", "MOST_POINTS", "REPRESENTATIONS", "parse_group", "parse_representation"],
     "msr.sampling": ["MOST_DRAWN", "Sample", "broken_span", "sample_group", "sample_translation"],
-    "msr.files": ["Write", "refuse_inputs", "write_together", "write_whole"],
+    "msr.files": ["Write", "append_line", "refuse_inputs", "write_together", "write_whole"],
     "msr.taskfiles": ["read_arrays", "write_tasks"],
     "msr.report": ["format_table"],
     "msr.report.figures": [

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from msr.cli.answers import as_json, give
 from msr.cli.doors import check_memory, is_terminal
 from msr.cli.notations import read_notation
-from msr.cli.running import is_lack_of_memory
 from msr.equivariance import Certificate, certify
 from msr.equivariance.draws import draw_inputs, like, seeded
 from msr.equivariance.evaluate import said
 from msr.errors import ModelError, MSRError, NonFiniteError
+from msr.failures import is_lack_of_memory
 from msr.files import Write
 from msr.modelfiles import read_model, weight_shape
 from msr.onnxfiles import OnnxNetwork

@@ -10,8 +10,8 @@ import torch
 from msr.cli import EXIT_CODES
 from msr.cli.answers import as_json, give
 from msr.cli.doors import is_terminal, reports
-from msr.cli.running import say
 from msr.discovery import Discovery, discover
+from msr.failures import say
 from msr.files import Write
 from msr.printable import printable, quoted
 from msr.report.page import discovery_page

@@ -5,7 +5,7 @@ from typing import Any
 
 from msr.cli.doors import check_memory
 from msr.cli.notations import read_notation
-from msr.cli.running import say
+from msr.failures import say
 from msr.printable import printable
 from msr.sampling import MOST_DRAWN, sample_group, sample_translation
 from msr.taskfiles import write_tasks

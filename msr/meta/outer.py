@@ -1,8 +1,8 @@
 """The outer loop: optimise what tasks share, stop on the first number that is not finite, resume where it stopped."""
 
+import copy
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from msr.arrays import as_tensor
 from msr.episodes import Episodes
-from msr.errors import ConfigError, DataError, NonFiniteError, listed
+from msr.errors import ConfigError, DataError, NonFiniteError, first_line, listed
+from msr.meta._continuing import check_state, not_finite
+from msr.meta.checkpoints import read_checkpoint, write_checkpoint
 from msr.meta.engine import Learner
 from msr.meta.problem import MetaParameters
 from msr.trees import mapped
@@ -57,12 +59,14 @@ class OuterLoop:
         self.scheduler = scheduler(self.optimizer) if scheduler else None
         self._checked = False
 
-    def step(self, episodes: Episodes, tasks: Tensor | None = None) -> Tensor:
+    def step(self, episodes: Episodes, tasks: Tensor | None = None, largest: float = math.inf) -> Tensor:
         """One outer step on a batch of tasks; returns their query losses before it, ``(tasks,)``.
 
-        ``tasks`` are the tasks' own indices, for the error message.
-        Raises: NonFiniteError when a loss or the gradient is nan or infinite. The parameters are then those of the
-        last good step: nothing was updated.
+        ``tasks`` are the tasks' own indices, for the error message; ``largest`` is the mean loss beyond which training
+        counts as diverged.
+        Raises: NonFiniteError when a loss or the gradient is nan or infinite, or the mean loss is above ``largest``.
+        The parameters are then those of the last good step: nothing was updated. Also where the update itself does
+        not fit the numbers of this precision, and then parameters and the optimiser may be half updated.
         """
         if not self._checked:
             checked = self.learner.check(self.params, episodes)
@@ -75,11 +79,24 @@ class OuterLoop:
         norm = math.hypot(*norms)
         if not math.isfinite(norm + total):  # what it was is asked only then
             self._refuse(losses, gradient, tasks)
+        if total > largest * len(losses):
+            raise NonFiniteError(
+                f"outer step {self.steps_done}: the mean query loss is {total / len(losses):.3g}, above {largest:.3g}, "
+                "where training counts as diverged. The last good state is kept; lower the learning rates"
+            )
         if self.clip_norm is not None and norm > self.clip_norm:
             torch._foreach_mul_(slopes, self.clip_norm / norm)
         for leaf, slope in zip(leaves, slopes, strict=True):
             leaf.grad = slope
-        self.optimizer.step()
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:
+            if "overflow" not in str(error):
+                raise
+            raise NonFiniteError(
+                f"outer step {self.steps_done}: the optimiser's update does not fit {leaves[0].dtype} "
+                f"({first_line(error)}); lower the outer rate"
+            ) from error
         for leaf in leaves:
             leaf.grad = None
         if self.scheduler is not None:
@@ -104,14 +121,19 @@ class OuterLoop:
     def state_dict(self) -> dict[str, Any]:
         """Everything that continuing needs, as tensors and plain values.
 
-        Raises: NonFiniteError if a parameter is nan or infinite, so that no checkpoint ever holds one.
+        Raises: NonFiniteError if a parameter, or a number that the optimiser keeps, is nan or infinite, so that no
+        checkpoint ever holds one.
         """
         for name, tensor in ((n, t) for group in self.params for n, t in group.items()):
             if not tensor.isfinite().all():
                 raise NonFiniteError(f"after outer step {self.steps_done} the parameter {name} is not finite")
+        optimizer = self.optimizer.state_dict()
+        bad = not_finite(optimizer)
+        if bad:
+            raise NonFiniteError(f"after outer step {self.steps_done} the optimiser's {bad} is not finite")
         return {
             "params": self.params._asdict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer,
             "scheduler": self.scheduler.state_dict() if self.scheduler else None,
             "steps_done": self.steps_done,
             "batching": self.learner.batching,
@@ -120,53 +142,46 @@ class OuterLoop:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`; where the learner's batching is "auto", with what was chosen then.
 
-        Raises: DataError, with nothing changed, when the state is not of a loop like this one.
+        Raises: DataError, with nothing changed, when the state is not of a loop like this one: other names, shapes or
+        types, a number that is not finite, an optimiser or a scheduler of another kind or with other settings (rates
+        apart). All of it is checked, and tried on copies, first.
         """
-        missing = {"params", "optimizer", "scheduler", "steps_done", "batching"} - state.keys()
-        if missing or not isinstance(state["params"], dict):
-            raise DataError(f"the checkpoint is not one of an outer loop (it lacks {', '.join(sorted(missing))})")
-        if (self.scheduler is None) is not (state["scheduler"] is None):
-            raise DataError("the checkpoint and this run do not both have a scheduler")
-        for name, group in zip(MetaParameters._fields, self.params, strict=True):
-            saved = state["params"][name]
-            if {n: t.shape for n, t in group.items()} != {n: t.shape for n, t in saved.items()}:
-                raise DataError(
-                    f"the checkpoint's {name} parameters are {', '.join(saved) or 'none'}, "
-                    f"this run's are {', '.join(group) or 'none'}, or their shapes differ"
-                )
+        check_state(state, self.params, self.optimizer, self.scheduler, self.steps_done)
         with torch.no_grad():
             for name, group in zip(MetaParameters._fields, self.params, strict=True):
                 for n, tensor in group.items():
                     tensor.copy_(state["params"][name][n])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would keep these very tensors
         if self.scheduler is not None:
-            self.scheduler.load_state_dict(state["scheduler"])
+            self.scheduler.load_state_dict(copy.deepcopy(state["scheduler"]))
         self.steps_done = state["steps_done"]
         if self.learner.batching == "auto":
             self.learner.batching = state["batching"]
 
-    def save(self, path: Path, extra: dict[str, Any] | None = None) -> None:
+    def save(
+        self, path: Path, extra: Mapping[str, Any] | None = None, *, identity: Mapping[str, Any] | None = None
+    ) -> None:
         """Write a checkpoint, all or nothing: a crash leaves the previous one whole.
 
-        One file, so that weights and optimiser state can never be of two different steps. ``extra`` holds plain
-        values of the caller's own.
+        One file, so that weights and optimiser state can never be of two different steps; it holds a hash of its
+        content (:mod:`msr.meta.checkpoints`). ``extra`` holds plain values of the caller's own, ``identity`` plain
+        values that say whose the checkpoint is.
         """
-        state, part = self.state_dict() | {"extra": extra or {}}, path.with_suffix(path.suffix + ".part")
-        with part.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        write_checkpoint(path, self.state_dict(), extra or {}, identity)
 
-    def load(self, path: Path) -> dict[str, Any]:
-        """Continue from a checkpoint of :meth:`save` and return its ``extra``; no code is read, only values."""
+    def load(self, path: Path, *, identity: Mapping[str, Any] | None = None, force: bool = False) -> dict[str, Any]:
+        """Continue from a checkpoint of :meth:`save` and return its ``extra``; no code is read, only values.
+
+        ``force`` accepts a checkpoint of another ``identity``, and one of a format of before, in which damage cannot
+        be found. Raises: DataError, one line that names the file, with nothing changed: for damage
+        (:class:`~msr.meta.checkpoints.DamagedCheckpointError`), for another identity, and as
+        :meth:`load_state_dict`.
+        """
+        found = read_checkpoint(path, self.params.leaves()[0].device)
+        if not force:
+            found.refuse_others(identity or {})
         try:
-            state = torch.load(path, weights_only=True, map_location=self.params.leaves()[0].device)
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise DataError(
-                f"{path} is not a checkpoint that can be read ({type(error).__name__}); remove it"
-            ) from error
-        if not isinstance(state, dict):
-            raise DataError(f"{path} is not a checkpoint of an outer loop but a {type(state).__name__}")
-        self.load_state_dict(state)
-        return state.get("extra", {})
+            self.load_state_dict(found.state)
+        except DataError as error:
+            raise DataError(f"{path} does not fit: {error}; remove it, or run what it was made with") from error
+        return found.extra

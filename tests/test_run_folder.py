@@ -1,0 +1,624 @@
+"""Run folders under attack: damaged files, killed and starved processes, many at once, other data, other versions."""
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import math
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments import _folder, _identity, _run, translation
+from experiments import _signals as signals
+from experiments.__main__ import runners
+from msr.errors import DataError
+from msr.meta import OuterLoop
+from tests.processes import Pool
+
+ROOT = Path(__file__).parents[1]
+ARMS = ("conv-ridge-seed0", "mtsr-ridge-seed0")
+TINY = ["--length", "8", "--kernel", "2", "--rank", "1", "--test-tasks", "4", "--batch", "2", "--tasks", "20"]
+TINY += ["--batching", "loop", "--models", "conv,mtsr", "--inner", "ridge", "--outer-steps", "3"]
+
+
+def translate(*flags: str) -> int:
+    return _run.main(translation.Config, translation.run, [*TINY, *flags])
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with Pool(*TINY) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, pool) -> Path:
+    """A whole run, by a process with one thread."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert pool.run("--out", str(folder))["status"] == [0]
+    return folder
+
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k not in _folder.TIMES}
+    return [without_times(v) for v in value] if isinstance(value, list) else value
+
+
+def lines(path: Path) -> list[dict]:
+    return [without_times(json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def assert_same_run(found: Path, expected: Path) -> None:
+    """Rows, metrics and every tensor of every checkpoint, bit for bit; nothing half-written."""
+    for name in ("rows.jsonl", "metrics.jsonl"):
+        assert lines(found / name) == lines(expected / name)
+    results = [without_times(json.loads((run / "results.json").read_text())) for run in (found, expected)]
+    assert results[0]["rows"] == results[1]["rows"]
+    checkpoints, others = (
+        # Which earlier checkpoint is kept beside the newest depends on when a run was stopped.
+        {path.name for path in run.glob("checkpoints/*.pt") if not path.stem.rpartition(".")[2].isdigit()}
+        for run in (expected, found)
+    )
+    assert checkpoints == others
+    for name in checkpoints:
+        a, b = (torch.load(run / "checkpoints" / name, weights_only=True) for run in (found, expected))
+        for key in ("params", "optimizer", "scheduler", "steps_done"):
+            assert same(a[key], b[key]), f"{name}: {key}"
+    assert not list(found.rglob("*.part"))
+    assert {path.name for path in found.iterdir()} == {path.name for path in expected.iterdir()}
+
+
+def same(a, b) -> bool:
+    """Bit for bit, of nested values."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    return type(a) is type(b) and a == b
+
+
+def error_line(text: str) -> str:
+    """The one line that a failure says, after what the run said before."""
+    assert "Traceback" not in text
+    assert text.count("error: ") == 1
+    assert text.splitlines()[-1].startswith("error: ")
+    return text.splitlines()[-1]
+
+
+# Damage
+
+
+def reading(config: translation.Config) -> None:
+    """Everything that a runner reads from a folder, read by its own functions, and compared with what was written."""
+    arms = [translation.Arm("conv", "ridge", 0), translation.Arm("mtsr", "ridge", 0)]
+    folder = _folder.RunFolder("translation", config)
+    known = WRITTEN[0]
+    assert all(without_times(row) == known["rows"][arm] for arm, row in folder.rows.items())
+    assert all(without_times(m) in known["metrics"] for arm in ARMS for m in folder.metrics(arm))
+    for arm, params in known["params"].items():
+        kept = translation.trained_params(folder, arm)
+        assert kept is None or same(kept[0]._asdict(), params)
+    if set(folder.rows) == set(ARMS):
+        translation.summarise(folder, arms)
+
+
+WRITTEN: list[dict] = []
+ODD = (b"{}", b"[]", b"null", b'{"arm": 1}', b"[" * 5000, b'{"arm": "conv-ridge-seed0"}', b"NaN", b"\xff\xfe", b"seed")
+FILES = ("config.toml", "rows.jsonl", "metrics.jsonl", *(f"checkpoints/{a}.pt" for a in (ARMS[0], "mtsr-joint-seed0")))
+
+
+@st.composite
+def damages(draw):
+    """A file, and what becomes of its bytes; None: it is gone."""
+    name, kind = (
+        draw(st.sampled_from(FILES)),
+        draw(st.sampled_from(("flip", "cut", "drop", "add", "line", "all", "gone"))),
+    )
+    at, length = draw(st.floats(0, 1, exclude_max=True)), draw(st.integers(1, 40))
+    odd, bit = draw(st.sampled_from(ODD)), draw(st.integers(0, 7))
+
+    def damage(content: bytes) -> bytes | None:
+        place = int(at * len(content))
+        if kind == "flip":
+            return content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
+        if kind == "line":
+            parts = content.split(b"\n")
+            parts[int(at * len(parts))] = odd
+            return b"\n".join(parts)
+        changed = {"cut": content[:place], "drop": content[:place] + content[place + length :], "gone": None}
+        return {**changed, "add": content[:place] + odd + content[place:], "all": odd}[kind]
+
+    return name, damage
+
+
+@pytest.fixture(scope="module")
+def written(finished):
+    """What the whole run holds."""
+    rows = {line.pop("arm"): line for line in lines(finished / "rows.jsonl")}
+    metrics = lines(finished / "metrics.jsonl")
+    for line in (*rows.values(), *metrics):
+        del line["crc32"]
+    params = {Path(name).stem: torch.load(finished / name, weights_only=True)["params"] for name in FILES[3:]}
+    WRITTEN[:] = [{"rows": rows, "metrics": metrics, "params": params}]
+    return finished
+
+
+@settings(max_examples=320)
+@given(case=damages())
+def test_a_damaged_folder_is_read_as_it_was_or_refused_in_one_line(case, written):
+    name, damage = case
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "run"
+        shutil.copytree(written, folder)
+        changed = damage((folder / name).read_bytes())
+        if changed is None:
+            (folder / name).unlink()
+        else:
+            (folder / name).write_bytes(changed)
+        said = Path(place) / "stderr"
+        with said.open("w") as stderr, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stderr", stderr)
+            status = _run.main(translation.Config, reading, [*TINY, "--out", str(folder), "--resume", "--threads", "1"])
+        assert status in (0, 2), said.read_text()
+        if status == 2:
+            assert str(folder) in error_line(said.read_text())
+
+
+DAMAGE = {
+    "a bad line inside rows": ("rows.jsonl", lambda b: b'{"arm": "con\n' + b, "rows.jsonl, line 1: is no JSON"),
+    "rows without their keys": ("rows.jsonl", lambda b: b'{"arm": "conv-ridge-seed0"}\n', "no object with a crc32"),
+    "another number": ("rows.jsonl", lambda b: b.replace(b'"n": 4', b'"n": 5'), "is not what was written"),
+    "a time of another kind": ("rows.jsonl", lambda b: b.replace(b'"seconds": ', b'"seconds": -'), "is not what was"),
+    "bytes in metrics": ("metrics.jsonl", lambda b: b"\xff\n" + b, "metrics.jsonl, line 1: its bytes are no text"),
+    "deep nesting": ("rows.jsonl", lambda b: b"[" * 100_000 + b"\n" + b, "rows.jsonl, line 1: is no JSON"),
+    "a list in metrics": ("metrics.jsonl", lambda b: b"[1]\n" + b, "metrics.jsonl, line 1: is no object"),
+    "a cut line of config": ("config.toml", lambda b: b.replace(b"seeds = 1", b"seeds"), "line 2 is 'seeds'"),
+    "a changed config": (
+        "config.toml",
+        lambda b: b.replace(b"threads = 1", b"threads = 2"),
+        "was changed after it was",
+    ),
+    "an empty checkpoint": (FILES[4], lambda b: b"", f"{FILES[4]}"),
+    "a cut checkpoint": (FILES[4], lambda b: b[:900], f"{FILES[4]}"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_runner_names_the_file_the_line_and_the_remedy(damage, finished, tmp_path, capsys):
+    name, change, says = DAMAGE[damage]
+    shutil.copytree(finished, tmp_path / "run")
+    file = tmp_path / "run" / name
+    before = file.read_bytes()
+    file.write_bytes(change(before))
+    assert file.read_bytes() != before
+    assert translate("--out", str(tmp_path / "run"), "--resume", "--threads", "1") == 2
+    line = error_line(capsys.readouterr().err)
+    assert says in line
+    assert str(file) in line
+    assert any(word in line for word in ("remove", "restore", "must be"))
+
+
+def test_lost_checkpoints_of_a_finished_run_leave_an_arm_out_of_the_figures(finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    for name in ("rows.jsonl", "metrics.jsonl"):  # a last line that was being written counts as not written
+        with (tmp_path / "run" / name).open("a") as file:
+            file.write('{"arm": "conv')
+    (tmp_path / "run" / "sharing.png").unlink()
+    assert translate("--out", str(tmp_path / "run"), "--resume", "--threads", "1") == 0
+    assert "mtsr-joint-seed0: left out of the figures: " in capsys.readouterr().err
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["rows"] == json.loads((finished / "results.json").read_text())["rows"]
+    assert not (tmp_path / "run" / "sharing.png").exists()
+
+
+def test_a_finished_arm_without_a_curve_is_named(tmp_path):
+    folder = _folder.RunFolder("translation", translation.Config(out=str(tmp_path / "run")))
+    try:
+        folder.log(arm="a", step=1)
+        assert folder.metrics("a", needed="step") == [{"arm": "a", "step": 1}]
+        with pytest.raises(DataError, match=r"has no line of a with test, though it is finished; remove its line"):
+            folder.metrics("a", needed="test")
+    finally:
+        _folder.release()
+
+
+# Processes
+
+
+def test_a_run_that_was_killed_at_any_change_of_a_file_continues_bit_for_bit(pool, finished, tmp_path):
+    out = tmp_path / "count"
+    n_events = pool.run("--out", str(out))["events"][0]
+    assert n_events > 30
+    assert_same_run(out, finished)
+    for i in range(10):
+        out = tmp_path / f"run{i}"
+        kill_at = 2 + i * (n_events - 2) // 10
+        assert pool.run("--out", str(out), kill_at=kill_at)["status"] == [-signal.SIGKILL]
+        started = (out / "config.toml").exists()
+        answer = pool.run("--out", str(out), *(["--resume"] if started else []))
+        assert answer["status"] == [0], answer
+        assert_same_run(out, finished)
+
+
+@pytest.mark.parametrize("together", [2, 8])
+def test_of_those_that_start_at_once_exactly_one_gets_in(together, pool, finished, tmp_path):
+    for i in range(2):
+        out = tmp_path / f"run{i}"
+        answer = pool.run("--out", str(out), together=together)
+        assert sorted(answer["status"]) == [0] + [2] * (together - 1), answer
+        for status, text in zip(answer["status"], answer["stderr"], strict=True):
+            if status == 2:
+                line = error_line(text)
+                assert ("is in use by process" in line and " on " in line) or "already holds a run" in line
+        assert_same_run(out, finished)
+
+
+def test_of_those_that_continue_at_once_exactly_one_gets_in(pool, finished, tmp_path):
+    pool.run("--out", str(tmp_path / "run"), kill_at=20)
+    answer = pool.run("--out", str(tmp_path / "run"), "--resume", together=4)
+    assert 0 in answer["status"]
+    for status, text in zip(answer["status"], answer["stderr"], strict=True):
+        if status:
+            assert "is in use by process" in error_line(text)
+    assert_same_run(tmp_path / "run", finished)
+
+
+@pytest.mark.parametrize("size", [100, 900, 4000, 9000])
+def test_a_full_disk_is_one_line_and_nothing_is_lost(size, pool, finished, tmp_path):
+    out = tmp_path / "run"
+    answer = pool.run("--out", str(out), largest_file=size)
+    assert answer["status"] == [2]
+    line = error_line(answer["stderr"][0])
+    assert "File too large" in line
+    assert not list(out.rglob("*.part"))
+    for path in out.glob("*.jsonl"):
+        assert path.read_bytes()[-1:] in (b"\n", b"")  # whole lines
+        lines(path)
+    started = (out / "config.toml").exists()
+    assert ("continue with --resume" in line) is started
+    assert pool.run("--out", str(out), *(["--resume"] if started else []))["status"] == [0]
+    assert_same_run(out, finished)
+
+
+def test_a_signal_finishes_the_step_saves_and_has_its_own_status(finished, tmp_path, monkeypatch, capsys):
+    """One after the other, each in the middle of a step of another fit; then the run is continued to its end."""
+    step, stops = OuterLoop.step, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    handlers = [signal.getsignal(number) for number in stops]
+    names = ["conv-ridge-seed0", "mtsr-joint-seed0", "mtsr-joint-seed0"]
+    out = tmp_path / "run"
+    for number, arm, at, resume in zip(stops, names, (1, 0, 1), ([], ["--resume"], ["--resume"]), strict=True):
+        told: list[bool] = []
+
+        def told_to_stop(self, *args, number=number, at=at, told=told):
+            if self.steps_done == at and not told:
+                told.append(True)
+                os.kill(os.getpid(), number)
+            return step(self, *args)
+
+        monkeypatch.setattr(OuterLoop, "step", told_to_stop)
+        assert translate("--out", str(out), *(resume or ["--threads", "1"])) == 128 + number
+        assert capsys.readouterr().err.splitlines()[-1].startswith("stopped; what was finished is kept: continue with")
+        assert torch.load(out / "checkpoints" / f"{arm}.pt", weights_only=True)["steps_done"] == at + 1
+        assert not (out / "results.json").exists()
+        assert handlers == [signal.getsignal(number) for number in stops]
+    monkeypatch.setattr(OuterLoop, "step", step)
+    assert translate("--out", str(out), "--resume") == 0  # with the one thread that is written down
+    assert_same_run(out, finished)
+
+
+def test_a_signal_that_was_ignored_stays_ignored(monkeypatch):
+    """As SIGHUP is under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.raising(), signals.deferred() as caught:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert caught == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_signal_does_not_wait_for_the_step():
+    with pytest.raises(signals.Stop) as stop, signals.deferred() as caught:  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert caught == [signal.SIGTERM]
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("the second one was collected")
+    assert stop.value.status == 130
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux which signals a process handles")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_libraries_load_is_one_line(number, tmp_path):
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.translation", "--out", str(out)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not _handles(process.pid, signal.SIGTERM):  # from the first import of the package on
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(number)
+    text = process.communicate()[1]
+    assert process.returncode == 128 + number
+    assert text.count("\n") == 1
+    assert text.startswith("stopped before anything")
+    assert not out.exists()
+
+
+def _handles(pid: int, number: int) -> bool:
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(status["SigCgt"], 16) >> (number - 1) & 1)
+
+
+# Streams, crashes, names
+
+
+@contextlib.contextmanager
+def dead_stream(monkeypatch, name: str, kind: str):
+    """A pipe that nobody reads, a full disk, or nothing, in the place of a standard stream."""
+    stream = None
+    if kind == "pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+        stream = os.fdopen(writer, "w", buffering=1)
+    elif kind == "disk":
+        stream = open("/dev/full", "w")  # noqa: SIM115  # closed below, where that may fail
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, name, stream)
+        yield
+    if stream:
+        with contextlib.suppress(OSError):
+            stream.close()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "disk", "none"])
+def test_nobody_has_to_look_on(kind, finished, tmp_path, monkeypatch):
+    if kind != "pipe":
+        shutil.copytree(finished, tmp_path / "run")
+    with dead_stream(monkeypatch, "stderr", kind):
+        resume = [] if kind == "pipe" else ["--resume"]
+        assert translate("--out", str(tmp_path / "run"), "--threads", "1", *resume) == 0
+    assert_same_run(tmp_path / "run", finished)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "disk", "none"])
+def test_a_table_that_cannot_be_shown_is_a_failure_that_says_where_the_results_are(
+    kind, finished, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(finished, tmp_path / "run")
+    with dead_stream(monkeypatch, "stdout", kind):
+        assert translate("--out", str(tmp_path / "run"), "--threads", "1", "--resume") == 2
+    assert f"the results are in {tmp_path}/run/results.json" in error_line(capsys.readouterr().err)
+    assert_same_run(tmp_path / "run", finished)
+
+
+def test_a_fault_of_the_program_has_a_status_and_a_file_of_its_own(tmp_path, monkeypatch, capsys):
+    def broken(config):
+        raise KeyError("secret\nkey")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert _run.main(translation.Config, broken, TINY) == 70
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    (file,) = tmp_path.iterdir()
+    assert str(file) in text
+    assert "KeyError" in text
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "Traceback (most recent call last)" in file.read_text()
+    assert "in broken" in file.read_text()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    assert _run.main(translation.Config, broken, TINY) == 70
+    assert "test_run_folder.py:" in capsys.readouterr().err
+
+
+FORESEEN = {
+    "memory": (MemoryError(), "needs more memory"),
+    "torch's memory": (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate"), "memory"),
+    "overflow": (OverflowError("Python int too large to convert to C long"), "too large to compute with"),
+    "torch's overflow": (RuntimeError("value cannot be converted to type float without overflow"), "too large"),
+    "disk": (OSError(28, "No space left on device", "/a/b"), "/a/b: No space left on device; free some space"),
+}
+
+
+@pytest.mark.parametrize("kind", FORESEEN)
+def test_a_foreseen_failure_is_one_line_and_status_two(kind, capsys):
+    error, says = FORESEEN[kind]
+
+    def fails(config):
+        raise error
+
+    assert _run.main(translation.Config, fails, TINY) == 2
+    assert says in error_line(capsys.readouterr().err)
+
+
+NAMES = {
+    "256 letters": (["--out", "x" * 256], "File name too long"),
+    "a zero byte": (["--config", 'out = "a\\u0000b"'], "--out holds a zero byte"),
+    "deep nesting": (["--config", "noise = " + "[" * 100_000], "line 1 is"),
+    "infinity": (["--config", "noise = Infinity"], "line 1 is"),
+    "a key twice": (["--config", "seed = 1\nseed = 1"], "line 2 is"),
+    "bytes": (["--config", b"\xff"], "its bytes are no text"),
+}
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_odd_names_and_configs_are_refused(case, tmp_path, capsys, monkeypatch):
+    flags, says = NAMES[case]
+    monkeypatch.chdir(tmp_path)
+    if flags[0] == "--config":
+        content = flags[1]
+        Path("c.toml").write_bytes(content if isinstance(content, bytes) else content.encode())
+        flags = ["--config", "c.toml"]
+    assert translate(*flags) == 2
+    assert says in error_line(capsys.readouterr().err)
+    assert {path.name for path in tmp_path.iterdir()} <= {"c.toml"}
+
+
+def test_runs_without_a_name_that_start_in_the_same_second_have_their_own_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path("runs/a-1")
+    assert [_folder._new_folder(path).name for _ in range(3)] == ["a-1", "a-1-2", "a-1-3"]
+
+
+# Ranges
+
+
+def numeric_flags():
+    for runner in runners():
+        module = importlib.import_module(f"experiments.{runner}")
+        for field in dataclasses.fields(module.Config):
+            if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+                yield runner, field
+
+
+@pytest.mark.parametrize("runner", runners())
+def test_every_number_has_a_range_that_is_checked_before_a_folder_is_made(runner, tmp_path, capsys):
+    module, out = importlib.import_module(f"experiments.{runner}"), tmp_path / "run"
+    n_flags = 0
+    for _, field in (pair for pair in numeric_flags() if pair[0] == runner):
+        least, above, most, below = field.metadata["range"]
+        assert math.isfinite(min(most, below)), field.name
+        values: list[object] = [10**20, 2**63, -(10**20)]
+        if isinstance(field.default, float):
+            values = ["inf", "nan", "1e39", "-1e39", "-inf"]
+            values += [above] if above is not None else [least - 1e-3]
+        elif least is not None:
+            values += [int(least) - 1, int(most) + 1]
+        for value in values:
+            flag = f"--{field.name.replace('_', '-')}"
+            assert _run.main(module.Config, module.run, [f"{flag}={value}", "--out", str(out)]) == 2, (flag, value)
+            line = error_line(capsys.readouterr().err)
+            assert flag in line, line
+            assert "must" in line
+            assert not out.exists()
+        n_flags += 1
+    assert n_flags >= 5
+
+
+@pytest.mark.parametrize(
+    ("runner", "flags", "says"),
+    [
+        ("translation", ["--batch", "100000000000000"], "--batch must be at most 1e+09"),
+        ("translation", ["--batch", "1000000000"], "give a smaller --batch"),
+        ("translation", ["--length", "1000000"], "give a smaller --length"),
+        ("omniglot", ["--width", "100000"], "give a smaller --width"),
+        ("omniglot", ["--ways", "1000000"], "--ways"),
+        ("rotation", ["--size", "10000"], "give a smaller --size"),
+        ("rotation", ["--outer-steps", "1000000000", "--tasks", "1000000000"], "give a smaller --tasks, --batch or"),
+        ("deep", ["--test-tasks", "1000000000"], "give a smaller --test-tasks"),
+        ("discovery", ["--tasks", "10000000", "--examples", "1000000"], "give a smaller --tasks"),
+        ("dimension", ["--examples", "1000000", "--tasks", "10000000"], "give a smaller --examples"),
+        *((name, ["--device", device], f"--device {device} cannot be used here")
+          for name, device in (("deep", "hpu"), ("translation", "privateuseone"), ("omniglot", "meta"))),
+    ],
+)  # fmt: skip
+def test_what_cannot_fit_is_refused_with_an_estimate(runner, flags, says, tmp_path, capsys, monkeypatch):
+    from experiments import _config
+
+    monkeypatch.setattr(_config, "_memory", lambda: 8.0 * 2**30)  # the same on every machine
+    module = importlib.import_module(f"experiments.{runner}")
+    assert _run.main(module.Config, module.run, [*flags, "--out", str(tmp_path / "run")]) == 2
+    assert says in error_line(capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
+# Identity
+
+
+def save_tasks(path: Path, seed: int) -> str:
+    draw = np.random.default_rng(seed)
+    x = draw.normal(size=(20, 4, 6)).astype(np.float32)
+    np.savez(path, x=x, y=np.roll(x, 1, axis=-1) + 0)
+    return str(path)
+
+
+def test_another_file_of_data_is_refused_or_forced_and_said(tmp_path, capsys):
+    data, out = save_tasks(tmp_path / "a.npz", 0), str(tmp_path / "run")
+    flags = ["--models", "conv", "--kernel", "1", "--inner", "ridge", "--outer-steps", "1", "--batch", "2"]
+    flags += ["--batching", "loop", "--data", data, "--out", out]
+
+    def run(*more: str) -> int:
+        return _run.main(translation.Config, translation.run, [*flags, *more])
+
+    assert run() == 0
+    assert run("--resume") == 0
+    save_tasks(tmp_path / "a.npz", 1)
+    capsys.readouterr()
+    assert run("--resume") == 2
+    line = error_line(capsys.readouterr().err)
+    assert "data_hash was" in line
+    assert "--force" in line
+    assert run("--resume", "--force") == 0
+    assert "warning: " in capsys.readouterr().err
+    for _ in range(2):  # and what is known once is not forgotten
+        (note,) = json.loads((tmp_path / "run" / "results.json").read_text())["notes"]
+        assert note.startswith("forced: data_hash was")
+        assert run("--resume") == 0
+
+
+def test_another_version_or_runner_is_refused(finished, tmp_path, monkeypatch, capsys):
+    shutil.copytree(finished, tmp_path / "run")
+    flags = ["--out", str(tmp_path / "run"), "--resume", "--threads", "1"]
+    monkeypatch.setattr(_identity, "__version__", "99.0")
+    assert translate(*flags) == 2
+    assert "and is '99.0'" in error_line(capsys.readouterr().err)
+    monkeypatch.setattr(_identity, "FORMAT", 99)
+    assert translate(*flags) == 2
+    assert "format was 2 and is 99" in error_line(capsys.readouterr().err)
+    monkeypatch.undo()
+    with pytest.raises(_folder.ConfigError, match="is a run of translation, not of other"):
+        _folder.RunFolder("other", _run.parse(translation.Config, [*TINY, *flags, "--force"]))
+    assert translate(*flags) == 0
+
+
+def test_threads_are_kept_and_another_number_is_said(finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "run")
+    before = torch.get_num_threads()
+    seen = []
+
+    def look(config):
+        seen.append(torch.get_num_threads())
+        _folder.RunFolder("translation", config)
+
+    for flags in ([], ["--threads", "3"], []):
+        flags = [*TINY, "--out", str(tmp_path / "run"), "--resume", *flags]
+        assert _run.main(translation.Config, look, flags) == 0
+        assert torch.get_num_threads() == before
+    assert seen == [1, 3, 3]
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    assert "threads was 1 and is 3: last digits may differ" in text
+
+
+def test_the_hash_of_data_is_of_contents_and_of_the_names_of_several(tmp_path):
+    a, b, c = (tmp_path / name for name in "abc")
+    a.write_bytes(b"1")
+    b.write_bytes(b"1")
+    c.write_bytes(b"2")
+    one = _identity.hash_of
+    assert one([]) == ""
+    assert one([a]) == one([b]) != one([c])
+    assert one([a, b]) == one([b, a]) != one([a, c])
+    assert one([a, c]) != one([b, c])
+    with pytest.raises(_folder.ConfigError, match="not a regular one"):
+        one([tmp_path])
