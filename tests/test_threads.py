@@ -1,6 +1,6 @@
 """The number of threads: chosen by what is seen, put back in the end."""
 
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,31 +21,38 @@ def two():
     torch.set_num_threads(before)
 
 
-def work(seconds):
-    """A step that takes so long with one thread and with two."""
-    return lambda: time.sleep(seconds[torch.get_num_threads() - 1])
+@pytest.fixture
+def work(monkeypatch):
+    """A step that takes so long with one thread and with two, by a clock of its own; it counts its calls by threads."""
+    now, calls = [0.0], []
+    monkeypatch.setattr("msr.threads.time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def made(one, two):
+        def step():
+            calls.append(torch.get_num_threads())
+            now[0] += one if calls[-1] == 1 else two
+
+        return step, calls
+
+    return made
 
 
 @pytest.mark.parametrize(
     ("seconds", "wanted"),
-    [((0.02, 0.005), 2), ((0.005, 0.005), 1), ((0.005, 0.02), 1), ((0.0002, 0.002), 1)],
-    ids=["twice as fast", "alike", "slower", "short and slower"],
+    [((0.02, 0.01), 2), ((0.02, 0.0185), 1), ((0.01, 0.01), 1), ((0.01, 0.02), 1), ((0.0002, 0.0001), 2)],
+    ids=["twice as fast", "hardly faster", "alike", "slower", "short and faster"],
 )
-def test_more_threads_are_taken_where_they_gain(seconds, wanted):
-    assert chosen_threads(work(seconds)) == wanted
+def test_more_threads_are_taken_where_they_gain(seconds, wanted, work):
+    step, _ = work(*seconds)
+    assert chosen_threads(step) == wanted
     assert torch.get_num_threads() == 2
 
 
-def test_a_loss_is_not_measured_twice():
+def test_a_loss_is_not_measured_twice(work):
     """On a busy machine a step with two threads may take seventy times as long."""
-    seen = []
-
-    def step():
-        seen.append(torch.get_num_threads())
-        time.sleep(0.01 if seen[-1] == 1 else 0.05)
-
+    step, calls = work(0.01, 0.7)
     assert chosen_threads(step) == 1
-    assert seen.count(2) == 1
+    assert calls.count(2) == 1
 
 
 def test_with_one_thread_nothing_is_measured():
