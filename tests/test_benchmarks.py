@@ -24,7 +24,7 @@ from msr.report.figures import scaling as scaling_figure
 
 CHEAP = [
     "automorphisms", "calibration", "certification", "equivariant_maps", "foreign_modules", "initialisation", "layers",
-    "scaling",
+    "scaling", "threads",
 ]  # fmt: skip
 
 

@@ -51,9 +51,11 @@ def peak_bytes(tasks: int, examples: int, n: int, m: int) -> int:
     # The equations of the span: what tasks can tell of a row bounds how many dimensions are tried.
     k = max(1, min(n * m, examples * m * 3 // 4, tasks * examples * 2 // (5 * n), _UNKNOWNS // n, tasks // 4))
     span = 8 * (3 * (n * k) ** 2 + (n * (n + 1) // 2) * (k * (k + 1) // 2) + 4 * n * m * k)
+    # A sketch of the weights grows as long as it finds more, up to what so many tasks can show.
+    sketch = 8 * 5 * n * m * min(n * m, 4 * tasks)
     one_task = 8 * 2 * _PARTS * (2 * n * n + 2 * n * m)
     numbers = 8 * tasks * (_COPIES * examples * (n + m) + 4 * (n + m) + 16 * examples + 64)
-    return _FIXED + wide + span + one_task + numbers
+    return _FIXED + wide + span + sketch + one_task + numbers
 
 
 def refuse_if_too_large(tasks: int, examples: int, n: int, m: int, limit: int | None = None) -> None:

@@ -10,6 +10,7 @@ __all__ = ["ROUNDING", "RankCut", "judged"]
 # Energies below this share of the first, 1e-5 of its size, are what a perfect fit of float32 data leaves open.
 ROUNDING = 1e-10
 _SIGNS = 9999  # random signs of a p-value
+_NUMBERS = 2**22  # signs that are held at once
 _ALL_SIGNS = 12  # up to so many judges, all 2^n signs are looked at instead
 # Turned by as many tasks as judge, a direction too many keeps as much energy of the true ones as its regression on them
 # takes by chance; so half of that energy would do on average. Three quarters, half of each slope, are on the safe side:
@@ -70,9 +71,11 @@ def _sign_p_values(products: Tensor, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     eight = _all_signs(8)  # a random byte is eight random signs, drawn at once
     above = torch.zeros(products.shape[1], dtype=torch.float64)
-    for _ in range(_SIGNS // 1111):
-        signs = eight[torch.randint(256, (1111, (n + 7) // 8), generator=generator)].flatten(1)[:, :n]
-        above += (signs @ products >= least).sum(0)
+    # As many rows at a time as hold some million numbers; what is drawn is the same however they are cut.
+    rows = max(1, min(1111, _NUMBERS // n))
+    for first in range(0, _SIGNS, rows):
+        drawn = torch.randint(256, (min(rows, _SIGNS - first), (n + 7) // 8), generator=generator)
+        above += (eight[drawn].flatten(1)[:, :n] @ products >= least).sum(0)
     return (1 + above) / (1 + _SIGNS)
 
 
