@@ -216,7 +216,7 @@ def test_what_cannot_be_printed_is_a_failure(run, folder, monkeypatch):
         patch.setattr(sys, "stdout", Full())
         code, _, error = run("check", folder / "w.npy", *C6, "--json", "c.json")
     assert code == 2
-    assert error == "error: standard output: No space left on device; the answer is in c.json\n"
+    assert error == "error: standard output: No space left on device; the answer is in c.json; free some space\n"
     assert json.loads(Path("c.json").read_text())["certified"]
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", None)
