@@ -42,8 +42,9 @@ def measured(*shapes):
 
 
 def test_an_estimate_is_not_below_what_is_taken():
-    for peak, estimate, _ in measured((150, 4, 48, 2), (6000, 8, 6, 6)):
-        assert 0 < peak <= estimate
+    small, large = measured((150, 4, 48, 2), (6000, 8, 6, 6))
+    assert small[0] <= small[1]  # it may take less than importing did
+    assert 0 < large[0] <= large[1]
 
 
 def test_more_inputs_than_examples_take_no_memory():

@@ -8,8 +8,8 @@ from msr.errors import DataError
 
 __all__ = ["LARGEST", "SMALLEST", "check_sizes"]
 
-LARGEST, SMALLEST = 1e70, 1e-70
-"""Between these, the square of a quotient of an output and an input is a number, and so is what is made of it."""
+LARGEST, SMALLEST = 1e150, 1e-150
+"""Between these, squares of numbers are numbers, and each side is brought to sizes of about one before more is made."""
 
 
 def check_sizes(taken: Taken) -> None:
