@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -13,6 +12,7 @@ import torch
 
 from msr.errors import ConfigError, kind_and_line
 from msr.failures import one_line
+from msr.memory import refuse_if_larger
 from msr.meta import SGD
 from msr.meta.adapters import load
 
@@ -141,14 +141,9 @@ class CommonConfig:
         return {}
 
     def in_memory(self) -> None:
-        """Raise ConfigError where one array alone needs more memory than the machine has."""
-        there = _memory()
+        """Raise ConfigError where one array alone needs more memory than is free."""
         for flags, needed in self.bytes_needed().items():
-            if needed > there:
-                raise ConfigError(
-                    f"this needs about {needed / 2**30:.3g} GiB, and the machine has {there / 2**30:.3g}; "
-                    f"give a smaller {flags}"
-                )
+            refuse_if_larger(needed, "one array of this run", advice=f"give a smaller {flags}", error=ConfigError)
 
     def data_files(self) -> list[Path]:
         """The files that ``--data`` makes a run read."""
@@ -291,16 +286,3 @@ def _flags_of(path: Path, config: type[CommonConfig]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number")
-
-
-def _memory() -> float:
-    """Bytes of memory that this machine has, or that its container may use; infinite where that cannot be asked."""
-    try:
-        held = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return math.inf
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        return min(held, float(limit)) if limit != "max" else held
-    except (OSError, ValueError):
-        return held

@@ -533,9 +533,9 @@ def test_every_number_has_a_range_that_is_checked_before_a_folder_is_made(runner
     ],
 )  # fmt: skip
 def test_what_cannot_fit_is_refused_with_an_estimate(runner, flags, says, tmp_path, capsys, monkeypatch):
-    from experiments import _config
+    from msr import memory
 
-    monkeypatch.setattr(_config, "_memory", lambda: 8.0 * 2**30)  # the same on every machine
+    monkeypatch.setattr(memory, "free_memory", lambda: 8 * 2**30)  # the same on every machine
     module = importlib.import_module(f"experiments.{runner}")
     assert _run.main(module.Config, module.run, [*flags, "--out", str(tmp_path / "run")]) == 2
     assert says in error_line(capsys.readouterr().err)
