@@ -65,7 +65,7 @@ def _shown(stdout: Guard, folder: Path | None) -> int:
 
 @contextlib.contextmanager
 def _threads(config: CommonConfig) -> Iterator[None]:
-    """As many threads as were asked for; else those that the run to continue had; else the policy's."""
+    """As many threads as were asked for; else those of the run to continue; else what :func:`threads_for` says."""
     before = torch.get_num_threads()
     recorded = recorded_threads(config.out) if config.resume else 0
     torch.set_num_threads(config.threads or recorded or threads_for(config))

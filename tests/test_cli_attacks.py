@@ -206,7 +206,10 @@ def test_what_cannot_be_printed_is_a_failure(run, folder, monkeypatch):
             [sys.executable, "-m", "msr", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         )  # fmt: skip
-    assert (process.returncode, process.stderr) == (2, "error: standard output: No space left on device; free some space\n")
+    assert (process.returncode, process.stderr) == (
+        2,
+        "error: standard output: No space left on device; free some space\n",
+    )
 
     class Full(io.StringIO):
         def flush(self):
@@ -382,7 +385,9 @@ NAMES = [
 
 def options_of(name, **others):
     given = {"layer": "auto", "k": "auto", "kernel": None, "circular": False, "valid": False, "signed": False}
-    return type("Options", (), {**given, "seeds": 1, "threads": None, "alpha": 1e-3, "eps": 0.05, "tasks": Path(name), **others})
+    return type(
+        "Options", (), {**given, "seeds": 1, "threads": None, "alpha": 1e-3, "eps": 0.05, "tasks": Path(name), **others}
+    )
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)

@@ -21,7 +21,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import _folder, _identity, _run, translation
+from experiments import _config, _folder, _identity, _run, omniglot, translation
 from experiments import _signals as signals
 from experiments.__main__ import runners
 from msr.errors import DataError
@@ -608,6 +608,19 @@ def test_threads_are_kept_and_another_number_is_said(finished, tmp_path, capsys)
     text = capsys.readouterr().err
     assert text.count("\n") == 1
     assert "threads was 1 and is 3: last digits may differ" in text
+
+
+def test_only_runners_of_large_steps_measure_threads(monkeypatch):
+    before, steps = torch.get_num_threads(), []
+    monkeypatch.setattr(_config, "chosen_threads", lambda step: steps.append(step()) or 2)
+    torch.set_num_threads(2)  # as on a machine of two cores, whatever this one has
+    try:
+        assert _config.threads_for(translation.Config()) == 1
+        assert not steps
+        assert _config.threads_for(omniglot.Config(batch=1, width=2)) == 2
+        assert len(steps) == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_hash_of_data_is_of_contents_and_of_the_names_of_several(tmp_path):
