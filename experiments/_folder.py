@@ -224,7 +224,7 @@ class RunFolder:
             if run.get(key) not in (None, value):
                 self.notes.append(f"{key} was {run[key]} and is {value}: last digits may differ")
         for note in self.notes[len(notes) if isinstance(notes, list) else 0 :]:
-            say(f"warning: {self.path}: {note}")
+            say(one_line(f"warning: {self.path}: {note}", [self.path]))
 
     def _metrics(self) -> list[Row]:
         kinds = {"arm": str, "step": int}

@@ -19,6 +19,7 @@ from experiments._folder import Row, RunFolder
 from experiments._identity import asked
 from msr.episodes import Episodes
 from msr.errors import DataError, NonFiniteError
+from msr.failures import one_line, say
 from msr.files import write_whole
 from msr.meta import InnerSolver, Learner, MetaParameters, OuterLoop, from_module
 from msr.meta.checkpoints import DamagedCheckpointError, read_checkpoint, write_checkpoint
@@ -324,7 +325,7 @@ def _steps_done(path: Path, otherwise: int) -> int:
 
 
 def _say(arm: str, line: str) -> None:
-    print(f"{arm}: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    say(one_line(f"{arm}: {line}"))
 
 
 def _progress(arm: str, steps: int, done: int) -> Callable[[int | None, torch.Tensor | None], None]:

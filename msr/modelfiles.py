@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from msr.archives import npz_names, read_npy, read_npz
 from msr.arrays import as_tensor
 from msr.errors import DataError, MissingExtraError, ModelError, MSRError, first_line
+from msr.failures import is_lack_of_memory
 from msr.modelkinds import check_kind
 from msr.onnxfiles import read_onnx
 from msr.printable import printable
@@ -48,6 +49,8 @@ def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()
     except MSRError:
         raise
     except (Exception, SystemExit) as error:  # readers raise many kinds for damaged files, and a pickle may run code
+        if is_lack_of_memory(error):
+            raise  # the file may be whole
         raise DataError(f"{path} is not a whole {kind} file ({type(error).__name__}: {first_line(error)})") from error
 
 

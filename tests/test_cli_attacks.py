@@ -1,6 +1,7 @@
 """The ``msr`` command in front of files, names, flags and machines that it should not trust."""
 
 import ast
+import errno
 import html
 import io
 import json
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from msr.cli import discover, main, sample
-from msr.cli.answers import as_json
+from msr.cli.answers import as_json, give
 from msr.discovery import discover as search
 from msr.errors import DataError, NonFiniteError
 from msr.modelfiles import read_model
@@ -248,6 +249,26 @@ def test_a_folder_that_was_made_for_nothing_is_gone(run, folder, tmp_path):
     code, _, _ = run("discover", folder / "c6.npz", "--out", "new/folder", "--json", "/dev/full")
     assert code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_error_of_writing_is_told_where_the_new_folder_cannot_be_removed(tmp_path):
+    def fails(file):
+        (tmp_path / "report" / "another").touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        give("", {tmp_path / "report" / "page.html": fails}, tmp_path / "report")
+    assert [path.name for path in (tmp_path / "report").iterdir()] == ["another"]
+
+
+def test_lack_of_memory_is_not_called_damage(tmp_path, monkeypatch):
+    def lacks(path):
+        raise MemoryError
+
+    monkeypatch.setattr("msr.modelfiles.read_onnx", lacks)
+    (tmp_path / "net.onnx").touch()
+    with pytest.raises(MemoryError):
+        read_model(tmp_path / "net.onnx")
 
 
 @pytest.mark.parametrize("how", ["itself", "symbolic link", "hard link", "page", "result"])

@@ -323,6 +323,20 @@ def test_a_signal_finishes_the_step_saves_and_has_its_own_status(finished, tmp_p
     assert_same_run(out, finished)
 
 
+def test_the_command_to_continue_holds_for_any_name_and_steers_no_terminal(tmp_path, capsys):
+    def stops(config):
+        _folder.RunFolder("translation", config)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "a \x1b[1m"
+    assert _run.main(translation.Config, stops, [*TINY, "--out", str(out)]) == 130
+    line = capsys.readouterr().err
+    assert "\x1b" not in line
+    flags = line.partition("continue with ")[2]
+    shell = subprocess.run(["bash", "-c", f"printf '%s\\0' {flags}"], capture_output=True, check=True)
+    assert shell.stdout.split(b"\0")[:3] == [b"--resume", b"--out", os.fsencode(out)]
+
+
 def test_a_signal_that_was_ignored_stays_ignored(monkeypatch):
     """As SIGHUP is under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
