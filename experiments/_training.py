@@ -27,7 +27,7 @@ from msr.meta.checkpoints import DamagedCheckpointError, read_checkpoint, write_
 __all__ = ["Trained", "identity_of", "restored", "train", "trained_params"]
 
 FORCEABLE = ("msr", "format", "data_hash")
-"""What ``--force`` lets differ, so that a finished arm may be of before."""
+"""Keys that ``--force`` lets differ; figures ignore them, since an arm may have been finished before they changed."""
 
 Sample = Callable[[int], tuple[torch.Tensor, Episodes]]
 
@@ -122,7 +122,7 @@ class _Record:
 
     @classmethod
     def of(cls, path: Path, extra: dict[str, Any]) -> "_Record":
-        """From a checkpoint's ``extra``; one of before has the seconds alone. Raises: DataError."""
+        """From a checkpoint's ``extra``; an older one has the seconds alone. Raises: DataError."""
         known = {field.name for field in fields(cls)}
         record = cls(**{key: value for key, value in extra.items() if key in known})
         numbers = (record.first_loss, record.best, record.diverged_at)

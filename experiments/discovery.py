@@ -86,7 +86,7 @@ class Config(CommonConfig):
         if self.seed < 0:
             raise ConfigError(f"--seed must not be negative; came {self.seed}")
         self.leave("data", "batching", "chunk_size", "device", because=UNUSED)
-        self.leave("checkpoint_seconds", "keep_checkpoints", "on_divergence", "force", because=UNUSED)
+        self.leave("checkpoint_seconds", "keep_checkpoints", "on_divergence", because=UNUSED)
 
     def bytes_needed(self) -> dict[str, float]:
         """The inputs and outputs of all tasks; the least family has 4 of each."""

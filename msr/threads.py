@@ -14,10 +14,10 @@ from msr.errors import ConfigError
 
 __all__ = ["checked_threads", "chosen_threads", "using_threads"]
 
-_GAIN = 1.1  # times as fast as one thread, and not less, more of them are worth their keep
+_GAIN = 1.1  # more threads must be more than so many times as fast as one
 _ROUNDS = 5
 _LAP = 0.005  # seconds that a lap takes at least: a clock and a scheduler are not finer
-_HOPELESS = 0.7  # times as fast as one thread: no further round is waited for
+_HOPELESS = 0.7  # where more threads are less than so many times as fast as one, no further round is run
 _MOST = 4096
 
 

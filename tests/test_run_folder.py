@@ -605,6 +605,12 @@ def test_another_version_or_runner_is_refused(finished, tmp_path, monkeypatch, c
     assert translate(*flags) == 0
 
 
+@pytest.mark.parametrize("name", sorted(runners()))
+def test_every_runner_takes_the_remedy_that_the_folder_names(name):
+    """A folder of another version says that --force continues it."""
+    importlib.import_module(f"experiments.{name}").Config(out="run", resume=True, force=True).check()
+
+
 def test_threads_are_kept_and_another_number_is_said(finished, tmp_path, capsys):
     shutil.copytree(finished, tmp_path / "run")
     before = torch.get_num_threads()

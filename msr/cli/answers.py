@@ -1,4 +1,4 @@
-"""What is said of an answer, and where: files first, all or none of them, and the terminal last."""
+"""How a command gives its answer: the files that were asked for, all or none of them, and then the text on stdout."""
 
 import contextlib
 import errno

@@ -29,7 +29,7 @@ __all__ = ["EXIT_CODES", "run"]
 EXIT_CODES = {"certified": 0, "refuted": 1, "cannot tell": 3}
 
 PLAIN = 100
-"""Weights between 2 to this power and its inverse are taken as they are."""
+"""A weight whose largest number lies between 2^-100 and 2^100 is not rescaled."""
 
 BLACK_BOX = (
     "a network in ONNX is a black box here: draws can say that a defect above eps is rare, not that there is none, and "

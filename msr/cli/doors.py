@@ -1,4 +1,4 @@
-"""What is refused at the door: flags, files and folders that could not serve, before anything heavy is imported."""
+"""Checks of flags, files and folders that come before anything heavy is imported; each command has one."""
 
 import math
 import os
