@@ -16,7 +16,7 @@ from msr.failures import one_line
 from msr.memory import refuse_if_larger
 from msr.meta import SGD
 from msr.meta.adapters import load
-from msr.threads import chosen_threads
+from msr.threads import MOST, chosen_threads
 
 __all__ = [
     "EXAMPLES",
@@ -91,7 +91,7 @@ class CommonConfig:
         0,
         "threads of torch; 0: those of the run continued, else one, or more where that is faster",
         least=0,
-        most=1024,
+        most=MOST,
     )
     checkpoint_seconds: float = option(20.0, "seconds between checkpoints; 0: one after every step", least=0, most=1e6)
     keep_checkpoints: int = option(

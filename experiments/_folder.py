@@ -24,6 +24,7 @@ from experiments._identity import asked, environment, identity
 from msr.errors import ConfigError, DataError
 from msr.failures import one_line, say
 from msr.files import append_line, write_whole
+from msr.threads import MOST
 
 __all__ = ["Row", "RunFolder", "held", "recorded_threads", "release"]
 
@@ -54,7 +55,7 @@ def recorded_threads(out: str) -> int:
         threads = read_config(Path(out) / "config.toml")[1].get("threads", 0)
     except (ConfigError, OSError, ValueError):
         return 0  # whoever opens the folder says what is wrong with it
-    return threads if type(threads) is int and 1 <= threads <= 1024 else 0
+    return threads if type(threads) is int and 1 <= threads <= MOST else 0
 
 
 class RunFolder:

@@ -84,10 +84,10 @@ class Config(EngineConfig):
         }
 
     def large_step(self) -> Callable[[], object]:
-        """One convolution of the network, there and back, on the images of a step, or on 64 of them."""
-        count = min(self.batch * self.ways * (self.shots + self.queries), 64)
-        images = torch.ones(count, self.width, 28, 28)
-        filters = torch.ones(self.width, self.width, 3, 3, requires_grad=True)
+        """One convolution of the network, forward and backward, on at most 64 images and 64 filters of a step."""
+        count, width = min(self.batch * self.ways * (self.shots + self.queries), 64), min(self.width, 64)
+        images = torch.ones(count, width, 28, 28)
+        filters = torch.ones(width, width, 3, 3, requires_grad=True)
         return lambda: F.conv2d(images, filters, padding=1).sum().backward()
 
     def data_files(self) -> list[Path]:
