@@ -24,7 +24,7 @@ from msr.errors import DataError, MSRError, first_line
 from msr.memory import readable_size, refuse_if_larger
 from msr.printable import printable
 
-__all__ = ["ZipMembers", "npz_names", "read_npy", "read_npz"]
+__all__ = ["ZipMembers", "npz_names", "read_npy", "read_npz", "shape_of"]
 
 _CHUNK = 1 << 20
 _HEADER = 1 << 14  # NumPy reads headers of at most 10,000 letters
@@ -49,6 +49,19 @@ def read_npy(path: Path) -> np.ndarray:
         header = _header(file, size, str(path), broken, _NEW_ARRAY)
         file.seek(header.length)
         return _read(file, header, str(path))
+
+
+def shape_of(path: Path, name: str | None = None) -> tuple[int, ...]:
+    """The shape of a ``.npy`` file, or of the array of that name in a ``.npz``, from its header alone.
+
+    Raises: DataError naming the file, and what is wrong with it.
+    """
+    if name is not None:
+        with ZipMembers(path, "a whole .npz file", _NEW_ARCHIVE) as members:
+            return members.shape(f"{name}.npy", f"{path}: array {name!r}")
+    broken = f"{path} is not a whole .npy file"
+    with _opened(path, "a whole .npy file") as file, _errors(broken, str(path), _NEW_ARRAY):
+        return _header(file, os.fstat(file.fileno()).st_size, str(path), broken, _NEW_ARRAY).shape
 
 
 def npz_names(path: Path) -> list[str]:
@@ -118,6 +131,14 @@ class ZipMembers:
             while piece := self._file.read(_CHUNK):
                 seen.update(piece)
         return seen.hexdigest()
+
+    def shape(self, name: str, what: str) -> tuple[int, ...]:
+        """Of a member that is a ``.npy``, from its header; ``what`` names it in messages. Raises: DataError."""
+        if name not in self._entries:
+            raise DataError(f"{what} is not there")
+        entry = self._entries[name]
+        with self._errors_of_member(what), self._zip.open(entry) as file:
+            return _header(file, entry.file_size, what, f"{what} is not a NumPy array", self.remedy).shape
 
     def array(self, name: str, what: str, *, mapped: bool = False) -> np.ndarray:
         """A member that is a ``.npy``; ``what`` names it in messages. Raises: DataError."""
