@@ -71,7 +71,7 @@ def train(
     A loss, gradient, parameter or number of the optimiser that is not finite, and a mean loss above
     :func:`~experiments._divergence.largest_loss`, end the arm: the loop is put back to the last state whose losses
     were finite. With ``--on-divergence rollback`` it first goes back to the last good checkpoint with half the outer
-    rate, up to three times.
+    rate, up to three times; which one that is depends on the clock, unless a checkpoint is written after every step.
     """
     return _Training(loop, folder, arm, sample, steps, measure, best).run()
 

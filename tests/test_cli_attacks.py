@@ -391,6 +391,13 @@ def test_absurd_levels_are_refused(alpha, run, folder):
         assert "alpha must lie between 1e-12 and" in error
 
 
+def test_a_count_of_threads_is_checked_before_the_file_is_read(run, tmp_path):
+    (tmp_path / "damaged.npz").write_bytes(b"no zip")
+    code, _, error = run("discover", tmp_path / "damaged.npz", "--threads", "0")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "--threads must be a whole number from 1" in error
+
+
 def test_the_least_level_gives_an_answer(run, folder):
     assert run("discover", folder / "c6.npz", "--alpha", "1e-12", "--json", "a.json", "--out", "r")[0] in (0, 3)
 

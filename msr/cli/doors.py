@@ -35,6 +35,8 @@ def discover_door(options: Any) -> None:
     _count("--seeds", options.seeds, 1, MOST_SPLITS)
     if options.kernel is not None:
         _count("--kernel", options.kernel, 1)
+    if options.threads is not None:
+        _count("--threads", options.threads, 1)
     options.k = _dimension(options.k)
     if options.layer in ("auto", "linear") and (options.kernel is not None or options.circular):
         raise ConfigError("--kernel and --circular belong to a convolution; give --layer conv1d or conv2d")
