@@ -4,8 +4,8 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -13,8 +13,10 @@ import torch
 
 from msr.errors import ConfigError, kind_and_line
 from msr.failures import one_line
+from msr.memory import refuse_if_larger
 from msr.meta import SGD
 from msr.meta.adapters import load
+from msr.threads import MOST, chosen_threads
 
 __all__ = [
     "EXAMPLES",
@@ -86,7 +88,10 @@ class CommonConfig:
         False, "with --resume: continue although version, data or format changed; results.json says so"
     )
     threads: int = option(
-        0, "threads that torch computes with; 0: chosen, or those of the run continued", least=0, most=1024
+        0,
+        "threads of torch; 0: those of the run continued, else one, or more where that is faster",
+        least=0,
+        most=MOST,
     )
     checkpoint_seconds: float = option(20.0, "seconds between checkpoints; 0: one after every step", least=0, most=1e6)
     keep_checkpoints: int = option(
@@ -141,14 +146,13 @@ class CommonConfig:
         return {}
 
     def in_memory(self) -> None:
-        """Raise ConfigError where one array alone needs more memory than the machine has."""
-        there = _memory()
+        """Raise ConfigError where one array alone needs more memory than is free."""
         for flags, needed in self.bytes_needed().items():
-            if needed > there:
-                raise ConfigError(
-                    f"this needs about {needed / 2**30:.3g} GiB, and the machine has {there / 2**30:.3g}; "
-                    f"give a smaller {flags}"
-                )
+            refuse_if_larger(needed, "one array of this run", advice=f"give a smaller {flags}", error=ConfigError)
+
+    def large_step(self) -> Callable[[], object] | None:
+        """Work of the kind that takes most of a step, to measure threads with; None where steps are short."""
+        return None
 
     def data_files(self) -> list[Path]:
         """The files that ``--data`` makes a run read."""
@@ -179,8 +183,13 @@ Config = TypeVar("Config", bound=CommonConfig)
 
 
 def threads_for(config: CommonConfig) -> int:
-    """How many threads torch shall compute a run with, where ``--threads`` leaves it open."""
-    return torch.get_num_threads()
+    """How many threads torch computes a run with, where ``--threads`` leaves it open.
+
+    One, unless the runner has large steps and :func:`msr.threads.chosen_threads` measures that more make them faster.
+    On a CUDA device the threads of the CPU only wait, so one is enough.
+    """
+    step = config.large_step()
+    return 1 if step is None or torch.device(config.device).type != "cpu" else chosen_threads(step)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -291,16 +300,3 @@ def _flags_of(path: Path, config: type[CommonConfig]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number")
-
-
-def _memory() -> float:
-    """Bytes of memory that this machine has, or that its container may use; infinite where that cannot be asked."""
-    try:
-        held = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return math.inf
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        return min(held, float(limit)) if limit != "max" else held
-    except (OSError, ValueError):
-        return held

@@ -24,6 +24,7 @@ from experiments._identity import asked, environment, identity
 from msr.errors import ConfigError, DataError
 from msr.failures import one_line, say
 from msr.files import append_line, write_whole
+from msr.threads import MOST
 
 __all__ = ["Row", "RunFolder", "held", "recorded_threads", "release"]
 
@@ -54,13 +55,13 @@ def recorded_threads(out: str) -> int:
         threads = read_config(Path(out) / "config.toml")[1].get("threads", 0)
     except (ConfigError, OSError, ValueError):
         return 0  # whoever opens the folder says what is wrong with it
-    return threads if type(threads) is int and 1 <= threads <= 1024 else 0
+    return threads if type(threads) is int and 1 <= threads <= MOST else 0
 
 
 class RunFolder:
     """The folder of one run, held by a lock of the operating system until :func:`release` or the end of the process.
 
-    ``rows`` are the finished arms, by name; ``notes`` say what was not the same all the time.
+    ``rows`` are the finished arms, by name; ``notes`` are lines on what changed between one start and the next.
     Raises: ConfigError when another process holds the folder, it cannot be written, already holds a run and ``resume``
     was not asked for, or was made with other flags, another version or other data; DataError for damaged files.
     """
@@ -146,7 +147,7 @@ class RunFolder:
         return path
 
     def _lock(self) -> None:
-        """Of the kind that ends with its process, however that ends; so a run that was killed blocks nobody."""
+        """Take the folder's lock. The system drops it when the process ends, so a run that was killed blocks nobody."""
         folder = self.path / "checkpoints"
         self._mutex, self._holder = FileLock(folder / ".lock"), folder / ".holder"
         try:
@@ -224,7 +225,7 @@ class RunFolder:
             if run.get(key) not in (None, value):
                 self.notes.append(f"{key} was {run[key]} and is {value}: last digits may differ")
         for note in self.notes[len(notes) if isinstance(notes, list) else 0 :]:
-            say(f"warning: {self.path}: {note}")
+            say(one_line(f"warning: {self.path}: {note}", [self.path]))
 
     def _metrics(self) -> list[Row]:
         kinds = {"arm": str, "step": int}
@@ -262,7 +263,10 @@ def _new_folder(path: Path) -> Path:
 
 
 def _who(holder: Path) -> str:
-    """Who holds a folder; it is written just after the lock was taken, and what a killed process left is not it."""
+    """Who holds a folder, from the file that a process writes just after it took the lock.
+
+    A killed process leaves its file there, so one that names no living process is waited for to be replaced.
+    """
     for _ in range(_LOOKS):
         try:
             pid, _, host = holder.read_text().partition(" ")

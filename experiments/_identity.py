@@ -36,7 +36,7 @@ def identity(experiment: str, config: CommonConfig) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """What a number may depend on besides."""
+    """Versions, threads and devices, on which the last digits of results may depend."""
     return {
         "msr": __version__,
         "torch": torch.__version__,

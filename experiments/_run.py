@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from experiments._folder import held, recorded_threads, release
 from experiments._streams import Guard, guarded
 from msr.errors import MSRError
 from msr.failures import BAD_INPUT, explained, report, say
+from msr.printable import printable, quoted
 
 __all__ = ["main"]
 
@@ -52,20 +52,21 @@ def _continuation() -> str:
     folder = held()
     if folder is None:
         return ""
-    return f"; what was finished is kept: continue with --resume --out {shlex.quote(os.fspath(folder))}"
+    return f"; what was finished is kept: continue with {quoted(['--resume', '--out', os.fspath(folder)])}"
 
 
 def _shown(stdout: Guard, folder: Path | None) -> int:
     stdout.flush()
     if stdout.lost:
-        say(f"error: stdout takes no more text, so the table was not shown; the results are in {folder}/results.json")
+        kept = "" if folder is None else f"; the results are in {printable(folder / 'results.json')}"
+        say(f"error: stdout takes no more text, so the table was not shown{kept}")
         return BAD_INPUT
     return 0
 
 
 @contextlib.contextmanager
 def _threads(config: CommonConfig) -> Iterator[None]:
-    """As many threads as were asked for; else those that the run to continue had; else the policy's."""
+    """As many threads as were asked for; else those of the run to continue; else what :func:`threads_for` says."""
     before = torch.get_num_threads()
     recorded = recorded_threads(config.out) if config.resume else 0
     torch.set_num_threads(config.threads or recorded or threads_for(config))

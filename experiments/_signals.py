@@ -16,6 +16,8 @@ Handler = Callable[[int, Any], Any]
 
 _STOPS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
+_begun: list[bool] = []  # holds something once :func:`raising` was entered
+
 
 class Stop(KeyboardInterrupt):
     """A signal asked for the end; ``number`` is its number, and ``status`` what the process shall exit with."""
@@ -53,6 +55,7 @@ def deferred() -> Iterator[list[int]]:
 @contextlib.contextmanager
 def raising() -> Iterator[None]:
     """Outside of steps a signal raises :class:`Stop` where the program is."""
+    _begun.append(True)
 
     def stop(number: int, frame: object) -> None:
         raise Stop(number)
@@ -62,11 +65,14 @@ def raising() -> Iterator[None]:
 
 
 def quiet_start() -> None:
-    """Until :func:`raising` takes over, a signal ends the process with one line: nothing has been read or written."""
+    """Outside of :func:`raising`, a signal ends the process at once, with one line: there is nothing to be tidied up.
+
+    That is so before a run, while libraries are imported, and after it, when all of its files are whole.
+    """
 
     def leave(number: int, frame: object) -> None:
         with contextlib.suppress(OSError):
-            os.write(2, b"stopped before anything was done\n")
+            os.write(2, b"stopped\n" if _begun else b"stopped before anything was done\n")
         os._exit(128 + number)
 
     for number in _ours():

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from msr.failures import silence
+
 __all__ = ["Guard", "guarded"]
 
 
@@ -67,7 +69,8 @@ def guarded() -> Iterator[Guard]:
     finally:
         for guard in guards:
             guard.flush()
-            _silence(guard)
+            if guard.lost:
+                silence(guard.stream)
         sys.stdout, sys.stderr = before
         for descriptor in held:
             os.close(descriptor)
@@ -80,12 +83,3 @@ def _low_descriptors() -> list[int]:
         held.append(descriptor)
     os.close(descriptor)
     return held
-
-
-def _silence(guard: Guard) -> None:
-    """What a dead stream still holds in memory would fail again when the interpreter ends, and change its status."""
-    if guard.lost and guard.stream in (sys.__stdout__, sys.__stderr__) and guard.stream is not None:
-        with contextlib.suppress(OSError, ValueError):
-            descriptor = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(descriptor, guard.stream.fileno())
-            os.close(descriptor)

@@ -19,6 +19,7 @@ from experiments._folder import Row, RunFolder
 from experiments._identity import asked
 from msr.episodes import Episodes
 from msr.errors import DataError, NonFiniteError
+from msr.failures import one_line, say
 from msr.files import write_whole
 from msr.meta import InnerSolver, Learner, MetaParameters, OuterLoop, from_module
 from msr.meta.checkpoints import DamagedCheckpointError, read_checkpoint, write_checkpoint
@@ -26,7 +27,7 @@ from msr.meta.checkpoints import DamagedCheckpointError, read_checkpoint, write_
 __all__ = ["Trained", "identity_of", "restored", "train", "trained_params"]
 
 FORCEABLE = ("msr", "format", "data_hash")
-"""What ``--force`` lets differ, so that a finished arm may be of before."""
+"""Keys that ``--force`` lets differ; figures ignore them, since an arm may have been finished before they changed."""
 
 Sample = Callable[[int], tuple[torch.Tensor, Episodes]]
 
@@ -70,7 +71,7 @@ def train(
     A loss, gradient, parameter or number of the optimiser that is not finite, and a mean loss above
     :func:`~experiments._divergence.largest_loss`, end the arm: the loop is put back to the last state whose losses
     were finite. With ``--on-divergence rollback`` it first goes back to the last good checkpoint with half the outer
-    rate, up to three times.
+    rate, up to three times; which one that is depends on the clock, unless a checkpoint is written after every step.
     """
     return _Training(loop, folder, arm, sample, steps, measure, best).run()
 
@@ -121,7 +122,7 @@ class _Record:
 
     @classmethod
     def of(cls, path: Path, extra: dict[str, Any]) -> "_Record":
-        """From a checkpoint's ``extra``; one of before has the seconds alone. Raises: DataError."""
+        """From a checkpoint's ``extra``; an older one has the seconds alone. Raises: DataError."""
         known = {field.name for field in fields(cls)}
         record = cls(**{key: value for key, value in extra.items() if key in known})
         numbers = (record.first_loss, record.best, record.diverged_at)
@@ -324,7 +325,7 @@ def _steps_done(path: Path, otherwise: int) -> int:
 
 
 def _say(arm: str, line: str) -> None:
-    print(f"{arm}: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    say(one_line(f"{arm}: {line}"))
 
 
 def _progress(arm: str, steps: int, done: int) -> Callable[[int | None, torch.Tensor | None], None]:

@@ -55,7 +55,7 @@ class Config(CommonConfig):
         if parse_k(self.k) == 0:
             raise ConfigError("--k must be at least 1, or auto; came 0")
         self.leave("data", "batching", "chunk_size", "device", because=UNUSED)
-        self.leave("checkpoint_seconds", "keep_checkpoints", "on_divergence", "force", because=UNUSED)
+        self.leave("checkpoint_seconds", "keep_checkpoints", "on_divergence", because=UNUSED)
 
     def bytes_needed(self) -> dict[str, float]:
         """The inputs and outputs of one chunk of tasks; the least family has 6 of each."""

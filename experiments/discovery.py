@@ -86,7 +86,7 @@ class Config(CommonConfig):
         if self.seed < 0:
             raise ConfigError(f"--seed must not be negative; came {self.seed}")
         self.leave("data", "batching", "chunk_size", "device", because=UNUSED)
-        self.leave("checkpoint_seconds", "keep_checkpoints", "on_divergence", "force", because=UNUSED)
+        self.leave("checkpoint_seconds", "keep_checkpoints", "on_divergence", because=UNUSED)
 
     def bytes_needed(self) -> dict[str, float]:
         """The inputs and outputs of all tasks; the least family has 4 of each."""
@@ -148,7 +148,8 @@ def run_arm(arm: Arm, config: Config) -> Row:
     x, y = torch.cat([e.support_x, e.query_x], 1), torch.cat([e.support_y, e.query_y], 1)
     right = truth(arm.family)
     row: Row = {"family": arm.family, "noise": arm.noise, "tasks": arm.tasks, "seed": arm.seed, "truth": right}
-    found = discover(x, y, eps=config.eps, alpha=config.alpha, seed=arm.seed)
+    # The run's threads, also for large families: what results.json records is what was computed with.
+    found = discover(x, y, eps=config.eps, alpha=config.alpha, seed=arm.seed, threads=torch.get_num_threads())
     name = found.group.name if found.verdict == "found" and found.group else None
     row |= {"verdict": found.verdict, "name": name, "dimension": found.dimension, "seconds": round(found.seconds, 3)}
     row |= {"certain": found.group.certain if name and found.group else None, "sentence": found.sentence}

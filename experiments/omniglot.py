@@ -7,7 +7,7 @@ Source: arXiv:2007.02933, section 6 and appendix D.3.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -82,6 +82,13 @@ class Config(EngineConfig):
             * max(self.shots, self.queries)
             * self.width,
         }
+
+    def large_step(self) -> Callable[[], object]:
+        """One convolution of the network, forward and backward, on at most 64 images and 64 filters of a step."""
+        count, width = min(self.batch * self.ways * (self.shots + self.queries), 64), min(self.width, 64)
+        images = torch.ones(count, width, 28, 28)
+        filters = torch.ones(width, width, 3, 3, requires_grad=True)
+        return lambda: F.conv2d(images, filters, padding=1).sum().backward()
 
     def data_files(self) -> list[Path]:
         """The two files of the folder that are read."""

@@ -24,14 +24,15 @@ from msr.errors import DataError, MSRError, first_line
 from msr.memory import readable_size, refuse_if_larger
 from msr.printable import printable
 
-__all__ = ["ZipMembers", "npz_names", "read_npy", "read_npz"]
+__all__ = ["ZipMembers", "npz_names", "read_npy", "read_npz", "shape_of"]
 
 _CHUNK = 1 << 20
 _HEADER = 1 << 14  # NumPy reads headers of at most 10,000 letters
 _MOST_AXES = 32  # as many as every NumPy takes
+# A member is taken for one made to fill memory where it unpacks to more than these bytes and this multiple of its own.
 _MOST_DENSE, _MOST_RATIO = 256 * 10**6, 200
 _END, _END_MARK = 22, b"PK\5\6"
-_NO_COUNT = 2**16 - 1  # the number is too large for its place, and stands elsewhere
+_NO_COUNT = 2**16 - 1  # in place of the number of members where that has more than 16 bits (zip64)
 _NEW_ARRAY = "write it again with numpy.save"
 _NEW_ARCHIVE = "write it again with numpy.savez"
 
@@ -48,6 +49,19 @@ def read_npy(path: Path) -> np.ndarray:
         header = _header(file, size, str(path), broken, _NEW_ARRAY)
         file.seek(header.length)
         return _read(file, header, str(path))
+
+
+def shape_of(path: Path, name: str | None = None) -> tuple[int, ...]:
+    """The shape of a ``.npy`` file, or of the array of that name in a ``.npz``, from its header alone.
+
+    Raises: DataError naming the file, and what is wrong with it.
+    """
+    if name is not None:
+        with ZipMembers(path, "a whole .npz file", _NEW_ARCHIVE) as members:
+            return members.shape(f"{name}.npy", f"{path}: array {name!r}")
+    broken = f"{path} is not a whole .npy file"
+    with _opened(path, "a whole .npy file") as file, _errors(broken, str(path), _NEW_ARRAY):
+        return _header(file, os.fstat(file.fileno()).st_size, str(path), broken, _NEW_ARRAY).shape
 
 
 def npz_names(path: Path) -> list[str]:
@@ -118,6 +132,14 @@ class ZipMembers:
                 seen.update(piece)
         return seen.hexdigest()
 
+    def shape(self, name: str, what: str) -> tuple[int, ...]:
+        """Of a member that is a ``.npy``, from its header; ``what`` names it in messages. Raises: DataError."""
+        if name not in self._entries:
+            raise DataError(f"{what} is not there")
+        entry = self._entries[name]
+        with self._errors_of_member(what), self._zip.open(entry) as file:
+            return _header(file, entry.file_size, what, f"{what} is not a NumPy array", self.remedy).shape
+
     def array(self, name: str, what: str, *, mapped: bool = False) -> np.ndarray:
         """A member that is a ``.npy``; ``what`` names it in messages. Raises: DataError."""
         entry = self._entries[name]
@@ -139,7 +161,7 @@ class ZipMembers:
             return np.memmap(self._file, header.dtype, "r", offset=start, shape=header.shape, order=order)  # type: ignore[call-overload]
 
     def _checked_entries(self) -> dict[str, zipfile.ZipInfo]:
-        """Each member opened once: zipfile compares its name in the list with the one that stands before it."""
+        """All members but folders; each is opened once, so that zipfile compares its name with that of its header."""
         entries: dict[str, zipfile.ZipInfo] = {}
         listed, said = len(self._zip.infolist()), self._said_count()
         if said not in (listed % 2**16, _NO_COUNT):
@@ -153,7 +175,7 @@ class ZipMembers:
             if entry.flag_bits & 1:
                 raise DataError(f"{what} is encrypted; write the file again without a password")
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                # Python's readers of the others give all that a few bytes stand for at once, however much that is.
+                # Python's readers of bzip2 and LZMA unpack a whole block at once, however large that is.
                 raise DataError(
                     f"{what} is compressed by method {entry.compress_type}, which is not read, only 0 (stored) and 8 "
                     f"(deflate) are; {self.remedy}"
@@ -163,13 +185,14 @@ class ZipMembers:
         return {name: entry for name, entry in entries.items() if not entry.is_dir()}
 
     def _said_count(self) -> int:
-        """How many members the end of the file says that there are, which zipfile passes over.
+        """The number of members that the end of the file states, which zipfile does not compare with its list.
 
-        A member whose comment is one bit too long takes those after it for its comment.
+        It shows a kind of damage that zipfile misses: if the length of a member's comment has grown, the entries after
+        it are read as part of that comment and are gone from the list.
         """
         self._file.seek(max(0, self._size - _END - 2**16))
         tail = self._file.read()
-        # The end has a comment of its own, which may hold anything; as zipfile, take it for empty where that fits.
+        # A comment on the whole file may follow, and may hold the same mark. Like zipfile, first try that it is empty.
         plain = tail[-_END:].startswith(_END_MARK) and tail.endswith(b"\0\0")
         at = len(tail) - _END if plain else tail.rindex(_END_MARK)
         return int.from_bytes(tail[at + 10 : at + 12], "little")
@@ -278,7 +301,7 @@ def _opened(path: Path, kind: str) -> BinaryIO:
 def _errors(broken: str, what: str, remedy: str) -> Iterator[None]:
     """Turns what readers raise, of whatever kind, into one line.
 
-    A disk or a permission that fails is told from a file that is damaged: another file does not help there.
+    A failing disk or a missing permission is reported as such and not as damage: a new copy of the file would not help.
     """
     try:
         yield

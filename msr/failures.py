@@ -8,12 +8,23 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterable
+from typing import Any
 
 from msr.errors import MSRError, first_line, kind_and_line
 from msr.printable import printable
 from msr.version import __version__
 
-__all__ = ["BAD_INPUT", "LONGEST", "UNFORESEEN", "explained", "is_lack_of_memory", "one_line", "report", "say"]
+__all__ = [
+    "BAD_INPUT",
+    "LONGEST",
+    "UNFORESEEN",
+    "explained",
+    "is_lack_of_memory",
+    "one_line",
+    "report",
+    "say",
+    "silence",
+]
 
 BAD_INPUT = 2
 """Exit status of a failure that was foreseen."""
@@ -29,6 +40,20 @@ def say(line: str) -> None:
     """Print on stderr; that nobody listens there any more is no error of its own."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         print(line, file=sys.stderr, flush=True)
+
+
+def silence(stream: Any) -> None:
+    """Send what a stream that failed still holds in memory to the null device.
+
+    Python would try to write it once more at its end, complain, and change the exit status. Only of the process's own
+    stdout and stderr is that so; others are left alone.
+    """
+    if stream is None or stream not in (sys.__stdout__, sys.__stderr__):
+        return
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def one_line(text: str, names: Iterable[object] = ()) -> str:

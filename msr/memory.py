@@ -36,7 +36,8 @@ def refuse_if_larger(
 ) -> None:
     """Raise ``error`` where work needs more bytes than are free, or than ``limit`` where one is given.
 
-    ``what`` is the subject of the message: "the sums over 5000 inputs" need about 9 GB of memory, and 3 GB are free.
+    The message is "``what`` would take about 9 GB of memory, and 3 GB is free: ``advice``". Where nothing is known of
+    what is free, and there is no limit, nothing is refused.
     """
     free = free_memory() if limit is None else limit
     if free is None or size <= free:

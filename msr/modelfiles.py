@@ -1,9 +1,7 @@
 """Saved layers and networks: weights as NumPy arrays or safetensors, ONNX, exported programs, pickled modules."""
 
-import contextlib
 import logging
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from msr.archives import npz_names, read_npy, read_npz
+from msr.archives import npz_names, read_npy, read_npz, shape_of
 from msr.arrays import as_tensor
 from msr.errors import DataError, MissingExtraError, ModelError, MSRError, first_line
+from msr.failures import is_lack_of_memory
 from msr.modelkinds import check_kind
 from msr.onnxfiles import read_onnx
 from msr.printable import printable
@@ -48,25 +47,21 @@ def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()
     except MSRError:
         raise
     except (Exception, SystemExit) as error:  # readers raise many kinds for damaged files, and a pickle may run code
+        if is_lack_of_memory(error):
+            raise  # the file may be whole
         raise DataError(f"{path} is not a whole {kind} file ({type(error).__name__}: {first_line(error)})") from error
 
 
 def weight_shape(path: Path) -> tuple[int, int] | None:
     """``(out, in)`` of a saved weight matrix, from the header of its file; None where :func:`read_model` must tell."""
-    try:
-        with contextlib.ExitStack() as opened:
-            if path.suffix.lower() == ".npy":
-                file: Any = opened.enter_context(path.open("rb"))
-            elif path.suffix.lower() == ".npz":
-                file = opened.enter_context(opened.enter_context(zipfile.ZipFile(path)).open("W.npy"))
-            else:
-                return None
-            old = np.lib.format.read_magic(file)[0] == 1
-            header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-            shape = header(file)[0]
-    except Exception:  # a file that is missing or damaged: who reads all of it says so
+    kind = path.suffix.lower()
+    if kind not in (".npy", ".npz"):
         return None
-    return shape if len(shape) == 2 else None
+    try:
+        shape = shape_of(path, None if kind == ".npy" else "W")
+    except DataError:  # a file that is missing or damaged: who reads all of it says so
+        return None
+    return (shape[0], shape[1]) if len(shape) == 2 else None
 
 
 def _layer(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:

@@ -64,6 +64,8 @@ def read_onnx(path: Path) -> "OnnxNetwork":
         raise DataError(f"{path} is larger than {LARGEST_FILE / 2**20:.0f} MiB; {_RUNTIME}")
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
+    except MemoryError:
+        raise  # the file may be whole
     except Exception as error:
         raise DataError(f"{path} is not a whole ONNX file ({type(error).__name__}: {first_line(error)})") from error
     network = OnnxNetwork(model, str(path))
@@ -246,11 +248,11 @@ def _size(node: Any, inputs: Mapping[str, np.ndarray], opset: int, where: str) -
         shape = [d.dim_value for d in kind.shape.dim]
         if min(shape, default=0) < 0:
             raise ModelError(f"{where} gives a negative size {shape}")
-        total += math.prod(shape) if node.op_type not in _WINDOWED else _windowed(node, inputs, shape)
+        total += math.prod(shape) if node.op_type not in _WINDOWED else _windowed(node, inputs, shape, where)
     return total
 
 
-def _windowed(node: Any, inputs: Mapping[str, np.ndarray], shape: Sequence[int]) -> int:
+def _windowed(node: Any, inputs: Mapping[str, np.ndarray], shape: Sequence[int], where: str) -> int:
     """What a convolution or a pooling keeps on the way: padded inputs, a copy for each tap, kernels with holes."""
     data = inputs[node.input[0]]
     given = {one.name: list(one.ints) for one in node.attribute if one.ints}
@@ -260,7 +262,7 @@ def _windowed(node: Any, inputs: Mapping[str, np.ndarray], shape: Sequence[int])
     lists = [taps, given.get("strides", [1] * axes), given.get("dilations", [1] * axes)]
     pads = given.get("pads", [0] * 2 * axes)
     if any(len(one) != axes or min(one) < 1 for one in lists) or len(pads) != 2 * axes or min(pads) < 0:
-        raise ModelError(f"a {node.op_type} has sizes, pads or steps that do not fit images of {axes} axes")
+        raise ModelError(f"{where} has sizes, pads or steps that do not fit images of {axes} axes")
     steps, holes = lists[1:]
     around = [(k - 1) * d + 1 for k, d in zip(taps, holes, strict=True)]
     sides = [

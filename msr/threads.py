@@ -12,13 +12,15 @@ import torch
 
 from msr.errors import ConfigError
 
-__all__ = ["checked_threads", "chosen_threads", "using_threads"]
+__all__ = ["MOST", "checked_threads", "chosen_threads", "using_threads"]
 
-_GAIN = 1.1  # times as fast as one thread, and not less, more of them are worth their keep
+MOST = 4096
+"""The largest count of threads that is taken."""
+
+_GAIN = 1.1  # more threads must be more than so many times as fast as one
 _ROUNDS = 5
 _LAP = 0.005  # seconds that a lap takes at least: a clock and a scheduler are not finer
-_HOPELESS = 0.7  # times as fast as one thread: no further round is waited for
-_MOST = 4096
+_HOPELESS = 0.7  # where more threads are less than so many times as fast as one, no further round is run
 
 
 def checked_threads(count: int | None) -> int | None:
@@ -26,8 +28,8 @@ def checked_threads(count: int | None) -> int | None:
 
     Raises: ConfigError for what is no count from 1 to 4096.
     """
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST):
-        raise ConfigError(f"threads must be a whole number from 1 to {_MOST}; came {count!r}")
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST):
+        raise ConfigError(f"threads must be a whole number from 1 to {MOST}; came {count!r}")
     return count
 
 

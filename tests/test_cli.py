@@ -467,4 +467,7 @@ def test_lack_of_memory_is_one_line(error, run, monkeypatch):
     monkeypatch.setattr(sample, "sample_group", lambda *_, **__: (_ for _ in ()).throw(error))
     code, _, said = run("sample group --group c4 --out t.npz")
     assert code == 2
-    assert said == "error: this needs more memory than there is; give fewer tasks, examples or points, or a smaller layer\n"
+    assert (
+        said
+        == "error: this needs more memory than there is; give fewer tasks, examples or points, or a smaller layer\n"
+    )

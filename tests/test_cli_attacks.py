@@ -1,6 +1,7 @@
 """The ``msr`` command in front of files, names, flags and machines that it should not trust."""
 
 import ast
+import errno
 import html
 import io
 import json
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from msr.cli import discover, main, sample
-from msr.cli.answers import as_json
+from msr.cli.answers import as_json, give
 from msr.discovery import discover as search
 from msr.errors import DataError, NonFiniteError
 from msr.modelfiles import read_model
@@ -206,7 +207,10 @@ def test_what_cannot_be_printed_is_a_failure(run, folder, monkeypatch):
             [sys.executable, "-m", "msr", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         )  # fmt: skip
-    assert (process.returncode, process.stderr) == (2, "error: standard output: No space left on device; free some space\n")
+    assert (process.returncode, process.stderr) == (
+        2,
+        "error: standard output: No space left on device; free some space\n",
+    )
 
     class Full(io.StringIO):
         def flush(self):
@@ -245,6 +249,26 @@ def test_a_folder_that_was_made_for_nothing_is_gone(run, folder, tmp_path):
     code, _, _ = run("discover", folder / "c6.npz", "--out", "new/folder", "--json", "/dev/full")
     assert code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_error_of_writing_is_told_where_the_new_folder_cannot_be_removed(tmp_path):
+    def fails(file):
+        (tmp_path / "report" / "another").touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        give("", {tmp_path / "report" / "page.html": fails}, tmp_path / "report")
+    assert [path.name for path in (tmp_path / "report").iterdir()] == ["another"]
+
+
+def test_lack_of_memory_is_not_called_damage(tmp_path, monkeypatch):
+    def lacks(path):
+        raise MemoryError
+
+    monkeypatch.setattr("msr.modelfiles.read_onnx", lacks)
+    (tmp_path / "net.onnx").touch()
+    with pytest.raises(MemoryError):
+        read_model(tmp_path / "net.onnx")
 
 
 @pytest.mark.parametrize("how", ["itself", "symbolic link", "hard link", "page", "result"])
@@ -367,6 +391,13 @@ def test_absurd_levels_are_refused(alpha, run, folder):
         assert "alpha must lie between 1e-12 and" in error
 
 
+def test_a_count_of_threads_is_checked_before_the_file_is_read(run, tmp_path):
+    (tmp_path / "damaged.npz").write_bytes(b"no zip")
+    code, _, error = run("discover", tmp_path / "damaged.npz", "--threads", "0")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "--threads must be a whole number from 1" in error
+
+
 def test_the_least_level_gives_an_answer(run, folder):
     assert run("discover", folder / "c6.npz", "--alpha", "1e-12", "--json", "a.json", "--out", "r")[0] in (0, 3)
 
@@ -382,7 +413,9 @@ NAMES = [
 
 def options_of(name, **others):
     given = {"layer": "auto", "k": "auto", "kernel": None, "circular": False, "valid": False, "signed": False}
-    return type("Options", (), {**given, "seeds": 1, "threads": None, "alpha": 1e-3, "eps": 0.05, "tasks": Path(name), **others})
+    return type(
+        "Options", (), {**given, "seeds": 1, "threads": None, "alpha": 1e-3, "eps": 0.05, "tasks": Path(name), **others}
+    )
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)

@@ -232,7 +232,7 @@ def test_bad_image_files_are_one_line_and_status_two(tmp_path, capsys):
             file.writestr("s/A/c/0.png", b"\x89PNG")
     (tmp_path / omniglot.SMALL[0]).write_bytes((tmp_path / omniglot.SMALL[0]).read_bytes()[:40])
     assert run("--data", str(tmp_path)) == 2
-    assert f"{omniglot.SMALL[0]} is not a whole zip" in capsys.readouterr().err
+    assert f"{omniglot.SMALL[0]} is not a whole zip file" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

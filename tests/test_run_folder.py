@@ -21,7 +21,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import _folder, _identity, _run, translation
+from experiments import _config, _folder, _identity, _run, omniglot, translation
 from experiments import _signals as signals
 from experiments.__main__ import runners
 from msr.errors import DataError
@@ -323,6 +323,20 @@ def test_a_signal_finishes_the_step_saves_and_has_its_own_status(finished, tmp_p
     assert_same_run(out, finished)
 
 
+def test_the_command_to_continue_holds_for_any_name_and_steers_no_terminal(tmp_path, capsys):
+    def stops(config):
+        _folder.RunFolder("translation", config)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "a \x1b[1m"
+    assert _run.main(translation.Config, stops, [*TINY, "--out", str(out)]) == 130
+    line = capsys.readouterr().err
+    assert "\x1b" not in line
+    flags = line.partition("continue with ")[2]
+    shell = subprocess.run(["bash", "-c", f"printf '%s\\0' {flags}"], capture_output=True, check=True)
+    assert shell.stdout.split(b"\0")[:3] == [b"--resume", b"--out", os.fsencode(out)]
+
+
 def test_a_signal_that_was_ignored_stays_ignored(monkeypatch):
     """As SIGHUP is under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -533,9 +547,9 @@ def test_every_number_has_a_range_that_is_checked_before_a_folder_is_made(runner
     ],
 )  # fmt: skip
 def test_what_cannot_fit_is_refused_with_an_estimate(runner, flags, says, tmp_path, capsys, monkeypatch):
-    from experiments import _config
+    from msr import memory
 
-    monkeypatch.setattr(_config, "_memory", lambda: 8.0 * 2**30)  # the same on every machine
+    monkeypatch.setattr(memory, "free_memory", lambda: 8 * 2**30)  # the same on every machine
     module = importlib.import_module(f"experiments.{runner}")
     assert _run.main(module.Config, module.run, [*flags, "--out", str(tmp_path / "run")]) == 2
     assert says in error_line(capsys.readouterr().err)
@@ -591,6 +605,12 @@ def test_another_version_or_runner_is_refused(finished, tmp_path, monkeypatch, c
     assert translate(*flags) == 0
 
 
+@pytest.mark.parametrize("name", sorted(runners()))
+def test_every_runner_takes_the_remedy_that_the_folder_names(name):
+    """A folder of another version says that --force continues it."""
+    importlib.import_module(f"experiments.{name}").Config(out="run", resume=True, force=True).check()
+
+
 def test_threads_are_kept_and_another_number_is_said(finished, tmp_path, capsys):
     shutil.copytree(finished, tmp_path / "run")
     before = torch.get_num_threads()
@@ -608,6 +628,19 @@ def test_threads_are_kept_and_another_number_is_said(finished, tmp_path, capsys)
     text = capsys.readouterr().err
     assert text.count("\n") == 1
     assert "threads was 1 and is 3: last digits may differ" in text
+
+
+def test_only_runners_of_large_steps_measure_threads(monkeypatch):
+    before, steps = torch.get_num_threads(), []
+    monkeypatch.setattr(_config, "chosen_threads", lambda step: steps.append(step()) or 2)
+    torch.set_num_threads(2)  # as on a machine of two cores, whatever this one has
+    try:
+        assert _config.threads_for(translation.Config()) == 1
+        assert not steps
+        assert _config.threads_for(omniglot.Config(batch=1, width=2)) == 2
+        assert len(steps) == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_hash_of_data_is_of_contents_and_of_the_names_of_several(tmp_path):

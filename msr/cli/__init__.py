@@ -13,7 +13,7 @@ from types import FrameType
 __all__ = ["EXIT_CODES", "main"]
 
 EXIT_CODES = {"found": 0, "none": 1, "cannot tell": 3}
-"""Of an answer to ``discover``. Of no answer: 2 a failure, 70 a fault of this package, 130 interrupted."""
+"""Exit codes of ``msr discover`` by verdict. Without one: 2 a failure, 70 a fault of this package, 130 Ctrl-C."""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,14 +1,16 @@
-"""What is said of an answer, and where: files first, all or none of them, and the terminal last."""
+"""How a command gives its answer: the files that were asked for, all or none of them, and then the text on stdout."""
 
+import contextlib
+import errno
 import json
 import math
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from msr.errors import NonFiniteError
+from msr.failures import silence
 from msr.files import Write, write_together
 from msr.printable import printable
 
@@ -43,18 +45,19 @@ def give(text: str, files: Mapping[Path, Write], folder: Path | None = None) -> 
 
     ``folder`` is made if it is not there, and is gone again if nothing could be written. Raises: OSError.
     """
-    made = _made(folder)
+    made = _make(folder)
     try:
         write_together(files)
     except BaseException:
         for one in made:
-            one.rmdir()
+            with contextlib.suppress(OSError):  # it may hold a file of somebody else; the first error counts
+                one.rmdir()
         raise
     show(text, list(files))
 
 
-def _made(folder: Path | None) -> list[Path]:
-    """Make a folder; those that were not there before, innermost first."""
+def _make(folder: Path | None) -> list[Path]:
+    """Make a folder and those above it; returns those that were not there before, innermost first."""
     if folder is None:
         return []
     missing = [part for part in (folder, *folder.parents) if not part.exists()]
@@ -70,26 +73,13 @@ def show(text: str, written: list[Path] | None = None) -> None:
     kept = f"; the answer is in {', '.join(printable(path) for path in written)}" if written else ""
     if sys.stdout is None:
         if text:
-            raise OSError(9, f"is closed{kept}", "standard output")
+            raise OSError(errno.EBADF, f"is closed{kept}", "standard output")
         return
     encoding = sys.stdout.encoding or "utf-8"
     try:
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except (OSError, ValueError) as error:
-        _let_go()
+        silence(sys.stdout)
         said = error.strerror if isinstance(error, OSError) else "is closed"
-        raise OSError(getattr(error, "errno", 9), f"{said}{kept}", "standard output") from error
-
-
-def _let_go() -> None:
-    """What could not be printed is still in a buffer, and Python would complain of it once more at its end."""
-    stream = sys.__stdout__
-    if stream is None or sys.stdout is not stream:
-        return
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
-    except (OSError, ValueError):
-        return
+        raise OSError(getattr(error, "errno", errno.EBADF), f"{said}{kept}", "standard output") from error

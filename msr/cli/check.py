@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from msr.cli.answers import as_json, give
-from msr.cli.doors import check_memory, is_terminal
+from msr.cli.doors import is_terminal
 from msr.cli.notations import read_notation
 from msr.equivariance import Certificate, certify
 from msr.equivariance.draws import draw_inputs, like, seeded
@@ -18,6 +18,7 @@ from msr.equivariance.evaluate import said
 from msr.errors import ModelError, MSRError, NonFiniteError
 from msr.failures import is_lack_of_memory
 from msr.files import Write
+from msr.memory import refuse_if_larger
 from msr.modelfiles import read_model, weight_shape
 from msr.onnxfiles import OnnxNetwork
 from msr.representations import Representation
@@ -28,12 +29,15 @@ __all__ = ["EXIT_CODES", "run"]
 EXIT_CODES = {"certified": 0, "refuted": 1, "cannot tell": 3}
 
 PLAIN = 100
-"""Weights between 2 to this power and its inverse are taken as they are."""
+"""A weight whose largest number lies between 2^-100 and 2^100 is not rescaled."""
 
 BLACK_BOX = (
     "a network in ONNX is a black box here: draws can say that a defect above eps is rare, not that there is none, and "
     "not which layer causes it"
 )
+
+COPIES = 4
+"""Of all draws, in float64, that are in memory at once."""
 
 LARGEST, SMALLEST = 1e120, 1e-120
 """Sizes of a network's outputs whose squares are far from the ends of float64."""
@@ -45,7 +49,8 @@ def run(options: Any) -> int:
     group, rep_in, rep_out = read_notation(options.group, options.rep_in, options.rep_out, sizes=(size_in, size_out))
     model = read_model(options.model, trust=options.trust, shape_out=rep_out.shape)
     if not isinstance(model, Tensor):
-        check_memory(options.draws * (rep_in.dim + rep_out.dim), f"{options.draws} draws of inputs and outputs")
+        size = 8 * COPIES * options.draws * (rep_in.dim + rep_out.dim)
+        refuse_if_larger(size, f"{options.draws} draws of inputs and outputs", advice="give fewer --draws")
     levels: dict[str, Any] = {"eps": options.eps, "alpha": options.alpha, "n": options.draws}
     if isinstance(model, OnnxNetwork):
         levels["dtype"] = model.dtype

@@ -1,4 +1,4 @@
-"""What is refused at the door: flags, files and folders that could not serve, before anything heavy is imported."""
+"""Checks of flags, files and folders that come before anything heavy is imported; each command has one."""
 
 import math
 import os
@@ -11,12 +11,11 @@ from msr.modelkinds import check_kind
 from msr.printable import printable
 from msr.spelling import GROUPS
 
-__all__ = ["check_door", "check_memory", "discover_door", "is_terminal", "reports", "sample_door"]
+__all__ = ["check_door", "discover_door", "is_terminal", "reports", "sample_door"]
 
 MOST_COUNT = 10**9
 MOST_SPLITS = 1000
 LEAST_ALPHA = 1e-12
-COPIES = 4
 
 
 def is_terminal(path: Path | None) -> bool:
@@ -36,6 +35,8 @@ def discover_door(options: Any) -> None:
     _count("--seeds", options.seeds, 1, MOST_SPLITS)
     if options.kernel is not None:
         _count("--kernel", options.kernel, 1)
+    if options.threads is not None:
+        _count("--threads", options.threads, 1)
     options.k = _dimension(options.k)
     if options.layer in ("auto", "linear") and (options.kernel is not None or options.circular):
         raise ConfigError("--kernel and --circular belong to a convolution; give --layer conv1d or conv2d")
@@ -106,18 +107,6 @@ def sample_door(options: Any) -> None:
         raise ConfigError(f"--seed must lie between 0 and 2^63 - 1; came {printable(options.seed)}")
     if options.family != "translation" and not options.group:
         raise ConfigError(f"give --group: {GROUPS}")
-
-
-def check_memory(numbers: int, what: str) -> None:
-    """Raises ConfigError where so many numbers, with the copies that work takes, are more than the machine's memory.
-
-    Numbers are counted as of double precision, and a few copies of them as in memory at once.
-    """
-    needed, there = 8 * COPIES * numbers, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
-        raise ConfigError(
-            f"{what} take about {needed / 2**30:,.3g} GiB of memory, and there are {there / 2**30:.3g}; give fewer"
-        )
 
 
 def _between(flag: str, value: float, low: float, high: float, said: str) -> None:

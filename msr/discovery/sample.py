@@ -1,4 +1,4 @@
-"""Tasks about their own means, with what they are measured in, and what an estimate of how they break a group is."""
+"""Centred tasks with the units of their outputs, and the interface of estimates of how far tasks break a group."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Average = Callable[[Tensor, Indices], Tensor]
 """``(U (m n, c), orbits) -> Ū``, each row replaced by the mean over its orbit."""
 
 TASKS = 1000
-"""Tasks that are looked at together where a number of each is wanted."""
+"""Tasks that are held at once in a pass that gives a number for each task."""
 
 # Inputs are solved for where the least eigenvalue of a task's correlations is this large.
 _CONDITION = 1e-6

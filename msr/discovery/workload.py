@@ -1,4 +1,4 @@
-"""What a discovery will take, told from shapes before the work: threads and memory."""
+"""How many threads and how much memory a discovery will take, from the shapes of its data, before the work."""
 
 import math
 from typing import Any
@@ -65,7 +65,10 @@ def refuse_if_too_large(tasks: int, examples: int, n: int, m: int, limit: int | 
 
 
 def refuse_at_the_door(x: Any, y: Any, limit: int | None = None) -> None:
-    """The same of arrays as they came, before they are copied; of lists nothing is known yet."""
+    """Raise DataError where taking in arrays of these shapes needs more memory than is free, or than ``limit`` bytes.
+
+    Lists, whose shapes are not known yet, pass.
+    """
     shapes = [tuple(getattr(side, "shape", ())) for side in (x, y)]
     if any(len(shape) < 2 for shape in shapes) or shapes[0][:2] != shapes[1][:2]:
         return

@@ -24,18 +24,18 @@ from msr.version import __version__
 __all__ = ["FORMAT", "Checkpoint", "DamagedCheckpointError", "content_hash", "read_checkpoint", "write_checkpoint"]
 
 FORMAT = 2
-"""Files of before, without a format number and without a hash, count as format 1."""
+"""Format of the files that are written. Older files, which have no format number and no hash, count as format 1."""
 
 _OWN_KEYS = ("format", "msr", "identity", "notes", "sha256", "extra")
 _NOT_SET = "not set"
 
 
 class DamagedCheckpointError(DataError):
-    """A checkpoint file holds not what was once written, or never was a checkpoint."""
+    """A checkpoint file was changed after it was written, or never was a checkpoint."""
 
 
 class Checkpoint(NamedTuple):
-    """What a file holds.
+    """What a checkpoint file holds.
 
     ``state`` is the loop's own and ``extra`` the caller's; ``identity`` says whose it is and is compared; ``notes``
     (versions, threads) are for people.
@@ -51,7 +51,7 @@ class Checkpoint(NamedTuple):
     def differences(self, identity: Mapping[str, Any]) -> list[str]:
         """How this file's format and identity differ from what is wanted, in words; none where it fits.
 
-        A key that is wanted and not there counts; a key that is there and that nobody asks for does not.
+        A key of ``identity`` that the file lacks is a difference; a further key of the file is none.
         """
         found = [f"{key} is {self.identity.get(key, _NOT_SET)} there, {value} here" for key, value in identity.items()
                  if self.identity.get(key, _NOT_SET) != value]  # fmt: skip
@@ -129,7 +129,7 @@ def content_hash(content: Mapping[str, Any]) -> str:
 
 
 def _hash(hasher: Any, value: Any, where: str) -> None:
-    """Each value as its kind, its length and its bytes, so that no two contents read alike."""
+    """Each value enters as its kind, its length and its bytes, so that different contents give different input."""
 
     def put(kind: str, data: bytes = b"") -> None:
         hasher.update(kind.encode() + struct.pack(">q", len(data)))
