@@ -237,6 +237,8 @@ def parse(config: type[Config], argv: list[str] | None = None) -> Config:
     if path:
         parser.set_defaults(**_flags_of(Path(path), config))
     values = vars(parser.parse_args(argv))
+    if [] in values.values():
+        raise ConfigError("-- is no value of a flag; a file of that name is written ./--")  # argparse lets it through
     return config(**{f.name: values[f.name] for f in dataclasses.fields(config)})
 
 
