@@ -252,6 +252,15 @@ def test_links_that_lead_nowhere_are_refused_before_the_work(flag, run, folder, 
         assert link in error
 
 
+@pytest.mark.parametrize("command", [["discover", "pipe.npz"], ["check", "pipe.npz", *C6]], ids=["discover", "check"])
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(command, run):
+    os.mkfifo("pipe.npz")
+    code, _, error = run(*command)
+    assert code == 2
+    assert is_one_line(error)
+    assert error.startswith("error: pipe.npz: not a regular file;")
+
+
 def test_a_link_to_a_file_still_to_be_made_is_no_fault(run, tmp_path):
     (tmp_path / "link.npz").symlink_to("made.npz")
     assert run("sample", "group", "--group", "c2", "--tasks", 2, "--out", "link.npz")[0] == 0

@@ -42,7 +42,8 @@ def discover_door(options: Any) -> None:
     _check_file("--json", options.json)
     _check_folder(options.out)
     if not options.tasks.is_file():
-        raise DataError(f"{printable(options.tasks)}: no such file; give a .npz with arrays x and y")
+        what = "not a regular file" if options.tasks.exists() else "no such file"
+        raise DataError(f"{printable(options.tasks)}: {what}; give a .npz with arrays x and y")
     with options.tasks.open("rb"):
         pass
     outputs = _outputs(options)
