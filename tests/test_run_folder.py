@@ -222,7 +222,10 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(name, finis
     (tmp_path / "run" / name).unlink(missing_ok=True)
     os.mkfifo(tmp_path / "run" / name)
 
+    waited = []
+
     def waits(number, frame):
+        waited.append(name)
         raise TimeoutError("it waits for the pipe")
 
     before = signal.signal(signal.SIGALRM, waits)
@@ -232,6 +235,7 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(name, finis
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+    assert waited == []
     line = error_line(capsys.readouterr().err)
     assert "is a pipe or a device" in line or "no config.toml" in line
 
