@@ -47,6 +47,8 @@ SIZE: dict[str, float] = {"least": 1, "most": 10**6}
 RATE: dict[str, float] = {"above": 0, "most": 3e38}
 NOISE: dict[str, float] = {"least": 0, "most": 1e6}
 
+_LARGEST_FILE = 2**20  # of flags, in bytes
+
 NOT_COMPARED = ("out", "resume", "force", "threads", "checkpoint_seconds", "keep_checkpoints")
 """Flags that say where and how a run is kept or computed, not what."""
 
@@ -246,6 +248,8 @@ def parse(config: type[Config], argv: list[str] | None = None) -> Config:
     if path:
         parser.set_defaults(**_flags_of(Path(path), config))
     values = vars(parser.parse_args(argv))
+    if [] in values.values():
+        raise ConfigError("-- is no value of a flag; a file of that name is written ./--")  # argparse lets it through
     return config(**{f.name: values[f.name] for f in dataclasses.fields(config)})
 
 
@@ -256,11 +260,15 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     the file, and the line.
     """
     try:
-        text = path.read_bytes().decode()
+        with path.open("rb") as file:  # which may be a pipe
+            content = file.read(_LARGEST_FILE + 1)
+        text = content.decode() if len(content) <= _LARGEST_FILE else ""
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:
         raise ConfigError(f"{path} is not a config.toml of a run: its bytes are no text (UTF-8)") from None
+    if len(content) > _LARGEST_FILE:
+        raise ConfigError(f"{path} is not a config.toml of a run: it is larger than {_LARGEST_FILE} bytes")
     flags: dict[str, Any] = {}
     run: dict[str, Any] = {}
     section = flags

@@ -51,8 +51,11 @@ def release() -> None:
 
 def recorded_threads(out: str) -> int:
     """The number of threads that the run in a folder was computed with; 0 where that cannot be read."""
+    record = Path(out) / "config.toml"
+    if not record.is_file():
+        return 0
     try:
-        threads = read_config(Path(out) / "config.toml")[1].get("threads", 0)
+        threads = read_config(record)[1].get("threads", 0)
     except (ConfigError, OSError, ValueError):
         return 0  # whoever opens the folder says what is wrong with it
     return threads if type(threads) is int and 1 <= threads <= MOST else 0
@@ -165,6 +168,9 @@ class RunFolder:
 
     def _open(self) -> None:
         record = self.path / "config.toml"
+        for one in (*self.path.iterdir(), *self.path.glob("checkpoints/*")):
+            if one.exists() and not (one.is_file() or one.is_dir()):  # reading a pipe would wait for ever
+                raise DataError(f"{one} is a pipe or a device, which no run writes; remove it")
         for part in (*self.path.glob(".*.part"), *self.path.glob("checkpoints/.*.part")):
             part.unlink(missing_ok=True)  # of a run that was killed while it wrote; no other writes here now
         if self.config.resume:

@@ -18,7 +18,7 @@ Write = Callable[[BinaryIO], object]
 """Writes the content of one file to an open stream."""
 
 _MOST_LINKS = 40
-_OPEN_FILES = ("/proc/", "/dev/")
+_OPEN_FILES = ("/proc/", "/dev/fd/")  # not all of /dev: /dev/shm holds plain files
 
 
 def write_whole(path: Path, write: Write) -> None:
@@ -113,7 +113,7 @@ def _target(path: Path) -> Path:
     """
     seen = path
     for _ in range(_MOST_LINKS):
-        if str(seen).startswith(_OPEN_FILES) or not seen.is_symlink():
+        if _is_open_file(seen) or not seen.is_symlink():
             break
         seen = Path(os.path.abspath(seen.parent / os.readlink(seen)))
     else:
@@ -125,12 +125,17 @@ def _target(path: Path) -> Path:
 
 def _is_special(path: Path) -> bool:
     """Whether something is there that is no regular file, or is a file which another name or process has open."""
-    if str(path).startswith(_OPEN_FILES):
+    if _is_open_file(path):
         return True
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:
         return False
+
+
+def _is_open_file(path: Path) -> bool:
+    """Whether a name stands for what a process has open, as ``/dev/fd/1`` does, which leads to ``/proc``."""
+    return os.path.join(os.path.realpath(path.parent), path.name).startswith(_OPEN_FILES)
 
 
 def _keep_mode(descriptor: int, path: Path) -> None:

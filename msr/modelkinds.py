@@ -27,7 +27,8 @@ def check_kind(path: Path, trust: bool) -> str:
     ``trust``; OSError where the file cannot be opened.
     """
     if not path.is_file():
-        raise DataError(f"{printable(path)}: no such file; give {_UNTRUSTED}, or with --trust a .pt2, .pt or .pth")
+        what = "not a regular file" if path.exists() else "no such file"
+        raise DataError(f"{printable(path)}: {what}; give {_UNTRUSTED}, or with --trust a .pt2, .pt or .pth")
     kind = path.suffix.lower()
     if kind not in KINDS:
         raise DataError(f"{printable(path)}: files of kind {printable(kind) or 'none'} are not read; give {_UNTRUSTED}")

@@ -245,6 +245,46 @@ def test_page_and_answers_appear_together_or_not_at_all(run, folder, tmp_path):
     assert (tmp_path / "a.json").read_text() == (tmp_path / "report" / "result.json").read_text()
 
 
+@pytest.mark.parametrize("flag", ["--json", "--out"])
+def test_links_that_lead_nowhere_are_refused_before_the_work(flag, run, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(discover, "run", lambda options: pytest.fail("the work was begun"))
+    for link, target in {"circle": "circle", "astray": "not/there"}.items():
+        (tmp_path / link).symlink_to(target)
+        code, _, error = run("discover", folder / "c6.npz", flag, link)
+        assert code == 2
+        assert is_one_line(error)
+        assert link in error
+
+
+@pytest.mark.parametrize("command", [["discover", "pipe.npz"], ["check", "pipe.npz", *C6]], ids=["discover", "check"])
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(command, run):
+    os.mkfifo("pipe.npz")
+    code, _, error = run(*command)
+    assert code == 2
+    assert is_one_line(error)
+    assert error.startswith("error: pipe.npz: not a regular file;")
+
+
+def test_a_link_to_a_file_still_to_be_made_is_no_fault(run, tmp_path):
+    (tmp_path / "link.npz").symlink_to("made.npz")
+    assert run("sample", "group", "--group", "c2", "--tasks", 2, "--out", "link.npz")[0] == 0
+    assert (tmp_path / "made.npz").is_file()
+
+
+@pytest.mark.parametrize("flag", ["--json", "--out"])
+def test_a_working_folder_that_is_gone_is_named(flag, run, folder, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir("gone")
+    (tmp_path / "gone").rmdir()
+    try:
+        code, _, error = run("discover", folder / "c6.npz", flag, "answer")
+    finally:
+        os.chdir(tmp_path)
+    assert code == 2
+    assert is_one_line(error)
+    assert "started in is gone" in error
+
+
 def test_a_folder_that_was_made_for_nothing_is_gone(run, folder, tmp_path):
     code, _, _ = run("discover", folder / "c6.npz", "--out", "new/folder", "--json", "/dev/full")
     assert code == 2

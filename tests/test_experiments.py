@@ -169,6 +169,8 @@ BAD_TRANSLATION = {
     "inner": (lambda t: ["--inner", "newton"], "unknown inner solver 'newton'"),
     "flag": (lambda t: ["--rankk", "2"], "unrecognized arguments: --rankk 2"),
     "number": (lambda t: ["--rank", "two"], "argument --rank: invalid int value: 'two'"),
+    "dashes": (lambda t: ["--threads=--"], "-- is no value of a flag"),
+    "dashes config": (lambda t: ["--config=--"], "-- is no value of a flag"),
     "k": (lambda t: ["--k", "999"], "k must be between 1 and the 120 numbers of a weight (10, 12); came 999"),
     "no tasks": (lambda t: ["--tasks", "0"], "--tasks must be at least 1; came 0"),
     "device": (lambda t: ["--device", "abacus"], "--device abacus cannot be used here"),

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,26 @@ def test_an_open_file_is_written_to_and_not_replaced(tmp_path, through):
                        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})  # fmt: skip
     assert out.read_text() == "before\ninside\nafter\n"
     assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no /dev/shm here")
+def test_a_plain_file_below_dev_is_replaced_as_any_other():
+    """``/dev/shm`` is a file system in memory: what is written there twice is not the one after the other."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        path = Path(folder) / "answer.json"
+        path.write_bytes(b"old")
+        write_whole(path, lambda file: file.write(b"new"))
+        assert path.read_bytes() == b"new"
+        assert os.listdir(folder) == ["answer.json"]
+
+
+def test_a_name_below_dev_fd_is_an_open_file(tmp_path):
+    with (tmp_path / "out").open("ab") as file:
+        file.write(b"before ")
+        file.flush()
+        write_whole(Path(f"/dev/fd/{file.fileno()}"), lambda stream: stream.write(b"inside "))
+        file.write(b"after")
+    assert (tmp_path / "out").read_bytes() == b"before inside after"
 
 
 def test_a_pipe_and_a_device_are_written_to_as_they_are(tmp_path):

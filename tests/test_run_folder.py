@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from experiments import _config, _folder, _identity, _run, omniglot, translation
 from experiments import _signals as signals
 from experiments.__main__ import runners
-from msr.errors import DataError
+from experiments._config import read_config
+from msr.errors import ConfigError, DataError
 from msr.meta import OuterLoop
 from tests.processes import Pool
 
@@ -212,6 +213,38 @@ def test_a_runner_names_the_file_the_line_and_the_remedy(damage, finished, tmp_p
     assert says in line
     assert str(file) in line
     assert any(word in line for word in ("remove", "restore", "must be"))
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "rows.jsonl", "config.toml", f"checkpoints/{ARMS[1]}.pt"])
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(name, finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "rows.jsonl").unlink()
+    (tmp_path / "run" / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "run" / name)
+
+    waited = []
+
+    def waits(number, frame):
+        waited.append(name)
+        raise TimeoutError("it waits for the pipe")
+
+    before = signal.signal(signal.SIGALRM, waits)
+    signal.alarm(20)
+    try:
+        assert translate("--out", str(tmp_path / "run"), "--resume", "--threads", "1") == 2
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert waited == []
+    line = error_line(capsys.readouterr().err)
+    assert "is a pipe or a device" in line or "no config.toml" in line
+
+
+def test_a_config_without_end_is_refused_at_its_first_megabyte(tmp_path):
+    with (tmp_path / "c.toml").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ConfigError, match="larger than"):
+        read_config(tmp_path / "c.toml")
 
 
 def test_lost_checkpoints_of_a_finished_run_leave_an_arm_out_of_the_figures(finished, tmp_path, capsys):

@@ -43,7 +43,8 @@ def discover_door(options: Any) -> None:
     _check_file("--json", options.json)
     _check_folder(options.out)
     if not options.tasks.is_file():
-        raise DataError(f"{printable(options.tasks)}: no such file; give a .npz with arrays x and y")
+        what = "not a regular file" if options.tasks.exists() else "no such file"
+        raise DataError(f"{printable(options.tasks)}: {what}; give a .npz with arrays x and y")
     with options.tasks.open("rb"):
         pass
     outputs = _outputs(options)
@@ -131,20 +132,37 @@ def _check_file(flag: str, file: Path | None) -> None:
     """Refuse before the work what could not be written after it."""
     if file is None or (flag == "--json" and is_terminal(file)):
         return
+    _check_working_folder(file)
+    # What a link leads to is written, and may still have to be made.
+    led = Path(os.path.realpath(file)) if file.is_symlink() and not file.exists() else file
     # A file is written under another name first, beside where it will be; pipes and devices are written to as they are.
-    place = file.parent if file.is_file() or not file.exists() else file
-    if file.is_dir() or not os.access(place, os.W_OK) or (file.exists() and not os.access(file, os.W_OK)):
+    place = led.parent if led.is_file() or not led.exists() else led
+    circle = led.is_symlink() and not led.exists()
+    if circle or led.is_dir() or not os.access(place, os.W_OK) or (led.exists() and not os.access(led, os.W_OK)):
         raise ConfigError(
             f"{flag} {printable(file)} cannot be written: give a file in a folder that exists and can be written to"
         )
 
 
 def _check_folder(folder: Path | None) -> None:
-    """The same for a folder, which may still have to be made."""
+    """The same for a folder, which may still have to be made; a link that leads nowhere cannot be made one."""
     if folder is None:
         return
-    there = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+    _check_working_folder(folder)
+    there = next(part for part in (folder, *folder.absolute().parents) if os.path.lexists(part))
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise ConfigError(
             f"--out {printable(folder)} cannot be written: {printable(there)} is no folder that can be written to"
         )
+
+
+def _check_working_folder(path: Path) -> None:
+    """A folder that was removed while a shell stands in it still looks as if it could be written to."""
+    if path.is_absolute():
+        return
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{printable(path)} cannot be written: the folder that this was started in is gone; change to another"
+        ) from None
