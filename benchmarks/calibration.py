@@ -7,8 +7,8 @@ and "none" where there is one. *Power*: against an oracle that knows the group a
 *Families*: a hundred groups, of which the orbits on pairs of an output and an input must be right.
 
 A line a file is appended to a log, so that a long run can be stopped and continued: files that are in it are not run
-again, and the table is of all that it holds. ``--parts ""`` runs nothing and reads the log. What earlier runs of the same
-code found may lie beside it, packed by ``gzip``.
+again, and the table is of all that it holds. ``--parts ""`` runs nothing and reads the log. What earlier runs of the
+same code found may lie beside it, packed by ``gzip``.
 """
 
 import gzip

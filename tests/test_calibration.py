@@ -1,5 +1,6 @@
 """The makers of calibration files say the truth about what they make, and answers are judged by all they say."""
 
+import gzip
 import json
 import math
 from types import SimpleNamespace
@@ -305,3 +306,13 @@ class TestCounting:
         assert line["outcome"] in ("right", "cannot tell")
         assert line["false"] == []
         assert json.loads(json.dumps(line)) == line
+
+
+def test_a_log_is_read_after_what_is_packed_beside_it(tmp_path):
+    """A last line that was cut off while it was written is dropped, in the file as well."""
+    log = tmp_path / "log.jsonl"
+    assert calibration.read(log) == []
+    (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(b'{"cell": "a", "file": 0}\n'))
+    log.write_text('{"cell": "a", "file": 1}\n{"cell": "a", "fi')
+    assert [line["file"] for line in calibration.read(log)] == [0, 1]
+    assert log.read_text() == '{"cell": "a", "file": 1}\n'
