@@ -10,11 +10,12 @@ from scipy.cluster.hierarchy import linkage
 from msr.discovery.automorphisms import automorphisms
 from msr.discovery.colours import MAX_WEIGHTS, Rows, aligned, colourings, rows_of
 from msr.discovery.distinct import all_distinct
+from msr.discovery.forms import Derived
 from msr.discovery.learning import by_length, explained, learn
 from msr.discovery.orbits import averaged, conjugated, pair_orbits_of
 from msr.discovery.partial import partial_symmetries
 from msr.discovery.points import Points
-from msr.discovery.prepare import prepare
+from msr.discovery.prepare import _placed, prepare
 from msr.errors import ConfigError
 from msr.groups import cyclic, dihedral, symmetric
 from msr.representations import equivariant_basis, natural, regular
@@ -582,3 +583,33 @@ def test_what_a_span_explains_of_other_tasks():
     assert explained(learned.span, data.x[150:], data.y[150:]) == pytest.approx(1 - 0.25 / 1.25 * 72 / 76, abs=0.03)
     other = torch.randn(150, 20, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert explained(learned.span, data.x[150:], other) < 0.3
+
+
+def test_tasks_that_are_made_where_they_are_looked_at_are_those_of_the_whole(gen):
+    values, unit = torch.randn(7, 5, 3, generator=gen), torch.rand(3, generator=gen) + 1
+    turn = torch.randn(3, 2, generator=gen)
+    some = torch.tensor([4, 0])
+    for made, whole in ((Derived(values, unit), values / unit), (Derived(values, unit, turn), values / unit @ turn)):
+        assert made.shape == tuple(whole.shape)
+        assert len(made) == 7
+        for places in (slice(2, 6), some, (some, torch.tensor([1, 3])), (slice(None), slice(1, None, 2))):
+            assert torch.allclose(made[places], whole[places])
+
+
+def test_tasks_teach_by_their_places_as_they_would_by_themselves(gen):
+    x, y = torch.randn(30, 6, 3, generator=gen), torch.randn(30, 6, 2, generator=gen)
+    counts, tasks = torch.tensor([4, 6, 5]).repeat(10), torch.randperm(30, generator=gen)[:21]
+    apart = list(by_length(x[tasks], y[tasks], counts[tasks], size=4)())
+    together = list(by_length(x, y, counts, tasks, size=4)())
+    assert len(apart) == len(together) > 3
+    assert all(
+        torch.equal(a, b) for one, other in zip(apart, together, strict=True) for a, b in zip(one, other, strict=True)
+    )
+
+
+@pytest.mark.parametrize("most", [5, 3])
+def test_tasks_and_examples_come_into_their_places(most, gen):
+    values, tasks = torch.randn(9, 5, 2, generator=gen), torch.randperm(9, generator=gen)
+    examples = torch.rand(9, 5, generator=gen).argsort(1)[:, :most]
+    expected = torch.stack([values[t][places] for t, places in zip(tasks.tolist(), examples, strict=True)])
+    assert torch.equal(_placed(values.clone(), tasks, examples), expected)

@@ -1,10 +1,7 @@
-"""Run folders under attack: damaged files, killed and starved processes, many at once, other data, other versions."""
+"""Run folders under attack: damaged files, starved and stopped processes, many at once, dead streams, odd names."""
 
 import contextlib
-import dataclasses
-import importlib
 import json
-import math
 import os
 import shutil
 import signal
@@ -15,33 +12,26 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import _config, _folder, _identity, _run, omniglot, translation
+from experiments import _folder, _run, translation
 from experiments import _signals as signals
-from experiments.__main__ import runners
 from experiments._config import read_config
 from msr.errors import ConfigError, DataError
 from msr.meta import OuterLoop
 from tests.processes import Pool
+from tests.runs import TINY, assert_same_run, error_line, lines, same, translate, without_times
 
 ROOT = Path(__file__).parents[1]
 ARMS = ("conv-ridge-seed0", "mtsr-ridge-seed0")
-TINY = ["--length", "8", "--kernel", "2", "--rank", "1", "--test-tasks", "4", "--batch", "2", "--tasks", "20"]
-TINY += ["--batching", "loop", "--models", "conv,mtsr", "--inner", "ridge", "--outer-steps", "3"]
-
-
-def translate(*flags: str) -> int:
-    return _run.main(translation.Config, translation.run, [*TINY, *flags])
 
 
 @pytest.fixture(scope="module")
 def pool():
-    with Pool(*TINY) as pool:
+    with Pool(translation=TINY) as pool:
         yield pool
 
 
@@ -49,57 +39,8 @@ def pool():
 def finished(tmp_path_factory, pool) -> Path:
     """A whole run, by a process with one thread."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    assert pool.run("--out", str(folder))["status"] == [0]
+    assert pool.run("translation", "--out", str(folder))["status"] == [0]
     return folder
-
-
-def without_times(value):
-    if isinstance(value, dict):
-        return {k: without_times(v) for k, v in value.items() if k not in _folder.TIMES}
-    return [without_times(v) for v in value] if isinstance(value, list) else value
-
-
-def lines(path: Path) -> list[dict]:
-    return [without_times(json.loads(line)) for line in path.read_text().splitlines()]
-
-
-def assert_same_run(found: Path, expected: Path) -> None:
-    """Rows, metrics and every tensor of every checkpoint, bit for bit; nothing half-written."""
-    for name in ("rows.jsonl", "metrics.jsonl"):
-        assert lines(found / name) == lines(expected / name)
-    results = [without_times(json.loads((run / "results.json").read_text())) for run in (found, expected)]
-    assert results[0]["rows"] == results[1]["rows"]
-    checkpoints, others = (
-        # Which earlier checkpoint is kept beside the newest depends on when a run was stopped.
-        {path.name for path in run.glob("checkpoints/*.pt") if not path.stem.rpartition(".")[2].isdigit()}
-        for run in (expected, found)
-    )
-    assert checkpoints == others
-    for name in checkpoints:
-        a, b = (torch.load(run / "checkpoints" / name, weights_only=True) for run in (found, expected))
-        for key in ("params", "optimizer", "scheduler", "steps_done"):
-            assert same(a[key], b[key]), f"{name}: {key}"
-    assert not list(found.rglob("*.part"))
-    assert {path.name for path in found.iterdir()} == {path.name for path in expected.iterdir()}
-
-
-def same(a, b) -> bool:
-    """Bit for bit, of nested values."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    return type(a) is type(b) and a == b
-
-
-def error_line(text: str) -> str:
-    """The one line that a failure says, after what the run said before."""
-    assert "Traceback" not in text
-    assert text.count("error: ") == 1
-    assert text.splitlines()[-1].startswith("error: ")
-    return text.splitlines()[-1]
 
 
 # Damage
@@ -275,26 +216,11 @@ def test_a_finished_arm_without_a_curve_is_named(tmp_path):
 # Processes
 
 
-def test_a_run_that_was_killed_at_any_change_of_a_file_continues_bit_for_bit(pool, finished, tmp_path):
-    out = tmp_path / "count"
-    n_events = pool.run("--out", str(out))["events"][0]
-    assert n_events > 30
-    assert_same_run(out, finished)
-    for i in range(10):
-        out = tmp_path / f"run{i}"
-        kill_at = 2 + i * (n_events - 2) // 10
-        assert pool.run("--out", str(out), kill_at=kill_at)["status"] == [-signal.SIGKILL]
-        started = (out / "config.toml").exists()
-        answer = pool.run("--out", str(out), *(["--resume"] if started else []))
-        assert answer["status"] == [0], answer
-        assert_same_run(out, finished)
-
-
 @pytest.mark.parametrize("together", [2, 8])
 def test_of_those_that_start_at_once_exactly_one_gets_in(together, pool, finished, tmp_path):
     for i in range(2):
         out = tmp_path / f"run{i}"
-        answer = pool.run("--out", str(out), together=together)
+        answer = pool.run("translation", "--out", str(out), together=together)
         assert sorted(answer["status"]) == [0] + [2] * (together - 1), answer
         for status, text in zip(answer["status"], answer["stderr"], strict=True):
             if status == 2:
@@ -304,8 +230,8 @@ def test_of_those_that_start_at_once_exactly_one_gets_in(together, pool, finishe
 
 
 def test_of_those_that_continue_at_once_exactly_one_gets_in(pool, finished, tmp_path):
-    pool.run("--out", str(tmp_path / "run"), kill_at=20)
-    answer = pool.run("--out", str(tmp_path / "run"), "--resume", together=4)
+    pool.run("translation", "--out", str(tmp_path / "run"), kill_at=20)
+    answer = pool.run("translation", "--out", str(tmp_path / "run"), "--resume", together=4)
     assert 0 in answer["status"]
     for status, text in zip(answer["status"], answer["stderr"], strict=True):
         if status:
@@ -316,7 +242,7 @@ def test_of_those_that_continue_at_once_exactly_one_gets_in(pool, finished, tmp_
 @pytest.mark.parametrize("size", [100, 900, 4000, 9000])
 def test_a_full_disk_is_one_line_and_nothing_is_lost(size, pool, finished, tmp_path):
     out = tmp_path / "run"
-    answer = pool.run("--out", str(out), largest_file=size)
+    answer = pool.run("translation", "--out", str(out), largest_file=size)
     assert answer["status"] == [2]
     line = error_line(answer["stderr"][0])
     assert "File too large" in line
@@ -326,7 +252,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(size, pool, finished, tmp_p
         lines(path)
     started = (out / "config.toml").exists()
     assert ("continue with --resume" in line) is started
-    assert pool.run("--out", str(out), *(["--resume"] if started else []))["status"] == [0]
+    assert pool.run("translation", "--out", str(out), *(["--resume"] if started else []))["status"] == [0]
     assert_same_run(out, finished)
 
 
@@ -525,166 +451,3 @@ def test_runs_without_a_name_that_start_in_the_same_second_have_their_own_folder
     monkeypatch.chdir(tmp_path)
     path = Path("runs/a-1")
     assert [_folder._new_folder(path).name for _ in range(3)] == ["a-1", "a-1-2", "a-1-3"]
-
-
-# Ranges
-
-
-def numeric_flags():
-    for runner in runners():
-        module = importlib.import_module(f"experiments.{runner}")
-        for field in dataclasses.fields(module.Config):
-            if isinstance(field.default, int | float) and not isinstance(field.default, bool):
-                yield runner, field
-
-
-@pytest.mark.parametrize("runner", runners())
-def test_every_number_has_a_range_that_is_checked_before_a_folder_is_made(runner, tmp_path, capsys):
-    module, out = importlib.import_module(f"experiments.{runner}"), tmp_path / "run"
-    n_flags = 0
-    for _, field in (pair for pair in numeric_flags() if pair[0] == runner):
-        least, above, most, below = field.metadata["range"]
-        assert math.isfinite(min(most, below)), field.name
-        values: list[object] = [10**20, 2**63, -(10**20)]
-        if isinstance(field.default, float):
-            values = ["inf", "nan", "1e39", "-1e39", "-inf"]
-            values += [above] if above is not None else [least - 1e-3]
-        elif least is not None:
-            values += [int(least) - 1, int(most) + 1]
-        for value in values:
-            flag = f"--{field.name.replace('_', '-')}"
-            assert _run.main(module.Config, module.run, [f"{flag}={value}", "--out", str(out)]) == 2, (flag, value)
-            line = error_line(capsys.readouterr().err)
-            assert flag in line, line
-            assert "must" in line
-            assert not out.exists()
-        n_flags += 1
-    assert n_flags >= 5
-
-
-@pytest.mark.parametrize(
-    ("runner", "flags", "says"),
-    [
-        ("translation", ["--batch", "100000000000000"], "--batch must be at most 1e+09"),
-        ("translation", ["--batch", "1000000000"], "give a smaller --batch"),
-        ("translation", ["--length", "1000000"], "give a smaller --length"),
-        ("omniglot", ["--width", "100000"], "give a smaller --width"),
-        ("omniglot", ["--ways", "1000000"], "--ways"),
-        ("rotation", ["--size", "10000"], "give a smaller --size"),
-        ("rotation", ["--outer-steps", "1000000000", "--tasks", "1000000000"], "give a smaller --tasks, --batch or"),
-        ("deep", ["--test-tasks", "1000000000"], "give a smaller --test-tasks"),
-        ("discovery", ["--tasks", "10000000", "--examples", "1000000"], "give a smaller --tasks"),
-        ("dimension", ["--examples", "1000000", "--tasks", "10000000"], "give a smaller --examples"),
-        *((name, ["--device", device], f"--device {device} cannot be used here")
-          for name, device in (("deep", "hpu"), ("translation", "privateuseone"), ("omniglot", "meta"))),
-    ],
-)  # fmt: skip
-def test_what_cannot_fit_is_refused_with_an_estimate(runner, flags, says, tmp_path, capsys, monkeypatch):
-    from msr import memory
-
-    monkeypatch.setattr(memory, "free_memory", lambda: 8 * 2**30)  # the same on every machine
-    module = importlib.import_module(f"experiments.{runner}")
-    assert _run.main(module.Config, module.run, [*flags, "--out", str(tmp_path / "run")]) == 2
-    assert says in error_line(capsys.readouterr().err)
-    assert not (tmp_path / "run").exists()
-
-
-# Identity
-
-
-def save_tasks(path: Path, seed: int) -> str:
-    draw = np.random.default_rng(seed)
-    x = draw.normal(size=(20, 4, 6)).astype(np.float32)
-    np.savez(path, x=x, y=np.roll(x, 1, axis=-1) + 0)
-    return str(path)
-
-
-def test_another_file_of_data_is_refused_or_forced_and_said(tmp_path, capsys):
-    data, out = save_tasks(tmp_path / "a.npz", 0), str(tmp_path / "run")
-    flags = ["--models", "conv", "--kernel", "1", "--inner", "ridge", "--outer-steps", "1", "--batch", "2"]
-    flags += ["--batching", "loop", "--data", data, "--out", out]
-
-    def run(*more: str) -> int:
-        return _run.main(translation.Config, translation.run, [*flags, *more])
-
-    assert run() == 0
-    assert run("--resume") == 0
-    save_tasks(tmp_path / "a.npz", 1)
-    capsys.readouterr()
-    assert run("--resume") == 2
-    line = error_line(capsys.readouterr().err)
-    assert "data_hash was" in line
-    assert "--force" in line
-    assert run("--resume", "--force") == 0
-    assert "warning: " in capsys.readouterr().err
-    for _ in range(2):  # and what is known once is not forgotten
-        (note,) = json.loads((tmp_path / "run" / "results.json").read_text())["notes"]
-        assert note.startswith("forced: data_hash was")
-        assert run("--resume") == 0
-
-
-def test_another_version_or_runner_is_refused(finished, tmp_path, monkeypatch, capsys):
-    shutil.copytree(finished, tmp_path / "run")
-    flags = ["--out", str(tmp_path / "run"), "--resume", "--threads", "1"]
-    monkeypatch.setattr(_identity, "__version__", "99.0")
-    assert translate(*flags) == 2
-    assert "and is '99.0'" in error_line(capsys.readouterr().err)
-    monkeypatch.setattr(_identity, "FORMAT", 99)
-    assert translate(*flags) == 2
-    assert "format was 2 and is 99" in error_line(capsys.readouterr().err)
-    monkeypatch.undo()
-    with pytest.raises(_folder.ConfigError, match="is a run of translation, not of other"):
-        _folder.RunFolder("other", _run.parse(translation.Config, [*TINY, *flags, "--force"]))
-    assert translate(*flags) == 0
-
-
-@pytest.mark.parametrize("name", sorted(runners()))
-def test_every_runner_takes_the_remedy_that_the_folder_names(name):
-    """A folder of another version says that --force continues it."""
-    importlib.import_module(f"experiments.{name}").Config(out="run", resume=True, force=True).check()
-
-
-def test_threads_are_kept_and_another_number_is_said(finished, tmp_path, capsys):
-    shutil.copytree(finished, tmp_path / "run")
-    before = torch.get_num_threads()
-    seen = []
-
-    def look(config):
-        seen.append(torch.get_num_threads())
-        _folder.RunFolder("translation", config)
-
-    for flags in ([], ["--threads", "3"], []):
-        flags = [*TINY, "--out", str(tmp_path / "run"), "--resume", *flags]
-        assert _run.main(translation.Config, look, flags) == 0
-        assert torch.get_num_threads() == before
-    assert seen == [1, 3, 3]
-    text = capsys.readouterr().err
-    assert text.count("\n") == 1
-    assert "threads was 1 and is 3: last digits may differ" in text
-
-
-def test_only_runners_of_large_steps_measure_threads(monkeypatch):
-    before, steps = torch.get_num_threads(), []
-    monkeypatch.setattr(_config, "chosen_threads", lambda step: steps.append(step()) or 2)
-    torch.set_num_threads(2)  # as on a machine of two cores, whatever this one has
-    try:
-        assert _config.threads_for(translation.Config()) == 1
-        assert not steps
-        assert _config.threads_for(omniglot.Config(batch=1, width=2)) == 2
-        assert len(steps) == 1
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_the_hash_of_data_is_of_contents_and_of_the_names_of_several(tmp_path):
-    a, b, c = (tmp_path / name for name in "abc")
-    a.write_bytes(b"1")
-    b.write_bytes(b"1")
-    c.write_bytes(b"2")
-    one = _identity.hash_of
-    assert one([]) == ""
-    assert one([a]) == one([b]) != one([c])
-    assert one([a, b]) == one([b, a]) != one([a, c])
-    assert one([a, c]) != one([b, c])
-    with pytest.raises(_folder.ConfigError, match="not a regular one"):
-        one([tmp_path])

@@ -268,7 +268,7 @@ class _Moments:
     def of(cls, sample: Sample, parts: int, centre: Tensor | None) -> "_Moments":
         """Examples are dealt out in turn; about a centre of all tasks, or each part about its own mean."""
         place = torch.arange(sample.x.shape[1])
-        x, y = sample.x, sample.y
+        x, y = sample.x, sample.y[:]
         if centre is not None:
             there = (place[None] < sample.counts[:, None]).unsqueeze(2)
             x = (x + (sample.means[0] - centre)[:, None]) * there

@@ -11,6 +11,7 @@ Source: Cattaneo, Jansson and Newey (2018, doi:10.1080/01621459.2017.1328360) an
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from scipy.stats import norm
@@ -19,6 +20,7 @@ from torch import Tensor
 __all__ = [
     "NOTHING",
     "ROUNDING",
+    "Derived",
     "chunks",
     "hollow",
     "mask_of",
@@ -28,7 +30,7 @@ __all__ = [
     "symmetric_p_value",
 ]
 
-_CHUNK_NUMBERS = 2**22
+_CHUNK_NUMBERS = 2**20
 # A part under this share of the outputs' size is not looked for: rounding makes as much.
 ROUNDING = 1e-5
 # Of the square of a kernel: what is less is rounding.
@@ -36,6 +38,32 @@ NOTHING = 1e-16
 _RIDGE = 1e-10
 # P(Σ εᵢ aᵢ ≥ z) ≤ this · P(N ≥ z) for random signs ε and Σ a² = 1; no smaller constant does.
 _SIGNS = 1 / (4 * float(norm.sf(math.sqrt(2))))
+
+
+@dataclass(frozen=True, eq=False)
+class Derived:
+    """Tasks ``(tasks, examples, size)`` that are made of others where they are looked at: ``values / unit @ turn``.
+
+    What is picked by ``[tasks]`` or ``[tasks, examples]`` is a tensor; the whole is not held. Without ``turn`` they are
+    only divided.
+    """
+
+    values: Tensor
+    unit: Tensor
+    turn: Tensor | None = None
+
+    def __getitem__(self, places: Tensor | slice | tuple[Tensor | slice, ...]) -> Tensor:
+        scaled = self.values[places] / self.unit
+        return scaled if self.turn is None else scaled @ self.turn
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(tasks, examples, size)``."""
+        count, examples, size = self.values.shape
+        return count, examples, size if self.turn is None else self.turn.shape[1]
 
 
 def symmetric_p_value(values: Tensor, floor: Tensor | float = 0.0) -> float:
@@ -86,25 +114,25 @@ def hollow(M: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
     return B - (M * d.permute(2, 0, 1)[:, :, None]) @ M, B
 
 
-def sizes_of(values: Tensor) -> Tensor:
+def sizes_of(values: Tensor | Derived) -> Tensor:
     """Size of each coordinate over all tasks; one where it is constant."""
     size = (sum_of_squares(values) / (values.shape[0] * values.shape[1])).sqrt()
     return torch.where(size > 0, size, 1.0)
 
 
-def sum_of_squares(values: Tensor) -> Tensor:
+def sum_of_squares(values: Tensor | Derived) -> Tensor:
     """Of each coordinate of ``(tasks, examples, size)``, ``(size,)``; a copy of all values is never made."""
     parts = [values[part].square().sum((0, 1)) for part in some_of(values)]
-    return torch.stack(parts).sum(0) if parts else values.new_zeros(values.shape[2])
+    return torch.stack(parts).sum(0) if parts else torch.zeros(values.shape[2], dtype=torch.float64)
 
 
-def some_of(values: Tensor, most: int = 2**20) -> list[slice]:
+def some_of(values: Tensor | Derived, most: int = 2**17) -> list[slice]:
     """Slices of the tasks of ``(tasks, examples, size)``, each of at most so many numbers: for passes that copy."""
     size = max(1, most // max(values.shape[1] * values.shape[2], 1))
     return [slice(first, min(first + size, len(values))) for first in range(0, len(values), size)]
 
 
-def mask_of(x: Tensor, counts: Tensor) -> Tensor:
+def mask_of(x: Tensor | Derived, counts: Tensor) -> Tensor:
     """``(tasks, examples)``, one where a row of the task holds an example, else zero."""
     return (torch.arange(x.shape[1]) < counts[:, None]).double()
 

@@ -6,7 +6,7 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor
 
-from msr.discovery.forms import chunks, mask_of, residual_maker, sizes_of, some_of
+from msr.discovery.forms import Derived, chunks, mask_of, residual_maker, sizes_of, some_of
 
 __all__ = ["Kernels", "white"]
 
@@ -22,7 +22,7 @@ _EACH_FEATURE = 1000
 class Kernels:
     """Three kernels of nonlinear features, from inputs alone; ``energy`` is what a random function of each has."""
 
-    def __init__(self, z: Tensor, counts: Tensor, within: bool = True) -> None:
+    def __init__(self, z: Tensor | Derived, counts: Tensor, within: bool = True) -> None:
         """``within``: features are read as what a linear layer of each task leaves of them, else one of all tasks."""
         dimension = z.shape[2]
         self.sets = [
@@ -45,17 +45,17 @@ class Kernels:
         """Kernels over the examples of each task: of squares and products, of products of three, of steps."""
         return [*self._polynomial(z), _steps(z, counts)]
 
-    def _whiten(self, z: Tensor, counts: Tensor) -> None:
+    def _whiten(self, z: Tensor | Derived, counts: Tensor) -> None:
         """Second moments of what linear layers leave of the features."""
         if not self.features:
             return
-        gram, raw = torch.zeros(self.features, self.features, dtype=z.dtype), torch.zeros(self.features, dtype=z.dtype)
+        gram, raw = (torch.zeros(*[self.features] * axes, dtype=torch.float64) for axes in (2, 1))
         freedom = 0
         # As many tasks as tell the features' second moments; any others would do.
         free = (counts - 1 - z.shape[2]).clamp_min(0).cumsum(0)
         enough = int((free < _EACH_FEATURE * self.features).sum()) + 1
-        z, counts = z[:enough], counts[:enough]
-        for tasks in chunks(len(z), z.shape[1] * (2 * z.shape[1] + z.shape[2] + 2 * self.features)):
+        counts = counts[:enough]
+        for tasks in chunks(len(counts), z.shape[1] * (2 * z.shape[1] + z.shape[2] + 2 * self.features)):
             M, rank = residual_maker(z[tasks], counts[tasks])
             features = self._written(z[tasks])
             rest = (M @ features).flatten(0, 1)
@@ -64,7 +64,7 @@ class Kernels:
             freedom += int(rank.sum())
         self._maps(gram / max(freedom, 1), raw / counts.sum(), _CUT)
 
-    def _whiten_over_tasks(self, z: Tensor, counts: Tensor) -> None:
+    def _whiten_over_tasks(self, z: Tensor | Derived, counts: Tensor) -> None:
         """The same about one layer for all tasks, where none has examples enough for its own.
 
         A square of a binary input, linear in each task by itself, is not quite so here, since tasks have other means; a
@@ -80,7 +80,7 @@ class Kernels:
         rest = features - design @ torch.linalg.lstsq(design, features).solution
         self._maps(rest.mT @ rest / len(rows), features.square().mean(0), _COARSE_CUT)
 
-    def _units(self, z: Tensor, counts: Tensor) -> list[float]:
+    def _units(self, z: Tensor | Derived, counts: Tensor) -> list[float]:
         """Energy of a random function of each polynomial kernel about its best linear fit, over inputs of all tasks.
 
         Residuals within tasks would tell too little: the examples far out, where the function bends most, are those
@@ -172,21 +172,17 @@ def _steps(z: Tensor, counts: Tensor) -> Tensor:
     return 1 - torch.acos((u @ u.mT).clamp(-1, 1)) / math.pi
 
 
-def white(x: Tensor) -> Tensor:
+def white(x: Tensor) -> Derived:
     """Inputs in coordinates that are uncorrelated and of size one; what they never take drops out."""
     sizes = sizes_of(x)
     second, rows = torch.zeros(len(sizes), len(sizes), dtype=x.dtype), 0
     for part in some_of(x):
-        scaled = x[part] / sizes
-        second += torch.einsum("tei,tej->ij", scaled, scaled)
-        rows += int((scaled != 0).any(2).sum())
+        scaled = (x[part] / sizes).flatten(0, 1)
+        second += scaled.mT @ scaled
+        rows += int((scaled != 0).any(1).sum())
     values, vectors = torch.linalg.eigh(second / max(rows, 1))
     used = values > _CUT * values.amax().clamp_min(1e-300)
     if not bool(used.any()):
         # Inputs that never vary: one coordinate of zeros stands for them.
-        return x[:, :, :1] / sizes[:1]
-    turned = vectors[:, used] * values[used].rsqrt()
-    z = x.new_empty(*x.shape[:2], turned.shape[1])
-    for part in some_of(x):
-        z[part] = (x[part] / sizes) @ turned
-    return z
+        return Derived(x[:, :, :1], sizes[:1])
+    return Derived(x, sizes, vectors[:, used] * values[used].rsqrt())

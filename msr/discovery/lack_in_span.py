@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from msr.discovery.forms import NOTHING, ROUNDING, chunks, mask_of, sizes_of
+from msr.discovery.forms import NOTHING, ROUNDING, Derived, chunks, mask_of, sizes_of
 from msr.discovery.kernels import Kernels
 from msr.discovery.misfit import PARTS, LackOfFit, Statistics, energies, summary, unequal
 
@@ -25,7 +25,9 @@ _WORK, _FEWEST_TASKS = 1e9, 32
 _USUAL_STEPS = 40
 
 
-def lack_in_span(x: Tensor, z: Tensor, y: Tensor, counts: Tensor, span: tuple[Tensor, Tensor]) -> LackOfFit | None:
+def lack_in_span(
+    x: Tensor, z: Tensor | Derived, y: Tensor, counts: Tensor, span: tuple[Tensor, Tensor]
+) -> LackOfFit | None:
     """Lack of fit with weights in a span, all outputs at once; none where even the span has too many directions.
 
     Noise may be correlated over outputs, so that ``C`` must be without a block for each example, not only a diagonal.
@@ -84,7 +86,7 @@ def lack_in_span(x: Tensor, z: Tensor, y: Tensor, counts: Tensor, span: tuple[Te
     statistics = Statistics(
         form[:3], floor[:3], energy[:PARTS] * tested, there * tested, squares, rank / outputs_each, tested
     )
-    return summary(statistics, owner, len(x), y, "weights in the span learned on other tasks")
+    return summary(statistics, owner, len(x), "weights in the span learned on other tasks")
 
 
 def _mixtures(m: int, fewest: int) -> list[Tensor]:

@@ -66,17 +66,22 @@ class Learned:
         return np.asarray(energy / energy.sum())
 
 
-def learn(x: Tensor, y: Tensor, counts: Tensor, k: int | Literal["auto"], seed: int) -> Learned:
+def learn(
+    x: Tensor, y: Tensor, counts: Tensor, k: int | Literal["auto"], seed: int, tasks: Tensor | None = None
+) -> Learned:
     """Fit the span to tasks that are centred and end in zeros, and again to each half of them.
+
+    ``tasks`` are the places of those that teach, by default all; no copy of them all is made.
 
     Raises: DataError where they do not determine it.
     """
-    span = find_span(by_length(x, y, counts), k=k, seed=seed)
+    teach = torch.arange(len(x)) if tasks is None else tasks
+    span = find_span(by_length(x, y, counts, teach), k=k, seed=seed)
     values = rows_of(span.U, span.v0)
     m, n = y.shape[2], x.shape[2]
     halves = []
     for part in (slice(0, None, 2), slice(1, None, 2)):
-        chunks = by_length(x[part], y[part], counts[part])
+        chunks = by_length(x, y, counts, teach[part])
         other = find_span(chunks, k=span.k, start=span.U, seed=seed)
         halves.append(aligned(rows_of(other.U, other.v0), values))
     # Half of the difference of two halves has the variance of their mean. A single one says little; but the error of a
@@ -87,18 +92,22 @@ def learn(x: Tensor, y: Tensor, counts: Tensor, k: int | Literal["auto"], seed: 
     return Learned(span, Rows(values, errors, (m, n)))
 
 
-def by_length(x: Tensor, y: Tensor, counts: Tensor, size: int = 500) -> Chunks:
+def by_length(x: Tensor, y: Tensor, counts: Tensor, tasks: Tensor | None = None, size: int = 500) -> Chunks:
     """Passes over tasks of unequal length: those of one number of examples together, without the zeros past it.
+
+    ``tasks`` are the places of those that are passed over, in this order; by default all.
 
     Tasks of a length that few have, too few for their halves to show every input, are left out, unless all are such.
     """
-    lengths, tasks_of = torch.unique(counts, return_counts=True)
+    every = torch.arange(len(x)) if tasks is None else tasks
+    own = counts[every]
+    lengths, tasks_of = torch.unique(own, return_counts=True)
     plenty = lengths[tasks_of * (lengths // 2) >= _TIMES * x.shape[2]].tolist() or lengths.tolist()
 
     def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
         for length in plenty:
-            for tasks in (counts == length).nonzero().flatten().split(size):
-                yield x[tasks, :length], y[tasks, :length]
+            for some in every[own == length].split(size):
+                yield x[some, :length], y[some, :length]
 
     return one_pass
 

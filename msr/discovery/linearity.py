@@ -11,7 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from msr.discovery.forms import ROUNDING, chunks, hollow, mask_of, residual_maker, sizes_of, symmetric_p_value
+from msr.discovery.forms import (
+    ROUNDING,
+    Derived,
+    chunks,
+    hollow,
+    mask_of,
+    residual_maker,
+    sizes_of,
+    symmetric_p_value,
+)
 from msr.discovery.kernels import Kernels, white
 from msr.discovery.lack_in_span import lack_in_span
 from msr.discovery.misfit import PARTS, LackOfFit, Statistics, energies, summary, unequal
@@ -38,7 +47,7 @@ class Serial:
 
 def lack_of_fit(
     x: Tensor,
-    y: Tensor,
+    y: Tensor | Derived,
     counts: Tensor,
     span: tuple[Tensor, Tensor] | None = None,
     per_input: float = _PER_INPUT,
@@ -64,13 +73,13 @@ def lack_of_fit(
     z = white(x)
     few = float(counts.double().median()) < per_input * x.shape[2] + _MORE
     if span is not None and few:
-        from_span = lack_in_span(x, z, y, counts, span)
+        from_span = lack_in_span(x, z, y[:], counts, span)
         if from_span is not None:
             return from_span
     z_pieces, owner, piece_counts = _pieces(z, counts, z.shape[2])
     y_pieces, _, _ = _pieces(y, counts, z.shape[2])
     found = _statistics(z_pieces, y_pieces, piece_counts)
-    return summary(found, owner, len(x), y, "least squares in each task")
+    return summary(found, owner, len(x), "least squares in each task")
 
 
 def serial_correlation(x: Tensor, y: Tensor, counts: Tensor, order: Tensor) -> Serial:
@@ -107,14 +116,14 @@ def serial_correlation(x: Tensor, y: Tensor, counts: Tensor, order: Tensor) -> S
     return Serial(float(total.sum() / weight.sum()), min(1.0, both))
 
 
-def _statistics(z: Tensor, y: Tensor, counts: Tensor) -> Statistics:
+def _statistics(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> Statistics:
     """Least squares in each piece, which has its residual maker."""
     silent = _silent(z, y, counts)
     if silent is not None:
         return silent
     scale = sizes_of(y)
     kernels = Kernels(z, counts)
-    forms, raw, grams, plain, squares, ranks = [], [], [], [], [], []
+    forms, raw, grams, plain, squares, ranks, sizes = [], [], [], [], [], [], []
     for tasks in chunks(len(z), z.shape[1] * (8 * z.shape[1] + z.shape[2] + kernels.features)):
         M, rank = residual_maker(z[tasks], counts[tasks])
         Y = y[tasks]
@@ -125,18 +134,19 @@ def _statistics(z: Tensor, y: Tensor, counts: Tensor) -> Statistics:
         grams.append(torch.einsum("atij,btij->tab", C, C))
         plain.append(unequal(B.square().sum((2, 3)), B.diagonal(dim1=2, dim2=3).sum(2), rank))
         squares.append((M @ Y).square().sum((1, 2)))
+        sizes.append((Y / scale).square().sum((1, 2)))
         ranks.append(rank)
     form, gram, whole, rank = torch.cat(forms, 1), torch.cat(grams), torch.cat(plain, 1), torch.cat(ranks)
     size = gram.diagonal(dim1=1, dim2=2).mT
     # What is left of a kernel is noise of rounding where too few examples leave nothing.
     form = form * (size > 1e-8 * whole)
-    floor = ROUNDING**2 * size.sqrt() * (y / scale).square().sum((1, 2))
+    floor = ROUNDING**2 * size.sqrt() * torch.cat(sizes)
     energy, tested = energies(torch.cat(raw, 1)[:PARTS], gram[:, :PARTS, :PARTS], whole, kernels.energy, counts)
     tested &= rank > 0
     return Statistics(form, floor, energy * tested, counts * tested, torch.cat(squares), rank, tested)
 
 
-def _silent(z: Tensor, y: Tensor, counts: Tensor) -> Statistics | None:
+def _silent(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> Statistics | None:
     """Statistics that say nothing, where no task has examples enough for them; else none.
 
     A residual of rank ``r`` has ``r (r + 1) / 2`` forms, and each example that it can feel makes one condition: that it
@@ -175,7 +185,7 @@ def _first(most: int, x: Tensor, y: Tensor, counts: Tensor, order: Tensor) -> tu
     return x, y, counts, order.gather(1, place)
 
 
-def _pieces(values: Tensor, counts: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+def _pieces(values: Tensor | Derived, counts: Tensor, n: int) -> tuple[Tensor | Derived, Tensor, Tensor]:
     """Tasks that are too long to be read at once, cut: the pieces, less their means, the task of each, and counts."""
     longest = max(_LONGEST, _LONGEST_PER_INPUT * n)
     count, examples, _ = values.shape

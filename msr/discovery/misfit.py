@@ -82,7 +82,7 @@ def energies(raw: Tensor, gram: Tensor, whole: Tensor, unit: list[float], counts
     return energy, tested
 
 
-def summary(found: Statistics, owner: Tensor, count: int, y: Tensor, method: str) -> LackOfFit:
+def summary(found: Statistics, owner: Tensor, count: int, method: str) -> LackOfFit:
     """Pieces into tasks, and the three tests."""
 
     def add(values: Tensor) -> Tensor:

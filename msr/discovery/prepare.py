@@ -364,8 +364,11 @@ def _ranked(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _placed(values: Tensor, tasks: Tensor, examples: Tensor) -> Tensor:
-    placed = values.new_empty(*examples.shape, values.shape[2])
-    for part in some_of(placed):
+    """The values in this order, in their own memory: first the tasks, an example of each at a time, then examples."""
+    for place in range(values.shape[1]):
+        values[:, place] = values[tasks, place]
+    most = examples.shape[1]
+    for part in some_of(values):
         index = examples[part, :, None].expand(-1, -1, values.shape[2])
-        torch.gather(values[tasks[part]], 1, index, out=placed[part])
-    return placed
+        values[part, :most] = values[part].gather(1, index)
+    return values if most == values.shape[1] else values[:, :most].contiguous()

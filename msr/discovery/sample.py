@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from msr.discovery.forms import chunks, some_of, sum_of_squares
+from msr.discovery.forms import Derived, chunks, some_of, sum_of_squares
 from msr.discovery.prepare import Prepared
 from msr.groups.permutations import Indices
 from msr.meta import SharedSpan
@@ -33,13 +33,13 @@ class Sample:
 
     Attributes:
         x, y: ``(tasks, examples, n)``, ``(tasks, examples, m)``, zero past ``counts (tasks,)``; ``y`` is divided by
-            ``scale (m,)``, so that each output counts alike.
+            ``scale (m,)``, so that each output counts alike; of all tasks that is done where they are looked at.
         means: of each task, which were taken off, ``(tasks, n)`` and ``(tasks, m)``.
         root: ``L (n, n)`` with ``L Lᵀ = Σ``, how the inputs of all tasks vary within a task.
     """
 
     x: Tensor
-    y: Tensor
+    y: Tensor | Derived
     counts: Tensor
     means: tuple[Tensor, Tensor]
     scale: Tensor
@@ -51,10 +51,11 @@ class Sample:
         degrees = (data.counts - 1).sum()
         sizes = (sum_of_squares(data.y) / degrees).sqrt()
         scale = sizes.clamp_min(1e-6 * float(sizes.max()))
-        second = torch.einsum("tei,tej->ij", data.x, data.x) / degrees
+        flat = data.x.flatten(0, 1)
+        second = flat.mT @ flat / degrees
         small = 1e-12 * second.diagonal().mean() * torch.eye(len(second), dtype=torch.float64)
         means = (data.means[0], data.means[1] / scale)
-        return cls(data.x, data.y / scale, data.counts, means, scale, torch.linalg.cholesky(second + small))
+        return cls(data.x, Derived(data.y, scale), data.counts, means, scale, torch.linalg.cholesky(second + small))
 
     def __len__(self) -> int:
         return len(self.x)
@@ -67,7 +68,7 @@ class Sample:
     @property
     def energies(self) -> Tensor:
         """Of each task's outputs, ``(tasks,)``: the sum over outputs of how they vary, noise included."""
-        found = self.y.new_empty(len(self.y))
+        found = torch.empty(len(self.y), dtype=torch.float64)
         for part in some_of(self.y):
             found[part] = self.y[part].square().sum((1, 2))
         return found / (self.counts - 1)

@@ -107,7 +107,7 @@ class Bench:
     def _taught(self, teach: Tensor, seed: int) -> tuple[Learned, Colouring, list[Candidate]]:
         """What some tasks share, its finest classes, and the groups that it proposes, that of these classes first."""
         data = self.data
-        learned = learn(data.x[teach], data.y[teach], data.counts[teach], self.k, seed)
+        learned = learn(data.x, data.y, data.counts, self.k, seed, teach)
         views = learned.views(self.points, self.data)
         rows = views[0].rows
         if not self.points.used(rows)[0].size:

@@ -29,7 +29,7 @@ def threads_for(data: Prepared) -> int:
 
 
 _FIXED = 3 * 10**8  # bytes of what is worked on at once, however large the whole, and of the searches for groups
-_COPIES = 5  # of all numbers in float64: tasks, outputs in units of their own, whitened inputs, and one on its way
+_COPIES = 3  # of all numbers in float64: the tasks, and what is on its way while they are made ready
 _UNKNOWNS = 6144  # of a row of the span, at most
 _SQUARES = 12  # sums of inputs by inputs that are held at once
 _PARTS = 10  # of a task's examples

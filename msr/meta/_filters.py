@@ -10,7 +10,7 @@ __all__ = ["EXACT", "DAMPING", "Filters", "covered", "extrapolated", "places"]
 # Of fits to half of a task's examples, relative to the mean of the diagonal: the most and the least.
 DAMPING = 1e-3
 EXACT = 1e-10
-_EQUATIONS = 2**20  # numbers of normal equations that are solved at once
+_EQUATIONS = 2**18  # numbers of normal equations that are solved at once
 # A task's inputs miss no direction when it has so many examples for each input, and their squared size is in every
 # direction at least this share of the mean (Gaussian inputs of so many examples reach 0.011).
 _EXAMPLES_AN_INPUT = 1.25

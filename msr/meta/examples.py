@@ -19,9 +19,9 @@ Passes are made several times, so that no more than one chunk has to be in memor
 between passes as long as it takes less than 64 MiB.
 """
 
-_KEPT_BYTES = 2**26
+_KEPT_BYTES = 2**24
 _PIECE_NUMBERS = 2**24
-_MERGED_NUMBERS = 2**22
+_MERGED_NUMBERS = 2**20
 _T = TypeVar("_T", bound=tuple)
 
 
