@@ -156,6 +156,7 @@ class RunFolder:
         try:
             self._mutex.acquire(timeout=0)
             who = f"{os.getpid()} {socket.gethostname()}"
+            self._holder.unlink(missing_ok=True)  # were it a link, what it leads to would be written over
             write_whole(self._holder, lambda file: file.write(who.encode()))
         except Timeout:
             who = _who(self._holder)

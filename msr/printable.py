@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import unicodedata
 from collections.abc import Iterable
 
 __all__ = ["LONGEST_NAME", "printable", "quoted"]
@@ -10,14 +9,12 @@ __all__ = ["LONGEST_NAME", "printable", "quoted"]
 LONGEST_NAME = 120
 """Characters of a file name that are shown, about."""
 
-# Controls, formats (which turn the direction of text, or hide), lone surrogates (bytes that are no UTF-8), private and
-# unassigned characters, and the two separators that end a line.
-_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-
 
 def printable(text: object, longest: int = LONGEST_NAME) -> str:
     """The text with what cannot be seen written as an escape, and its middle cut out where it is too long.
 
+    Not to be seen are controls, marks that turn the direction of text or hide, bytes that are no UTF-8, characters that
+    are private or unassigned, and all separators but the plain space (:meth:`str.isprintable`).
     A line break becomes ``\\n``, a byte that is no UTF-8 ``\\xff``, a mark that turns the direction ``\\u202e``.
     """
     whole = str(text)
@@ -27,7 +24,7 @@ def printable(text: object, longest: int = LONGEST_NAME) -> str:
 
 
 def _escaped(letter: str) -> str:
-    if unicodedata.category(letter) not in _UNSEEN:
+    if letter.isprintable():
         return letter
     if "\udc80" <= letter <= "\udcff":  # a byte of a file name, as Python keeps it
         return f"\\x{ord(letter) - 0xDC00:02x}"
@@ -43,13 +40,13 @@ def quoted(words: Iterable[str]) -> str:
 
 
 def _quoted(word: str) -> str:
-    if all(unicodedata.category(letter) not in _UNSEEN for letter in word):
+    if word.isprintable():
         return shlex.quote(word)
     parts = []
     for letter in word:
         if letter in "\\'":
             parts.append(f"\\{letter}")
-        elif unicodedata.category(letter) in _UNSEEN:
+        elif not letter.isprintable():
             # Octal has at most three digits, so that no digit after it is taken for a part of it.
             parts += [f"\\{byte:03o}" for byte in os.fsencode(letter)]
         else:

@@ -311,7 +311,7 @@ def test_each_part_of_the_tasks_does_its_own_work(monkeypatch):
     assert found.verdict == "found"
     # All tasks teach what is shown, and may only take a name back.
     ((args, _), (every, _)) = learned
-    assert (len(args[0]), len(every[0])) == (140, 200)
+    assert (len(args[5]), len(every[5])) == (140, 200)
     for _, one in tested:
         assert len(one.broken) == len(one.energy) == len(one.tasks)
     # A group must be kept by the tasks that taught it, before the others test it.

@@ -181,6 +181,15 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(name, finis
     assert "is a pipe or a device" in line or "no config.toml" in line
 
 
+def test_a_link_in_a_folder_from_elsewhere_writes_over_nothing(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "run" / "checkpoints" / ".holder").unlink(missing_ok=True)
+    (tmp_path / "run" / "checkpoints" / ".holder").symlink_to(tmp_path / "mine")
+    assert translate("--out", str(tmp_path / "run"), "--resume", "--threads", "1") == 0
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_a_config_without_end_is_refused_at_its_first_megabyte(tmp_path):
     with (tmp_path / "c.toml").open("wb") as file:
         file.truncate(2**40)
