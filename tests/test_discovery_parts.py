@@ -12,7 +12,7 @@ from msr.discovery.colours import MAX_WEIGHTS, Rows, aligned, colourings, rows_o
 from msr.discovery.distinct import all_distinct
 from msr.discovery.forms import Derived
 from msr.discovery.learning import by_length, explained, learn
-from msr.discovery.orbits import averaged, conjugated, pair_orbits_of
+from msr.discovery.orbits import averaged, pair_orbits_of, relabelled
 from msr.discovery.partial import partial_symmetries
 from msr.discovery.points import Points
 from msr.discovery.prepare import _placed, prepare
@@ -283,11 +283,14 @@ def test_averages_are_means_over_orbits(gen):
     torch.testing.assert_close(found[[1, 3]], U[[1, 3]])
 
 
-def test_a_conjugate_moves_the_points_of_the_new_labels():
-    g, s = np.array([[1, 2, 0, 3]]), np.array([3, 1, 0, 2])
-    (found,) = conjugated(g, s)
-    for point in range(4):
-        assert found[s[point]] == s[g[0][point]]
+def test_orbits_of_a_renamed_group_are_those_of_its_conjugate():
+    draw = np.random.default_rng(0)
+    p, q = np.array([[1, 2, 0, 3], [0, 1, 3, 2]]), np.array([[1, 2, 0, 3, 4], [0, 1, 2, 4, 3]])
+    for _ in range(10):
+        s, t = draw.permutation(4), draw.permutation(5)
+        conjugates = (a[moves[:, np.argsort(a)]] for a, moves in ((s, p), (t, q)))
+        expected, found = pair_orbits_of(*conjugates), relabelled(pair_orbits_of(p, q), s, t)
+        assert np.array_equal(expected[:, None] == expected, found[:, None] == found)
 
 
 # ---------------------------------------------------------------------------------------------------------- told apart

@@ -75,13 +75,10 @@ class Pairs:
     def __call__(
         self, orbits: Indices, span: SharedSpan | None, directions: Tensor, tasks: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As :class:`Broken` says; without a span no symmetric weight is fitted first."""
-        return self._all(orbits, span, directions, tasks)
+        """As :class:`Broken` says; without a span no symmetric weight is fitted first.
 
-    def _all(
-        self, orbits: Indices, span: SharedSpan | None, directions: Tensor, tasks: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Some tasks at a time, since their moments are many times what they hold themselves."""
+        Some tasks at a time, since their moments are many times what they hold themselves.
+        """
         s = self._sample
         m, n = s.y.shape[2], s.x.shape[2]
         fit = _Symmetric(torch.zeros(m, n, 0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64), 0.0)
@@ -179,7 +176,7 @@ class Pairs:
             clean = Sample(s.x, s.x @ inner.mT, s.counts, means, s.scale, s.root)
             nothing = torch.zeros(m * n, 0, dtype=torch.float64)
             every = torch.arange(len(clean))
-            seen, _ = Pairs(clean, self._average, common=self._common, noise=0.0)._all(orbits, None, nothing, every)
+            seen, _ = Pairs(clean, self._average, common=self._common, noise=0.0)(orbits, None, nothing, every)
             found.append((seen, (inner @ s.root).square().sum((1, 2))))
         (broken, truly), (leaked, in_all) = found
         # A group of all signs keeps no weight at all.

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from msr.groups.permutations import Indices, orbit_labels
 
-__all__ = ["averaged", "conjugated", "pair_orbits_of"]
+__all__ = ["averaged", "pair_orbits_of", "relabelled"]
 
 
 def pair_orbits_of(generators_in: Indices, generators_out: Indices) -> Indices:
@@ -27,7 +27,11 @@ def averaged(U: Tensor, orbits: Indices) -> Tensor:
     return (sums / count[:, None])[index]
 
 
-def conjugated(permutations: Indices, relabelling: Indices) -> Indices:
-    """``s g s⁻¹`` of each row."""
-    inverse = np.argsort(relabelling)
-    return relabelling[permutations[:, inverse]]
+def relabelled(orbits: Indices, s: Indices, t: Indices) -> Indices:
+    """Orbits on weights ``(out · in,)`` of the group with inputs renamed by ``s`` and outputs by ``t``.
+
+    Those of ``s g s⁻¹`` and ``t g t⁻¹`` are those of ``g``, moved; they keep their numbers.
+    """
+    moved = np.empty_like(orbits)
+    moved[(t[:, None] * len(s) + s[None]).ravel()] = orbits
+    return moved

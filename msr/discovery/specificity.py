@@ -5,6 +5,7 @@ from torch import Tensor
 
 from msr.discovery.agreement import orbits_of
 from msr.discovery.claims import Candidate
+from msr.discovery.orbits import relabelled
 from msr.discovery.points import Points
 
 __all__ = ["specificity"]
@@ -24,9 +25,7 @@ def specificity(points: Points, chosen: Candidate, U: Tensor, seed: int) -> floa
     as_good = others = 0
     for _ in range(_RELABELLINGS):
         s, t = points.relabelling(generator)
-        # The orbits of s g s⁻¹ are those of g, moved.
-        orbits = np.empty_like(own)
-        orbits[(t[:, None] * len(s) + s[None]).ravel()] = own
+        orbits = relabelled(own, s, t)
         if len(np.unique(own * count + orbits)) == count:
             as_good += 1
             continue

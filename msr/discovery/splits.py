@@ -9,11 +9,10 @@ from msr.discovery.intake import FEWEST
 
 __all__ = ["Split", "splits"]
 
-# The share of the tasks that may teach, from the fewest on: a split starts from one of these, and where so few teach
-# nothing more of them do.
+# Shares of the tasks that teach. A split starts with one of these, and goes on to the next where that teaches nothing.
 _TEACH = (0.15, 0.3, 0.6)
-_FROM = (0, 1, 0, 0)
-_MOST = 120  # tasks that teach in the first of them
+_FROM = (0, 1, 0, 0)  # which of them each split starts with
+_MOST = 120  # tasks that teach with the first share
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,11 +78,11 @@ class Bench:
             try:
                 taught, used = self._taught(split.order[:size], seed), size
             except DataError:
+                # Where more tasks teach nothing, what fewer taught is taken.
                 if size == split.sizes[-1] and taught is None:
                     raise
                 continue
-            learned, finest, found = taught
-            if self.clear(*taught) or self._kept_by(split.order[:size], found, learned):
+            if self.clear(*taught) or self._kept_by(split.order[:size], taught[2], taught[0]):
                 break
         assert taught is not None
         learned, finest, found = taught

@@ -11,6 +11,11 @@ __all__ = ["intake_bytes", "peak_bytes", "refuse_at_the_door", "refuse_if_too_la
 
 _MEASURED = 1024  # weights of a layer, from which on more threads may gain
 _TASKS, _SIDE, _PAIRS = 100, 128, 256  # of the step that is measured: tasks, inputs and outputs, pairs of filters
+_FIXED = 3 * 10**8  # bytes of what is worked on at once, however large the whole, and of the searches for groups
+_COPIES = 3  # of all numbers in float64: the tasks, and what is on its way while they are made ready
+_UNKNOWNS = 6144  # of a row of the span, at most
+_SQUARES = 12  # sums of inputs by inputs that are held at once
+_PARTS = 10  # of a task's examples
 
 
 def threads_for(data: Prepared) -> int:
@@ -26,13 +31,6 @@ def threads_for(data: Prepared) -> int:
         cross.mT @ cross[:, :_PAIRS]
 
     return chosen_threads(step)
-
-
-_FIXED = 3 * 10**8  # bytes of what is worked on at once, however large the whole, and of the searches for groups
-_COPIES = 3  # of all numbers in float64: the tasks, and what is on its way while they are made ready
-_UNKNOWNS = 6144  # of a row of the span, at most
-_SQUARES = 12  # sums of inputs by inputs that are held at once
-_PARTS = 10  # of a task's examples
 
 
 def intake_bytes(tasks: int, examples: int, n: int, m: int) -> int:
