@@ -195,6 +195,10 @@ def threads_for(config: CommonConfig) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any):
+        """Half a flag is refused: what it stands for could be another flag than was meant."""
+        super().__init__(**options, allow_abbrev=False)
+
     def error(self, message: str) -> NoReturn:
         """One line, not the usage first: the same shape as every other error of a runner."""
         self.exit(2, f"error: {one_line(message)} (see --help)\n")

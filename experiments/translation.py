@@ -343,8 +343,11 @@ def draw(config: Config, data: Data, folder: RunFolder, arms: list[Arm]) -> None
     of_seed = [arm for arm in arms if arm.seed == config.seed]
     series = {}
     for arm in of_seed:
-        series[f"{arm.model}, {arm.inner}"] = curve(folder.metrics(str(arm)))
-    folder.draw("curve.png", figures.curves(series, ylabel="query MSE of 100 held-out tasks", log=True))
+        steps = folder.metrics(str(arm))
+        if steps:  # what is fitted in closed form takes no steps
+            series[f"{arm.model}, {arm.inner}"] = curve(steps)
+    if series:
+        folder.draw("curve.png", figures.curves(series, ylabel="query MSE of 100 held-out tasks", log=True))
     patterns = {}
     for arm in of_seed:
         layer, solver = build(arm, config, data), solver_of(arm, config, data)

@@ -160,6 +160,12 @@ def test_plain_weights_in_safetensors_need_no_trust(run):
 # ----------------------------------------------------------------------------------------------------------- answers
 
 
+def test_half_a_flag_is_refused(run, folder):
+    code, _, error = run("check", folder / "w.npy", *C6, "--alp", "0.5")
+    assert code == 2
+    assert "unrecognized arguments: --alp" in error
+
+
 def test_a_fault_of_ours_has_a_code_of_its_own_and_its_traceback_is_kept(run, monkeypatch, tmp_path):
     def fault(*_, **__):
         raise ValueError("a fault\nof two lines \x1b[31m")

@@ -134,6 +134,15 @@ def test_another_version_or_runner_is_refused(finished, tmp_path, monkeypatch, c
     assert translate(*flags) == 0
 
 
+@pytest.mark.parametrize("runner", sorted(runners()))
+def test_half_a_flag_is_refused(runner, tmp_path, capsys):
+    module = importlib.import_module(f"experiments.{runner}")
+    with pytest.raises(SystemExit) as stop:
+        _run.main(module.Config, module.run, ["--see", "1", "--out", str(tmp_path / "run")])
+    assert stop.value.code == 2
+    assert "unrecognized arguments: --see" in error_line(capsys.readouterr().err)
+
+
 @pytest.mark.parametrize("name", sorted(runners()))
 def test_every_runner_takes_the_remedy_that_the_folder_names(name):
     """A folder of another version says that --force continues it."""

@@ -69,6 +69,10 @@ an example that works:
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any):
+        """Half a flag is refused: what it stands for could be another flag than was meant."""
+        super().__init__(**options, allow_abbrev=False)
+
     def error(self, message: str) -> NoReturn:
         """One line, the same shape as every other error."""
         self.exit(2, f"error: {printable(message, _LONGEST)} (see --help)\n")
