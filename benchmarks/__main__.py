@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks._command import RESULTS, names, question, say
+from benchmarks.harness.command import RESULTS, names, question, say
 from msr.report import format_table
 
 HEADER = ["benchmark", "what", "msr", "beside it", "ratio", "threads"]

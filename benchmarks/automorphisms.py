@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._command import command, duration, say
-from msr.discovery.refinement import Search
+from benchmarks.harness.command import command, duration, say
 from msr.groups import dihedral
-from msr.groups.permutations import Indices
+from msr.permutations.actions import Indices
+from msr.permutations.refinement import Search
 from msr.representations import grid_rotations, pair_orbits, regular
 
 ENGINES = {

@@ -26,10 +26,10 @@ from typing import Any
 import torch
 from scipy import stats
 
-from benchmarks._calibration.files import cells as all_cells
-from benchmarks._calibration.judging import judged
-from benchmarks._calibration.problems import ALPHA, EPS
-from benchmarks._command import RESULTS, command, say
+from benchmarks.calibration_files.files import cells as all_cells
+from benchmarks.calibration_files.judging import judged
+from benchmarks.calibration_files.problems import ALPHA, EPS
+from benchmarks.harness.command import RESULTS, command, say
 
 FAMILYWISE, CONFIDENCE = 0.01, 0.99
 QUICK = (

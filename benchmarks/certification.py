@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks._command import command
-from msr.equivariance import certify, mean_rule, specificity, tail_rule, weight_error, zero_failure_rule
+from benchmarks.harness.command import command
+from msr.equivariance import certify, specificity, weight_error
 from msr.equivariance.boundary import Interior
 from msr.equivariance.draws import Judge, draw_elements
 from msr.groups import cyclic
 from msr.representations import AnyRepresentation, regular, trivial
-from tasks.controls import broken_symmetry
+from msr.statistics import mean_rule, tail_rule, zero_failure_rule
+from msr.tasks.controls import broken_symmetry
 
 ALPHA, ETA, EPS, N = 0.05, 0.05, 0.1, 64
 REP = regular(cyclic(8))

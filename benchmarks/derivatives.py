@@ -1,9 +1,9 @@
 """Is the meta-gradient right whatever the network is made of? Layers, functions and losses against central differences.
 
-Not a timing. Each operation of ``benchmarks/_operations.py`` stands in a small network in float64, and each loss behind
-one; five ways to adapt, three ways to run. The value beside is a central difference of the query loss along one random
-direction in all that is learned, of fourth order in its step. Where it and the slope disagree, and its two step sizes
-do too, by 1e-4, it judges nothing, and the row fails. An entry holds where the slope is right to 1e-5, relative to the
+Not a timing. Each operation of ``benchmarks/harness/operations.py`` stands in a small network in float64, and each loss
+behind one; five ways to adapt, three ways to run. The value beside is a central difference of the query loss along one
+random direction in all that is learned, of fourth order in its step. Where it and the slope disagree, and its two step
+sizes do too, by 1e-4, it judges nothing, and the row fails. An entry holds where the slope is right to 1e-5, relative to the
 larger of itself and the typical slope along a direction of that length, or where it is refused with an error of this
 package's own.
 """
@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks._command import command, say
-from benchmarks._operations import LOSSES, OPERATIONS
+from benchmarks.harness.command import command, say
+from benchmarks.harness.operations import LOSSES, OPERATIONS
 from msr import Episodes
 from msr.errors import ConfigError, ModelError, ShapeError, first_line, kind_and_line
 from msr.meta import SGD, FunctionalModule, GaussNewton, InnerSolver, Learner, MetaParameters, Ridge, from_module

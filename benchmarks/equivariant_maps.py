@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._command import command, duration, say
-from benchmarks._timing import alternate, ratio
+from benchmarks.harness.command import command, duration, say
+from benchmarks.harness.timing import alternate, ratio
 from msr.groups import cyclic, dihedral, quaternion, symmetric, wreath_product
 from msr.report import figures as draw
 from msr.representations import (
@@ -84,7 +84,7 @@ class Emlp:
         if probe.returncode:
             self.reason = (probe.stderr.strip().splitlines() or ["it does not start"])[-1]
             return
-        script = str(Path(__file__).parent / "_emlp.py")
+        script = str(Path(__file__).parent / "harness" / "emlp.py")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen([python, script], text=True, **pipes)  # type: ignore[call-overload]
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks import _steps
-from benchmarks._command import command, say
+from benchmarks.harness import steps as _steps
+from benchmarks.harness.command import command, say
 from msr.episodes import Episodes
 from msr.meta import SGD, Learner, from_module
 

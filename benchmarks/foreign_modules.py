@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks._command import command, duration, say
+from benchmarks.harness.command import command, duration, say
 
 LIBRARIES = {
     "torch_nn": "torch.nn",

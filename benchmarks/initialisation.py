@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks._command import command, say
-from msr.estimate import Estimate
-from msr.layers import DenseSharing, ReparamLinear
+from benchmarks.harness.command import command, say
+from msr.layers import ReparamLinear
 from msr.meta import SGD, Learner, OuterLoop, Ridge, evaluate, from_module
 from msr.report import figures as draw
+from msr.sharing import DenseSharing
+from msr.statistics.estimate import Estimate
 from tasks import TranslationTasks
 
 CHECKPOINTS = (0, 100, 300, 1000)

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks._command import command, say
-from benchmarks._memory import Allocations
+from benchmarks.harness.command import command, say
+from benchmarks.harness.memory import Allocations
 from msr.episodes import Episodes
-from msr.layers import DenseSharing, ReparamLinear
+from msr.layers import ReparamLinear
 from msr.meta import SGD, GaussNewton, Learner, from_module
+from msr.sharing import DenseSharing
 
 STEPS = (1, 2, 5, 10, 20, 50)
 SOLVERS: dict[str, SGD | GaussNewton] = {

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks._command import command, duration, say
-from benchmarks._memory import Allocations, available_bytes, resident_peak, total_bytes
-from benchmarks._timing import alternate, ratio
-from msr.layers import DenseSharing, KroneckerSharing, ReparamConv2d, ReparamLinear
+from benchmarks.harness.command import command, duration, say
+from benchmarks.harness.memory import Allocations, available_bytes, resident_peak, total_bytes
+from benchmarks.harness.timing import alternate, ratio
+from msr.layers import ReparamConv2d, ReparamLinear
 from msr.report import figures as draw
+from msr.sharing import DenseSharing, KroneckerSharing
 
 BATCH, FILTER, K = 256, 64, 16
 SIZES = (64, 128, 256, 512, 1024, 2048, 4096)

@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks import _steps
-from benchmarks._command import command, say
+from benchmarks.harness import steps as _steps
+from benchmarks.harness.command import command, say
 from msr.episodes import Episodes
-from msr.layers import DenseSharing, ReparamLinear
+from msr.layers import ReparamLinear
 from msr.meta import SGD, Learner, from_module
+from msr.sharing import DenseSharing
 from tasks import TranslationTasks
 
 tables = _steps.tables

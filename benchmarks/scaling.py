@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 
-from benchmarks._account import Account, Machine, exponent, measure_machine, page_faults, products_alone, waiting
-from benchmarks._command import command, duration, say
-from benchmarks._timing import alternate
+from benchmarks.harness.account import Account, Machine, exponent, measure_machine, page_faults, products_alone, waiting
+from benchmarks.harness.command import command, duration, say
+from benchmarks.harness.timing import alternate
 from msr.episodes import Episodes
-from msr.layers import DenseSharing, ReparamLinear
+from msr.layers import ReparamLinear
 from msr.meta import SGD, Learner, MetaParameters, Ridge, from_module
 from msr.report import figures as draw
+from msr.sharing import DenseSharing
 
 BASE = {"tasks": 32, "examples": 4, "n": 64, "k": 8}
 AXES: dict[str, tuple[int, ...]] = {

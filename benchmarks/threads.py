@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from benchmarks._command import command, duration, say
-from benchmarks._timing import ratio
+from benchmarks.harness.command import command, duration, say
+from benchmarks.harness.timing import ratio
 from msr.discovery import discover
 from msr.groups import cyclic
 from msr.representations import copies, regular
-from msr.sampling import Sample, sample_group
+from msr.tasks.sampling import Sample, sample_group
 
 BUSY = 2
 BUSY_CODE = "while True: pass"

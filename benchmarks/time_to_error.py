@@ -16,21 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks._command import command, say
-from msr.layers import DenseSharing, ReparamLinear
-from msr.meta import (
-    SGD,
-    InnerSolver,
-    Learner,
-    MetaParameters,
-    OuterLoop,
-    Ridge,
-    evaluate,
-    find_span,
-    from_module,
-    spectral_start,
-)
+from benchmarks.harness.command import command, say
+from msr.layers import ReparamLinear
+from msr.meta import SGD, InnerSolver, Learner, MetaParameters, OuterLoop, Ridge, evaluate, from_module
 from msr.report import figures as drawing
+from msr.sharing import DenseSharing
+from msr.span import find_span, spectral_start
 from tasks import TranslationTasks
 
 TARGETS = (1e-1, 1e-2, 1e-3, 1e-6)

@@ -2,7 +2,7 @@
 
 import sys
 
-from experiments import _signals
+from msr.runs import signals as _signals
 
 if sys.argv[:1] == ["-m"]:  # what Python puts there while ``python -m`` imports a package
     _signals.quiet_start()

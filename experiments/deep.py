@@ -18,20 +18,21 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from experiments._config import NOISE, RATE, STEPS, TASKS, CommonConfig, chosen, option
-from experiments._folder import Row, RunFolder
-from experiments._judging import cell, curve, estimate_or_none, finite_or_none, judged, median, over_rows
-from experiments._run import main
-from experiments._training import train
 from msr.episodes import Episodes
 from msr.errors import ConfigError
 from msr.groups import cyclic, dihedral
-from msr.layers import DenseSharing, ReparamLinear
+from msr.layers import ReparamLinear
 from msr.meta import SGD, GaussNewton, InnerSolver, Learner, OuterLoop, from_module
 from msr.report import figures, format_table
 from msr.representations import regular
-from tasks import FiniteGroupTasks
-from tasks._base import generator_for
+from msr.runs.command import main
+from msr.runs.config import NOISE, RATE, STEPS, TASKS, CommonConfig, chosen, option
+from msr.runs.folder import Row, RunFolder
+from msr.runs.judging import cell, curve, estimate_or_none, finite_or_none, judged, median, over_rows
+from msr.runs.training import train
+from msr.sharing import DenseSharing
+from msr.tasks import FiniteGroupTasks
+from msr.tasks.base import generator_for
 
 GROUPS = {"c8": lambda: cyclic(8), "d4": lambda: dihedral(4)}
 MODELS = ("msr", "msr-double", "oracle")

@@ -14,16 +14,17 @@ from typing import Any
 
 import torch
 
-from experiments._config import CommonConfig, chosen, numbers, option
-from experiments._direct import CHUNK, UNUSED, found_span, parse_k
-from experiments._folder import Row, RunFolder
-from experiments._run import main
+from experiments.shared.closed_form import CHUNK, UNUSED, found_span, parse_k
 from msr.errors import ConfigError, DataError
 from msr.groups import cyclic, symmetric
 from msr.report import figures, format_table
 from msr.representations import Representation, grid_rotations, grid_shifts, natural, regular
-from msr.subspace import span_cosine
-from tasks import FiniteGroupTasks, TaskFamily, TranslationTasks
+from msr.runs.command import main
+from msr.runs.config import CommonConfig, chosen, numbers, option
+from msr.runs.folder import Row, RunFolder
+from msr.span.angles import span_cosine
+from msr.tasks import FiniteGroupTasks, TaskFamily
+from tasks import TranslationTasks
 
 LINEAR = {
     "C16": lambda: regular(cyclic(16)),
@@ -53,7 +54,7 @@ class Config(CommonConfig):
         chosen(self.families, FAMILIES, "family")
         numbers("noise", self.noise)
         if parse_k(self.k) == 0:
-            raise ConfigError("--k must be at least 1, or auto; came 0")
+            raise ConfigError("--k must be at least 1, or auto; got 0")
         self.leave("data", "batching", "chunk_size", "device", because=UNUSED)
         self.leave("checkpoint_seconds", "keep_checkpoints", "on_divergence", because=UNUSED)
 

@@ -18,17 +18,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments._config import CommonConfig, chosen, counts, numbers, option
-from experiments._direct import UNUSED
-from experiments._folder import Row, RunFolder
-from experiments._run import main
-from msr.discovery import Discovery, automorphisms, discover, name_group
+from experiments.shared.closed_form import UNUSED
+from msr.discovery import Discovery, discover
 from msr.errors import ConfigError, MSRError
 from msr.groups import cyclic, dihedral, direct_product, frobenius, quaternion, symmetric, wreath_product
+from msr.groups.naming import name_group
+from msr.permutations import automorphisms
 from msr.report import figures, format_table
 from msr.representations import Representation, equivariant_basis, grid_rotations, grid_shifts, natural, regular
-from tasks import FiniteGroupTasks, TaskFamily
-from tasks.controls import almost_symmetry, broken_symmetry, no_symmetry
+from msr.runs.command import main
+from msr.runs.config import CommonConfig, chosen, counts, numbers, option
+from msr.runs.folder import Row, RunFolder
+from msr.tasks import FiniteGroupTasks, TaskFamily
+from msr.tasks.controls import almost_symmetry, broken_symmetry, no_symmetry
 
 GROUPS: dict[str, Callable[[], Representation]] = {
     "C4": lambda: regular(cyclic(4)),
@@ -84,7 +86,7 @@ class Config(CommonConfig):
         numbers("noise", self.noise)
         counts("tasks", self.tasks, *MOST_TASKS)
         if self.seed < 0:
-            raise ConfigError(f"--seed must not be negative; came {self.seed}")
+            raise ConfigError(f"--seed must not be negative; got {self.seed}")
         self.leave("data", "batching", "chunk_size", "device", because=UNUSED)
         self.leave("checkpoint_seconds", "keep_checkpoints", "on_divergence", because=UNUSED)
 

@@ -16,18 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments._config import EXAMPLES, INNER_STEPS, RATE, STEPS, TASKS, EngineConfig, chosen, option
-from experiments._folder import Row, RunFolder
-from experiments._judging import curve, judged, over_rows
-from experiments._models import conv4
-from experiments._run import main
-from experiments._training import train, trained_params
+from experiments.shared.models import conv4
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
-from msr.estimate import Estimate
 from msr.meta import SGD, Learner, OuterLoop, from_module
 from msr.report import figures, format_table
-from tasks._base import generator_for
+from msr.runs.command import main
+from msr.runs.config import EXAMPLES, INNER_STEPS, RATE, STEPS, TASKS, EngineConfig, chosen, option
+from msr.runs.folder import Row, RunFolder
+from msr.runs.judging import curve, judged, over_rows
+from msr.runs.training import train, trained_params
+from msr.statistics.estimate import Estimate
+from msr.tasks.base import generator_for
 from tasks.images import ImageSet, ImageTasks, digits, download_omniglot, read_omniglot
 
 MODELS = ("maml", "msr")
@@ -63,7 +63,7 @@ class Config(EngineConfig):
         super().check()
         chosen(self.models, MODELS, "model")
         if self.augment not in ("query", "none"):
-            raise ConfigError(f"--augment must be query or none; came {self.augment!r}")
+            raise ConfigError(f"--augment must be query or none; got {self.augment!r}")
         figures.require()
         solver_of(self)  # its own checks
 

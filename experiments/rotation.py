@@ -16,23 +16,24 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from experiments import _judging as judging
-from experiments._config import INNER_STEPS, NOISE, STEPS, TASKS, CommonConfig, chosen, option
-from experiments._direct import found_dimension
-from experiments._folder import Row, RunFolder
-from experiments._judging import estimate_or_none, finite_or_none, over_rows
-from experiments._rotation_figures import draw_filters, table
-from experiments._run import main
-from experiments._training import restored, train
+from experiments.figures.rotation import draw_filters, table
+from experiments.shared.closed_form import found_dimension
 from msr.episodes import Episodes
 from msr.errors import ConfigError
-from msr.estimate import Estimate
-from msr.layers import DenseSharing, ReparamConv2d, SharingFactory
+from msr.layers import ReparamConv2d
 from msr.meta import SGD, InnerSolver, Learner, MetaParameters, OuterLoop, Ridge, evaluate, from_module
 from msr.report import figures
-from msr.subspace import span_cosine
+from msr.runs import judging
+from msr.runs.command import main
+from msr.runs.config import INNER_STEPS, NOISE, STEPS, TASKS, CommonConfig, chosen, option
+from msr.runs.folder import Row, RunFolder
+from msr.runs.judging import estimate_or_none, finite_or_none, over_rows
+from msr.runs.training import restored, train
+from msr.sharing import DenseSharing, SharingFactory
+from msr.span.angles import span_cosine
+from msr.statistics.estimate import Estimate
+from msr.tasks.base import generator_for
 from tasks import RotationTasks
-from tasks._base import generator_for
 from tasks.rotation import condensed, rotation_defect
 
 DENSE = ("msr-dense", "msr-ridge")
@@ -381,7 +382,7 @@ def _numbers(text: str) -> list[int]:
     names = [] if text == "auto" else [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if not name.isdecimal() or len(name) > 9 or int(name) < 1:
-            raise ConfigError(f"--k needs whole numbers of at least 1, with commas between, or auto; came {name!r}")
+            raise ConfigError(f"--k needs whole numbers of at least 1, with commas between, or auto; got {name!r}")
     return list(dict.fromkeys(map(int, names)))
 
 

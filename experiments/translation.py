@@ -14,23 +14,25 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from experiments._config import EXAMPLES, INNER_STEPS, NOISE, SIZE, STEPS, TASKS, EngineConfig, chosen, option
-from experiments._direct import FoundSpan, found_or_why_not, parse_k
-from experiments._folder import Row, RunFolder
-from experiments._judging import curve, estimate_or_none, finite_or_none, judged, over_rows, stability
-from experiments._models import LocallyConnected1d, with_pattern
-from experiments._run import main
-from experiments._training import Trained, restored, train, trained_params
-from experiments._translation_figures import draw_patterns, draw_weights, table
+from experiments.figures.translation import draw_patterns, draw_weights, table
+from experiments.shared.closed_form import FoundSpan, found_or_why_not, parse_k
+from experiments.shared.models import LocallyConnected1d, with_pattern
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
-from msr.estimate import Estimate
-from msr.layers import DenseSharing, ReparamLinear
+from msr.layers import ReparamLinear
 from msr.meta import SGD, InnerSolver, Learner, OuterLoop, Ridge, evaluate, from_module
 from msr.report import figures
-from msr.subspace import span_cosine
-from tasks import TaskFamily, TranslationTasks
-from tasks._base import generator_for
+from msr.runs.command import main
+from msr.runs.config import EXAMPLES, INNER_STEPS, NOISE, SIZE, STEPS, TASKS, EngineConfig, chosen, option
+from msr.runs.folder import Row, RunFolder
+from msr.runs.judging import curve, estimate_or_none, finite_or_none, judged, over_rows, stability
+from msr.runs.training import Trained, restored, train, trained_params
+from msr.sharing import DenseSharing
+from msr.span.angles import span_cosine
+from msr.statistics.estimate import Estimate
+from msr.tasks import TaskFamily
+from msr.tasks.base import generator_for
+from tasks import TranslationTasks
 from tasks.files import FileTasks
 
 MODELS = ("fc", "lc", "conv", "msr", "mtsr", "oracle")
@@ -76,11 +78,11 @@ class Config(EngineConfig):
             self.leave("tasks", "length", "boundary", "noise", because=because)
         parse_k(self.k)
         if self.k == "auto" and not {"msr", "mtsr"} & set(chosen(self.models, MODELS, "model")):
-            raise ConfigError(f"--k auto is for msr and mtsr, whose k is free; came --models {self.models}")
+            raise ConfigError(f"--k auto is for msr and mtsr, whose k is free; got --models {self.models}")
         if chosen(self.inner, INNERS, "inner solver") == ["direct"] and "msr" not in chosen(
             self.models, MODELS, "model"
         ):
-            raise ConfigError(f"--inner direct finds U, which --models msr alone learns; came --models {self.models}")
+            raise ConfigError(f"--inner direct finds U, which --models msr alone learns; got --models {self.models}")
 
     def bytes_needed(self) -> dict[str, float]:
         """The true span in double precision, or a learned pattern with its slope and Adam's two moments; examples."""

@@ -7,12 +7,12 @@ from msr.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from msr.episodes import Episodes as Episodes
-    from msr.estimate import Estimate as Estimate
+    from msr.statistics.estimate import Estimate as Estimate
 
 __all__ = ["Episodes", "Estimate", "__version__"]
 
 # Imported when they are asked for: they import torch, which takes seconds, and `msr --help` needs none of it.
-_ROOMS = {"Episodes": "msr.episodes", "Estimate": "msr.estimate"}
+_ROOMS = {"Episodes": "msr.episodes", "Estimate": "msr.statistics.estimate"}
 
 
 def __getattr__(name: str) -> Any:

@@ -116,7 +116,7 @@ def _of_array(value: Any, name: str) -> Tensor:
     except Exception as error:  # conversion is the object's own code, which can fail in any way
         raise _no_tensor(value, name) from error
     if array.dtype.char not in _NUMBERS:
-        raise DataError(f"{name} must hold numbers that torch knows; came an array of {array.dtype}")
+        raise DataError(f"{name} must hold numbers that torch knows; got an array of {array.dtype}")
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if not array.flags.writeable or any(step < 0 for step in array.strides):
         array = array.copy()
@@ -154,4 +154,4 @@ def _ragged(name: str, lengths: list[int], kind: str) -> ShapeError:
 
 
 def _no_tensor(value: Any, name: str) -> DataError:
-    return DataError(f"{name} must be a tensor, an array or numbers; came {kind_of(value)}")
+    return DataError(f"{name} must be a tensor, an array or numbers; got {kind_of(value)}")

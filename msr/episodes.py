@@ -38,7 +38,7 @@ class Episodes(NamedTuple):
         n_examples = leaves_of(x)[0].shape[1]
         if not 1 <= shots < n_examples:
             raise ShapeError(
-                f"shots must leave at least one of the {n_examples} examples of a task for the query set; came {shots}"
+                f"shots must leave at least one of the {n_examples} examples of a task for the query set; got {shots}"
             )
         if isinstance(x, Tensor) and isinstance(y, Tensor):
             return cls(x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:])
@@ -128,5 +128,5 @@ def _tensor(name: str, leaf: object) -> Tensor:
             )
     tensor = as_tensor(leaf, name)
     if tensor.ndim < 2:
-        raise ShapeError(f"{name} must be (tasks, examples, ...); came {kind_of(leaf)}")
+        raise ShapeError(f"{name} must be (tasks, examples, ...); got {kind_of(leaf)}")
     return tensor

@@ -21,7 +21,7 @@ def copied(module: nn.Module) -> nn.Module:
     copied; and when copying fails for whatever reason, naming the innermost layer at fault.
     """
     if not isinstance(module, nn.Module):
-        raise ModelError(f"a torch.nn.Module is needed; came a {type(module).__name__}")
+        raise ModelError(f"a torch.nn.Module is needed; got a {type(module).__name__}")
     for name, part in module.named_modules():
         for hook in part._forward_pre_hooks.values():
             _refuse_computed_weight(name, part, hook)

@@ -29,7 +29,7 @@ def checked_threads(count: int | None) -> int | None:
     Raises: ConfigError for what is no count from 1 to 4096.
     """
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST):
-        raise ConfigError(f"threads must be a whole number from 1 to {MOST}; came {count!r}")
+        raise ConfigError(f"threads must be a whole number from 1 to {MOST}; got {count!r}")
     return count
 
 

@@ -1,4 +1,4 @@
-"""A family of tasks from a file; see :mod:`msr.taskfiles` for what a file holds.
+"""A family of tasks from a file; see :mod:`msr.tasks.files` for what a file holds.
 
 ``w``, where it is there, is dense ``(tasks, out, in)`` or locally connected ``(tasks, out, kernel)``; axes of size one
 between are ignored.
@@ -14,9 +14,9 @@ from torch import Tensor
 from msr.arrays import takes_arrays
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
-from msr.subspace import orthonormal_basis
-from msr.taskfiles import read_arrays, write_tasks
-from tasks._base import Split, TaskFamily, check_indices, in_default_dtype
+from msr.span.angles import orthonormal_basis
+from msr.tasks.base import Split, TaskFamily, check_indices, in_default_dtype
+from msr.tasks.files import read_arrays, write_tasks
 from tasks.translation import span_of_filters
 
 __all__ = ["FileTasks", "read_arrays", "write_tasks"]
@@ -39,7 +39,7 @@ class FileTasks(TaskFamily):
 
     def __post_init__(self) -> None:
         if not 0 < self.test_fraction < 1:
-            raise ConfigError(f"test_fraction must lie between 0 and 1; came {self.test_fraction}")
+            raise ConfigError(f"test_fraction must lie between 0 and 1; got {self.test_fraction}")
         arrays = read_arrays(Path(self.path))
         object.__setattr__(self, "arrays", arrays)
         examples = arrays["x"].shape[1]

@@ -22,13 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from msr.archives import ZipMembers, read_npz
 from msr.arrays import takes_arrays
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError, MissingExtraError, MSRError, ShapeError, first_line
-from msr.files import write_whole
+from msr.files.archives import ZipMembers, read_npz
+from msr.files.writing import write_whole
 from msr.printable import printable
-from tasks._base import Split, TaskFamily, check_indices, generator_for
+from msr.tasks.base import Split, TaskFamily, check_indices, generator_for
 
 __all__ = ["ImageSet", "ImageTasks", "augment", "digits", "download_omniglot", "read_omniglot"]
 
@@ -53,7 +53,7 @@ class ImageSet:
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or len(self.images) != len(self.names):
             raise ShapeError(
-                f"images must be (classes, images, side, side) with one name for each class; came "
+                f"images must be (classes, images, side, side) with one name for each class; got "
                 f"{tuple(self.images.shape)} and {len(self.names)} names"
             )
 
@@ -92,7 +92,7 @@ class ImageTasks(TaskFamily):
     def __post_init__(self) -> None:
         for name in ("ways", "shots", "queries"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1; came {getattr(self, name)}")
+                raise ConfigError(f"{name} must be at least 1; got {getattr(self, name)}")
         for split in ("train", "test"):
             classes, images = self._set(split).images.shape[:2]
             if self.ways > classes:
@@ -146,7 +146,7 @@ def augment(images: Tensor, uniform: Tensor) -> Tensor:
     Shapes: ``images (n, 1, side, side)``; ``uniform (n, 7)``, numbers in [0, 1) that decide everything.
     """
     if uniform.shape != (len(images), _N_RANDOM):
-        raise ShapeError(f"augment: uniform must be {(len(images), _N_RANDOM)}; came {tuple(uniform.shape)}")
+        raise ShapeError(f"augment: uniform must be {(len(images), _N_RANDOM)}; got {tuple(uniform.shape)}")
     area, ratio, right, down, across, along, turn = uniform.to(images).unbind(1)
     area = 0.8 + 0.2 * area
     ratio = torch.exp((2 * ratio - 1) * math.log(4 / 3))

@@ -16,15 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from msr.archives import read_npz
 from msr.arrays import takes_arrays
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
+from msr.files.archives import read_npz
 from msr.groups import FiniteGroup
 from msr.representations import Representation, copies, regular
-from msr.subspace import orthonormal_basis
-from tasks._base import Split, TaskFamily, check_drawn_family, check_indices, in_default_dtype, normal_rows
-from tasks._steerable import GROUPS, plane, rotation_defect, steerable_basis
+from msr.span.angles import orthonormal_basis
+from msr.tasks.base import Split, TaskFamily, check_drawn_family, check_indices, in_default_dtype, normal_rows
+from tasks.steerable import GROUPS, plane, rotation_defect, steerable_basis
 
 __all__ = ["GROUPS", "RotationTasks", "condensed", "read_filters", "rotation_defect"]
 
@@ -34,7 +34,7 @@ class RotationTasks(TaskFamily):
     """``y = x ⋆ W + noise``, valid, with ``W_(f, g) = g·ψ_f``: the channels of a field are one function, turned.
 
     ``x ~ N(0, 1)``. Each task draws its functions ``ψ`` from a space that rotations keep, of dimension 6 for a kernel
-    of 3 (see :func:`~tasks._steerable.steerable_basis`), every pair (radius, frequency) with the same share of the
+    of 3 (see :func:`~tasks.steerable.steerable_basis`), every pair (radius, frequency) with the same share of the
     energy, and ``E y² = 1`` on average over channels. For ``h`` a right angle or a flip the layer is exactly
     equivariant, ``(h·x) ⋆ W = ρ(h) (h·(x ⋆ W))``, where ``h·`` turns the grid as ``grid_rotations`` does and ``ρ``
     moves channels; turns by 45° hold as well as so small a grid lets them: :func:`rotation_defect` says how well.
@@ -66,7 +66,7 @@ class RotationTasks(TaskFamily):
         check_drawn_family(self, "fields", "shots", "queries")
         basis, pairs = steerable_basis(self.group, self.kernel)
         if self.size < self.kernel:
-            raise ConfigError(f"size must be at least the kernel's {self.kernel}; came {self.size}")
+            raise ConfigError(f"size must be at least the kernel's {self.kernel}; got {self.size}")
         if self.given is not None and (
             self.given.shape[1:] != (self.fields * symmetry.order, 1, self.kernel, self.kernel)
             or len(self.given) != (self.n_train or 0) + (self.n_test or 0)
@@ -100,7 +100,7 @@ class RotationTasks(TaskFamily):
         """
         order = plane(group).group.order
         if not 0 < test_fraction < 1:
-            raise ConfigError(f"test_fraction must lie between 0 and 1; came {test_fraction}")
+            raise ConfigError(f"test_fraction must lie between 0 and 1; got {test_fraction}")
         if isinstance(source, (str, Path)):
             filters, name = read_filters(Path(source), group), str(source)
         else:
@@ -224,7 +224,7 @@ def _condense(x: Tensor, y: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
     wanted = tuple(n - kernel + 1 for n in x.shape[3:])
     if len(x) == 0 or x.shape[:2] != y.shape[:2]:
         raise ShapeError(
-            f"condensed: x and y need the same tasks and examples, at least one task; came x {tuple(x.shape)} and "
+            f"condensed: x and y need the same tasks and examples, at least one task; got x {tuple(x.shape)} and "
             f"y {tuple(y.shape)}"
         )
     if x.ndim != 5 or x.shape[2] != 1 or min(wanted) < 1 or y.ndim != 5 or tuple(y.shape[3:]) != wanted:
@@ -263,18 +263,18 @@ def _as_tensor(source: np.ndarray | Tensor, what: str) -> Tensor:
     try:  # torch takes no foreign byte order and no negative stride
         return torch.from_numpy(np.ascontiguousarray(source, dtype=np.asarray(source).dtype.newbyteorder("=")))
     except (TypeError, ValueError) as error:
-        raise DataError(f"{what} must be an array of numbers; came {type(source).__name__} ({error})") from None
+        raise DataError(f"{what} must be an array of numbers; got {type(source).__name__} ({error})") from None
 
 
 def _checked(filters: Tensor, group: str, what: str) -> Tensor:
     order = plane(group).group.order
     shape = tuple(filters.shape)
     if filters.ndim != 5 or shape[2] != 1 or shape[3] != shape[4] or shape[3] % 2 == 0 or shape[3] < 3:
-        raise DataError(f"{what} must be (tasks, channels, 1, kernel, kernel), kernel odd and at least 3; came {shape}")
+        raise DataError(f"{what} must be (tasks, channels, 1, kernel, kernel), kernel odd and at least 3; got {shape}")
     if shape[1] == 0 or shape[1] % order:
-        raise DataError(f"{what}: {group} needs a multiple of {order} channels (axis 1); came {shape}")
+        raise DataError(f"{what}: {group} needs a multiple of {order} channels (axis 1); got {shape}")
     if not filters.is_floating_point() or not torch.isfinite(filters).all():
-        raise DataError(f"{what} must be real, finite numbers; came {filters.dtype} {shape}")
+        raise DataError(f"{what} must be real, finite numbers; got {filters.dtype} {shape}")
     if not filters.any():
         raise DataError(f"{what} are all zero: there is nothing to learn")
     in_default_dtype(filters, what)

@@ -17,8 +17,8 @@ from torch import Tensor
 from msr.arrays import takes_arrays
 from msr.episodes import Episodes
 from msr.errors import ConfigError, ShapeError
-from msr.subspace import orthonormal_basis
-from tasks._base import Split, TaskFamily, check_drawn_family, check_indices, generator_for, normal_rows
+from msr.span.angles import orthonormal_basis
+from msr.tasks.base import Split, TaskFamily, check_drawn_family, check_indices, generator_for, normal_rows
 
 __all__ = ["TranslationTasks", "locally_connected_weight", "span_of_filters"]
 
@@ -52,10 +52,10 @@ class TranslationTasks(TaskFamily):
 
     def __post_init__(self) -> None:
         if self.boundary not in ("valid", "circular"):
-            raise ConfigError(f"boundary must be valid or circular; came {self.boundary!r}")
+            raise ConfigError(f"boundary must be valid or circular; got {self.boundary!r}")
         check_drawn_family(self, "rank", "kernel", "shots", "queries")
         if self.length < self.kernel:
-            raise ConfigError(f"length must be at least the kernel's {self.kernel}; came {self.length}")
+            raise ConfigError(f"length must be at least the kernel's {self.kernel}; got {self.length}")
         if self.rank == 1:
             mixing = torch.ones(self.out_length, 1)
         else:

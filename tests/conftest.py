@@ -6,10 +6,10 @@ import hypothesis
 import pytest
 import torch
 
-from tests import leaks
-from tests.engines import ENGINES, need
+from tests.support import leaks
+from tests.support.engines import ENGINES, need
 
-pytest.register_assert_rewrite("tests.runs")  # so that its asserts say what differs, as those of a test do
+pytest.register_assert_rewrite("tests.support.runs")  # so that its asserts say what differs, as those of a test do
 if "OMP_NUM_THREADS" not in os.environ:
     # Threads that wait for each other are slow on a machine that is busy, as with workers side by side.
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)

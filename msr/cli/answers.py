@@ -11,7 +11,7 @@ from typing import Any
 
 from msr.errors import NonFiniteError
 from msr.failures import silence
-from msr.files import Write, write_together
+from msr.files.writing import Write, write_together
 from msr.printable import printable
 
 __all__ = ["as_json", "give", "show"]

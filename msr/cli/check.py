@@ -17,10 +17,10 @@ from msr.equivariance.draws import draw_inputs, like, seeded
 from msr.equivariance.evaluate import said
 from msr.errors import ModelError, MSRError, NonFiniteError
 from msr.failures import is_lack_of_memory
-from msr.files import Write
+from msr.files.writing import Write
 from msr.memory import refuse_if_larger
-from msr.modelfiles import read_model, weight_shape
-from msr.onnxfiles import OnnxNetwork
+from msr.models.onnx import OnnxNetwork
+from msr.models.reading import read_model, weight_shape
 from msr.representations import Representation
 from msr.version import __version__
 

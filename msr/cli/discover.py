@@ -12,10 +12,10 @@ from msr.cli.answers import as_json, give
 from msr.cli.doors import is_terminal, reports
 from msr.discovery import Discovery, discover
 from msr.failures import say
-from msr.files import Write
+from msr.files.writing import Write
 from msr.printable import printable, quoted
-from msr.report.page import discovery_page
-from msr.taskfiles import read_arrays
+from msr.report.page.page import discovery_page
+from msr.tasks.files import read_arrays
 
 __all__ = ["run"]
 

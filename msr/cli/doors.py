@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from msr.errors import ConfigError, DataError
-from msr.files import refuse_inputs
-from msr.modelkinds import check_kind
+from msr.files.writing import refuse_inputs
+from msr.models.kinds import check_kind
 from msr.printable import printable
 from msr.spelling import GROUPS
 
@@ -103,28 +103,28 @@ def sample_door(options: Any) -> None:
         if getattr(options, flag) is not None:
             _count(f"--{flag}", getattr(options, flag), 1)
     if not 0 <= options.noise <= 1e30:
-        raise ConfigError(f"--noise must be finite and not negative, 1e30 at most; came {options.noise}")
+        raise ConfigError(f"--noise must be finite and not negative, 1e30 at most; got {options.noise}")
     if not 0 <= options.seed < 2**63:
-        raise ConfigError(f"--seed must lie between 0 and 2^63 - 1; came {printable(options.seed)}")
+        raise ConfigError(f"--seed must lie between 0 and 2^63 - 1; got {printable(options.seed)}")
     if options.family != "translation" and not options.group:
         raise ConfigError(f"give --group: {GROUPS}")
 
 
 def _between(flag: str, value: float, low: float, high: float, said: str) -> None:
     if not low <= value < high or value == 0:
-        raise ConfigError(f"{flag}: {said}; came {value}")
+        raise ConfigError(f"{flag}: {said}; got {value}")
 
 
 def _count(flag: str, value: int, least: int, most: int = MOST_COUNT) -> None:
     if not least <= value <= most:
-        raise ConfigError(f"{flag} must be a whole number from {least} on, {most} at most; came {printable(value)}")
+        raise ConfigError(f"{flag} must be a whole number from {least} on, {most} at most; got {printable(value)}")
 
 
 def _dimension(text: str) -> Any:
     if text == "auto":
         return "auto"
     if not (text.isascii() and text.isdecimal()) or len(text) > 9 or int(text) < 1:
-        raise ConfigError(f"--k must be a count of at least 1, or auto; came {printable(text)!r}")
+        raise ConfigError(f"--k must be a count of at least 1, or auto; got {printable(text)!r}")
     return int(text)
 
 

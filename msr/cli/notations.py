@@ -2,9 +2,9 @@
 
 from msr.errors import ConfigError
 from msr.groups import FiniteGroup
-from msr.notation import parse_group, parse_representation
 from msr.printable import printable
 from msr.representations import Representation
+from msr.representations.notation import parse_group, parse_representation
 
 __all__ = ["read_notation"]
 

@@ -5,8 +5,8 @@ from typing import Any
 from msr.cli.notations import read_notation
 from msr.failures import say
 from msr.printable import printable
-from msr.sampling import MOST_DRAWN, sample_group, sample_translation
-from msr.taskfiles import write_tasks
+from msr.tasks.files import write_tasks
+from msr.tasks.sampling import MOST_DRAWN, sample_group, sample_translation
 
 __all__ = ["run"]
 

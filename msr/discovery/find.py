@@ -6,25 +6,9 @@ from typing import Any, Literal
 
 import torch
 
-from msr.discovery.advice import larger_tolerance, why_unclear
-from msr.discovery.agreement import agreed, differ, orbits_of
-from msr.discovery.biases import Biases, biases
-from msr.discovery.claims import APART, Candidate, Certificate
-from msr.discovery.colours import Rows
-from msr.discovery.continuous import continuous
-from msr.discovery.evidence import Exceptions, bound
-from msr.discovery.hypothesis_class import class_automorphisms
-from msr.discovery.learning import Learned, explained
-from msr.discovery.linearity import LackOfFit, serial_correlation
-from msr.discovery.naming import name_group
-from msr.discovery.partial import partial_symmetries
-from msr.discovery.prepare import Prepared, prepare
-from msr.discovery.result import Continuous, Discovery, GroupName, PartialSymmetry, Verdict, short
-from msr.discovery.rule import Decision, decided, judged
-from msr.discovery.specificity import specificity
-from msr.discovery.splits import splits
-from msr.discovery.trial import RESOLVED, VETO, Bench, Trial
-from msr.discovery.words import (
+from msr.discovery.answer.claims import APART, Candidate, Certificate
+from msr.discovery.answer.result import Discovery, PartialSymmetry, Verdict, short
+from msr.discovery.answer.sentences import (
     cannot_tell,
     found_sentence,
     never_seen,
@@ -33,9 +17,27 @@ from msr.discovery.words import (
     nothing_sentence,
     two_closure_note,
 )
-from msr.discovery.workload import refuse_at_the_door, refuse_if_too_large, threads_for
+from msr.discovery.breaking.biases import Biases, biases
+from msr.discovery.data.splits import splits
+from msr.discovery.data.tasks import Prepared, prepare
+from msr.discovery.data.workload import refuse_at_the_door, refuse_if_too_large, threads_for
+from msr.discovery.linearity.lack_of_fit import LackOfFit, serial_correlation
+from msr.discovery.pattern.classes import Rows
+from msr.discovery.pattern.hypothesis_class import class_automorphisms
+from msr.discovery.pattern.learning import Learned, explained
+from msr.discovery.pattern.partial import partial_symmetries
+from msr.discovery.verdict.advice import larger_tolerance, why_unclear
+from msr.discovery.verdict.agreement import agreed, differ, orbits_of
+from msr.discovery.verdict.evidence import Exceptions, bound
+from msr.discovery.verdict.rule import Decision, decided, judged
+from msr.discovery.verdict.specificity import specificity
+from msr.discovery.verdict.trial import RESOLVED, VETO, Bench, Trial
 from msr.errors import ConfigError, DataError, MissingExtraError
-from msr.groups.permutations import Indices
+from msr.groups.naming.group_name import GroupName
+from msr.groups.naming.name import name_group
+from msr.permutations.actions import Indices
+from msr.representations.commutant.skew import continuous
+from msr.representations.commutant.values import Continuous
 from msr.threads import checked_threads, using_threads
 
 __all__ = ["discover"]
@@ -74,7 +76,7 @@ def discover(
     ``U`` (:func:`~msr.meta.find_span`). Weights whose rows of ``U`` agree up to the error of the fit, which spans of
     two halves show, are one class; the permutations that keep the classes form a group, and several cuts give several
     groups. The other tasks test each group in their own weights, whatever was learned. That is done on up to four
-    splits, whose evidence is averaged as e-values (:mod:`msr.discovery.rule`).
+    splits, whose evidence is averaged as e-values (:mod:`msr.discovery.verdict.rule`).
 
     Shapes: ``x (tasks, examples, ...)``, ``y (tasks, examples, ...)``, or a list of pairs ``(x_i, y_i)`` of unequal
     lengths, or one data set ``x (rows, inputs)``; convolutions ``(tasks, examples, channels, *space)``.
@@ -100,10 +102,10 @@ def discover(
     """
     started = time.perf_counter()
     if not all(isinstance(value, (int, float)) for value in (eps, alpha)) or not 1e-6 <= eps < 1 or not 0 < alpha < 0.5:
-        raise ConfigError(f"eps must lie between 1e-6 and 1 and alpha between 0 and 0.5; came {eps} and {alpha}")
+        raise ConfigError(f"eps must lie between 1e-6 and 1 and alpha between 0 and 0.5; got {eps} and {alpha}")
     for name, value, least in (("seeds", seeds, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or not least <= value < 2**62:
-            raise ConfigError(f"{name} must be a whole number from {least} on; came {value!r}")
+            raise ConfigError(f"{name} must be a whole number from {least} on; got {value!r}")
     with using_threads(checked_threads(threads) or 1):
         refuse_at_the_door(x, y, memory)
         data = prepare(x, y, layer=layer, kernel=kernel, circular=circular, stride=stride, padding=padding, fresh=fresh)

@@ -3,7 +3,9 @@
 from msr.equivariance.boundary import interior as interior
 from msr.equivariance.certificate import Certificate as Certificate
 from msr.equivariance.certificate import EquivarianceWarning as EquivarianceWarning
-from msr.equivariance.certify import certify as certify
+from msr.equivariance.certification import certify as certify
+from msr.equivariance.chance import Specificity as Specificity
+from msr.equivariance.chance import specificity as specificity
 from msr.equivariance.measure import Defects as Defects
 from msr.equivariance.measure import equivariance_error as equivariance_error
 from msr.equivariance.measure import pattern_error as pattern_error
@@ -12,12 +14,6 @@ from msr.equivariance.network import LayerDefects as LayerDefects
 from msr.equivariance.network import NetworkCertificate as NetworkCertificate
 from msr.equivariance.network import certify_network as certify_network
 from msr.equivariance.network import localise as localise
-from msr.equivariance.rules import draws_needed as draws_needed
-from msr.equivariance.rules import mean_rule as mean_rule
-from msr.equivariance.rules import tail_rule as tail_rule
-from msr.equivariance.rules import zero_failure_rule as zero_failure_rule
-from msr.equivariance.specificity import Specificity as Specificity
-from msr.equivariance.specificity import specificity as specificity
 from msr.equivariance.testing import assert_equivariant as assert_equivariant
 from msr.equivariance.testing import parametrize_elements as parametrize_elements
 from msr.equivariance.turning import Turning as Turning
@@ -30,5 +26,5 @@ __all__ = [
     "Certificate", "certify", "NetworkCertificate", "certify_network", "LayerDefects", "localise",
     "Specificity", "specificity", "EquivarianceWarning",
     "Turning", "turn_images", "turning_error",
-    "draws_needed", "mean_rule", "tail_rule", "zero_failure_rule",
+
 ]  # fmt: skip

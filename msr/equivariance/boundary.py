@@ -29,7 +29,7 @@ def interior(shape: Sequence[int], margin: int | Sequence[int]) -> Tensor:
     margins = tuple(int(n) for n in margin)
     if len(margins) > len(shape) or any(n < 0 for n in margins):
         raise ShapeError(
-            f"interior: at most {len(shape)} margins, none negative, for the shape {tuple(shape)}; came {margins}"
+            f"interior: at most {len(shape)} margins, none negative, for the shape {tuple(shape)}; got {margins}"
         )
     mask = torch.ones(tuple(shape), dtype=torch.bool)
     for axis, n in zip(range(-len(margins), 0), margins, strict=True):
@@ -50,7 +50,7 @@ class Interior:
             return
         if tuple(mask.shape) != rep.shape or mask.dtype != torch.bool:
             raise ShapeError(
-                f"the mask must be {rep.shape} booleans, as the output; came {tuple(mask.shape)} {mask.dtype}"
+                f"the mask must be {rep.shape} booleans, as the output; got {tuple(mask.shape)} {mask.dtype}"
             )
         if not mask.any():
             raise ShapeError("the mask leaves no output to compare")

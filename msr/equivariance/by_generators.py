@@ -4,8 +4,8 @@ from typing import Literal
 
 import torch
 
-from msr.equivariance.rules import Outcome
 from msr.groups import Group
+from msr.statistics.rules import Outcome
 
 __all__ = ["NOT_DECIDED", "exact_elements", "outcome_by_generators"]
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from msr.equivariance.rules import Rule, Verdict
-from msr.equivariance.specificity import Specificity
+from msr.equivariance.chance import Specificity
+from msr.statistics.rules import Rule, Verdict
 
 __all__ = ["Certificate", "EquivarianceWarning"]
 

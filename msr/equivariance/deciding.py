@@ -11,17 +11,17 @@ from msr.equivariance.affine import MAX_INPUTS, as_affine, is_affine
 from msr.equivariance.boundary import Interior
 from msr.equivariance.by_generators import NOT_DECIDED, exact_elements, outcome_by_generators
 from msr.equivariance.certificate import Certificate
+from msr.equivariance.chance import Specificity, specificity
 from msr.equivariance.draws import Draws, Judge, draw_elements, draw_inputs, like, seeded
 from msr.equivariance.evaluate import Function, check_representations, choose_elements
 from msr.equivariance.measure import compare_weights, pattern_error
 from msr.equivariance.parts import Parts
 from msr.equivariance.pointwise import pointwise_warnings
-from msr.equivariance.rules import Outcome, Rule, check_level, mean_rule, tail_rule, zero_failure_rule
 from msr.equivariance.scale import Compared
-from msr.equivariance.specificity import Specificity, specificity
 from msr.errors import ConfigError, ModelError, NonFiniteError
 from msr.groups import Group
 from msr.representations import AnyRepresentation
+from msr.statistics.rules import Outcome, Rule, check_level, mean_rule, tail_rule, zero_failure_rule
 
 __all__ = ["CONSTANT", "decide"]
 
@@ -285,7 +285,7 @@ def _apply(rule: str, values: Tensor, eps: float, alpha: float, eta: float, cap:
         return zero_failure_rule(values, eps, alpha, eta)
     if rule == "mean":
         return mean_rule(values, eps, alpha, cap)
-    raise ConfigError(f"rule must be auto, exact, tail, zero-failure or mean; came {rule!r}")
+    raise ConfigError(f"rule must be auto, exact, tail, zero-failure or mean; got {rule!r}")
 
 
 def _certificate(
@@ -320,13 +320,13 @@ def _check_precision(eps: float, dtype: torch.dtype) -> None:
 
 def _check_levels(eps: float, alpha: float, eta: float, n: int, n_random: int) -> None:
     if not 0 < eps < math.sqrt(2):
-        raise ConfigError(f"eps is a defect between 0 and sqrt(2), where 1 is what unrelated outputs give; came {eps}")
+        raise ConfigError(f"eps is a defect between 0 and sqrt(2), where 1 is what unrelated outputs give; got {eps}")
     check_level("alpha", alpha)
     check_level("eta", eta)
     if n < 2:
-        raise ConfigError(f"at least 2 draws are needed; came {n}")
+        raise ConfigError(f"at least 2 draws are needed; got {n}")
     if n_random < 0:
-        raise ConfigError(f"the number of random relabellings must not be negative; came {n_random}")
+        raise ConfigError(f"the number of random relabellings must not be negative; got {n_random}")
 
 
 def _cautions(f: object, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> list[str]:

@@ -170,7 +170,7 @@ def draw_inputs(
     except (Exception, SystemExit) as error:
         raise DataError(f"inputs({n}, generator) failed: {said(error)}") from error
     if len(rep_in.check_shape(x)) != 1 or len(x) == 0:
-        raise ShapeError(f"inputs must be (examples, *shape) for {rep_in}, at least one; came {tuple(x.shape)}")
+        raise ShapeError(f"inputs must be (examples, *shape) for {rep_in}, at least one; got {tuple(x.shape)}")
     if isinstance(inputs, Tensor):
         return x[torch.randint(len(x), (n,), generator=generator)]
     if len(x) != n:

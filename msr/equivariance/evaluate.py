@@ -29,7 +29,7 @@ def check_representations(rep_in: AnyRepresentation, rep_out: AnyRepresentation,
         if not isinstance(rep, (Representation, LieRepresentation)):
             raise ConfigError(
                 f"{name} must be a representation, which says how the group moves numbers, such as regular(group) or "
-                f"trivial(group, n); came {rep!r}"
+                f"trivial(group, n); got {rep!r}"
             )
     if group is not None and (rep_in.group != group or rep_out.group != group):
         raise ConfigError(f"{rep_in} and {rep_out} must be representations of the group given, {group}")
@@ -51,7 +51,7 @@ def act(rep: AnyRepresentation, g: Element, x: Tensor) -> Tensor:
     if rep.is_permutation:
         return rep.act(g, x)
     if not x.is_floating_point():
-        raise ShapeError(f"{rep} mixes numbers, so inputs must be floating point; came {x.dtype}")
+        raise ShapeError(f"{rep} mixes numbers, so inputs must be floating point; got {x.dtype}")
     return rep.act(g, x.double()).to(x.dtype)
 
 
@@ -61,10 +61,10 @@ def evaluate(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior
     ``f`` gets a copy, since it may work in place, and may use gradients inside (a force is one).
     """
     if not isinstance(x, Tensor):
-        raise ShapeError(f"the data must be a tensor (batch, *shape); came {type(x).__name__}")
+        raise ShapeError(f"the data must be a tensor (batch, *shape); got {type(x).__name__}")
     lead = rep_in.check_shape(x)
     if len(lead) != 1 or lead[0] == 0:
-        raise ShapeError(f"the data must be (batch, {', '.join(map(str, rep_in.shape))}); came {tuple(x.shape)}")
+        raise ShapeError(f"the data must be (batch, {', '.join(map(str, rep_in.shape))}); got {tuple(x.shape)}")
     if check:
         _refuse_training_mode(f)
     return outputs(f, x, rep_in, inside)

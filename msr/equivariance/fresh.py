@@ -16,7 +16,7 @@ def module_to_redraw(f: Any) -> nn.Module:
     """The module, or a ConfigError: a plain function has no parameters that could be found."""
     if not isinstance(f, nn.Module):
         raise ConfigError(
-            f"fresh= draws the parameters of a module anew; came {type(f).__name__}: pass the module itself"
+            f"fresh= draws the parameters of a module anew; got {type(f).__name__}: pass the module itself"
         )
     return f
 

@@ -21,7 +21,7 @@ from msr.equivariance.several import Several, as_one
 from msr.equivariance.sides import Sides
 from msr.errors import NonFiniteError, ShapeError
 from msr.representations import AnyRepresentation
-from msr.subspace import orthonormal_basis
+from msr.span.angles import orthonormal_basis
 
 __all__ = ["Defects", "compare_weights", "equivariance_error", "pattern_error", "weight_error"]
 
@@ -168,7 +168,7 @@ def compare_weights(
     """
     W = _as_matrix(weight, rep_in, rep_out)
     if bias is not None and bias.numel() != rep_out.dim:
-        raise ShapeError(f"the bias must have the {rep_out.dim} numbers of {rep_out}; came {tuple(bias.shape)}")
+        raise ShapeError(f"the bias must have the {rep_out.dim} numbers of {rep_out}; got {tuple(bias.shape)}")
     beta = W.new_zeros(len(W), 1) if bias is None else real(bias, "the bias").double().reshape(-1, 1).to(W.device)
     if not (W.isfinite().all() and beta.isfinite().all()):
         raise NonFiniteError("weight_error: the weight or bias holds nan or infinity")
@@ -220,7 +220,7 @@ def pattern_error(
     actions this is ``σ_max((ρ_out ⊗ ρ_in − I) Q) / √2`` for an orthonormal basis ``Q`` of the span of ``U``, so it
     depends on the span alone. It is pooled over the parts of the outputs: the worst filter of one part by itself would
     be one that leaves the part next to nothing. Directions of ``U`` below rounding (see
-    :func:`msr.subspace.orthonormal_basis`) do not count.
+    :func:`msr.span.angles.orthonormal_basis`) do not count.
 
     Shapes: ``U (out · in, k)``.  ``size`` is ``‖U‖_F``'s share of an entry of ``W``, the same for each element.
     Raises: ShapeError, NonFiniteError.
@@ -228,7 +228,7 @@ def pattern_error(
     m, n = rep_out.dim, rep_in.dim
     if U.ndim != 2 or U.shape[0] != m * n:
         raise ShapeError(
-            f"pattern_error: U must be ({m} x {n} = {m * n}, k) for {rep_in} to {rep_out}; came {tuple(U.shape)}"
+            f"pattern_error: U must be ({m} x {n} = {m * n}, k) for {rep_in} to {rep_out}; got {tuple(U.shape)}"
         )
     chosen = choose_elements(elements, rep_in, rep_out)
     basis = orthonormal_basis(real(U, "U"))
@@ -267,7 +267,7 @@ def _as_matrix(weight: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresenta
     flat, full = (rep_out.dim, rep_in.dim), (*rep_out.shape, *rep_in.shape)
     if tuple(weight.shape) not in (flat, full):
         raise ShapeError(
-            f"the weight must be {full} for {rep_in} to {rep_out}; came {tuple(weight.shape)}. "
+            f"the weight must be {full} for {rep_in} to {rep_out}; got {tuple(weight.shape)}. "
             "For a convolution's filter, rep_in is channels * kernel"
         )
     return real(weight, "the weight").double().reshape(flat)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from msr.arrays import takes_arrays
 from msr.equivariance.certificate import Certificate, EquivarianceWarning
-from msr.equivariance.certify import certify
+from msr.equivariance.certification import certify
 from msr.equivariance.deciding import decide
 from msr.equivariance.draws import draw_inputs, like, seeded
 from msr.equivariance.evaluate import Elements

@@ -90,7 +90,7 @@ class _Slots:
             raise ConfigError(f"{name}: give at least one representation")
         for rep in self.reps:
             if not isinstance(rep, (Representation, LieRepresentation)):
-                raise ConfigError(f"{name} must hold representations, such as regular(group); came {rep!r}")
+                raise ConfigError(f"{name} must hold representations, such as regular(group); got {rep!r}")
         self.joined = self.reps[0] if self.single else direct_sum(*(rep.reshape(rep.dim) for rep in self.reps))
 
     def tensors(self, values: Any, what: str) -> list[Tensor]:
@@ -100,12 +100,12 @@ class _Slots:
         elif self.keys is not None:
             if not isinstance(values, Mapping) or any(key not in values for key in self.keys):
                 has = ", ".join(map(str, values)) if isinstance(values, Mapping) else type(values).__name__
-                raise ShapeError(f"{what} must be a dictionary with {', '.join(self.keys)}; came {has}")
+                raise ShapeError(f"{what} must be a dictionary with {', '.join(self.keys)}; got {has}")
             parts = [values[key] for key in self.keys]
         else:
             if not isinstance(values, (tuple, list)) or len(values) != len(self.reps):
                 has = f"{len(values)}" if isinstance(values, (tuple, list)) else type(values).__name__
-                raise ShapeError(f"{what} must be a tuple of {len(self.reps)} tensors; came {has}")
+                raise ShapeError(f"{what} must be a tuple of {len(self.reps)} tensors; got {has}")
             parts = list(values)
         return [as_tensor(part, what) for part in parts]
 
@@ -116,7 +116,7 @@ class _Slots:
             return parts[0]
         lead = [rep.check_shape(part) for rep, part in zip(self.reps, parts, strict=True)]
         if any(len(axes) != batched or axes != lead[0] for axes in lead):
-            raise ShapeError(f"{what} must share one batch axis; came {', '.join(str(tuple(p.shape)) for p in parts)}")
+            raise ShapeError(f"{what} must share one batch axis; got {', '.join(str(tuple(p.shape)) for p in parts)}")
         flat = [part.reshape(*lead[0], rep.dim) for rep, part in zip(self.reps, parts, strict=True)]
         if len({part.dtype for part in flat}) > 1 and not all(part.is_floating_point() for part in flat):
             flat = [part.double() for part in flat]  # whole numbers up to 2⁵³ as they are

@@ -81,7 +81,7 @@ def assert_equivariant(
     check_representations(rep_in, rep_out, group)
     if batch < 1 or fresh < 0 or (tolerance is not None and not 0 <= tolerance < 2**0.5):
         raise ConfigError(
-            "batch is at least 1, fresh at least 0, and a tolerance lies in [0, sqrt(2)); came "
+            "batch is at least 1, fresh at least 0, and a tolerance lies in [0, sqrt(2)); got "
             f"{batch}, {fresh} and {tolerance}"
         )
     generator = seeded(seed, rep_in)

@@ -104,7 +104,7 @@ def turning_error(
     """
     images = _images(x)
     if not 0 < disc <= 1:
-        raise ConfigError(f"disc is a share of half the side, above 0 and at most 1; came {disc}")
+        raise ConfigError(f"disc is a share of half the side, above 0 and at most 1; got {disc}")
     before = _layout(fields_in, images.shape[1], "fields_in")
     images = images * _disc(images.shape[-1], disc)
     base = _value(f, images)
@@ -139,7 +139,7 @@ def turn_images(x: Tensor, angle: float, interpolation: Interpolation = "bilinea
     if interpolation == "fourier":
         return _sheared(torch.rot90(x, quarters, (-2, -1)), math.radians(rest))
     if interpolation not in ("bilinear", "bicubic"):
-        raise ConfigError(f"interpolation is bilinear, bicubic or fourier; came {interpolation!r}")
+        raise ConfigError(f"interpolation is bilinear, bicubic or fourier; got {interpolation!r}")
     n, cos, sin = x.shape[-1], math.cos(math.radians(angle)), math.sin(math.radians(angle))
     right = torch.linspace(-1, 1, n, dtype=torch.float64, device=x.device)
     up = -right[:, None]
@@ -170,7 +170,7 @@ def _shifted(x: Tensor, steps: Tensor) -> Tensor:
 def _images(x: Any) -> Tensor:
     x = as_tensor(x, "x")
     if x.ndim != 4 or x.shape[-1] != x.shape[-2] or 0 in x.shape or x.is_complex():
-        raise ShapeError(f"images must be (batch, channels, n, n), square, of real numbers; came {tuple(x.shape)}")
+        raise ShapeError(f"images must be (batch, channels, n, n), square, of real numbers; got {tuple(x.shape)}")
     return x.detach().double()
 
 
@@ -224,7 +224,7 @@ def _layout(fields: Field | Sequence[Field], channels: int, name: str) -> list[F
     for field in listed:
         if field not in ("scalar", "vector") and not (type(field) is int and field > 0):
             raise ConfigError(
-                f"{name}: a field is 'scalar', 'vector' or the n of a regular field of C_n; came {field!r}"
+                f"{name}: a field is 'scalar', 'vector' or the n of a regular field of C_n; got {field!r}"
             )
     total = sum(_size(field) for field in listed)
     if (single and channels % total) or (not single and channels != total):
@@ -240,11 +240,11 @@ def _angles(angles: Sequence[float] | None, layout: list[Field]) -> list[float]:
     else:
         chosen = [float(angle) for angle in angles]
     if not chosen or not all(math.isfinite(angle) for angle in chosen):
-        raise ConfigError(f"angles are finite numbers of degrees, at least one; came {chosen}")
+        raise ConfigError(f"angles are finite numbers of degrees, at least one; got {chosen}")
     for n in turns:
         for angle in chosen:
             if abs(angle * n / 360 - round(angle * n / 360)) > 1e-9:
-                raise ConfigError(f"a regular field of C{n} turns by multiples of {360 / n:g} degrees; came {angle:g}")
+                raise ConfigError(f"a regular field of C{n} turns by multiples of {360 / n:g} degrees; got {angle:g}")
     return chosen
 
 

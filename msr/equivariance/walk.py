@@ -194,7 +194,7 @@ def _wanted(network: nn.Module, representations: Representations) -> dict[str, n
         for name in representations:
             pair = representations[name]
             if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-                raise ConfigError(f"layer {name!r} needs a pair, before and after it: (rep_in, rep_out); came {pair!r}")
+                raise ConfigError(f"layer {name!r} needs a pair, before and after it: (rep_in, rep_out); got {pair!r}")
             if name not in named:
                 raise ConfigError(f"the network has no layer {name!r}; it has {', '.join(k for k in named if k)}")
         return {name: named[name] for name in named if name in representations}

@@ -18,7 +18,7 @@ __all__ = [
 def so(n: int) -> LieAlgebra:
     """``so(n)``: rotations of ``R^n``; the generator ``Jij`` turns axis ``i`` towards axis ``j``."""
     if n < 2:
-        raise ConfigError(f"so: rotations need at least 2 dimensions; came {n}")
+        raise ConfigError(f"so: rotations need at least 2 dimensions; got {n}")
     planes = list(combinations(range(n), 2))
     X = np.zeros((len(planes), n, n))
     for k, (i, j) in enumerate(planes):
@@ -37,7 +37,7 @@ def se2() -> LieAlgebra:
 def special_linear(n: int) -> LieAlgebra:
     """``sl(n)``: matrices of trace zero."""
     if n < 2:
-        raise ConfigError(f"special_linear: at least 2 dimensions; came {n}")
+        raise ConfigError(f"special_linear: at least 2 dimensions; got {n}")
     X, labels = [], []
     for i in range(n):
         for j in range(n):
@@ -55,7 +55,7 @@ def special_linear(n: int) -> LieAlgebra:
 def lorentz(space: int = 3) -> LieAlgebra:
     """``so(1, space)``: rotations ``Jij`` and boosts ``Ki`` of ``(t, x_1, …)``, metric ``diag(1, −1, …)``."""
     if space < 1:
-        raise ConfigError(f"lorentz: at least one axis of space; came {space}")
+        raise ConfigError(f"lorentz: at least one axis of space; got {space}")
     n, X, labels = space + 1, [], []
     for i, j in combinations(range(1, n), 2):
         X.append(np.zeros((n, n)))
@@ -80,7 +80,7 @@ def se3() -> LieAlgebra:
 def general_linear(n: int) -> LieAlgebra:
     """``gl(n)``: all matrices. Its group is the component of the identity, of positive determinant."""
     if n < 1:
-        raise ConfigError(f"general_linear: at least 1 dimension; came {n}")
+        raise ConfigError(f"general_linear: at least 1 dimension; got {n}")
     X = np.eye(n * n).reshape(n * n, n, n)
     return LieAlgebra(X, f"gl({n})", labels=[f"E{i}{j}" for i in range(n) for j in range(n)])
 
@@ -88,7 +88,7 @@ def general_linear(n: int) -> LieAlgebra:
 def symplectic(n: int) -> LieAlgebra:
     """``sp(2n, R)``: matrices with ``Xᵀ Ω + Ω X = 0``, on ``(q_1 … q_n, p_1 … p_n)``, ``Ω = [[0, I], [−I, 0]]``."""
     if n < 1:
-        raise ConfigError(f"symplectic: at least one pair of coordinates; came {n}")
+        raise ConfigError(f"symplectic: at least one pair of coordinates; got {n}")
     X, labels = [], []
     for i in range(n):
         for j in range(n):
@@ -116,7 +116,7 @@ def real_form(matrices: ArrayLike) -> NDArray[np.float64]:
 def special_unitary(n: int) -> LieAlgebra:
     """``su(n)``: anti-Hermitian matrices of trace zero, in real form on ``(Re z, Im z)``, ``2n`` numbers."""
     if n < 2:
-        raise ConfigError(f"special_unitary: at least 2 dimensions; came {n}")
+        raise ConfigError(f"special_unitary: at least 2 dimensions; got {n}")
     X, labels = _anti_hermitian(n)
     return LieAlgebra(real_form(np.stack(X)), f"su({n})", labels=labels)
 
@@ -124,7 +124,7 @@ def special_unitary(n: int) -> LieAlgebra:
 def unitary(n: int) -> LieAlgebra:
     """``u(n)``: anti-Hermitian matrices, in real form on ``(Re z, Im z)``; ``iI`` comes last."""
     if n < 1:
-        raise ConfigError(f"unitary: at least 1 dimension; came {n}")
+        raise ConfigError(f"unitary: at least 1 dimension; got {n}")
     X, labels = _anti_hermitian(n)
     return LieAlgebra(real_form(np.stack([*X, 1j * np.eye(n)])), f"u({n})", labels=[*labels, "I"])
 

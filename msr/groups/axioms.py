@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from msr.errors import AxiomError, ConfigError, ShapeError
-from msr.groups.permutations import Indices, as_array, check_permutation_action, frozen
+from msr.permutations.actions import Indices, as_array, check_permutation_action, frozen
 
 __all__ = [
     "MAX_ORDER", "as_table", "check_associativity", "check_identity_and_inverses", "check_points", "closure_of",
@@ -21,11 +21,11 @@ def as_table(table: ArrayLike, name: str) -> Indices:
     """A square of indices, ``int16``; ShapeError or AxiomError for something else."""
     values = as_array(table, name)
     if values.ndim != 2 or values.shape[0] != values.shape[1] or len(values) == 0:
-        raise ShapeError(f"{name}: a Cayley table is a square (order, order); came {values.shape}")
+        raise ShapeError(f"{name}: a Cayley table is a square (order, order); got {values.shape}")
     if len(values) > MAX_ORDER:
-        raise ShapeError(f"{name}: groups up to order {MAX_ORDER} are held as tables; came {len(values)}")
+        raise ShapeError(f"{name}: groups up to order {MAX_ORDER} are held as tables; got {len(values)}")
     if values.dtype.kind not in "iu":
-        raise ShapeError(f"{name}: a Cayley table holds integers; came {values.dtype}")
+        raise ShapeError(f"{name}: a Cayley table holds integers; got {values.dtype}")
     bad = np.argwhere((values < 0) | (values >= len(values)))
     if len(bad):
         g, h = bad[0]
@@ -79,7 +79,7 @@ def find_generators(table: Indices, given: Sequence[int] | None, name: str) -> t
         chosen = [int(g) for g in given if int(g) != 0]
         outside = [g for g in chosen if not 0 < g < len(table)]
         if outside:
-            raise ConfigError(f"{name} has the elements 0 to {len(table) - 1}; came {outside[0]} as a generator")
+            raise ConfigError(f"{name} has the elements 0 to {len(table) - 1}; got {outside[0]} as a generator")
         reached = closure_of(table, chosen)
         if len(reached) != len(table):
             raise AxiomError(f"{name}: the elements {chosen} generate {len(reached)} of the {len(table)} elements only")
@@ -107,6 +107,6 @@ def closure_of(table: Indices, generators: Sequence[int]) -> Indices:
 def check_points(points: Indices, table: Indices, generators: tuple[int, ...], name: str) -> Indices:
     """Points ``(order, n)`` that respect the table, read-only."""
     if points.ndim != 2 or len(points) != len(table) or points.dtype.kind not in "iu":
-        raise ShapeError(f"{name}: points must be ({len(table)}, n) integers; came {points.shape} {points.dtype}")
+        raise ShapeError(f"{name}: points must be ({len(table)}, n) integers; got {points.shape} {points.dtype}")
     check_permutation_action(points, table, generators, name)
     return frozen(points.astype(np.int32))

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups.axioms import MAX_ORDER
 from msr.groups.finite import FiniteGroup
-from msr.groups.permutations import Indices, cycles, frozen
+from msr.permutations.actions import Indices, cycles, frozen
 
 __all__ = ["as_permutations", "listed_group"]
 
@@ -93,7 +93,7 @@ def as_permutations(generators: Sequence[ArrayLike], name: str) -> Indices:
     for number, p in enumerate(arrays):
         if p.ndim != 1 or p.dtype.kind not in "iu" or len(p) == 0:
             raise ShapeError(
-                f"{name}: generator {number} must be a list of point indices (n,); came {p.shape} {p.dtype}"
+                f"{name}: generator {number} must be a list of point indices (n,); got {p.shape} {p.dtype}"
             )
         if len(p) != len(arrays[0]):
             raise ShapeError(

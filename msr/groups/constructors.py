@@ -11,7 +11,7 @@ from msr.errors import ConfigError
 from msr.groups.closure import as_permutations, listed_group
 from msr.groups.finite import MAX_ORDER, FiniteGroup
 from msr.groups.permutation_group import MAX_POINTS, CircleGroup, PermutationGroup
-from msr.groups.permutations import Indices
+from msr.permutations.actions import Indices
 
 __all__ = [
     "alternating", "cyclic", "dihedral", "frobenius", "from_permutations", "from_table", "quaternion", "symmetric",
@@ -107,7 +107,7 @@ def quaternion(order: int = 8) -> FiniteGroup:
     Element ``k + 2m f`` is ``a^k x^f``; for ``Q8``, ``a = i`` and ``x = j``.
     """
     if order < 8 or order % 4:
-        raise ConfigError(f"quaternion: the order is a multiple of 4, from 8 on; came {order}")
+        raise ConfigError(f"quaternion: the order is a multiple of 4, from 8 on; got {order}")
     if order > MAX_ORDER:
         raise ConfigError(f"quaternion: order {order} is more than {MAX_ORDER}, the largest table")
     n = order // 2
@@ -132,11 +132,11 @@ def frobenius(p: int, q: int) -> Any:
     Raises: ConfigError unless ``p`` is a prime above 2 and ``q``, above 1, divides ``p − 1``.
     """
     if p > 10**6:
-        raise ConfigError(f"frobenius: p is at most 1000000; came {p}")
+        raise ConfigError(f"frobenius: p is at most 1000000; got {p}")
     prime = p > 2 and all(p % d for d in range(2, int(p**0.5) + 1))
     if not prime or q < 2 or (p - 1) % q:
         raise ConfigError(
-            f"frobenius: needs a prime p above 2 and a q above 1 that divides p - 1, such as 7 and 3; came {p} and {q}"
+            f"frobenius: needs a prime p above 2 and a q above 1 that divides p - 1, such as 7 and 3; got {p} and {q}"
         )
     points = np.arange(p)
     powers = (pow(a, (p - 1) // q, p) for a in range(2, p))
@@ -178,6 +178,6 @@ def _powers(letter: str, n: int) -> list[str]:
 
 def _positive(what: str, n: int) -> None:
     if n < 1:
-        raise ConfigError(f"{what}: n must be at least 1; came {n}")
+        raise ConfigError(f"{what}: n must be at least 1; got {n}")
     if n > MAX_POINTS:
         raise ConfigError(f"{what}: {n} points are more than {MAX_POINTS}")

@@ -20,7 +20,7 @@ from msr.groups.axioms import (
     find_generators,
 )
 from msr.groups.group import Drawn, Element, Group, Letter, whole_number
-from msr.groups.permutations import Indices, as_array, frozen, orbit_labels
+from msr.permutations.actions import Indices, as_array, frozen, orbit_labels
 
 __all__ = ["MAX_ORDER", "FiniteGroup", "Subgroup"]
 
@@ -70,7 +70,7 @@ class FiniteGroup(Group):
         found = find_generators(values, generators, name)
         check_associativity(values, found, name)
         if labels is not None and len(labels) != n:
-            raise ShapeError(f"{name}: {n} elements need as many labels; came {len(labels)}")
+            raise ShapeError(f"{name}: {n} elements need as many labels; got {len(labels)}")
         moves = None if points is None else check_points(as_array(points, name), values, found, name)
         self.__dict__.update(
             name=name, _order=n, table=frozen(values), _generators=found, points=moves, _recipe=None,
@@ -384,5 +384,5 @@ def _as_list(elements: Iterable[int]) -> list[int]:
 def _as_element(group: FiniteGroup, g: Element) -> int:
     number = whole_number(g)
     if number is None or not 0 <= number < group.order:
-        raise ConfigError(f"{group.name} has the elements 0 to {group.order - 1}; came {g!r}")
+        raise ConfigError(f"{group.name} has the elements 0 to {group.order - 1}; got {g!r}")
     return number

@@ -137,7 +137,7 @@ class Group(ABC):
             if elements == "generators":
                 return list(self.generators) or [self.identity]
             if elements != "all":
-                raise ConfigError(f"elements must be 'all', 'generators' or a list; came {elements!r}")
+                raise ConfigError(f"elements must be 'all', 'generators' or a list; got {elements!r}")
             return list(self.elements)
         chosen = [self.element(g) if isinstance(g, str) else self.check(g) for g in elements]
         if not chosen:

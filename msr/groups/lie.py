@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from msr.errors import AxiomError, NonFiniteError, ShapeError
 from msr.groups.group import Drawn, Element, Letter, TableFree
-from msr.groups.permutations import as_array, frozen
+from msr.permutations.actions import as_array, frozen
 
 __all__ = ["LieAlgebra", "real_array"]
 
@@ -41,7 +41,7 @@ class LieAlgebra(TableFree):
     def __init__(self, matrices: ArrayLike, name: str = "g", *, labels: Sequence[str] | None = None):
         values = real_array(matrices, name)
         if values.ndim != 3 or values.shape[1] != values.shape[2] or len(values) == 0:
-            raise ShapeError(f"{name}: generators are square matrices (d, n, n), at least one; came {values.shape}")
+            raise ShapeError(f"{name}: generators are square matrices (d, n, n), at least one; got {values.shape}")
         if not np.isfinite(values).all():
             raise NonFiniteError(f"{name}: the generators hold nan or infinity")
         if np.linalg.matrix_rank(values.reshape(len(values), -1)) < len(values):
@@ -49,7 +49,7 @@ class LieAlgebra(TableFree):
                 f"{name}: the {len(values)} generators are linearly dependent; leave out the redundant ones"
             )
         if labels is not None and len(labels) != len(values):
-            raise ShapeError(f"{name}: {len(values)} generators need as many labels; came {len(labels)}")
+            raise ShapeError(f"{name}: {len(values)} generators need as many labels; got {len(labels)}")
         called = tuple(labels) if labels is not None else tuple(f"X{i}" for i in range(len(values)))
         self.__dict__.update(name=name, matrices=frozen(values), labels=called)
         _ = self.structure_constants  # closed under the bracket, or an error now
@@ -125,7 +125,7 @@ class LieAlgebra(TableFree):
             c = ()
         if len(c) != self.dim or not np.isfinite(c).all():
             raise ShapeError(
-                f"an element of {self.name} is {self.dim} coefficients, finite numbers; came {str(element)[:60]}"
+                f"an element of {self.name} is {self.dim} coefficients, finite numbers; got {str(element)[:60]}"
             )
         return c
 

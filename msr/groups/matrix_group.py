@@ -12,8 +12,8 @@ from msr.errors import AxiomError, ConfigError, NonFiniteError, ShapeError
 from msr.groups.algebras import lorentz, se2, se3, so
 from msr.groups.group import Drawn, Element, Letter, TableFree, whole_number
 from msr.groups.lie import LieAlgebra, real_array
-from msr.groups.permutations import frozen
 from msr.groups.words import joined
+from msr.permutations.actions import frozen
 
 __all__ = ["MatrixGroup", "euclidean", "general_lorentz", "orthogonal"]
 
@@ -45,7 +45,7 @@ class MatrixGroup(TableFree):
         matrices = [real_array(m, name) for m in discrete.values()]
         for label, m in zip(discrete, matrices, strict=True):
             if m.shape != (n, n):
-                raise ShapeError(f"{name}: {label} must be ({n}, {n}), as the algebra's matrices; came {m.shape}")
+                raise ShapeError(f"{name}: {label} must be ({n}, {n}), as the algebra's matrices; got {m.shape}")
             if not np.isfinite(m).all():
                 raise NonFiniteError(f"{name}: {label} holds nan or infinity")
             if np.linalg.matrix_rank(m) < n:
@@ -112,7 +112,7 @@ class MatrixGroup(TableFree):
                 return (letters, self.algebra.check(element[1]))
         raise ConfigError(
             f"an element of {self.name} is a pair: numbers from 0 to {count - 1} for "
-            f"{', '.join(self.labels_discrete)}, and {self.algebra.dim} coefficients; came {str(element)[:60]}"
+            f"{', '.join(self.labels_discrete)}, and {self.algebra.dim} coefficients; got {str(element)[:60]}"
         )
 
     def label(self, element: Element) -> str:
@@ -164,7 +164,7 @@ def orthogonal(n: int) -> MatrixGroup:
     ``M``, which mirrors the first axis.
     """
     if n < 2:
-        raise ConfigError(f"orthogonal: rotations need at least 2 dimensions; came {n}")
+        raise ConfigError(f"orthogonal: rotations need at least 2 dimensions; got {n}")
     if n % 2:
         return MatrixGroup({"P": -np.eye(n)}, so(n), f"O({n})")
     return MatrixGroup({"M": np.diag([-1.0, *[1.0] * (n - 1)])}, so(n), f"O({n})")
@@ -177,7 +177,7 @@ def euclidean(n: int) -> MatrixGroup:
     ``n = 2``.
     """
     if n not in (2, 3):
-        raise ConfigError(f"euclidean: 2 or 3 dimensions; came {n}")
+        raise ConfigError(f"euclidean: 2 or 3 dimensions; got {n}")
     if n == 3:
         return MatrixGroup({"P": np.diag([-1.0, -1.0, -1.0, 1.0])}, se3(), "E(3)")
     return MatrixGroup({"M": np.diag([-1.0, 1.0, 1.0])}, se2(), "E(2)")
@@ -190,7 +190,7 @@ def general_lorentz(space: int = 3, *, special: bool = False) -> MatrixGroup:
     ``special`` keeps determinant 1, ``SO(1, space)``: the product ``PT`` alone.
     """
     if space < 1:
-        raise ConfigError(f"general_lorentz: at least one axis of space; came {space}")
+        raise ConfigError(f"general_lorentz: at least one axis of space; got {space}")
     mirrored = [-1.0] * space if space % 2 else [-1.0, *[1.0] * (space - 1)]
     P, T = np.diag([1.0, *mirrored]), np.diag([-1.0, *[1.0] * space])
     if special:

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 from msr.errors import ConfigError
 from msr.groups.closure import as_permutations
 from msr.groups.group import Drawn, Element, Letter, TableFree, whole_number
-from msr.groups.permutations import Indices, cycles, frozen, inverse_of, parity_of, power_of
 from msr.groups.words import adjacent_swaps, joined
+from msr.permutations.actions import Indices, cycles, frozen, inverse_of, parity_of, power_of
 
 if TYPE_CHECKING:
     from sympy.combinatorics import Permutation  # type: ignore[import-untyped]
@@ -107,12 +107,12 @@ class PermutationGroup(TableFree):
         """The element with these cycles, such as ``"(0 1)(2 4 3)"``, or ``"e"``."""
         text = label.strip()
         if text != "e" and not re.fullmatch(r"(\([0-9]+(\s+[0-9]+)*\))+", text):
-            raise ConfigError(f"{self.name}: write an element by its cycles, such as (0 1)(2 4 3); came {label!r}")
+            raise ConfigError(f"{self.name}: write an element by its cycles, such as (0 1)(2 4 3); got {label!r}")
         image = list(range(self.degree))
         for part in re.findall(r"\(([^)]*)\)", text):
             cycle = [int(i) for i in part.split()]
             if max(cycle) >= self.degree or any(image[i] != i for i in cycle) or len(set(cycle)) < len(cycle):
-                raise ConfigError(f"{self.name}: cycles are disjoint, of points 0 to {self.degree - 1}; came {label!r}")
+                raise ConfigError(f"{self.name}: cycles are disjoint, of points 0 to {self.degree - 1}; got {label!r}")
             for i, j in zip(cycle, cycle[1:] + cycle[:1], strict=True):
                 image[i] = j
         return self.check(image)
@@ -277,7 +277,7 @@ class CircleGroup(PermutationGroup):
         """The element as a whole number."""
         number = whole_number(element)
         if number is None or not 0 <= number < self.order:
-            raise ConfigError(f"{self.name} has the elements 0 to {self.order - 1}; came {element!r}")
+            raise ConfigError(f"{self.name} has the elements 0 to {self.order - 1}; got {element!r}")
         return number
 
     def label(self, element: Element) -> str:
@@ -292,7 +292,7 @@ class CircleGroup(PermutationGroup):
         if label == "e" or not label or not found or (found[3] and not self.mirrors):
             if label == "e":
                 return 0
-            raise ConfigError(f"{self.name} has elements such as r, r2{', s, rs' * self.mirrors}; came {label!r}")
+            raise ConfigError(f"{self.name} has elements such as r, r2{', s, rs' * self.mirrors}; got {label!r}")
         turns = int(found[2] or 1) if found[1] else 0
         return self.check(turns % self.degree + self.degree * bool(found[3]))
 

@@ -95,7 +95,7 @@ class ProductGroup(TableFree):
         if not isinstance(element, (tuple, list)) or len(element) != len(self.factors):
             raise ConfigError(
                 f"an element of {self.name} is a tuple of {len(self.factors)}, an element of each of "
-                f"{', '.join(factor.name for factor in self.factors)}; came {str(element)[:60]}"
+                f"{', '.join(factor.name for factor in self.factors)}; got {str(element)[:60]}"
             )
         return tuple(factor.check(g) for factor, g in zip(self.factors, element, strict=True))
 

@@ -12,8 +12,8 @@ from msr.groups.constructors import from_permutations
 from msr.groups.finite import MAX_ORDER, FiniteGroup
 from msr.groups.group import Group
 from msr.groups.permutation_group import PermutationGroup
-from msr.groups.permutations import Indices
 from msr.groups.product_group import ProductGroup
+from msr.permutations.actions import Indices
 
 __all__ = ["direct_product", "semidirect_product", "wreath_product"]
 
@@ -87,7 +87,7 @@ def semidirect_product(
         phi = np.asarray(action)
     if phi.shape != (top.order, normal.order) or phi.dtype.kind not in "iu":
         raise ShapeError(
-            f"{name}: the action must be {(top.order, normal.order)} integers; came {phi.shape} {phi.dtype}"
+            f"{name}: the action must be {(top.order, normal.order)} integers; got {phi.shape} {phi.dtype}"
         )
     _check_automorphisms(phi, normal, top, name)
     n, h = _pairs(normal.order, top.order)

@@ -7,17 +7,12 @@ from msr.layers.conv import ReparamConv3d as ReparamConv3d
 from msr.layers.convert import Reparameterized as Reparameterized
 from msr.layers.convert import fold as fold
 from msr.layers.convert import reparameterize as reparameterize
-from msr.layers.coverage import Coverage as Coverage
-from msr.layers.coverage import LeftAlone as LeftAlone
-from msr.layers.coverage import LeftAloneWarning as LeftAloneWarning
-from msr.layers.coverage import coverage as coverage
-from msr.layers.group import GroupSharing as GroupSharing
+from msr.layers.covered import Coverage as Coverage
+from msr.layers.covered import LeftAlone as LeftAlone
+from msr.layers.covered import LeftAloneWarning as LeftAloneWarning
+from msr.layers.covered import coverage as coverage
 from msr.layers.linear import ReparamLinear as ReparamLinear
 from msr.layers.plain_weights import ResidualWarning as ResidualWarning
-from msr.layers.sharing import DenseSharing as DenseSharing
-from msr.layers.sharing import KroneckerSharing as KroneckerSharing
-from msr.layers.sharing import Sharing as Sharing
-from msr.layers.sharing import SharingFactory as SharingFactory
 from msr.layers.statistics import calibrate as calibrate
 from msr.layers.transposed import ReparamConvTranspose1d as ReparamConvTranspose1d
 from msr.layers.transposed import ReparamConvTranspose2d as ReparamConvTranspose2d
@@ -26,7 +21,7 @@ from msr.layers.transposed import ReparamConvTranspose3d as ReparamConvTranspose
 __all__ = [
     "ReparamLayer", "ReparamLinear", "ReparamConv1d", "ReparamConv2d", "ReparamConv3d",
     "ReparamConvTranspose1d", "ReparamConvTranspose2d", "ReparamConvTranspose3d",
-    "Sharing", "SharingFactory", "DenseSharing", "KroneckerSharing", "GroupSharing",
+
     "reparameterize", "Reparameterized", "ResidualWarning",
     "coverage", "Coverage", "LeftAlone", "LeftAloneWarning",
     "fold", "calibrate",

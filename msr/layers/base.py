@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from msr.errors import ConfigError, ShapeError
-from msr.layers.group import GroupSharing
 from msr.layers.plain_weights import take_plain_weight
-from msr.layers.sharing import KroneckerSharing, Sharing, SharingFactory
+from msr.sharing.base import KroneckerSharing, Sharing, SharingFactory
+from msr.sharing.group import GroupSharing
 
 __all__ = ["Path", "ReparamLayer", "check_path"]
 
@@ -159,7 +159,7 @@ class ReparamLayer(nn.Module, ABC):
 def check_path(path: str) -> None:
     """Raise ConfigError for a path that is none."""
     if path not in _PATHS:
-        raise ConfigError(f"path must be one of {', '.join(_PATHS)}; came {path!r}")
+        raise ConfigError(f"path must be one of {', '.join(_PATHS)}; got {path!r}")
 
 
 def _known_less(a: int, b: int) -> bool | None:

@@ -11,8 +11,8 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from msr.errors import ConfigError, ModelError
 from msr.layers.base import ReparamLayer
-from msr.layers.sharing import Sharing
 from msr.modules import dotted
+from msr.sharing.base import Sharing
 
 __all__ = ["Unit", "Weight", "choose"]
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msr.layers.base import Path, ReparamLayer
-from msr.layers.sharing import KroneckerSharing, Sharing, SharingFactory
+from msr.sharing.base import KroneckerSharing, Sharing, SharingFactory
 
 __all__ = ["ReparamConv1d", "ReparamConv2d", "ReparamConv3d"]
 

@@ -12,14 +12,14 @@ from msr.errors import ConfigError, ModelError, ShapeError
 from msr.layers.base import Path, ReparamLayer, check_path
 from msr.layers.choice import Weight, choose
 from msr.layers.conv import ReparamConv1d, ReparamConv2d, ReparamConv3d
-from msr.layers.coverage import LeftAlone, LeftAloneWarning, by_kind, coverage
+from msr.layers.covered import LeftAlone, LeftAloneWarning, by_kind, coverage
 from msr.layers.linear import ReparamLinear
 from msr.layers.plain_weights import ResidualWarning, warn_of_residual
-from msr.layers.sharing import KroneckerSharing, Sharing, SharingFactory
 from msr.layers.statistics import calibrate, refuse_stale_statistics, use_set_statistics_in_eval
 from msr.layers.transposed import ReparamConvTranspose1d, ReparamConvTranspose2d, ReparamConvTranspose3d
 from msr.layers.weights import fold_weights, is_shared, share_weight
 from msr.modules import copied, dotted, with_parts_replaced
+from msr.sharing.base import KroneckerSharing, Sharing, SharingFactory
 
 __all__ = ["Reparameterized", "ResidualWarning", "fold", "reparameterize"]
 

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msr.layers.base import Path, ReparamLayer
-from msr.layers.group import GroupSharing
-from msr.layers.sharing import DenseSharing, KroneckerSharing, Sharing, SharingFactory
+from msr.sharing.base import DenseSharing, KroneckerSharing, Sharing, SharingFactory
+from msr.sharing.group import GroupSharing
 
 __all__ = ["ReparamLinear"]
 

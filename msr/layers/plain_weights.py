@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from msr.layers.sharing import Sharing
+from msr.sharing.base import Sharing
 
 __all__ = ["ResidualWarning", "take_plain_weight", "warn_of_residual"]
 

@@ -100,7 +100,7 @@ def calibrate(module: nn.Module, x: Tensor | tuple[Any, ...]) -> float:
 def use_set_statistics_in_eval(module: nn.Module, statistics: str) -> None:
     """Let every batch norm use the set at hand in ``eval()`` too, in place: it keeps no running statistics at all."""
     if statistics != "set":
-        raise ConfigError(f"statistics must be examples, 'set' or None; came {statistics!r}")
+        raise ConfigError(f"statistics must be examples, 'set' or None; got {statistics!r}")
     for part in module.modules():
         if isinstance(part, _BatchNorm):
             part.track_running_stats = False

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from msr.errors import ConfigError
 from msr.layers.base import Path, ReparamLayer
 from msr.layers.conv import CONVOLVE
-from msr.layers.group import GroupSharing
-from msr.layers.sharing import KroneckerSharing, Sharing, SharingFactory
+from msr.sharing.base import KroneckerSharing, Sharing, SharingFactory
+from msr.sharing.group import GroupSharing
 
 __all__ = ["ReparamConvTranspose1d", "ReparamConvTranspose2d", "ReparamConvTranspose3d"]
 
@@ -95,7 +95,7 @@ class _ReparamConvTranspose(ReparamLayer):
         n = len(self.kernel_size)
         wanted = list(output_size)[-n:]
         if len(output_size) not in (n, x.ndim):
-            raise ConfigError(f"output_size must give {n} sizes, or {x.ndim} as the input has; came {len(output_size)}")
+            raise ConfigError(f"output_size must give {n} sizes, or {x.ndim} as the input has; got {len(output_size)}")
         least = [
             (x.shape[axis - n] - 1) * self.stride[axis]
             - 2 * int(self.padding[axis])

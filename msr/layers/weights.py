@@ -17,8 +17,8 @@ from torch.nn.utils import parametrize
 
 from msr.errors import ModelError
 from msr.layers.plain_weights import take_plain_weight
-from msr.layers.sharing import Sharing
 from msr.modules import dotted
+from msr.sharing.base import Sharing
 
 __all__ = ["SharedWeight", "fold_weights", "is_shared", "share_weight", "shared_weights"]
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from msr.arrays import as_tensor
 from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError, NonFiniteError, first_line, listed
-from msr.meta._continuing import check_state, not_finite
-from msr.meta.checkpoints import read_checkpoint, write_checkpoint
-from msr.meta.engine import Learner
+from msr.meta.checkpoints.continuing import check_state, not_finite
+from msr.meta.checkpoints.file import read_checkpoint, write_checkpoint
+from msr.meta.learner import Learner
 from msr.meta.problem import MetaParameters
 from msr.trees import mapped
 
@@ -47,7 +47,7 @@ class OuterLoop:
         clip_norm: float | None = None,
     ):
         if clip_norm is not None and not clip_norm > 0:
-            raise ConfigError(f"clip_norm must be positive; came {clip_norm}")
+            raise ConfigError(f"clip_norm must be positive; got {clip_norm}")
         self.learner, self.clip_norm, self.steps_done = learner, clip_norm, 0
         self.params = params.with_leaves([p.detach().clone() for p in params.leaves()])
         groups = [
@@ -164,7 +164,7 @@ class OuterLoop:
         """Write a checkpoint, all or nothing: a crash leaves the previous one whole.
 
         One file, so that weights and optimiser state can never be of two different steps; it holds a hash of its
-        content (:mod:`msr.meta.checkpoints`). ``extra`` holds plain values of the caller's own, ``identity`` plain
+        content (:mod:`msr.meta.checkpoints.file`). ``extra`` holds plain values of the caller's own, ``identity`` plain
         values that say whose the checkpoint is.
         """
         write_checkpoint(path, self.state_dict(), extra or {}, identity)
@@ -174,7 +174,7 @@ class OuterLoop:
 
         ``force`` accepts a checkpoint of another ``identity``, and one of a format of before, in which damage cannot
         be found. Raises: DataError, one line that names the file, with nothing changed: for damage
-        (:class:`~msr.meta.checkpoints.DamagedCheckpointError`), for another identity, and as
+        (:class:`~msr.meta.checkpoints.file.DamagedCheckpointError`), for another identity, and as
         :meth:`load_state_dict`.
         """
         found = read_checkpoint(path, self.params.leaves()[0].device)

@@ -14,10 +14,10 @@ from torch.nn.modules.dropout import _DropoutNd as _Dropout
 
 from msr.arrays import as_tensor
 from msr.errors import ConfigError, ModelError
+from msr.meta.checks.reach import aliases
+from msr.meta.checks.steady import refuse_changing_weights
 from msr.meta.exact import Exact, is_plain_module, refuse_backward_hooks
-from msr.meta.reach import aliases
 from msr.meta.setnorm import use_set_statistics
-from msr.meta.steady import refuse_changing_weights
 from msr.modules import copied, dotted
 from msr.trees import Tree
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from msr.arrays import takes_arrays
 from msr.errors import MissingExtraError
-from msr.subspace import principal_cosines
+from msr.span.angles import principal_cosines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

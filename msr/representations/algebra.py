@@ -13,8 +13,8 @@ from torch import Tensor
 from msr.errors import ConfigError
 from msr.groups import FiniteGroup, ProductGroup, direct_product
 from msr.groups.group import Element
-from msr.groups.permutations import Indices, frozen
 from msr.kron import kron
+from msr.permutations.actions import Indices, frozen
 from msr.representations.base import Representation, same_group
 from msr.representations.elementary import Reshaped
 from msr.representations.generated import LiftedRepresentation, RebasedRepresentation
@@ -304,5 +304,5 @@ def copies(representation: LieRepresentation, n: int) -> LieRepresentation: ...
 def copies(representation: Any, n: int) -> Any:
     """``n`` copies side by side: ``ρ ⊕ … ⊕ ρ``, as for a layer with ``n`` channels of the same kind."""
     if n < 1:
-        raise ConfigError(f"copies: at least one; came {n}")
+        raise ConfigError(f"copies: at least one; got {n}")
     return direct_sum(*[representation] * n)

@@ -15,7 +15,7 @@ from msr.arrays import takes_arrays
 from msr.errors import ConfigError, ShapeError
 from msr.groups import Group, Subgroup
 from msr.groups.group import Element, without_table
-from msr.groups.permutations import Indices, frozen, orbit_labels, refrozen
+from msr.permutations.actions import Indices, frozen, orbit_labels, refrozen
 from msr.representations.lie import LieRepresentation
 
 __all__ = ["TOLERANCE", "Representation", "same_group"]
@@ -139,7 +139,7 @@ class Representation(ABC):
         at = x.ndim - len(self.shape)
         if at < 0 or tuple(x.shape[at:]) != self.shape:
             raise ShapeError(
-                f"{self.name} acts on points of shape {self.shape}, so a tensor must end in it; came {tuple(x.shape)}"
+                f"{self.name} acts on points of shape {self.shape}, so a tensor must end in it; got {tuple(x.shape)}"
             )
         return tuple(x.shape[:at])
 
@@ -204,7 +204,7 @@ class Representation(ABC):
         """The subgroup that leaves a coordinate where it is."""
         self._moves()
         if not 0 <= coordinate < self.dim:
-            raise ConfigError(f"{self.name} has the coordinates 0 to {self.dim - 1}; came {coordinate}")
+            raise ConfigError(f"{self.name} has the coordinates 0 to {self.dim - 1}; got {coordinate}")
         if not self.group.is_listed or self.permutations is None:
             raise without_table(self.group, "stabilisers as a list")
         fixing = np.flatnonzero(self.permutations[:, coordinate] == coordinate)

@@ -22,7 +22,7 @@ from msr.groups import (
 )
 from msr.groups.lie import real_array
 from msr.groups.permutation_group import CircleGroup
-from msr.groups.permutations import parity_of
+from msr.permutations.actions import parity_of
 from msr.representations.base import Representation
 from msr.representations.elementary import MatrixRepresentation, PermutationRepresentation
 from msr.representations.generated import (
@@ -46,7 +46,7 @@ def trivial(group: FiniteGroup | MatrixGroup | PermutationGroup | ProductGroup, 
 def trivial(group: Group, n: int = 1) -> Representation | LieRepresentation:
     """``ρ(g) = I`` on ``n`` numbers: what does not move, such as the channels of an image."""
     if n < 1:
-        raise ConfigError(f"trivial: at least one number; came {n}")
+        raise ConfigError(f"trivial: at least one number; got {n}")
     name = "trivial" if n == 1 else f"trivial({n})"
     if isinstance(group, LieAlgebra):
         return LieRepresentation(group, np.zeros((group.dim, n, n)), name)
@@ -122,9 +122,7 @@ def from_matrices(
         given = {_element(group, key): real_array(m, name) for key, m in matrices.items()}
         shapes = {m.shape for m in given.values()}
         if len(shapes) != 1 or any(len(shape) != 2 or shape[0] != shape[1] for shape in shapes):
-            raise ShapeError(
-                f"{name}: the generators need square matrices of one size; came {sorted(map(str, shapes))}"
-            )
+            raise ShapeError(f"{name}: the generators need square matrices of one size; got {sorted(map(str, shapes))}")
         if not isinstance(group, FiniteGroup):
             return _generated(group, _of_generators(group, given, name), infinitesimal, name)
         start = np.eye(next(iter(shapes))[0])
@@ -201,7 +199,7 @@ def defining(group: LieAlgebra | MatrixGroup) -> Representation | LieRepresentat
     if isinstance(group, MatrixGroup):
         return GeneratedRepresentation(group, group.discrete_matrices, group.algebra.matrices, "defining", known=True)
     if not isinstance(group, LieAlgebra):
-        raise ConfigError(f"defining takes a group of matrices, such as so(3) or orthogonal(3); came {group!r}")
+        raise ConfigError(f"defining takes a group of matrices, such as so(3) or orthogonal(3); got {group!r}")
     return LieRepresentation(group, group.matrices, "defining")
 
 
@@ -217,7 +215,7 @@ def _of_generators(group: Group, given: dict, name: str) -> np.ndarray:
     if set(given) != set(wanted):
         raise AxiomError(
             f"{name}: give the images of the discrete generators of {group.name} and of nothing else: "
-            f"{', '.join(group.label(g) for g in wanted)}; came {', '.join(group.label(g) for g in given) or 'nothing'}"
+            f"{', '.join(group.label(g) for g in wanted)}; got {', '.join(group.label(g) for g in given) or 'nothing'}"
         )
     return np.stack([given[g] for g in wanted])
 

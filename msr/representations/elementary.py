@@ -12,7 +12,7 @@ from msr.errors import ShapeError
 from msr.groups import FiniteGroup
 from msr.groups.group import Element
 from msr.groups.lie import real_array
-from msr.groups.permutations import Indices, as_array, check_permutation_action, frozen, inverse_of
+from msr.permutations.actions import Indices, as_array, check_permutation_action, frozen, inverse_of
 from msr.representations.base import TOLERANCE, Representation
 from msr.representations.laws import check_homomorphism, clean_homomorphism, tolerance_of
 from msr.representations.lie import needs_floats
@@ -117,7 +117,7 @@ class MatrixRepresentation(Representation):
         precision = tolerance_of(matrices) if precision is None else precision
         if values.ndim != 3 or values.shape[1] != values.shape[2] or len(values) != group.order or values.shape[1] == 0:
             raise ShapeError(
-                f"{name}: {group.name} needs a square matrix an element, ({group.order}, n, n); came {values.shape}"
+                f"{name}: {group.name} needs a square matrix an element, ({group.order}, n, n); got {values.shape}"
             )
         super().__init__(group, (values.shape[1],) if shape is None else shape, name)
         if self.dim != values.shape[1]:

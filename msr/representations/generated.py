@@ -12,7 +12,7 @@ from torch import Tensor
 from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups import FiniteGroup, Group, PermutationGroup, ProductGroup
 from msr.groups.group import Element, Letter
-from msr.groups.permutations import Indices, frozen, parity_of, power_of
+from msr.permutations.actions import Indices, frozen, parity_of, power_of
 from msr.representations.base import TOLERANCE, Representation
 from msr.representations.elementary import MatrixRepresentation, PermutationRepresentation, matrix_of, move
 from msr.representations.lie import LieRepresentation, needs_floats
@@ -56,13 +56,13 @@ class GeneratedRepresentation(Representation):
         if n == 0 or len(images) != r or (moves is None and images.size and images.shape[1:] != (n, n)):
             raise ShapeError(
                 f"{name}: {group.name} has {r} discrete generators, which need permutations ({r}, n) or square "
-                f"matrices ({r}, n, n); came {images.shape} {images.dtype}"
+                f"matrices ({r}, n, n); got {images.shape} {images.dtype}"
             )
         X = np.zeros((group.algebra_dim, n, n)) if X is None else X
         if X.shape != (group.algebra_dim, n, n):
             raise ShapeError(
                 f"{name}: {group.name} has {group.algebra_dim} infinitesimal generators, which need matrices of {n} "
-                f"numbers; came {X.shape}"
+                f"numbers; got {X.shape}"
             )
         super().__init__(group, (n,) if shape is None else shape, name)
         if self.dim != n:
@@ -296,7 +296,7 @@ def lift(
     """
     if not isinstance(group, ProductGroup):
         raise ConfigError(
-            f"lift takes a product made by direct_product of groups not all of which are small and finite; came "
+            f"lift takes a product made by direct_product of groups not all of which are small and finite; got "
             f"{group!r}. Between groups with tables use pullback"
         )
     place = group.find_factor(representation.group) if which is None else which
@@ -348,7 +348,7 @@ def _all_images(group: FiniteGroup, generators: NDArray[Any], identity: NDArray[
 def _pullback_of_tables(rep: Representation, group: FiniteGroup, images: Any, name: str) -> Representation:
     own, phi = rep.group, np.asarray(images)
     if phi.shape != (group.order,) or phi.dtype.kind not in "iu":
-        raise ShapeError(f"a homomorphism from {group.name} lists {group.order} integers; came {phi.shape} {phi.dtype}")
+        raise ShapeError(f"a homomorphism from {group.name} lists {group.order} integers; got {phi.shape} {phi.dtype}")
     if phi.min() < 0 or phi.max() >= own.order:
         raise AxiomError(f"{own.name} has the elements 0 to {own.order - 1}; an image lies outside")
     for g in (0, *group.generators):

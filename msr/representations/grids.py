@@ -48,14 +48,14 @@ def grid_rotations(
     """
     shape = _shape((shape, shape) if isinstance(shape, int) else shape, "grid_rotations")
     if n not in (1, 2, 4):
-        raise ConfigError(f"grid_rotations: a grid is mapped to itself by 1, 2 or 4 turns; came n = {n}")
+        raise ConfigError(f"grid_rotations: a grid is mapped to itself by 1, 2 or 4 turns; got n = {n}")
     if len(shape) == 3:
         return _turns_of_a_box(shape, n, flips) if axis is None else _turns_about(shape, n, flips, axis)
     if axis is not None:
-        raise ConfigError(f"grid_rotations: an axis to turn about needs a grid of three axes; came {shape}")
+        raise ConfigError(f"grid_rotations: an axis to turn about needs a grid of three axes; got {shape}")
     if len(shape) != 2 or (n == 4 and shape[0] != shape[1]):
         raise ShapeError(
-            f"grid_rotations: {n} turns need a {'square' if n == 4 else 'grid'} (H, W), or three axes; came {shape}"
+            f"grid_rotations: {n} turns need a {'square' if n == 4 else 'grid'} (H, W), or three axes; got {shape}"
         )
     sources = [
         np.rot90(_places(shape)[:, ::-1] if f else _places(shape), k * (4 // n))
@@ -74,7 +74,7 @@ def grid_reflections(shape: Sequence[int] | int, axes: Sequence[int] | int | Non
     chosen = tuple(range(len(shape))) if axes is None else (axes,) if isinstance(axes, int) else tuple(axes)
     numbers = [a % len(shape) for a in chosen if -len(shape) <= a < len(shape)]
     if not chosen or len(set(numbers)) != len(chosen):
-        raise ConfigError(f"grid_reflections: axes of {shape}, each at most once; came {chosen}")
+        raise ConfigError(f"grid_reflections: axes of {shape}, each at most once; got {chosen}")
     group = direct_product(*[cyclic(2)] * len(numbers))
     sources = []
     for element in range(2 ** len(numbers)):
@@ -85,10 +85,10 @@ def grid_reflections(shape: Sequence[int] | int, axes: Sequence[int] | int | Non
 
 def _turns_about(shape: tuple[int, ...], n: int, flips: bool, axis: int) -> Representation:
     if axis not in (0, 1, 2):
-        raise ConfigError(f"grid_rotations: the axis to turn about is 0, 1 or 2; came {axis}")
+        raise ConfigError(f"grid_rotations: the axis to turn about is 0, 1 or 2; got {axis}")
     plane = ((1, 2), (0, 2), (0, 1))[axis]
     if n == 4 and shape[plane[0]] != shape[plane[1]]:
-        raise ShapeError(f"grid_rotations: 4 turns about axis {axis} need axes {plane} of one size; came {shape}")
+        raise ShapeError(f"grid_rotations: 4 turns about axis {axis} need axes {plane} of one size; got {shape}")
     places = _places(shape)
     sources = [
         np.rot90(np.flip(places, plane[1]) if f else places, k * (4 // n), plane)
@@ -101,7 +101,7 @@ def _turns_about(shape: tuple[int, ...], n: int, flips: bool, axis: int) -> Repr
 def _turns_of_a_box(shape: tuple[int, ...], n: int, flips: bool) -> Representation:
     if n == 4 and len(set(shape)) > 1:
         raise ShapeError(
-            f"grid_rotations: 4 turns about every axis need a cube; came {shape}. Half turns (n = 2) keep any box, and "
+            f"grid_rotations: 4 turns about every axis need a cube; got {shape}. Half turns (n = 2) keep any box, and "
             "quarter turns about one axis (axis = 0, 1 or 2) one with a square face"
         )
     planes = [(1, 2), (2, 0)] if n > 1 else []
@@ -135,5 +135,5 @@ def _from_sources(group: Any, sources: list[np.ndarray], shape: tuple[int, ...],
 def _shape(shape: Sequence[int] | int, what: str) -> tuple[int, ...]:
     sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
     if not sizes or min(sizes) < 1:
-        raise ShapeError(f"{what}: a grid needs positive sizes; came {sizes}")
+        raise ShapeError(f"{what}: a grid needs positive sizes; got {sizes}")
     return sizes

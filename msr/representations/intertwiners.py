@@ -10,8 +10,8 @@ from torch import Tensor
 
 from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups import FiniteGroup, Group
-from msr.groups.permutations import Indices, orbit_labels
 from msr.kron import kron
+from msr.permutations.actions import Indices, orbit_labels
 from msr.representations.algebra import as_outer
 from msr.representations.base import Representation, same_group
 from msr.representations.characters import intertwiner_dimension
@@ -77,7 +77,7 @@ def pair_orbits(generators_in: ArrayLike, generators_out: ArrayLike) -> Tensor:
     p, q = np.atleast_2d(np.asarray(generators_in)), np.atleast_2d(np.asarray(generators_out))
     if p.ndim != 2 or q.ndim != 2 or len(p) != len(q):
         raise ShapeError(
-            f"pair_orbits: the same generators on inputs and outputs are needed; came {p.shape} and {q.shape}"
+            f"pair_orbits: the same generators on inputs and outputs are needed; got {p.shape} and {q.shape}"
         )
     for name, moves in (("in", p), ("out", q)):
         if moves.dtype.kind not in "iu" or (np.sort(moves, axis=1) != np.arange(moves.shape[1])).any():
@@ -125,7 +125,7 @@ def group_convolution(group: FiniteGroup, representation: Representation) -> Ten
     Source: arXiv:2007.02933, Proposition 1.
     """
     if not isinstance(group, FiniteGroup):
-        raise ConfigError(f"group_convolution stacks one block for each element of a finite group; came {group!r}")
+        raise ConfigError(f"group_convolution stacks one block for each element of a finite group; got {group!r}")
     if representation.group != group:
         raise ConfigError(f"group_convolution: {representation} is no representation of {group.name}")
     return representation.dual().matrices().flatten(0, 1)

@@ -41,7 +41,7 @@ def irrep(group: Any, degree: float, *, parity: int | None = None) -> Representa
     """
     if isinstance(group, MatrixGroup) and group == orthogonal(3):
         if parity not in (1, -1):
-            raise ConfigError(f"irrep: O(3) has two irreps of each degree: give parity=1 or parity=-1; came {parity}")
+            raise ConfigError(f"irrep: O(3) has two irreps of each degree: give parity=1 or parity=-1; got {parity}")
         X = _rotations(_whole(degree, "O(3)"))
         name = f"{_whole(degree, 'O(3)')}{'e' if parity == 1 else 'o'}"
         return GeneratedRepresentation(group, [parity * np.eye(X.shape[1])], X, name)
@@ -61,14 +61,14 @@ def irrep(group: Any, degree: float, *, parity: int | None = None) -> Representa
         turn, mirror = _turn(n, k, 1), _mirror(n, k, parity, group.name) if group.mirrors else None
         return GeneratedRepresentation(group, [turn] if mirror is None else [turn, mirror], None, f"irrep {k}")
     raise ConfigError(
-        f"irrep knows so(2), so(3), orthogonal(3), special_unitary(2), cyclic(n) and dihedral(n); came {group!r}. "
+        f"irrep knows so(2), so(3), orthogonal(3), special_unitary(2), cyclic(n) and dihedral(n); got {group!r}. "
         "isotypic_parts splits any representation of a group with a table"
     )
 
 
 def _whole(degree: float, name: str) -> int:
     if degree != int(degree) or degree < 0:
-        raise ConfigError(f"irrep: the degrees of {name} are 0, 1, 2, …; came {degree}")
+        raise ConfigError(f"irrep: the degrees of {name} are 0, 1, 2, …; got {degree}")
     return int(degree)
 
 
@@ -81,7 +81,7 @@ def _of_algebra(group: LieAlgebra, degree: float) -> LieRepresentation:
         return LieRepresentation(group, X, f"k={k}")
     if group.dim == 3 and np.array_equal(group.matrices, special_unitary(2).matrices):
         if degree < 0 or 2 * degree != int(2 * degree):
-            raise ConfigError(f"irrep: the spins of su(2) are 0, 1/2, 1, …; came {degree}")
+            raise ConfigError(f"irrep: the spins of su(2) are 0, 1/2, 1, …; got {degree}")
         return LieRepresentation(group, _spins(int(2 * degree)), f"spin {degree:g}")
     raise ConfigError(
         f"irrep: {group!r} is none of so(2), so(3) and special_unitary(2) with the generators that they are made with; "
@@ -141,7 +141,7 @@ def _of_polygon(group: Any, n: int, k: int, parity: int | None) -> Representatio
 
 def _checked(n: int, k: int, name: str) -> int:
     if 2 * k > n:
-        raise ConfigError(f"irrep: the degrees of {name} are 0 to {n // 2}; came {k}")
+        raise ConfigError(f"irrep: the degrees of {name} are 0 to {n // 2}; got {k}")
     return k
 
 
@@ -155,7 +155,7 @@ def _turn(n: int, k: int, times: int) -> NDArray[np.float64]:
 def _mirror(n: int, k: int, parity: int | None, name: str) -> NDArray[np.float64]:
     if k == 0 or 2 * k == n:
         if parity not in (None, 1, -1):
-            raise ConfigError(f"irrep: parity is 1 or -1; came {parity}")
+            raise ConfigError(f"irrep: parity is 1 or -1; got {parity}")
         return np.array([[float(parity or 1)]])
     if parity is not None:
         raise ConfigError(f"irrep: that of degree {k} of {name} has two numbers, which s mirrors: it takes no parity")

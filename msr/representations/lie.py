@@ -13,7 +13,7 @@ from msr.arrays import takes_arrays
 from msr.errors import ConfigError, NonFiniteError, ShapeError
 from msr.groups import Group, LieAlgebra
 from msr.groups.lie import real_array
-from msr.groups.permutations import Indices, frozen, refrozen
+from msr.permutations.actions import Indices, frozen, refrozen
 from msr.representations.laws import check_brackets, clean_brackets, tolerance_of
 
 __all__ = ["LieRepresentation", "needs_floats"]
@@ -38,7 +38,7 @@ class LieRepresentation:
     ):
         values = real_array(matrices, name)
         if values.ndim != 3 or values.shape[1] != values.shape[2] or len(values) != algebra.dim:
-            raise ShapeError(f"{name}: {algebra.name} needs {algebra.dim} square matrices; came {values.shape}")
+            raise ShapeError(f"{name}: {algebra.name} needs {algebra.dim} square matrices; got {values.shape}")
         self.group, self.name, self.matrices = algebra, name, frozen(values)
         self.shape = (values.shape[1],) if shape is None else tuple(shape)
         if prod(self.shape) != values.shape[1]:
@@ -80,7 +80,7 @@ class LieRepresentation:
         """``exp(Σ c_i dρ(X_i))``, float64."""
         c = torch.as_tensor(element, dtype=torch.float64)
         if c.shape != (self.group.dim,):
-            raise ShapeError(f"an element of {self.group.name} is {self.group.dim} coefficients; came {tuple(c.shape)}")
+            raise ShapeError(f"an element of {self.group.name} is {self.group.dim} coefficients; got {tuple(c.shape)}")
         return torch.linalg.matrix_exp(torch.einsum("i,iab->ab", c, torch.tensor(self.matrices)))
 
     @takes_arrays("x")
@@ -100,7 +100,7 @@ class LieRepresentation:
         """The leading axes of ``x``, or a ShapeError."""
         at = x.ndim - len(self.shape)
         if at < 0 or tuple(x.shape[at:]) != self.shape:
-            raise ShapeError(f"{self.name} acts on points of shape {self.shape}; came a tensor {tuple(x.shape)}")
+            raise ShapeError(f"{self.name} acts on points of shape {self.shape}; got a tensor {tuple(x.shape)}")
         return tuple(x.shape[:at])
 
     def blocks(self) -> tuple["LieRepresentation", ...]:
@@ -158,4 +158,4 @@ class LieRepresentation:
 def needs_floats(x: Tensor, representation: object) -> None:
     """Raise ShapeError for integers, which matrices would mix and rounding would spoil."""
     if not (x.is_floating_point() or x.is_complex()):
-        raise ShapeError(f"{representation} mixes numbers, so a tensor must be floating point; came {x.dtype}")
+        raise ShapeError(f"{representation} mixes numbers, so a tensor must be floating point; got {x.dtype}")

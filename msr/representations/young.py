@@ -39,7 +39,7 @@ def symmetric_characters(n: int) -> SymmetricCharacters:
     Source: the Murnaghan-Nakayama rule, Sagan, The Symmetric Group, section 4.10.
     """
     if not 1 <= n <= MAX_POINTS:
-        raise ConfigError(f"symmetric_characters: n from 1 to {MAX_POINTS}; came {n}")
+        raise ConfigError(f"symmetric_characters: n from 1 to {MAX_POINTS}; got {n}")
     shapes = tuple(_partitions(n, n))
     values = tuple(tuple(_character(_beta(shape), cycles) for cycles in shapes) for shape in shapes)
     return SymmetricCharacters(n, shapes, values, tuple(_class_size(n, cycles) for cycles in shapes))

@@ -1,0 +1,568 @@
+"""The cells in which a wrong answer is counted: what is easily mistaken for a symmetry, and what hides one."""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.calibration_files.patterns import blocks, of_colours, pair_orbits, ring
+from benchmarks.calibration_files.problems import (
+    CAP,
+    Array,
+    Cell,
+    Draw,
+    Expected,
+    Inputs,
+    Problem,
+    Tasks,
+    ar_noise,
+    balanced,
+    capped_share,
+    fresh,
+    gaussian,
+    gaussian_inputs,
+    mean_share,
+    on_pattern,
+    solved,
+)
+from msr.permutations.actions import Indices
+from msr.permutations.search import automorphisms
+
+__all__ = ["BASES", "CURVES", "PAIRS", "null_cells", "plain"]
+
+
+def of_everything(n: int) -> Indices:
+    """The pattern of all permutations of the points, moved alike on both sides."""
+    return 1 - np.eye(n, dtype=np.int64)
+
+
+BASES: list[Callable[[], Indices]] = [
+    lambda: ring(7),
+    lambda: ring(5, flips=False),
+    lambda: ring(7, flips=False),
+    lambda: blocks(3, 2),
+    lambda: blocks(2, 3),
+    lambda: of_everything(5),
+    lambda: ring(6),
+    lambda: ring(4, flips=False),
+]
+"""Groups that are found easily in plain files."""
+
+PAIRS: list[Callable[[], tuple[Indices, Indices]]] = [
+    lambda: (ring(3), ring(3, flips=False)),
+    lambda: (ring(4), ring(4, flips=False)),
+    lambda: (of_everything(4), ring(4)),
+    lambda: (ring(6), ring(6, flips=False)),
+    lambda: (of_everything(6), blocks(3, 2)),
+]
+"""A larger group that tasks nearly keep, and a smaller one that they keep; both are transitive."""
+
+STRESS_SIZES = ((100, 12), (200, 16), (400, 20))
+STRESS_LEVELS = (0.05, 0.1, 0.3)
+
+
+def _base(variant: int) -> Indices:
+    return of_colours(BASES[variant % len(BASES)]())
+
+
+def _generators(orbits: Indices) -> tuple[Indices, Indices]:
+    found = automorphisms(orbits)
+    return found.generators_in, found.generators_out
+
+
+def plain(orbits: Indices, **options: Any) -> Problem:
+    """Gaussian weights on a pattern, white inputs, and whatever the options change."""
+    weights = on_pattern(orbits)
+    inputs = options.pop("inputs", None) or gaussian_inputs(orbits.shape[1])
+    return Problem(orbits, lambda draw, count: Tasks(weights(draw, count)), inputs, **options)
+
+
+# --- What breaks a group ----------------------------------------------------------------------------------------------
+
+
+def breaking(
+    variant: int,
+    shape: str,
+    wanted: float,
+    share: float = 0.0,
+    inputs: Callable[[int, int], Inputs] | None = None,
+    **options: Any,
+) -> Problem:
+    """Weights that keep the small group of a pair, of which a part of known size breaks the large one.
+
+    ``wanted``: the capped mean of ``b`` in units of ``ε²``; for exceptions, which are this ``share`` of the tasks, the
+    plain mean. The options change the file, not what breaks the group.
+    """
+    options = {"sizes": STRESS_SIZES, "levels": STRESS_LEVELS, **options}
+    coarse, fine = (of_colours(one) for one in PAIRS[variant % len(PAIRS)]())
+    kept, away = on_pattern(coarse), balanced(fine, coarse)
+    count = int(fine.max()) + 1
+    one = away(np.random.default_rng(variant).standard_normal((1, count)))
+
+    def broken(draw: Draw, tasks: int) -> Array:
+        if shape == "one direction":
+            return np.repeat(one / np.linalg.norm(one), tasks, axis=0)
+        B = away(draw.standard_normal((tasks, count)))
+        if shape == "Gaussian":
+            return B
+        B = B / np.linalg.norm(B, axis=(1, 2), keepdims=True)
+        if shape == "log-normal size":
+            return B * np.exp(draw.standard_normal((tasks, 1, 1)))
+        return B * (draw.random((tasks, 1, 1)) < share) if share else B
+
+    def make(scale: float) -> Problem:
+        def tasks(draw: Draw, count: int) -> Tasks:
+            W = kept(draw, count)
+            return Tasks(W + scale * broken(draw, count))
+
+        own = gaussian_inputs(len(fine)) if inputs is None else inputs(len(fine), variant)
+        return Problem(fine, tasks, own, seed=variant, **options)
+
+    return solved(make, wanted, _generators(coarse), mean_share if share else capped_share)
+
+
+def _breaking_cells() -> list[Cell]:
+    found = []
+    for shape in ("constant", "Gaussian", "one direction", "log-normal size"):
+        for words, times in (("at the tolerance", 1.0001), ("1.2 times the tolerance", 1.44)):
+            make = functools.partial(breaking, shape=shape, wanted=times)
+            found.append(Cell(f"breaks: {shape}, {words}", "null", "open", make, len(PAIRS)))
+    for percent in (1, 2, 5):
+        p = percent / 100
+        sizes = {"just past the cap": 1.69 * CAP * p, "6% in the mean": 1.44, "10% in the mean": 4.0}
+        for words, wanted in sizes.items():
+            make = functools.partial(breaking, shape="exceptions", wanted=wanted, share=p)
+            found.append(Cell(f"exceptions: {percent}%, {words}", "null", "open", make, len(PAIRS)))
+    return found
+
+
+def half_and_half(_: int) -> Problem:
+    """Half of the tasks keep D8, the others C8 alone."""
+    coarse, fine = of_colours(ring(8)), of_colours(ring(8, flips=False))
+    of_all, of_half = on_pattern(coarse), on_pattern(fine)
+
+    def tasks(draw: Draw, count: int) -> Tasks:
+        first = draw.random((count, 1, 1)) < 0.5
+        return Tasks(np.where(first, of_all(draw, count), of_half(draw, count)))
+
+    return Problem(fine, tasks, gaussian_inputs(8), sizes=((400, 20),))
+
+
+# --- Tasks that are not linear ----------------------------------------------------------------------------------------
+
+
+def _softmax(h: Array) -> Array:
+    e = np.exp(2 * h - (2 * h).max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+CURVES: dict[str, Callable[[Array, Array, Array], Array]] = {
+    "relu": lambda h, g, x: np.maximum(h, 0),
+    "abs": lambda h, g, x: np.abs(h),
+    "cubic": lambda h, g, x: h * h * h,
+    "products": lambda h, g, x: h * g,
+    "sign": lambda h, g, x: np.sign(h),
+    "sin": lambda h, g, x: np.sin(2 * h),
+    "tanh": lambda h, g, x: np.tanh(3 * h),
+    "tanh squared": lambda h, g, x: np.tanh(3 * h) ** 2,
+    "softmax": lambda h, g, x: _softmax(h),
+    "saturating": lambda h, g, x: h**2 / (1 + h**2),
+    "threshold": lambda h, g, x: np.where(h > 1, 1.0, 0.0),
+    "interaction": lambda h, g, x: h * np.roll(x, 1, -1),
+}
+"""Of two circular convolutions of unit size and the inputs themselves."""
+
+
+def curved(_: int, kind: str, linear: Indices, share: float) -> Problem:
+    """Linear parts of a large group, and a part that is not linear and keeps C8 alone, of a known share."""
+    coarse, fine = of_colours(linear), of_colours(ring(8, flips=False))
+    kept, filters = on_pattern(coarse), on_pattern(fine)
+    act = CURVES[kind]
+
+    def make(scale: float) -> Problem:
+        def tasks(draw: Draw, count: int) -> Tasks:
+            W, first, second = kept(draw, count), filters(draw, count), filters(draw, count)
+            size = math.sqrt(8) / np.linalg.norm(first, axis=(1, 2), keepdims=True)
+            other = math.sqrt(8) / np.linalg.norm(second, axis=(1, 2), keepdims=True)
+            first, second = first * size, second * other
+
+            def add(x: Array, which: slice) -> Array:
+                h = np.matmul(x, first[which].transpose(0, 2, 1))
+                g = np.matmul(x, second[which].transpose(0, 2, 1)) if kind == "products" else h
+                return scale * act(h, g, x)
+
+            return Tasks(W, add)
+
+        return Problem(fine, tasks, gaussian_inputs(8), sizes=((200, 24), (400, 30)), levels=(0.05, 0.1, 0.3))
+
+    return _scaled_curve(make, share, _generators(coarse))
+
+
+def _scaled_curve(make: Callable[[float], Problem], share: float, generators: tuple[Indices, Indices]) -> Problem:
+    """The scale ``s`` that gives a share: ``b = s² A / (E₀ + s C + s² F)``, so a few steps reach it."""
+    scale, wanted = 0.3, share**2
+    for _ in range(8):
+        problem = make(scale)
+        b = problem.truth(*generators).mean
+        if abs(b / wanted - 1) < 0.01:
+            break
+        scale *= min(4.0, max(0.25, math.sqrt(wanted / b)))
+    return problem
+
+
+def _curved_cells() -> list[Cell]:
+    found = []
+    for kind in CURVES:
+        make = functools.partial(curved, kind=kind, linear=of_everything(8), share=0.08)
+        found.append(Cell(f"not linear: {kind}, S8 breaks 8%", "null", "open", make))
+    for name, linear, percent in (("S8", of_everything(8), 15), ("D8", ring(8), 15), ("D8", ring(8), 7)):
+        make = functools.partial(curved, kind="tanh squared", linear=linear, share=percent / 100)
+        found.append(Cell(f"not linear: tanh squared, {name} breaks {percent}%", "null", "open", make))
+    return found
+
+
+# --- Inputs, noise and rows of all kinds ------------------------------------------------------------------------------
+
+
+def with_inputs(
+    variant: int, inputs: Callable[[int, int], Inputs], free: Callable[[int], Array] | None = None
+) -> Problem:
+    """A base with other inputs; ``free``: directions ``(in, r)`` that inputs never take, on which weights are zero."""
+    orbits = _base(variant)
+    n = orbits.shape[1]
+    problem = plain(orbits, inputs=inputs(n, variant))
+    return problem if free is None else _without(problem, free(n))
+
+
+def _without(problem: Problem, free: Array) -> Problem:
+    weights, away = problem.tasks, np.eye(len(free)) - free @ free.T
+    return fresh(problem, tasks=lambda draw, count: Tasks(weights(draw, count).W @ away))
+
+
+def _offset(n: int, variant: int, size: float) -> Inputs:
+    return gaussian_inputs(n, size)
+
+
+def _own_offsets(n: int, variant: int, size: float) -> Inputs:
+    return gaussian_inputs(n, size * np.random.default_rng(variant).standard_normal(n))
+
+
+def _binary(n: int, variant: int) -> Inputs:
+    return Inputs(lambda draw, t, e: draw.integers(0, 2, (t, e, n)).astype(float), np.eye(n) / 4)
+
+
+def _counts(n: int, variant: int) -> Inputs:
+    return Inputs(lambda draw, t, e: draw.poisson(2.0, (t, e, n)).astype(float), 2 * np.eye(n))
+
+
+def _chained(n: int, variant: int) -> Inputs:
+    second = 0.8 ** np.abs(np.arange(n)[:, None] - np.arange(n))
+    root = np.linalg.cholesky(second)
+    return Inputs(lambda draw, t, e: draw.standard_normal((t, e, n)) @ root.T, second)
+
+
+def _sum_zero(n: int, variant: int) -> Inputs:
+    def draw_them(draw: Draw, tasks: int, examples: int) -> Array:
+        x = draw.standard_normal((tasks, examples, n))
+        return x - x.mean(-1, keepdims=True)
+
+    return Inputs(draw_them, np.eye(n) - 1 / n)
+
+
+def _composition(n: int, variant: int) -> Inputs:
+    second = (np.eye(n) - 1 / n) / (n * (n + 1))
+    return Inputs(lambda draw, t, e: draw.dirichlet(np.ones(n), (t, e)), second)
+
+
+def _ones(n: int) -> Array:
+    return np.full((n, 1), n**-0.5)
+
+
+def one_hot(variant: int) -> Problem:
+    """Three places of three letters; the group moves the places, and one output for each."""
+    places = np.array([[1, 2, 0], [1, 0, 2]])[: 2 - variant % 2]
+    moves = (places[:, :, None] * 3 + np.arange(3)).reshape(len(places), 9)
+    orbits = pair_orbits(moves, places)
+
+    def letters(draw: Draw, tasks: int, examples: int) -> Array:
+        return np.eye(3)[draw.integers(0, 3, (tasks, examples, 3))].reshape(tasks, examples, 9)
+
+    block = np.kron(np.eye(3), np.full((3, 1), 3**-0.5)).astype(np.float64)
+    covariance = (np.eye(9) - block @ block.T) / 3
+    problem = plain(orbits, inputs=Inputs(letters, covariance), sizes=((200, 30), (400, 40)))
+    return _without(problem, block)
+
+
+def with_noise(
+    variant: int, noise: Callable[[Draw, Array, float], Array], levels: tuple[float, ...] = (0.1, 0.3)
+) -> Problem:
+    """A base with other noise."""
+    return plain(_base(variant), noise=noise, levels=levels)
+
+
+def _student(draw: Draw, signal: Array, level: float) -> Array:
+    return level * draw.standard_t(2, signal.shape)
+
+
+def _log_normal(draw: Draw, signal: Array, level: float) -> Array:
+    return level * (np.exp(draw.standard_normal(signal.shape)) - math.exp(0.5)) / 2.16
+
+
+def _outliers(draw: Draw, signal: Array, level: float) -> Array:
+    rare = draw.random(signal.shape) < 0.01
+    return level * draw.standard_normal(signal.shape) + 10 * rare * draw.standard_normal(signal.shape)
+
+
+def _gains(draw: Draw, signal: Array, level: float) -> Array:
+    return level * draw.standard_normal(signal.shape) + 0.2 * draw.standard_normal((*signal.shape[:2], 1)) * signal
+
+
+def _uneven(draw: Draw, signal: Array, level: float) -> Array:
+    return level * np.exp(0.7 * draw.standard_normal((len(signal), 1, 1))) * draw.standard_normal(signal.shape)
+
+
+def with_rows(
+    variant: int, finish: Callable[[Draw, Array, Array], tuple[Array, Array]], sizes: tuple[tuple[int, int], ...]
+) -> Problem:
+    """A base whose rows are changed at last."""
+    return plain(_base(variant), finish=finish, sizes=sizes, levels=(0.1, 0.3))
+
+
+def _thrice(draw: Draw, x: Array, y: Array) -> tuple[Array, Array]:
+    return np.tile(x, (1, 3, 1)), np.tile(y, (1, 3, 1))
+
+
+def _padded(draw: Draw, x: Array, y: Array) -> tuple[Array, Array]:
+    tasks, examples = x.shape[:2]
+    own = draw.integers(examples // 3, examples + 1, (tasks, 1))
+    again = np.floor(draw.random((tasks, examples)) * own).astype(int)
+    rows = np.where(np.arange(examples) < own, np.arange(examples), again)[:, :, None]
+    return np.take_along_axis(x, rows, 1), np.take_along_axis(y, rows, 1)
+
+
+def _own_bias(draw: Draw, x: Array, y: Array) -> tuple[Array, Array]:
+    return x, y + 5 * y.std() * draw.standard_normal((len(y), 1, y.shape[2]))
+
+
+def _stressed_breaking_cells() -> list[Cell]:
+    """The null at its boundary under all that makes tests go wrong."""
+    stresses: dict[str, dict[str, Any]] = {
+        "AR(0.9) noise": {"noise": ar_noise(0.9)},
+        "Student t2 noise": {"noise": _student, "levels": (0.1,)},
+        "log-normal noise": {"noise": _log_normal},
+        "1% outliers": {"noise": _outliers, "levels": (0.1,)},
+        "gains of examples": {"noise": _gains, "levels": (0.1,)},
+        "noise of its own size in each task": {"noise": _uneven},
+        "binary inputs": {"inputs": _binary},
+        "offset 20": {"inputs": functools.partial(_offset, size=20.0)},
+        "three or four examples": {"sizes": ((100, 4), (150, 3), (400, 4)), "levels": (0.1,)},
+        "rows three times": {"finish": _thrice, "sizes": ((200, 8), (400, 6))},
+        "rows repeated to fill up": {"finish": _padded, "sizes": ((200, 18), (400, 24))},
+    }
+    found = []
+    for words, options in stresses.items():
+        make = functools.partial(breaking, shape="constant", wanted=1.0001, **options)
+        found.append(Cell(f"breaks: constant, at the tolerance, {words}", "null", "open", make, len(PAIRS)))
+    return found
+
+
+def _stress_cells() -> list[Cell]:
+    count = len(BASES)
+
+    def cell(name: str, make: Callable[..., Problem], expected: Expected = "found", **options: Any) -> Cell:
+        return Cell(name, "null", expected, functools.partial(make, **options), count)
+
+    found = [
+        cell(f"offset {c} on all inputs", with_inputs, inputs=functools.partial(_offset, size=float(c)))
+        for c in (0, 3, 10, 20, 50, 100)
+    ]
+    found += [
+        cell(
+            f"offsets of size {c}, one for each input",
+            with_inputs,
+            inputs=functools.partial(_own_offsets, size=float(c)),
+        )
+        for c in (10, 100)
+    ]
+    found += [
+        cell("inputs: binary", with_inputs, inputs=_binary),
+        cell("inputs: counts", with_inputs, inputs=_counts),
+        cell("inputs: neighbours correlated", with_inputs, inputs=_chained),
+        cell("inputs: add up to zero", with_inputs, inputs=_sum_zero, free=_ones),
+        cell("inputs: compositions", with_inputs, inputs=_composition, free=_ones),
+        Cell("inputs: one-hot", "null", "found", one_hot, 2),
+        cell("noise: AR(0.5) over examples", with_noise, noise=ar_noise(0.5)),
+        cell("noise: AR(0.9) over examples", with_noise, noise=ar_noise(0.9)),
+        cell("noise: Student t2", with_noise, "open", noise=_student),
+        cell("noise: log-normal", with_noise, noise=_log_normal),
+        cell("noise: 1% outliers", with_noise, "open", noise=_outliers),
+        cell("noise: a gain of its own for each example", with_noise, noise=_gains, levels=(0.1,)),
+        cell("noise: of its own size in each task", with_noise, noise=_uneven, levels=(0.1,)),
+        cell("noise: as large as the signal", with_noise, "open", noise=gaussian, levels=(1.0,)),
+        cell("rows: each three times", with_rows, finish=_thrice, sizes=((400, 8),)),
+        cell("rows: repeated to fill up", with_rows, finish=_padded, sizes=((400, 24),)),
+        cell("rows: a bias of its own for each task", with_rows, finish=_own_bias, sizes=((200, 16), (400, 20))),
+        Cell("half of the tasks keep D8, half C8", "null", "found", half_and_half),
+    ]
+    return found
+
+
+# --- Lattices, from few examples --------------------------------------------------------------------------------------
+
+
+def lattice(*sizes: int, mix: bool = False) -> tuple[Indices, Array]:
+    """Colours of pairs of points on a torus by distance along each axis, and the distances; ``mix``: axes are alike."""
+    points = np.stack(np.unravel_index(np.arange(math.prod(sizes)), sizes), 1)
+    gap = np.abs(points[:, None] - points)
+    gap = np.minimum(gap, np.array(sizes) - gap)
+    return _by_gap(np.sort(gap, 2) if mix else gap)
+
+
+def copper() -> tuple[Indices, Array]:
+    """Thirty-two atoms of a face-centred cubic crystal, pushed along one axis: 32 shifts by 16 turns and mirrors."""
+    points = np.array([p for p in itertools.product(range(4), repeat=3) if sum(p) % 2 == 0])
+    gap = np.abs(points[:, None] - points)
+    gap = np.minimum(gap, 4 - gap)
+    gap[..., 1:] = np.sort(gap[..., 1:], 2)
+    return _by_gap(gap)
+
+
+def _by_gap(gap: Indices) -> tuple[Indices, Array]:
+    n = len(gap)
+    colours = np.unique(gap.reshape(n * n, -1), axis=0, return_inverse=True)[1].reshape(n, n)
+    return colours, np.sqrt((gap**2).sum(-1))
+
+
+LATTICES: list[Callable[[], tuple[Indices, Array]]] = [
+    lambda: lattice(6),
+    lambda: lattice(8),
+    lambda: lattice(3, 4),
+    lambda: lattice(4, 4, mix=True),
+    lambda: lattice(24),
+    copper,
+    lambda: lattice(6, 6, mix=True),
+    lambda: lattice(48),
+]
+
+
+def _few(n: int) -> tuple[tuple[int, int], ...]:
+    """Fewer examples than inputs, or hardly more."""
+    return tuple((tasks, e) for tasks in (80, 100, 120, 150) for e in (n // 2, n - 1, n + 8))
+
+
+def springs(variant: int, impurity: bool = False) -> Problem:
+    """Couplings that decay with distance and vary by a third between tasks; at an impurity they differ by half."""
+    colours, far = LATTICES[variant % len(LATTICES)]()
+    n = len(colours)
+    rng = np.random.default_rng(variant)
+    first = np.unique(colours, return_index=True)[1]
+    size = np.exp(-far.ravel()[first]) * rng.choice([-1.0, 1.0], len(first))
+
+    def tasks(draw: Draw, count: int) -> Tasks:
+        W = ((1 + 0.3 * draw.standard_normal((count, len(size)))) * size)[:, colours]
+        if impurity:
+            other = ((0.5 + 0.3 * draw.standard_normal((count, len(size)))) * size)[:, colours]
+            W[:, 0, :], W[:, :, 0] = other[:, 0, :], other[:, :, 0]
+        return Tasks(W)
+
+    marked = colours.copy()
+    if impurity:
+        marked[0, :] += len(size)
+        marked[1:, 0] += len(size)
+    return Problem(of_colours(marked), tasks, gaussian_inputs(n), sizes=_few(n), levels=(0.05,), seed=variant)
+
+
+def nearly_cubic(_: int) -> Problem:
+    """Copper whose couplings nearly keep the turns of the axis: order 512 exactly, and 1,536 but for 3%."""
+    colours, far = copper()
+    cubic, _far = _by_gap(np.round(far[..., None] ** 2).astype(int))
+    fine, coarse = of_colours(colours), of_colours(cubic)
+    kept = on_pattern(coarse, np.exp(-np.sqrt(_first(far, coarse))))
+    away = balanced(fine, coarse)
+    decay = np.exp(-_first(far, fine))
+
+    def make(scale: float) -> Problem:
+        def tasks(draw: Draw, count: int) -> Tasks:
+            W = kept(draw, count)
+            return Tasks(W + scale * away(draw.standard_normal((count, len(decay))) * decay))
+
+        return Problem(fine, tasks, gaussian_inputs(32), sizes=((120, 24), (120, 40)), levels=(0.05,))
+
+    return fresh(solved(make, 0.36, _generators(coarse), mean_share), boundary=None)
+
+
+def _first(values: Array, orbits: Indices) -> Array:
+    return np.asarray(values.ravel()[np.unique(orbits, return_index=True)[1]])
+
+
+# --- Without symmetry -------------------------------------------------------------------------------------------------
+
+
+def random_span(variant: int) -> Problem:
+    """Any weights at all, of a few dimensions."""
+    rng = np.random.default_rng(variant)
+    m, n, k = int(rng.integers(3, 9)), int(rng.integers(4, 9)), int(rng.integers(2, 9))
+    U = rng.standard_normal((k, m, n)) / math.sqrt(k * n)
+
+    def tasks(draw: Draw, count: int) -> Tasks:
+        return Tasks(np.tensordot(draw.standard_normal((count, k)), U, 1))
+
+    return Problem(
+        np.arange(m * n).reshape(m, n), tasks, gaussian_inputs(n), sizes=((200, 16), (400, 20)), seed=variant
+    )
+
+
+FRUCHT = (-5, -2, -4, 2, 5, -2, 2, 5, -2, -5, 4, 2)
+"""The third neighbour of each of twelve points on a ring."""
+
+
+def heat(variant: int, frucht: bool) -> Problem:
+    """Heat that spreads on a graph without automorphisms, for a time of its own in each task."""
+    A = np.zeros((12, 12), dtype=np.int64)
+    for i, step in enumerate(FRUCHT):
+        for j in ((i + 1) % 12, (i + step) % 12):
+            A[i, j] = A[j, i] = 1
+    rng = np.random.default_rng(variant)
+    while not frucht:
+        n = int(rng.integers(7, 13))
+        half = np.triu(rng.random((n, n)) < 0.4, 1)
+        A = (half + half.T).astype(np.int64)
+        if automorphisms(A + 2 * np.eye(n, dtype=np.int64)).order == 1:
+            break
+    n = len(A)
+    values, vectors = np.linalg.eigh(np.diag(A.sum(1)) - A)
+
+    def tasks(draw: Draw, count: int) -> Tasks:
+        times = draw.uniform(0.2, 1.5, (count, 1))
+        return Tasks((vectors * np.exp(-times * values)[:, None, :]) @ vectors.T)
+
+    sizes = ((400, 40), (400, 20))
+    orbits = np.arange(n * n).reshape(n, n)
+    return Problem(orbits, tasks, gaussian_inputs(n), sizes=sizes, levels=(0.02,), seed=variant)
+
+
+def _other_cells() -> list[Cell]:
+    return [
+        Cell("few examples: lattices", "null", "found", springs, len(LATTICES)),
+        Cell(
+            "few examples: lattices with an impurity",
+            "null",
+            "open",
+            functools.partial(springs, impurity=True),
+            len(LATTICES),
+        ),
+        Cell("few examples: copper", "null", "found", lambda variant: springs(5)),
+        Cell("few examples: copper with an impurity", "null", "open", lambda variant: springs(5, impurity=True)),
+        Cell("few examples: copper, nearly cubic", "null", "open", nearly_cubic),
+        Cell("no symmetry: random weights", "null", "none", random_span, 25),
+        Cell("no symmetry: heat on Frucht's graph", "null", "none", functools.partial(heat, frucht=True)),
+        Cell("no symmetry: heat on random graphs", "null", "none", functools.partial(heat, frucht=False), 25),
+    ]
+
+
+def null_cells() -> list[Cell]:
+    """All of them."""
+    return [*_breaking_cells(), *_stressed_breaking_cells(), *_curved_cells(), *_stress_cells(), *_other_cells()]

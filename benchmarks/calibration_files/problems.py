@@ -1,0 +1,331 @@
+"""Distributions of tasks whose symmetry and breaking are known, and files drawn from them.
+
+A task is ``y = f_i(x) + noise`` with ``f_i(x) = W_i x``, and for some a part that is not linear. The truth about a
+group is of the whole distribution of tasks, which is what a certificate speaks of: each task's share
+
+    b_i = E ‖D⁻¹ (f_i − P f_i)‖² / E,    P f = the mean of Q⁻¹ f(P x) over the group,
+
+of what varies within a task, ``D`` the sizes of the outputs' signal there, ``E`` its mean square in units of ``D``.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+from benchmarks.calibration_files.patterns import elements, pair_orbits, random_elements
+from msr.permutations.actions import Indices
+
+__all__ = [
+    "ALPHA", "CAP", "EPS", "Cell", "Expected", "File", "Inputs", "Problem", "Tasks", "Truth", "ar_noise", "balanced",
+    "capped_share", "fresh", "gaussian", "gaussian_inputs", "mean_share", "on_pattern", "solved",
+]  # fmt: skip
+
+Array: TypeAlias = NDArray[np.float64]
+Draw: TypeAlias = np.random.Generator
+Expected: TypeAlias = Literal["found", "none", "open"]
+
+EPS, ALPHA = 0.05, 0.01
+"""The tolerance of the benchmark, where shares are made to lie, and the level that is asked for."""
+CAP = 4.0
+"""Makers cap a task's share of energy at so many ``ε²``; a certificate's own cap is what it is judged by."""
+
+_SAMPLE_NUMBERS = 2_000_000  # weights of the sample that the truth is taken from
+_MOST_TASKS = 20_000
+_CURVED_TASKS, _CURVED_EXAMPLES = 160, 400  # of the sample where tasks are not linear
+_CHUNKS, _ELEMENTS = 20, 12
+_MOST_KNOWN = 300  # truths that a problem remembers
+
+
+@dataclass(frozen=True, eq=False)
+class Tasks:
+    """Weights ``(tasks, out, in)``, and what is added to ``W x``: a function ``(x, which tasks) -> y``."""
+
+    W: Array
+    curved: Callable[[Array, slice], Array] | None = None
+
+    def __call__(self, x: Array, which: slice = slice(None)) -> Array:
+        """``(tasks, examples, in) -> (tasks, examples, out)``, without noise."""
+        y = np.matmul(x, self.W[which].transpose(0, 2, 1))
+        return y if self.curved is None else y + self.curved(x, which)
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """``draw(draw, tasks, examples)``, and the covariance within a task, where it is known; else it is estimated."""
+
+    draw: Callable[[Draw, int, int], Array]
+    covariance: Array | None = None
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Of a group and a distribution of tasks: the mean share of energy, capped and not, and how many exceed the cap.
+
+    ``error``: standard error of the capped mean; 0 where the distribution was scaled on this very sample.
+    """
+
+    mean: float
+    capped: float
+    exceptions: float
+    error: float
+
+
+def gaussian(draw: Draw, signal: Array, level: float) -> Array:
+    """Noise of one size everywhere: ``level`` of the signal's."""
+    return level * draw.standard_normal(signal.shape)
+
+
+def gaussian_inputs(n: int, offset: float | Array = 0.0) -> Inputs:
+    """White inputs on an offset, one number or one for each input."""
+    return Inputs(lambda draw, tasks, examples: draw.standard_normal((tasks, examples, n)) + offset, np.eye(n))
+
+
+def ar_noise(rho: float) -> Callable[[Draw, Array, float], Array]:
+    """Noise of an autoregression over the examples of a task."""
+
+    def noise(draw: Draw, signal: Array, level: float) -> Array:
+        out = draw.standard_normal(signal.shape)
+        for e in range(1, signal.shape[1]):
+            out[:, e] = rho * out[:, e - 1] + math.sqrt(1 - rho**2) * out[:, e]
+        return level * out
+
+    return noise
+
+
+@dataclass(eq=False)
+class Problem:
+    """A distribution of files.
+
+    Attributes:
+        orbits: ``(out, in)``, of the largest group that every task keeps.
+        tasks: ``(draw, count) -> Tasks``.
+        noise: ``(draw, signal in units of its root mean square, level)`` in the same units.
+        finish: what is done to ``x`` and ``y`` at last, such as repeating rows.
+        sizes: of a file: ``(tasks, examples)``, one of them; levels: of the noise, one of them.
+        boundary: the orbits of the group whose breaking was made to lie at the limit.
+        seed: of the sample from which the truth is taken.
+    """
+
+    orbits: Indices
+    tasks: Callable[[Draw, int], Tasks]
+    inputs: Inputs
+    noise: Callable[[Draw, Array, float], Array] = gaussian
+    finish: Callable[[Draw, Array, Array], tuple[Array, Array]] | None = None
+    sizes: tuple[tuple[int, int], ...] = ((200, 16), (400, 20))
+    levels: tuple[float, ...] = (0.1,)
+    boundary: Indices | None = None
+    seed: int = 0
+    _known: dict[str, Any] = field(default_factory=dict, repr=False)
+    _truths: dict[tuple[bytes, float], Truth] = field(default_factory=dict, repr=False)
+
+    @property
+    def curved(self) -> bool:
+        """Whether tasks are not linear."""
+        return self._sample().curved is not None
+
+    def file(self, draw: Draw) -> "File":
+        """Draw one."""
+        count, examples = self.sizes[draw.integers(len(self.sizes))]
+        level = self.levels[draw.integers(len(self.levels))]
+        tasks, x = self.tasks(draw, count), self.inputs.draw(draw, count, examples)
+        y = tasks(x)
+        size = self.signal()
+        y = y + size * self.noise(draw, y / size, level)
+        if self.finish is not None:
+            x, y = self.finish(draw, x, y)
+        return File(x, y, level, tasks)
+
+    def signal(self) -> float:
+        """Root mean square of what varies in a task, noise apart, over outputs."""
+        return float(np.sqrt(np.mean(self._sizes() ** 2)))
+
+    def truth(self, moves_in: Indices, moves_out: Indices, cap: float = CAP * EPS**2) -> Truth:
+        """What breaks the group of these generators."""
+        orbits = pair_orbits(moves_in, moves_out)
+        key = (orbits.tobytes(), cap)
+        if key not in self._truths:
+            b = self.shares(moves_in, moves_out)
+            capped = np.minimum(b, cap)
+            at_boundary = self.boundary is not None and np.array_equal(orbits, self.boundary)
+            error = 0.0 if at_boundary else float(capped.std() / math.sqrt(len(b)))
+            if len(self._truths) >= _MOST_KNOWN:
+                self._truths.clear()
+            self._truths[key] = Truth(float(b.mean()), float(capped.mean()), float((b > cap).mean()), error)
+        return self._truths[key]
+
+    def shares(self, moves_in: Indices, moves_out: Indices, tasks: Tasks | None = None) -> Array:
+        """``b`` of each task, of these or of the sample. Raises: ValueError for given tasks that are not linear."""
+        given, tasks = tasks, tasks or self._sample()
+        if tasks.curved is not None:
+            if given is not None:
+                raise ValueError("what breaks a group in tasks that are not linear is known on average alone")
+            return self._curved_shares(moves_in, moves_out)
+        broken = tasks.W - averaged(tasks.W, pair_orbits(moves_in, moves_out))
+        rows = np.einsum("toi,ij,toj->to", broken, self._covariance(), broken, optimize=True)
+        return _in_units(rows, self._sizes())
+
+    def forget(self) -> None:
+        """Give back the memory of the sample, which can be drawn again."""
+        self._known.pop("sample", None)
+
+    def _curved_shares(self, moves_in: Indices, moves_out: Indices) -> Array:
+        """``b`` of each task of a smaller sample; for a large group from two sets of elements, without bias."""
+        tasks, sizes = self._sample(), self._sizes()
+        draw = np.random.default_rng([self.seed, 2])
+        n = moves_in.shape[1]
+        both = np.concatenate([moves_in, moves_out + n], axis=1)
+        every = elements(both, 2 * _ELEMENTS)
+        x = self.inputs.draw(draw, len(tasks.W), _CURVED_EXAMPLES)
+        found = []
+        for which in _chunks(len(tasks.W), _CHUNKS):
+            own = tasks(x[which], which)
+            if every is not None:
+                first = second = own - _group_mean(tasks, x[which], which, every, n)
+            else:
+                some = (random_elements(both, _ELEMENTS, draw) for _ in range(2))
+                first, second = (own - _group_mean(tasks, x[which], which, one, n) for one in some)
+            first, second = (one - one.mean(1, keepdims=True) for one in (first, second))
+            found.append((first * second).sum(1) / (_CURVED_EXAMPLES - 1))
+        return _in_units(np.concatenate(found), sizes)
+
+    def _sample(self) -> Tasks:
+        if "sample" not in self._known:
+            draw = np.random.default_rng([self.seed, 1])
+            sample = self.tasks(draw, 2)
+            count = _CURVED_TASKS
+            if sample.curved is None:
+                count = min(_MOST_TASKS, max(500, _SAMPLE_NUMBERS // sample.W[0].size))
+            self._known["sample"] = self.tasks(np.random.default_rng([self.seed, 1]), count)
+        return self._known["sample"]
+
+    def _covariance(self) -> Array:
+        if self.inputs.covariance is not None:
+            return self.inputs.covariance
+        if "covariance" not in self._known:
+            x = self.inputs.draw(np.random.default_rng([self.seed, 3]), 400, 250)
+            x = x - x.mean(1, keepdims=True)
+            self._known["covariance"] = np.einsum("tei,tej->ij", x, x) / (400 * 249)
+        return self._known["covariance"]
+
+    def _sizes(self) -> Array:
+        """``D``, of each output."""
+        if "sizes" not in self._known:
+            tasks = self._sample()
+            if tasks.curved is None:
+                square = np.einsum("toi,ij,toj->o", tasks.W, self._covariance(), tasks.W, optimize=True) / len(tasks.W)
+            else:
+                x = self.inputs.draw(np.random.default_rng([self.seed, 2]), len(tasks.W), _CURVED_EXAMPLES)
+                square = tasks(x).var(1, ddof=1).mean(0)
+            self._known["sizes"] = np.sqrt(square)
+        return self._known["sizes"]
+
+
+@dataclass(frozen=True, eq=False)
+class File:
+    """What ``discover`` is given, how much noise there is, and the tasks without it."""
+
+    x: Array
+    y: Array
+    level: float
+    tasks: Tasks
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A kind of file.
+
+    Attributes:
+        part: ``null``, where wrong answers are counted; ``power``; or ``families``.
+        expected: what a good answer is: ``found``, the largest group that all tasks keep; ``none``; or ``open``, where
+            "cannot tell" is as good as that group.
+        make: ``variant -> Problem``; file ``i`` is of variant ``i % variants``.
+        labels: what a table groups by, such as the noise.
+    """
+
+    name: str
+    part: Literal["null", "power", "families"]
+    expected: Expected
+    make: Callable[[int], Problem]
+    variants: int = 1
+    labels: tuple[str, ...] = ()
+
+
+def averaged(W: Array, orbits: Indices) -> Array:
+    """Weights ``(tasks, out, in)``, each replaced by the mean over its orbit."""
+    flat = orbits.ravel()
+    counts = np.bincount(flat)
+    member = np.zeros((flat.size, len(counts)))
+    member[np.arange(flat.size), flat] = 1.0
+    return (W.reshape(len(W), -1) @ member / counts)[:, flat].reshape(W.shape)
+
+
+def _in_units(rows: Array, sizes: Array) -> Array:
+    used = sizes > 1e-9 * sizes.max()
+    return rows[:, used] @ (sizes[used] ** -2.0) / used.sum()
+
+
+def _chunks(count: int, parts: int) -> list[slice]:
+    ends = np.linspace(0, count, min(parts, count) + 1).astype(int)
+    return [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
+
+
+def _group_mean(tasks: Tasks, x: Array, which: slice, some: Indices, n: int) -> Array:
+    """The mean over elements of ``Q⁻¹ f(P x)``, where ``(P x)[p(j)] = x[j]``."""
+    total = np.zeros(())
+    for element in some:
+        back = np.argsort(element[:n])
+        total = total + tasks(x[..., back], which)[..., element[n:] - n]
+    return total / len(some)
+
+
+def fresh(problem: Problem, **changes: Any) -> Problem:
+    """The same with changes, and with nothing that is known of it."""
+    return replace(problem, **changes, _known={}, _truths={})
+
+
+def on_pattern(orbits: Indices, spread: Array | None = None) -> Callable[[Draw, int], Array]:
+    """Weights that are constant on orbits: ``(draw, tasks) -> (tasks, out, in)``; ``spread`` of each orbit, else 1."""
+    count = int(orbits.max()) + 1
+    size = (np.ones(count) if spread is None else spread) / math.sqrt(orbits.shape[1])
+    return lambda draw, tasks: (draw.standard_normal((tasks, count)) * size)[:, orbits]
+
+
+def balanced(fine: Indices, coarse: Indices) -> Callable[[Array], Array]:
+    """From numbers ``(tasks, orbits)`` of the small group to weights that it keeps, without a part of the large one."""
+    return lambda v: v[:, fine] - averaged(v[:, fine], coarse)
+
+
+def capped_share(b: Array) -> float:
+    """``E min(b, cap)`` in units of ``ε²``."""
+    return float(np.minimum(b, CAP * EPS**2).mean()) / EPS**2
+
+
+def mean_share(b: Array) -> float:
+    """``E b`` in units of ``ε²``."""
+    return float(b.mean()) / EPS**2
+
+
+def solved(
+    make: Callable[[float], Problem], wanted: float, generators: tuple[Indices, Indices], of: Callable[[Array], float]
+) -> Problem:
+    """The scale of what breaks a group at which ``of(b)`` is the wanted number, to a few parts in 1e6.
+
+    Raises: ArithmeticError where no scale up to 1e4 does it.
+    """
+
+    def above(scale: float) -> float:
+        return math.log(of(make(scale).shares(*generators)) / wanted)
+
+    low, high = 0.0, 1e-2
+    while above(high) < 0:
+        low, high = high, 4 * high
+        if high > 1e4:
+            raise ArithmeticError(f"nothing breaks the group by {wanted} of the tolerance")
+    scale = optimize.brentq(above, low or 1e-6, high, rtol=1e-6)
+    return fresh(make(scale), boundary=pair_orbits(*generators))

@@ -1,0 +1,147 @@
+"""Outer steps side by side: the same model, the same batches, gradients proven equal before anything is timed."""
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.harness.peers import Gradient, available
+from benchmarks.harness.timing import alternate, ratio
+from msr.episodes import Episodes
+from msr.meta import Learner, OuterLoop
+from msr.meta.problem import MetaParameters
+
+__all__ = ["RATE", "Sides", "compare", "headlines", "tables"]
+
+RATE = 0.1
+
+
+class Sides(NamedTuple):
+    """What is compared: our learners, first the one that counts, with their start, and the peers' model."""
+
+    learners: dict[str, Learner]
+    params: MetaParameters
+    module: nn.Module
+    names: dict[str, str]  # of our parameters in the peers' model
+
+
+def compare(
+    make: Callable[[torch.dtype], Sides],
+    loss: Callable[[Tensor, Tensor], Tensor],
+    *,
+    batches: list[Episodes],
+    draw: Callable[[int], Episodes] | None,
+    steps: int,
+    rounds: int,
+    seconds: float,
+) -> list[dict[str, Any]]:
+    """A row for each of ours and each peer: outer steps a second and how many times slower than the first of ours.
+
+    ``batches`` are drawn beforehand and shared; with ``draw`` each side is also timed drawing its own.
+    """
+    peers, missing = available()
+    _prove_equal(make(torch.float64), peers, loss, _cast(batches[0], torch.float64), steps)
+    sides = make(torch.float32)
+    calls: dict[str, Callable[[Episodes], object]] = {}
+    for label, learner in sides.learners.items():
+        calls[label] = OuterLoop(learner, sides.params, _adam).step
+    for label, peer in peers.items():
+        net, rates = copy.deepcopy(sides.module), _rates(sides)
+        adam = _adam([{"params": [*net.parameters(), *rates.values()]}])
+
+        def step(episodes: Episodes, peer: Any = peer, net: Any = net, rates: Any = rates, adam: Any = adam) -> None:
+            adam.zero_grad()
+            peer(net, rates, loss, episodes, steps)
+            adam.step()
+
+        calls[label] = step
+    timed = {"drawn before": {n: partial(_next, call, iter(_forever(batches))) for n, call in calls.items()}}
+    if draw is not None:
+        timed["drawn in the step"] = {n: partial(_next, call, map(draw, _count())) for n, call in calls.items()}
+    rows: list[dict[str, Any]] = []
+    first = next(iter(sides.learners))
+    for how, functions in timed.items():
+        times = alternate(functions, rounds=rounds, seconds=seconds)
+        for name, laps in times.items():
+            middle, low, high = ratio(laps, times[first])
+            rows.append(
+                {"inner_steps": steps, "batches": how, "who": name, "steps_per_s": 1 / sorted(laps)[len(laps) // 2]}
+                | {"ratio": middle, "ratio_min": low, "ratio_max": high}
+            )
+    rows += [{"inner_steps": steps, "who": name, "missing": reason} for name, reason in missing.items()]
+    return rows
+
+
+def _adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """One group for all sides: each more costs a call."""
+    return torch.optim.Adam([p for group in groups for p in group["params"]], lr=1e-3, fused=True)
+
+
+def _prove_equal(sides: Sides, peers: dict[str, Gradient], loss: Callable, episodes: Episodes, steps: int) -> None:
+    """In float64: in float32, a rounding at the kink of a ReLU or of a maximum is a difference of per cents."""
+    found = [learner.meta_gradient(sides.params, episodes).gradient for learner in sides.learners.values()]
+    for peer in peers.values():
+        net, rates = copy.deepcopy(sides.module), _rates(sides)
+        peer(net, rates, loss, episodes, steps)
+        own = dict(net.named_parameters())
+        shared, initial = ({n: own[sides.names[n]].grad for n in group} for group in sides.params[:2])
+        inner = {f"rate.{n}": rates[sides.names[n]].grad for n in sides.params.initial}
+        found.append(MetaParameters(shared, initial, inner))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-6, atol=1e-10)
+
+
+def _rates(sides: Sides) -> dict[str, Tensor]:
+    return {sides.names[n]: p.new_tensor(RATE).requires_grad_() for n, p in sides.params.initial.items()}
+
+
+def _cast(episodes: Episodes, dtype: torch.dtype) -> Episodes:
+    return Episodes(*(part.to(dtype) if part.is_floating_point() else part for part in episodes))
+
+
+def _next(call: Callable[[Episodes], object], batches: Iterator[Episodes]) -> object:
+    return call(next(batches))
+
+
+def _forever(batches: list[Episodes]) -> Iterator[Episodes]:
+    while True:
+        yield from batches
+
+
+def _count() -> Iterator[int]:
+    step = 0
+    while True:
+        yield (step := step + 1)
+
+
+def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """One table; a peer that is not there says why."""
+    cells = []
+    for row in results["rows"]:
+        if "missing" in row:
+            cells.append([str(row["inner_steps"]), "", row["who"], "not here", row["missing"]])
+        else:
+            spread = f"{row['ratio']:.3g}x ({row['ratio_min']:.3g} to {row['ratio_max']:.3g})"
+            cells.append([str(row["inner_steps"]), row["batches"], row["who"], f"{row['steps_per_s']:.4g}", spread])
+    threads = results["threads"]
+    header = ["inner steps", "batches", "who", "outer steps/s", "time, in ours (range over rounds)"]
+    return {f"Outer steps a second, {threads} thread{'s' * (threads > 1)}": (header, cells)}
+
+
+def headlines(results: dict[str, Any], what: str) -> list[tuple[str, str, str, str]]:
+    """Ours against each peer, with batches drawn before."""
+    rows = [row for row in results["rows"] if row.get("batches") == "drawn before"]
+    ours = {row["inner_steps"]: row["steps_per_s"] for row in reversed(rows) if row["who"].startswith("msr")}
+    return [
+        (
+            f"{what}, {row['inner_steps']} inner step{'s' * (row['inner_steps'] > 1)}: outer steps a second",
+            f"{ours[row['inner_steps']]:.3g}",
+            f"{row['who']} {row['steps_per_s']:.3g}",
+            f"{row['ratio']:.3g}x",
+        )
+        for row in rows
+        if not row["who"].startswith("msr")
+    ]

@@ -1,0 +1,1 @@
+"""What several runners need and the package does not hold."""

@@ -1,0 +1,1 @@
+"""What a discovery says: values, evidence and sentences."""

@@ -1,0 +1,293 @@
+"""Groups that have a name of their own and are neither abelian nor, as a rule, a direct product."""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+import numpy as np
+from sympy import factorint  # type: ignore[import-untyped]
+
+from msr.groups import (
+    FiniteGroup,
+    alternating,
+    cyclic,
+    dihedral,
+    direct_product,
+    frobenius,
+    from_permutations,
+    quaternion,
+    semidirect_product,
+    symmetric,
+    wreath_product,
+)
+from msr.groups.naming.matrix_groups import linear_group
+
+__all__ = ["Atom", "Maker", "abelian_types", "named_atoms"]
+
+Maker = Callable[[], FiniteGroup]
+
+
+class Atom(NamedTuple):
+    """A named group that is not abelian."""
+
+    name: str
+    order: int
+    make: Maker
+
+
+@lru_cache(maxsize=512)
+def named_atoms(order: int) -> tuple[Atom, ...]:
+    """The named groups of an order, simple names first."""
+    sources = (_simple, _linear, _affine, _two_groups, _semidirect, _wreaths)
+    return tuple(Atom(name, order, make) for source in sources for name, make in source(order))
+
+
+def _simple(order: int) -> Iterator[tuple[str, Maker]]:
+    for n in range(3, 8):
+        if math.factorial(n) == order:
+            yield f"S{n}", partial(symmetric, n)
+        if n > 3 and math.factorial(n) == 2 * order:
+            yield f"A{n}", partial(alternating, n)
+    if order % 2 == 0 and order >= 8:
+        yield f"D{order // 2}", partial(dihedral, order // 2)
+    if order % 4 == 0 and order >= 8:
+        yield f"Q{order}", partial(quaternion, order)
+    for p in (p for p in factorint(order) if p > 3):
+        top = order // p
+        if (p - 1) % top == 0 and top > 2:
+            name = f"AGL(1,{p})" if top == p - 1 else f"C{p}:C{top} (Frobenius)"
+            yield name, partial(frobenius, p, top)
+
+
+_PRIME_POWERS = ((2, 1), (3, 1), (2, 2), (5, 1), (7, 1), (2, 3), (3, 2), (11, 1))
+# What is another group's name as well: A4, S4, A5, S5 and A6.
+_ALIASES = {"PSL(2,3)", "PGL(2,3)", "PSL(2,4)", "PGL(2,4)", "PSL(2,5)", "PGL(2,5)", "PSL(2,9)", "SL(2,2)", "SL(2,4)"}
+
+
+def _linear(order: int) -> Iterator[tuple[str, Maker]]:
+    for p, k in _PRIME_POWERS:
+        q = p**k
+        special = q * (q * q - 1)
+        two = 2 if p > 2 else 1
+        for name, size, kind, on in (
+            (f"PSL(2,{q})", special // two, "SL", "lines"),
+            (f"SL(2,{q})", special if two == 2 else 0, "SL", "vectors"),
+            (f"PGL(2,{q})", special if two == 2 else 0, "GL", "lines"),
+            (f"GL(2,{q})", special * (q - 1) if two == 2 else 0, "GL", "vectors"),
+        ):
+            if size == order and q > 2 and name not in _ALIASES:
+                yield name, partial(_matrices, kind, 2, p, k, on)
+    if order == 48:
+        yield "2O", _binary_octahedral
+    if order == 720:
+        yield "M10", _mathieu10
+
+
+def _affine(order: int) -> Iterator[tuple[str, Maker]]:
+    for p, k in ((2, 3), (3, 2), (2, 4), (5, 2), (3, 3), (2, 5), (7, 2)):
+        q = p**k
+        top = order // q
+        if order % q == 0 and top > 1 and (q - 1) % top == 0 and not (top == 2 and p > 2):
+            yield (
+                f"AGL(1,{q})" if top == q - 1 else f"C{p}^{k}:C{top} (Frobenius)",
+                partial(_affine_line, p, k, top),
+            )
+        if order == q * (q - 1) * k:
+            yield f"AΓL(1,{q})", partial(_matrices, "ΓL", 1, p, k, "affine")
+    if order == 216:
+        yield "ASL(2,3)", partial(_matrices, "SL", 2, 3, 1, "affine")
+    if order == 432:
+        yield "AGL(2,3)", partial(_matrices, "GL", 2, 3, 1, "affine")
+    if order == 72:
+        yield "PSU(3,2)", _mathieu9
+    if order == 960:
+        yield "ASL(2,4)", partial(_matrices, "SL", 2, 2, 2, "affine")
+
+
+def _two_groups(order: int) -> Iterator[tuple[str, Maker]]:
+    """Extraspecial groups, and other products with their centres as one."""
+    for p in (3, 5, 7):
+        if order == p**3:
+            yield f"Heis({p})", partial(_heisenberg, p)
+    for name, size, make in _CENTRAL:
+        if size == order:
+            yield name, make
+
+
+def _semidirect(order: int) -> Iterator[tuple[str, Maker]]:
+    if order % 2 == 0:
+        for invariants in abelian_types(order // 2):
+            if len(invariants) > 1:
+                name = " x ".join(f"C{n}" for n in invariants)
+                # A factor of 2 would stand alone.
+                if all(n % 4 != 2 for n in invariants) and invariants[-1] > 2:
+                    yield f"Dih({name})", partial(_inverted, invariants, False)
+                if invariants[-1] % 2 == 0 and all(n % 4 != 2 for n in invariants[:-1]):
+                    yield f"Dic({name})", partial(_inverted, invariants, True)
+    if order % 8 == 0 and order // 8 > 1 and (order // 8) % 2:
+        yield f"C{order // 8}:D4", partial(_by_d4, order // 8)
+    for n in (2, 3, 4, 5, 6, 7):
+        top = order // (n * n)
+        if order % (n * n) == 0 and top % 4 == 0:
+            yield f"C{n}^2:C{top} (swap)", partial(_swapped, n, top)
+    for k in (3, 4, 5):
+        if order == 2 ** (2 * k - 1):
+            yield f"Hol(C{2**k})", partial(_holomorph, 2**k)
+
+
+def _wreaths(order: int) -> Iterator[tuple[str, Maker]]:
+    for count in (2, 3, 4, 5):
+        for outer, top in ((f"C{count}", cyclic), (f"S{count}", symmetric)):
+            if count == 2 and outer == "S2":
+                continue
+            above = top(count)
+            if order % above.order:
+                continue
+            size = round((order // above.order) ** (1 / count))
+            if size < 2 or size**count * above.order != order:
+                continue
+            inners: list[tuple[str, Maker]] = [(f"C{size}", partial(cyclic, size)), *_simple(size)]
+            for inner, make in inners:
+                yield f"{inner} wr {outer}", partial(_wreath, make, above)
+
+
+def _wreath(make: Maker, top: FiniteGroup) -> FiniteGroup:
+    return wreath_product(make(), top)
+
+
+def _matrices(kind: str, d: int, p: int, k: int, on: str) -> FiniteGroup:
+    return from_permutations(list(linear_group(kind, d, p, k, on=on)))  # type: ignore[arg-type]
+
+
+def _affine_line(p: int, k: int, top: int) -> FiniteGroup:
+    """``x → a x + b`` over ``GF(p^k)``, ``a`` a root of 1 of order dividing ``top``."""
+    *_, stretch = linear_group("GL", 1, p, k, on="affine")[: 1 + k][:1]
+    shifts = linear_group("SL", 1, p, k, on="affine")
+    power = np.arange(p**k)
+    for _ in range((p**k - 1) // top):
+        power = stretch[power]
+    return from_permutations([power, *shifts])
+
+
+def _mathieu10() -> FiniteGroup:
+    """In ``PΓL(2,9)``, the third subgroup of index 2: ``PSL(2,9)`` and a product of the other two kinds."""
+    wide = linear_group("ΓL", 2, 3, 2, on="lines")
+    stretch, turn = wide[-2:]
+    return from_permutations([*wide[:-2], stretch[turn]])
+
+
+def _mathieu9() -> FiniteGroup:
+    """``C3² ⋊ Q8``: in ``ASL(2,3)``, the shifts and the elements of order 4."""
+    whole = _matrices("SL", 2, 3, 1, "affine")
+    return whole.subgroup([g for g in whole.elements if whole.element_orders[g] == 4]).group
+
+
+def _binary_octahedral() -> FiniteGroup:
+    """The unit quaternions that ``(1 + i)/√2`` and ``(1 + i + j + k)/2`` generate, by what they do to themselves."""
+    first, second = np.array([1.0, 1, 0, 0]) / math.sqrt(2), np.array([1.0, 1, 1, 1]) / 2
+    found = [np.array([1.0, 0, 0, 0])]
+    for x in found:
+        for s in (first, second):
+            y = _hamilton(s, x)
+            if min(np.abs(y - z).max() for z in found) > 1e-6:
+                found.append(y)
+    every = np.stack(found)
+    moves = [[int(np.abs(every - _hamilton(s, x)).max(1).argmin()) for x in found] for s in (first, second)]
+    return from_permutations(moves)
+
+
+def _hamilton(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    a, v, b, w = x[0], x[1:], y[0], y[1:]
+    return np.concatenate([[a * b - v @ w], a * w + b * v + np.cross(v, w)])
+
+
+def _heisenberg(p: int) -> FiniteGroup:
+    """Upper triangular 3 × 3 matrices modulo ``p`` with 1 on the diagonal."""
+    a, b, c = np.unravel_index(np.arange(p**3), (p, p, p))
+    moves = [((a + 1) % p, b, (c + b) % p), (a, (b + 1) % p, c)]
+    return from_permutations([np.ravel_multi_index(m, (p, p, p)) for m in moves])
+
+
+def _central(*makers: Maker) -> FiniteGroup:
+    """The direct product modulo the identification of the involutions in the centres."""
+    group, *rest = (make() for make in makers)
+    for other in rest:
+        y, z = _central_involution(group), _central_involution(other)
+        whole = direct_product(group, other)
+        # Element (g, h) of the product is g·|H| + h.
+        members = [0, y * other.order + z]
+        cosets = whole.cosets(members)
+        place = np.empty(whole.order, dtype=np.int64)
+        for i, coset in enumerate(cosets):
+            place[coset] = i
+        first = [int(coset[0]) for coset in cosets]
+        group = FiniteGroup(place[whole.table[np.ix_(first, first)]])
+    return group
+
+
+def _central_involution(group: FiniteGroup) -> int:
+    return int(next(g for g in group.centre if group.element_orders[g] == 2))
+
+
+def _inverted(invariants: tuple[int, ...], dicyclic: bool) -> FiniteGroup:
+    """An abelian group ``A`` and ``x`` with ``x a x⁻¹ = a⁻¹``; ``x²`` is 1, or the involution of the last factor."""
+    abelian = direct_product(*map(cyclic, invariants))
+    n = abelian.order
+    a, f = np.tile(np.arange(n), 2), np.repeat([0, 1], n)
+    turned = np.where(f[:, None] == 1, abelian.inverses[a], a)
+    total = abelian.table[a[:, None], turned]
+    if dicyclic:
+        half = invariants[-1] // 2
+        total = np.where(f[:, None] & f == 1, abelian.table[total, half], total)
+    return FiniteGroup(total + n * (f[:, None] ^ f))
+
+
+def _by_d4(n: int) -> FiniteGroup:
+    """``C_n ⋊ D4``, inverted by the rotation of order 4 and kept by two reflections."""
+    return semidirect_product(cyclic(n), dihedral(4), lambda h, x: -x % n if (h % 4 + h // 4) % 2 else x)
+
+
+def _swapped(n: int, top: int) -> FiniteGroup:
+    """``C_n² ⋊ C_top``, whose generator swaps the two factors."""
+    return semidirect_product(
+        direct_product(cyclic(n), cyclic(n)), cyclic(top), lambda h, x: x % n * n + x // n if h % 2 else x
+    )
+
+
+def _holomorph(n: int) -> FiniteGroup:
+    """``x → a x + b`` modulo ``n``, for all units ``a``."""
+    points = np.arange(n)
+    units = [a for a in range(2, n) if math.gcd(a, n) == 1]
+    return from_permutations([(points + 1) % n, *(points * a % n for a in units)])
+
+
+def abelian_types(order: int) -> Iterator[tuple[int, ...]]:
+    """Invariant factors of the abelian groups of an order (above 1), each dividing the next."""
+
+    def types(left: int, least: int) -> Iterator[tuple[int, ...]]:
+        yield (left,)
+        for d in range(max(2, least), left):
+            if left % d == 0 and d % least == 0:
+                for rest in types(left // d, d):
+                    if rest[0] % d == 0:
+                        yield (d, *rest)
+
+    if order > 1:
+        yield from types(order, 1)
+
+
+def _central_products() -> list[tuple[str, int, Maker]]:
+    """Of groups with one central involution each: ``C4 o D4`` is generated by Pauli's matrices."""
+    c = {n: partial(cyclic, n) for n in (4, 8, 16)}
+    d = {n: partial(dihedral, n) for n in (4, 8, 12, 16)}
+    found: list[tuple[str, int, Maker]] = []
+    found += [(f"C{m} o D{n}", m * n, partial(_central, c[m], d[n])) for m in c for n in d]
+    found += [(f"D4 o D{n}", 8 * n, partial(_central, d[4], d[n])) for n in d]
+    found += [(f"D{n} o Q8", 8 * n, partial(_central, d[n], quaternion)) for n in d]
+    found += [("D4 o D4 o D4", 128, partial(_central, d[4], d[4], d[4]))]
+    found += [("D4 o D4 o Q8", 128, partial(_central, d[4], d[4], quaternion))]
+    return found
+
+
+_CENTRAL = _central_products()

@@ -1,0 +1,66 @@
+"""GAP, where it is installed, on groups that have no name here: <https://www.gap-system.org>."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from msr.permutations.actions import Indices
+
+__all__ = ["gap_name"]
+
+_SECONDS = 20.0
+# The small groups library knows most orders up to 2,000, and its index is the isomorphism class.
+_SCRIPT = """\
+G := Group({generators});;
+LoadPackage("smallgrp");;
+if IsBound(SMALL_AVAILABLE) and SMALL_AVAILABLE(Size(G)) <> fail then Print("msr id ", IdSmallGroup(G), "\\n"); fi;
+Print("msr name ", StructureDescription(G), "\\n");
+QUIT;
+"""
+
+
+def gap_name(generators: Indices) -> tuple[str, bool] | None:
+    """What GAP calls the group that permutations ``(r, n)`` generate, and whether that tells its isomorphism class.
+
+    An index of the small groups library does, such as ``SmallGroup(16,3)``; a structure description alone may fit
+    several groups. Dihedral groups are written as everywhere here, ``D4`` for the one of 8 elements, where GAP writes
+    ``D8``. None where GAP is not installed, or does not answer within 20 s: the answer is then the same as without it.
+    """
+    command = _command()
+    if command is None or len(generators) == 0:
+        return None
+    lists = ", ".join(f"PermList({(row + 1).tolist()})" for row in generators)
+    try:
+        # Its own process: a crash or an endless search of GAP's is none of ours.
+        answer = subprocess.run(
+            [*command, "-q", "-A", "-r", "-T", "-x", "4096"],
+            input=_SCRIPT.format(generators=lists).encode(),
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+        ).stdout
+    except subprocess.TimeoutExpired as error:
+        answer = error.stdout or b""
+    except OSError:
+        return None
+    said = dict(re.findall(r"^msr (id|name) (.+)$", answer.decode(errors="replace"), re.MULTILINE))
+    index = re.fullmatch(r"\[ (\d+), (\d+) \]", said.get("id", ""))
+    words = re.sub(r"\bD(\d+)\b", lambda found: f"D{int(found[1]) // 2}", said.get("name", ""))
+    if index:
+        known = f"SmallGroup({index[1]},{index[2]})"
+        return (f"{known}, {words}" if words else known), True
+    return (words, False) if words else None
+
+
+def _command() -> list[str] | None:
+    """The program on the path, or that of the wheel ``passagemath-gap``, which has to be told where its library is."""
+    program = shutil.which("gap")
+    if program is not None:
+        return [program]
+    wheel = importlib.util.find_spec("passagemath_gap")
+    if wheel is None or wheel.origin is None:
+        return None
+    root = Path(wheel.origin).parent.parent / "gap"
+    return [str(root / "gap"), "-l", str(root)] if (root / "gap").is_file() else None

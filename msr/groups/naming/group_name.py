@@ -1,0 +1,79 @@
+"""The name of a group as a value, and how the group acts."""
+
+import re
+from dataclasses import dataclass
+
+from msr.brief import Brief
+
+__all__ = ["Action", "GroupName"]
+
+
+@dataclass(frozen=True, repr=False)
+class Action(Brief):
+    """How a permutation group moves one set of points, the inputs or the outputs.
+
+    Attributes:
+        degree: how many points there are; ``orbits`` their sizes, largest first, fixed points included.
+        order: of the group of permutations that is seen here; ``kernel`` how many elements move no point.
+        transitive: one orbit; regular: transitive, and no element but the identity of the image fixes a point.
+        primitive: transitive, and no partition but the trivial two is kept.
+        blocks: the size of a smallest nontrivial block, where the action is transitive and not primitive.
+    """
+
+    degree: int
+    orbits: tuple[int, ...]
+    order: int
+    kernel: int
+    transitive: bool
+    regular: bool
+    primitive: bool
+    blocks: int | None
+
+    def __str__(self) -> str:
+        if self.order == 1:
+            return f"moves none of {self.degree} points"
+        words = []
+        if self.transitive:
+            words.append("regular" if self.regular else "primitive" if self.primitive else "transitive")
+            words.append(f"on {self.degree} points")
+            if self.blocks is not None and not self.regular:
+                words.append(f"in blocks of {self.blocks}")
+        else:
+            moved = [size for size in self.orbits if size > 1]
+            fixed = len(self.orbits) - len(moved)
+            words.append(f"orbits of {', '.join(map(str, moved))}" + (f", {fixed} fixed" if fixed else ""))
+        if self.kernel > 1:
+            words.append(f"(kernel of order {self.kernel})")
+        return " ".join(words)
+
+
+@dataclass(frozen=True, repr=False)
+class GroupName(Brief):
+    """The isomorphism class of a permutation group, as far as it is known.
+
+    Attributes:
+        name: for people, such as ``C12`` or ``S3 wr C2``; a description where no name is known.
+        order: number of elements.
+        certain: the name is proven (an isomorphism was built, or the order leaves no other); otherwise
+            ``alternatives`` lists names that fit all that was compared.
+        fingerprint: what was compared: order, how many elements of each order, sizes of centre and classes,
+            abelianisation, derived length.
+        on_inputs, on_outputs: how it acts.
+    """
+
+    name: str
+    order: int
+    certain: bool
+    alternatives: tuple[str, ...]
+    fingerprint: dict[str, object]
+    on_inputs: Action
+    on_outputs: Action
+
+    @property
+    def title(self) -> str:
+        """The name with the kind of group in words, such as ``the cyclic group C12``."""
+        found = re.fullmatch(r"([CDSAQ])(\d+)", self.name)
+        if not found:
+            return self.name if self.name.startswith(("a ", "trivial")) else f"the group {self.name}"
+        kinds = {"C": "cyclic", "D": "dihedral", "S": "symmetric", "A": "alternating", "Q": "dicyclic"}
+        return f"the {'quaternion' if self.name == 'Q8' else kinds[found[1]]} group {self.name}"

@@ -1,0 +1,116 @@
+"""Groups of matrices over small fields, as permutations of vectors or of lines."""
+
+from functools import lru_cache
+from itertools import product
+from typing import Literal
+
+import numpy as np
+
+from msr.permutations.actions import Indices
+
+__all__ = ["Field", "linear_group"]
+
+
+class Field:
+    """``GF(p^k)``: elements are numbers below ``q``, the digits to the base ``p`` a polynomial's coefficients.
+
+    Attributes:
+        plus, times: ``(q, q)`` tables.
+        primitive: an element whose powers are all but 0.
+    """
+
+    def __init__(self, p: int, k: int):
+        self.p, self.k, self.q = p, k, p**k
+        digits = np.stack(np.unravel_index(np.arange(self.q), (p,) * k))[::-1].T
+        weights = p ** np.arange(k)
+        self.plus: Indices = (digits[:, None] + digits) % p @ weights
+        # Modulo the first monic polynomial of degree k, x^k = -Σ c_i x^i, for which x or another element is primitive.
+        for low in product(range(p), repeat=k):
+            times = self._times(digits, np.asarray(low), weights)
+            powers = [self._powers(times, a) for a in range(1, self.q)]
+            if max(map(len, powers)) == self.q - 1 and all(a.count(1) == 1 for a in powers):
+                self.times: Indices = times
+                self.primitive = 1 + max(range(self.q - 1), key=lambda i: len(powers[i]))
+                return
+        raise AssertionError("there is a field of every prime power")
+
+    def _times(self, digits: Indices, low: Indices, weights: Indices) -> Indices:
+        # A row for x^i times each element, by shifting digits and taking off what overflows.
+        shifted, rows = digits, []
+        for _ in range(self.k):
+            rows.append(shifted)
+            top = shifted[:, -1:]
+            shifted = (np.concatenate([np.zeros_like(top), shifted[:, :-1]], 1) - top * low) % self.p
+        return np.einsum("ai,ibj->abj", digits, np.stack(rows)) % self.p @ weights
+
+    def _powers(self, times: Indices, a: int) -> list[int]:
+        powers = [a]
+        while (after := int(times[powers[-1], a])) not in powers:
+            powers.append(after)
+        return powers
+
+    @property
+    def frobenius(self) -> Indices:
+        """``x → x^p``."""
+        power: Indices = np.arange(self.q)
+        for _ in range(self.p - 1):
+            power = self.times[power, np.arange(self.q)]
+        return power
+
+    def image(self, matrix: Indices, vectors: Indices) -> Indices:
+        """``matrix @ v`` for vectors ``(r, d)``."""
+        total: Indices = np.zeros((len(vectors), len(matrix)), dtype=np.int64)
+        for j in range(vectors.shape[1]):
+            total = self.plus[total, self.times[matrix[:, j], vectors[:, j : j + 1]]]
+        return total
+
+
+@lru_cache(maxsize=32)
+def _field(p: int, k: int) -> Field:
+    return Field(p, k)
+
+
+def linear_group(
+    kind: Literal["SL", "GL", "ΣL", "ΓL"], d: int, p: int, k: int = 1, *, on: Literal["vectors", "lines", "affine"]
+) -> Indices:
+    """Generators of a group of ``d × d`` matrices over ``GF(p^k)``, as permutations ``(r, points)``.
+
+    ``Σ`` and ``Γ`` add the field's automorphisms. On ``vectors`` but 0 the group is itself; on ``lines`` scalars do
+    nothing, ``PSL`` and so on; ``affine`` adds shifts of all vectors, ``ASL`` and so on.
+    """
+    field = _field(p, k)
+    q = field.q
+    vectors = np.stack(np.unravel_index(np.arange(q**d), (q,) * d), 1)
+    weights = q ** np.arange(d)[::-1]
+    maps = []
+    # Shears generate SL: one for each basis of the field over its prime, here for all powers of a primitive element.
+    for i, j in product(range(d), repeat=2):
+        scale = 1
+        for _ in range(k if i != j else 0):
+            shear = np.eye(d, dtype=np.int64)
+            shear[i, j] = scale
+            maps.append(field.image(shear, vectors) @ weights)
+            scale = int(field.times[scale, field.primitive])
+    if kind in ("GL", "ΓL"):
+        stretch = np.eye(d, dtype=np.int64)
+        stretch[0, 0] = field.primitive
+        maps.append(field.image(stretch, vectors) @ weights)
+    if kind in ("ΣL", "ΓL"):
+        maps.append(field.frobenius[vectors] @ weights)
+    if on == "affine":
+        for j in range(d):
+            scale = 1
+            for _ in range(k):
+                moved = vectors.copy()
+                moved[:, j] = field.plus[moved[:, j], scale]
+                maps.append(moved @ weights)
+                scale = int(field.times[scale, field.primitive])
+        return np.stack(maps)
+    rows = np.stack(maps)[:, 1:] - 1
+    if on == "vectors":
+        return rows
+    # A line by its least vector.
+    every = vectors[1:]
+    least = np.min([field.times[a, every] @ weights for a in range(1, q)], axis=0) - 1
+    lines, line_of = np.unique(least, return_inverse=True)
+    return line_of[rows[:, lines]]

@@ -1,0 +1,198 @@
+"""How a small group without a name is built: direct factors, or a normal subgroup and what is left of the group."""
+
+from collections import defaultdict
+
+import numpy as np
+
+from msr.groups import FiniteGroup
+from msr.groups.naming.catalogue import bracketed, find_isomorphism, known_name
+from msr.permutations.actions import Indices
+from msr.permutations.work import WorkSpent, limited, spend
+
+__all__ = ["structure_name"]
+
+_MAX_NORMAL = 100
+"""Normal subgroups that are looked at."""
+_MAX_LIFTS = 4096
+"""Ways to lift generators of a quotient, above which no complement is looked for."""
+_MAX_MATCH = 1000
+"""Steps of a search for an isomorphism to a group that was named before."""
+_MOST_WORK = 2e6
+"""Steps that a name may take, about a microsecond each."""
+
+
+def structure_name(group: FiniteGroup) -> tuple[str, bool]:
+    """A name from normal subgroups, and whether it is proven: only that of a direct product of proven names is.
+
+    ``N:Q`` is a semidirect product, with an action that the name leaves open; in ``N.Q`` no complement was found. Of
+    all normal subgroups the one with the shortest name is chosen, so that the name depends on the group alone. A group
+    for which that would take too long is described by its order.
+    """
+    try:
+        with limited(_MOST_WORK):
+            return _Names().of_parts(group)
+    except WorkSpent:
+        return _unnamed(group), False
+
+
+def _unnamed(group: FiniteGroup) -> str:
+    return f"a group of order {group.order}"
+
+
+class _Names:
+    """Names of groups and of their parts, where isomorphic parts are named once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], list[tuple[FiniteGroup, tuple[str, bool]]]] = defaultdict(list)
+
+    def of(self, group: FiniteGroup) -> tuple[str, bool]:
+        """The name of a part: a proven one, or how it is built."""
+        if group.is_abelian:
+            spend(50 + group.order)
+            return known_name(group) or _unnamed(group), True
+        # Some groups of one kind differ; an isomorphism proves which do not.
+        sizes = np.bincount(group.class_index)
+        kind = (
+            group.order,
+            len(group.centre),
+            *np.bincount(group.element_orders).tolist(),
+            *np.bincount(sizes).tolist(),
+        )
+        spend(50 + group.order)
+        for other, name in self._known[kind]:
+            if find_isomorphism(other, group, most=_MAX_MATCH) is not None:
+                return name
+        proven = known_name(group)
+        name = (proven, True) if proven is not None else self.of_parts(group)
+        self._known[kind].append((group, name))
+        return name
+
+    def of_parts(self, group: FiniteGroup) -> tuple[str, bool]:
+        """How a group is built, and whether that is proven."""
+        normal = _normal_subgroups(group)
+        factors = _direct_factors(group, normal)
+        if factors is not None:
+            parts = [self.of(_part(group, mask)) for mask in factors]
+            return " x ".join(sorted(bracketed(name) for name, _ in parts)), all(proven for _, proven in parts)
+        found = []
+        for mask in normal:
+            names = self.of(_part(group, mask))[0], self.of(_quotient(group, mask))[0]
+            if not any(name.startswith("a ") for name in names):
+                found.append((names, mask))
+        found.sort(key=lambda one: (len(":".join(map(_tight, one[0]))), ":".join(map(_tight, one[0]))))
+        # The shortest name of a semidirect product; whether one is, takes long to tell.
+        for names, mask in found:
+            if _splits(group, mask):
+                return ":".join(map(_tight, names)), False
+        return (".".join(map(_tight, found[0][0])) if found else _unnamed(group)), False
+
+
+def _tight(name: str) -> str:
+    return f"({name})" if any(mark in name for mark in " :.") else name
+
+
+def _normal_subgroups(group: FiniteGroup) -> list[Indices]:
+    """Masks of those but the group and 1, up to a number: joins of the closures of conjugacy classes."""
+    found: dict[bytes, Indices] = {}
+    for class_ in group.conjugacy_classes[1:]:
+        spend(100 + group.order * len(class_) / 100)
+        mask = np.zeros(group.order, dtype=bool)
+        mask[group.closure(class_.tolist())] = True
+        found[mask.tobytes()] = mask
+    least = list(found.values())
+    frontier = least
+    while frontier and len(found) < _MAX_NORMAL:
+        reached = []
+        for one in frontier:
+            for other in least:
+                spend(5)
+                if not (other & ~one).any():
+                    continue
+                # The product of two normal subgroups is one.
+                spend(30 + int(one.sum()) * int(other.sum()) / 30)
+                mask = np.zeros(group.order, dtype=bool)
+                mask[group.table[np.ix_(np.flatnonzero(one), np.flatnonzero(other))]] = True
+                if mask.tobytes() not in found:
+                    found[mask.tobytes()] = mask
+                    reached.append(mask)
+        frontier = reached
+    return sorted((m for m in found.values() if m.sum() < group.order), key=lambda m: (-int(m.sum()), m.tobytes()))
+
+
+def _direct_factors(group: FiniteGroup, normal: list[Indices]) -> tuple[Indices, Indices] | None:
+    """The first two normal subgroups that meet in 1 alone and are as large together as the group."""
+    sizes = [int(mask.sum()) for mask in normal]
+    of_size: dict[int, list[int]] = defaultdict(list)
+    for i, size in enumerate(sizes):
+        of_size[size].append(i)
+    for a, size in enumerate(sizes):
+        for b in of_size[group.order // size] if group.order % size == 0 else ():
+            spend(3)
+            if b > a and (normal[a] & normal[b]).sum() == 1:
+                return normal[a], normal[b]
+    return None
+
+
+def _part(group: FiniteGroup, mask: Indices) -> FiniteGroup:
+    spend(300 + int(mask.sum()) ** 2 / 100)
+    return group.subgroup(np.flatnonzero(mask).tolist(), "N").group
+
+
+def _quotient(group: FiniteGroup, mask: Indices) -> FiniteGroup:
+    place, first = _cosets(group, mask)
+    spend(300 + len(first) ** 2 / 20)
+    return FiniteGroup(place[group.table[np.ix_(first, first)]])
+
+
+def _cosets(group: FiniteGroup, mask: Indices) -> tuple[Indices, Indices]:
+    spend(50 + group.order * int(mask.sum()) / 100)
+    least = group.table[:, mask].min(1)
+    first, place = np.unique(least, return_inverse=True)
+    return place, first
+
+
+def _splits(group: FiniteGroup, mask: Indices) -> bool:
+    """Whether some lifts of generators of the quotient generate no more than the quotient has."""
+    place, _ = _cosets(group, mask)
+    quotient = _quotient(group, mask)
+    lifts = [np.flatnonzero(place == q) for q in quotient.generators]
+    if np.prod([float(len(one)) for one in lifts]) > _MAX_LIFTS:
+        return False
+    # A lift of the right order only.
+    orders = [quotient.element_orders[q] for q in quotient.generators]
+    left = [one[group.element_orders[one] == order].tolist() for one, order in zip(lifts, orders, strict=True)]
+    sizes = [len(quotient.closure(quotient.generators[: i + 1])) for i in range(len(left))]
+    chosen: list[int] = []
+    # Depth first; lifts of some of the generators that already generate too much are taken no further.
+    options = [left[0][::-1]]
+    while options:
+        if not options[-1]:
+            options.pop()
+            if chosen:
+                chosen.pop()
+            continue
+        chosen.append(options[-1].pop())
+        if not _generate_at_most(group, chosen, sizes[len(chosen) - 1]):
+            chosen.pop()
+        elif len(chosen) == len(left):
+            return True
+        else:
+            options.append(left[len(chosen)][::-1])
+    return False
+
+
+def _generate_at_most(group: FiniteGroup, chosen: list[int], most: int) -> bool:
+    """Whether these elements generate no more than so many."""
+    inside = np.zeros(group.order, dtype=bool)
+    inside[0] = True
+    frontier, count = np.zeros(1, dtype=np.int64), 1
+    generators = np.asarray(chosen)
+    while len(frontier):
+        spend(12 + len(frontier) * len(chosen) / 20)
+        reached = np.unique(group.table[np.ix_(frontier, generators)])
+        frontier = reached[~inside[reached]]
+        inside[frontier] = True
+        count += len(frontier)
+        if count > most:
+            return False
+    return True

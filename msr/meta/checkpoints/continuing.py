@@ -1,0 +1,207 @@
+"""Whether an outer loop can continue from a state: all that could fail is tried on copies, before anything changes."""
+
+import copy
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from msr.errors import DataError, kind_and_line
+from msr.meta.problem import MetaParameters
+
+__all__ = ["check_state", "not_finite"]
+
+_KEYS = ("params", "optimizer", "scheduler", "steps_done", "batching")
+_RATES = ("lr", "initial_lr", "max_lr", "min_lr")
+_CYCLED = ("betas", "momentum")
+_MOVING = ("base_lrs", "last_epoch", "T_i", "T_cur")
+
+
+def check_state(
+    state: Mapping[str, Any],
+    params: MetaParameters,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None,
+    steps_done: int,
+) -> None:
+    """Raise DataError, with nothing changed, unless a loop of these parts can continue from ``state``.
+
+    ``steps_done`` are those of the loop as it is: its scheduler counts along.
+    """
+    if not isinstance(state, Mapping):
+        raise DataError(f"the checkpoint is not one of an outer loop but a {type(state).__name__}")
+    missing = [key for key in _KEYS if key not in state]
+    if missing:
+        raise DataError(f"the checkpoint is not one of an outer loop (it lacks {', '.join(missing)})")
+    if type(state["steps_done"]) is not int or state["steps_done"] < 0:
+        raise DataError(f"the checkpoint's steps_done is {_shown(state['steps_done'])}, not a count")
+    if state["batching"] not in ("auto", "vmap", "loop"):
+        raise DataError(f"the checkpoint's batching is {_shown(state['batching'])}, not auto, vmap or loop")
+    if (scheduler is None) is not (state["scheduler"] is None):
+        raise DataError("the checkpoint and this run do not both have a scheduler")
+    _check_params(state["params"], params)
+    bad = not_finite(state["optimizer"])
+    if bad:
+        raise DataError(f"the checkpoint's optimizer{bad} is not finite")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on copies, steps of the two come in an order that torch warns of
+            _try_on_copies(state, optimizer, scheduler, steps_done)
+    except DataError:
+        raise
+    except Exception as error:  # whatever a torch optimiser raises on a state that is not of its kind
+        raise DataError(
+            f"the checkpoint's optimizer or scheduler is not of this run's kind ({kind_and_line(error)[:160]})"
+        ) from error
+
+
+def not_finite(value: Any, where: str = "") -> str:
+    """Where the first nan or infinity is in a tree of tensors and numbers, as ``[key][key]``; "" where there is none.
+
+    A number may be infinite (a bound that binds nothing), but not nan; a tensor neither.
+    """
+    if isinstance(value, Tensor):
+        return "" if bool(value.isfinite().all()) else where or " state"
+    if isinstance(value, float):
+        return where if math.isnan(value) else ""
+    if isinstance(value, Mapping):
+        return next((bad for key, one in value.items() if (bad := not_finite(one, f"{where}[{key!r}]"))), "")
+    if isinstance(value, (list, tuple)):
+        return next((bad for i, one in enumerate(value) if (bad := not_finite(one, f"{where}[{i}]"))), "")
+    return ""
+
+
+def _check_params(saved: Any, params: MetaParameters) -> None:
+    if not isinstance(saved, Mapping) or set(saved) != set(MetaParameters._fields):
+        raise DataError(f"the checkpoint's params must hold {', '.join(MetaParameters._fields)}; got {_shown(saved)}")
+    for name, group in zip(MetaParameters._fields, params, strict=True):
+        found = saved[name]
+        if not isinstance(found, Mapping) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+            raise DataError(f"the checkpoint's {name} parameters are no tensors by name")
+        if {n: t.shape for n, t in group.items()} != {n: t.shape for n, t in found.items()}:
+            raise DataError(
+                f"the checkpoint's {name} parameters are {', '.join(map(str, found)) or 'none'}, "
+                f"this run's are {', '.join(group) or 'none'}, or their shapes differ"
+            )
+        for n, tensor in group.items():
+            if found[n].dtype != tensor.dtype or found[n].layout != tensor.layout:
+                raise DataError(f"the checkpoint's {name} parameter {n} is {found[n].dtype}, this run's {tensor.dtype}")
+            if not found[n].isfinite().all():
+                raise DataError(f"the checkpoint's {name} parameter {n} is not finite")
+
+
+def _try_on_copies(
+    state: Mapping[str, Any],
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None,
+    steps_done: int,
+) -> None:
+    """Load into copies, compare with what a step of this run's optimiser keeps, and take a step of zero gradient."""
+    saved = state["optimizer"]
+    model = copy.deepcopy(optimizer)
+    model.state.clear()
+    _step(model)
+    own, copied_scheduler = copy.deepcopy((optimizer, scheduler))
+    n = sum(len(group["params"]) for group in optimizer.param_groups)
+    if state["steps_done"] > 0 or saved["state"]:
+        _check_like(model.state_dict()["state"], saved["state"], "optimizer['state']")
+    for before, found in zip(own.state_dict()["param_groups"], saved["param_groups"], strict=True):
+        if before["params"] != list(found["params"]) or [type(i) for i in found["params"]] != [int] * len(
+            before["params"]
+        ):
+            raise DataError(f"the checkpoint's optimizer numbers the parameters {_shown(found['params'])}")
+    for kept in saved["state"].values():
+        if "step" in kept and float(kept["step"]) != state["steps_done"]:
+            raise DataError(
+                f"the checkpoint's optimizer has done {float(kept['step']):g} steps, its loop {state['steps_done']}"
+            )
+    own.load_state_dict(copy.deepcopy(dict(saved)))  # torch would keep, and step, these very tensors
+    if len(own.state_dict()["state"]) not in (0, n):
+        raise DataError("the checkpoint's optimizer has the state of some parameters and not of others")
+    cycled = _CYCLED if getattr(scheduler, "cycle_momentum", False) else ()
+    for before, now in zip(optimizer.param_groups, own.param_groups, strict=True):
+        for key in before.keys() - {"params"}:
+            if key not in now:
+                raise DataError(f"the checkpoint's optimizer has no {key}")
+            _check_like(before[key], now[key], f"optimizer's {key}")
+            if key in _RATES and not 0 <= float(now[key]) < math.inf:
+                raise DataError(f"the checkpoint's {key} is {_shown(now[key])}")
+            if key not in (*_RATES, *cycled) and before[key] != now[key]:
+                raise DataError(
+                    f"the checkpoint's optimizer has {key} = {_shown(now[key])}, this run's {_shown(before[key])}"
+                )
+    if copied_scheduler is not None:
+        _check_scheduler(state, copied_scheduler, steps_done)
+        copied_scheduler.load_state_dict(copy.deepcopy(state["scheduler"]))
+    _step(own)
+    if copied_scheduler is not None:
+        copied_scheduler.step()
+    bad = not_finite([group["lr"] for group in own.param_groups]) or not_finite(own.state_dict()["state"])
+    if bad:
+        raise DataError("the checkpoint's optimizer or scheduler gives numbers that are not finite at its next step")
+
+
+def _check_scheduler(
+    state: Mapping[str, Any], scheduler: torch.optim.lr_scheduler.LRScheduler, steps_done: int
+) -> None:
+    own, saved = scheduler.state_dict(), state["scheduler"]
+    bad = not_finite(saved)
+    if bad:
+        raise DataError(f"the checkpoint's scheduler{bad} is not finite")
+    _check_like(own, saved, "scheduler")
+    for key in ("base_lrs", "_last_lr"):
+        if not all(0 <= float(rate) < math.inf for rate in saved.get(key, [])):
+            raise DataError(f"the checkpoint's scheduler has {key} = {_shown(saved[key])}")
+    if type(scheduler).__module__ != "torch.optim.lr_scheduler":
+        return  # only of torch's own is it known what stays as it was set and what counts along
+    for key in own.keys() - set(_MOVING):
+        if not key.startswith("_") and own[key] != saved[key]:
+            raise DataError(
+                f"the checkpoint's scheduler has {key} = {_shown(saved[key])}, this run's {_shown(own[key])}"
+            )
+    if "last_epoch" in own and saved["last_epoch"] - state["steps_done"] != own["last_epoch"] - steps_done:
+        raise DataError(
+            f"the checkpoint's scheduler has done {_shown(saved['last_epoch'])} steps, its loop {state['steps_done']}"
+        )
+
+
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * 0  # whatever the rate is, this step shall not fail for its size
+        for leaf in group["params"]:
+            leaf.grad = torch.zeros_like(leaf)
+    optimizer.step()
+
+
+def _check_like(own: Any, saved: Any, where: str) -> None:
+    """Raise DataError unless two trees have the same keys, lengths, kinds of values, and tensors alike."""
+    if isinstance(own, Tensor) or isinstance(saved, Tensor):
+        kinds = [(t.dtype, tuple(t.shape)) if isinstance(t, Tensor) else type(t).__name__ for t in (saved, own)]
+        if kinds[0] != kinds[1]:
+            raise DataError(f"the checkpoint's {where} is {_shown(kinds[0])}, this run's {_shown(kinds[1])}")
+    elif isinstance(own, Mapping) and isinstance(saved, Mapping):
+        if own.keys() != saved.keys():
+            there, here = (", ".join(map(str, sorted(tree, key=str))) or "nothing" for tree in (saved, own))
+            raise DataError(f"the checkpoint's {where} holds {there[:120]}, this run's {here[:120]}")
+        for key in own:
+            _check_like(own[key], saved[key], f"{where}[{key!r}]")
+    elif isinstance(own, (list, tuple)) and isinstance(saved, (list, tuple)):
+        if len(own) != len(saved):
+            raise DataError(f"the checkpoint's {where} has {len(saved)} entries, this run's {len(own)}")
+        for i, (one, other) in enumerate(zip(own, saved, strict=True)):
+            _check_like(one, other, f"{where}[{i}]")
+    elif _kind(own) != _kind(saved):
+        raise DataError(f"the checkpoint's {where} is {_shown(saved)}, where this run has {_shown(own)}")
+
+
+def _kind(value: Any) -> str:
+    """Numbers are of one kind, since 1 and 1.0 stand for each other in torch's states."""
+    return "number" if type(value) in (int, float) else type(value).__name__
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:59] + "…"

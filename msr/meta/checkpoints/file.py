@@ -1,0 +1,211 @@
+"""Checkpoint files: one dictionary of tensors and plain values, with a hash of all of it and a note of whose it is.
+
+A file is what ``torch.save`` makes of ``{"format", "msr", "identity", "notes", "sha256", "extra", **state}``, read with
+``weights_only=True``, so that no code is ever read from it. Two checks find damage: the CRC-32 of each member of the
+zip, which torch itself does not look at, and SHA-256 over all names, types, shapes and values.
+"""
+
+import hashlib
+import io
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from msr.errors import ConfigError, DataError, kind_and_line
+from msr.files.writing import write_whole
+from msr.version import __version__
+
+__all__ = ["FORMAT", "Checkpoint", "DamagedCheckpointError", "content_hash", "read_checkpoint", "write_checkpoint"]
+
+FORMAT = 2
+"""Format of the files that are written. Older files, which have no format number and no hash, count as format 1."""
+
+_OWN_KEYS = ("format", "msr", "identity", "notes", "sha256", "extra")
+_NOT_SET = "not set"
+
+
+class DamagedCheckpointError(DataError):
+    """A checkpoint file was changed after it was written, or never was a checkpoint."""
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint file holds.
+
+    ``state`` is the loop's own and ``extra`` the caller's; ``identity`` says whose it is and is compared; ``notes``
+    (versions, threads) are for people.
+    """
+
+    path: Path
+    state: dict[str, Any]
+    extra: dict[str, Any]
+    identity: dict[str, Any]
+    notes: dict[str, Any]
+    format: int
+
+    def differences(self, identity: Mapping[str, Any]) -> list[str]:
+        """How this file's format and identity differ from what is wanted, in words; none where it fits.
+
+        A key of ``identity`` that the file lacks is a difference; a further key of the file is none.
+        """
+        found = [f"{key} is {self.identity.get(key, _NOT_SET)} there, {value} here" for key, value in identity.items()
+                 if self.identity.get(key, _NOT_SET) != value]  # fmt: skip
+        if self.format != FORMAT:
+            found.insert(0, f"format {self.format}, which has no hash to find damage by, there, {FORMAT} here")
+        return found
+
+    def refuse_others(self, identity: Mapping[str, Any]) -> None:
+        """Raise DataError where :meth:`differences` finds any."""
+        found = self.differences(identity)
+        if found:
+            raise DataError(
+                f"{self.path} is a checkpoint of something else ({'; '.join(found)}); continue with what it was made "
+                "with, remove it, or accept it with force (of a runner: --force)"
+            )
+
+
+def write_checkpoint(
+    path: Path, state: Mapping[str, Any], extra: Mapping[str, Any], identity: Mapping[str, Any] | None = None
+) -> None:
+    """Write a checkpoint whole or not at all; a crash leaves the one that was there.
+
+    ``identity`` says whose it is, as plain values: an experiment, an arm, a seed.
+    Raises: ConfigError for a value that is no tensor and not plain; OSError that names the file.
+    """
+    content = {
+        **state,
+        "extra": dict(extra),
+        "format": FORMAT,
+        "msr": __version__,
+        "identity": dict(identity or {}),
+        "notes": {"torch": str(torch.__version__), "threads": torch.get_num_threads()},
+    }
+    content = _plain(content)
+    try:
+        content["sha256"] = content_hash(content)
+    except TypeError as error:
+        raise ConfigError(f"{path}: {error}; a checkpoint holds tensors and plain values") from None
+    write_whole(path, lambda file: torch.save(content, file))
+
+
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
+    """Read a checkpoint and check it.
+
+    Raises: DamagedCheckpointError, one line that names the file, for content that is not what was written, for files
+    that are no checkpoints, and for those of a later format; ConfigError where the system does not let it be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
+    content = _content(path, data, device)
+    if "format" not in content:
+        if not {"params", "optimizer", "steps_done"} <= content.keys():
+            raise _damaged(path, "is not one of an outer loop")
+        content = {"extra": {}, "identity": {}, "notes": {}} | content | {"format": 1}
+    else:
+        _check_hash(path, content)
+    for key in ("extra", "identity", "notes"):
+        if type(content.get(key)) is not dict:
+            raise _damaged(path, f"holds no dictionary {key!r}")
+    state = {key: value for key, value in content.items() if key not in _OWN_KEYS}
+    identity = content["identity"]
+    return Checkpoint(path, state, content["extra"], identity, content["notes"], content["format"])
+
+
+def content_hash(content: Mapping[str, Any]) -> str:
+    """SHA-256, in hexadecimal digits, of names, types, shapes and values, whatever file or device they are on.
+
+    Raises: TypeError for a value that is neither a dense tensor nor plain, or a key that is no string or number.
+    """
+    hasher = hashlib.sha256()
+    _hash(hasher, content, "")
+    return hasher.hexdigest()
+
+
+def _hash(hasher: Any, value: Any, where: str) -> None:
+    """Each value enters as its kind, its length and its bytes, so that different contents give different input."""
+
+    def put(kind: str, data: bytes = b"") -> None:
+        hasher.update(kind.encode() + struct.pack(">q", len(data)))
+        hasher.update(data)
+
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_quantized:
+            raise TypeError(f"{where or 'the content'} is a tensor that is not dense")
+        put("tensor", f"{value.dtype} {tuple(value.shape)}".encode())
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        if flat.numel():
+            hasher.update(flat.view(torch.uint8).numpy().data)
+    elif isinstance(value, Mapping):
+        put("dict", str(len(value)).encode())
+        for key in sorted(value, key=lambda key: (type(key).__name__, repr(key))):
+            if type(key) not in (str, int, float):
+                raise TypeError(f"{where or 'the content'} has the key {key!r}")
+            _hash(hasher, key, where)
+            _hash(hasher, value[key], f"{where}.{key}" if where else str(key))
+    elif isinstance(value, (list, tuple)):
+        put("tuple" if isinstance(value, tuple) else "list", str(len(value)).encode())
+        for place, one in enumerate(value):
+            _hash(hasher, one, f"{where}[{place}]")
+    elif type(value) is float:
+        put("float", struct.pack(">d", value))
+    elif value is None or type(value) in (bool, int, str):
+        put(type(value).__name__, str(value).encode("utf-8", "surrogatepass"))
+    else:
+        raise TypeError(f"{where or 'the content'} is a {type(value).__name__}")
+
+
+def _plain(value: Any) -> Any:
+    """The same with NumPy's single numbers as Python's, which are exactly equal, and which torch reads back."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) is dict:
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_plain(one) for one in value)
+    return value
+
+
+def _content(path: Path, data: bytes, device: torch.device | str) -> dict[str, Any]:
+    """The dictionary in a file whose members have the CRC-32 that is noted with them."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            # torch stores its members as they are: a packed one could be any size once unpacked.
+            if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
+                raise _damaged(path, "has packed members, which no checkpoint has")
+            bad = archive.testzip()
+        if bad is not None:
+            raise _damaged(path, f"is damaged: {bad!r} in it has not the checksum it was written with")
+        content = torch.load(io.BytesIO(data), weights_only=True, map_location=device)
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, pickle and torch raise many kinds for damaged bytes
+        raise _damaged(path, f"cannot be read ({kind_and_line(error)[:120]})") from error
+    if type(content) is not dict:
+        raise _damaged(path, f"is not one of an outer loop but a {type(content).__name__}")
+    return content
+
+
+def _check_hash(path: Path, content: dict[str, Any]) -> None:
+    version, noted = content["format"], content.get("sha256")
+    if type(version) is not int:
+        raise _damaged(path, f"has a format {version!r} where a number is needed")
+    if version > FORMAT:
+        raise _damaged(path, f"has format {version}, and this msr {__version__} reads up to {FORMAT}")
+    try:
+        found = content_hash({key: value for key, value in content.items() if key != "sha256"})
+    except TypeError as error:
+        raise _damaged(path, f"holds what no checkpoint does: {error}") from None
+    if found != noted or version != FORMAT:
+        raise _damaged(path, "is damaged: its content has not the SHA-256 it was written with")
+
+
+def _damaged(path: Path, what: str) -> DamagedCheckpointError:
+    line = " ".join(f"{path} {what}".split())
+    return DamagedCheckpointError(f"the checkpoint {line}; remove it, or put an undamaged copy in its place")

@@ -1,0 +1,213 @@
+"""The door of a problem: what an inner loop takes for granted, tried on the first batch that a learner gets.
+
+A task fits parameters and is judged by a prediction from them. So the prediction has to be a function, the same
+whenever it is asked; it has to see the parameters it is handed, all of them, by whatever way the network reads its
+weights; and the criterion has to compare it with the target number by number. None of that shows in a network's class.
+"""
+
+import contextlib
+import functools
+import inspect
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from msr.errors import ModelError, ShapeError, kind_and_line
+from msr.meta.checks.reach import Uses, moved
+from msr.meta.checks.steady import Unsteadiness, agree, keeping_random_states, unsteadiness
+from msr.meta.exact import Exact
+from msr.meta.problem import MetaParameters, ModulePrediction, Params, Problem
+from msr.modules import as_at_first
+from msr.trees import Tree, mapped
+
+__all__ = ["check_problem"]
+
+
+def check_problem(problem: Problem, params: MetaParameters, x: Tree, y: Tree | None = None) -> None:
+    """Raise unless predictions of one task's examples ``x`` are a function of parameters and inputs.
+
+    With ``y``, the criterion has to take the prediction as it is, without broadcasting. Nothing is left changed: a
+    module of :func:`~msr.meta.from_module` is tried on copies, the buffers of one that a hand-written ``predict`` holds
+    are put back, and so are all states of random numbers.
+
+    Raises: ModelError naming the modules or parameters at fault, with a remedy that was tried where there is one;
+    ShapeError for a prediction that does not fit the target.
+    """
+    with torch.inference_mode(mode=False), torch.enable_grad():  # as in training, whatever is around the call
+        x, y = (mapped(_plain, tree) for tree in (x, y))
+        own = {**params.shared, **params.initial}
+        start = {name: _plain(p).requires_grad_(p.is_floating_point() or p.is_complex()) for name, p in own.items()}
+        device = next(iter(start.values())).device
+        predict = problem.predict.function if isinstance(problem.predict, Exact) else problem.predict
+        if isinstance(predict, ModulePrediction):
+            with keeping_random_states({"": predict.module}, device):
+                answer = _try_module(predict, start, x, device)
+        else:
+            answer = _try_function(problem, start, x, device)
+        if y is not None:
+            _try_criterion(problem, answer, y)
+
+
+def _try_module(predict: ModulePrediction, start: Params, x: Tree, device: torch.device) -> Any:
+    twin = as_at_first(predict.module)
+    call = _with(predict, twin)
+    answers: list[Any] = []
+    uses = Uses.of(twin, predict.originals, predict.aliases, start)
+
+    def ask() -> Any:
+        with contextlib.nullcontext() if answers else uses:
+            answers.append(call(start, x))
+        return answers[-1]
+
+    found = unsteadiness(ask, {"": twin}, device)
+    if found:
+        raise ModelError(_unsteady(found) + _remedy(predict, found, start, x, device))
+    uses.refuse()
+    _compare_with_a_moved_copy(predict, call, start, x)
+    return answers[0]
+
+
+def _compare_with_a_moved_copy(predict: ModulePrediction, call: Any, start: Params, x: Tree) -> None:
+    """Parameters handed over, and a fresh copy's own parameters moved to the same values: one answer, or a cache."""
+    there = moved(start)
+    try:
+        handed, own = call(there, x), _in_place(as_at_first(predict.module), there, x)
+    except Exception as error:
+        message = (
+            f"whether the network reads every parameter that it is given could not be tried: with all moved by 3% it "
+            f"raises {kind_and_line(error)}"
+        )
+        warnings.warn(message, stacklevel=2)
+        return
+    if agree(handed, own):
+        return
+    names = [name for name in there if not _alone(predict, name, start, there[name], x)]
+    raise ModelError(
+        f"a prediction with other values of {', '.join(names) or 'the parameters'} is not that of a network that holds "
+        "these values: something computed from them is kept between calls (a cached property, a list, an attribute), "
+        "so tasks would be judged with weights that they did not fit. Compute it anew in each forward()"
+    )
+
+
+def _in_place(module: nn.Module, params: Params, x: Tree) -> Any:
+    """The answer of a module whose own parameters are moved to these values; the module is changed."""
+    own = dict(module.named_parameters())
+    with torch.no_grad():
+        for name, value in params.items():
+            if name not in own:
+                continue
+            if own[name].dtype == value.dtype:
+                own[name].copy_(value)
+            else:  # a functional call takes parameters of any precision
+                own[name].data = value.detach().clone()
+    return Exact.of(ModulePrediction(module, {}, {}, {}))({}, x)
+
+
+def _alone(predict: ModulePrediction, name: str, start: Params, there: Tensor, x: Tree) -> bool:
+    """The same comparison, with one parameter moved."""
+    call = _with(predict, as_at_first(predict.module))
+    call(start, x)
+    one = {**start, name: there}
+    return agree(call(one, x), _in_place(as_at_first(predict.module), one, x))
+
+
+def _remedy(predict: ModulePrediction, found: Unsteadiness, start: Params, x: Tree, device: torch.device) -> str:
+    twin = as_at_first(predict.module)
+    for name in found.modules:
+        twin.get_submodule(name).eval()
+    if unsteadiness(lambda: _with(predict, twin)(start, x), {"": twin}, device) is None:
+        return "; call eval() on it before from_module, which was tried and mends it"
+    return (
+        "; eval() does not mend it. Draw such numbers beforehand and hand them over with the inputs (x may be a tuple "
+        "or a dictionary of tensors), and let forward() change nothing"
+    )
+
+
+def _unsteady(found: Unsteadiness) -> str:
+    names = ", ".join(name or "its own forward()" for name in found.modules)
+    at = f" in {names}" if names else ""
+    return f"the network is not a function of its parameters and inputs{at}: {'; '.join(found.reasons)}"
+
+
+def _try_function(problem: Problem, start: Params, x: Tree, device: torch.device) -> Any:
+    modules = {
+        f"<{name}>": module
+        for name, module in _held_modules(getattr(problem.predict, "function", problem.predict)).items()
+    }
+    kept = {b: b.detach().clone() for module in modules.values() for b in module.buffers()}
+    with keeping_random_states(modules, device):
+        try:
+            answer = problem.predict(start, x)
+            found = unsteadiness(lambda: problem.predict(start, x), modules, device)
+        finally:
+            with torch.no_grad():
+                for buffer, value in kept.items():
+                    buffer.copy_(value)
+    if found:
+        raise ModelError(
+            f"{_unsteady(found).replace('the network', 'predict')}. It must be pure: draw such numbers beforehand and "
+            "hand them over with the inputs, and call eval() on modules that differ in training"
+        )
+    return answer
+
+
+def _try_criterion(problem: Problem, answer: Any, y: Tree) -> None:
+    """Torch's losses warn where they broadcast, and what they then give is the loss of other pairs of numbers."""
+    shapes = f"the prediction is {_shapes(answer)} and y is {_shapes(y)}"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            problem.criterion(answer, y)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ShapeError(f"the criterion cannot compare them: {shapes} ({kind_and_line(error)})") from error
+    if any("target size" in str(warning.message) for warning in said):
+        raise ShapeError(f"{shapes}: comparing them would broadcast. Give y the prediction's shape, or the other way")
+
+
+def _shapes(tree: Any) -> str:
+    if isinstance(tree, dict):
+        return "{" + ", ".join(f"{key}: {_shapes(value)}" for key, value in tree.items()) + "}"
+    if isinstance(tree, (tuple, list)):
+        return "(" + ", ".join(map(_shapes, tree)) + ")"
+    return str(tuple(tree.shape)) if isinstance(tree, Tensor) else type(tree).__name__
+
+
+def _with(predict: ModulePrediction, module: nn.Module) -> Exact:
+    return Exact.of(replace(predict, module=module))
+
+
+def _plain(leaf: Any) -> Any:
+    """A tensor with no history that autograd may save; a copy, so that it shares memory with nothing."""
+    return leaf.detach().clone() if isinstance(leaf, Tensor) else leaf
+
+
+def _held_modules(function: Any, depth: int = 3) -> dict[str, nn.Module]:
+    """Modules that a function reaches through what it closes over, its globals, ``partial`` or its own object."""
+    found: dict[str, nn.Module] = {}
+    for name, thing in _held_by(function):
+        if isinstance(thing, nn.Module):
+            found[name] = thing
+        elif depth and str(getattr(thing, "__module__", "torch")).partition(".")[0] not in ("torch", "numpy", "None"):
+            found.update(_held_modules(thing, depth - 1))
+    return found
+
+
+def _held_by(function: Any) -> list[tuple[str, Any]]:
+    if isinstance(function, functools.partial):
+        return [
+            ("function", function.func),
+            *function.keywords.items(),
+            *((f"_{i}", a) for i, a in enumerate(function.args)),
+        ]
+    if inspect.ismethod(function):
+        return [("self", function.__self__), ("function", function.__func__)]
+    if not inspect.isfunction(function):
+        return [] if isinstance(function, type) else list(getattr(function, "__dict__", {}).items())
+    try:
+        closed = inspect.getclosurevars(function)
+    except ValueError:  # a variable that has no value yet
+        return []
+    return [*closed.nonlocals.items(), *closed.globals.items()]

@@ -1,0 +1,71 @@
+"""What the adapters share: one task as a module, and an SGD that a library runs."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from msr.meta.problem import MetaParameters, Params, Problem
+from msr.meta.solvers.inner import SGD
+from msr.trees import Tree, mapped
+
+__all__ = ["LibrarySGD", "TaskModule"]
+
+
+class TaskModule(nn.Module):
+    """A functional problem in the form that the libraries know: ``module(x)`` with the adapted tensors as parameters.
+
+    The parameters are zeros that hold a place. The learned start is a tensor with a history, which no ``Parameter``
+    can be, so each library puts it there by its own means. The shared tensors are seen as they are, and gradients
+    reach them.
+    """
+
+    def __init__(self, problem: Problem, params: MetaParameters):
+        super().__init__()
+        self.problem, self.shared = problem, params.shared
+        self.places = {name: f"p{i}" for i, name in enumerate(params.initial)}  # a parameter's name may hold no dot
+        for name, place in self.places.items():
+            self.register_parameter(place, nn.Parameter(torch.zeros_like(params.initial[name])))
+
+    def forward(self, x: Tree) -> Any:
+        """The prediction for one task's examples."""
+        own = {name: getattr(self, place) for name, place in self.places.items()}
+        return self.problem.predict({**self.shared, **own}, x)
+
+
+@dataclass(frozen=True)
+class LibrarySGD(ABC):
+    """:class:`~msr.meta.solvers.inner.SGD` with its steps taken by a library: the same numbers, one task at a time."""
+
+    sgd: SGD
+
+    def init(self, initial: Params) -> Params:
+        """The learned rates, as SGD has them, so that a checkpoint fits every engine."""
+        return self.sgd.init(initial)
+
+    def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:
+        """What SGD checks."""
+        self.sgd.check(problem, params, x, y)
+
+    def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
+        """The parameters after the steps; with no history if gradients are switched off around the call."""
+        track = torch.is_grad_enabled()
+        with torch.inference_mode(mode=False), torch.enable_grad():  # the steps need slopes, whatever is around them
+            if not track:
+                params = params.with_leaves([p.detach() for p in params.leaves()])
+            # The libraries skip a parameter that requires no gradient.
+            start = [p if p.requires_grad else p.detach().requires_grad_() for p in params.initial.values()]
+            rates = list(self.sgd.rates(params).values())
+            module, n = TaskModule(problem, params), self.sgd.n_steps(training)
+            # A tensor made in inference mode can take no part in a slope; without that, some versions drop it unsaid.
+            x, y = (mapped(lambda t: t.clone() if t.is_inference() else t, tree) for tree in (x, y))
+            adapted = self._steps(module, start, rates, n, x, y, track=track)
+        return dict(zip(params.initial, adapted if track else [p.detach() for p in adapted], strict=True))
+
+    @abstractmethod
+    def _steps(
+        self, module: TaskModule, start: list[Tensor], rates: list, n: int, x: Tree, y: Tree, *, track: bool
+    ) -> list[Tensor]:
+        """The module's parameters, begun at ``start``, after ``n`` steps, in order; ``track`` keeps the history."""

@@ -1,0 +1,1 @@
+"""Recordings of functions of tensors, rewritten into fewer and cheaper operations."""

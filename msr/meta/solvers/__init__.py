@@ -1,0 +1,1 @@
+"""Inner solvers: how one task fits its own parameters on its support set."""

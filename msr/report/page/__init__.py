@@ -1,0 +1,1 @@
+"""A discovery as one web page."""

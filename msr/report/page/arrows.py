@@ -1,0 +1,157 @@
+"""Maps of points to points as arrows: on a circle, or on the grid that the points come from."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from msr.permutations.actions import Indices
+from msr.report.page.svg import element, picture, text
+
+__all__ = ["MOST_POINTS", "Layout", "arrows", "layout"]
+
+MOST_POINTS = 1024
+_NUMBERED = 26
+_NODE, _DOT = 10.0, 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where points lie, ``(n, 2)``; ``bend``: how far arrows bow; ``centre``: what they bow to, on a circle."""
+
+    places: np.ndarray
+    width: float
+    height: float
+    radius: float
+    centre: tuple[float, float] | None
+
+
+def layout(shape: tuple[int, ...]) -> Layout | None:
+    """A circle for a line of points, a grid for two axes, grids side by side for more; None for too many points."""
+    axes = tuple(size for size in shape if size > 1) or (1,)
+    count = math.prod(axes)
+    if count > MOST_POINTS:
+        return None
+    radius = _NODE if count <= _NUMBERED else _DOT
+    return _circle(count, radius) if len(axes) == 1 else _grid(axes, radius)
+
+
+def _circle(count: int, radius: float) -> Layout:
+    ring = max(50.0, count * 3.8 * radius / (2 * math.pi)) if count <= _NUMBERED else 130.0
+    middle = ring + radius + 14
+    angles = 2 * np.pi * np.arange(count) / count - np.pi / 2
+    places = np.stack([middle + ring * np.cos(angles), middle + ring * np.sin(angles)], 1)
+    return Layout(places, 2 * middle, 2 * middle, radius, (middle, middle))
+
+
+def _grid(axes: tuple[int, ...], radius: float) -> Layout:
+    *blocks, height, width = axes
+    step = 46.0 if radius == _NODE else max(9.0, min(26.0, 300 / max(height, width)))
+    margin = radius + 16
+    places, across = [], math.prod(blocks)
+    block_width = (width - 1) * step + 1.8 * step
+    for block in range(across):
+        places += [(margin + block * block_width + x * step, margin + y * step)
+                   for y in range(height) for x in range(width)]  # fmt: skip
+    total = margin * 2 + (across - 1) * block_width + (width - 1) * step
+    return Layout(np.array(places), total, margin * 2 + (height - 1) * step, radius, None)
+
+
+def arrows(where: Layout, image: Indices, label: str) -> str:
+    """A drawing of ``i -> image[i]``, −1 where the map is not defined; cycles and chains in colours of their own."""
+    parts = []
+    targets = {int(t) for t in image if t >= 0}
+    for place, chain in enumerate(_chains(image)):
+        parts += _chain(where, chain, image, place % 6)
+    for point, (x, y) in enumerate(where.places):
+        out = image[point] < 0 and point not in targets
+        kind = "outside" if out else "node" if where.radius == _NODE else "hollow" if image[point] == point else "full"
+        goes = "outside the map" if image[point] < 0 else "stays" if image[point] == point else f"to {image[point]}"
+        parts.append(element("circle", f"<title>{point}: {goes}</title>", cx=x, cy=y, r=where.radius, class_=kind))
+        if where.radius == _NODE:
+            faint = "muted" if out or image[point] == point else ""
+            parts.append(text(x, y + 3.6, str(point), size=10.5, anchor="middle", kind=faint))
+    if where.radius != _NODE and where.centre is not None:
+        parts += _some_numbers(where)
+    return picture(where.width, where.height, "".join(parts), label)
+
+
+def _some_numbers(where: Layout) -> list[str]:
+    """Of every eighth point or so: more would not fit."""
+    assert where.centre is not None
+    count, (cx, cy) = len(where.places), where.centre
+    found = []
+    for point in range(0, count, max(1, count // 8)):
+        x, y = where.places[point]
+        far = 1 + 13 / math.hypot(x - cx, y - cy)
+        spot = (cx + (x - cx) * far, cy + (y - cy) * far + 3.5)
+        found.append(text(*spot, str(point), size=10, anchor="middle", kind="muted"))
+    return found
+
+
+def _chains(image: Indices) -> list[list[int]]:
+    """Cycles and open chains of points that move; the first point of an open chain has no point before it."""
+    before = np.full(len(image), -1)
+    moving = np.flatnonzero((image >= 0) & (image != np.arange(len(image))))
+    before[image[moving]] = moving
+    starts = [int(i) for i in moving if before[i] < 0]
+    seen: set[int] = set()
+    found = []
+    for start in [*starts, *map(int, moving)]:
+        chain, at = [], start
+        while at >= 0 and at not in seen and image[at] >= 0 and image[at] != at:
+            chain.append(at)
+            seen.add(at)
+            at = int(image[at])
+        if chain:
+            found.append(chain)
+    return found
+
+
+def _chain(where: Layout, chain: list[int], image: Indices, colour: int) -> list[str]:
+    if len(chain) == 2 and image[chain[1]] == chain[0]:
+        return _arrow(where, chain[0], chain[1], colour, both=True)
+    return [part for a in chain for part in _arrow(where, a, int(image[a]), colour)]
+
+
+def _arrow(where: Layout, a: int, b: int, colour: int, *, both: bool = False) -> list[str]:
+    start, end = where.places[a], where.places[b]
+    middle, along = (start + end) / 2, end - start
+    length = float(np.hypot(*along))
+    if where.centre is not None:
+        # Towards the centre, and no further than a flat arc needs: steps between neighbours stay nearly straight.
+        inward = np.array(where.centre) - middle
+        depth = 0.0 if both else min(0.3, 0.28 * length / max(float(np.hypot(*inward)), 1e-9))
+        control = middle + inward * depth
+    else:
+        side = np.array([-along[1], along[0]])
+        control = middle + side * (0.16 if both else 0.22)
+    head = 6.5 if where.radius == _NODE else 5.0
+    tip, tail = _towards(end, control, where.radius + 1), _towards(start, control, where.radius + 1)
+    if length < 3 * where.radius + head and where.centre is None:
+        head = 4.0
+    neck = _towards(tip, control, head * 0.8)
+    back = _towards(tail, control, head * 0.8) if both else tail
+    d = f"M{_xy(back)}Q{_xy(control)} {_xy(neck)}"
+    parts = [element("path", d=d, class_=f"way k{colour}"), _head(tip, control, head, colour)]
+    if both:
+        parts.append(_head(tail, control, head, colour))
+    return parts
+
+
+def _towards(point: np.ndarray, target: np.ndarray, distance: float) -> np.ndarray:
+    along = target - point
+    return point + along * (distance / max(float(np.hypot(*along)), 1e-9))
+
+
+def _head(tip: np.ndarray, control: np.ndarray, size: float, colour: int) -> str:
+    along = tip - control
+    along = along / max(float(np.hypot(*along)), 1e-9)
+    side = np.array([-along[1], along[0]]) * size * 0.5
+    base = tip - along * size
+    d = f"M{_xy(tip)}L{_xy(base + side)}L{_xy(base - side)}Z"
+    return element("path", d=d, class_=f"head k{colour}")
+
+
+def _xy(point: np.ndarray) -> str:
+    return f"{point[0]:.1f} {point[1]:.1f}"

@@ -1,0 +1,205 @@
+"""Charts of a discovery: the sharing pattern, the spectrum, intervals, the Cayley table, residuals."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from msr.groups import FiniteGroup
+from msr.permutations.actions import Indices
+from msr.report.page.style import colour_of, ink_on
+from msr.report.page.svg import element, picture, text
+from msr.report.page.view import Classes, Reading, letters, power, words
+
+__all__ = ["MOST_CELLS", "cayley", "interval", "pattern", "residual_bars", "spectrum", "spectrum_shown", "training"]
+
+MOST_CELLS = 96
+
+
+def pattern(classes: Classes, order: Reading, names_in: Indices, names_out: Indices, label: str) -> str:
+    """The weight matrix, a cell for each weight in the colour of its class.
+
+    ``names_in`` and ``names_out`` are the coordinates to write beside rows and columns, where there is room.
+    """
+    rows, columns = order.outputs[:MOST_CELLS], order.inputs[:MOST_CELLS]
+    cell = max(4.0, min(28.0, 380 / max(len(rows), len(columns))))
+    left, top = 44.0, 34.0
+    spots: dict[int, list[tuple[float, float]]] = {}
+    for y, i in enumerate(rows):
+        for x, j in enumerate(columns):
+            spots.setdefault(int(classes.numbers[i, j]), []).append((left + x * cell, top + y * cell))
+    count = len(classes.counts) - 1
+    parts = [_class_cells(one, cell, places, int(classes.counts[one]), count) for one, places in sorted(spots.items())]
+    wide, high = len(columns) * cell, len(rows) * cell
+    numbered = cell >= 15
+    if numbered:
+        parts += _beside(names_in[columns], names_out[rows], left, top, cell)
+    ends = [
+        (left + at * cell, top, left + at * cell, top + high) for at in order.input_starts if 0 < at < len(columns)
+    ] + [(left, top + at * cell, left + wide, top + at * cell) for at in order.output_starts if 0 < at < len(rows)]
+    parts += [element("line", x1=a, y1=b, x2=c, y2=d, class_="edge") for a, b, c, d in ends]
+    parts.append(text(left, 12, "inputs →", kind="muted", size=11))
+    side = element("text", "outputs ↓", class_="muted", font_size=11, transform=f"translate(4 {top:.0f}) rotate(90)")
+    return picture(left + max(wide, 48) + 4, top + max(high, 58) + 4, "".join([*parts, side]), label)
+
+
+def _class_cells(one: int, cell: float, places: list[tuple[float, float]], size: int, count: int) -> str:
+    """All cells of a class as one path, so that large patterns stay small files; its number inside, if it fits."""
+    inner = cell - (1.5 if cell > 8 else 0.5 if cell > 5 else 0)
+    d = "".join(f"M{x:.1f} {y:.1f}h{inner:.1f}v{inner:.1f}h-{inner:.1f}z" for x, y in places)
+    said = f"class {one}: {size} weight{'s' * (size != 1)}" if one else f"{size} weights near zero"
+    kind = "blank" if one == 0 else "single" if size == 1 else ""
+    fill = "" if kind else colour_of(one - 1, count)
+    drawn = element("path", f"<title>{said}</title>", d=d, class_=kind, fill=fill)
+    if cell < 15 or one == 0:
+        return drawn
+    ink = ink_on(fill) if fill else ""
+    size_of_text = cell * (0.46 if one < 100 else 0.36)
+    return drawn + "".join(
+        text(x + inner / 2, y + inner / 2 + size_of_text * 0.36, str(one), size=round(size_of_text, 1),
+             anchor="middle", fill=ink) for x, y in places
+    )  # fmt: skip
+
+
+def _beside(names_in: Indices, names_out: Indices, left: float, top: float, cell: float) -> list[str]:
+    half = (cell - 1.5) / 2
+    above = [
+        text(left + x * cell + half, top - 5, str(name), size=10, anchor="middle", kind="muted")
+        for x, name in enumerate(names_in)
+    ]
+    ahead = [
+        text(left - 5, top + y * cell + half + 3.5, str(name), size=10, anchor="end", kind="muted")
+        for y, name in enumerate(names_out)
+    ]
+    return above + ahead
+
+
+def spectrum_shown(values: Sequence[float], k: int | None) -> list[float]:
+    """The values that the chart has room for: enough to see the fall after ``k``, and none that is not positive."""
+    positive = [v for v in values[: max(40, 2 * (k or 0) + 8)] if v > 0]
+    return [v for v in positive if v > 1e-9 * positive[0]] if positive else []
+
+
+def spectrum(values: Sequence[float], k: int | None, label: str) -> str:
+    """Values on a logarithmic scale, those up to ``k`` filled, with a line between the last kept and the first not."""
+    return _falling(spectrum_shown(values, k), k, "direction of the span", label)
+
+
+def training(values: Sequence[float], label: str) -> str:
+    """How far the residual of each iteration lies above the least of all, on a logarithmic scale, joined by a line."""
+    return _falling([v - min(values) for v in values if v > min(values)], None, "iteration", label, joined=True)
+
+
+def _falling(shown: Sequence[float], k: int | None, along: str, label: str, joined: bool = False) -> str:
+    if not shown:
+        return ""
+    width, height, left, right, top, bottom = 640.0, 250.0, 52.0, 14.0, 26.0, 40.0
+    low, high = math.floor(math.log10(min(shown))), math.ceil(math.log10(max(shown)) + 1e-9)
+    high = max(high, low + 1)
+
+    def x(i: float) -> float:
+        return left + (i - 0.5) / len(shown) * (width - left - right)
+
+    def y(value: float) -> float:
+        return top + (high - math.log10(value)) / (high - low) * (height - top - bottom)
+
+    parts = []
+    floor = height - bottom
+    if k:
+        cut = min(x(k + 0.5), width - right)
+        parts.append(element("rect", x=left, y=top, width=cut - left, height=floor - top, class_="band"))
+    for decade in range(low, high + 1, max(1, (high - low) // 6)):
+        at = y(10.0**decade)
+        parts.append(element("line", x1=left, y1=at, x2=width - right, y2=at, class_="rule"))
+        tick = {0: "1", 1: "10", -1: "0.1"}.get(decade, f"10{power(decade)}")
+        parts.append(text(left - 8, at + 4, tick, size=11, anchor="end", kind="muted"))
+    if k:
+        parts.append(element("line", x1=cut, y1=top, x2=cut, y2=floor, class_="limit"))
+        near = cut > width - 130
+        parts.append(text(cut + (-6 if near else 6), top + 13, f"k = {k} chosen", size=12,
+                          anchor="end" if near else "start", kind="limit-text"))  # fmt: skip
+    if joined:
+        way = " ".join(f"{x(place):.1f} {y(value):.1f}" for place, value in enumerate(shown, 1))
+        parts.append(element("path", d=f"M{way}", class_="way k0"))
+    radius = 4.0 if len(shown) <= 60 else 2.5
+    for place, value in enumerate(shown, 1):
+        kind = "full" if joined or (k and place <= k) else "hollow"
+        title = f"<title>{place}: {value:.3g}</title>"
+        parts.append(element("circle", title, cx=x(place), cy=y(value), r=radius, class_=kind))
+    near_end = len(shown) * 19 / 20
+    ticks = [t for t in range(10, len(shown), 10 * max(1, len(shown) // 100)) if t < near_end]
+    parts += [
+        text(x(place), floor + 16, str(place), size=11, anchor="middle", kind="muted")
+        for place in sorted({1, *ticks, len(shown)})
+    ]
+    parts.append(text((left + width - right) / 2, height - 6, along, size=11, anchor="middle",
+                      kind="muted"))  # fmt: skip
+    return picture(width, height, "".join(parts), label)
+
+
+def interval(low: float, middle: float, high: float, limit: float | None, label: str) -> str:
+    """What breaks a group, with its bounds, all as shares of the outputs, on a logarithmic scale from 0.1% to 100%."""
+    width, height, pad = 168.0, 26.0, 6.0
+
+    def x(value: float) -> float:
+        spot = (math.log10(min(max(value, 1e-3), 1.0)) + 3) / 3
+        return pad + spot * (width - 2 * pad)
+
+    parts = [element("line", x1=pad, y1=13, x2=width - pad, y2=13, class_="rule")]
+    if limit is not None:
+        parts.append(element("line", x1=x(limit), y1=2, x2=x(limit), y2=24, class_="limit"))
+    parts.append(element("path", d=f"M{x(low):.1f} 13H{x(high):.1f}", class_="way k0", style="stroke-width:4"))
+    parts.append(element("circle", cx=x(middle), cy=13, r=4.5, class_="full"))
+    return picture(width, height, "".join(parts), label)
+
+
+def cayley(group: FiniteGroup, label: str) -> str:
+    """The product of row and column, each element in its colour and by its shortest word in the generators."""
+    order, spelled = words(group, letters(len(group.generators)))
+    longest = max(len(word) for word in spelled)
+    wide, high = max(27.0, 7.4 * longest + 10), 24.0
+    left, top = max(34.0, 7.2 * longest + 10), 26.0
+    place = {element_: at for at, element_ in enumerate(order)}
+    parts = []
+    for y, g in enumerate(order):
+        middle = top + y * high + 15.5
+        parts.append(text(left - 7, middle, spelled[g], size=11.5, anchor="end", kind="muted"))
+        parts.append(text(left + (y + 0.5) * wide, top - 8, spelled[g], size=11.5, anchor="middle", kind="muted"))
+        for x, h in enumerate(order):
+            product = int(group.table[g, h])
+            fill = colour_of(place[product], group.order)
+            parts.append(element("rect", x=left + x * wide, y=top + y * high, width=wide - 1, height=high - 1,
+                                 fill=fill))  # fmt: skip
+            parts.append(text(left + (x + 0.5) * wide, middle, spelled[product], size=11.5, anchor="middle",
+                              fill=ink_on(fill)))  # fmt: skip
+    return picture(left + len(order) * wide + 4, top + len(order) * high + 4, "".join(parts), label)
+
+
+def residual_bars(values: Sequence[float], names: Sequence[str], own: Sequence[bool], limit: float | None,
+                  label: str) -> str:  # fmt: skip
+    """A bar for each permutation, the generators marked, and the tolerance across."""
+    longest = max(len(name) for name in names)
+    step = max(14.0, min(46.0, 560 / len(values)), 6.6 * longest + 4)
+    left, top, floor = 50.0, 24.0, 176.0
+    width = max(320.0, left + step * len(values) + 14)
+    high = max(1.15 * max(values), 1.5 * limit if limit else 0.0, 1e-9)
+
+    def y(value: float) -> float:
+        return floor - value / high * (floor - top)
+
+    parts = []
+    unit = 10.0 ** math.floor(math.log10(high / 2))
+    unit *= next((s for s in (1, 2, 5) if high / (unit * s) <= 5), 5)
+    for tick in np.arange(0, high, unit):
+        parts.append(element("line", x1=left, y1=y(tick), x2=width - 8, y2=y(tick), class_="rule"))
+        parts.append(text(left - 8, y(tick) + 4, f"{tick:.3g}", size=11, anchor="end", kind="muted"))
+    for place, (value, name, mine) in enumerate(zip(values, names, own, strict=True)):
+        at = left + step * place
+        thick = min(step - 3, 30.0)
+        bar = {"x": at + (step - thick) / 2, "y": y(value), "width": thick, "height": max(floor - y(value), 0.8)}
+        parts.append(element("rect", f"<title>{name}: {value:.3g}</title>", **bar, class_=f"bar{' own' * mine}"))
+        parts.append(text(at + step / 2, floor + 15, name, size=11, anchor="middle", kind="muted"))
+    if limit:
+        parts.append(element("line", x1=left, y1=y(limit), x2=width - 8, y2=y(limit), class_="limit"))
+        parts.append(text(width - 10, y(limit) - 5, f"tolerance {limit:g}", size=12, anchor="end", kind="limit-text"))
+    return picture(width, floor + 24, "".join(parts), label)

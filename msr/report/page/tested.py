@@ -1,0 +1,186 @@
+"""What was tested, in plain words: the hypotheses, the groups, and how each was judged."""
+
+import html
+import math
+from collections.abc import Iterator
+
+from msr.discovery.answer.claims import APART, Candidate, Certificate
+from msr.discovery.answer.result import Discovery
+from msr.discovery.answer.sentences import p_words, share
+from msr.report.page.blocks import paragraph, section
+from msr.report.page.charts import interval
+from msr.report.page.svg import scrolled
+from msr.report.page.view import number, percent
+
+__all__ = ["seen", "tested"]
+
+_MOST_PLACES = 12
+_e = html.escape
+
+
+def seen(certificate: Certificate) -> str:
+    """Which exceptions were seen."""
+    places = certificate.exceptions
+    if not places:
+        return "none was seen"
+    more = f" and {len(places) - _MOST_PLACES} more" if len(places) > _MOST_PLACES else ""
+    return f"seen: task{'s' * (len(places) > 1)} {', '.join(map(str, places[:_MOST_PLACES]))}{more}"
+
+
+def tested(found: Discovery) -> str:
+    title, certificate = "What was tested", found.certificate
+    if found.dimension is None:
+        return section(title, paragraph("Nothing: no sharing of weights was learned, so there was no group to test."))
+    parts = [paragraph(
+        "Each task is a linear layer of its own. Its means were taken off first, so biases and offsets play no part. "
+        "Some of the tasks taught what all layers share, and weights that agree were put into classes, more finely and "
+        "more coarsely. Each way gives one group: the permutations that keep the classes. The other tasks, which had "
+        "no part in this, said how much of their own weights breaks each group, whatever had been learned."
+    )]  # fmt: skip
+    if not found.candidates:
+        return section(title, *parts, paragraph("No permutation keeps the classes, so there was no group to test."))
+    claims = _of_all_groups() if certificate is None else _of_the_named(certificate)
+    items = "".join(f"<li><b>{_e(term)}</b> {_e(said)}</li>" for term, said in claims)
+    parts.append(f'<ul class="claims">{items}</ul>')
+    if certificate is not None:
+        parts.append(f'<p class="quiet">Formally: {_e(certificate.null)}.</p>')
+    limit = certificate.eps if certificate is not None else None
+    rows = "".join(_row(found, one, limit) for one in found.candidates)
+    ticks = "0.1% to 100%, logarithmic" + ("; the dashed line is the tolerance" if limit else "")
+    caption = (
+        "Breaking: how much of the outputs comes from what breaks the group, on average; the bounds are of typical "
+        f"tasks. The picture runs from {ticks}."
+    )
+    table = (
+        f'<table role="table"><caption>{_e(caption)}</caption><thead><tr>'
+        '<th scope="col" class="n">Order</th><th scope="col" class="n">Classes</th>'
+        '<th scope="col" class="n">Breaking</th><th scope="col" class="n">Bounds</th><th scope="col">Picture</th>'
+        '<th scope="col">Judgement</th><th scope="col" class="why">Why</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
+    )
+    return section(title, *parts, f"<figure>{scrolled(table, 'Candidate groups', kind='wide')}</figure>")
+
+
+def _of_the_named(certificate: Certificate) -> Iterator[tuple[str, str]]:
+    """What each test of the group that is named says, and its null hypothesis."""
+    eps, level = share(certificate.eps), f"level {certificate.alpha:g}"
+    apart = f"level {certificate.alpha * APART:g}"
+    yield (
+        "Typical tasks.",
+        f"The null hypothesis: in typical tasks, what breaks the named group makes {eps} of {certificate.covers} or "
+        f"more. It was rejected at {level} ({p_words(certificate.p_value)}), by a bet against it, for "
+        f"which a task counts as breaking the group by {certificate.counts_up_to:.0%} at most.",
+    )
+    size = f"{certificate.exceptions_break:.0%}"
+    yield (
+        "Exceptions.",
+        f"A task that breaks the group by more than {size} of the outputs is one. "
+        + ("None was seen, so" if not certificate.exceptions else f"{_these(certificate)} With those,")
+        + f" at most {certificate.exceptions_at_most:.1%} of the tasks may be exceptions (a binomial bound, {apart})."
+        + ("" if certificate.certified else " These are too many for the group to be named."),
+    )
+    yield "What is not linear.", _linear(certificate, apart)
+    yield (
+        "Larger groups.",
+        "A group is not named if tasks show that it is broken at all, even by less than the tolerance, and none is "
+        "named while a larger one is open.",
+    )
+    yield "All together.", _together(certificate.alpha)
+    yield (
+        "Splits.",
+        "The tasks were divided once into those that teach and those that test."
+        if certificate.splits == 1
+        else f"The tasks were divided {certificate.splits} times into those that teach and those that test, at random, "
+        "and what the splits say was averaged.",
+    )
+
+
+def _of_all_groups() -> Iterator[tuple[str, str]]:
+    """The null hypotheses where no group is named."""
+    yield (
+        "Within.",
+        "The null hypothesis: typical tasks break the group by the tolerance or more. Where it falls, what breaks the "
+        "group is small.",
+    )
+    yield (
+        "Beyond.",
+        "The null hypothesis: they break it by the tolerance or less. Where it falls, the group is not theirs.",
+    )
+    yield (
+        "Broken.",
+        "The null hypothesis: nothing breaks the group. Where it falls, the group is not named, even if what breaks it "
+        "is small.",
+    )
+    yield "All together.", _together(None)
+
+
+def _together(alpha: float | None) -> str:
+    level = "the error rate that was asked for" if alpha is None else f"{alpha:g}"
+    return (
+        "What is said of all groups in the table, from all splits of the tasks, shares one error rate: the probability "
+        f"that any of it is wrong is at most {level}."
+    )
+
+
+def _these(certificate: Certificate) -> str:
+    """The exceptions by their places, as many as can be read."""
+    count_ = len(certificate.exceptions)
+    places = seen(certificate).removeprefix("seen: ")
+    return (
+        f"{places[0].upper()}{places[1:]} {'was' if count_ == 1 else 'were'} seen to be (counted from 0, as they came)."
+    )
+
+
+def _linear(certificate: Certificate, apart: str) -> str:
+    """Whether the tasks are linear, and what becomes of what is not."""
+    if not certificate.linear:
+        return (
+            "Functions of the inputs explain a part of what a linear layer leaves, so all that it leaves was counted "
+            "as breaking the group."
+        )
+    if certificate.nonlinear_at_most is None:
+        return "Whether the tasks are linear could not be tested: there are too few examples a task for it."
+    return (
+        "Products of inputs were tried on what a linear layer leaves, and explain nothing that noise would not: at "
+        f"most {percent(certificate.nonlinear_at_most)} of the outputs ({apart}). "
+        + (
+            "Together with what breaks the group in the linear layer that is less than the tolerance."
+            if certificate.covers == "the outputs"
+            else "It comes on top of what breaks the group in the linear layer."
+        )
+    )
+
+
+def _row(found: Discovery, one: Candidate, limit: float | None) -> str:
+    low, middle, high = (math.sqrt(max(c, 0.0)) for c in (one.low, one.breaking, one.high))
+    sign, mark = {"within": ("yes", "✓ within"), "beyond": ("no", "✕ beyond"), "open": ("open", "? open")}[one.status]
+    if one.seen_broken and one.status != "beyond":
+        sign, mark = "no", "✕ broken"
+    breaking, bounds = percent(one.breaking), f"{percent(one.low)} – {percent(one.high)}"
+    drawn = interval(low, middle, high, limit, f"breaking {breaking}, bounds {bounds}")
+    chosen = ' class="chosen"' if one is found.chosen else ""
+    cells = (
+        ("n", "Order", _e(number(one.order))), ("n", "Classes", str(one.n_colours)), ("n", "Breaking", breaking),
+        ("n", "Bounds", bounds), ("", "Picture", drawn), (f"mark {sign}", "Judgement", mark),
+        ("why", "Why", _e(_why(found, one))),
+    )  # fmt: skip
+    # On a phone the style sheet makes a card of each row; the roles keep it a table for those who listen.
+    row = "".join(f'<td role="cell" class="{kind}" data-term="{term}">{cell}</td>' for kind, term, cell in cells)
+    return f'<tr role="row"{chosen}>{row}</tr>'
+
+
+def _why(found: Discovery, one: Candidate) -> str:
+    if one is found.chosen:
+        said = "Chosen: the largest group that is within the tolerance and not seen to be broken."
+        return said if one.exact else f"{said} The fitted weights do differ, by less than the tolerance."
+    if one.status == "beyond":
+        return f"Typical tasks break it by at least {percent(one.low)} of the outputs, more than the tolerance."
+    if one.seen_broken and one.status == "within":
+        return f"Within the tolerance, but broken, by about {percent(one.breaking)}: so it is listed and not named."
+    if one.seen_broken:
+        return "Shown to be broken, if not by more than the tolerance."
+    if one.status == "open":
+        return "The tolerance lies within the bounds: these tasks cannot tell."
+    if not one.exact:
+        return "Breaks little, but moves only weak weights or ones that do differ."
+    return "Holds as well, but is smaller than the chosen one." if found.chosen is not None else "Holds."

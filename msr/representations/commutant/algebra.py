@@ -1,0 +1,372 @@
+"""All matrices that commute with a set of maps, by the structure of their *-algebra.
+
+A set of matrices closed under transposition generates an algebra that splits the space into irreducible parts. Its
+commutant is what Schur's lemma leaves: ``m × m`` matrices over the reals, the complex numbers or the quaternions for a
+part that occurs ``m`` times.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import block_diag
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
+from torch import Tensor
+
+from msr.arrays import takes_arrays
+from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
+from msr.representations.commutant.values import Commutant
+
+__all__ = ["FIELD", "Part", "commutant", "isotypic", "structure", "transposed_products"]
+
+Array: TypeAlias = NDArray[np.float64]
+
+FIELD = {"real": 1, "complex": 2, "quaternionic": 4}
+_KINDS = {size - 1: kind for kind, size in FIELD.items()}
+_DRAWS = 5  # of elements of a division algebra: more than the three directions that a skew one can have
+_SLACK = 4  # of the tolerance: a product of two elements, or one seen in a basis that moved, is off by more than one
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One isotypic part: the copies of one irreducible part of the algebra.
+
+    In the coordinates ``Q = (Q_1, …, Q_L)`` every element of the algebra is ``Σ Q_a x_ab Q_bᵀ`` with ``x_ab (w, w)`` a
+    number of the field (a sum of 1 and the units), and every element of the commutant is ``Σ_a Q_a S Q_aᵀ``, where
+    ``S (w, w)`` commutes with the units.
+
+    Attributes:
+        frames: ``Q (L, d, w)``, each with orthonormal columns, ``w`` = multiplicity · size of the field.
+        units: ``(0, 1 or 3, w, w)``, skew matrices with square −1 that anticommute: ``i``; or ``i, j, k``.
+        kind: "real", "complex" or "quaternionic".
+    """
+
+    frames: Array
+    units: Array
+    kind: str
+
+    @property
+    def multiplicity(self) -> int:
+        """How many copies there are."""
+        return self.frames.shape[2] // FIELD[self.kind]
+
+    @property
+    def dimension(self) -> int:
+        """Of one copy, over the reals: as many frames as it has dimensions over its field."""
+        return len(self.frames) * FIELD[self.kind]
+
+    def commuting(self, S: Array) -> Array:
+        """The part of ``S (…, w, w)`` that commutes with the units: the mean of ``u S uᵀ`` over ``1`` and the units."""
+        return (S + sum(u @ S @ u.T for u in self.units)) / FIELD[self.kind]
+
+    def placed(self, S: Array) -> Array:
+        """``Σ_a Q_a S Q_aᵀ (…, d, d)`` of ``S (…, w, w)``."""
+        side = self.frames.transpose(1, 0, 2)
+        return np.einsum("iaw,...wv,jav->...ij", side, S, side, optimize=True)
+
+
+def transposed_products(W: Tensor, generator: torch.Generator, *, outputs: bool, count: int = 3) -> Tensor:
+    """Random elements of the algebra that a span generates on one side, ``(count, d, d)``.
+
+    ``Σ_ij c_ij W_iᵀ W_j`` on inputs and ``Σ_ij c_ij W_i W_jᵀ`` on outputs, ``c`` standard normal. For orthogonal
+    actions ``ρ_out(g) W = W ρ_in(g)`` makes them commute with ``ρ_in`` and ``ρ_out``. A few are most often enough to
+    generate what all of them do, and not always: compare with one more (as ``continuous`` does).
+
+    Shapes: ``W (k, out, in)``; the cost is ``O(count · k · (k + d) · out · in)``.
+    """
+    V = W.double() if outputs else W.double().mT
+    k, d, other = V.shape
+    flat = V.permute(1, 0, 2).reshape(d, k * other)
+    elements = []
+    for _ in range(count):
+        mixed = torch.randn(k, k, generator=generator, dtype=torch.float64) @ V.reshape(k, d * other)
+        elements.append(flat @ mixed.view(k, d, other).permute(0, 2, 1).reshape(k * other, d))
+    return torch.stack(elements)
+
+
+@takes_arrays("matrices")
+def commutant(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> Commutant:
+    """The structure of all ``A`` with ``A M = M A`` and ``A Mᵀ = Mᵀ A`` for the given ``M (r, d, d)``.
+
+    ``Σ m² · f`` dimensions for parts of multiplicity ``m`` over fields of size ``f``; see ``isotypic`` for the method,
+    its cost and its errors.
+
+    Args:
+        rtol: two numbers closer than this share of the largest singular value are one. For matrices with noise, about
+            twice the noise's spectral norm over the matrices'. With noise of a percent, parts that differ by little
+            beyond some ten dimensions are told apart no more: the answer is then of larger dimension, or a DataError.
+        seed: of the random elements; with exact matrices the answer does not depend on it.
+
+    Raises: ShapeError, NonFiniteError, ConfigError; DataError where no structure fits.
+    Source: Murota, Kanno, Kojima and Kojima, 2010; Maehara and Murota, 2011.
+    """
+    return structure(isotypic(matrices, rtol=rtol, seed=seed))
+
+
+def structure(parts: tuple[Part, ...]) -> Commutant:
+    """The numbers of a decomposition, parts in ascending order."""
+    listed = tuple(sorted((p.dimension, p.multiplicity, p.kind) for p in parts))
+    return Commutant(
+        dimension=sum(m * m * FIELD[kind] for _, m, kind in listed),
+        parts=listed,
+        skew_dimension=sum(_skew(m, kind) for _, m, kind in listed),
+    )
+
+
+def isotypic(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> tuple[Part, ...]:
+    """The isotypic parts of the algebra that ``M (r, d, d)`` and their transposes generate, the identity included.
+
+    One random symmetric combination ``H`` of the ``M`` splits the space into eigenspaces. The blocks of further random
+    elements between them say which belong to one part, split what ``H`` left together, and carry one frame through the
+    part; what they then are inside the frame is the field. A random element of the commutant so found has to commute
+    with a fresh random combination of the ``M``, hence with all of them; otherwise that one joins the elements.
+
+    Costs a few products of ``d × d`` matrices and eigendecompositions, ``O(d³)``.
+
+    Raises: ShapeError, NonFiniteError, ConfigError for ``rtol`` outside (0, 0.1]; DataError where the matrices fit no
+    structure at ``rtol``.
+    """
+    M = _checked(matrices, rtol)
+    generator = torch.Generator().manual_seed(seed)
+    d = M.shape[1]
+    # With noise it matters how far the eigenvalues are apart, and small matrices cost nothing: the best of several.
+    basis, levels = max((_levels(_drawn(M, generator), rtol) for _ in range(8 if d <= 64 else 1)), key=lambda c: c[2])[
+        :2
+    ]
+    known = [_drawn(M, generator) for _ in range(4 if d <= 64 else 2)]
+    for _ in range(4 * len(M) + 2 * d):
+        blocks = np.stack([basis.T @ X @ basis for X in known])
+        parts, turns = _parts(blocks, levels, rtol, generator)
+        if turns:
+            basis, levels = _turned(basis, levels, turns)
+            continue
+        fresh = _drawn(M, generator)
+        if _commutes(parts, levels, basis.T @ fresh @ basis, rtol, generator):
+            return tuple(Part(np.stack([basis[:, levels[a]] @ T for a, T in p.frames]), p.units, p.kind) for p in parts)
+        if len(known) >= 2 * len(M) + 4:
+            break
+        known.append(fresh)
+    raise DataError(
+        f"the matrices fit no block structure at rtol={rtol:g}: no element of the commutant found so commutes with all "
+        "of them; they hold more noise than that: give a larger rtol or cleaner matrices"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A part in the basis of eigenvectors: pairs of an eigenspace and the turn ``(w, w)`` from the part's frame."""
+
+    frames: list[tuple[int, Array]]
+    units: Array
+    kind: str
+
+
+def _checked(matrices: Tensor, rtol: float) -> Tensor:
+    if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2] or 0 in matrices.shape:
+        raise ShapeError(f"the matrices must be (r, d, d), at least one, d ≥ 1; got {tuple(matrices.shape)}")
+    if not 0 < rtol <= 0.1:
+        raise ConfigError(f"rtol is a share of the largest singular value, above 0 and at most 0.1; got {rtol}")
+    if not matrices.isfinite().all():
+        raise NonFiniteError("a matrix holds nan or infinity: leave it out, or find where it comes from")
+    M = matrices.detach().double()
+    # One scale for all: a matrix of rounding errors beside the others says nothing.
+    return M / M.abs().amax().clamp_min(torch.finfo(torch.float64).tiny)
+
+
+def _drawn(M: Tensor, generator: torch.Generator) -> Array:
+    """A random combination of the matrices and their transposes, of spectral norm about one."""
+    weights = torch.randn(2, len(M), generator=generator, dtype=torch.float64)
+    flat = M.flatten(1)
+    X = (weights[0] @ flat).view(M.shape[1:]) + (weights[1] @ flat).view(M.shape[1:]).mT
+    v = torch.randn(len(X), generator=generator, dtype=torch.float64)
+    for _ in range(20):
+        v = X.mT @ (X @ (v / v.norm().clamp_min(1e-300)))
+    scale = math.sqrt(float(v.norm()))
+    return (X / scale if scale > 0 else X).numpy()
+
+
+def _levels(X: Array, rtol: float) -> tuple[Array, list[slice], float]:
+    """Eigenvectors of ``X + Xᵀ``, the runs of equal eigenvalues, and the least distance between two runs."""
+    values, basis = np.linalg.eigh((X + X.T) / 2)
+    steps = np.diff(values)
+    apart = steps > rtol * max(np.abs(values).max(), 1e-300)
+    starts = [0, *(np.flatnonzero(apart) + 1).tolist(), len(values)]
+    return basis, [slice(a, b) for a, b in pairwise(starts)], float(steps[apart].min(initial=math.inf))
+
+
+def _parts(
+    blocks: Array, levels: list[slice], rtol: float, generator: torch.Generator
+) -> tuple[list[_Found], dict[int, tuple[Array, list[int]]]]:
+    """The parts, or how to turn and cut eigenspaces that hold more than one level."""
+    widths = np.array([s.stop - s.start for s in levels])
+    strength = _strengths(blocks, levels, widths)
+    graph = coo_array(strength > _SLACK * rtol)
+    count, which = connected_components(graph, directed=False)
+    parts: list[_Found] = []
+    turns: dict[int, tuple[Array, list[int]]] = {}
+    for members in np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which, minlength=count))[:-1]):
+        w = int(widths[members].min())
+        inside = _within(blocks, levels, members) if widths[members].max() > 1 else None
+        if inside is not None:
+            turns |= _uneven(inside, levels, members, rtol, generator)
+        if turns:
+            continue
+        if widths[members].max() > w:
+            raise DataError(
+                f"eigenspaces of {w} and {widths[members].max()} dimensions belong to one part at rtol={rtol:g}, where "
+                "all must be alike: the matrices hold more noise than that, or less; give another rtol"
+            )
+        if inside is None:
+            parts.append(_Found([(int(a), np.ones((1, 1))) for a in members], np.empty((0, 1, 1)), "real"))
+            continue
+        frames = _carried(inside, strength[np.ix_(members, members)])
+        units, cut = _field(inside, frames, rtol, generator)
+        if cut is not None:
+            turns[int(members[0])] = cut
+            continue
+        parts.append(_Found(list(zip(map(int, members), frames, strict=True)), units, _KINDS[len(units)]))
+    return parts, turns
+
+
+def _strengths(blocks: Array, levels: list[slice], widths: NDArray[np.int64]) -> Array:
+    """Of the blocks between two eigenspaces: root mean square singular value, the largest of the elements."""
+    starts = [s.start for s in levels]
+    squares = np.add.reduceat(np.add.reduceat(blocks**2, starts, axis=1), starts, axis=2)
+    squares = (squares + squares.transpose(0, 2, 1)).max(axis=0)
+    return np.sqrt(squares / np.minimum(widths[:, None], widths[None, :]))
+
+
+def _within(blocks: Array, levels: list[slice], members: NDArray[np.int64]) -> Array:
+    """Blocks ``(r, L, L, w, w)`` between the eigenspaces of a part; narrow ones padded with zeros."""
+    w = max(levels[a].stop - levels[a].start for a in members)
+    inside = np.zeros((len(blocks), len(members), len(members), w, w))
+    if all(levels[a].stop - levels[a].start == w for a in members):
+        at = np.array([levels[a].start for a in members])[:, None] + np.arange(w)
+        return blocks[:, at[:, None, :, None], at[None, :, None, :]]
+    for i, a in enumerate(members):
+        for j, b in enumerate(members):
+            block = blocks[:, levels[a], levels[b]]
+            inside[:, i, j, : block.shape[1], : block.shape[2]] = block
+    return inside
+
+
+def _uneven(
+    inside: Array, levels: list[slice], members: NDArray[np.int64], rtol: float, generator: torch.Generator
+) -> dict[int, tuple[Array, list[int]]]:
+    """Eigenspaces where a symmetric element is not a number: two levels that happen to have one eigenvalue.
+
+    Between true eigenspaces ``X_ab`` is a number of the field times an isometry, so ``X_ab X_abᵀ`` is a real number.
+    """
+    r, L = inside.shape[:2]
+    weights = 0.5 + torch.rand(2, r, L, L, generator=generator, dtype=torch.float64).numpy()
+    squares = np.einsum("rabij,rabkj,rab->aik", inside, inside, weights[0], optimize=True)
+    squares += np.einsum("rbaji,rbajk,rab->aik", inside, inside, weights[1], optimize=True)
+    diagonal = inside[:, np.arange(L), np.arange(L)] * weights[0].diagonal(axis1=1, axis2=2)[:, :, None, None]
+    symmetric = squares + diagonal.sum(0) + diagonal.sum(0).swapaxes(1, 2)
+    turns = {}
+    for a, S in zip(members, symmetric, strict=True):
+        width = levels[a].stop - levels[a].start
+        cut = _cut(S[:width, :width], _SLACK * rtol * r)
+        if cut is not None:
+            turns[int(a)] = cut
+    return turns
+
+
+def _cut(S: Array, tolerance: float) -> tuple[Array, list[int]] | None:
+    """Eigenvectors of a symmetric matrix and the sizes of runs of equal eigenvalues; None where all are equal."""
+    if len(S) == 1:
+        return None
+    values, vectors = np.linalg.eigh(S)
+    breaks = np.flatnonzero(np.diff(values) > tolerance) + 1
+    if not len(breaks):
+        return None
+    return vectors, np.diff([0, *breaks.tolist(), len(values)]).tolist()
+
+
+def _turned(basis: Array, levels: list[slice], turns: dict[int, tuple[Array, list[int]]]) -> tuple[Array, list[slice]]:
+    basis, sizes = basis.copy(), []
+    for a, level in enumerate(levels):
+        if a in turns:
+            basis[:, level] = basis[:, level] @ turns[a][0]
+            sizes += turns[a][1]
+        else:
+            sizes.append(level.stop - level.start)
+    ends = np.cumsum(sizes).tolist()
+    return basis, [slice(b - s, b) for b, s in zip(ends, sizes, strict=True)]
+
+
+def _carried(inside: Array, strength: Array) -> list[Array]:
+    """A turn of each eigenspace that makes the blocks numbers of one field, along the strongest links."""
+    L, w = len(strength), inside.shape[-1]
+    frames = [np.eye(w)] * L
+    if L == 1:
+        return frames
+    tree = minimum_spanning_tree(np.where(strength > 0, 1 / np.maximum(strength, 1e-300), 0))
+    order, before = breadth_first_order(tree, 0, directed=False)
+    for b in order[1:]:
+        a = before[b]
+        # Of the elements both ways, the one that is largest: an isometry times a number, so its polar factor.
+        both = np.concatenate([inside[:, b, a], inside[:, a, b].swapaxes(1, 2)])
+        left, _, right = np.linalg.svd(both[np.square(both).sum((1, 2)).argmax()])
+        frames[b] = left @ right @ frames[a]
+    return frames
+
+
+def _field(
+    inside: Array, frames: list[Array], rtol: float, generator: torch.Generator
+) -> tuple[Array, tuple[Array, list[int]] | None]:
+    """The units of the field that the blocks are numbers of, or how to cut the first eigenspace where they are none.
+
+    A number of the field is a real one plus a skew matrix. Random ones span 0, 1 or 3 skew directions.
+    """
+    r, L, _, w, _ = inside.shape
+    T = np.stack(frames)
+    x = (T.swapaxes(1, 2)[None, :, None] @ inside @ T[None, None]).reshape(r * L * L, w * w)
+    weights = torch.randn(_DRAWS, len(x), generator=generator, dtype=torch.float64).numpy() / math.sqrt(L * r)
+    y = (weights @ x).reshape(_DRAWS, w, w)
+    # The identity is in the algebra, and the transposes are: numbers of the field plus words of up to four.
+    for step in range(3):
+        off = y - np.trace(y, axis1=1, axis2=2)[:, None, None] / w * np.eye(w)
+        sizes = np.sqrt(np.square(off).sum((1, 2)) / w)
+        if step == 0 and sizes.max() <= _SLACK * rtol:
+            return np.empty((0, w, w)), None
+        for S in y + y.swapaxes(1, 2):
+            cut = _cut(S / 2, 2**step * _SLACK * rtol * max(1.0, float(sizes.max())))
+            if cut is not None:
+                return np.empty((0, w, w)), cut
+        if step < 2:
+            unit = off / max(sizes.max(), 1e-300)
+            y = unit + unit @ np.roll(unit, 1, axis=0)
+    skew = (y - y.swapaxes(1, 2)).reshape(_DRAWS, w * w)
+    _, values, directions = np.linalg.svd(skew, full_matrices=False)
+    rank = int((values > _SLACK**2 * rtol * values[0]).sum())
+    if rank not in (1, 3) or w % (rank + 1):
+        raise DataError(
+            f"{rank} skew directions in {w} dimensions are no field at rtol={rtol:g} (the reals have 0, the complex "
+            "numbers 1, the quaternions 3): the matrices hold more noise than that; give a larger rtol"
+        )
+    return directions[:rank].reshape(rank, w, w) * math.sqrt(w), None
+
+
+def _commutes(parts: list[_Found], levels: list[slice], F: Array, rtol: float, generator: torch.Generator) -> bool:
+    """Whether a random element of the commutant commutes with ``F``, all in the basis of eigenvectors."""
+    placed: list[Array] = [np.empty((0, 0))] * len(levels)
+    for part in parts:
+        w = part.frames[0][1].shape[0]
+        S = torch.randn(w, w, generator=generator, dtype=torch.float64).numpy() / math.sqrt(w)
+        S = (S + sum(u @ S @ u.T for u in part.units)) / FIELD[part.kind]
+        for a, T in part.frames:
+            placed[a] = T @ S @ T.T
+    B = block_diag(*placed)
+    # A wrong structure is off by the size of the elements, a right one by noise over distances of eigenvalues.
+    return bool(np.linalg.norm(B @ F - F @ B) <= max(math.sqrt(rtol), 1e-5) * np.linalg.norm(F) * 2)
+
+
+def _skew(m: int, kind: str) -> int:
+    """Antisymmetric elements of ``M_m`` over the field: the dimension of so(m), u(m), sp(m)."""
+    return {"real": m * (m - 1) // 2, "complex": m * m, "quaternionic": m * (2 * m + 1)}[kind]

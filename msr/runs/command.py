@@ -1,0 +1,76 @@
+"""How a runner starts and ends: flags in, a folder out, every failure one line, a way to continue."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from msr.runs import signals
+from msr.runs.config import CommonConfig, Config, parse, threads_for
+from msr.runs.folder import held, recorded_threads, release
+from msr.runs.streams import Guard, guarded
+from msr.errors import MSRError
+from msr.failures import BAD_INPUT, explained, report, say
+from msr.printable import printable, quoted
+
+__all__ = ["main"]
+
+
+def main(config: type[Config], run: Callable[[Config], None], argv: list[str] | None = None) -> int:
+    """Parse and run; the exit status.
+
+    A failure that was foreseen is one line and status 2, any other one line, a file with the traceback and status 70.
+    Told to stop, a runner finishes the step, saves, and exits with 128 + the signal. What cannot be printed is dropped:
+    nobody has to look on.
+    """
+    with guarded() as stdout:
+        try:
+            with signals.raising():
+                settings = parse(config, argv)
+                settings.check()
+                with _threads(settings):
+                    run(settings)
+        except KeyboardInterrupt as stop:
+            say(f"stopped{_continuation() or ' before anything was written'}")
+            return stop.status if isinstance(stop, signals.Stop) else 130
+        except Exception as error:
+            line = explained(error)
+            if line is None:
+                return report(error, f"python -m experiments.{config.__module__.rpartition('.')[2]}")
+            say(f"error: {line}" + ("" if isinstance(error, MSRError) else _continuation()))
+            return BAD_INPUT
+        finally:
+            where = held()
+            release()
+        return _shown(stdout, where)
+
+
+def _continuation() -> str:
+    """How to go on with what is on the disk."""
+    folder = held()
+    if folder is None:
+        return ""
+    return f"; what was finished is kept: continue with {quoted(['--resume', '--out', os.fspath(folder)])}"
+
+
+def _shown(stdout: Guard, folder: Path | None) -> int:
+    stdout.flush()
+    if stdout.lost:
+        kept = "" if folder is None else f"; the results are in {printable(folder / 'results.json')}"
+        say(f"error: stdout takes no more text, so the table was not shown{kept}")
+        return BAD_INPUT
+    return 0
+
+
+@contextlib.contextmanager
+def _threads(config: CommonConfig) -> Iterator[None]:
+    """As many threads as were asked for; else those of the run to continue; else what :func:`threads_for` says."""
+    before = torch.get_num_threads()
+    recorded = recorded_threads(config.out) if config.resume else 0
+    torch.set_num_threads(config.threads or recorded or threads_for(config))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,68 @@
+"""What a run was made with: which of it must be the same for a run to be continued, and which is only noted."""
+
+import dataclasses
+import hashlib
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from msr.runs.config import NOT_COMPARED, CommonConfig
+from msr.errors import ConfigError
+from msr.version import __version__
+
+__all__ = ["FORMAT", "asked", "environment", "hash_of", "identity"]
+
+FORMAT = 2
+"""Of a run's folder; 1 had no ``[run]`` in its config.toml and no checksums in its lines."""
+
+_CHUNK = 2**20
+
+
+def asked(config: CommonConfig) -> dict[str, Any]:
+    """The flags that say what a run computes."""
+    return {k: v for k, v in dataclasses.asdict(config).items() if k not in NOT_COMPARED}
+
+
+def identity(experiment: str, config: CommonConfig) -> dict[str, Any]:
+    """What must be the same besides the flags: experiment, version, format of the folder, content of the data."""
+    return {
+        "experiment": experiment,
+        "msr": __version__,
+        "format": FORMAT,
+        "data_hash": hash_of(config.data_files()),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Versions, threads and devices, on which the last digits of results may depend."""
+    return {
+        "msr": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def hash_of(files: list[Path]) -> str:
+    """One hash of the contents of files, and of the names of all but a single one; empty for none.
+
+    A file that was moved or renamed is the same data. Raises: ConfigError for what is no regular file; OSError.
+    """
+    if not files:
+        return ""
+    whole = hashlib.blake2b(digest_size=16)
+    for path in sorted(files, key=lambda path: path.name):
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file, or not a regular one, so that a run could not be continued on it")
+        one = hashlib.blake2b(digest_size=16)
+        with path.open("rb") as file:
+            while part := file.read(_CHUNK):
+                one.update(part)
+        if len(files) == 1:
+            return one.hexdigest()
+        whole.update(repr((path.name, one.hexdigest())).encode())
+    return whole.hexdigest()

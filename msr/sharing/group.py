@@ -1,0 +1,205 @@
+"""The exact sharing pattern of a known group: a layer with it is equivariant, and an oracle for the learned one."""
+
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from msr import kron
+from msr.arrays import takes_arrays
+from msr.errors import ConfigError, ShapeError
+from msr.representations import (
+    AnyRepresentation,
+    LieRepresentation,
+    Representation,
+    equivariant_basis,
+    tensor_product,
+    trivial,
+)
+from msr.sharing.base import Sharing
+
+__all__ = ["GroupSharing"]
+
+
+class GroupSharing(Sharing):
+    """``U`` such that ``W = reshape(U v)`` runs over *all* equivariant weights, ``ρ_out(g) W = W ρ_in(g)``.
+
+    For permutation representations every weight is one of the ``k`` numbers of ``v`` (``U`` holds zeros and ones, and
+    is never built); otherwise ``U`` has orthonormal columns. Nothing here is learned.
+
+    Args:
+        rep_in: acts on the inputs of a linear layer, or on the input channels of a convolution.
+        rep_out: the same for outputs.
+        kernel: for a convolution, how the group acts on the positions of the kernel, for example
+            ``grid_rotations((3, 3))``; the weight is then ``(out, in, *kernel.shape)`` with
+            ``W(g·p) = ρ_out(g) W(p) ρ_in(g)⁻¹``. Translation is the convolution's own affair: with circular padding, or
+            away from the boundary, the layer is equivariant to shifts and to the group.
+
+    A bias is replaced by the nearest invariant one, for orthogonal actions its mean over the group: any other would
+    break the symmetry. A saved layer loads only into one with the same representations.
+    Raises: ConfigError when the groups differ, or when no map but zero is equivariant.
+    Source: arXiv:2007.02933, Proposition 1, and its converse; orbits on pairs as in arXiv:1702.08389.
+
+    >>> layer = ReparamLinear(8, 8, sharing=GroupSharing(regular(cyclic(8)), regular(cyclic(8))))
+    """
+
+    U: Tensor
+    bias_basis: Tensor
+    one: Tensor
+    labels: Tensor
+    bias_labels: Tensor
+
+    def __init__(
+        self,
+        rep_in: AnyRepresentation,
+        rep_out: AnyRepresentation,
+        kernel: Representation | None = None,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        domain = rep_in if kernel is None else tensor_product(rep_in, kernel)  # type: ignore[arg-type]
+        basis = equivariant_basis(domain, rep_out)
+        if basis.dim == 0:
+            raise ConfigError(f"only the zero map is equivariant from {domain} to {rep_out}: there is nothing to share")
+        spatial = () if kernel is None else kernel.shape
+        super().__init__((rep_out.dim, rep_in.dim, *spatial), (basis.dim,))
+        self.rep_in, self.rep_out, self.kernel = rep_in, rep_out, kernel
+        invariant = equivariant_basis(trivial(rep_out.group), rep_out.reshape(rep_out.dim))
+        self._n_bias = invariant.dim
+        # What is exact is kept: a layer moved to another precision is as exact as that one allows, and one that was
+        # on the meta device finds its labels again.
+        self._exact = {
+            name: tensor
+            for name, tensor in {
+                "labels": basis.labels,
+                "U": basis.dense,
+                "bias_labels": invariant.labels,
+                "bias_basis": invariant.dense,
+            }.items()
+            if tensor is not None
+        }
+        self.register_buffer("one", torch.ones((), device=device, dtype=dtype), persistent=False)
+        for name in self._exact:
+            # Which basis a null space is given in is a matter of chance, so a filter is only good with its own.
+            self.register_buffer(name, None, persistent=name == "U")
+        self._restore()
+
+    def _restore(self) -> None:
+        for name, exact in self._exact.items():
+            floats = exact.is_floating_point()
+            setattr(self, name, exact.to(self.one, copy=True) if floats else exact.flatten().to(self.one.device))
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether every weight is one entry of ``v``."""
+        return "labels" in self._buffers
+
+    @takes_arrays("v")
+    def materialize(self, v: Tensor) -> Tensor:
+        """``v[labels]``, or ``reshape(U v)``."""
+        self._check(v, self.filter_shape, "the filter v")
+        flat = v.index_select(-1, self.labels) if self.is_labelled else v @ self.U.mT
+        return kron.unvec(flat, self.weight_shape)
+
+    @takes_arrays("weight")
+    def project(self, weight: Tensor) -> Tensor:
+        """The nearest equivariant weight's ``v``: means over shared weights."""
+        self._check(weight, self.weight_shape, "the weight")
+        flat = kron.vec(weight, len(self.weight_shape))
+        return _means(flat, self.labels, self.n_filter) if self.is_labelled else flat @ self.U
+
+    def matrix(self) -> Tensor:
+        """``U (numel(W), k)``, built for labelled patterns."""
+        if not self.is_labelled:
+            return self.U
+        return torch.nn.functional.one_hot(self.labels, self.n_filter).to(self.one.dtype)
+
+    def squared_norm(self) -> Tensor:
+        """``‖U‖²_F``: every weight once, or the number of orthonormal columns."""
+        return self.one * (self.n_weight if self.is_labelled else self.n_filter)
+
+    def initial_filter(self, generator: torch.Generator | None = None) -> Tensor:
+        """As in :class:`Sharing`, without its detour over a norm that half precision cannot hold."""
+        bound = math.sqrt(self.weight_shape[0] / (self.n_weight if self.is_labelled else self.n_filter))
+        v = torch.empty(self.filter_shape, device=self.one.device, dtype=self.one.dtype)
+        return v if v.is_meta else v.uniform_(-bound, bound, generator=generator)
+
+    @takes_arrays("bias")
+    def share_bias(self, bias: Tensor) -> Tensor:
+        """The nearest invariant bias.
+
+        For orthogonal actions that is the mean over the group, ``(1/|G|) Σ_g ρ_out(g) b``.
+        """
+        if bias.shape != (self.weight_shape[0],):
+            raise ShapeError(f"the bias must be ({self.weight_shape[0]},); got {tuple(bias.shape)}")
+        if "bias_labels" in self._buffers:
+            return _means(bias, self.bias_labels, self._n_bias).index_select(0, self.bias_labels)
+        basis = self.bias_basis.to(bias.dtype)
+        return basis @ (basis.mT @ bias)
+
+    def get_extra_state(self) -> Tensor:
+        """What a saved filter was a filter of, to be compared when it is loaded.
+
+        A tensor of whole numbers, so that what is done with every value of a ``state_dict`` (copies, averages) can be
+        done with this one.
+        """
+        return torch.tensor(list(self._fingerprint()), dtype=torch.int64)
+
+    def set_extra_state(self, state: Tensor | str) -> None:
+        """Raise ConfigError for a filter that was saved with other representations.
+
+        Averages of equal states are the same up to rounding; files of older versions hold the digest as a text.
+        """
+        saved = bytes.fromhex(state) if isinstance(state, str) else bytes(state.double().round().long().tolist())
+        if saved != self._fingerprint():
+            raise ConfigError(
+                f"the saved filter belongs to other representations than {self.rep_in} and {self.rep_out}; build the "
+                "layer with those it was saved with"
+            )
+
+    def _fingerprint(self) -> bytes:
+        digest = hashlib.blake2b(digest_size=12)
+        for rep in (self.rep_in, self.rep_out, self.kernel):
+            if rep is not None:
+                rounded = np.round(np.asarray(_moves(rep), dtype=np.float64), 6) + 0.0  # no negative zero
+                digest.update(repr(rep.shape).encode() + rounded.tobytes())
+        return digest.digest()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "GroupSharing":
+        super()._apply(fn, recurse)
+        self.one = torch.ones_like(self.one)
+        self._restore()
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        if f"{prefix}U" in state_dict and not self.U.is_meta:
+            # The saved basis may have been rounded. It spans what the exact one does, so only the rotation between
+            # them is taken from it: the orthogonal factor of their product.
+            exact, saved = self._exact["U"], state_dict[f"{prefix}U"].detach().double().cpu()
+            left, _, right = torch.linalg.svd(exact.mT @ saved)
+            self._exact["U"] = exact @ (left @ right)
+            self._restore()
+
+
+def _moves(rep: AnyRepresentation) -> Any:
+    """What tells a representation: all permutations where they are listed, else what the generators do."""
+    if isinstance(rep, LieRepresentation):
+        return rep.matrices
+    if rep.is_permutation:
+        return rep.permutations if rep.group.is_listed else rep.generator_moves()
+    generators = [rep.matrix(g) for g in rep.group.discrete]
+    discrete = torch.stack(generators).numpy() if generators else np.zeros(0)
+    if rep.group.algebra_dim == 0:
+        return discrete
+    return np.concatenate([discrete.ravel(), rep.infinitesimal().numpy().ravel()])
+
+
+def _means(flat: Tensor, labels: Tensor, n: int) -> Tensor:
+    sums = flat.new_zeros(*flat.shape[:-1], n).index_add(-1, labels, flat)
+    return sums / torch.bincount(labels, minlength=n).to(flat.dtype)

@@ -1,0 +1,82 @@
+"""What families of linear maps share: how a task's numbers are drawn, and what its examples are made of."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from math import prod
+
+from torch import Tensor
+
+from msr.arrays import takes_arrays
+from msr.episodes import Episodes
+from msr.tasks.base import Split, TaskFamily, check_drawn_family, check_indices, normal_rows
+
+__all__ = ["LinearTasks"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearTasks(TaskFamily):
+    """``y = W x + noise`` with ``x ~ N(0, 1)`` and ``W`` made from a few numbers ``~ N(0, 1)`` of each task.
+
+    Args: ``noise`` is the standard deviation of noise on ``y``; outputs have a mean square of 1. ``shots`` and
+    ``queries`` are examples for each task; ``n_train`` and ``n_test`` limit the tasks (None: no end).
+    """
+
+    noise: float = 0.0
+    shots: int = 4
+    queries: int = 16
+    n_train: int | None = 8000
+    n_test: int | None = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_drawn_family(self, "shots", "queries")
+
+    @property
+    @abstractmethod
+    def shape_in(self) -> tuple[int, ...]:
+        """Shape of an input."""
+
+    @property
+    @abstractmethod
+    def shape_out(self) -> tuple[int, ...]:
+        """Shape of an output."""
+
+    @property
+    @abstractmethod
+    def n_free(self) -> int:
+        """Numbers that a task draws."""
+
+    @abstractmethod
+    @takes_arrays("free")
+    def weights_from(self, free: Tensor) -> tuple[Tensor, ...]:
+        """The matrices of each layer, ``(tasks, out, in)``, from ``free (tasks, n_free)``."""
+
+    @takes_arrays("x")
+    def respond(self, weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
+        """Noise-free outputs, flattened: ``(tasks, examples, in) -> (tasks, examples, out)``."""
+        return x @ weights[0].mT
+
+    def n_tasks(self, split: Split) -> int | None:
+        """As given."""
+        return self.n_train if split == "train" else self.n_test
+
+    def weights(self, split: Split, tasks: Tensor) -> tuple[Tensor, ...]:
+        """Ground truth: each task's matrices, one for each layer, ``(tasks, out, in)``."""
+        return self.weights_from(self._draw(split, tasks)[0])
+
+    @takes_arrays("tasks")
+    def episodes(self, split: Split, tasks: Tensor) -> Episodes:
+        """The tasks with these indices: ``x (tasks, examples, *shape_in)``, ``y (tasks, examples, *shape_out)``."""
+        free, x, noise = self._draw(split, tasks)
+        y = self.respond(self.weights_from(free), x)
+        if self.noise:
+            y = y + self.noise * noise
+        return Episodes.split(x.unflatten(2, self.shape_in), y.unflatten(2, self.shape_out), self.shots)
+
+    def _draw(self, split: Split, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        check_indices(split, tasks, self.n_tasks(split))
+        examples = self.shots + self.queries
+        sizes = [self.n_free, examples * prod(self.shape_in), examples * prod(self.shape_out) if self.noise else 0]
+        numbers = normal_rows(self.seed, split, tasks, sum(sizes))
+        free, x, noise = numbers.split(sizes, dim=1)
+        return free, x.unflatten(1, (examples, -1)), noise.unflatten(1, (examples, -1)) if self.noise else noise

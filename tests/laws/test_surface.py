@@ -1,0 +1,142 @@
+"""The public names, frozen: adding or removing one is a decision, and a changelog line."""
+
+import importlib
+
+import pytest
+
+SURFACE = {
+    "msr": [
+        "Episodes", "Estimate", "__version__",
+    ],
+    "msr.sharing": [
+        "DenseSharing", "GroupSharing", "KroneckerSharing", "Sharing", "SharingFactory",
+    ],
+    "msr.layers": [
+        "Coverage", "LeftAlone", "LeftAloneWarning", "ReparamConv1d", "ReparamConv2d", "ReparamConv3d",
+        "ReparamConvTranspose1d", "ReparamConvTranspose2d", "ReparamConvTranspose3d", "ReparamLayer", "ReparamLinear",
+        "Reparameterized", "ResidualWarning", "calibrate", "coverage", "fold", "reparameterize",
+    ],
+    "msr.meta": [
+        "Batching", "Engine", "FunctionalModule", "GaussNewton", "InnerSolver", "Learner", "MetaGradient",
+        "MetaParameters", "OuterLoop", "Params", "Problem", "Ridge", "SGD", "evaluate", "from_module", "load_params",
+    ],
+    "msr.span": [
+        "Chunks", "RankCut", "SharedSpan", "SpectralStart", "find_span", "in_chunks", "orthonormal_basis", "patches",
+        "principal_cosines", "span_cosine", "spectral_start",
+    ],
+    "msr.groups": [
+        "FiniteGroup", "Group", "LieAlgebra", "MAX_ORDER", "MatrixGroup", "PermutationGroup", "ProductGroup",
+        "Subgroup", "alternating", "cyclic", "dihedral", "direct_product", "euclidean", "frobenius",
+        "from_permutations", "from_table", "general_linear", "general_lorentz", "lorentz", "orthogonal", "quaternion",
+        "real_form", "se2", "se3", "semidirect_product", "so", "special_linear", "special_unitary", "symmetric",
+        "symplectic", "trivial", "unitary", "wreath_product",
+    ],
+    "msr.groups.naming": [
+        "Action", "GroupName", "name_group",
+    ],
+    "msr.representations": [
+        "AnyRepresentation", "CharacterTable", "EquivariantBasis", "GeneratedRepresentation", "IsotypicPart",
+        "LieRepresentation", "Representation", "SymmetricCharacters", "character_table", "copies", "defining",
+        "direct_sum", "equivariant_basis", "from_matrices", "grid_reflections", "grid_rotations", "grid_shifts",
+        "group_convolution", "intertwiner_dimension", "irrep", "isotypic_parts", "lift", "multiplicities", "natural",
+        "outer_product", "pair_orbits", "permutation", "planar", "quotient", "regular", "sign",
+        "symmetric_characters", "tensor_product", "trivial",
+    ],
+    "msr.representations.commutant": [
+        "Commutant", "Continuous", "commutant", "continuous", "skew_pairs",
+    ],
+    "msr.representations.notation": [
+        "GROUPS", "MOST_POINTS", "REPRESENTATIONS", "parse_group", "parse_representation",
+    ],
+    "msr.equivariance": [
+        "Certificate", "Defects", "EquivarianceWarning", "LayerDefects", "NetworkCertificate", "Specificity",
+        "Turning", "assert_equivariant", "certify", "certify_network", "equivariance_error", "interior", "localise",
+        "parametrize_elements", "pattern_error", "specificity", "turn_images", "turning_error", "weight_error",
+    ],
+    "msr.equivariance.strategies": [
+        "group_elements", "groups", "points", "representations",
+    ],
+    "msr.statistics": [
+        "Estimate", "draws_needed", "mean_rule", "tail_rule", "zero_failure_rule",
+    ],
+    "msr.kron": [
+        "apply_factors", "is_identity", "kron", "nearest_kronecker", "pinv", "solve_factors", "unvec", "vec",
+    ],
+    "msr.permutations": [
+        "Automorphisms", "automorphisms",
+    ],
+    "msr.episodes": [
+        "Episodes",
+    ],
+    "msr.discovery": [
+        "Candidate", "Certificate", "Discovery", "PartialSymmetry", "discover",
+    ],
+    "msr.files": [
+        "Write", "append_line", "refuse_inputs", "write_together", "write_whole",
+    ],
+    "msr.tasks": [
+        "FiniteGroupTasks", "TaskFamily",
+    ],
+    "msr.tasks.controls": [
+        "SpanTasks", "almost_symmetry", "broken_symmetry", "interior_symmetry", "no_symmetry", "wrong_symmetry",
+    ],
+    "msr.tasks.files": [
+        "read_arrays", "write_tasks",
+    ],
+    "msr.tasks.finite_group": [
+        "FiniteGroupTasks", "Truth",
+    ],
+    "msr.tasks.sampling": [
+        "MOST_DRAWN", "Sample", "broken_span", "sample_group", "sample_translation",
+    ],
+    "msr.report": [
+        "format_table",
+    ],
+    "msr.report.figures": [
+        "bars", "curves", "matrices", "rates", "require", "scaling", "sharing_strength", "span_cosines",
+    ],
+    "tasks": [
+        "FileTasks", "ImageTasks", "RotationTasks", "TranslationTasks",
+    ],
+    "tasks.files": [
+        "FileTasks", "read_arrays", "write_tasks",
+    ],
+    "tasks.images": [
+        "ImageSet", "ImageTasks", "augment", "digits", "download_omniglot", "read_omniglot",
+    ],
+    "tasks.rotation": [
+        "GROUPS", "RotationTasks", "condensed", "read_filters", "rotation_defect",
+    ],
+    "tasks.translation": [
+        "TranslationTasks", "locally_connected_weight", "span_of_filters",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_public_names(module):
+    loaded = importlib.import_module(module)
+    assert sorted(loaded.__all__) == SURFACE[module]
+    for name in loaded.__all__:
+        assert getattr(loaded, name) is not None
+
+
+def test_the_error_family():
+    import msr.errors
+
+    kinds = {name for name, thing in vars(msr.errors).items() if isinstance(thing, type)}
+    assert kinds == {
+        "MSRError", "AxiomError", "ShapeError", "DataError", "ConfigError", "ModelError", "NonFiniteError",
+        "MissingExtraError", "PrecisionError",
+    }  # fmt: skip
+    assert all(issubclass(getattr(msr.errors, name), msr.errors.MSRError) for name in kinds)
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_public_things_say_what_they_are(module):
+    loaded = importlib.import_module(module)
+    assert loaded.__doc__
+    for name in loaded.__all__:
+        thing = getattr(loaded, name)
+        if callable(thing) and getattr(thing, "__module__", "").startswith(("msr", "tasks")):
+            assert thing.__doc__, f"{module}.{name} has no docstring"

@@ -1,0 +1,68 @@
+"""Runs of the runners in a test: a tiny one, and whether two run folders are of the same run."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from experiments import translation
+from msr.runs import command as _run
+from msr.runs import folder as _folder
+
+__all__ = ["TINY", "assert_same_run", "error_line", "lines", "same", "translate", "without_times"]
+
+TINY = ["--length", "8", "--kernel", "2", "--rank", "1", "--test-tasks", "4", "--batch", "2", "--tasks", "20"]
+TINY += ["--batching", "loop", "--models", "conv,mtsr", "--inner", "ridge", "--outer-steps", "3"]
+
+
+def translate(*flags: str) -> int:
+    return _run.main(translation.Config, translation.run, [*TINY, *flags])
+
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k not in _folder.TIMES}
+    return [without_times(v) for v in value] if isinstance(value, list) else value
+
+
+def lines(path: Path) -> list[dict]:
+    return [without_times(json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def assert_same_run(found: Path, expected: Path) -> None:
+    """Rows, metrics and every tensor of every checkpoint, bit for bit; nothing half-written."""
+    for name in ("rows.jsonl", "metrics.jsonl"):
+        assert lines(found / name) == lines(expected / name)
+    results = [without_times(json.loads((run / "results.json").read_text())) for run in (found, expected)]
+    assert results[0]["rows"] == results[1]["rows"]
+    checkpoints, others = (
+        # Which earlier checkpoint is kept beside the newest depends on when a run was stopped.
+        {path.name for path in run.glob("checkpoints/*.pt") if not path.stem.rpartition(".")[2].isdigit()}
+        for run in (expected, found)
+    )
+    assert checkpoints == others
+    for name in checkpoints:
+        a, b = (torch.load(run / "checkpoints" / name, weights_only=True) for run in (found, expected))
+        for key in ("params", "optimizer", "scheduler", "steps_done"):
+            assert same(a[key], b[key]), f"{name}: {key}"
+    assert not list(found.rglob("*.part"))
+    assert {path.name for path in found.iterdir()} == {path.name for path in expected.iterdir()}
+
+
+def same(a, b) -> bool:
+    """Bit for bit, of nested values."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    return type(a) is type(b) and a == b
+
+
+def error_line(text: str) -> str:
+    """The one line that a failure says, after what the run said before."""
+    assert "Traceback" not in text
+    assert text.count("error: ") == 1
+    assert text.splitlines()[-1].startswith("error: ")
+    return text.splitlines()[-1]
