@@ -3,9 +3,9 @@
 Not a timing. Each operation of ``benchmarks/harness/operations.py`` stands in a small network in float64, and each loss
 behind one; five ways to adapt, three ways to run. The value beside is a central difference of the query loss along one
 random direction in all that is learned, of fourth order in its step. Where it and the slope disagree, and its two step
-sizes do too, by 1e-4, it judges nothing, and the row fails. An entry holds where the slope is right to 1e-5, relative to the
-larger of itself and the typical slope along a direction of that length, or where it is refused with an error of this
-package's own.
+sizes do too, by 1e-4, it judges nothing, and the row fails. An entry holds where the slope is right to 1e-5, relative
+to the larger of itself and the typical slope along a direction of that length, or where it is refused with an error of
+this package's own.
 """
 
 import math

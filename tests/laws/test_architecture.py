@@ -25,23 +25,10 @@ FLOORS = [
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms.split()}
 SIDE_ROOMS = {"contexture", "flow"}
-TASKS_MAY_IMPORT = set(
-    [
-        "arrays",
-        "episodes",
-        "errors",
-        "files",
-        "groups",
-        "kron",
-        "memory",
-        "permutations",
-        "printable",
-        "representations",
-        "span",
-        "tasks",
-        "trees",
-    ]
-)
+TASKS_MAY_IMPORT = {
+    "arrays", "episodes", "errors", "files", "groups", "kron", "memory", "permutations", "printable",
+    "representations", "span", "tasks", "trees",
+}  # fmt: skip
 
 
 def imports(source: str) -> list[tuple[int, str]]:
