@@ -9,7 +9,7 @@ from tests.support import ROOT
 
 FLOORS = [
     "errors version printable spelling",
-    "arrays brief failures memory threads trees",
+    "arrays brief failures memory threads thresholds trees",
     "files",
     "modules kron episodes permutations span statistics models category",
     "groups",
