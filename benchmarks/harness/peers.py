@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from msr.episodes import Episodes
-from tests.support.engines import why_not
+from msr.meta.engines.available import why_not
 
 __all__ = ["PEERS", "Gradient", "available"]
 

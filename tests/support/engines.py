@@ -1,56 +1,16 @@
-"""The engines' libraries in tests and benchmarks: is one there, and what learn2learn needs before it imports here."""
+"""Engines in tests: a test that needs a library skips without it, and fails where the library is promised."""
 
-import contextlib
-import importlib
-import importlib.util
 import os
-from pathlib import Path
 
-import torch
+import pytest
+
+from msr.meta.engines.available import why_not
 
 ENGINES = ("higher", "learn2learn")
-# Kept alive: what a library declares goes when it goes.
-_declared: list[torch.library.Library] = []
-
-
-def declare_torchvision_operators() -> None:
-    """Let torchvision be imported where its compiled operators do not load.
-
-    learn2learn imports torchvision for its data sets, and a torchvision made for CUDA does not load its operators
-    beside a torch without CUDA; its import then dies of ``operator torchvision::nms does not exist``. The two names
-    that the import asks for are declared, with nothing behind them. Where the operators load, nothing is declared.
-    """
-    found = importlib.util.find_spec("torchvision")
-    if _declared or found is None or not found.submodule_search_locations:
-        return
-    for library in Path(found.submodule_search_locations[0]).glob("_C*.so"):
-        with contextlib.suppress(OSError):
-            torch.ops.load_library(library)
-            return
-    names = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        names.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _declared.append(names)
-
-
-def why_not(engine: str) -> str | None:
-    """What keeps an engine's library from being used here, or None. An absent one is no fault, a broken one raises."""
-    if importlib.util.find_spec(engine) is None:
-        return f"{engine} is not installed; docs/engines.md says how"
-    before = dict(os.environ)
-    if engine == "learn2learn":
-        declare_torchvision_operators()
-    importlib.import_module(engine)
-    # The import of learn2learn loads pygame by way of gym, which sets variables of its own.
-    for name in os.environ.keys() - before.keys():
-        del os.environ[name]
-    return None
 
 
 def need(engine: str) -> None:
     """Skip the running test if the library is absent, or fail it where ``MSR_REQUIRE_ENGINES=higher,…`` names it."""
-    import pytest  # benchmarks use this file without it
-
     reason = why_not(engine)
     if reason is not None:
         required = os.environ.get("MSR_REQUIRE_ENGINES", "").split(",")
