@@ -10,7 +10,7 @@ from msr.cli import main
 from tests.support import ROOT
 from tests.support.blocks import Block, BrokenPromiseError, blocks_of, check, promises
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = [pytest.param(block, id=f"{block.page}-{block.index}") for page in PAGES for block in blocks_of(page)]
 SHELL = r"```bash\n(.*?)```"
 
