@@ -1,31 +1,66 @@
 """Every block in the README and in docs/ runs and keeps its promises; every file that they name is there."""
 
+import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
 
 import pytest
-import torch
 
 from msr.cli import main
 from tests.support import ROOT
 from tests.support.blocks import Block, BrokenPromiseError, blocks_of, check, promises
+from tests.support.run_blocks import run_for_any_seed
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = [pytest.param(block, id=f"{block.page}-{block.index}") for page in PAGES for block in blocks_of(page)]
 SHELL = r"```bash\n(.*?)```"
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_block_keeps_its_promises(block, tmp_path, monkeypatch):
-    """Whatever the seed, where a reader's example draws as torch's own examples do."""
+@pytest.mark.parametrize("block", [each for each in BLOCKS if each.values[0].needs_a_checkout])
+def test_block_keeps_its_promises_in_a_checkout(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for seed in range(3):
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            before = torch.get_rng_state()
-            block.run()
-            if torch.equal(before, torch.get_rng_state()):
-                return  # it would do the same again
+    run_for_any_seed(block)
+
+
+def test_all_other_blocks_keep_their_promises_after_an_install(tmp_path):
+    """From a built wheel, in a process and a folder that know no checkout: what a reader has who ran pip."""
+    source, home, support = tmp_path / "source", tmp_path / "home", tmp_path / "support"
+    source.mkdir()
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "msr", source / "msr", ignore=shutil.ignore_patterns("__pycache__"))
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        tmp_path,
+    ]
+    subprocess.run([*pip, source], check=True, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(home)
+    shutil.copytree(ROOT / "tests" / "support", support / "tests" / "support")
+    (support / "tests" / "__init__.py").touch()
+
+    script = support / "tests" / "support" / "run_blocks.py"
+    environment = {**os.environ, "PYTHONPATH": f"{home}{os.pathsep}{support}"}
+    ran = subprocess.run(
+        [sys.executable, script, home, *PAGES], cwd=home, env=environment, capture_output=True, text=True
+    )
+    results = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"page"')]
+    assert len(results) == sum(not each.values[0].needs_a_checkout for each in BLOCKS), ran.stderr
+    faults = [f"{each['page']}, block {each['block']}: {each['fault']}" for each in results if each["fault"]]
+    assert not faults, "\n".join(faults)
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -17,15 +17,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msr.runs import folder as _folder, command as _run
 from experiments import translation
-from msr.runs import signals
-from msr.runs.config import read_config
 from msr.errors import ConfigError, DataError
 from msr.meta import OuterLoop
+from msr.runs import command as _run
+from msr.runs import folder as _folder
+from msr.runs import signals
+from msr.runs.config import read_config
+from tests.support import ROOT
 from tests.support.processes import Pool
 from tests.support.runs import TINY, assert_same_run, error_line, lines, same, translate, without_times
-from tests.support import ROOT
 
 ARMS = ("conv-ridge-seed0", "mtsr-ridge-seed0")
 

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from msr.runs import config as _config, folder as _folder, identity as _identity, command as _run
 from experiments import omniglot, translation
 from experiments.__main__ import runners
 from msr import memory
+from msr.runs import command as _run
+from msr.runs import config as _config
+from msr.runs import folder as _folder
+from msr.runs import identity as _identity
 from tests.support.runs import TINY, error_line, translate
 
 

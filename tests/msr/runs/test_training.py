@@ -8,15 +8,16 @@ from functools import partial
 import pytest
 import torch
 
-from msr.runs import folder as _folder, command as _run
 from experiments import deep, dimension, omniglot, rotation, translation
+from msr.errors import DataError, NonFiniteError
+from msr.meta import SGD, Learner, OuterLoop, Ridge
+from msr.meta.checkpoints.file import content_hash, read_checkpoint
+from msr.runs import command as _run
+from msr.runs import folder as _folder
 from msr.runs.config import CommonConfig
 from msr.runs.divergence import LastGood, halve_rates, largest_loss, odd_rates
 from msr.runs.judging import gains, judged, stability
 from msr.runs.training import train, trained_params
-from msr.errors import DataError, NonFiniteError
-from msr.meta import SGD, Learner, OuterLoop, Ridge
-from msr.meta.checkpoints.file import content_hash, read_checkpoint
 from msr.version import __version__
 from tests.msr.meta.checkpoints.test_checkpoints import batch, make_loop
 
