@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from msr.errors import AxiomError, ConfigError, ShapeError
-from msr.permutations.actions import Indices, as_array, check_permutation_action, frozen
+from msr.groups.immutable import as_array, frozen
+from msr.permutations import Indices, check_permutation_action
 
 __all__ = [
     "MAX_ORDER", "as_table", "check_associativity", "check_identity_and_inverses", "check_points", "closure_of",

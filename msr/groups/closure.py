@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups.axioms import MAX_ORDER
 from msr.groups.finite import FiniteGroup
-from msr.permutations.actions import Indices, cycles, frozen
+from msr.groups.immutable import frozen
+from msr.permutations import Indices, cycles
 
 __all__ = ["as_permutations", "listed_group"]
 

@@ -11,7 +11,7 @@ from msr.errors import ConfigError
 from msr.groups.closure import as_permutations, listed_group
 from msr.groups.finite import MAX_ORDER, FiniteGroup
 from msr.groups.permutation_group import MAX_POINTS, CircleGroup, PermutationGroup
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 
 __all__ = [
     "alternating", "cyclic", "dihedral", "frobenius", "from_permutations", "from_table", "quaternion", "symmetric",

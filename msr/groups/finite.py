@@ -20,7 +20,8 @@ from msr.groups.axioms import (
     find_generators,
 )
 from msr.groups.group import Drawn, Element, Group, Letter, whole_number
-from msr.permutations.actions import Indices, as_array, frozen, orbit_labels
+from msr.groups.immutable import as_array, frozen
+from msr.permutations import Indices, orbit_labels
 
 __all__ = ["MAX_ORDER", "FiniteGroup", "Subgroup"]
 

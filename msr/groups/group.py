@@ -8,6 +8,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 import torch
 
 from msr.errors import ConfigError
+from msr.groups.immutable import Immutable
 
 __all__ = ["Drawn", "Element", "Group", "Letter", "whole_number", "without_table"]
 
@@ -21,7 +22,7 @@ Drawn: TypeAlias = str
 """"uniform", "words" or "normal coefficients"; for a product of different kinds those words joined by "and"."""
 
 
-class Group(ABC):
+class Group(Immutable, ABC):
     """A group as far as a check needs it: by its generators, discrete ones and infinitesimal ones together.
 
     ======================  ==================================================  =======================
@@ -40,6 +41,7 @@ class Group(ABC):
     """
 
     name: str
+    plural = "groups"
 
     @property
     @abstractmethod
@@ -150,12 +152,6 @@ class Group(ABC):
         if label not in named:
             raise ConfigError(f"{self.name} has no generator {label!r}; it has {', '.join(list(named)[:12])}")
         return named[label]
-
-    def __setattr__(self, key: str, value: object) -> None:
-        raise AttributeError(f"{self.name}: groups are immutable; build another one instead of setting {key!r}")
-
-    def __delattr__(self, key: str) -> None:
-        raise AttributeError(f"{self.name}: groups are immutable; {key!r} cannot be removed")
 
 
 def whole_number(value: Any) -> int | None:

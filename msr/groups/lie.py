@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from msr.errors import AxiomError, NonFiniteError, ShapeError
 from msr.groups.group import Drawn, Element, Letter, TableFree
-from msr.permutations.actions import as_array, frozen
+from msr.groups.immutable import as_array, frozen
 
 __all__ = ["LieAlgebra", "real_array"]
 

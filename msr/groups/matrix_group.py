@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from msr.errors import AxiomError, ConfigError, NonFiniteError, ShapeError
 from msr.groups.algebras import lorentz, se2, se3, so
 from msr.groups.group import Drawn, Element, Letter, TableFree, whole_number
+from msr.groups.immutable import frozen
 from msr.groups.lie import LieAlgebra, real_array
 from msr.groups.words import joined
-from msr.permutations.actions import frozen
 
 __all__ = ["MatrixGroup", "euclidean", "general_lorentz", "orthogonal"]
 

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike
 from msr.errors import ConfigError
 from msr.groups.closure import as_permutations
 from msr.groups.group import Drawn, Element, Letter, TableFree, whole_number
+from msr.groups.immutable import frozen
 from msr.groups.words import adjacent_swaps, joined
-from msr.permutations.actions import Indices, cycles, frozen, inverse_of, parity_of, power_of
+from msr.permutations import Indices, cycles, inverse_of, parity_of, power_of
 
 if TYPE_CHECKING:
     from sympy.combinatorics import Permutation  # type: ignore[import-untyped]

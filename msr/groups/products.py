@@ -13,7 +13,7 @@ from msr.groups.finite import MAX_ORDER, FiniteGroup
 from msr.groups.group import Group
 from msr.groups.permutation_group import PermutationGroup
 from msr.groups.product_group import ProductGroup
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 
 __all__ = ["direct_product", "semidirect_product", "wreath_product"]
 

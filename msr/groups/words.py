@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from msr.groups.group import Letter
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 
 __all__ = ["adjacent_swaps", "joined"]
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from msr.errors import ConfigError, MissingExtraError, ShapeError
 from msr.permutations.actions import Indices
-from msr.permutations.chains import Chain
 from msr.permutations.refinement import Search, SearchTooLong, keeps
+from msr.permutations.stabiliser_chains import Chain
 
 __all__ = ["Automorphisms", "automorphisms", "keeps"]
 

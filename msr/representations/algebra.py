@@ -13,8 +13,9 @@ from torch import Tensor
 from msr.errors import ConfigError
 from msr.groups import FiniteGroup, ProductGroup, direct_product
 from msr.groups.group import Element
+from msr.groups.immutable import frozen
 from msr.kron import kron
-from msr.permutations.actions import Indices, frozen
+from msr.permutations import Indices
 from msr.representations.base import Representation, same_group
 from msr.representations.elementary import Reshaped
 from msr.representations.generated import LiftedRepresentation, RebasedRepresentation

@@ -15,7 +15,8 @@ from msr.arrays import takes_arrays
 from msr.errors import ConfigError, ShapeError
 from msr.groups import Group, Subgroup
 from msr.groups.group import Element, without_table
-from msr.permutations.actions import Indices, frozen, orbit_labels, refrozen
+from msr.groups.immutable import Immutable, frozen
+from msr.permutations import Indices, orbit_labels
 from msr.representations.lie import LieRepresentation
 
 __all__ = ["TOLERANCE", "Representation", "same_group"]
@@ -24,7 +25,7 @@ TOLERANCE = 1e-8
 """Of the homomorphism law and of orthogonality, relative."""
 
 
-class Representation(ABC):
+class Representation(Immutable, ABC):
     """A group acting linearly on tensors of a given shape: ``ρ(g) ρ(h) = ρ(g·h)``, a left action.
 
     Immutable. ``shape`` is the shape of *one* point, such as ``(n,)`` for vectors or ``(channels, height, width)``;
@@ -37,6 +38,7 @@ class Representation(ABC):
     group: Any  # a Group; which kind decides what an element is, and what the group can be asked
     shape: tuple[int, ...]
     name: str
+    plural = "representations"
 
     def __init_subclass__(cls) -> None:
         if "act_flat" in vars(cls):  # each kind has its own, and all take arrays
@@ -44,12 +46,6 @@ class Representation(ABC):
 
     def __init__(self, group: Group, shape: Sequence[int], name: str):
         self.__dict__.update(group=group, shape=tuple(int(n) for n in shape), name=name)
-
-    def __setattr__(self, key: str, value: object) -> None:
-        raise AttributeError(f"{self.name}: representations are immutable; build another instead of setting {key!r}")
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(refrozen(state))
 
     @abstractmethod
     def act_flat(self, element: Element, x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from msr.groups import (
 )
 from msr.groups.lie import real_array
 from msr.groups.permutation_group import CircleGroup
-from msr.permutations.actions import parity_of
+from msr.permutations import parity_of
 from msr.representations.base import Representation
 from msr.representations.elementary import MatrixRepresentation, PermutationRepresentation
 from msr.representations.generated import (

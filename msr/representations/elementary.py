@@ -11,8 +11,9 @@ from torch import Tensor
 from msr.errors import ShapeError
 from msr.groups import FiniteGroup
 from msr.groups.group import Element
+from msr.groups.immutable import as_array, frozen
 from msr.groups.lie import real_array
-from msr.permutations.actions import Indices, as_array, check_permutation_action, frozen, inverse_of
+from msr.permutations import Indices, check_permutation_action, inverse_of
 from msr.representations.base import TOLERANCE, Representation
 from msr.representations.laws import check_homomorphism, clean_homomorphism, tolerance_of
 from msr.representations.lie import needs_floats

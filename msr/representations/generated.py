@@ -12,7 +12,8 @@ from torch import Tensor
 from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups import FiniteGroup, Group, PermutationGroup, ProductGroup
 from msr.groups.group import Element, Letter
-from msr.permutations.actions import Indices, frozen, parity_of, power_of
+from msr.groups.immutable import frozen
+from msr.permutations import Indices, parity_of, power_of
 from msr.representations.base import TOLERANCE, Representation
 from msr.representations.elementary import MatrixRepresentation, PermutationRepresentation, matrix_of, move
 from msr.representations.lie import LieRepresentation, needs_floats

@@ -11,7 +11,7 @@ from torch import Tensor
 from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups import FiniteGroup, Group
 from msr.kron import kron
-from msr.permutations.actions import Indices, orbit_labels
+from msr.permutations import Indices, orbitals
 from msr.representations.algebra import as_outer
 from msr.representations.base import Representation, same_group
 from msr.representations.characters import intertwiner_dimension
@@ -87,8 +87,7 @@ def pair_orbits(generators_in: ArrayLike, generators_out: ArrayLike) -> Tensor:
     m, n = q.shape[1], p.shape[1]
     if m * n > MAX_PAIRS:
         raise ShapeError(f"pair_orbits: {m} x {n} pairs are more than {MAX_PAIRS}, which take some gigabytes")
-    pairs = q[:, :, None].astype(np.int32) * n + p[:, None, :].astype(np.int32)
-    return torch.from_numpy(orbit_labels(pairs.reshape(len(p), m * n)).reshape(m, n))
+    return torch.from_numpy(orbitals(p, q).reshape(m, n))
 
 
 def equivariant_basis(

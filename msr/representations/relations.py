@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from msr.errors import AxiomError, NonFiniteError
 from msr.groups import FiniteGroup, Group, LieAlgebra, MatrixGroup, PermutationGroup, ProductGroup
-from msr.permutations.actions import power_of
+from msr.permutations import power_of
 from msr.representations.laws import TOLERANCE, check_brackets
 
 __all__ = ["check_relations"]

@@ -10,8 +10,8 @@ from msr.groups import FiniteGroup, cyclic, direct_product
 from msr.groups.naming.atoms import Atom, Maker, abelian_types, named_atoms
 from msr.groups.naming.isomorphism import find_isomorphism, split_metacyclic
 from msr.groups.naming.marks import Marks, fingerprint, marks_of, marks_of_product
-from msr.permutations.actions import Indices
-from msr.permutations.work import uncounted
+from msr.permutations import Indices
+from msr.permutations.work_budget import uncounted
 
 __all__ = [
     "MAX_TABLE", "abelian_name", "bracketed", "find_isomorphism", "fingerprint", "invariants_from_killed",

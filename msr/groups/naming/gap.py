@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 
 __all__ = ["gap_name"]
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from msr.groups import FiniteGroup
-from msr.permutations.actions import Indices
-from msr.permutations.work import spend
+from msr.permutations import Indices
+from msr.permutations.work_budget import spend
 
 __all__ = ["find_isomorphism", "split_metacyclic"]
 

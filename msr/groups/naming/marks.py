@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from msr.groups import FiniteGroup
-from msr.permutations.work import spend
+from msr.permutations.work_budget import spend
 
 __all__ = ["Marks", "fingerprint", "marks_of", "marks_of_product"]
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 
 __all__ = ["Field", "linear_group"]
 

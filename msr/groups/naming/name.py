@@ -30,9 +30,9 @@ from msr.groups.naming.recognising import (
     symmetric_or_alternating,
 )
 from msr.groups.naming.structure import structure_name
-from msr.permutations.actions import Indices, orbit_labels
-from msr.permutations.chains import OrderNotProven
-from msr.permutations.work import WorkSpent, limited, spend
+from msr.permutations import Indices, orbit_labels
+from msr.permutations.stabiliser_chains import OrderNotProven
+from msr.permutations.work_budget import WorkSpent, limited, spend
 
 __all__ = ["name_group"]
 

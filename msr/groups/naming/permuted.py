@@ -9,9 +9,9 @@ from itertools import islice
 import numpy as np
 
 from msr.groups import FiniteGroup, from_permutations
-from msr.permutations.actions import Indices, orbit_labels
-from msr.permutations.chains import Chain, OrderNotProven, is_giant, random_elements
-from msr.permutations.work import WorkSpent, limited, spend
+from msr.permutations import Indices, orbit_labels
+from msr.permutations.stabiliser_chains import Chain, OrderNotProven, is_giant, random_elements
+from msr.permutations.work_budget import WorkSpent, limited, spend
 
 __all__ = ["Permuted", "block_systems", "covers", "minimal_systems", "on_blocks", "within_block"]
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from msr.groups.naming.permuted import Permuted
-from msr.permutations.actions import Indices, cycle_lengths, orbit_labels, power_of
-from msr.permutations.chains import Chain, OrderNotProven, random_elements
-from msr.permutations.work import spend
+from msr.permutations import Indices, cycle_lengths, orbit_labels, power_of
+from msr.permutations.stabiliser_chains import Chain, OrderNotProven, random_elements
+from msr.permutations.work_budget import spend
 
 __all__ = ["direct_factors", "is_dihedral", "is_regular_base", "on_class", "small_classes", "symmetric_or_alternating"]
 

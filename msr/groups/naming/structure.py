@@ -6,8 +6,8 @@ import numpy as np
 
 from msr.groups import FiniteGroup
 from msr.groups.naming.catalogue import bracketed, find_isomorphism, known_name
-from msr.permutations.actions import Indices
-from msr.permutations.work import WorkSpent, limited, spend
+from msr.permutations import Indices
+from msr.permutations.work_budget import WorkSpent, limited, spend
 
 __all__ = ["structure_name"]
 

@@ -35,7 +35,7 @@ from msr.groups import (
     trivial,
     wreath_product,
 )
-from msr.permutations.actions import orbit_labels
+from msr.permutations import orbit_labels
 from msr.representations import quotient
 from tests.support.cases import permutation_groups
 

@@ -34,7 +34,7 @@ from msr.groups import (
     wreath_product,
 )
 from msr.groups.permutation_group import CircleGroup
-from msr.permutations.actions import power_of
+from msr.permutations import power_of
 from msr.representations import (
     LieRepresentation,
     copies,

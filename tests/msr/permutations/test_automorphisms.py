@@ -22,10 +22,9 @@ from msr.groups import (
     symmetric,
     wreath_product,
 )
-from msr.permutations import automorphisms
-from msr.permutations.actions import orbit_labels
-from msr.permutations.chains import Chain, is_giant
+from msr.permutations import automorphisms, orbit_labels
 from msr.permutations.refinement import Search, SearchTooLong, keeps
+from msr.permutations.stabiliser_chains import Chain, is_giant
 from msr.representations import grid_rotations, grid_shifts, natural, pair_orbits, quotient, regular, trivial
 
 

@@ -27,7 +27,7 @@ from msr.groups.naming import name as naming
 from msr.groups.naming.catalogue import find_isomorphism, fingerprint, known_name, named_groups, names_that_fit
 from msr.groups.naming.matrix_groups import linear_group
 from msr.groups.naming.structure import structure_name
-from msr.permutations import automorphisms, chains, work
+from msr.permutations import automorphisms, stabiliser_chains, work_budget
 from msr.representations import grid_rotations, natural, quotient, regular
 from tests.support.cases import permutation_groups
 
@@ -682,7 +682,7 @@ def test_structures_depend_on_the_group_alone():
 
 def test_blocks_that_two_sides_share_are_named_with_their_order_known(monkeypatch):
     """The order of a part could not be proven; the error advised to give an order that had been given."""
-    monkeypatch.setattr(chains, "_MOST_CHECKED", 1e5)
+    monkeypatch.setattr(stabiliser_chains, "_MOST_CHECKED", 1e5)
     colours = np.kron(np.eye(5, dtype=np.int64), np.ones((5, 5), dtype=np.int64))
     group = automorphisms(colours)
     named = name_group(group.generators_in, group.generators_out, order=group.order)
@@ -694,7 +694,7 @@ def test_blocks_that_two_sides_share_are_named_with_their_order_known(monkeypatc
 
 def test_the_order_of_a_side_follows_from_that_of_the_whole(monkeypatch):
     """Two kinds of inputs in each block: the order of what the group does to them has no bound that it reaches."""
-    monkeypatch.setattr(chains, "_MOST_CHECKED", 1e4)
+    monkeypatch.setattr(stabiliser_chains, "_MOST_CHECKED", 1e4)
     colours = np.kron(np.eye(5, dtype=np.int64), [[1, 1, 1, 1, 2, 2, 2]] * 2)
     group = automorphisms(colours)
     named = name_group(group.generators_in, group.generators_out, order=group.order)
@@ -708,10 +708,10 @@ def test_the_order_of_a_side_follows_from_that_of_the_whole(monkeypatch):
 def test_a_bound_is_asked_for_before_a_long_check(monkeypatch):
     """Blocks bound the order of a wreath product; to check its Schreier generators takes many times as long."""
     rows = automorphisms(cycles(16, 8)).generators_in
-    check = chains.Chain._check
+    check = stabiliser_chains.Chain._check
     checked = []
-    monkeypatch.setattr(chains, "_CHEAP", 1e5)
-    monkeypatch.setattr(chains.Chain, "_check", lambda chain: checked.append(chain.degree) or check(chain))
+    monkeypatch.setattr(stabiliser_chains, "_CHEAP", 1e5)
+    monkeypatch.setattr(stabiliser_chains.Chain, "_check", lambda chain: checked.append(chain.degree) or check(chain))
     assert permuted.Permuted(rows).order == 32**8 * math.factorial(8)
     assert 128 not in checked
 
@@ -777,14 +777,14 @@ def test_isomorphic_parts_are_named_once(monkeypatch):
 
 def test_a_limit_counts_what_is_done_within_it():
     """A limit within another takes from both, and what is kept for later counts nowhere."""
-    work.spend(1e9)
-    with work.limited(10):
-        with pytest.raises(work.WorkSpent), work.limited(5):
-            work.spend(6)
-        with work.limited(100):
-            work.spend(3)
-        with work.uncounted():
-            work.spend(1e9)
-        with pytest.raises(work.WorkSpent):
-            work.spend(2)
-    work.spend(1e9)
+    work_budget.spend(1e9)
+    with work_budget.limited(10):
+        with pytest.raises(work_budget.WorkSpent), work_budget.limited(5):
+            work_budget.spend(6)
+        with work_budget.limited(100):
+            work_budget.spend(3)
+        with work_budget.uncounted():
+            work_budget.spend(1e9)
+        with pytest.raises(work_budget.WorkSpent):
+            work_budget.spend(2)
+    work_budget.spend(1e9)

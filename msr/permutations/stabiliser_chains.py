@@ -8,7 +8,7 @@ import numpy as np
 
 from msr.errors import ConfigError
 from msr.permutations.actions import Indices, cycle_lengths, parity_of
-from msr.permutations.work import spend
+from msr.permutations.work_budget import spend
 
 __all__ = ["Chain", "OrderNotProven", "is_giant", "random_elements"]
 
