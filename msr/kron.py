@@ -54,7 +54,7 @@ def kron(*factors: Tensor) -> Tensor:
     :func:`apply_factors`, which costs the memory of the factors only.
     """
     if not factors:
-        raise ShapeError("kron: at least one factor is needed, none came")
+        raise ShapeError("kron: at least one factor is needed; got none")
     _check_matrices("kron", factors)
     return functools.reduce(_kron2, factors)
 
@@ -177,4 +177,4 @@ def _check_matrices(name: str, factors: Sequence[Tensor]) -> None:
 def _check_axes(name: str, factors: Sequence[Tensor], v: Tensor, *, columns: bool) -> None:
     wanted = tuple(f.shape[1] if columns else f.shape[0] for f in factors)
     if v.ndim < len(factors) or tuple(v.shape[v.ndim - len(factors) :]) != wanted:
-        raise ShapeError(f"{name}: the last axes must be {wanted} to fit the factors, but came {tuple(v.shape)}")
+        raise ShapeError(f"{name}: the last axes must be {wanted} to fit the factors; got {tuple(v.shape)}")

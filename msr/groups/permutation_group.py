@@ -125,7 +125,7 @@ class PermutationGroup(TableFree):
         if not fits or not np.array_equal(np.sort(image), np.arange(self.degree)):
             raise ConfigError(
                 f"an element of {self.name} is a tuple that says where each of its {self.degree} points goes; "
-                f"came {str(element)[:60]}"
+                f"got {str(element)[:60]}"
             )
         if not self._holds(image):
             raise ConfigError(f"{self.name} does not hold the permutation {cycles(image)[:60]}")

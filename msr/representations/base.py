@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,10 +19,40 @@ from msr.groups.immutable import Immutable, frozen
 from msr.permutations import Indices, orbit_labels
 from msr.representations.lie import LieRepresentation
 
-__all__ = ["TOLERANCE", "Representation", "same_group"]
+__all__ = ["TOLERANCE", "Operations", "Representation", "same_group"]
 
 TOLERANCE = 1e-8
 """Of the homomorphism law and of orthogonality, relative."""
+
+
+class Operations(ABC):
+    """How new representations are made from one: what ``a + b``, ``a * b`` and some methods of a representation call.
+
+    The results are of kinds that are defined above this file, so that it cannot name them;
+    :mod:`msr.representations.operations` provides the one instance.
+    """
+
+    @abstractmethod
+    def direct_sum(self, *representations: "Representation") -> "Representation":
+        """``ρ₁ ⊕ ρ₂ ⊕ …``."""
+
+    @abstractmethod
+    def tensor_product(self, *representations: "Representation") -> "Representation":
+        """``ρ₁ ⊗ ρ₂ ⊗ …``."""
+
+    @abstractmethod
+    def reshape(self, representation: "Representation", shape: Sequence[int]) -> "Representation":
+        """The same action on points of another shape."""
+
+    @abstractmethod
+    def dual(self, representation: "Representation") -> "Representation":
+        """``ρ*(g) = ρ(g⁻¹)ᵀ`` of a group with a table."""
+
+    @abstractmethod
+    def pullback(
+        self, representation: "Representation", group: Group, images: Sequence[Element] | Indices, name: str
+    ) -> "Representation":
+        """``g ↦ ρ(φ(g))``; see :meth:`Representation.pullback`."""
 
 
 class Representation(Immutable, ABC):
@@ -39,6 +69,8 @@ class Representation(Immutable, ABC):
     shape: tuple[int, ...]
     name: str
     plural = "representations"
+
+    operations: ClassVar[Operations]
 
     def __init_subclass__(cls) -> None:
         if "act_flat" in vars(cls):  # each kind has its own, and all take arrays
@@ -147,28 +179,17 @@ class Representation(Immutable, ABC):
         """The same action on points of another shape with as many numbers."""
         if math.prod(shape) != self.dim or min(shape, default=1) < 1:
             raise ShapeError(f"{self.name} acts on {self.dim} numbers, which do not fit the shape {shape}")
-        from msr.representations.elementary import Reshaped
-
-        return Reshaped(self, shape)
+        return self.operations.reshape(self, shape)
 
     def __add__(self, other: "Representation") -> "Representation":
-        from msr.representations.algebra import direct_sum
-
-        return direct_sum(self, other)
+        return self.operations.direct_sum(self, other)
 
     def __mul__(self, other: "Representation") -> "Representation":
-        from msr.representations.algebra import tensor_product
-
-        return tensor_product(self, other)
+        return self.operations.tensor_product(self, other)
 
     def dual(self) -> "Representation":
         """``ρ*(g) = ρ(g⁻¹)ᵀ``; orthogonal representations are their own duals."""
-        if self.is_orthogonal:
-            return self
-        from msr.representations.elementary import MatrixRepresentation
-
-        inverted = [self.matrix(self.group.inverse(g)).mT.numpy() for g in self.group.elements]
-        return MatrixRepresentation(self.group, np.stack(inverted), f"{self.name}*", shape=self.shape)
+        return self if self.is_orthogonal else self.operations.dual(self)
 
     def pullback(
         self, group: Group, homomorphism: Sequence[Element] | Indices, name: str | None = None
@@ -179,9 +200,7 @@ class Representation(Immutable, ABC):
         image of each discrete generator, in the order of ``group.discrete``.
         Raises: AxiomError when ``φ`` is no homomorphism.
         """
-        from msr.representations.generated import pullback
-
-        return pullback(self, group, homomorphism, name or f"{self.name} of {group.name}")
+        return self.operations.pullback(self, group, homomorphism, name or f"{self.name} of {group.name}")
 
     def restrict(self, subgroup: Subgroup) -> "Representation":
         """The same action, of a subgroup only."""
@@ -193,12 +212,12 @@ class Representation(Immutable, ABC):
 
     def orbits(self) -> tuple[Indices, ...]:
         """Coordinates that the group moves into each other, each orbit sorted."""
-        labels = orbit_labels(self._moves())
+        labels = orbit_labels(self._identity_and_generators())
         return tuple(frozen(np.flatnonzero(labels == o)) for o in range(int(labels.max()) + 1))
 
     def stabiliser(self, coordinate: int) -> Subgroup:
         """The subgroup that leaves a coordinate where it is."""
-        self._moves()
+        self._identity_and_generators()
         if not 0 <= coordinate < self.dim:
             raise ConfigError(f"{self.name} has the coordinates 0 to {self.dim - 1}; got {coordinate}")
         if not self.group.is_listed or self.permutations is None:
@@ -217,7 +236,8 @@ class Representation(Immutable, ABC):
             still = np.flatnonzero(np.abs(self.character() - self.dim) < 1e-6)
         return self.group.subgroup(still.tolist(), f"kernel of {self.name}")
 
-    def _moves(self) -> Indices:
+    def _identity_and_generators(self) -> Indices:
+        """How the identity and the generators permute coordinates, ``(1 + r, dim)``; ConfigError for matrices."""
         if not self.is_permutation:
             raise ConfigError(f"{self.name} is no permutation representation, so its coordinates have no orbits")
         return np.concatenate([np.arange(self.dim, dtype=np.int32)[None], self.generator_moves()])

@@ -40,6 +40,8 @@ class PermutationRepresentation(Representation):
     Raises: ShapeError, AxiomError (the message names the first pair of elements that breaks the law).
     """
 
+    _permutations: Indices  # (order, dim)
+
     def __init__(
         self,
         group: FiniteGroup,
@@ -53,7 +55,7 @@ class PermutationRepresentation(Representation):
         if values.ndim != 2 or len(values) != group.order or values.dtype.kind not in "iu" or values.shape[1] == 0:
             raise ShapeError(
                 f"{name}: {group.name} needs ({group.order}, n) integers, a permutation for each element; "
-                f"came {values.shape} {values.dtype}"
+                f"got {values.shape} {values.dtype}"
             )
         super().__init__(group, (values.shape[1],) if shape is None else shape, name)
         if self.dim != values.shape[1]:
@@ -62,12 +64,12 @@ class PermutationRepresentation(Representation):
             )
         if not known:
             check_permutation_action(values, group.table, group.generators, name, group.labels)
-        self.__dict__["_permutations"] = frozen(values.astype(np.int32))
+        self.__dict__.update(_permutations=frozen(values.astype(np.int32)))
 
     @property
     def permutations(self) -> Indices:
         """``(order, dim)``."""
-        return self.__dict__["_permutations"]
+        return self._permutations
 
     @property
     def is_permutation(self) -> bool:
@@ -105,6 +107,8 @@ class MatrixRepresentation(Representation):
     Raises: ShapeError, NonFiniteError, AxiomError (the message names the first pair of elements that breaks the law).
     """
 
+    _matrices: NDArray[np.float64]  # (order, dim, dim)
+
     def __init__(
         self,
         group: FiniteGroup,
@@ -126,12 +130,12 @@ class MatrixRepresentation(Representation):
         check_homomorphism(values, group, name, precision)
         if precision > TOLERANCE:
             values = clean_homomorphism(values, group, name)
-        self.__dict__["_matrices"] = frozen(values)
+        self.__dict__.update(_matrices=frozen(values))
 
     @cached_property
     def is_orthogonal(self) -> bool:
         """Whether ``ρ(g)ᵀ ρ(g) = I`` to 1e-8."""
-        M = self.__dict__["_matrices"][list(self.group.generators)]
+        M = self._matrices[list(self.group.generators)]
         return bool(np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0) < TOLERANCE)
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
@@ -141,59 +145,61 @@ class MatrixRepresentation(Representation):
 
     def matrix(self, element: Element) -> Tensor:
         """``ρ(g)``."""
-        return torch.tensor(self.__dict__["_matrices"][element])
+        return torch.tensor(self._matrices[element])
 
     def character(self) -> NDArray[np.float64]:
         """Traces."""
-        return np.trace(self.__dict__["_matrices"], axis1=1, axis2=2)
+        return np.trace(self._matrices, axis1=1, axis2=2)
 
 
 class Reshaped(Representation):
-    """The same action on points of another shape."""
+    """The same action on points of another shape: everything but the shape is that of ``inner``."""
+
+    inner: Representation
 
     def __init__(self, inner: Representation, shape: Sequence[int]):
         super().__init__(inner.group, shape, inner.name)
-        self.__dict__["inner"] = inner
+        self.__dict__.update(inner=inner)
 
     @property
     def permutations(self) -> Indices | None:
         """Those of the original."""
-        return self.__dict__["inner"].permutations
+        return self.inner.permutations
 
     @property
     def is_permutation(self) -> bool:
         """As the original."""
-        return self.__dict__["inner"].is_permutation
+        return self.inner.is_permutation
 
     def moves(self, element: Element) -> Indices:
         """As the original."""
-        return self.__dict__["inner"].moves(element)
+        return self.inner.moves(element)
 
     def infinitesimal(self) -> Tensor:
         """As the original."""
-        return self.__dict__["inner"].infinitesimal()
+        return self.inner.infinitesimal()
 
     def dual(self) -> Representation:
         """The dual of the original, on the same shape."""
-        return self if self.is_orthogonal else self.__dict__["inner"].dual().reshape(*self.shape)
+        return self if self.is_orthogonal else self.inner.dual().reshape(*self.shape)
 
     @property
     def is_orthogonal(self) -> bool:
         """As the original."""
-        return self.__dict__["inner"].is_orthogonal
+        return self.inner.is_orthogonal
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
         """As the original."""
-        return self.__dict__["inner"].act_flat(element, x)
+        return self.inner.act_flat(element, x)
 
     def matrix(self, element: Element) -> Tensor:
         """As the original."""
-        return self.__dict__["inner"].matrix(element)
+        return self.inner.matrix(element)
 
     def character(self) -> NDArray[np.float64]:
         """As the original."""
-        return self.__dict__["inner"].character()
+        return self.inner.character()
 
     def blocks(self) -> tuple[Representation, ...]:
         """Those of the original."""
-        return self.__dict__["inner"].blocks()
+        return self.inner.blocks()

@@ -9,19 +9,19 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from msr.errors import AxiomError, ConfigError, ShapeError
-from msr.groups import FiniteGroup, Group, PermutationGroup, ProductGroup
+from msr.errors import ConfigError, ShapeError
+from msr.groups import Group, PermutationGroup, ProductGroup
 from msr.groups.group import Element, Letter
 from msr.groups.immutable import frozen
 from msr.permutations import Indices, parity_of, power_of
 from msr.representations.base import TOLERANCE, Representation
-from msr.representations.elementary import MatrixRepresentation, PermutationRepresentation, matrix_of, move
+from msr.representations.elementary import matrix_of, move
 from msr.representations.lie import LieRepresentation, needs_floats
 from msr.representations.relations import check_relations
 
 __all__ = [
     "GeneratedRepresentation", "LiftedRepresentation", "NaturalRepresentation", "RebasedRepresentation",
-    "SignRepresentation", "StillRepresentation", "lift", "pullback",
+    "SignRepresentation", "StillRepresentation", "lift",
 ]  # fmt: skip
 
 
@@ -38,6 +38,10 @@ class GeneratedRepresentation(Representation):
     parts). What is not a homomorphism can escape only where none of those words shows it.
     Raises: ShapeError, NonFiniteError, AxiomError.
     """
+
+    _permutations: Any  # of the discrete generators, (r, n); None where they are given by matrices
+    _matrices: Any  # of the discrete generators, (r, n, n); None where they are given by permutations
+    _X: NDArray[np.float64]  # of the infinitesimal generators, (d, n, n)
 
     def __init__(
         self,
@@ -74,7 +78,7 @@ class GeneratedRepresentation(Representation):
             check_relations(group, images, X, name)
         D = np.zeros((0, n, n)) if moves is None and not images.size else images
         self.__dict__.update(
-            _moves=None if moves is None else frozen(moves.astype(np.int32)),
+            _permutations=None if moves is None else frozen(moves.astype(np.int32)),
             _matrices=None if moves is not None else frozen(D.astype(np.float64)),
             _X=frozen(X),
         )  # fmt: skip
@@ -82,31 +86,31 @@ class GeneratedRepresentation(Representation):
     @property
     def is_permutation(self) -> bool:
         """Whether it was given by permutations, with nothing infinitesimal."""
-        return self.__dict__["_moves"] is not None
+        return self._permutations is not None
 
     @cached_property
     def is_orthogonal(self) -> bool:
         """Whether the discrete images are orthogonal and the infinitesimal ones antisymmetric, to 1e-8."""
         if self.is_permutation:
             return True
-        M, X = self.__dict__["_matrices"], self.__dict__["_X"]
+        M, X = self._matrices, self._X
         turned = np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0)
         return bool(max(turned, np.abs(X + X.swapaxes(1, 2)).max(initial=0)) < TOLERANCE)
 
     @cached_property
     def is_trivial(self) -> bool:
         """Whether every generator acts trivially."""
-        return not self.__dict__["_X"].any() and super().is_trivial
+        return not self._X.any() and super().is_trivial
 
     def generator_moves(self) -> Indices:
         """As given."""
         if not self.is_permutation:
             return super().generator_moves()
-        return self.__dict__["_moves"]
+        return self._permutations
 
     def infinitesimal(self) -> Tensor:
         """As given."""
-        return torch.tensor(self.__dict__["_X"])
+        return torch.tensor(self._X)
 
     def moves(self, element: Element) -> Indices:
         """The letters of its word one after another."""
@@ -115,7 +119,7 @@ class GeneratedRepresentation(Representation):
         image = np.arange(self.dim, dtype=np.int32)
         for letter in self.group.word(element):
             if letter[0] != "exp":
-                image = image[power_of(self.__dict__["_moves"][letter[0]], int(letter[1]))]
+                image = image[power_of(self._permutations[letter[0]], int(letter[1]))]
         return image
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
@@ -138,13 +142,13 @@ class GeneratedRepresentation(Representation):
         if letter[0] == "exp":
             c = torch.tensor(letter[1], dtype=torch.float64)
             return torch.linalg.matrix_exp(torch.einsum("i,iab->ab", c, self.infinitesimal()))
-        return torch.linalg.matrix_power(torch.tensor(self.__dict__["_matrices"][letter[0]]), int(letter[1]))
+        return torch.linalg.matrix_power(torch.tensor(self._matrices[letter[0]]), int(letter[1]))
 
     def dual(self) -> Representation:
         """Inverse transposes, and ``−dρ(X)ᵀ``; orthogonal representations are their own duals."""
         if self.is_orthogonal:
             return self
-        M, X = self.__dict__["_matrices"], self.__dict__["_X"]
+        M, X = self._matrices, self._X
         back = np.linalg.inv(M).swapaxes(1, 2) if len(M) else M
         return GeneratedRepresentation(
             self.group, back, -X.swapaxes(1, 2), f"{self.name}*", shape=self.shape, known=True
@@ -307,60 +311,3 @@ def lift(
             f"{', '.join(factor.name for factor in group.factors)}"
         )
     return LiftedRepresentation(representation, group, place)
-
-
-def pullback(rep: Representation, group: Group, images: Any, name: str) -> Representation:
-    """See :meth:`Representation.pullback`."""
-    if isinstance(group, FiniteGroup) and isinstance(rep.group, FiniteGroup):
-        return _pullback_of_tables(rep, group, images, name)
-    if group.algebra_dim:
-        raise ConfigError(
-            f"pullback to {group.name} would need images of infinitesimal generators; use from_matrices with theirs"
-        )
-    elements = [rep.group.check(g) for g in images]
-    if len(elements) != len(group.discrete):
-        raise ShapeError(
-            f"a homomorphism from {group.name} lists the images of its {len(group.discrete)} generators; "
-            f"came {len(elements)}"
-        )
-    if rep.is_permutation:
-        moves = np.array([rep.moves(g) for g in elements], dtype=np.int32).reshape(-1, rep.dim)
-        if isinstance(group, FiniteGroup):
-            listed = _all_images(group, moves, np.arange(rep.dim, dtype=np.int32))
-            return PermutationRepresentation(group, listed, name, shape=rep.shape)
-        return GeneratedRepresentation(group, moves, None, name, shape=rep.shape)
-    matrices = np.array([rep.matrix(g).numpy() for g in elements]).reshape(-1, rep.dim, rep.dim)
-    if isinstance(group, FiniteGroup):
-        return MatrixRepresentation(group, _all_images(group, matrices, np.eye(rep.dim)), name, shape=rep.shape)
-    return GeneratedRepresentation(group, matrices, None, name, shape=rep.shape)
-
-
-def _all_images(group: FiniteGroup, generators: NDArray[Any], identity: NDArray[Any]) -> NDArray[Any]:
-    """Of all elements, from those of the generators, by their words."""
-    images = []
-    for g in group.elements:
-        image = identity
-        for k, _ in group.word(g):
-            image = image[generators[k]] if image.ndim == 1 else image @ generators[k]
-        images.append(image)
-    return np.stack(images)
-
-
-def _pullback_of_tables(rep: Representation, group: FiniteGroup, images: Any, name: str) -> Representation:
-    own, phi = rep.group, np.asarray(images)
-    if phi.shape != (group.order,) or phi.dtype.kind not in "iu":
-        raise ShapeError(f"a homomorphism from {group.name} lists {group.order} integers; got {phi.shape} {phi.dtype}")
-    if phi.min() < 0 or phi.max() >= own.order:
-        raise AxiomError(f"{own.name} has the elements 0 to {own.order - 1}; an image lies outside")
-    for g in (0, *group.generators):
-        broken = np.flatnonzero(phi[group.table[g]] != own.table[phi[g], phi])
-        if len(broken):
-            h = int(broken[0])
-            raise AxiomError(
-                f"the map from {group.name} to {own.name} is no homomorphism: the image of the product of "
-                f"{group.label(g)} and {group.label(h)} is not the product of their images"
-            )
-    if rep.permutations is not None:
-        return PermutationRepresentation(group, rep.permutations[phi], name, shape=rep.shape)
-    matrices = np.stack([rep.matrix(int(g)).numpy() for g in phi])
-    return MatrixRepresentation(group, matrices, name, shape=rep.shape)

@@ -7,8 +7,8 @@ import numpy as np
 
 from msr.errors import ConfigError, ShapeError
 from msr.groups import MAX_ORDER, cyclic, dihedral, direct_product, from_permutations
-from msr.representations.algebra import outer_product
 from msr.representations.base import Representation
+from msr.representations.combinators import outer_product
 from msr.representations.constructors import regular
 from msr.representations.elementary import PermutationRepresentation
 

@@ -12,9 +12,9 @@ from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups import FiniteGroup, Group
 from msr.kron import kron
 from msr.permutations import Indices, orbitals
-from msr.representations.algebra import as_outer
 from msr.representations.base import Representation, same_group
 from msr.representations.characters import intertwiner_dimension
+from msr.representations.combinators import as_outer
 from msr.representations.lie import LieRepresentation
 
 __all__ = ["AnyRepresentation", "EquivariantBasis", "equivariant_basis", "group_convolution", "pair_orbits"]

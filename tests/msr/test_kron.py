@@ -128,8 +128,8 @@ def test_nearest_kronecker_recovers_a_product_and_beats_neighbours(gen):
     [
         (lambda: kron.kron(), "at least one factor"),
         (lambda: kron.kron(torch.ones(3)), r"factor 0 must be a matrix.*\(3,\)"),
-        (lambda: kron.apply_factors([torch.ones(2, 3)], torch.ones(2)), r"\(3,\).*came \(2,\)"),
-        (lambda: kron.solve_factors([torch.ones(2, 3)], torch.ones(3)), r"\(2,\).*came \(3,\)"),
+        (lambda: kron.apply_factors([torch.ones(2, 3)], torch.ones(2)), r"\(3,\).*got \(2,\)"),
+        (lambda: kron.solve_factors([torch.ones(2, 3)], torch.ones(3)), r"\(2,\).*got \(3,\)"),
         (lambda: kron.unvec(torch.ones(5), (2, 3)), "5 entries"),
         (lambda: kron.nearest_kronecker(torch.ones(4, 4), (2, 2), (3, 2)), r"\(6, 4\).*\(4, 4\)"),
     ],

@@ -68,10 +68,10 @@ def frobenius21():
         ([[0, 1, 2], [1, 2, 0], [2, 1, 0]], AxiomError, "no cancellation: 0·1 = 2·1 = 1, so element 1 has no inv"),
         (LOOP, AxiomError, r"not associative: \(1·1\)·2 = 2, but 1·\(1·2\) = 4 \(elements 1, 1, 2\)"),
         ([[0, 1]], ShapeError, r"square \(order, order\); got \(1, 2\)"),
-        ([0, 1], ShapeError, r"came \(2,\)"),
-        (np.empty((0, 0), dtype=int), ShapeError, r"came \(0, 0\)"),
+        ([0, 1], ShapeError, r"got \(2,\)"),
+        (np.empty((0, 0), dtype=int), ShapeError, r"got \(0, 0\)"),
         ([[0.0]], ShapeError, "holds integers; got float64"),
-        (np.broadcast_to(np.int16(0), (MAX_ORDER + 1,) * 2), ShapeError, f"up to order {MAX_ORDER}.*came 8193"),
+        (np.broadcast_to(np.int16(0), (MAX_ORDER + 1,) * 2), ShapeError, f"up to order {MAX_ORDER}.*got 8193"),
     ],
 )
 def test_a_broken_table_is_named(table, error, says):
@@ -342,12 +342,12 @@ def test_dicyclic_relations(order):
         (lambda: cyclic(0), ConfigError, "cyclic: n must be at least 1; got 0"),
         (lambda: dihedral(0), ConfigError, "dihedral: n must"),
         (lambda: symmetric(0), ConfigError, "symmetric: n must"),
-        (lambda: alternating(-1), ConfigError, "alternating: n must.*came -1"),
+        (lambda: alternating(-1), ConfigError, "alternating: n must.*got -1"),
         (lambda: quaternion(4), ConfigError, "multiple of 4, from 8 on; got 4"),
-        (lambda: quaternion(10), ConfigError, "came 10"),
+        (lambda: quaternion(10), ConfigError, "got 10"),
         (lambda: frobenius(9, 2), ConfigError, "a prime p above 2 .* such as 7 and 3; got 9 and 2"),
-        (lambda: frobenius(7, 4), ConfigError, "divides p - 1.*came 7 and 4"),
-        (lambda: frobenius(2, 1), ConfigError, "came 2 and 1"),
+        (lambda: frobenius(7, 4), ConfigError, "divides p - 1.*got 7 and 4"),
+        (lambda: frobenius(2, 1), ConfigError, "got 2 and 1"),
         (lambda: frobenius(2000003, 2), ConfigError, "p is at most 1000000; got 2000003"),
         (lambda: quaternion(40000), ConfigError, "quaternion: order 40000 is more than 8192"),
         (lambda: from_permutations([]), ConfigError, "at least one permutation; the identity alone"),
@@ -588,7 +588,7 @@ def test_a_subgroup_is_a_group_that_acts_as_before():
     assert quaternion().subgroup([1]).group == cyclic(4)
     with pytest.raises(ConfigError, match="S4 has the elements 0 to 23; got 24"):
         S4.subgroup([24])
-    with pytest.raises(ConfigError, match="came -1"):
+    with pytest.raises(ConfigError, match="got -1"):
         S4.closure([-1])
 
 
@@ -725,7 +725,7 @@ def test_directions_of_turns_boosts_and_translations():
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda: LieAlgebra(np.ones((2, 2))), ShapeError, r"g: generators are square.*came \(2, 2\)"),
+        (lambda: LieAlgebra(np.ones((2, 2))), ShapeError, r"g: generators are square.*got \(2, 2\)"),
         (lambda: LieAlgebra(np.ones((1, 2, 3))), ShapeError, "square"),
         (lambda: LieAlgebra(np.ones((0, 2, 2))), ShapeError, "at least one"),
         (lambda: LieAlgebra(np.full((1, 2, 2), np.nan)), NonFiniteError, "g: .*nan or infinity"),
@@ -737,7 +737,7 @@ def test_directions_of_turns_boosts_and_translations():
         (lambda: LieAlgebra(1e-6 * so(3).matrices[1:]), AxiomError, "the bracket of X0 and X1.*add it as a generator"),
         (lambda: LieAlgebra(so(3).matrices, labels="ab"), ShapeError, "3 generators need as many labels; got 2"),
         (lambda: so(1), ConfigError, "at least 2 dimensions; got 1"),
-        (lambda: special_linear(1), ConfigError, "came 1"),
+        (lambda: special_linear(1), ConfigError, "got 1"),
         (lambda: lorentz(0), ConfigError, "one axis of space; got 0"),
     ],
 )

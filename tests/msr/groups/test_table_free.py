@@ -233,7 +233,7 @@ def test_large_circles_are_numbered_as_small_ones(mirrors):
         (lambda: cyclic(9000).check(9000), ConfigError, "elements 0 to 8999; got 9000"),
         (lambda: cyclic(9000).element("s"), ConfigError, "such as r, r2; got 's'"),
         (lambda: PermutationGroup([[0, 0]]), AxiomError, "no permutation"),
-        (lambda: so(3).check((1.0, 2.0)), ShapeError, r"3 coefficients.*came \(1.0, 2.0\)"),
+        (lambda: so(3).check((1.0, 2.0)), ShapeError, r"3 coefficients.*got \(1.0, 2.0\)"),
         (lambda: so(3).check((1.0, 2.0, float("nan"))), ShapeError, "finite numbers"),
         (lambda: direct_product(so(3), cyclic(2)).check(1), ConfigError, r"a tuple of 2, .* so\(3\), C2; got 1"),
         (lambda: direct_product(so(3), cyclic(2)).check(((1.0, 0, 0), 5)), ConfigError, "elements 0 to 1; got 5"),
@@ -399,7 +399,7 @@ def test_a_thousand_points_and_a_large_torus():
         (lambda: permutation(symmetric(8), [[1, 1], [0, 1]]), AxiomError, "no permutation"),
         (lambda: from_matrices(symmetric(8), [[[1.0]], [[-1.0]]]), AxiomError, "no representation of S8"),
         (lambda: from_matrices(symmetric(8), [[[2.0]], [[1.0]]]), AxiomError, "no representation of S8"),
-        (lambda: from_matrices(symmetric(8), [[[1.0]]]), ShapeError, "2 discrete generators.*came"),
+        (lambda: from_matrices(symmetric(8), [[[1.0]]]), ShapeError, "2 discrete generators.*got"),
         (lambda: from_matrices(symmetric(8), np.zeros((2, 2, 2))), AxiomError, "is singular"),
         (lambda: from_matrices(orthogonal(3), {"P": [[2.0]]}), AxiomError, "P P is the identity in the group"),
         (
@@ -412,7 +412,7 @@ def test_a_thousand_points_and_a_large_torus():
             AxiomError,
             r"no representation of so\(3\)",
         ),
-        (lambda: from_matrices(orthogonal(3), {"P": np.eye(3)}, infinitesimal=np.ones((2, 3, 3))), ShapeError, "came"),
+        (lambda: from_matrices(orthogonal(3), {"P": np.eye(3)}, infinitesimal=np.ones((2, 3, 3))), ShapeError, "got"),
         (
             lambda: from_matrices(
                 direct_product(so(2), symmetric(8)), [np.diag([1.0, -1.0])] * 2, infinitesimal=so(2).matrices

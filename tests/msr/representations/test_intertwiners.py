@@ -288,8 +288,8 @@ def test_orbits_of_pairs_are_numbered_in_reading_order():
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda: pair_orbits([[0, 1]], [[0, 1]] * 2), ShapeError, r"same generators.*came \(1, 2\) and \(2, 2\)"),
-        (lambda: pair_orbits([[[0, 1]]], [[0, 1]]), ShapeError, r"came \(1, 1, 2\)"),
+        (lambda: pair_orbits([[0, 1]], [[0, 1]] * 2), ShapeError, r"same generators.*got \(1, 2\) and \(2, 2\)"),
+        (lambda: pair_orbits([[[0, 1]]], [[0, 1]]), ShapeError, r"got \(1, 1, 2\)"),
         (lambda: pair_orbits([[0, 0]], [[0, 1]]), AxiomError, "some row of generators_in is no perm.* of 0 to 1"),
         (lambda: pair_orbits([[0, 1]], [[0, 1, 3]]), AxiomError, "generators_out is no permutation of 0 to 2"),
         (lambda: pair_orbits([[0.0, 1.0]], [[0, 1]]), AxiomError, "generators_in"),

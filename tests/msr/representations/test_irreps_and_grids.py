@@ -112,7 +112,7 @@ def test_irreps_of_large_circles():
     ("make", "says"),
     [
         (lambda: irrep(so(3), 1.5), r"so\(3\) are 0, 1, 2, …; got 1.5"),
-        (lambda: irrep(so(3), -1), "came -1"),
+        (lambda: irrep(so(3), -1), "got -1"),
         (lambda: irrep(so(3), 1, parity=1), "connected, so it has no parity"),
         (lambda: irrep(orthogonal(3), 1), "give parity=1 or parity=-1"),
         (lambda: irrep(special_unitary(2), 0.3), "0, 1/2, 1, …; got 0.3"),

@@ -13,7 +13,7 @@ import pytest
 from msr.groups import dihedral, direct_product, quaternion
 from msr.groups.naming import gap, name_group, primitive_groups
 from msr.groups.naming.gap import gap_name
-from msr.groups.naming.matrix_groups import linear_group
+from msr.groups.naming.linear_groups import linear_group
 from msr.representations import regular
 
 needs_gap = pytest.mark.skipif(gap._command() is None, reason='GAP is not installed; try: pip install "msr[gap]"')

@@ -22,11 +22,11 @@ from msr.groups import (
     symmetric,
     wreath_product,
 )
-from msr.groups.naming import gap, name_group, permuted, structure
+from msr.groups.naming import extensions, gap, generated_group, name_group
 from msr.groups.naming import name as naming
 from msr.groups.naming.catalogue import find_isomorphism, fingerprint, known_name, named_groups, names_that_fit
-from msr.groups.naming.matrix_groups import linear_group
-from msr.groups.naming.structure import structure_name
+from msr.groups.naming.extensions import structure_name
+from msr.groups.naming.linear_groups import linear_group
 from msr.permutations import automorphisms, stabiliser_chains, work_budget
 from msr.representations import grid_rotations, natural, quotient, regular
 from tests.support.cases import permutation_groups
@@ -644,9 +644,11 @@ def test_matrix_groups_have_their_name(arguments, name):
 def test_a_known_order_is_not_computed_again(monkeypatch):
     """Without it a stabiliser chain is built on all points; with it only on blocks."""
     found = automorphisms(np.kron(np.eye(3, dtype=int), np.ones((7, 7), int)) + np.eye(21, dtype=int))
-    chain = permuted.Chain
+    chain = generated_group.Chain
     built = []
-    monkeypatch.setattr(permuted, "Chain", lambda rows, *a, **k: built.append(rows.shape[1]) or chain(rows, *a, **k))
+    monkeypatch.setattr(
+        generated_group, "Chain", lambda rows, *a, **k: built.append(rows.shape[1]) or chain(rows, *a, **k)
+    )
     said = name_group(found.generators_in, found.generators_out, order=found.order)
     assert (said.name, said.order) == ("S7 wr S3", math.factorial(7) ** 3 * 6)
     assert max(built) <= 7
@@ -712,7 +714,7 @@ def test_a_bound_is_asked_for_before_a_long_check(monkeypatch):
     checked = []
     monkeypatch.setattr(stabiliser_chains, "_CHEAP", 1e5)
     monkeypatch.setattr(stabiliser_chains.Chain, "_check", lambda chain: checked.append(chain.degree) or check(chain))
-    assert permuted.Permuted(rows).order == 32**8 * math.factorial(8)
+    assert generated_group.GeneratedGroup(rows).order == 32**8 * math.factorial(8)
     assert 128 not in checked
 
 
@@ -757,7 +759,7 @@ def test_a_structure_that_takes_too_long_is_left_out(monkeypatch):
     moves = crystal(5).generators_in
     group = from_permutations(list(moves))
     assert structure_name(group) != (f"a group of order {group.order}", False)
-    monkeypatch.setattr(structure, "_MOST_WORK", 1e3)
+    monkeypatch.setattr(extensions, "_MOST_WORK", 1e3)
     assert structure_name(group) == (f"a group of order {group.order}", False)
 
 
@@ -765,8 +767,8 @@ def test_isomorphic_parts_are_named_once(monkeypatch):
     """Parts of a group are many, and of few kinds: each kind is looked up once."""
     group = semidirect_product(direct_product(C(4), C(4)), C(4), lambda h, x: (x % 4 * 4 + x // 4) if h % 2 else x)
     asked = []
-    monkeypatch.setattr(structure, "known_name", lambda part: asked.append(part) or known_name(part))
-    structure._Names().of_parts(group)
+    monkeypatch.setattr(extensions, "known_name", lambda part: asked.append(part) or known_name(part))
+    extensions._Names().of_parts(group)
     assert len(asked) > 3
     # Abelian parts are named by their counts, sooner than they are compared.
     kinds = [part for part in asked if not part.is_abelian]

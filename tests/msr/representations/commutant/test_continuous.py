@@ -18,8 +18,14 @@ from msr.representations import (
     regular,
     tensor_product,
 )
-from msr.representations.commutant.gaps import skew_spectrum
-from msr.representations.commutant.skew import MAX_BASIS, continuous, killing_form, skew_pairs, structure_constants
+from msr.representations.commutant.lie_algebra import (
+    MAX_BASIS,
+    continuous,
+    killing_form,
+    skew_pairs,
+    structure_constants,
+)
+from msr.representations.commutant.spectral_gaps import skew_spectrum
 from msr.span import find_span, in_chunks
 
 

@@ -13,7 +13,7 @@ from msr.permutations import Indices, orbit_labels
 from msr.permutations.stabiliser_chains import Chain, OrderNotProven, is_giant, random_elements
 from msr.permutations.work_budget import WorkSpent, limited, spend
 
-__all__ = ["Permuted", "block_systems", "covers", "minimal_systems", "on_blocks", "within_block"]
+__all__ = ["GeneratedGroup", "block_systems", "covers", "minimal_systems", "on_blocks", "within_block"]
 
 _MAX_SYSTEMS = 64
 """Partitions into blocks that are looked at."""
@@ -25,7 +25,7 @@ _MANY = 20_000
 """Schreier's generators of a stabiliser, above which a sample of them stands for all."""
 
 
-class Permuted:
+class GeneratedGroup:
     """A permutation group on the points that it moves.
 
     Args:
@@ -42,8 +42,8 @@ class Permuted:
         self.degree = len(moved)
         self.orbits = orbit_labels(self.generators) if len(self.generators) else np.arange(self.degree)
         self._known, self._most = order, most
-        self._whole: tuple[Permuted, Indices] | None = None
-        self._parts: dict[bytes, Permuted] = {}
+        self._whole: tuple[GeneratedGroup, Indices] | None = None
+        self._parts: dict[bytes, GeneratedGroup] = {}
 
     @cached_property
     def points(self) -> list[Indices]:
@@ -103,11 +103,11 @@ class Permuted:
         # Without a bound every level has to be checked, which takes too long where there are many: blocks give one.
         return Chain(rows, self._most, bound=lambda: _block_bound(rows)).order
 
-    def on(self, points: Indices, order: int | None = None) -> "Permuted":
+    def on(self, points: Indices, order: int | None = None) -> "GeneratedGroup":
         """The action on a union of orbits, made once; its order, where that is known."""
         key = points.tobytes()
         if key not in self._parts:
-            part = Permuted(_kept(self.generators, points))
+            part = GeneratedGroup(_kept(self.generators, points))
             part._whole = self, points
             part._most = self._known
             self._parts[key] = part
@@ -129,14 +129,14 @@ class Permuted:
 
 def _block_bound(rows: Indices) -> int | None:
     """The least order of a wreath product in which a transitive group lies, of a few."""
-    part = Permuted(rows)
+    part = GeneratedGroup(rows)
     systems = islice(minimal_systems(part), _BOUNDS)
     return min((_wreath_order(part, system) for system in systems), default=None)
 
 
-def _wreath_order(group: Permuted, blocks: Indices) -> int:
+def _wreath_order(group: GeneratedGroup, blocks: Indices) -> int:
     """Of the wreath product of what a group does in a block and to the blocks, in which it lies."""
-    inside, top = within_block(group, blocks), Permuted(on_blocks(group, blocks))
+    inside, top = within_block(group, blocks), GeneratedGroup(on_blocks(group, blocks))
     return inside.order ** (int(blocks.max()) + 1) * top.order
 
 
@@ -168,14 +168,14 @@ def covers(generators: Indices, larger: Indices, smaller: Indices) -> bool:
     return bool(fits.any())
 
 
-def block_systems(group: Permuted) -> list[Indices]:
+def block_systems(group: GeneratedGroup) -> list[Indices]:
     """Partitions that a transitive group keeps, as labels, smallest blocks first, up to what fixes the first point."""
     found = {labels.tobytes(): labels for labels in minimal_systems(group)}
     left = list(found.values())
     while left and len(found) < _MAX_SYSTEMS:
         labels = left.pop()
         # No block stays in place under a transitive group, so none of the quotient's points is dropped.
-        for coarser in minimal_systems(Permuted(on_blocks(group, labels))):
+        for coarser in minimal_systems(GeneratedGroup(on_blocks(group, labels))):
             joined = np.unique(coarser[labels], return_inverse=True)[1]
             if joined.tobytes() not in found:
                 found[joined.tobytes()] = joined
@@ -183,7 +183,7 @@ def block_systems(group: Permuted) -> list[Indices]:
     return sorted(found.values(), key=lambda labels: int(np.bincount(labels)[0]))
 
 
-def minimal_systems(group: Permuted) -> Iterator[Indices]:
+def minimal_systems(group: GeneratedGroup) -> Iterator[Indices]:
     """The partitions that tie the first point to another; a smallest one is among them."""
     if len(group.points) != 1 or group.degree < 4:
         return
@@ -249,13 +249,13 @@ def _fixing(generators: Indices, reach: dict[int, Indices]) -> Indices:
     return np.unique([np.argsort(reach[int(g[a])])[g[path]] for a, path in reach.items() for g in generators], axis=0)
 
 
-def on_blocks(group: Permuted, blocks: Indices) -> Indices:
+def on_blocks(group: GeneratedGroup, blocks: Indices) -> Indices:
     """What the generators do to the blocks."""
     first = np.unique(blocks, return_index=True)[1]
     return blocks[group.generators[:, first]]
 
 
-def within_block(group: Permuted, blocks: Indices) -> Permuted:
+def within_block(group: GeneratedGroup, blocks: Indices) -> GeneratedGroup:
     """What the elements that keep the first block do inside it."""
     count = int(blocks.max()) + 1
     # The block as one more point, which Schreier's generators fix.
@@ -267,4 +267,4 @@ def within_block(group: Permuted, blocks: Indices) -> Permuted:
     place[inside] = np.arange(len(inside))
     spend(len(reach) * len(both) * (10 + len(inside) / 10))
     rows = [place[back[int(g[a])][g[path[inside]]]] for a, path in reach.items() for g in both]
-    return Permuted(np.unique(rows, axis=0))
+    return GeneratedGroup(np.unique(rows, axis=0))

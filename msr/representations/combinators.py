@@ -88,17 +88,14 @@ def outer_product(*representations: Representation | LieRepresentation) -> Repre
 
 
 class SumRepresentation(Representation):
-    """A direct sum; acts block by block."""
+    """A direct sum of ``parts``; acts block by block."""
+
+    parts: tuple[Representation, ...]
 
     def __init__(self, parts: Sequence[Representation]):
         group = same_group(parts, "direct_sum")
         super().__init__(group, (sum(p.dim for p in parts),), " + ".join(_counted([p.name for p in parts])))
-        self.__dict__["parts"] = tuple(parts)
-
-    @property
-    def parts(self) -> tuple[Representation, ...]:
-        """The summands."""
-        return self.__dict__["parts"]
+        self.__dict__.update(parts=tuple(parts))
 
     def blocks(self) -> tuple[Representation, ...]:
         """The summands."""
@@ -165,18 +162,15 @@ class SumRepresentation(Representation):
 
 
 class TensorRepresentation(Representation):
-    """A tensor product; acts on each factor's axes in turn."""
+    """A tensor product of ``factors``; acts on each factor's axes in turn."""
+
+    factors: tuple[Representation, ...]
 
     def __init__(self, factors: Sequence[Representation]):
         group = same_group(factors, "tensor_product")
         shape = tuple(n for factor in factors for n in factor.shape)
         super().__init__(group, shape, " * ".join(f"({f.name})" if "+" in f.name else f.name for f in factors))
-        self.__dict__["factors"] = tuple(factors)
-
-    @property
-    def factors(self) -> tuple[Representation, ...]:
-        """The factors."""
-        return self.__dict__["factors"]
+        self.__dict__.update(factors=tuple(factors))
 
     def blocks(self) -> tuple[Representation, ...]:
         """Copies of the rest for each dimension of a trivial first factor; itself otherwise."""
@@ -262,7 +256,7 @@ class TensorRepresentation(Representation):
 def as_outer(rep: Representation | LieRepresentation) -> list[tuple[int, Any]] | None:
     """``(factor of the group, its representation)`` for an outer product, in order; None for anything else."""
     while isinstance(rep, Reshaped):
-        rep = rep.__dict__["inner"]
+        rep = rep.inner
     if not isinstance(rep, TensorRepresentation):
         return None
     parts = []

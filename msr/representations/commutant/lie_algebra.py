@@ -14,8 +14,8 @@ from torch import Tensor
 
 from msr.arrays import takes_arrays
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
-from msr.representations.commutant.algebra import Part, isotypic, structure, transposed_products
-from msr.representations.commutant.gaps import gaps, orthonormal
+from msr.representations.commutant.isotypic import Part, isotypic, structure, transposed_products
+from msr.representations.commutant.spectral_gaps import gaps, orthonormal
 from msr.representations.commutant.values import Commutant, Continuous
 
 __all__ = ["MAX_BASIS", "continuous", "killing_form", "skew_pairs", "structure_constants"]
@@ -53,7 +53,7 @@ def continuous(
             one of the inputs, as a part of multiplicity one.
         rtol: as in ``commutant``; a direction is unseen where the singular value is below this share of the largest.
             ``"auto"`` takes the widest gap in the singular values of ``(A, B) ↦ (A W_j − W_j B)_j`` for their number,
-            of an orthonormal basis of the span or, where that has none, of the matrices as they came; and then a
+            of an orthonormal basis of the span or, where that has none, of the matrices as they are; and then a
             tolerance that gives an algebra of that dimension. A learned span has such a gap where its error is
             well below the differences of its weights. Beyond some 45 inputs and outputs, whose spectrum costs too much,
             it is the least tolerance, from 1e-6 on, at which some structure fits. What was taken stands in the answer.

@@ -21,14 +21,14 @@ from msr.groups import (
     symmetric,
     wreath_product,
 )
-from msr.groups.naming.matrix_groups import linear_group
+from msr.groups.naming.linear_groups import linear_group
 
-__all__ = ["Atom", "Maker", "abelian_types", "named_atoms"]
+__all__ = ["NamedFactor", "Maker", "abelian_types", "named_factors"]
 
 Maker = Callable[[], FiniteGroup]
 
 
-class Atom(NamedTuple):
+class NamedFactor(NamedTuple):
     """A named group that is not abelian."""
 
     name: str
@@ -37,10 +37,10 @@ class Atom(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def named_atoms(order: int) -> tuple[Atom, ...]:
+def named_factors(order: int) -> tuple[NamedFactor, ...]:
     """The named groups of an order, simple names first."""
     sources = (_simple, _linear, _affine, _two_groups, _semidirect, _wreaths)
-    return tuple(Atom(name, order, make) for source in sources for name, make in source(order))
+    return tuple(NamedFactor(name, order, make) for source in sources for name, make in source(order))
 
 
 def _simple(order: int) -> Iterator[tuple[str, Maker]]:

@@ -10,15 +10,15 @@ import numpy as np
 from msr.groups import FiniteGroup
 from msr.permutations.work_budget import spend
 
-__all__ = ["Marks", "fingerprint", "marks_of", "marks_of_product"]
+__all__ = ["Invariants", "fingerprint", "invariants_of", "invariants_of_product"]
 
 
 def fingerprint(group: FiniteGroup) -> dict[str, object]:
     """What isomorphic groups share: order, element orders, centre, classes, abelianisation, derived length."""
-    return _written(marks_of(group))
+    return _written(invariants_of(group))
 
 
-class Marks(NamedTuple):
+class Invariants(NamedTuple):
     """A fingerprint whose parts multiply: those of a direct product come from those of its factors."""
 
     order: int
@@ -29,7 +29,7 @@ class Marks(NamedTuple):
     derived_length: int | None  # None where it never ends
 
 
-def marks_of(group: FiniteGroup) -> Marks:
+def invariants_of(group: FiniteGroup) -> Invariants:
     """The marks of a group."""
     derived = _derived(group)
     now, length = derived, int(group.order > 1)
@@ -37,7 +37,7 @@ def marks_of(group: FiniteGroup) -> Marks:
         now, length = lower, length + 1
     # A group that equals its derived one, or reaches one that does, has no length.
     solvable = now.order == 1 and (derived.order < group.order or group.order == 1)
-    return Marks(
+    return Invariants(
         order=group.order,
         element_orders=dict(sorted(Counter(group.element_orders.tolist()).items())),
         centre=len(group.centre),
@@ -47,7 +47,7 @@ def marks_of(group: FiniteGroup) -> Marks:
     )
 
 
-def marks_of_product(a: Marks, b: Marks) -> Marks:
+def invariants_of_product(a: Invariants, b: Invariants) -> Invariants:
     """The marks of a direct product from those of its factors."""
     orders: Counter[int] = Counter()
     for (x, i), (y, j) in product(a.element_orders.items(), b.element_orders.items()):
@@ -56,7 +56,7 @@ def marks_of_product(a: Marks, b: Marks) -> Marks:
     for ((size, x), i), ((other, y), j) in product(a.classes.items(), b.classes.items()):
         classes[size * other, math.lcm(x, y)] += i * j
     lengths = (a.derived_length, b.derived_length)
-    return Marks(
+    return Invariants(
         order=a.order * b.order,
         element_orders=dict(sorted(orders.items())),
         centre=a.centre * b.centre,
@@ -66,7 +66,7 @@ def marks_of_product(a: Marks, b: Marks) -> Marks:
     )
 
 
-def _written(marks: Marks) -> dict[str, object]:
+def _written(marks: Invariants) -> dict[str, object]:
     return {
         "order": marks.order,
         "element orders": marks.element_orders,
