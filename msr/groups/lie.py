@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from msr.errors import AxiomError, NonFiniteError, ShapeError
 from msr.groups.group import Drawn, Element, Letter, TableFree
 from msr.groups.immutable import as_array, frozen
+from msr.groups.tolerances import CLOSED, EXACT
 
 __all__ = ["LieAlgebra", "real_array"]
-
-_TOLERANCE = 1e-10
 
 
 def real_array(values: ArrayLike | torch.Tensor, name: str) -> NDArray[np.float64]:
@@ -69,7 +68,7 @@ class LieAlgebra(TableFree):
         c = np.linalg.lstsq(flat, targets, rcond=None)[0]
         gap = np.abs(flat @ c - targets).max(axis=0)
         worst = int(gap.argmax())
-        if gap[worst] > _TOLERANCE * float(np.abs(X).max()) ** 2:
+        if gap[worst] > CLOSED * float(np.abs(X).max()) ** 2:
             i, j = divmod(worst, self.dim)
             raise AxiomError(
                 f"{self.name}: not closed: the bracket of {self.labels[i]} and {self.labels[j]} leaves the span of the "
@@ -81,7 +80,7 @@ class LieAlgebra(TableFree):
         if not isinstance(other, LieAlgebra):
             return NotImplemented
         a, b = self.structure_constants, other.structure_constants
-        return a.shape == b.shape and bool(np.allclose(a, b, atol=1e-12))
+        return a.shape == b.shape and bool(np.allclose(a, b, atol=EXACT))
 
     def __hash__(self) -> int:
         return hash((LieAlgebra, self.dim))

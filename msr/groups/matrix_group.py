@@ -13,6 +13,7 @@ from msr.groups.algebras import lorentz, se2, se3, so
 from msr.groups.group import Drawn, Element, Letter, TableFree, whole_number
 from msr.groups.immutable import frozen
 from msr.groups.lie import LieAlgebra, real_array
+from msr.groups.tolerances import LAW
 from msr.groups.words import joined
 
 __all__ = ["MatrixGroup", "euclidean", "general_lorentz", "orthogonal"]
@@ -66,7 +67,7 @@ class MatrixGroup(TableFree):
         for k, m in enumerate(D):
             moved = (m @ X @ np.linalg.inv(m)).reshape(len(X), -1).T
             result[k] = np.linalg.lstsq(flat, moved, rcond=None)[0].T
-            if np.abs(flat @ result[k].T - moved).max() > 1e-8 * max(1.0, float(np.abs(moved).max())):
+            if np.abs(flat @ result[k].T - moved).max() > LAW * max(1.0, float(np.abs(moved).max())):
                 raise AxiomError(
                     f"{self.name}: {self.labels_discrete[k]} takes the algebra {self.algebra.name} out of itself by "
                     "conjugation; add the generators that it leads to"

@@ -16,13 +16,11 @@ from msr.errors import ConfigError, ShapeError
 from msr.groups import Group, Subgroup
 from msr.groups.group import Element, without_table
 from msr.groups.immutable import Immutable, frozen
+from msr.groups.tolerances import LAW, WHOLE
 from msr.permutations import Indices, orbit_labels
 from msr.representations.lie import LieRepresentation
 
-__all__ = ["TOLERANCE", "Operations", "Representation", "same_group"]
-
-TOLERANCE = 1e-8
-"""Of the homomorphism law and of orthogonality, relative."""
+__all__ = ["Operations", "Representation", "same_group"]
 
 
 class Operations(ABC):
@@ -139,9 +137,7 @@ class Representation(Immutable, ABC):
         if self.is_permutation:
             return True
         sizes = [self.matrix(g).abs() for g in self.group.generators]
-        return all(
-            bool((((a - 1).abs() < TOLERANCE) | (a < TOLERANCE)).all() and ((a > 0.5).sum(0) == 1).all()) for a in sizes
-        )
+        return all(bool((((a - 1).abs() < LAW) | (a < LAW)).all() and ((a > 0.5).sum(0) == 1).all()) for a in sizes)
 
     @cached_property
     def is_trivial(self) -> bool:
@@ -149,7 +145,7 @@ class Representation(Immutable, ABC):
         if self.is_permutation:
             return bool((self.generator_moves() == np.arange(self.dim)).all())
         eye = torch.eye(self.dim, dtype=torch.float64)
-        return all(torch.allclose(self.matrix(g), eye, atol=TOLERANCE) for g in self.group.generators)
+        return all(torch.allclose(self.matrix(g), eye, atol=LAW) for g in self.group.generators)
 
     @takes_arrays("x")
     def act(self, element: Element, x: Tensor) -> Tensor:
@@ -233,7 +229,7 @@ class Representation(Immutable, ABC):
             still = np.flatnonzero((self.permutations == np.arange(self.dim)).all(axis=1))
         else:
             # Among real representations of a finite group, only the identity matrix has the largest trace.
-            still = np.flatnonzero(np.abs(self.character() - self.dim) < 1e-6)
+            still = np.flatnonzero(np.abs(self.character() - self.dim) < WHOLE)
         return self.group.subgroup(still.tolist(), f"kernel of {self.name}")
 
     def _identity_and_generators(self) -> Indices:

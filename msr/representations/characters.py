@@ -10,6 +10,7 @@ from torch import Tensor
 from msr.errors import AxiomError
 from msr.groups import FiniteGroup
 from msr.groups.group import without_table
+from msr.groups.tolerances import LAW, WHOLE
 from msr.representations.base import Representation, same_group
 
 __all__ = [
@@ -81,11 +82,11 @@ def character_table(group: FiniteGroup) -> CharacterTable:
     whole = np.round(degrees).astype(np.int64)
     values = chi * whole[:, None]
     products = (values * sizes) @ values.conj().T / group.order
-    if np.abs(degrees - whole).max() > 1e-6 or np.abs(products - np.eye(n)).max() > 1e-8:
+    if np.abs(degrees - whole).max() > WHOLE or np.abs(products - np.eye(n)).max() > LAW:
         raise AxiomError(f"{group.name}: its characters could not be separated in floating point")
     squares = label[np.diagonal(group.table)]
     indicators = np.round(values[:, squares].sum(axis=1).real / group.order).astype(np.int64)
-    trivial_first = np.abs(values - 1).max(axis=1) > 1e-6
+    trivial_first = np.abs(values - 1).max(axis=1) > WHOLE
     keys = np.concatenate([values.real, values.imag], axis=1).round(6).T[::-1]
     order = np.lexsort((*-keys, whole, trivial_first))
     return CharacterTable(group, values[order], whole[order], indicators[order])
@@ -96,7 +97,7 @@ def multiplicities(representation: Representation, table: CharacterTable | None 
     table = table or character_table(representation.group)
     inner = (table.on_elements().conj() @ representation.character()).real / representation.group.order
     whole = np.round(inner).astype(np.int64)
-    if np.abs(inner - whole).max() > 1e-6:
+    if np.abs(inner - whole).max() > WHOLE:
         raise AxiomError(f"{representation.name}: the multiplicities {inner} are not whole numbers")
     return whole
 
@@ -135,6 +136,6 @@ def intertwiner_dimension(rep_in: Representation, rep_out: Representation) -> in
     if not group.is_listed:
         raise without_table(group, "characters as a list (equivariant_basis(rep_in, rep_out).dim counts by generators)")
     mean = float(rep_in.character()[group.inverses] @ rep_out.character()) / group.order
-    if abs(mean - round(mean)) > 1e-6 * max(1.0, abs(mean)):
+    if abs(mean - round(mean)) > WHOLE * max(1.0, abs(mean)):
         raise AxiomError(f"the character count {mean} of {rep_in.name} and {rep_out.name} is not a whole number")
     return round(mean)

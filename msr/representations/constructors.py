@@ -22,6 +22,7 @@ from msr.groups import (
 )
 from msr.groups.lie import real_array
 from msr.groups.permutation_group import CircleGroup
+from msr.groups.tolerances import EXACT
 from msr.permutations import parity_of
 from msr.representations.base import Representation
 from msr.representations.elementary import MatrixRepresentation, PermutationRepresentation
@@ -153,7 +154,7 @@ def _moving(rep: MatrixRepresentation) -> Representation:
 
 def _is_permutation(matrix: np.ndarray) -> bool:
     whole = np.round(matrix)
-    exact = bool(np.abs(matrix - whole).max() < 1e-12)
+    exact = bool(np.abs(matrix - whole).max() < EXACT)
     return exact and set(np.unique(whole)) <= {0, 1} and bool((whole.sum(0) == 1).all() and (whole.sum(1) == 1).all())
 
 

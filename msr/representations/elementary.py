@@ -13,8 +13,9 @@ from msr.groups import FiniteGroup
 from msr.groups.group import Element
 from msr.groups.immutable import as_array, frozen
 from msr.groups.lie import real_array
+from msr.groups.tolerances import LAW
 from msr.permutations import Indices, check_permutation_action, inverse_of
-from msr.representations.base import TOLERANCE, Representation
+from msr.representations.base import Representation
 from msr.representations.laws import check_homomorphism, clean_homomorphism, tolerance_of
 from msr.representations.lie import needs_floats
 
@@ -128,15 +129,15 @@ class MatrixRepresentation(Representation):
         if self.dim != values.shape[1]:
             raise ShapeError(f"{name}: matrices of {values.shape[1]} numbers do not fit points of shape {self.shape}")
         check_homomorphism(values, group, name, precision)
-        if precision > TOLERANCE:
+        if precision > LAW:
             values = clean_homomorphism(values, group, name)
         self.__dict__.update(_matrices=frozen(values))
 
     @cached_property
     def is_orthogonal(self) -> bool:
-        """Whether ``ρ(g)ᵀ ρ(g) = I`` to 1e-8."""
+        """Whether ``ρ(g)ᵀ ρ(g) = I``."""
         M = self._matrices[list(self.group.generators)]
-        return bool(np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0) < TOLERANCE)
+        return bool(np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0) < LAW)
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
         """``x ρ(g)ᵀ`` on rows."""

@@ -13,8 +13,9 @@ from msr.errors import ConfigError, ShapeError
 from msr.groups import Group, PermutationGroup, ProductGroup
 from msr.groups.group import Element, Letter
 from msr.groups.immutable import frozen
+from msr.groups.tolerances import LAW
 from msr.permutations import Indices, parity_of, power_of
-from msr.representations.base import TOLERANCE, Representation
+from msr.representations.base import Representation
 from msr.representations.elementary import matrix_of, move
 from msr.representations.lie import LieRepresentation, needs_floats
 from msr.representations.relations import check_relations
@@ -90,12 +91,12 @@ class GeneratedRepresentation(Representation):
 
     @cached_property
     def is_orthogonal(self) -> bool:
-        """Whether the discrete images are orthogonal and the infinitesimal ones antisymmetric, to 1e-8."""
+        """Whether the discrete images are orthogonal and the infinitesimal ones antisymmetric."""
         if self.is_permutation:
             return True
         M, X = self._matrices, self._X
         turned = np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0)
-        return bool(max(turned, np.abs(X + X.swapaxes(1, 2)).max(initial=0)) < TOLERANCE)
+        return bool(max(turned, np.abs(X + X.swapaxes(1, 2)).max(initial=0)) < LAW)
 
     @cached_property
     def is_trivial(self) -> bool:

@@ -9,11 +9,9 @@ from scipy.sparse.linalg import LinearOperator, lsqr
 
 from msr.errors import AxiomError, NonFiniteError
 from msr.groups import FiniteGroup, LieAlgebra
+from msr.groups.tolerances import ALMOST, LAW, NEARLY_ORTHOGONAL
 
 __all__ = ["check_brackets", "check_homomorphism", "clean_brackets", "clean_homomorphism", "tolerance_of"]
-
-TOLERANCE = 1e-8
-"""Of the laws, relative, for matrices in float64."""
 
 _PATIENCE = 4 * 10**8  # multiplications up to which inexact matrices are made exact
 _UNKNOWNS = 30_000  # numbers up to which inexact generators are made exact
@@ -25,13 +23,13 @@ def tolerance_of(values: Any) -> float:
     if dtype is None and isinstance(values, (list, tuple)) and values:
         return max(tolerance_of(v) for v in values)
     if isinstance(dtype, torch.dtype):
-        return max(TOLERANCE, 100 * torch.finfo(dtype).eps) if dtype.is_floating_point else TOLERANCE
+        return max(LAW, 100 * torch.finfo(dtype).eps) if dtype.is_floating_point else LAW
     if isinstance(dtype, np.dtype) and dtype.kind == "f":
-        return max(TOLERANCE, 100 * float(np.finfo(dtype).eps))
-    return TOLERANCE
+        return max(LAW, 100 * float(np.finfo(dtype).eps))
+    return LAW
 
 
-def check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str, tolerance: float = TOLERANCE) -> None:
+def check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str, tolerance: float = LAW) -> None:
     """Raise AxiomError unless ``M[g] M[h] = M[g·h]``, for generators ``g`` and all ``h``."""
     if not np.isfinite(M).all():
         bad = int(np.flatnonzero(~np.isfinite(M).all(axis=(1, 2)))[0])
@@ -46,7 +44,7 @@ def check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str, to
             hint = ""
             if np.abs(M @ M[g] - M[group.table[g]]).max() <= tolerance * size**2:
                 hint = "; the other order, rho(h) rho(g), agrees: transpose the matrices"
-            elif gap.max() < 1e-4 * size**2:
+            elif gap.max() < ALMOST * size**2:
                 hint = "; they agree up to rounding: compute the matrices in float64"
             raise AxiomError(
                 f"{name}: no homomorphism: for g = {g} ({group.label(g)}) and h = {h} ({group.label(h)}), "
@@ -62,7 +60,7 @@ def clean_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) ->
     if group.order**2 * M.shape[1] ** 3 > _PATIENCE:
         raise AxiomError(f"{name}: {len(M)} matrices in less than float64 are too many to be made exact; give float64")
     M = M.copy()
-    turned = np.abs(M.swapaxes(1, 2) @ M - np.eye(M.shape[1])).max() < 1e-3
+    turned = np.abs(M.swapaxes(1, 2) @ M - np.eye(M.shape[1])).max() < NEARLY_ORTHOGONAL
     for _ in range(4):
         if turned:
             # What was meant to be orthogonal is to be so exactly.
@@ -75,7 +73,7 @@ def clean_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) ->
     return M
 
 
-def check_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str, tolerance: float = TOLERANCE) -> None:
+def check_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str, tolerance: float = LAW) -> None:
     """Raise AxiomError unless ``[M_i, M_j] = Σ_k c_ijk M_k``."""
     gap = _bracket_gap(M, algebra)
     c, size = algebra.structure_constants, float(np.abs(M).max())
@@ -83,7 +81,7 @@ def check_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str, toler
     if worst.max() > tolerance * size * max(size, float(np.abs(c).max())):
         i, j = (int(n) for n in np.unravel_index(worst.argmax(), worst.shape))
         hint = ""
-        if worst.max() < 1e-4 * size * max(size, float(np.abs(c).max())):
+        if worst.max() < ALMOST * size * max(size, float(np.abs(c).max())):
             hint = "; they agree up to rounding: compute the matrices in float64, or give them as float32"
         raise AxiomError(
             f"{name}: no representation of {algebra.name}: the bracket of the matrices of {algebra.labels[i]} and "
@@ -100,7 +98,7 @@ def clean_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str) -> ND
         raise AxiomError(f"{name}: {M.size} numbers in less than float64 are too many to be made exact; give float64")
     size = float(np.abs(M).max())
     M = np.where(np.abs(M) < 1e-6 * size, 0.0, M)
-    if np.abs(M + M.swapaxes(1, 2)).max() < 1e-4 * size:
+    if np.abs(M + M.swapaxes(1, 2)).max() < ALMOST * size:
         M = (M - M.swapaxes(1, 2)) / 2  # the steps below keep that
     c = algebra.structure_constants
     for _ in range(4):

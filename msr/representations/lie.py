@@ -13,6 +13,7 @@ from msr.errors import ConfigError, NonFiniteError, ShapeError
 from msr.groups import Group, LieAlgebra
 from msr.groups.immutable import Immutable, frozen
 from msr.groups.lie import real_array
+from msr.groups.tolerances import CLOSED
 from msr.kron import kron
 from msr.permutations import Indices
 from msr.representations.laws import check_brackets, clean_brackets, tolerance_of
@@ -77,7 +78,7 @@ class LieRepresentation(Immutable):
     @property
     def is_orthogonal(self) -> bool:
         """Whether the group acts by orthogonal matrices: the generators are antisymmetric."""
-        return bool(np.abs(self.matrices + self.matrices.swapaxes(1, 2)).max() < 1e-10)
+        return bool(np.abs(self.matrices + self.matrices.swapaxes(1, 2)).max() < CLOSED)
 
     def matrix(self, element: Sequence[float]) -> Tensor:
         """``exp(Σ c_i dρ(X_i))``, float64."""

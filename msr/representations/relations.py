@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from msr.errors import AxiomError, NonFiniteError
 from msr.groups import FiniteGroup, Group, LieAlgebra, MatrixGroup, PermutationGroup, ProductGroup
+from msr.groups.tolerances import LAW
 from msr.permutations import power_of
-from msr.representations.laws import TOLERANCE, check_brackets
+from msr.representations.laws import check_brackets
 
 __all__ = ["check_relations"]
 
@@ -103,7 +104,7 @@ def _check_orders(group: PermutationGroup, images: NDArray[Any], name: str) -> N
         order = _order_of(there)
         if order > 10**6:
             continue  # matrices to such a power say nothing
-        if _gap(_power(_of_word(images, word), order), _one(images)) > 1e3 * TOLERANCE:
+        if _gap(_power(_of_word(images, word), order), _one(images)) > 1e3 * LAW:
             shown = " ".join(f"{group.label(group.discrete[k])}^{n}" for k, n in word if n)
             raise AxiomError(
                 f"{name}: no representation of {group.name}: {shown} has order {order} in the group, but the product "
@@ -129,7 +130,7 @@ def _check_pairs(group: PermutationGroup | FiniteGroup, images: NDArray[Any], na
         image = _of_word(images, group.word(g))
         for k, s in enumerate(group.discrete):
             whole = _of_word(images, group.word(group.multiply(g, s)))
-            if _gap(_after(image, images[k]), whole) > 1e3 * TOLERANCE:
+            if _gap(_after(image, images[k]), whole) > 1e3 * LAW:
                 raise AxiomError(
                     f"{name}: no representation of {group.name}: the images of {group.label(g)} and of "
                     f"{group.label(s)} do not multiply to that of their product"
@@ -143,7 +144,7 @@ def _check_conjugation(group: MatrixGroup, images: NDArray[Any], X: NDArray[np.f
         moved = D @ X @ np.linalg.inv(D)
         wanted = np.einsum("ij,jab->iab", group.conjugation[k], X)
         gap = np.abs(moved - wanted).max(axis=(1, 2))
-        if gap.max(initial=0) > 1e2 * TOLERANCE * size * float(np.linalg.cond(D)):
+        if gap.max(initial=0) > 1e2 * LAW * size * float(np.linalg.cond(D)):
             raise AxiomError(
                 f"{name}: no representation of {group.name}: {group.labels_discrete[k]} does not move the generator "
                 f"{group.algebra.labels[int(gap.argmax())]} as it does in the group"
@@ -157,7 +158,7 @@ def _check_short_words(group: MatrixGroup, images: NDArray[Any], name: str) -> N
         for letters in product(range(r), repeat=length) if r**length <= 256 else ():
             word = [(k, 1) for k in letters]
             there = _of_word(group.discrete_matrices, word)
-            if _gap(there, eye) < TOLERANCE and _gap(_of_word(images, word), _one(images)) > 1e2 * TOLERANCE:
+            if _gap(there, eye) < LAW and _gap(_of_word(images, word), _one(images)) > 1e2 * LAW:
                 shown = " ".join(group.labels_discrete[k] for k in letters)
                 raise AxiomError(
                     f"{name}: no representation of {group.name}: {shown} is the identity in the group, but the product "
@@ -174,5 +175,5 @@ def _check_commute(
         pairs = ((p @ q, q @ p) for p in [*Da, *Xa] for q in [*Db, *Xb])
     for left, right in pairs:
         size = max(1.0, float(np.abs(left).max()))
-        if np.abs(left - right).max() > 1e2 * TOLERANCE * size:
+        if np.abs(left - right).max() > 1e2 * LAW * size:
             raise AxiomError(f"{name}: the images of {a.name} and {b.name}, factors of a product, do not commute")

@@ -22,6 +22,7 @@ from msr.groups import (
     wreath_product,
 )
 from msr.groups.naming.linear_groups import linear_group
+from msr.groups.tolerances import SEPARATE
 
 __all__ = ["NamedFactor", "Maker", "abelian_types", "named_factors"]
 
@@ -190,7 +191,7 @@ def _binary_octahedral() -> FiniteGroup:
     for x in found:
         for s in (first, second):
             y = _hamilton(s, x)
-            if min(np.abs(y - z).max() for z in found) > 1e-6:
+            if min(np.abs(y - z).max() for z in found) > SEPARATE:
                 found.append(y)
     every = np.stack(found)
     moves = [[int(np.abs(every - _hamilton(s, x)).max(1).argmin()) for x in found] for s in (first, second)]
