@@ -1,4 +1,4 @@
-"""What is said of a commutant and of continuous symmetries."""
+"""The answers about a commutant and about continuous symmetries, as values."""
 
 from dataclasses import dataclass, field
 

@@ -128,7 +128,7 @@ def test_associativity_is_tested_with_every_generator():
         ({"points": [[0, 1, 2]]}, ShapeError, r"points must be \(3, n\) integers; got \(1, 3\)"),
         ({"points": np.zeros((3, 1))}, ShapeError, "float64"),
         ({"points": [[0, 1, 2], [1, 1, 0], [2, 0, 1]]}, AxiomError, r"element 1 is no permutation of 0 to 2: \[1, 1"),
-        ({"points": [[1, 0, 2]] * 3}, AxiomError, r"the identity must move no point; it gives \[1, 0, 2\]"),
+        ({"points": [[1, 0, 2]] * 3}, AxiomError, r"the identity must move no point; got \[1, 0, 2\]"),
         ({"points": [[0, 1, 2], [1, 2, 0], [1, 2, 0]]}, AxiomError, "for elements g = 1 and h = 1, .* at point i = 0"),
     ],
 )

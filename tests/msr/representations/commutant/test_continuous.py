@@ -18,15 +18,10 @@ from msr.representations import (
     regular,
     tensor_product,
 )
-from msr.representations.commutant.lie_algebra import (
-    MAX_BASIS,
-    continuous,
-    killing_form,
-    skew_pairs,
-    structure_constants,
-)
+from msr.representations.commutant.lie_algebra import MAX_BASIS, continuous, skew_pairs
 from msr.representations.commutant.spectral_gaps import skew_spectrum
 from msr.span import find_span, in_chunks
+from tests.msr.representations.commutant.brackets import killing_form, structure_constants
 
 
 def span_of(rep_in, rep_out=None):
