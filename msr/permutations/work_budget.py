@@ -1,4 +1,4 @@
-"""How much work a search may do: counted steps, so that an answer never depends on how fast a machine is."""
+"""A budget of steps for a search. Steps are counted, not timed, so that answers do not depend on the machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,53 +10,54 @@ __all__ = ["WorkSpent", "limited", "spend", "uncounted"]
 
 
 class WorkSpent(MSRError):
-    """A search has done all the work that it may do; what began it says what it knows without."""
+    """The budget of a search is spent; whoever set it goes on with what is known without the search."""
 
 
-class _Allowance:
-    """Steps that are left, here and in what this is a part of."""
+class _Budget:
+    """The steps that remain of a budget, and the budget around it, from which they are spent as well."""
 
-    def __init__(self, most: float, whole: "_Allowance | None"):
-        self.left = most
-        self.whole = whole
+    def __init__(self, most: float, outer: "_Budget | None"):
+        self.remaining = most
+        self.outer = outer
 
     def spend(self, steps: float) -> None:
-        self.left -= steps
-        if self.whole is not None:
-            self.whole.spend(steps)
-        if self.left < 0:
+        self.remaining -= steps
+        if self.outer is not None:
+            self.outer.spend(steps)
+        if self.remaining < 0:
             raise WorkSpent("the search would take too long")
 
 
-# The searches of a name call each other through many files; an argument would go through every function of them.
-_ALLOWANCE: ContextVar[_Allowance | None] = ContextVar("allowance", default=None)
+# A context variable, because the searches for a name call each other through many files, and an argument would have to
+# go through every function of them.
+_BUDGET: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 
 @contextmanager
 def limited(most: float) -> Iterator[None]:
-    """Within, searches may take so many steps, about a microsecond each, and no more than is left around it."""
-    token = _ALLOWANCE.set(_Allowance(most, _ALLOWANCE.get()))
+    """Within the block searches may take ``most`` steps, about a microsecond each, and no more than an outer limit."""
+    token = _BUDGET.set(_Budget(most, _BUDGET.get()))
     try:
         yield
     finally:
-        _ALLOWANCE.reset(token)
+        _BUDGET.reset(token)
 
 
 @contextmanager
 def uncounted() -> Iterator[None]:
-    """Within, no step counts: for what is kept, so that an answer does not depend on what was asked before."""
-    token = _ALLOWANCE.set(None)
+    """Within the block no step counts: for results that are cached, since who asks first must not pay for them."""
+    token = _BUDGET.set(None)
     try:
         yield
     finally:
-        _ALLOWANCE.reset(token)
+        _BUDGET.reset(token)
 
 
 def spend(steps: float) -> None:
     """Count steps of a search that are about to be taken.
 
-    Raises: WorkSpent where no more are left; without a limit around it, never.
+    Raises: WorkSpent where the budget is spent. Outside of :func:`limited` nothing is counted.
     """
-    allowance = _ALLOWANCE.get()
-    if allowance is not None:
-        allowance.spend(steps)
+    budget = _BUDGET.get()
+    if budget is not None:
+        budget.spend(steps)

@@ -1,4 +1,7 @@
-"""A permutation group on the points that it moves: its orbits, its order, and the blocks that it keeps."""
+"""A permutation group given by generators, on the points that it moves: its orbits, its order, its systems of blocks.
+
+A *system of blocks* is a partition of the points of a transitive group that every element maps to itself.
+"""
 
 import math
 from collections.abc import Iterator
@@ -16,44 +19,50 @@ from msr.permutations.work_budget import WorkSpent, limited, spend
 __all__ = ["GeneratedGroup", "block_systems", "covers", "minimal_systems", "on_blocks", "within_block"]
 
 _MAX_SYSTEMS = 64
-"""Partitions into blocks that are looked at."""
+"""Most systems of blocks that are listed. Chosen by hand."""
 _BOUNDS = 3
-"""Partitions into blocks that are asked for a bound of the order."""
+"""Systems of blocks from which a bound of the order is computed. Chosen by hand."""
 _MOST_WORK = 2e6
-"""Steps that a proof of the order of a part may take, where that of the whole group leads to it too."""
+"""Steps that a direct proof of the order of a part may take, where the order of the whole group leads to it too."""
 _MANY = 20_000
-"""Schreier's generators of a stabiliser, above which a sample of them stands for all."""
+"""Schreier's generators of a stabiliser above which random elements of the stabiliser stand for all. Chosen by hand."""
 
 
 class GeneratedGroup:
-    """A permutation group on the points that it moves.
+    """A permutation group on the points that it moves, which are renumbered from 0.
 
     Args:
         generators: ``(r, n)``.
         order: the number of elements, where it is known: it is then not computed.
         most: an upper bound of it.
+
+    Attributes:
+        moved: the points that some generator moves, ``(degree,)``.
+        generators: ``(r, degree)``, without repetitions and without the identity.
+        orbits: the orbit of each point, ``(degree,)``.
     """
 
     def __init__(self, generators: Indices, order: int | None = None, most: int | None = None):
         moved = np.flatnonzero((generators != np.arange(generators.shape[1])).any(0))
-        rows = _kept(generators, moved)
+        rows = _restricted(generators, moved)
         self.moved: Indices = moved
         self.generators: Indices = np.unique(rows[(rows != np.arange(len(moved))).any(1)], axis=0)
         self.degree = len(moved)
         self.orbits = orbit_labels(self.generators) if len(self.generators) else np.arange(self.degree)
-        self._known, self._most = order, most
+        self._known = order
+        self._most = most
         self._whole: tuple[GeneratedGroup, Indices] | None = None
         self._parts: dict[bytes, GeneratedGroup] = {}
 
     @cached_property
     def points(self) -> list[Indices]:
         """The orbits, largest first."""
-        found = [np.flatnonzero(self.orbits == o) for o in range(len(np.unique(self.orbits)))]
-        return sorted(found, key=len, reverse=True)
+        orbits = [np.flatnonzero(self.orbits == o) for o in range(len(np.unique(self.orbits)))]
+        return sorted(orbits, key=len, reverse=True)
 
     @cached_property
     def core(self) -> list[Indices]:
-        """Orbits that show the whole group: none of them is an image of another, so that the rest adds nothing."""
+        """Orbits on which the group acts faithfully: none is an equivariant image of another, and all others are."""
         kept: list[Indices] = []
         for points in self.points:
             if not any(covers(self.generators, larger, points) for larger in kept):
@@ -62,8 +71,8 @@ class GeneratedGroup:
 
     @cached_property
     def core_rows(self) -> Indices:
-        """The generators on the core."""
-        return _kept(self.generators, np.concatenate(self.core))
+        """The generators as permutations of the core."""
+        return _restricted(self.generators, np.concatenate(self.core))
 
     @cached_property
     def is_abelian(self) -> bool:
@@ -82,8 +91,8 @@ class GeneratedGroup:
             return self._proven_order()
         with suppress(OrderNotProven, WorkSpent), limited(_MOST_WORK):
             return self._proven_order()
-        # The order of the whole group is known: with the points of this part first in its base, a chain that reaches
-        # it proves what the part adds to it.
+        # The order of the whole group is known. A chain of it whose base begins with the points of this part is proven
+        # where it reaches that order, and its first levels give the order of the part.
         whole, points = self._whole
         return Chain(whole.generators, whole.order, first=points.tolist()).order_of_first(len(points))
 
@@ -97,17 +106,17 @@ class GeneratedGroup:
         rows, n = self.core_rows, len(self.core[0])
         if self.is_abelian:
             return n
-        kind = is_giant(rows)
-        if kind is not None:
-            return math.factorial(n) // (1 if kind == "S" else 2)
-        # Without a bound every level has to be checked, which takes too long where there are many: blocks give one.
+        giant = is_giant(rows)
+        if giant is not None:
+            return math.factorial(n) // (1 if giant == "S" else 2)
+        # Without a bound every level has to be checked, which takes long where there are many; blocks give a bound.
         return Chain(rows, self._most, bound=lambda: _block_bound(rows)).order
 
     def on(self, points: Indices, order: int | None = None) -> "GeneratedGroup":
-        """The action on a union of orbits, made once; its order, where that is known."""
+        """The action on a union of orbits, which is kept; ``order`` is its order, where that is known."""
         key = points.tobytes()
         if key not in self._parts:
-            part = GeneratedGroup(_kept(self.generators, points))
+            part = GeneratedGroup(_restricted(self.generators, points))
             part._whole = self, points
             part._most = self._known
             self._parts[key] = part
@@ -116,11 +125,11 @@ class GeneratedGroup:
         return self._parts[key]
 
     def table(self) -> FiniteGroup:
-        """All elements; only for small orders."""
+        """The group with a table; only for small orders."""
         if not len(self.generators):
             return from_permutations([[0]])
         whole = from_permutations(list(self.core_rows))
-        # Parts of a group copy its labels and points, and to write a thousand labels takes long.
+        # Subgroups copy labels and points, and to write a thousand permutations as cycles takes long: numbers serve.
         return FiniteGroup.known(
             whole.order, whole.name, whole.generators, table=lambda: whole.table,
             labels=lambda: [str(g) for g in range(whole.order)],
@@ -128,30 +137,34 @@ class GeneratedGroup:
 
 
 def _block_bound(rows: Indices) -> int | None:
-    """The least order of a wreath product in which a transitive group lies, of a few."""
-    part = GeneratedGroup(rows)
-    systems = islice(minimal_systems(part), _BOUNDS)
-    return min((_wreath_order(part, system) for system in systems), default=None)
+    """An upper bound of the order of a transitive group: the least order of a few wreath products that contain it."""
+    group = GeneratedGroup(rows)
+    systems = islice(minimal_systems(group), _BOUNDS)
+    return min((_wreath_order(group, system) for system in systems), default=None)
 
 
 def _wreath_order(group: GeneratedGroup, blocks: Indices) -> int:
-    """Of the wreath product of what a group does in a block and to the blocks, in which it lies."""
-    inside, top = within_block(group, blocks), GeneratedGroup(on_blocks(group, blocks))
+    """The order of the wreath product of the action within a block with that on the blocks; it contains the group."""
+    inside = within_block(group, blocks)
+    top = GeneratedGroup(on_blocks(group, blocks))
     return inside.order ** (int(blocks.max()) + 1) * top.order
 
 
-def _kept(generators: Indices, points: Indices) -> Indices:
-    """Permutations on some of their points, which they keep among themselves."""
-    place = np.full(generators.shape[1], -1)
-    place[points] = np.arange(len(points))
-    return place[generators[:, points]]
+def _restricted(generators: Indices, points: Indices) -> Indices:
+    """Permutations restricted to a union of orbits, which is renumbered from 0."""
+    number = np.full(generators.shape[1], -1)
+    number[points] = np.arange(len(points))
+    return number[generators[:, points]]
 
 
 def covers(generators: Indices, larger: Indices, smaller: Indices) -> bool:
-    """Whether a map between two orbits respects the group: then what fixes all of the one fixes all of the other."""
+    """Whether there is an equivariant map from one orbit onto another.
+
+    An element that fixes all points of the larger orbit then fixes all of the smaller one, which adds nothing.
+    """
     if len(larger) % len(smaller):
         return False
-    # Column b follows the map that sends the first point of the larger orbit to the point b of the smaller one.
+    # Column b is the only candidate that sends the first point of the larger orbit to the point b of the smaller one.
     image = np.full((generators.shape[1], len(smaller)), -1)
     image[larger[0]] = smaller
     frontier = [int(larger[0])]
@@ -169,45 +182,56 @@ def covers(generators: Indices, larger: Indices, smaller: Indices) -> bool:
 
 
 def block_systems(group: GeneratedGroup) -> list[Indices]:
-    """Partitions that a transitive group keeps, as labels, smallest blocks first, up to what fixes the first point."""
-    found = {labels.tobytes(): labels for labels in minimal_systems(group)}
-    left = list(found.values())
-    while left and len(found) < _MAX_SYSTEMS:
-        labels = left.pop()
-        # No block stays in place under a transitive group, so none of the quotient's points is dropped.
-        for coarser in minimal_systems(GeneratedGroup(on_blocks(group, labels))):
-            joined = np.unique(coarser[labels], return_inverse=True)[1]
-            if joined.tobytes() not in found:
-                found[joined.tobytes()] = joined
-                left.append(joined)
-    return sorted(found.values(), key=lambda labels: int(np.bincount(labels)[0]))
+    """Systems of blocks of a transitive group as labels ``(degree,)``, smallest blocks first.
+
+    Of systems that the stabiliser of the first point exchanges only one is listed.
+    """
+    known = {labels.tobytes(): labels for labels in minimal_systems(group)}
+    untried = list(known.values())
+    while untried and len(known) < _MAX_SYSTEMS:
+        labels = untried.pop()
+        # A transitive group fixes no block, so the group of the blocks has a point for each of them.
+        for of_blocks in minimal_systems(GeneratedGroup(on_blocks(group, labels))):
+            coarser = np.unique(of_blocks[labels], return_inverse=True)[1]
+            if coarser.tobytes() not in known:
+                known[coarser.tobytes()] = coarser
+                untried.append(coarser)
+    return sorted(known.values(), key=lambda labels: int(np.bincount(labels)[0]))
 
 
 def minimal_systems(group: GeneratedGroup) -> Iterator[Indices]:
-    """The partitions that tie the first point to another; a smallest one is among them."""
+    """For each other point the finest system with it in the block of the first point; the smallest blocks are among.
+
+    A system of one block is left out.
+    """
+    # A transitive group on fewer than four points is primitive.
     if len(group.points) != 1 or group.degree < 4:
         return
-    rows, n = group.generators, group.degree
-    reach = _reach(rows, 0)
-    # Points that what fixes the first point exchanges give one partition: of a sample, at worst the same one twice.
+    rows = group.generators
+    n = group.degree
+    elements_to = _transversal(rows, 0)
+    # Points that the stabiliser of the first point exchanges give one system up to that exchange, so one of each orbit
+    # is enough. Random elements of the stabiliser may leave an orbit in parts, which costs a repetition.
     if len(rows) * n <= _MANY:
-        fixing = _fixing(rows, reach)
+        stabiliser = _stabiliser_generators(rows, elements_to)
     else:
-        some = next(random_elements(rows, np.random.default_rng(0)))
-        fixing = np.stack([np.argsort(reach[int(g[0])])[g] for g in some])
-    orbits = orbit_labels(fixing)
+        drawn = next(random_elements(rows, np.random.default_rng(0)))
+        stabiliser = np.stack([np.argsort(elements_to[int(g[0])])[g] for g in drawn])
+    orbits = orbit_labels(stabiliser)
     moves = rows.tolist()
     for orbit in range(1, int(orbits.max()) + 1):
-        labels = _tied(moves, int(np.flatnonzero(orbits == orbit)[0]))
+        labels = _finest_system(moves, int(np.flatnonzero(orbits == orbit)[0]))
         if labels.max() > 0:
             yield labels
 
 
-def _tied(moves: list[list[int]], point: int) -> Indices:
-    """The finest partition that the group keeps and that ties the first point to another one (Atkinson, 1975).
+def _finest_system(moves: list[list[int]], point: int) -> Indices:
+    """The finest system of blocks with a point in the block of the first point.
 
-    Blocks are trees whose root is their least point. Whenever a root falls to another block, its images and those of
-    its new root are tied too, which is enough: all other pairs of a block follow.
+    Blocks are trees with their least point as root. When a root is joined to another block, its image under each
+    generator is joined to the image of its new root; all other pairs of a block follow from these.
+
+    Source: Atkinson, *An algorithm for finding the blocks of a permutation group*, 1975.
     """
     parent = list(range(len(moves[0])))
 
@@ -216,55 +240,58 @@ def _tied(moves: list[list[int]], point: int) -> Indices:
             parent[at] = at = parent[parent[at]]
         return at
 
-    fallen = [point]
+    joined = [point]
     parent[point] = 0
-    while fallen:
-        one = fallen.pop()
+    while joined:
+        former_root = joined.pop()
         spend(2 * len(moves))
         for move in moves:
-            low, high = sorted((root(move[one]), root(move[root(one)])))
+            low, high = sorted((root(move[former_root]), root(move[root(former_root)])))
             if low != high:
                 parent[high] = low
-                fallen.append(high)
+                joined.append(high)
     return np.unique([root(at) for at in range(len(parent))], return_inverse=True)[1]
 
 
-def _reach(generators: Indices, point: int) -> dict[int, Indices]:
-    """For each point that a point can go to, an element that takes it there."""
-    reach: dict[int, Indices] = {point: np.arange(generators.shape[1])}
-    frontier = [point]
-    for a in frontier:
+def _transversal(generators: Indices, point: int) -> dict[int, Indices]:
+    """For each point of an orbit an element that takes the given point there."""
+    elements_to: dict[int, Indices] = {point: np.arange(generators.shape[1])}
+    orbit = [point]
+    # The orbit grows while it is gone through.
+    for a in orbit:
         spend(len(generators))
         for g in generators:
-            if int(g[a]) not in reach:
+            if int(g[a]) not in elements_to:
                 spend(5 + generators.shape[1] / 100)
-                reach[int(g[a])] = g[reach[a]]
-                frontier.append(int(g[a]))
-    return reach
+                elements_to[int(g[a])] = g[elements_to[a]]
+                orbit.append(int(g[a]))
+    return elements_to
 
 
-def _fixing(generators: Indices, reach: dict[int, Indices]) -> Indices:
-    """Schreier's generators of the elements that fix a point."""
-    spend(len(reach) * len(generators) * (10 + generators.shape[1] / 10))
-    return np.unique([np.argsort(reach[int(g[a])])[g[path]] for a, path in reach.items() for g in generators], axis=0)
+def _stabiliser_generators(generators: Indices, elements_to: dict[int, Indices]) -> Indices:
+    """Schreier's generators of the stabiliser of a point."""
+    spend(len(elements_to) * len(generators) * (10 + generators.shape[1] / 10))
+    return np.unique(
+        [np.argsort(elements_to[int(g[a])])[g[path]] for a, path in elements_to.items() for g in generators], axis=0
+    )
 
 
 def on_blocks(group: GeneratedGroup, blocks: Indices) -> Indices:
-    """What the generators do to the blocks."""
+    """The generators as permutations of the blocks, ``(r, blocks)``."""
     first = np.unique(blocks, return_index=True)[1]
     return blocks[group.generators[:, first]]
 
 
 def within_block(group: GeneratedGroup, blocks: Indices) -> GeneratedGroup:
-    """What the elements that keep the first block do inside it."""
+    """The action of the stabiliser of the first block on its points."""
     count = int(blocks.max()) + 1
-    # The block as one more point, which Schreier's generators fix.
+    # The blocks become points in front of the others: Schreier's generators of the stabiliser of the first of them.
     both = np.concatenate([on_blocks(group, blocks), group.generators + count], 1)
-    reach = _reach(both, 0)
-    back = {a: np.argsort(path) for a, path in reach.items()}
+    elements_to = _transversal(both, 0)
+    back = {a: np.argsort(path) for a, path in elements_to.items()}
     inside = count + np.flatnonzero(blocks == 0)
-    place = np.full(both.shape[1], -1)
-    place[inside] = np.arange(len(inside))
-    spend(len(reach) * len(both) * (10 + len(inside) / 10))
-    rows = [place[back[int(g[a])][g[path[inside]]]] for a, path in reach.items() for g in both]
+    number = np.full(both.shape[1], -1)
+    number[inside] = np.arange(len(inside))
+    spend(len(elements_to) * len(both) * (10 + len(inside) / 10))
+    rows = [number[back[int(g[a])][g[path[inside]]]] for a, path in elements_to.items() for g in both]
     return GeneratedGroup(np.unique(rows, axis=0))

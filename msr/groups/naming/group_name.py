@@ -72,8 +72,8 @@ class GroupName(Brief):
     @property
     def title(self) -> str:
         """The name with the kind of group in words, such as ``the cyclic group C12``."""
-        found = re.fullmatch(r"([CDSAQ])(\d+)", self.name)
-        if not found:
+        family = re.fullmatch(r"([CDSAQ])(\d+)", self.name)
+        if not family:
             return self.name if self.name.startswith(("a ", "trivial")) else f"the group {self.name}"
         kinds = {"C": "cyclic", "D": "dihedral", "S": "symmetric", "A": "alternating", "Q": "dicyclic"}
-        return f"the {'quaternion' if self.name == 'Q8' else kinds[found[1]]} group {self.name}"
+        return f"the {'quaternion' if self.name == 'Q8' else kinds[family[1]]} group {self.name}"

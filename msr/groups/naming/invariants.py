@@ -1,4 +1,4 @@
-"""Counts that isomorphic groups share."""
+"""Numbers that isomorphic groups share: orders of elements, classes, centre, abelianisation, derived length."""
 
 import math
 from collections import Counter
@@ -14,29 +14,40 @@ __all__ = ["Invariants", "fingerprint", "invariants_of", "invariants_of_product"
 
 
 def fingerprint(group: FiniteGroup) -> dict[str, object]:
-    """What isomorphic groups share: order, element orders, centre, classes, abelianisation, derived length."""
-    return _written(invariants_of(group))
+    """The invariants of a group in words: order, element orders, centre, classes, abelianisation, derived length."""
+    return _in_words(invariants_of(group))
 
 
 class Invariants(NamedTuple):
-    """A fingerprint whose parts multiply: those of a direct product come from those of its factors."""
+    """Invariants of a finite group; those of a direct product follow from those of its factors.
+
+    Attributes:
+        order: number of elements.
+        element_orders: how many elements have each order.
+        centre: order of the centre.
+        classes: how many conjugacy classes there are of each ``(size, order of its elements)``.
+        abelianisation: order of the group modulo its commutator subgroup.
+        derived_length: steps of the derived series down to one element; None for a group that is not solvable.
+    """
 
     order: int
     element_orders: dict[int, int]
     centre: int
-    classes: dict[tuple[int, int], int]  # (size, order of its elements): how many
+    classes: dict[tuple[int, int], int]
     abelianisation: int
-    derived_length: int | None  # None where it never ends
+    derived_length: int | None
 
 
 def invariants_of(group: FiniteGroup) -> Invariants:
-    """The marks of a group."""
-    derived = _derived(group)
-    now, length = derived, int(group.order > 1)
-    while now.order > 1 and (lower := _derived(now)).order < now.order:
-        now, length = lower, length + 1
-    # A group that equals its derived one, or reaches one that does, has no length.
-    solvable = now.order == 1 and (derived.order < group.order or group.order == 1)
+    """The invariants of a group, from its table."""
+    derived = _commutator_subgroup(group)
+    last = derived
+    length = int(group.order > 1)
+    while last.order > 1 and (following := _commutator_subgroup(last)).order < last.order:
+        last = following
+        length += 1
+    # The series of a group that is not solvable ends at a group that is its own commutator subgroup.
+    solvable = last.order == 1 and (derived.order < group.order or group.order == 1)
     return Invariants(
         order=group.order,
         element_orders=dict(sorted(Counter(group.element_orders.tolist()).items())),
@@ -48,7 +59,7 @@ def invariants_of(group: FiniteGroup) -> Invariants:
 
 
 def invariants_of_product(a: Invariants, b: Invariants) -> Invariants:
-    """The marks of a direct product from those of its factors."""
+    """The invariants of a direct product from those of its factors."""
     orders: Counter[int] = Counter()
     for (x, i), (y, j) in product(a.element_orders.items(), b.element_orders.items()):
         orders[math.lcm(x, y)] += i * j
@@ -66,22 +77,22 @@ def invariants_of_product(a: Invariants, b: Invariants) -> Invariants:
     )
 
 
-def _written(marks: Invariants) -> dict[str, object]:
+def _in_words(invariants: Invariants) -> dict[str, object]:
     return {
-        "order": marks.order,
-        "element orders": marks.element_orders,
-        "centre": marks.centre,
-        "classes": sorted(c for c, count in marks.classes.items() for _ in range(count)),
-        "abelianisation": marks.abelianisation,
-        "derived length": marks.derived_length,
+        "order": invariants.order,
+        "element orders": invariants.element_orders,
+        "centre": invariants.centre,
+        "classes": sorted(c for c, count in invariants.classes.items() for _ in range(count)),
+        "abelianisation": invariants.abelianisation,
+        "derived length": invariants.derived_length,
     }
 
 
-def _derived(group: FiniteGroup) -> FiniteGroup:
-    """The subgroup that commutators generate."""
+def _commutator_subgroup(group: FiniteGroup) -> FiniteGroup:
+    """The subgroup that all commutators ``g h g⁻¹ h⁻¹`` generate."""
     spend(200 + group.order**2 / 50)
     t, inverse = group.table, group.inverses
-    # A mask, as sorting a million commutators takes long.
+    # A mask of the commutators: to sort a million of them would take long.
     is_commutator = np.zeros(group.order, dtype=bool)
     is_commutator[t[t, t[np.ix_(inverse, inverse)]]] = True
     return group.subgroup(np.flatnonzero(is_commutator).tolist()).group

@@ -1,4 +1,4 @@
-"""Groups that have a name of their own and are neither abelian nor, as a rule, a direct product."""
+"""Named groups that are not abelian and, as a rule, no direct products: the factors that the catalogue multiplies."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ Maker = Callable[[], FiniteGroup]
 
 
 class NamedFactor(NamedTuple):
-    """A named group that is not abelian."""
+    """A named group that is not abelian: its name, its order, and the function that makes it."""
 
     name: str
     order: int
@@ -62,7 +62,7 @@ def _simple(order: int) -> Iterator[tuple[str, Maker]]:
 
 
 _PRIME_POWERS = ((2, 1), (3, 1), (2, 2), (5, 1), (7, 1), (2, 3), (3, 2), (11, 1))
-# What is another group's name as well: A4, S4, A5, S5 and A6.
+# Left out, since these groups have simpler names: A4, S4, A5, S5, A6 and S3.
 _ALIASES = {"PSL(2,3)", "PGL(2,3)", "PSL(2,4)", "PGL(2,4)", "PSL(2,5)", "PGL(2,5)", "PSL(2,9)", "SL(2,2)", "SL(2,4)"}
 
 
@@ -107,7 +107,7 @@ def _affine(order: int) -> Iterator[tuple[str, Maker]]:
 
 
 def _two_groups(order: int) -> Iterator[tuple[str, Maker]]:
-    """Extraspecial groups, and other products with their centres as one."""
+    """Heisenberg groups, and central products: direct products whose centres share their involutions."""
     for p in (3, 5, 7):
         if order == p**3:
             yield f"Heis({p})", partial(_heisenberg, p)
@@ -121,7 +121,7 @@ def _semidirect(order: int) -> Iterator[tuple[str, Maker]]:
         for invariants in abelian_types(order // 2):
             if len(invariants) > 1:
                 name = " x ".join(f"C{n}" for n in invariants)
-                # A factor of 2 would stand alone.
+                # A cyclic factor of order 2 (mod 4) splits off, and the group is a direct product.
                 if all(n % 4 != 2 for n in invariants) and invariants[-1] > 2:
                     yield f"Dih({name})", partial(_inverted, invariants, False)
                 if invariants[-1] % 2 == 0 and all(n % 4 != 2 for n in invariants[:-1]):
@@ -185,21 +185,24 @@ def _mathieu9() -> FiniteGroup:
 
 
 def _binary_octahedral() -> FiniteGroup:
-    """The unit quaternions that ``(1 + i)/√2`` and ``(1 + i + j + k)/2`` generate, by what they do to themselves."""
-    first, second = np.array([1.0, 1, 0, 0]) / math.sqrt(2), np.array([1.0, 1, 1, 1]) / 2
-    found = [np.array([1.0, 0, 0, 0])]
-    for x in found:
-        for s in (first, second):
+    """The unit quaternions that ``(1 + i)/√2`` and ``(1 + i + j + k)/2`` generate, as permutations of themselves."""
+    generators = np.array([1.0, 1, 0, 0]) / math.sqrt(2), np.array([1.0, 1, 1, 1]) / 2
+    elements = [np.array([1.0, 0, 0, 0])]
+    # The list grows while it is gone through, until products of its members with generators give nothing more.
+    for x in elements:
+        for s in generators:
             y = _hamilton(s, x)
-            if min(np.abs(y - z).max() for z in found) > SEPARATE:
-                found.append(y)
-    every = np.stack(found)
-    moves = [[int(np.abs(every - _hamilton(s, x)).max(1).argmin()) for x in found] for s in (first, second)]
+            if min(np.abs(y - z).max() for z in elements) > SEPARATE:
+                elements.append(y)
+    table = np.stack(elements)
+    moves = [[int(np.abs(table - _hamilton(s, x)).max(1).argmin()) for x in elements] for s in generators]
     return from_permutations(moves)
 
 
 def _hamilton(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    a, v, b, w = x[0], x[1:], y[0], y[1:]
+    """The product of two quaternions."""
+    a, v = x[0], x[1:]
+    b, w = y[0], y[1:]
     return np.concatenate([[a * b - v @ w], a * w + b * v + np.cross(v, w)])
 
 
@@ -211,10 +214,11 @@ def _heisenberg(p: int) -> FiniteGroup:
 
 
 def _central(*makers: Maker) -> FiniteGroup:
-    """The direct product modulo the identification of the involutions in the centres."""
+    """The central product: the direct product in which the involutions of the centres are one element."""
     group, *rest = (make() for make in makers)
     for other in rest:
-        y, z = _central_involution(group), _central_involution(other)
+        y = _central_involution(group)
+        z = _central_involution(other)
         whole = direct_product(group, other)
         # Element (g, h) of the product is g·|H| + h.
         members = [0, y * other.order + z]
@@ -236,8 +240,8 @@ def _inverted(invariants: tuple[int, ...], dicyclic: bool) -> FiniteGroup:
     abelian = direct_product(*map(cyclic, invariants))
     n = abelian.order
     a, f = np.tile(np.arange(n), 2), np.repeat([0, 1], n)
-    turned = np.where(f[:, None] == 1, abelian.inverses[a], a)
-    total = abelian.table[a[:, None], turned]
+    conjugated = np.where(f[:, None] == 1, abelian.inverses[a], a)
+    total = abelian.table[a[:, None], conjugated]
     if dicyclic:
         half = invariants[-1] // 2
         total = np.where(f[:, None] & f == 1, abelian.table[total, half], total)
@@ -266,29 +270,30 @@ def _holomorph(n: int) -> FiniteGroup:
 def abelian_types(order: int) -> Iterator[tuple[int, ...]]:
     """Invariant factors of the abelian groups of an order (above 1), each dividing the next."""
 
-    def types(left: int, least: int) -> Iterator[tuple[int, ...]]:
-        yield (left,)
-        for d in range(max(2, least), left):
-            if left % d == 0 and d % least == 0:
-                for rest in types(left // d, d):
-                    if rest[0] % d == 0:
-                        yield (d, *rest)
+    def types(remaining: int, divisor: int) -> Iterator[tuple[int, ...]]:
+        """Of the order that remains, with first factors that are multiples of a divisor."""
+        yield (remaining,)
+        for d in range(max(2, divisor), remaining):
+            if remaining % d == 0 and d % divisor == 0:
+                for following in types(remaining // d, d):
+                    if following[0] % d == 0:
+                        yield (d, *following)
 
     if order > 1:
         yield from types(order, 1)
 
 
 def _central_products() -> list[tuple[str, int, Maker]]:
-    """Of groups with one central involution each: ``C4 o D4`` is generated by Pauli's matrices."""
+    """Central products of groups with one central involution each; ``C4 o D4`` is the group of Pauli's matrices."""
     c = {n: partial(cyclic, n) for n in (4, 8, 16)}
     d = {n: partial(dihedral, n) for n in (4, 8, 12, 16)}
-    found: list[tuple[str, int, Maker]] = []
-    found += [(f"C{m} o D{n}", m * n, partial(_central, c[m], d[n])) for m in c for n in d]
-    found += [(f"D4 o D{n}", 8 * n, partial(_central, d[4], d[n])) for n in d]
-    found += [(f"D{n} o Q8", 8 * n, partial(_central, d[n], quaternion)) for n in d]
-    found += [("D4 o D4 o D4", 128, partial(_central, d[4], d[4], d[4]))]
-    found += [("D4 o D4 o Q8", 128, partial(_central, d[4], d[4], quaternion))]
-    return found
+    products: list[tuple[str, int, Maker]] = []
+    products += [(f"C{m} o D{n}", m * n, partial(_central, c[m], d[n])) for m in c for n in d]
+    products += [(f"D4 o D{n}", 8 * n, partial(_central, d[4], d[n])) for n in d]
+    products += [(f"D{n} o Q8", 8 * n, partial(_central, d[n], quaternion)) for n in d]
+    products += [("D4 o D4 o D4", 128, partial(_central, d[4], d[4], d[4]))]
+    products += [("D4 o D4 o Q8", 128, partial(_central, d[4], d[4], quaternion))]
+    return products
 
 
 _CENTRAL = _central_products()
