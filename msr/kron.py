@@ -65,7 +65,8 @@ def apply_factors(factors: Sequence[Tensor], v: Tensor) -> Tensor:
     Shapes: factor ``i`` is ``(d_i, r_i)``; ``v`` is ``(..., r_1, r_2, …)``; the result is ``(..., d_1, d_2, …)``.
     Raises: ShapeError naming the axis of ``v`` that does not fit its factor.
     """
-    factors, v = [as_tensor(f, "a factor") for f in factors], as_tensor(v, "v")
+    factors = [as_tensor(f, "a factor") for f in factors]
+    v = as_tensor(v, "v")
     _check_matrices("apply_factors", factors)
     _check_axes("apply_factors", factors, v, columns=True)
     for axis, factor in enumerate(factors):
@@ -89,7 +90,8 @@ def solve_factors(factors: Sequence[Tensor], w: Tensor) -> Tensor:
     of orthogonal columns the transpose is taken, where no derivative with respect to the factors is asked for.
     Shapes: ``w (..., d_1, d_2, …) -> v (..., r_1, r_2, …)``.
     """
-    factors, w = [as_tensor(f, "a factor") for f in factors], as_tensor(w, "w")
+    factors = [as_tensor(f, "a factor") for f in factors]
+    w = as_tensor(w, "w")
     _check_matrices("solve_factors", factors)
     _check_axes("solve_factors", factors, w, columns=False)
     v = w

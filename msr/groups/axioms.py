@@ -68,7 +68,8 @@ def check_associativity(table: Indices, generators: tuple[int, ...], name: str) 
         broken = np.argwhere(table[table[:, g]] != table[:, table[g]])
         if len(broken):
             x, y = broken[0].tolist()
-            left, right = table[table[x, g], y], table[x, table[g, y]]
+            left = table[table[x, g], y]
+            right = table[x, table[g, y]]
             raise AxiomError(
                 f"{name}: not associative: ({x}·{g})·{y} = {left}, but {x}·({g}·{y}) = {right} (elements {x}, {g}, {y})"
             )
@@ -85,7 +86,8 @@ def find_generators(table: Indices, given: Sequence[int] | None, name: str) -> t
         if len(reached) != len(table):
             raise AxiomError(f"{name}: the elements {chosen} generate {len(reached)} of the {len(table)} elements only")
         return tuple(chosen)
-    chosen, inside = [], np.zeros(len(table), dtype=bool)
+    chosen = []
+    inside = np.zeros(len(table), dtype=bool)
     inside[0] = True
     while not inside.all():
         chosen.append(int(np.flatnonzero(~inside)[0]))

@@ -35,11 +35,16 @@ def _closure(generators: Indices) -> _Closure | None:
     width = np.dtype(np.int32).itemsize * n
     start = np.arange(n, dtype=np.int32)
     index = {start.tobytes(): 0}
-    levels, parents, moves = [start[None]], [(0, 0)], []
-    first, frontier = 0, levels[0]
+    levels = [start[None]]
+    parents = [(0, 0)]
+    moves = []
+    first = 0
+    frontier = levels[0]
     while len(frontier):
         images = np.ascontiguousarray(generators[:, frontier].swapaxes(0, 1)).astype(np.int32, copy=False)
-        rows, data, fresh = images.reshape(-1, n), images.tobytes(), []
+        rows = images.reshape(-1, n)
+        data = images.tobytes()
+        fresh = []
         for i in range(len(rows)):
             key = data[i * width : (i + 1) * width]
             number = index.get(key)

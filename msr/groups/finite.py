@@ -163,7 +163,8 @@ class FiniteGroup(Group):
             return True
         if self.order != other.order:
             return False
-        ours, theirs = self.__dict__["_recipe"], other.__dict__["_recipe"]
+        ours = self.__dict__["_recipe"]
+        theirs = other.__dict__["_recipe"]
         return (ours is not None and ours == theirs) or self._digest == other._digest
 
     def __hash__(self) -> int:
@@ -235,7 +236,8 @@ class FiniteGroup(Group):
     def element_orders(self) -> Indices:
         """The least ``k > 0`` with ``g^k = e``, ``(order,)``."""
         every = np.arange(self.order)
-        power, orders = every.copy(), np.ones(self.order, dtype=np.int64)
+        power = every.copy()
+        orders = np.ones(self.order, dtype=np.int64)
         while (left := power != 0).any():
             power[left] = self.table[power[left], every[left]]
             orders[left] += 1
@@ -244,7 +246,8 @@ class FiniteGroup(Group):
     def word(self, element: int) -> tuple[Letter, ...]:
         """A shortest product of generators, ``(k, 1)`` for ``generators[k]``."""
         came_from = self._steps
-        at, letters = _as_element(self, element), []
+        at = _as_element(self, element)
+        letters = []
         while at != 0:
             which, at = (int(n) for n in came_from[at])
             letters.append((which, 1))
@@ -261,7 +264,8 @@ class FiniteGroup(Group):
             for which, s in enumerate(self.generators):
                 images = self.table[s, frontier]
                 fresh = steps[images, 0] < 0
-                steps[images[fresh], 0], steps[images[fresh], 1] = which, frontier[fresh]
+                steps[images[fresh], 0] = which
+                steps[images[fresh], 1] = frontier[fresh]
                 reached.append(images[fresh])
             frontier = np.concatenate(reached) if reached else np.array([], dtype=np.int64)
         return frozen(steps)

@@ -64,7 +64,8 @@ class LieAlgebra(TableFree):
         X = self.matrices
         brackets = np.einsum("iab,jbc->ijac", X, X)
         brackets = brackets - brackets.swapaxes(0, 1)
-        flat, targets = X.reshape(self.dim, -1).T, brackets.reshape(self.dim**2, -1).T
+        flat = X.reshape(self.dim, -1).T
+        targets = brackets.reshape(self.dim**2, -1).T
         c = np.linalg.lstsq(flat, targets, rcond=None)[0]
         gap = np.abs(flat @ c - targets).max(axis=0)
         worst = int(gap.argmax())
@@ -79,7 +80,8 @@ class LieAlgebra(TableFree):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LieAlgebra):
             return NotImplemented
-        a, b = self.structure_constants, other.structure_constants
+        a = self.structure_constants
+        b = other.structure_constants
         return a.shape == b.shape and bool(np.allclose(a, b, atol=EXACT))
 
     def __hash__(self) -> int:

@@ -61,7 +61,8 @@ class MatrixGroup(TableFree):
     @cached_property
     def conjugation(self) -> NDArray[np.float64]:
         """``a[k, i, j]`` of ``D_k X_i D_k⁻¹ = Σ_j a_kij X_j``."""
-        X, D = self.algebra.matrices, self.discrete_matrices
+        X = self.algebra.matrices
+        D = self.discrete_matrices
         flat = X.reshape(len(X), -1).T
         result = np.zeros((len(D), len(X), len(X)))
         for k, m in enumerate(D):
@@ -193,7 +194,8 @@ def general_lorentz(space: int = 3, *, special: bool = False) -> MatrixGroup:
     if space < 1:
         raise ConfigError(f"general_lorentz: at least one axis of space; got {space}")
     mirrored = [-1.0] * space if space % 2 else [-1.0, *[1.0] * (space - 1)]
-    P, T = np.diag([1.0, *mirrored]), np.diag([-1.0, *[1.0] * space])
+    P = np.diag([1.0, *mirrored])
+    T = np.diag([-1.0, *[1.0] * space])
     if special:
         return MatrixGroup({"PT": P @ T}, lorentz(space), f"SO(1,{space})")
     return MatrixGroup({"P": P, "T": T}, lorentz(space), f"O(1,{space})")

@@ -304,10 +304,13 @@ class CircleGroup(PermutationGroup):
 
     def multiply(self, *elements: Element) -> Element:
         """``g·h·…``."""
-        n, k, f = self.degree, 0, 0
+        n = self.degree
+        k = 0
+        f = 0
         for g in elements:
             mirrored, turned = divmod(self.check(g), n)
-            k, f = (k + (1 - 2 * f) * turned) % n, f ^ mirrored
+            k = (k + (1 - 2 * f) * turned) % n
+            f = f ^ mirrored
         return k + n * f
 
     def inverse(self, element: Element) -> Element:

@@ -102,7 +102,8 @@ class ProductGroup(TableFree):
     def word(self, element: Element) -> tuple[Letter, ...]:
         """The words of the parts one after another: factors commute."""
         word: list[Letter] = []
-        first, column = 0, 0
+        first = 0
+        column = 0
         for factor, g in zip(self.factors, element, strict=True):
             for letter in factor.word(g):
                 if letter[0] == "exp":

@@ -126,7 +126,8 @@ def wreath_product(inner: FiniteGroup | PermutationGroup, outer: FiniteGroup | P
     Raises: ConfigError when ``outer`` has no faithful points to permute copies by.
     """
     name = f"{inner.name}wr{outer.name}"
-    above, own = _faithful(outer), _faithful(inner)
+    above = _faithful(outer)
+    own = _faithful(inner)
     if above is None:
         raise ConfigError(
             f"{name}: {outer.name} has no points that tell its elements apart; build it by from_permutations"
@@ -134,7 +135,8 @@ def wreath_product(inner: FiniteGroup | PermutationGroup, outer: FiniteGroup | P
     if own is None:
         assert isinstance(inner, FiniteGroup)
         own = inner.table[list(inner.generators)].reshape(-1, inner.order)
-    m, n = above.shape[1], own.shape[1]
+    m = above.shape[1]
+    n = own.shape[1]
     generators = []
     for block in range(m):
         for k in own:

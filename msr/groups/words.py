@@ -25,7 +25,8 @@ def adjacent_swaps(image: Indices) -> tuple[Letter, ...]:
     The swap of the neighbours ``i`` and ``i + 1`` is ``c^i s c^−i``, and sorting by such swaps takes the permutation
     apart: ``p t_1 … t_k = e``, so ``p = t_k … t_1``.
     """
-    values, swaps = [int(v) for v in image], []
+    values = [int(v) for v in image]
+    swaps = []
     for end in range(len(values) - 1, 0, -1):
         at = values.index(end)
         for i in range(at, end):

@@ -213,7 +213,8 @@ class Search:
             fresh = np.flatnonzero(new[finer])
             cells = cells.copy()
             cells[fresh] = looks[fresh]
-            labels, count = finer, len(first)
+            labels = finer
+            count = len(first)
 
     def _seen(self, cells: Cells, fresh: Indices | None) -> Hashes:
         """For each point a hash of the colours between it and the fresh ones of the other side, with their cells."""

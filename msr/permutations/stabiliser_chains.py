@@ -66,7 +66,8 @@ class Chain:
         first: Sequence[int] = (),
     ):
         self.degree = generators.shape[1]
-        self._most, self._about = most, about
+        self._most = most
+        self._about = about
         # Transversals take memory: a short type halves it.
         generators = generators.astype(np.int16 if self.degree < 2**15 else np.int32)
         self.base: list[int] = []

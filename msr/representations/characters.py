@@ -65,8 +65,10 @@ def character_table(group: FiniteGroup) -> CharacterTable:
     """
     if not isinstance(group, FiniteGroup):
         raise without_table(group, "character table")
-    label, sizes = group.class_index, np.array([len(c) for c in group.conjugacy_classes])
-    n, scale = len(sizes), np.sqrt(sizes)
+    label = group.class_index
+    sizes = np.array([len(c) for c in group.conjugacy_classes])
+    n = len(sizes)
+    scale = np.sqrt(sizes)
     draw = np.random.default_rng(0)
     weights = (draw.standard_normal(n) + 1j * draw.standard_normal(n))[label]
     # mixed[s, t] = Σ_x weights[x] over the x for which y = x⁻¹ z is of class s, for one z of class t.
@@ -108,7 +110,8 @@ def isotypic_parts(representation: Representation) -> tuple[IsotypicPart, ...]:
     Complex-conjugate irreps are taken together, since their parts are not real by themselves.
     """
     table = character_table(representation.group)
-    chi, group = table.on_elements(), representation.group
+    chi = table.on_elements()
+    group = representation.group
     counts = multiplicities(representation, table)
     parts: list[IsotypicPart] = []
     done: set[int] = set()

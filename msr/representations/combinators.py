@@ -69,14 +69,16 @@ def outer_product(*representations: Representation | LieRepresentation) -> Repre
     if len(representations) == 1:
         return representations[0]  # type: ignore[return-value]
     if isinstance(group, FiniteGroup):
-        numbers, lifted = np.arange(group.order), []
+        numbers = np.arange(group.order)
+        lifted = []
         for rep in reversed(representations):
             assert isinstance(rep, Representation)
             size = rep.group.order
             lifted.append(rep.pullback(group, numbers % size, rep.name))
             numbers = numbers // size
         return tensor_product(*reversed(lifted))
-    factors, place = [], 0
+    factors = []
+    place = 0
     for rep in representations:
         # A product of products is one product, so a factor may stand for several.
         count = len(rep.group.factors) if isinstance(rep.group, ProductGroup) else 1
@@ -109,7 +111,8 @@ class SumRepresentation(Representation):
     @cached_property
     def permutations(self) -> Indices | None:
         """Side by side, each moved past those before it."""
-        columns, offset = [], 0
+        columns = []
+        offset = 0
         for part in self.parts:
             if part.permutations is None:
                 return None

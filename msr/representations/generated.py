@@ -74,7 +74,8 @@ class GeneratedRepresentation(Representation):
         if self.dim != n:
             raise ShapeError(f"{name}: images of {n} numbers do not fit points of shape {self.shape}")
         if X.any() and moves is not None:
-            images, moves = np.stack([matrix_of(p).numpy() for p in moves]), None
+            images = np.stack([matrix_of(p).numpy() for p in moves])
+            moves = None
         if not known:
             check_relations(group, images, X, name)
         D = np.zeros((0, n, n)) if moves is None and not images.size else images
@@ -94,7 +95,8 @@ class GeneratedRepresentation(Representation):
         """Whether the discrete images are orthogonal and the infinitesimal ones antisymmetric."""
         if self.is_permutation:
             return True
-        M, X = self._matrices, self._X
+        M = self._matrices
+        X = self._X
         turned = np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0)
         return bool(max(turned, np.abs(X + X.swapaxes(1, 2)).max(initial=0)) < LAW)
 
@@ -149,7 +151,8 @@ class GeneratedRepresentation(Representation):
         """Inverse transposes, and ``−dρ(X)ᵀ``; orthogonal representations are their own duals."""
         if self.is_orthogonal:
             return self
-        M, X = self._matrices, self._X
+        M = self._matrices
+        X = self._X
         back = np.linalg.inv(M).swapaxes(1, 2) if len(M) else M
         return GeneratedRepresentation(
             self.group, back, -X.swapaxes(1, 2), f"{self.name}*", shape=self.shape, known=True

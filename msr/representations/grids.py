@@ -25,7 +25,8 @@ def grid_shifts(shape: Sequence[int] | int) -> Representation:
     if np.prod(shape, dtype=float) > MAX_ORDER:
         return outer_product(*(regular(cyclic(n)) for n in shape))
     group = direct_product(*(cyclic(n) for n in shape))
-    steps, places = np.indices(shape).reshape(len(shape), -1), np.indices(shape).reshape(len(shape), -1)
+    steps = np.indices(shape).reshape(len(shape), -1)
+    places = np.indices(shape).reshape(len(shape), -1)
     moved = [(places[axis] + steps[axis][:, None]) % n for axis, n in enumerate(shape)]
     return PermutationRepresentation(group, np.ravel_multi_index(moved, shape), "shifts", shape=shape, known=True)
 

@@ -74,7 +74,8 @@ def pair_orbits(generators_in: ArrayLike, generators_out: ArrayLike) -> Tensor:
     No group table is needed, so this serves ``S_n`` for any ``n``. Orbits are numbered in reading order.
     Shapes: ``(r, n)`` and ``(r, m)``, the same ``r`` generators acting on inputs and outputs; the result is ``(m, n)``.
     """
-    p, q = np.atleast_2d(np.asarray(generators_in)), np.atleast_2d(np.asarray(generators_out))
+    p = np.atleast_2d(np.asarray(generators_in))
+    q = np.atleast_2d(np.asarray(generators_out))
     if p.ndim != 2 or q.ndim != 2 or len(p) != len(q):
         raise ShapeError(
             f"pair_orbits: the same generators on inputs and outputs are needed; got {p.shape} and {q.shape}"
@@ -84,7 +85,8 @@ def pair_orbits(generators_in: ArrayLike, generators_out: ArrayLike) -> Tensor:
             raise AxiomError(
                 f"pair_orbits: some row of generators_{name} is no permutation of 0 to {moves.shape[1] - 1}"
             )
-    m, n = q.shape[1], p.shape[1]
+    m = q.shape[1]
+    n = p.shape[1]
     if m * n > MAX_PAIRS:
         raise ShapeError(f"pair_orbits: {m} x {n} pairs are more than {MAX_PAIRS}, which take some gigabytes")
     return torch.from_numpy(orbitals(p, q).reshape(m, n))
@@ -158,7 +160,9 @@ def _checked(
 
 def _block_by_block(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float) -> tuple[Tensor, float]:
     solved: dict[tuple[AnyRepresentation, AnyRepresentation], tuple[Tensor, float]] = {}
-    m, n, gap = rep_out.dim, rep_in.dim, float("inf")
+    m = rep_out.dim
+    n = rep_in.dim
+    gap = float("inf")
     columns: list[Tensor] = []
     places = torch.arange(m * n).view(m, n)
     row = 0
@@ -181,27 +185,35 @@ def _factor_by_factor(
     rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float
 ) -> tuple[Tensor, float] | None:
     """``Hom_{A×B}(V₁ ⊠ V₂, W₁ ⊠ W₂) = Hom_A(V₁, W₁) ⊗ Hom_B(V₂, W₂)``; None for what is not of that form."""
-    inner, out = as_outer(rep_in), as_outer(rep_out)
+    inner = as_outer(rep_in)
+    out = as_outer(rep_out)
     if inner is None or out is None or [which for which, _ in inner] != [which for which, _ in out]:
         return None
-    whole, gap, m, n = torch.ones(1, 1, 1, dtype=torch.float64), float("inf"), 1, 1
+    whole = torch.ones(1, 1, 1, dtype=torch.float64)
+    gap = float("inf")
+    m = 1
+    n = 1
     for (_, v), (_, w) in zip(inner, out, strict=True):
         basis = equivariant_basis(v, w, tolerance=tolerance)
         part = basis.orthonormal().reshape(w.dim, v.dim, basis.dim)
-        gap, m, n = min(gap, basis.gap), m * w.dim, n * v.dim
+        gap = min(gap, basis.gap)
+        m = m * w.dim
+        n = n * v.dim
         whole = torch.einsum("oik,pjl->opijkl", whole, part).reshape(m, n, -1)
     return whole.reshape(m * n, -1), gap
 
 
 def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float) -> tuple[Tensor, float]:
     """Orthonormal ``vec(W)`` with ``A W = W B`` for the matrices ``(B, A)`` of all generators, and the gap."""
-    m, n = rep_out.dim, rep_in.dim
+    m = rep_out.dim
+    n = rep_in.dim
     if m * n > MAX_UNKNOWNS:
         raise ShapeError(
             f"equivariant maps from {rep_in} to {rep_out}: {m} x {n} unknowns in one block are more than "
             f"{MAX_UNKNOWNS}; write the representations as direct sums of smaller ones, or as permutations"
         )
-    eye_m, eye_n = torch.eye(m, dtype=torch.float64), torch.eye(n, dtype=torch.float64)
+    eye_m = torch.eye(m, dtype=torch.float64)
+    eye_n = torch.eye(n, dtype=torch.float64)
     gram = torch.zeros(m * n, m * n, dtype=torch.float64)
     size = 0.0
     for B, A in _generator_matrices(rep_in, rep_out):
@@ -212,7 +224,8 @@ def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance
         gram += kron(squares[0], eye_n) + kron(eye_m, squares[1]) - kron(A.mT, B.mT) - kron(A, B)
     values, vectors = torch.linalg.eigh(gram)
     sizes = values.clamp_min(0).sqrt()
-    largest, noise = float(sizes[-1]), _NOISE * size**0.5
+    largest = float(sizes[-1])
+    noise = _NOISE * size**0.5
     dim = int((sizes <= max(tolerance * largest, noise)).sum())
     below = max(float(sizes[dim - 1]) if dim else 0.0, _FLOOR * largest)
     return vectors[:, :dim], float(sizes[dim]) / below if dim < m * n else float("inf")

@@ -57,8 +57,10 @@ def irrep(group: Any, degree: float, *, parity: int | None = None) -> Representa
         if n > 2 and group == dihedral(n):
             return _of_polygon(group, n, _whole(degree, group.name), parity)
     if isinstance(group, CircleGroup):
-        n, k = group.degree, _checked(group.degree, _whole(degree, group.name), group.name)
-        turn, mirror = _turn(n, k, 1), _mirror(n, k, parity, group.name) if group.mirrors else None
+        n = group.degree
+        k = _checked(group.degree, _whole(degree, group.name), group.name)
+        turn = _turn(n, k, 1)
+        mirror = _mirror(n, k, parity, group.name) if group.mirrors else None
         return GeneratedRepresentation(group, [turn] if mirror is None else [turn, mirror], None, f"irrep {k}")
     raise ConfigError(
         f"irrep knows so(2), so(3), orthogonal(3), special_unitary(2), cyclic(n) and dihedral(n); got {group!r}. "
@@ -107,8 +109,10 @@ def _rotations(degree: int) -> NDArray[np.float64]:
     C[degree, degree] = 1
     for m in range(1, degree + 1):
         phase = (-1) ** m / math.sqrt(2)
-        C[degree + m, degree + m], C[degree + m, degree - m] = phase, 1 / math.sqrt(2)
-        C[degree - m, degree + m], C[degree - m, degree - m] = phase / 1j, -1 / math.sqrt(2) / 1j
+        C[degree + m, degree + m] = phase
+        C[degree + m, degree - m] = 1 / math.sqrt(2)
+        C[degree - m, degree + m] = phase / 1j
+        C[degree - m, degree - m] = -1 / math.sqrt(2) / 1j
     # A rotation acts on coefficient vectors of functions by exp(−i θ J), and on the harmonics' values alike.
     turns = [(C.conj() @ (-1j * J) @ C.T).real for J in (Jx, Jy, Jz)]
     # J01 turns x towards y (about z), J02 turns x towards z (about −y), J12 turns y towards z (about x).

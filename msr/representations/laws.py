@@ -76,7 +76,8 @@ def clean_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) ->
 def check_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str, tolerance: float = LAW) -> None:
     """Raise AxiomError unless ``[M_i, M_j] = Σ_k c_ijk M_k``."""
     gap = _bracket_gap(M, algebra)
-    c, size = algebra.structure_constants, float(np.abs(M).max())
+    c = algebra.structure_constants
+    size = float(np.abs(M).max())
     worst = np.abs(gap).max(axis=(2, 3))
     if worst.max() > tolerance * size * max(size, float(np.abs(c).max())):
         i, j = (int(n) for n in np.unravel_index(worst.argmax(), worst.shape))

@@ -144,7 +144,8 @@ def _wreathed(inner: _Plan, outer: _Plan) -> _Plan:
     if outer.points is None or not outer.faithful:
         return _Plan(make, _MANY, None, False, 0, numbers)  # there is none, and making it says so
     own = inner.points if inner.points is not None and inner.faithful else inner.order
-    points, generators = outer.points * own, outer.points * inner.generators + outer.generators
+    points = outer.points * own
+    generators = outer.points * inner.generators + outer.generators
     numbers += points * max(generators, 1)
     # What tells whether points are faithful reads them all, and so does a table that stands for points.
     numbers += sum(plan.order * n for plan, n in ((inner, own), (outer, outer.points)) if plan.order <= MAX_ORDER)
@@ -166,7 +167,8 @@ def _power(base: int, exponent: int) -> int:
 def _named(name: str, words: str, whole: str) -> _Plan:
     """One of the families; sizes that none has are left for its maker to refuse."""
     if found := re.fullmatch(r"f([0-9]{1,9}):([0-9]{1,9})", name):
-        p, q = int(found[1]), int(found[2])
+        p = int(found[1])
+        q = int(found[2])
 
         def make() -> Any:
             try:
@@ -180,7 +182,8 @@ def _named(name: str, words: str, whole: str) -> _Plan:
     if not found:
         part = "" if name == words else f" (at {_quoted(name)})"
         raise ConfigError(f"no group is written {_quoted(whole)}{part}; the notation is {GROUPS}")
-    family, n = found[1], int(found[2])
+    family = found[1]
+    n = int(found[2])
     make_it = lambda: _MAKERS[family](n)  # noqa: E731
     if not 1 <= n <= 10**6:
         return _Plan(make_it, 1, None, False, 0, 0)
@@ -225,7 +228,8 @@ def parse_representation(text: str, group: Any, *, size: int | None = None, most
     if size is None and total > most:
         raise ConfigError(f"{_quoted(text)} acts on {_counted(total)} numbers, and {most:,} is the most; take fewer")
     if isinstance(group, FiniteGroup):
-        numbers, limit = group.order * sum(part.points for part in parts), _MOST_NUMBERS
+        numbers = group.order * sum(part.points for part in parts)
+        limit = _MOST_NUMBERS
         limit = limit if size is None else _MOST_NUMBERS_OF_SIZE
         if numbers > limit:
             raise ConfigError(
@@ -299,7 +303,8 @@ def _one(name: str, sizes: list[int], group: Any, whole: str) -> Representation:
 
 def _shifted(sizes: list[int], group: Any, whole: str) -> Representation:
     """Shifts of a grid; a group of another order is refused before its elements are listed."""
-    order, listed = math.prod(sizes), isinstance(group, FiniteGroup)
+    order = math.prod(sizes)
+    listed = isinstance(group, FiniteGroup)
     if order > 0 and (listed != (order <= MAX_ORDER) or (listed and group.order != order)):
         raise _of_another("x".join(f"C{n}" for n in sizes), group, whole)
     return _of(group, grid_shifts(sizes), whole)

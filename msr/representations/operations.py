@@ -70,7 +70,8 @@ def _all_images(group: FiniteGroup, generators: NDArray[Any], identity: NDArray[
 
 
 def _pullback_of_tables(rep: Representation, group: FiniteGroup, images: Any, name: str) -> Representation:
-    own, phi = rep.group, np.asarray(images)
+    own = rep.group
+    phi = np.asarray(images)
     if phi.shape != (group.order,) or phi.dtype.kind not in "iu":
         raise ShapeError(f"a homomorphism from {group.name} lists {group.order} integers; got {phi.shape} {phi.dtype}")
     if phi.min() < 0 or phi.max() >= own.order:

@@ -29,7 +29,8 @@ def check_relations(group: Group, images: NDArray[Any], X: NDArray[np.float64], 
     _check_images(group, images, X, name)
     parts = list(_factors(group))
     for factor, discrete, algebra in parts:
-        own, own_X = images[discrete], X[algebra]
+        own = images[discrete]
+        own_X = X[algebra]
         if isinstance(factor, LieAlgebra):
             check_brackets(own_X, factor, name)
         elif isinstance(factor, MatrixGroup):
@@ -48,11 +49,14 @@ def check_relations(group: Group, images: NDArray[Any], X: NDArray[np.float64], 
 
 
 def _factors(group: Group) -> Iterator[tuple[Group, slice, slice]]:
-    first, column = 0, 0
+    first = 0
+    column = 0
     for factor in group.factors if isinstance(group, ProductGroup) else (group,):
-        r, d = len(factor.discrete), factor.algebra_dim
+        r = len(factor.discrete)
+        d = factor.algebra_dim
         yield factor, slice(first, first + r), slice(column, column + d)
-        first, column = first + r, column + d
+        first = first + r
+        column = column + d
 
 
 def _check_images(group: Group, images: NDArray[Any], X: NDArray[np.float64], name: str) -> None:
@@ -93,7 +97,8 @@ def _of_word(images: NDArray[Any], word: Any) -> NDArray[Any]:
 def _check_orders(group: PermutationGroup, images: NDArray[Any], name: str) -> None:
     """A word whose permutation has order ``m`` must have an image whose ``m``-th power is the identity."""
     rng = np.random.default_rng(0)
-    points, r = group.generator_points, len(images)
+    points = group.generator_points
+    r = len(images)
     words = [[(k, 1)] for k in range(r)]
     words += [
         [(int(k), int(n)) for k, n in zip(rng.integers(r, size=6), rng.integers(-3, 4, size=6), strict=True)]
@@ -113,12 +118,15 @@ def _check_orders(group: PermutationGroup, images: NDArray[Any], name: str) -> N
 
 
 def _order_of(p: NDArray[Any]) -> int:
-    seen, order = np.zeros(len(p), dtype=bool), 1
+    seen = np.zeros(len(p), dtype=bool)
+    order = 1
     for start in range(len(p)):
-        at, length = start, 0
+        at = start
+        length = 0
         while not seen[at]:
             seen[at] = True
-            at, length = int(p[at]), length + 1
+            at = int(p[at])
+            length = length + 1
         order = math.lcm(order, max(length, 1))
     return order
 
@@ -153,7 +161,8 @@ def _check_conjugation(group: MatrixGroup, images: NDArray[Any], X: NDArray[np.f
 
 def _check_short_words(group: MatrixGroup, images: NDArray[Any], name: str) -> None:
     """Products of up to four discrete generators that are the identity in the group must be so in the image."""
-    eye, r = np.eye(group.discrete_matrices.shape[1]), len(images)
+    eye = np.eye(group.discrete_matrices.shape[1])
+    r = len(images)
     for length in range(1, 5):
         for letters in product(range(r), repeat=length) if r**length <= 256 else ():
             word = [(k, 1) for k in letters]

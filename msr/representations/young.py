@@ -60,7 +60,8 @@ def _beta(shape: Partition) -> frozenset[int]:
 def _character(beta: frozenset[int], cycles: Partition) -> int:
     if not cycles:
         return 1
-    k, rest = cycles[0], cycles[1:]
+    k = cycles[0]
+    rest = cycles[1:]
     total = 0
     for b in beta:
         if b >= k and b - k not in beta:

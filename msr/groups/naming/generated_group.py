@@ -103,7 +103,8 @@ class GeneratedGroup:
         return Chain(self.core_rows, min(most, self._most or most)).order
 
     def _transitive_order(self) -> int:
-        rows, n = self.core_rows, len(self.core[0])
+        rows = self.core_rows
+        n = len(self.core[0])
         if self.is_abelian:
             return n
         giant = is_giant(rows)

@@ -91,7 +91,8 @@ def _in_words(invariants: Invariants) -> dict[str, object]:
 def _commutator_subgroup(group: FiniteGroup) -> FiniteGroup:
     """The subgroup that all commutators ``g h g⁻¹ h⁻¹`` generate."""
     spend(200 + group.order**2 / 50)
-    t, inverse = group.table, group.inverses
+    t = group.table
+    inverse = group.inverses
     # A mask of the commutators: to sort a million of them would take long.
     is_commutator = np.zeros(group.order, dtype=bool)
     is_commutator[t[t, t[np.ix_(inverse, inverse)]]] = True

@@ -125,7 +125,9 @@ def split_metacyclic(group: FiniteGroup) -> str | None:
 
     ``n`` is as large, and then the power ``a`` by which a generator of ``C_k`` acts as small, as can be.
     """
-    t, inverse, orders = group.table, group.inverses, group.element_orders
+    t = group.table
+    inverse = group.inverses
+    orders = group.element_orders
     best: tuple[int, int] | None = None  # (−n, a), so that the least pair is the best
     tried = np.zeros(group.order, dtype=bool)
     for x in np.argsort(-orders, kind="stable").tolist():

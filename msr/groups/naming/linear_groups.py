@@ -22,7 +22,9 @@ class Field:
     """
 
     def __init__(self, p: int, k: int):
-        self.p, self.k, self.q = p, k, p**k
+        self.p = p
+        self.k = k
+        self.q = p**k
         digits = np.stack(np.unravel_index(np.arange(self.q), (p,) * k))[::-1].T
         weights = p ** np.arange(k)
         self.plus: Indices = (digits[:, None] + digits) % p @ weights
@@ -39,7 +41,8 @@ class Field:
     def _times(self, digits: Indices, low: Indices, weights: Indices) -> Indices:
         """The table of multiplication modulo ``x^k + Σ c_i x^i``, with the coefficients ``c`` in ``low``."""
         # A row for x^i times each element: shift the digits, and replace an overflowing x^k by its remainder.
-        shifted, rows = digits, []
+        shifted = digits
+        rows = []
         for _ in range(self.k):
             rows.append(shifted)
             top = shifted[:, -1:]

@@ -201,8 +201,10 @@ def _binary_octahedral() -> FiniteGroup:
 
 def _hamilton(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The product of two quaternions."""
-    a, v = x[0], x[1:]
-    b, w = y[0], y[1:]
+    a = x[0]
+    v = x[1:]
+    b = y[0]
+    w = y[1:]
     return np.concatenate([[a * b - v @ w], a * w + b * v + np.cross(v, w)])
 
 
@@ -239,7 +241,8 @@ def _inverted(invariants: tuple[int, ...], dicyclic: bool) -> FiniteGroup:
     """An abelian group ``A`` and ``x`` with ``x a x⁻¹ = a⁻¹``; ``x²`` is 1, or the involution of the last factor."""
     abelian = direct_product(*map(cyclic, invariants))
     n = abelian.order
-    a, f = np.tile(np.arange(n), 2), np.repeat([0, 1], n)
+    a = np.tile(np.arange(n), 2)
+    f = np.repeat([0, 1], n)
     conjugated = np.where(f[:, None] == 1, abelian.inverses[a], a)
     total = abelian.table[a[:, None], conjugated]
     if dicyclic:
