@@ -39,8 +39,8 @@ def cyclic(n: int) -> Any:
         return CircleGroup(n)
 
     def table() -> NDArray[Any]:
-        every = np.arange(n)
-        return (every[:, None] + every) % n
+        elements = np.arange(n)
+        return (elements[:, None] + elements) % n
 
     return FiniteGroup.known(
         n, f"C{n}", [1] if n > 1 else [], table=table, labels=lambda: _powers("r", n), points=table, degree=n,
@@ -143,7 +143,7 @@ def frobenius(p: int, q: int) -> Any:
         )
     points = np.arange(p)
     powers = (pow(a, (p - 1) // q, p) for a in range(2, p))
-    # A root of 1 of order q itself: of no q / d, for each prime d that divides q.
+    # An element of the multiplicative group of order q: its power q / d is not 1 for any prime d that divides q.
     factor = next(a for a in powers if all(pow(a, q // d, p) != 1 for d in _prime_factors(q)))
     generators = [(points + 1) % p, points * factor % p]
     name = f"C{p}:C{q}"
@@ -166,15 +166,15 @@ def from_permutations(generators: Sequence[ArrayLike], name: str = "G") -> Any:
 
 
 def _prime_factors(n: int) -> list[int]:
-    found = []
+    primes = []
     d = 2
     while d * d <= n:
         if n % d == 0:
-            found.append(d)
+            primes.append(d)
             while n % d == 0:
                 n //= d
         d += 1
-    return [*found, n] if n > 1 else found
+    return [*primes, n] if n > 1 else primes
 
 
 def _powers(letter: str, n: int) -> list[str]:

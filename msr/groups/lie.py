@@ -49,13 +49,14 @@ class LieAlgebra(TableFree):
             )
         if labels is not None and len(labels) != len(values):
             raise ShapeError(f"{name}: {len(values)} generators need as many labels; got {len(labels)}")
-        called = tuple(labels) if labels is not None else tuple(f"X{i}" for i in range(len(values)))
-        self.__dict__.update(name=name, matrices=frozen(values), labels=called)
-        _ = self.structure_constants  # closed under the bracket, or an error now
+        names = tuple(labels) if labels is not None else tuple(f"X{i}" for i in range(len(values)))
+        self.__dict__.update(name=name, matrices=frozen(values), labels=names)
+        # Asked for once here, so that generators that are not closed under the bracket are refused at once.
+        _ = self.structure_constants
 
     @property
     def dim(self) -> int:
-        """Number of generators."""
+        """The dimension of the algebra: the number of its generators."""
         return len(self.matrices)
 
     @cached_property
@@ -100,7 +101,7 @@ class LieAlgebra(TableFree):
 
     @property
     def algebra_dim(self) -> int:
-        """Number of generators."""
+        """Number of infinitesimal generators: the dimension."""
         return self.dim
 
     @property
@@ -115,7 +116,7 @@ class LieAlgebra(TableFree):
 
     @property
     def drawn(self) -> Drawn:
-        """Normal coefficients."""
+        """:meth:`sample` draws normal coefficients."""
         return "normal coefficients"
 
     def check(self, element: Element) -> tuple[float, ...]:
@@ -131,14 +132,14 @@ class LieAlgebra(TableFree):
         return c
 
     def word(self, element: Element) -> tuple[Letter, ...]:
-        """One exponential."""
+        """The element as a word of one letter, an exponential."""
         return (("exp", tuple(element)),)
 
     @property
     def generators(self) -> tuple[tuple[float, ...], ...]:
         """Each generator as an element, at size one: ``exp(X_i / ‖X_i‖)`` in the spectral norm.
 
-        So that none is a whole turn, which moves nothing, in whatever units the generators are given.
+        In whatever units the generators are given, none of these elements is a whole turn, which would move nothing.
         """
         sizes = np.linalg.norm(self.matrices, ord=2, axis=(1, 2))
         return tuple(tuple(map(float, row)) for row in np.diag(1 / sizes))

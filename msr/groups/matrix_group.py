@@ -56,7 +56,8 @@ class MatrixGroup(TableFree):
             raise ConfigError(f"{name}: {overlap[0]} names a discrete generator and one of the algebra")
         D = np.stack(matrices) if matrices else np.zeros((0, n, n))
         self.__dict__.update(name=name, algebra=algebra, labels_discrete=tuple(discrete), discrete_matrices=frozen(D))
-        _ = self.conjugation  # normalises the algebra, or an error now
+        # Asked for once here, so that matrices that do not normalise the algebra are refused at once.
+        _ = self.conjugation
 
     @cached_property
     def conjugation(self) -> NDArray[np.float64]:
@@ -66,9 +67,9 @@ class MatrixGroup(TableFree):
         flat = X.reshape(len(X), -1).T
         result = np.zeros((len(D), len(X), len(X)))
         for k, m in enumerate(D):
-            moved = (m @ X @ np.linalg.inv(m)).reshape(len(X), -1).T
-            result[k] = np.linalg.lstsq(flat, moved, rcond=None)[0].T
-            if np.abs(flat @ result[k].T - moved).max() > LAW * max(1.0, float(np.abs(moved).max())):
+            conjugated = (m @ X @ np.linalg.inv(m)).reshape(len(X), -1).T
+            result[k] = np.linalg.lstsq(flat, conjugated, rcond=None)[0].T
+            if np.abs(flat @ result[k].T - conjugated).max() > LAW * max(1.0, float(np.abs(conjugated).max())):
                 raise AxiomError(
                     f"{self.name}: {self.labels_discrete[k]} takes the algebra {self.algebra.name} out of itself by "
                     "conjugation; add the generators that it leads to"
@@ -92,7 +93,7 @@ class MatrixGroup(TableFree):
 
     @property
     def discrete(self) -> tuple[Element, ...]:
-        """One letter each."""
+        """The discrete generators, each a word of one letter."""
         return tuple(((k,), self.algebra.identity) for k in range(len(self.discrete_matrices)))
 
     @property
@@ -118,7 +119,7 @@ class MatrixGroup(TableFree):
         )
 
     def label(self, element: Element) -> str:
-        """``P exp(0.5 J01)``."""
+        """The letters and the exponential: ``P exp(0.5 J01)``."""
         letters, c = element
         parts = [self.labels_discrete[k] for k in letters] + ([self.algebra.label(c)] if any(c) else [])
         return " ".join(parts) or "e"

@@ -61,12 +61,12 @@ class PermutationGroup(TableFree):
     generator_points: Indices
     degree: int
     kind: str | None
+    _order: int | None
 
     @property
     def order(self) -> int:
-        """Number of elements."""
-        known = self.__dict__["_order"]
-        return known if known is not None else self._computed_order
+        """Number of elements, computed when it is first asked for where it is not known."""
+        return self._order if self._order is not None else self._computed_order
 
     @cached_property
     def _computed_order(self) -> int:
@@ -81,12 +81,12 @@ class PermutationGroup(TableFree):
 
     @cached_property
     def discrete(self) -> tuple[Element, ...]:
-        """The generators."""
+        """The generators, each as a tuple of images."""
         return tuple(tuple(p) for p in self.generator_points.tolist())
 
     @property
     def generators(self) -> tuple[Element, ...]:
-        """The generators."""
+        """The generators: all of them are discrete."""
         return self.discrete
 
     @property
@@ -223,10 +223,10 @@ class PermutationGroup(TableFree):
         return hash((PermutationGroup, self.degree, len(self.generator_points)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (self.generator_points, self.degree, self.name, self.__dict__["_order"], self.kind))
+        return (_rebuild, (self.generator_points, self.degree, self.name, self._order, self.kind))
 
     def __repr__(self) -> str:
-        size = self.__dict__["_order"]
+        size = self._order
         counted = "" if size is None else f", order {size if size < 10**12 else f'about 1e{int(math.log10(size))}'}"
         return f"<{self.name}{counted}, on {self.degree} points>"
 

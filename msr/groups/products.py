@@ -91,15 +91,14 @@ def semidirect_product(
         )
     _check_automorphisms(phi, normal, top, name)
     n, h = _pairs(normal.order, top.order)
-    moved = phi[h][:, n]  # φ_h(n′) for each pair of pairs
-    table = normal.table[n[:, None], moved].astype(np.int32) * top.order + top.table[np.ix_(h, h)]
+    acted = phi[h][:, n]  # φ_h(n′) for all pairs (n, h) and (n′, h′)
+    table = normal.table[n[:, None], acted].astype(np.int32) * top.order + top.table[np.ix_(h, h)]
     generators = [x * top.order for x in normal.generators] + list(top.generators)
     return FiniteGroup(table, name, labels=_labels(normal, top), generators=generators)
 
 
 def _check_automorphisms(phi: np.ndarray, normal: FiniteGroup, top: FiniteGroup, name: str) -> None:
-    every = np.arange(normal.order)
-    wrong = np.flatnonzero((np.sort(phi, axis=1) != every).any(axis=1))
+    wrong = np.flatnonzero((np.sort(phi, axis=1) != np.arange(normal.order)).any(axis=1))
     if len(wrong):
         raise AxiomError(f"{name}: the action of {top.label(int(wrong[0]))} is no permutation of {normal.name}")
     for h in top.elements:
@@ -126,24 +125,25 @@ def wreath_product(inner: FiniteGroup | PermutationGroup, outer: FiniteGroup | P
     Raises: ConfigError when ``outer`` has no faithful points to permute copies by.
     """
     name = f"{inner.name}wr{outer.name}"
-    above = _faithful(outer)
-    own = _faithful(inner)
-    if above is None:
+    on_blocks = _faithful(outer)
+    within = _faithful(inner)
+    if on_blocks is None:
         raise ConfigError(
             f"{name}: {outer.name} has no points that tell its elements apart; build it by from_permutations"
         )
-    if own is None:
+    if within is None:
+        # A group acts faithfully on its own elements.
         assert isinstance(inner, FiniteGroup)
-        own = inner.table[list(inner.generators)].reshape(-1, inner.order)
-    m = above.shape[1]
-    n = own.shape[1]
+        within = inner.table[list(inner.generators)].reshape(-1, inner.order)
+    m = on_blocks.shape[1]
+    n = within.shape[1]
     generators = []
     for block in range(m):
-        for k in own:
+        for k in within:
             p = np.arange(m * n)
             p[block * n : (block + 1) * n] = block * n + k
             generators.append(p)
-    generators += [(h[:, None] * n + np.arange(n)).ravel() for h in above]
+    generators += [(h[:, None] * n + np.arange(n)).ravel() for h in on_blocks]
     order = inner.order**m * outer.order
     if order > MAX_ORDER:
         return PermutationGroup(generators or [np.arange(m * n)], name, order=order)

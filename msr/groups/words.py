@@ -1,4 +1,4 @@
-"""Words in generators: products of powers."""
+"""Words: elements written as products of powers of generators."""
 
 from collections.abc import Iterable
 
@@ -28,8 +28,8 @@ def adjacent_swaps(image: Indices) -> tuple[Letter, ...]:
     values = [int(v) for v in image]
     swaps = []
     for end in range(len(values) - 1, 0, -1):
-        at = values.index(end)
-        for i in range(at, end):
+        # Carry the largest value that is not yet in its place there, by swaps of neighbours.
+        for i in range(values.index(end), end):
             values[i], values[i + 1] = values[i + 1], values[i]
             swaps.append(i)
     letters: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""What a representation is, of a group of any kind but a Lie algebra alone, and what follows from that."""
+"""The abstract class of representations, of groups of any kind but a Lie algebra alone (see ``lie.py``)."""
 
 import math
 from abc import ABC, abstractmethod
@@ -141,7 +141,7 @@ class Representation(Immutable, ABC):
 
     @cached_property
     def is_trivial(self) -> bool:
-        """Whether nothing moves."""
+        """Whether every element acts as the identity."""
         if self.is_permutation:
             return bool((self.generator_moves() == np.arange(self.dim)).all())
         eye = torch.eye(self.dim, dtype=torch.float64)
@@ -207,7 +207,10 @@ class Representation(Immutable, ABC):
         return self.pullback(subgroup.group, subgroup.elements, f"{self.name} of {subgroup.group.name}")
 
     def orbits(self) -> tuple[Indices, ...]:
-        """Coordinates that the group moves into each other, each orbit sorted."""
+        """The orbits of the group on coordinates, each sorted, in the order of their first coordinates.
+
+        Raises: ConfigError for a representation that mixes coordinates.
+        """
         labels = orbit_labels(self._identity_and_generators())
         return tuple(frozen(np.flatnonzero(labels == o)) for o in range(int(labels.max()) + 1))
 
@@ -226,11 +229,11 @@ class Representation(Immutable, ABC):
         if not self.group.is_listed:
             raise without_table(self.group, "kernel as a list")
         if self.permutations is not None:
-            still = np.flatnonzero((self.permutations == np.arange(self.dim)).all(axis=1))
+            members = np.flatnonzero((self.permutations == np.arange(self.dim)).all(axis=1))
         else:
-            # Among real representations of a finite group, only the identity matrix has the largest trace.
-            still = np.flatnonzero(np.abs(self.character() - self.dim) < WHOLE)
-        return self.group.subgroup(still.tolist(), f"kernel of {self.name}")
+            # Eigenvalues of ρ(g) lie on the unit circle, so the trace is the dimension for the identity matrix alone.
+            members = np.flatnonzero(np.abs(self.character() - self.dim) < WHOLE)
+        return self.group.subgroup(members.tolist(), f"kernel of {self.name}")
 
     def _identity_and_generators(self) -> Indices:
         """How the identity and the generators permute coordinates, ``(1 + r, dim)``; ConfigError for matrices."""

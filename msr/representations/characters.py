@@ -1,4 +1,4 @@
-"""Characters: how a representation splits, computed for any finite group from its table."""
+"""Characters of finite groups: the table of irreducible ones, and how a representation splits into irreducibles."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ class CharacterTable:
     indicators: NDArray[np.int64]
 
     def on_elements(self) -> NDArray[np.complex128]:
-        """``χ_i(g)``, ``(irreps, order)``."""
+        """The values of each irreducible character on all elements, ``χ_i(g)``, ``(irreps, order)``."""
         return self.values[:, self.group.class_index]
 
 

@@ -1,4 +1,4 @@
-"""Representations made from representations: direct sums and tensor products, kept as what they are made of."""
+"""Direct sums, tensor products and outer products of representations, kept as what they are made of."""
 
 from collections.abc import Sequence
 from functools import cached_property, reduce
@@ -69,13 +69,14 @@ def outer_product(*representations: Representation | LieRepresentation) -> Repre
     if len(representations) == 1:
         return representations[0]  # type: ignore[return-value]
     if isinstance(group, FiniteGroup):
-        numbers = np.arange(group.order)
+        # Element (g, h, …) of the product has a number in mixed radix, the last factor first.
+        remaining = np.arange(group.order)
         lifted = []
         for rep in reversed(representations):
             assert isinstance(rep, Representation)
             size = rep.group.order
-            lifted.append(rep.pullback(group, numbers % size, rep.name))
-            numbers = numbers // size
+            lifted.append(rep.pullback(group, remaining % size, rep.name))
+            remaining = remaining // size
         return tensor_product(*reversed(lifted))
     factors = []
     place = 0
@@ -100,7 +101,7 @@ class SumRepresentation(Representation):
         self.__dict__.update(parts=tuple(parts))
 
     def blocks(self) -> tuple[Representation, ...]:
-        """The summands."""
+        """The summands, none of which is a sum itself."""
         return self.parts
 
     @property
@@ -126,7 +127,7 @@ class SumRepresentation(Representation):
         return np.concatenate([part.moves(element) + at for part, at in zip(self.parts, offsets, strict=True)])
 
     def infinitesimal(self) -> Tensor:
-        """Block diagonal."""
+        """``dρ(X)``, block diagonal."""
         X = super().infinitesimal()
         at = 0
         for part in self.parts if len(X) else ():
@@ -151,16 +152,16 @@ class SumRepresentation(Representation):
         return all(part.is_orthogonal for part in self.parts)
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """Block by block."""
+        """Each summand acts on its part of the vector."""
         pieces = x.split([part.dim for part in self.parts], dim=-1)
         return torch.cat([p.act_flat(element, piece) for p, piece in zip(self.parts, pieces, strict=True)], dim=-1)
 
     def matrix(self, element: Element) -> Tensor:
-        """Block diagonal."""
+        """``ρ(g)``, block diagonal."""
         return torch.block_diag(*(part.matrix(element) for part in self.parts))
 
     def character(self) -> NDArray[np.float64]:
-        """``Σ χ_i``."""
+        """The sum of the characters, ``Σ χ_i``."""
         return np.sum([part.character() for part in self.parts], axis=0)
 
 
@@ -176,10 +177,10 @@ class TensorRepresentation(Representation):
         self.__dict__.update(factors=tuple(factors))
 
     def blocks(self) -> tuple[Representation, ...]:
-        """Copies of the rest for each dimension of a trivial first factor; itself otherwise."""
-        first, *rest = self.factors
+        """With a trivial first factor, a copy of the other factors for each of its dimensions; itself otherwise."""
+        first, *others = self.factors
         if first.dim > 1 and first.is_trivial:
-            return tensor_product(*rest).blocks() * first.dim
+            return tensor_product(*others).blocks() * first.dim
         return (self,)
 
     @cached_property
@@ -226,7 +227,7 @@ class TensorRepresentation(Representation):
 
     @cached_property
     def is_trivial(self) -> bool:
-        """Whether nothing moves: every factor only multiplies by a number, and the numbers cancel."""
+        """Whether every element acts as the identity: the factors are trivial, or multiply by numbers that cancel."""
         if all(factor.is_trivial for factor in self.factors):
             return True
         product = np.ones(len(self.group.generators))
@@ -243,8 +244,8 @@ class TensorRepresentation(Representation):
         points = x.reshape(*x.shape[:-1], *sizes)
         for axis, factor in enumerate(self.factors):
             if not factor.is_trivial:
-                where = axis - len(sizes)
-                points = factor.act_flat(element, points.movedim(where, -1)).movedim(-1, where)
+                place = axis - len(sizes)
+                points = factor.act_flat(element, points.movedim(place, -1)).movedim(-1, place)
         return points.reshape(x.shape)
 
     def matrix(self, element: Element) -> Tensor:
@@ -252,7 +253,7 @@ class TensorRepresentation(Representation):
         return kron(*(factor.matrix(element) for factor in self.factors))
 
     def character(self) -> NDArray[np.float64]:
-        """``∏ χ_i``."""
+        """The product of the characters, ``∏ χ_i``."""
         return np.prod([factor.character() for factor in self.factors], axis=0)
 
 

@@ -69,12 +69,12 @@ class PermutationRepresentation(Representation):
 
     @property
     def permutations(self) -> Indices:
-        """``(order, dim)``."""
+        """``(order, dim)``, ``[g, i]`` being where ``g`` sends coordinate ``i``."""
         return self._permutations
 
     @property
     def is_permutation(self) -> bool:
-        """Always."""
+        """True: it is given by permutations."""
         return True
 
     def moves(self, element: Element) -> Indices:
@@ -83,11 +83,11 @@ class PermutationRepresentation(Representation):
 
     @property
     def is_orthogonal(self) -> bool:
-        """Always."""
+        """True: permutation matrices are orthogonal."""
         return True
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """``out[j] = x[g⁻¹·j]``."""
+        """The permuted coordinates, ``out[j] = x[g⁻¹·j]``."""
         return move(self.permutations[element], x)
 
     def matrix(self, element: Element) -> Tensor:
@@ -95,7 +95,7 @@ class PermutationRepresentation(Representation):
         return matrix_of(self.permutations[element])
 
     def character(self) -> NDArray[np.float64]:
-        """Number of fixed points."""
+        """The number of fixed points of each element."""
         return (self.permutations == np.arange(self.dim)).sum(axis=1).astype(float)
 
 
@@ -145,11 +145,11 @@ class MatrixRepresentation(Representation):
         return x @ self.matrix(element).to(dtype=x.dtype, device=x.device).mT
 
     def matrix(self, element: Element) -> Tensor:
-        """``ρ(g)``."""
+        """The matrix ``ρ(g)``, a copy."""
         return torch.tensor(self._matrices[element])
 
     def character(self) -> NDArray[np.float64]:
-        """Traces."""
+        """The traces of the matrices."""
         return np.trace(self._matrices, axis1=1, axis2=2)
 
 
@@ -164,20 +164,20 @@ class Reshaped(Representation):
 
     @property
     def permutations(self) -> Indices | None:
-        """Those of the original."""
+        """Those of the original representation."""
         return self.inner.permutations
 
     @property
     def is_permutation(self) -> bool:
-        """As the original."""
+        """That of the original representation."""
         return self.inner.is_permutation
 
     def moves(self, element: Element) -> Indices:
-        """As the original."""
+        """That of the original representation."""
         return self.inner.moves(element)
 
     def infinitesimal(self) -> Tensor:
-        """As the original."""
+        """That of the original representation."""
         return self.inner.infinitesimal()
 
     def dual(self) -> Representation:
@@ -186,21 +186,21 @@ class Reshaped(Representation):
 
     @property
     def is_orthogonal(self) -> bool:
-        """As the original."""
+        """That of the original representation."""
         return self.inner.is_orthogonal
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """As the original."""
+        """That of the original representation."""
         return self.inner.act_flat(element, x)
 
     def matrix(self, element: Element) -> Tensor:
-        """As the original."""
+        """That of the original representation."""
         return self.inner.matrix(element)
 
     def character(self) -> NDArray[np.float64]:
-        """As the original."""
+        """That of the original representation."""
         return self.inner.character()
 
     def blocks(self) -> tuple[Representation, ...]:
-        """Those of the original."""
+        """Those of the original representation."""
         return self.inner.blocks()

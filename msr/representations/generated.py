@@ -97,8 +97,8 @@ class GeneratedRepresentation(Representation):
             return True
         M = self._matrices
         X = self._X
-        turned = np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0)
-        return bool(max(turned, np.abs(X + X.swapaxes(1, 2)).max(initial=0)) < LAW)
+        discrete_error = np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0)
+        return bool(max(discrete_error, np.abs(X + X.swapaxes(1, 2)).max(initial=0)) < LAW)
 
     @cached_property
     def is_trivial(self) -> bool:
@@ -106,17 +106,17 @@ class GeneratedRepresentation(Representation):
         return not self._X.any() and super().is_trivial
 
     def generator_moves(self) -> Indices:
-        """As given."""
+        """The permutations that were given for the discrete generators."""
         if not self.is_permutation:
             return super().generator_moves()
         return self._permutations
 
     def infinitesimal(self) -> Tensor:
-        """As given."""
+        """The matrices that were given for the infinitesimal generators."""
         return torch.tensor(self._X)
 
     def moves(self, element: Element) -> Indices:
-        """The letters of its word one after another."""
+        """The permutation of an element: those of the letters of its word, one after another."""
         if not self.is_permutation:
             return super().moves(element)
         image = np.arange(self.dim, dtype=np.int32)
@@ -160,17 +160,17 @@ class GeneratedRepresentation(Representation):
 
 
 class _Direct(Representation):
-    """An action that every element has a formula for."""
+    """A permutation representation in which the image of an element is known without its word."""
 
     is_orthogonal = True
 
     @property
     def is_permutation(self) -> bool:
-        """Always."""
+        """True: elements only move coordinates around."""
         return True
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """Moves coordinates."""
+        """The permuted coordinates."""
         return move(self.moves(element), x)
 
     def matrix(self, element: Element) -> Tensor:
@@ -185,16 +185,16 @@ class NaturalRepresentation(_Direct):
         super().__init__(group, (group.degree,), "natural")
 
     def moves(self, element: Element) -> Indices:
-        """The element itself."""
+        """The element itself, as a permutation of the points."""
         return self.group.moves(element)
 
     def generator_moves(self) -> Indices:
-        """The generators themselves."""
+        """The generators themselves, as permutations of the points."""
         return self.group.generator_points
 
 
 class StillRepresentation(_Direct):
-    """What does not move."""
+    """The trivial representation: every element acts as the identity."""
 
     is_trivial = True
 
@@ -202,11 +202,11 @@ class StillRepresentation(_Direct):
         super().__init__(group, (n,), "trivial" if n == 1 else f"trivial({n})")
 
     def moves(self, element: Element) -> Indices:
-        """None moves."""
+        """The identity permutation."""
         return np.arange(self.dim, dtype=np.int32)
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """A copy."""
+        """A copy of ``x``."""
         return x.clone()
 
 
@@ -219,16 +219,16 @@ class SignRepresentation(Representation):
         super().__init__(group, (1,), "sign")
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """As it is, or turned round."""
+        """``x`` times the parity of the element."""
         return x * parity_of(self.group.moves(element))
 
     def matrix(self, element: Element) -> Tensor:
-        """``±1``."""
+        """The parity of the element, ``(1, 1)``."""
         return torch.tensor([[parity_of(self.group.moves(element))]], dtype=torch.float64)
 
 
 class LiftedRepresentation(Representation):
-    """One factor's representation as one of the product: the other factors do nothing."""
+    """A representation of one factor of a product as one of the product: the other factors act trivially."""
 
     def __init__(self, inner: Representation | LieRepresentation, group: ProductGroup, which: int):
         super().__init__(group, inner.shape, inner.name)
@@ -239,41 +239,41 @@ class LiftedRepresentation(Representation):
 
     @property
     def is_permutation(self) -> bool:
-        """As in the factor."""
+        """That of the representation of the factor."""
         return self.inner.is_permutation
 
     @property
     def is_orthogonal(self) -> bool:
-        """As in the factor."""
+        """That of the representation of the factor."""
         return self.inner.is_orthogonal
 
     @cached_property
     def is_trivial(self) -> bool:
-        """As in the factor."""
+        """That of the representation of the factor."""
         return self.inner.is_trivial
 
-    def _own(self, element: Element) -> Element:
-        """The factor's element."""
+    def _in_factor(self, element: Element) -> Element:
+        """The part of an element that acts: its component in the factor."""
         return element[self.which]
 
     def moves(self, element: Element) -> Indices:
-        """As the factor's element."""
-        return self.inner.moves(self._own(element))
+        """That of the component in the factor."""
+        return self.inner.moves(self._in_factor(element))
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """As the factor's element."""
-        return self.inner.act_flat(self._own(element), x)
+        """That of the component in the factor."""
+        return self.inner.act_flat(self._in_factor(element), x)
 
     def matrix(self, element: Element) -> Tensor:
-        """As the factor's element."""
-        return self.inner.matrix(self._own(element))
+        """That of the component in the factor."""
+        return self.inner.matrix(self._in_factor(element))
 
     def infinitesimal(self) -> Tensor:
         """Zero for the generators of other factors."""
         X = super().infinitesimal()
         first = sum(factor.algebra_dim for factor in self.group.factors[: self.which])
-        own = self.inner.group.algebra_dim
-        X[first : first + own] = self.inner.infinitesimal()
+        count = self.inner.group.algebra_dim
+        X[first : first + count] = self.inner.infinitesimal()
         return X
 
     def blocks(self) -> tuple[Representation, ...]:
@@ -284,21 +284,21 @@ class LiftedRepresentation(Representation):
         return tuple(type(self)(part, self.group, self.which) for part in parts)
 
     def dual(self) -> Representation:
-        """The lifted dual."""
+        """The dual of the representation of the factor, lifted."""
         return self if self.is_orthogonal else type(self)(self.inner.dual(), self.group, self.which)
 
 
 class RebasedRepresentation(LiftedRepresentation):
-    """A product's representation as one of a larger product, of which its factors are some in a row."""
+    """A representation of a product as one of a larger product, in which its factors stand one after another."""
 
-    def _own(self, element: Element) -> Element:
+    def _in_factor(self, element: Element) -> Element:
         return element[self.which : self.which + len(self.inner.group.factors)]
 
 
 def lift(
     representation: Representation | LieRepresentation, group: ProductGroup, which: int | None = None
 ) -> Representation:
-    """A representation of one factor as one of the product ``G₁ × G₂ × …``: the other factors leave it alone.
+    """A representation of one factor as one of the product ``G₁ × G₂ × …``: the other factors act trivially.
 
     ``which`` numbers the factor; it is needed only where the product holds the same group several times.
     Raises: ConfigError when the group is none of the factors.

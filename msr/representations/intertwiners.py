@@ -30,8 +30,15 @@ MAX_UNKNOWNS = 6000
 MAX_PAIRS = 10**8
 """Most output-input pairs whose orbits are computed."""
 
-_FLOOR = 1e-8  # singular values are roots of eigenvalues, so half the digits of float64
-_NOISE = 1e-7  # below this fraction of the matrices' own size, constraints are rounding: scalars commute with all
+_FLOOR = 1e-8
+"""Least singular value that is told from zero, as a fraction of the largest: singular values are computed as roots of
+eigenvalues, which leaves half of the digits of float64."""
+
+_NOISE = 1e-7
+"""Fraction of the size of the matrices below which constraints are rounding, as for scalars, which commute with all."""
+
+_CLEAR_GAP = 100
+"""Least ratio of the smallest singular value kept to the largest counted as zero. Chosen by hand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +140,10 @@ def group_convolution(group: FiniteGroup, representation: Representation) -> Ten
 
 
 def _moves_of(rep: AnyRepresentation, group: Group) -> Indices:
-    """What the identity and the generators of one of two equal groups do: the other may have been given others."""
+    """The permutations of the identity and of the generators of ``group``, ``(1 + r, dim)``.
+
+    The group of the representation equals it, but may have been given other generators.
+    """
     assert isinstance(rep, Representation)
     moves = rep.generator_moves() if rep.group is group else np.array([rep.moves(g) for g in group.discrete])
     return np.concatenate([np.arange(rep.dim, dtype=np.int32)[None], moves.reshape(-1, rep.dim).astype(np.int32)])
@@ -149,7 +159,7 @@ def _checked(
     tolerance: float,
 ) -> EquivariantBasis:
     dim = int(labels.max()) + 1 if labels is not None else dense.shape[1]  # type: ignore[union-attr]
-    if (wanted is not None and dim != wanted) or gap < 100:
+    if (wanted is not None and dim != wanted) or gap < _CLEAR_GAP:
         expected = "" if wanted is None else f"; characters say {wanted}"
         raise AxiomError(
             f"equivariant maps from {rep_in} to {rep_out}: the null space has dimension {dim} with a gap of {gap:.3g} "
@@ -193,6 +203,7 @@ def _factor_by_factor(
     gap = float("inf")
     m = 1
     n = 1
+    # Kronecker products of the bases, with the axes of all outputs before those of all inputs.
     for (_, v), (_, w) in zip(inner, out, strict=True):
         basis = equivariant_basis(v, w, tolerance=tolerance)
         part = basis.orthonormal().reshape(w.dim, v.dim, basis.dim)

@@ -124,8 +124,8 @@ def _spins(twice: int) -> NDArray[np.float64]:
     half = _ladder(1)
     basis = np.stack([1j * J for J in half]).reshape(3, -1)
     algebra = special_unitary(2).matrices
-    own = algebra[:, :2, :2] + 1j * algebra[:, 2:, :2]
-    c = np.linalg.lstsq(basis.T, own.reshape(3, -1).T, rcond=None)[0].T.real
+    generators = algebra[:, :2, :2] + 1j * algebra[:, 2:, :2]  # complex again, from the real form
+    c = np.linalg.lstsq(basis.T, generators.reshape(3, -1).T, rcond=None)[0].T.real
     X = np.einsum("ij,jab->iab", c, np.stack([1j * J for J in _ladder(twice)]))
     if twice % 2:
         return real_form(X)

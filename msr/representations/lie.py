@@ -72,7 +72,7 @@ class LieRepresentation(Immutable):
 
     @property
     def is_trivial(self) -> bool:
-        """Whether nothing moves."""
+        """Whether every element acts as the identity: all generators are zero."""
         return not self.matrices.any()
 
     @property
@@ -108,7 +108,7 @@ class LieRepresentation(Immutable):
         return tuple(x.shape[:at])
 
     def blocks(self) -> tuple["LieRepresentation", ...]:
-        """Itself."""
+        """The representation itself: sums of Lie representations are not kept as their parts."""
         return (self,)
 
     def reshape(self, *shape: int) -> "LieRepresentation":
@@ -116,7 +116,7 @@ class LieRepresentation(Immutable):
         return LieRepresentation(self.group, self.matrices, self.name, shape=shape)
 
     def dual(self) -> "LieRepresentation":
-        """``−dρ(X)ᵀ``."""
+        """The dual representation, by the matrices ``−dρ(X)ᵀ``."""
         return LieRepresentation(self.group, -self.matrices.swapaxes(1, 2), f"{self.name}*", shape=self.shape)
 
     def __add__(self, other: "LieRepresentation") -> "LieRepresentation":
@@ -128,11 +128,11 @@ class LieRepresentation(Immutable):
 
     def __mul__(self, other: "LieRepresentation") -> "LieRepresentation":
         self._check_same(other)
-        ours = torch.eye(self.dim, dtype=torch.float64)
-        theirs = torch.eye(other.dim, dtype=torch.float64)
+        eye = torch.eye(self.dim, dtype=torch.float64)
+        other_eye = torch.eye(other.dim, dtype=torch.float64)
         pairs = zip(self.infinitesimal(), other.infinitesimal(), strict=True)
         # dρ ⊗ 1 + 1 ⊗ dρ′: the derivative of ρ ⊗ ρ′ at the identity.
-        matrices = torch.stack([kron(x, theirs) + kron(ours, y) for x, y in pairs])
+        matrices = torch.stack([kron(x, other_eye) + kron(eye, y) for x, y in pairs])
         return LieRepresentation(self.group, matrices, f"{self.name} * {other.name}", shape=self.shape + other.shape)
 
     def _check_same(self, other: "LieRepresentation") -> None:
