@@ -12,6 +12,7 @@ from torch import Tensor
 from msr import kron
 from msr.arrays import takes_arrays
 from msr.errors import ConfigError, ShapeError
+from msr.permutations import orbit_means
 from msr.representations import (
     AnyRepresentation,
     LieRepresentation,
@@ -111,7 +112,7 @@ class GroupSharing(Sharing):
         """The nearest equivariant weight's ``v``: means over shared weights."""
         self._check(weight, self.weight_shape, "the weight")
         flat = kron.vec(weight, len(self.weight_shape))
-        return _means(flat, self.labels, self.n_filter) if self.is_labelled else flat @ self.U
+        return orbit_means(flat, self.labels, self.n_filter) if self.is_labelled else flat @ self.U
 
     def matrix(self) -> Tensor:
         """``U (numel(W), k)``, built for labelled patterns."""
@@ -138,7 +139,7 @@ class GroupSharing(Sharing):
         if bias.shape != (self.weight_shape[0],):
             raise ShapeError(f"the bias must be ({self.weight_shape[0]},); got {tuple(bias.shape)}")
         if "bias_labels" in self._buffers:
-            return _means(bias, self.bias_labels, self._n_bias).index_select(0, self.bias_labels)
+            return orbit_means(bias, self.bias_labels, self._n_bias).index_select(0, self.bias_labels)
         basis = self.bias_basis.to(bias.dtype)
         return basis @ (basis.mT @ bias)
 
@@ -198,8 +199,3 @@ def _moves(rep: AnyRepresentation) -> Any:
     if rep.group.algebra_dim == 0:
         return discrete
     return np.concatenate([discrete.ravel(), rep.infinitesimal().numpy().ravel()])
-
-
-def _means(flat: Tensor, labels: Tensor, n: int) -> Tensor:
-    sums = flat.new_zeros(*flat.shape[:-1], n).index_add(-1, labels, flat)
-    return sums / torch.bincount(labels, minlength=n).to(flat.dtype)

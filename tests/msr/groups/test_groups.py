@@ -95,7 +95,7 @@ def reduced_latin_squares(n):
 
 
 @pytest.mark.parametrize(("n", "squares", "groups"), [(3, 1, 1), (4, 4, 4), (5, 56, 6)])
-def test_light_finds_every_loop_that_is_no_group(n, squares, groups):
+def test_lights_test_finds_every_loop_that_is_no_group(n, squares, groups):
     seen = accepted = 0
     for table in reduced_latin_squares(n):
         t, every = np.array(table), range(n)
@@ -279,7 +279,7 @@ def test_the_trivial_group():
         assert [c.tolist() for c in group.conjugacy_classes] == [[0]]
 
 
-def test_small_dihedral_groups_that_corners_do_not_tell_apart():
+def test_small_dihedral_groups_whose_corners_do_not_show_all_elements():
     assert dihedral(1) == cyclic(2)
     assert dihedral(2) == v4()
     assert Counter(dihedral(2).element_orders.tolist()) == {1: 1, 2: 3}
@@ -382,7 +382,7 @@ def test_a_direct_product_is_made_of_pairs():
     agrees_with_sympy(G, of_sympy([[*p, *range(3, 7)] for p in a.points.tolist()] + [[0, 1, 2, 4, 5, 6, 3]]))
 
 
-def test_direct_products_of_one_and_three():
+def test_direct_products_of_one_group_and_of_three():
     C2 = cyclic(2)
     assert direct_product(C2) is C2
     cube = direct_product(C2, C2, C2)
@@ -393,7 +393,7 @@ def test_direct_products_of_one_and_three():
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
-def test_dihedral_is_cyclic_turned_round(n):
+def test_a_dihedral_group_is_a_semidirect_product_by_inversion(n):
     built, D = semidirect_product(cyclic(n), cyclic(2), lambda h, k: (-k if h else k) % n, "mine"), dihedral(n)
     place = [k + n * h for k in range(n) for h in range(2)]  # (k, h) as D numbers it
     assert np.array_equal(D.table[np.ix_(place, place)], np.array(place)[built.table])
@@ -425,7 +425,7 @@ def test_symmetric_group_of_four_is_a_semidirect_product():
     agrees_with_sympy(built, SymmetricGroup(4))
 
 
-def test_a_semidirect_product_with_nothing_moving_is_direct():
+def test_a_semidirect_product_by_a_trivial_action_is_direct():
     assert semidirect_product(symmetric(3), cyclic(4), lambda h, n: n) == direct_product(symmetric(3), cyclic(4))
 
 
@@ -470,7 +470,7 @@ def test_a_wreath_product_lets_a_group_act_on_itself_where_its_points_do_not_ser
     assert (G.order, G.points.shape[1]) == (inner.order**2 * 2, points)
 
 
-def test_wreath_products_with_nothing():
+def test_wreath_products_with_trivial_groups():
     assert wreath_product(trivial(), symmetric(3)) == symmetric(3)
     assert wreath_product(symmetric(3), trivial()) == symmetric(3)
     assert wreath_product(trivial(), trivial()) == trivial()
@@ -711,7 +711,7 @@ def test_the_algebras_preserve_what_they_are_named_for():
     assert special_linear(2).labels == ("E01", "E10", "H0")
 
 
-def test_directions_of_turns_boosts_and_translations():
+def test_directions_of_rotations_boosts_and_translations():
     turn = exp(np.pi / 2 * so(3).matrices[0])  # J01 takes axis 0 to axis 1
     np.testing.assert_allclose(turn @ [1, 0, 0], [0, 1, 0], atol=1e-12)
     np.testing.assert_allclose(exp(np.pi / 2 * lorentz().matrices[2]) @ [0, 0, 1, 0], [0, 0, 0, 1], atol=1e-12)

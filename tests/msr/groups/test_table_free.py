@@ -282,7 +282,7 @@ def twins(group):
 
 
 @pytest.mark.parametrize("group", [symmetric(4), alternating(4), dihedral(6)], ids=lambda g: g.name)
-def test_they_act_as_with_a_table(group):
+def test_groups_without_a_table_act_as_those_with_one(group):
     _, pairs = twins(group)
     for ours, theirs in ((b, a) for a, b in pairs):
         assert ours.is_permutation == theirs.is_permutation
@@ -313,7 +313,7 @@ def test_equivariant_maps_are_those_of_the_table(group):
                 torch.testing.assert_close(P @ P.mT, Q @ Q.mT, atol=1e-9, rtol=0)
 
 
-def test_products_kept_apart_are_the_products_with_a_table():
+def test_products_kept_as_factors_act_as_those_with_a_table():
     a, b = natural(symmetric(3)) + sign(symmetric(3)), planar(4)
     joined = outer_product(a, b)
     assert isinstance(joined.group, FiniteGroup)
@@ -349,7 +349,7 @@ def test_points_in_space_that_may_be_swapped(gen):
     assert equivariant_basis(again, again).dim == 2 * 2 * 3
 
 
-def test_factor_by_factor_is_all_at_once():
+def test_solving_factor_by_factor_gives_the_whole_null_space():
     """The tensor product of the parts' maps, against the null space of the whole."""
     group = direct_product(symmetric(3), so(3), dihedral(3))
     V = outer_product(natural(symmetric(3)), defining(so(3)), planar(3, flips=True))
@@ -478,7 +478,7 @@ def test_generators_in_single_precision_are_taken_and_made_exact(algebra, gen):
         LieRepresentation(algebra, torch.tensor(wrong).float())
 
 
-def test_matrices_of_permutations_are_noticed(gen):
+def test_permutation_matrices_make_a_permutation_representation(gen):
     S4 = symmetric(4)
     assert from_matrices(S4, natural(S4).matrices()) == natural(S4)
     assert from_matrices(S4, natural(S4).matrices().float()).is_permutation

@@ -124,7 +124,7 @@ def test_irreps_of_large_circles():
         (lambda: irrep(dihedral(6), 3, parity=2), "parity is 1 or -1"),
     ],
 )
-def test_degrees_that_there_are_not(make, says):
+def test_degrees_that_do_not_exist_are_refused(make, says):
     with pytest.raises(ConfigError, match=says):
         make()
 
@@ -191,7 +191,7 @@ def test_mirrors_of_any_axes(gen):
         (lambda: grid_reflections((4, 4), ()), ConfigError, r"axes of \(4, 4\)"),
     ],
 )
-def test_grids_that_do_not_turn_so(make, error, says):
+def test_turns_that_a_grid_does_not_have_are_refused(make, error, says):
     with pytest.raises(error, match=says):
         make()
 

@@ -295,7 +295,7 @@ def test_zeros_before_a_number_say_nothing():
     assert parse_representation("0" * 4000 + "2*regular", cyclic(4)).shape == (8,)
 
 
-def test_the_most_can_be_told():
+def test_the_largest_size_can_be_given():
     assert parse_representation("regular", cyclic(4), most=4).dim == 4
     with pytest.raises(ConfigError, match="acts on 4 numbers, and 3 is the most"):
         parse_representation("regular", cyclic(4), most=3)

@@ -142,7 +142,7 @@ def test_every_pair_of_matrices_keeps_the_law(rep):
     close(torch.einsum("gij,hjk->ghik", M, M), M[table])
 
 
-def test_what_it_says_of_itself_is_what_the_matrices_say(rep):
+def test_properties_of_a_representation_agree_with_its_matrices(rep):
     M = rep.matrices()
     eye = torch.eye(rep.dim, dtype=torch.float64)
     close(rep.character(), torch.einsum("gii->g", M))
@@ -215,7 +215,7 @@ def test_points_of_another_shape_are_refused():
 # Constructors and their errors
 
 
-def test_actions_differentiate_and_come_back():
+def test_the_gradient_of_an_action_is_multiplied_by_the_transpose():
     for rep in (natural(D4), planar(4, flips=True), natural(D4) * planar(4, flips=True)):
         x = torch.ones(2, *rep.shape, dtype=torch.float64, requires_grad=True)
         weight = torch.arange(float(rep.dim), dtype=torch.float64).reshape(rep.shape)

@@ -146,7 +146,7 @@ def test_isomorphic_groups_have_one_name(group, name):
     assert named(group).name == name
 
 
-def test_the_traps_that_counts_of_elements_fall_into():
+def test_groups_with_equal_orders_of_elements_have_different_names():
     """M16 and C2 x C8 have as many elements of each order; so do C4 x C4, C4:C4 and Q8 x C2."""
     for trap in (
         [metacyclic(8, 2, 5), direct_product(C(2), C(8))],
@@ -197,7 +197,7 @@ def test_a_primitive_group_is_named_by_degree_and_order():
     assert (found.order, found.name, found.certain) == (7920, "M11", True)
 
 
-def test_a_wreath_product_says_how_its_top_moves_the_blocks():
+def test_the_name_of_a_wreath_product_says_how_the_top_group_moves_the_blocks():
     """S3 on its own six elements is another top than S3 on three points: 2^6 * 6 elements, not 2^3 * 6."""
     on_six = from_permutations(list(acting(FiniteGroup(S(3).table))))
     assert on_six.points.shape[1] == 6
@@ -462,7 +462,7 @@ def test_a_certain_name_is_never_shared_by_different_groups():
 
 
 @pytest.mark.parametrize("order", [8, 12, 16, 20, 24, 42, 48, 54, 60, 64, 72, 96])
-def test_the_catalogue_says_what_it_makes(order):
+def test_groups_of_the_catalogue_have_its_order_and_are_recognised(order):
     for name, make in named_groups(order):
         group = make()
         assert group.order == order, name
@@ -531,7 +531,7 @@ def test_large_symmetric_groups_need_no_chain():
         (np.array([[0, 1]]), np.array([[2, 1]]), AxiomError, "of the outputs 0 to 1"),
     ],
 )
-def test_what_generates_no_group_is_named(p, q, error, says):
+def test_arrays_that_generate_no_group_are_refused(p, q, error, says):
     with pytest.raises(error, match=says):
         name_group(p, q)
 
@@ -662,7 +662,7 @@ def test_an_order_that_cannot_be_is_refused(order):
         name_group(np.array([[1, 2, 0]]), np.array([[0]]), order=order)
 
 
-def test_a_group_without_a_name_says_of_what_it_is_a_part():
+def test_a_group_without_a_name_is_described_by_its_index_in_a_named_one():
     """The even elements of S5 x S6: no direct product, and known as a part of one."""
     moves = [shifted(11, 0, 5), [0, 1, 3, 4, 2, *range(5, 11)], [*range(5), 6, 7, 5, 8, 9, 10], shifted(11, 6, 11)]
     moves += [[1, 0, 2, 3, 4, 6, 5, 7, 8, 9, 10]]
@@ -754,7 +754,7 @@ def crystal(n):
     return automorphisms(np.sort(steps, 0)[0] * n + np.sort(steps, 0)[1])
 
 
-def test_a_structure_that_takes_too_long_is_left_out(monkeypatch):
+def test_a_structure_that_takes_too_long_is_described_by_its_order(monkeypatch):
     """The steps are counted, so that the same group is cut short in the same place everywhere."""
     moves = crystal(5).generators_in
     group = from_permutations(list(moves))
@@ -777,7 +777,7 @@ def test_isomorphic_parts_are_named_once(monkeypatch):
         assert find_isomorphism(a, b) is None
 
 
-def test_a_limit_counts_what_is_done_within_it():
+def test_a_budget_counts_the_steps_within_its_block():
     """A limit within another takes from both, and what is kept for later counts nowhere."""
     work_budget.spend(1e9)
     with work_budget.limited(10):
