@@ -152,7 +152,7 @@ class PermutationGroup(TableFree):
         return tuple(product.tolist())
 
     def inverse(self, element: Element) -> Element:
-        """``g⁻¹``."""
+        """The inverse ``g⁻¹`` of an element."""
         return tuple(inverse_of(self.moves(self.check(element))).tolist())
 
     def word(self, element: Element) -> tuple[Letter, ...]:
@@ -252,10 +252,10 @@ class CircleGroup(PermutationGroup):
     """
 
     def __init__(self, n: int, *, mirrors: bool = False):
-        every = np.arange(n)
-        turns = [(every + 1) % n, *([-every % n] if mirrors else [])]
-        super().__init__(turns, f"{'D' if mirrors else 'C'}{n}", order=(1 + mirrors) * n)
-        self.__dict__["mirrors"] = mirrors
+        points = np.arange(n)
+        generators = [(points + 1) % n, *([-points % n] if mirrors else [])]
+        super().__init__(generators, f"{'D' if mirrors else 'C'}{n}", order=(1 + mirrors) * n)
+        self.__dict__.update(mirrors=mirrors)
 
     mirrors: bool
 
@@ -266,12 +266,12 @@ class CircleGroup(PermutationGroup):
 
     @property
     def identity(self) -> Element:
-        """0."""
+        """The identity is element 0."""
         return 0
 
     @property
     def drawn(self) -> Drawn:
-        """Uniform."""
+        """:meth:`sample` draws uniformly, for any number of points."""
         return "uniform"
 
     def check(self, element: Element) -> Element:
@@ -282,20 +282,20 @@ class CircleGroup(PermutationGroup):
         return number
 
     def label(self, element: Element) -> str:
-        """``r3s``."""
+        """The element as a rotation and a mirror: ``r3s``."""
         f, k = divmod(element, self.degree)
         turn = "" if k == 0 else "r" if k == 1 else f"r{k}"
         return (turn + "s" * f) or "e"
 
     def element(self, label: str) -> Element:
         """The element with this name."""
-        found = re.fullmatch(r"(r([0-9]*))?(s?)", label)
-        if label == "e" or not label or not found or (found[3] and not self.mirrors):
-            if label == "e":
-                return 0
+        if label == "e":
+            return 0
+        match = re.fullmatch(r"(r([0-9]*))?(s?)", label)
+        if not label or not match or (match[3] and not self.mirrors):
             raise ConfigError(f"{self.name} has elements such as r, r2{', s, rs' * self.mirrors}; got {label!r}")
-        turns = int(found[2] or 1) if found[1] else 0
-        return self.check(turns % self.degree + self.degree * bool(found[3]))
+        turns = int(match[2] or 1) if match[1] else 0
+        return self.check(turns % self.degree + self.degree * bool(match[3]))
 
     def moves(self, element: Element) -> Indices:
         """``(n,)``: where the element sends each point."""
@@ -303,7 +303,7 @@ class CircleGroup(PermutationGroup):
         return ((k + (1 - 2 * f) * np.arange(self.degree)) % self.degree).astype(np.int32)
 
     def multiply(self, *elements: Element) -> Element:
-        """``g·h·…``."""
+        """The product ``g·h·…`` of some elements; the identity for none."""
         n = self.degree
         k = 0
         f = 0
@@ -319,12 +319,12 @@ class CircleGroup(PermutationGroup):
         return element if f else -k % self.degree
 
     def word(self, element: Element) -> tuple[Letter, ...]:
-        """``r^k s^f``."""
+        """The word ``r^k s^f`` of an element."""
         f, k = divmod(element, self.degree)
         return joined([(0, k), (1, f)])
 
     def sample(self, n: int, generator: torch.Generator) -> list[Element]:
-        """``n`` elements, uniform."""
+        """``n`` elements, drawn uniformly and independently."""
         return torch.randint(self.order, (n,), generator=generator).tolist()
 
     def __reduce__(self) -> tuple[Any, ...]:

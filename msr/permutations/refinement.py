@@ -196,30 +196,30 @@ class Search:
         labels, count = _numbered(cells)
         trace: list[int] = []
         while True:
-            seen = self._seen(cells, fresh)
-            looks = _mixed(cells ^ _mixed(seen))
-            trace.append(int(looks.sum(dtype=np.uint64)))
+            neighbourhoods = self._neighbourhoods(cells, fresh)
+            views = _mixed(cells ^ _mixed(neighbourhoods))
+            trace.append(int(views.sum(dtype=np.uint64)))
             if known is not None and (len(trace) > len(known) or known[len(trace) - 1] != trace[-1]):
                 return cells, ()
-            _, first, finer, sizes = np.unique(looks, return_index=True, return_inverse=True, return_counts=True)
+            _, first, finer, sizes = np.unique(views, return_index=True, return_inverse=True, return_counts=True)
             if len(first) == count:
                 return cells, tuple(trace)
             # A largest part of each cell keeps the name of the cell; the others are named by what they see.
             owner = labels[first]
-            last = np.lexsort((looks[first], sizes, owner))
+            last = np.lexsort((views[first], sizes, owner))
             largest = np.append(owner[last][1:] != owner[last][:-1], True)
             new = np.ones(len(first), dtype=bool)
             new[last[largest]] = False
             fresh = np.flatnonzero(new[finer])
             cells = cells.copy()
-            cells[fresh] = looks[fresh]
+            cells[fresh] = views[fresh]
             labels = finer
             count = len(first)
 
-    def _seen(self, cells: Cells, fresh: Indices | None) -> Hashes:
+    def _neighbourhoods(self, cells: Cells, fresh: Indices | None) -> Hashes:
         """For each point a hash of the colours between it and the fresh ones of the other side, with their cells."""
         n = self.n
-        seen = np.zeros(self.size, dtype=np.uint64)
+        hashes = np.zeros(self.size, dtype=np.uint64)
         if fresh is None:
             fresh = np.arange(self.size)
         inputs = fresh[fresh < n]
@@ -229,10 +229,10 @@ class Search:
         if self.work > self.most:
             raise SearchTooLong
         if len(inputs):
-            seen[n:] = cells[inputs] @ (self.columns[inputs] if len(inputs) < n else self.columns)
+            hashes[n:] = cells[inputs] @ (self.columns[inputs] if len(inputs) < n else self.columns)
         if len(outputs):
-            seen[:n] = cells[n + outputs] @ (self.rows[outputs] if len(outputs) < self.m else self.rows)
-        return seen
+            hashes[:n] = cells[n + outputs] @ (self.rows[outputs] if len(outputs) < self.m else self.rows)
+        return hashes
 
 
 def _mixed(x: Hashes) -> Hashes:

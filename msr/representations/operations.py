@@ -70,18 +70,18 @@ def _all_images(group: FiniteGroup, generators: NDArray[Any], identity: NDArray[
 
 
 def _pullback_of_tables(rep: Representation, group: FiniteGroup, images: Any, name: str) -> Representation:
-    own = rep.group
+    source = rep.group
     phi = np.asarray(images)
     if phi.shape != (group.order,) or phi.dtype.kind not in "iu":
         raise ShapeError(f"a homomorphism from {group.name} lists {group.order} integers; got {phi.shape} {phi.dtype}")
-    if phi.min() < 0 or phi.max() >= own.order:
-        raise AxiomError(f"{own.name} has the elements 0 to {own.order - 1}; an image lies outside")
+    if phi.min() < 0 or phi.max() >= source.order:
+        raise AxiomError(f"{source.name} has the elements 0 to {source.order - 1}; an image lies outside")
     for g in (0, *group.generators):
-        broken = np.flatnonzero(phi[group.table[g]] != own.table[phi[g], phi])
+        broken = np.flatnonzero(phi[group.table[g]] != source.table[phi[g], phi])
         if len(broken):
             h = int(broken[0])
             raise AxiomError(
-                f"the map from {group.name} to {own.name} is no homomorphism: the image of the product of "
+                f"the map from {group.name} to {source.name} is no homomorphism: the image of the product of "
                 f"{group.label(g)} and {group.label(h)} is not the product of their images"
             )
     if rep.permutations is not None:

@@ -52,8 +52,9 @@ def _is_faithful(group: GeneratedGroup, rows: Indices, side: Indices) -> bool:
     It does if every orbit of the core lies on this side or is the equivariant image of an orbit that does.
     """
     inside = set(side.tolist())
-    ours = [points for points in (group.moved[p] for p in group.points) if int(points[0]) in inside]
+    on_side = [points for points in (group.moved[p] for p in group.points) if int(points[0]) in inside]
     return all(
-        int(points[0]) in inside or any(len(larger) >= len(points) and covers(rows, larger, points) for larger in ours)
+        int(points[0]) in inside
+        or any(len(larger) >= len(points) and covers(rows, larger, points) for larger in on_side)
         for points in (group.moved[p] for p in group.core)
     )

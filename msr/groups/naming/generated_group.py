@@ -82,7 +82,7 @@ class GeneratedGroup:
 
     @cached_property
     def order(self) -> int:
-        """Number of elements."""
+        """Number of elements, proven; computed when it is first asked for where it was not given."""
         if self._known is not None:
             return self._known
         if not len(self.generators):

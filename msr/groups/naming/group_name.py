@@ -39,9 +39,9 @@ class Action(Brief):
             if self.blocks is not None and not self.regular:
                 words.append(f"in blocks of {self.blocks}")
         else:
-            moved = [size for size in self.orbits if size > 1]
-            fixed = len(self.orbits) - len(moved)
-            words.append(f"orbits of {', '.join(map(str, moved))}" + (f", {fixed} fixed" if fixed else ""))
+            moved_sizes = [size for size in self.orbits if size > 1]
+            fixed = len(self.orbits) - len(moved_sizes)
+            words.append(f"orbits of {', '.join(map(str, moved_sizes))}" + (f", {fixed} fixed" if fixed else ""))
         if self.kernel > 1:
             words.append(f"(kernel of order {self.kernel})")
         return " ".join(words)

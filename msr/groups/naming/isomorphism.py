@@ -72,10 +72,10 @@ def _element_invariants(group: FiniteGroup) -> Indices:
     """What an isomorphism keeps of each element: order, class size, numbers of roots, and how often a commutator."""
     spend(200 + group.order**2 / 50)
     t = group.table
-    every = np.arange(group.order)
+    elements = np.arange(group.order)
     sizes = np.asarray([len(c) for c in group.conjugacy_classes])[group.class_index]
-    square = t[every, every]
-    cube = t[square, every]
+    square = t[elements, elements]
+    cube = t[square, elements]
     inverse = group.inverses
     commutators = np.bincount(t[t, t[np.ix_(inverse, inverse)]].ravel(), minlength=group.order)
     columns = [group.element_orders, sizes, commutators]

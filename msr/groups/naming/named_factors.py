@@ -217,8 +217,8 @@ def _heisenberg(p: int) -> FiniteGroup:
 
 def _central(*makers: Maker) -> FiniteGroup:
     """The central product: the direct product in which the involutions of the centres are one element."""
-    group, *rest = (make() for make in makers)
-    for other in rest:
+    group, *others = (make() for make in makers)
+    for other in others:
         y = _central_involution(group)
         z = _central_involution(other)
         whole = direct_product(group, other)

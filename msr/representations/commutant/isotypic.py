@@ -299,8 +299,8 @@ def _carried(inside: Array, strength: Array) -> list[Array]:
         a = before[b]
         # Of the blocks of all elements, both ways, the largest. It is a number times an isometry, its polar factor.
         both = np.concatenate([inside[:, b, a], inside[:, a, b].swapaxes(1, 2)])
-        left, _, right = np.linalg.svd(both[np.square(both).sum((1, 2)).argmax()])
-        frames[b] = left @ right @ frames[a]
+        U, _, Vt = np.linalg.svd(both[np.square(both).sum((1, 2)).argmax()])
+        frames[b] = U @ Vt @ frames[a]
     return frames
 
 

@@ -124,11 +124,11 @@ def skew_pairs(
             "take the dimension and the name from continuous()"
         )
     decomposition = _decomposed(V, fixed, rtol, seed)
-    seen = decomposition.rows
-    size = seen.shape[1]
+    rows = decomposition.rows
+    size = rows.shape[1]
     of_parts = [torch.from_numpy(part.placed(_skew_basis(part))) for part in decomposition.inputs]
     on_seen = torch.cat([torch.zeros(0, size, size, dtype=torch.float64), *of_parts])
-    B = seen @ on_seen @ seen.mT
+    B = rows @ on_seen @ rows.mT
     return decomposition.tied(B), B
 
 
@@ -309,13 +309,13 @@ def _side(
     V: Tensor, basis: Tensor, fixed: Tensor | None, outputs: bool, count: int, rtol: float, seed: int,
     generator: torch.Generator,
 ) -> tuple[Part, ...]:  # fmt: skip
-    seen = basis.mT @ V if outputs else V @ basis
+    maps = basis.mT @ V if outputs else V @ basis
     # One scale for all, so that the tolerance means the same for each element.
-    M = transposed_products(seen, generator, outputs=outputs, count=count)
+    M = transposed_products(maps, generator, outputs=outputs, count=count)
     M = M / M.abs().max()
     if fixed is not None:
         # B e = 0 for the constant input e: then the projection onto e commutes with B, and that onto W e with A.
-        line = seen @ fixed if outputs else (basis.mT @ fixed)[None]
+        line = maps @ fixed if outputs else (basis.mT @ fixed)[None]
         if line.abs().max() > rtol:
             mixed = torch.randn(len(line), len(line), generator=generator, dtype=torch.float64)
             extra = line.mT @ mixed @ line
