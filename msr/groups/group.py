@@ -1,4 +1,4 @@
-"""What every kind of group offers: generators, names for its elements, random ones, and how they are drawn."""
+"""The abstract class of groups: generators, names of elements, random elements and how they are drawn."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -35,9 +35,9 @@ class Group(Immutable, ABC):
     ``ProductGroup``        a tuple: an element of each factor                  as its factors
     ======================  ==================================================  =======================
 
-    What commutes with every generator, exactly, commutes with the whole group. A bound on the generators that is
-    not zero says nothing of the rest, and random words or coefficients are not Haar distributed: :attr:`drawn` says
-    what was sampled.
+    A map that commutes exactly with every generator commutes with the whole group. A bound on the generators that is
+    not zero implies none for other elements, and random words or coefficients are not Haar distributed: :attr:`drawn`
+    says what was sampled.
     """
 
     name: str

@@ -76,7 +76,7 @@ class ProductGroup(TableFree):
 
     @cached_property
     def drawn(self) -> Drawn:
-        """As the factors are drawn, each way named once."""
+        """How :meth:`sample` draws: as the factors do, the ways joined by "and"."""
         ways = [way for factor in self.factors for way in factor.drawn.split(" and ")]
         return " and ".join(dict.fromkeys(ways))
 

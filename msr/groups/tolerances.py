@@ -18,7 +18,7 @@ LAW = 1e-8
 maps to itself."""
 
 WHOLE = 1e-6
-"""Distance of a count, made of characters in floating point, from the whole number that it is."""
+"""Distance of a multiplicity or a dimension, computed from characters in floating point, from a whole number."""
 
 SEPARATE = 1e-6
 """Distance of two points of which the nearest different ones are about one apart: equal below it."""

@@ -67,7 +67,7 @@ class Search:
         self.size = self.m + self.n
         self.most = most
         self.work = 0  # entries read
-        # A multiset of pairs (colour, cell) is told from others by the sum of the products of their random words.
+        # The hash of a multiset of pairs (colour, cell) is the sum of the products of their random words.
         words = _mixed(np.arange(int(colours.max()) + 1, dtype=np.uint64))
         self.rows: Hashes = words[colours]
         self.columns: Hashes = np.ascontiguousarray(self.rows.T)

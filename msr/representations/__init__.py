@@ -1,4 +1,4 @@
-"""Representations: groups acting on tensors, what they are made of, and the linear maps that respect them."""
+"""Representations: groups that act on tensors, their decompositions, and the equivariant maps between them."""
 
 import msr.representations.operations  # noqa: F401  (tells the abstract class what its operators build)
 from msr.representations.base import Representation as Representation

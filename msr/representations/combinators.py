@@ -1,4 +1,4 @@
-"""Direct sums, tensor products and outer products of representations, kept as what they are made of."""
+"""Direct sums, tensor products and outer products of representations, which keep their summands or factors."""
 
 from collections.abc import Sequence
 from functools import cached_property, reduce

@@ -128,7 +128,7 @@ def _places(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _from_sources(group: Any, sources: list[np.ndarray], shape: tuple[int, ...], name: str) -> Representation:
-    # A source array says from where the turned image reads each position, which is where g⁻¹ sends it: argsort inverts.
+    # Position j of a turned image holds what was at source[j] = g⁻¹·j, so g itself is the inverse permutation: argsort.
     permutations = np.argsort(np.stack([source.ravel() for source in sources]), axis=1)
     return PermutationRepresentation(group, permutations, name, shape=shape)
 

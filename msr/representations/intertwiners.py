@@ -31,7 +31,7 @@ MAX_PAIRS = 10**8
 """Most output-input pairs whose orbits are computed."""
 
 _FLOOR = 1e-8
-"""Least singular value that is told from zero, as a fraction of the largest: singular values are computed as roots of
+"""Least singular value that differs from zero, as a fraction of the largest: singular values are computed as roots of
 eigenvalues, which leaves half of the digits of float64."""
 
 _NOISE = 1e-7

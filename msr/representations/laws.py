@@ -24,7 +24,7 @@ _ROUNDED_TO_ZERO = 1e-6
 _NOTHING_LEFT = 1e-14
 """Share of the size of the generators below which an error of the brackets cannot be reduced in float64."""
 _RELATIVE_ERROR = 1e-13
-"""Of the least squares solver."""
+"""Relative error at which the least squares solver stops."""
 
 
 def tolerance_of(values: Any) -> float:
@@ -76,7 +76,6 @@ def clean_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) ->
     is_orthogonal = np.abs(M.swapaxes(1, 2) @ M - np.eye(M.shape[1])).max() < NEARLY_ORTHOGONAL
     for _ in range(_STEPS):
         if is_orthogonal:
-            # What was meant to be orthogonal is to be so exactly.
             # The polar factor is the nearest orthogonal matrix.
             U, _, Vt = np.linalg.svd(M)
             M = U @ Vt

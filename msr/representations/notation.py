@@ -70,7 +70,7 @@ _MAKERS: dict[str, Callable[[int], Any]] = {
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a text names, before it is made.
+    """The group or factor that a text names, with its size, before it is made.
 
     Attributes:
         make: makes it.
@@ -156,7 +156,7 @@ def _wreathed(inner: _Plan, outer: _Plan) -> _Plan:
     points = outer.points * inner_points
     generators = outer.points * inner.generators + outer.generators
     numbers += points * max(generators, 1)
-    # What tells whether points are faithful reads them all, and so does a table that stands for points.
+    # The check that an action is faithful reads the points of all elements, and so does a table that stands for them.
     numbers += sum(
         plan.order * n for plan, n in ((inner, inner_points), (outer, outer.points)) if plan.order <= MAX_ORDER
     )

@@ -59,7 +59,7 @@ def pullback(rep: Representation, group: Group, images: Any, name: str) -> Repre
 
 
 def _all_images(group: FiniteGroup, generators: NDArray[Any], identity: NDArray[Any]) -> NDArray[Any]:
-    """Of all elements, from those of the generators, by their words."""
+    """The images of all elements, by their words in the generators, whose images are given."""
     images = []
     for g in group.elements:
         image = identity

@@ -28,7 +28,7 @@ _SHORT_WORD = 1e2 * LAW
 _MOST_WORDS = 256
 """Short words of one length that are tried. Chosen by hand."""
 _HIGHEST_ORDER = 10**6
-"""Order of a word up to which its power is compared: matrices to a higher power say nothing."""
+"""Order of a word up to which its power is compared: in a higher power of a matrix rounding grows too large."""
 
 
 def check_relations(group: Group, images: NDArray[Any], X: NDArray[np.float64], name: str) -> None:

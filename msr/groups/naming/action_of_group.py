@@ -1,4 +1,4 @@
-"""How a group that acts on inputs and outputs at once acts on one side: its orbits, kernel and blocks."""
+"""The action of a group on one side, inputs or outputs: its orbits, kernel and blocks."""
 
 import numpy as np
 from sympy import factorint  # type: ignore[import-untyped]

@@ -19,7 +19,7 @@ __all__ = ["MAX_ENTRIES", "generates_regular_base", "is_power_one", "on_class", 
 MAX_ENTRIES = 4_000_000
 """Largest class that is written down: elements times points. It takes 32 MB."""
 _ROUNDS = 40
-"""Rounds of random elements in which small conjugacy classes are looked for. Chosen by hand."""
+"""Rounds of random elements in which small conjugacy classes are searched for. Chosen by hand."""
 _TRIED = 200
 """Elements of prime order whose classes are built in one search. Chosen by hand."""
 _MOST_LOOKED_UP = 2e8

@@ -14,7 +14,7 @@ __all__ = ["structure_name"]
 _MAX_NORMAL = 100
 """Normal subgroups after which no more joins of them are made. Chosen by hand."""
 _MAX_LIFTS = 4096
-"""Ways to lift generators of a quotient above which no complement is looked for. Chosen by hand."""
+"""Ways to lift generators of a quotient above which no complement is searched for. Chosen by hand."""
 _MAX_MATCH = 1000
 """Steps of a search for an isomorphism to a part that was named before. Chosen by hand."""
 _MOST_WORK = 2e6

@@ -56,7 +56,7 @@ def gap_name(generators: Indices) -> tuple[str, bool] | None:
 
 
 def _command() -> list[str] | None:
-    """The program on the path, or that of the wheel ``passagemath-gap``, which has to be told where its library is."""
+    """The program on the path, or that of the wheel ``passagemath-gap``, which needs the path of its library."""
     program = shutil.which("gap")
     if program is not None:
         return [program]

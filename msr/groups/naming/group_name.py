@@ -14,7 +14,7 @@ class Action(Brief):
 
     Attributes:
         degree: how many points there are; ``orbits`` their sizes, largest first, fixed points included.
-        order: of the group of permutations that is seen here; ``kernel`` how many elements move no point.
+        order: of the group of permutations of these points; ``kernel`` how many elements move none of them.
         transitive: one orbit; regular: transitive, and no element but the identity of the image fixes a point.
         primitive: transitive, and no partition but the trivial two is kept.
         blocks: the size of a smallest nontrivial block, where the action is transitive and not primitive.

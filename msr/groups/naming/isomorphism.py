@@ -69,7 +69,7 @@ def _possible_images(kinds_b: Indices, kinds_a: Indices, generators: list[int], 
 
 
 def _element_invariants(group: FiniteGroup) -> Indices:
-    """What an isomorphism keeps of each element: order, class size, numbers of roots, and how often a commutator."""
+    """Numbers of each element that an isomorphism keeps: order, class size, square and cube roots, commutator pairs."""
     spend(200 + group.order**2 / 50)
     t = group.table
     elements = np.arange(group.order)

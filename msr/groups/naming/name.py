@@ -53,7 +53,7 @@ _MOST_WORK = 4e6
 _MOST_STEP = 2e6
 """Steps that one way to find a name may take, so that one hopeless way leaves work for the others."""
 _MAX_CLASS = 300
-"""Elements of a conjugacy class on which the action of the group is looked at. Chosen by hand."""
+"""Largest conjugacy class on which the action of the group is examined. Chosen by hand."""
 
 
 def name_group(generators_in: Indices, generators_out: Indices, *, order: int | None = None) -> GroupName:
@@ -230,7 +230,7 @@ def _product_name(factors: list[GeneratedGroup]) -> Named:
 def _by_degree_and_order(group: GeneratedGroup, commuting: bool = True) -> Named | None:
     """A group that degree, order and blocks prove, on one orbit on which it acts faithfully.
 
-    ``commuting``: direct products of the actions on two systems of blocks are looked for too.
+    ``commuting``: direct products of the actions on two systems of blocks are tried too.
     """
     best: Named | None = None
     for points in group.core:

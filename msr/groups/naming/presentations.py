@@ -76,7 +76,7 @@ def _carmichael(class_: Indices, wanted: int) -> list[Indices]:
 def dihedral_name(group: GeneratedGroup) -> str | None:
     """``D_n``, by an element of half the order and an involution outside its powers that inverts it; None is no proof.
 
-    Both are looked for among a few dozen random elements; half of a dihedral group are such involutions.
+    The search is among a few dozen random elements; half of the elements of a dihedral group are involutions.
     """
     half = group.order // 2
     points = group.core_rows.shape[1]

@@ -68,7 +68,8 @@ def commutant(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> Commuta
     Args:
         rtol: two numbers closer than this share of the largest singular value are one. For matrices with noise, about
             twice the noise's spectral norm over the matrices'. With noise of a percent, parts that differ by little
-            beyond some ten dimensions are told apart no more: the answer is then of larger dimension, or a DataError.
+            beyond some ten dimensions are no longer separated: the answer then has a larger dimension, or
+            is a DataError.
         seed: of the random elements; with exact matrices the answer does not depend on it.
 
     Raises: ShapeError, NonFiniteError, ConfigError; DataError where no structure fits.
@@ -317,8 +318,8 @@ def _field(
     x = (T.swapaxes(1, 2)[None, :, None] @ inside @ T[None, None]).reshape(r * L * L, w * w)
     weights = torch.randn(_DRAWS, len(x), generator=generator, dtype=torch.float64).numpy() / math.sqrt(L * r)
     y = (weights @ x).reshape(_DRAWS, w, w)
-    # Squares of random elements are looked at as well, and squares of those: words of up to four letters. A level that
-    # the elements themselves do not cut is cut by a word, since the words span the algebra.
+    # A level that the elements themselves do not cut is cut by words in them, which span the algebra: products of two
+    # elements are tried next, and then products of two of those.
     for step in range(3):
         off = y - np.trace(y, axis1=1, axis2=2)[:, None, None] / w * np.eye(w)
         sizes = np.sqrt(np.square(off).sum((1, 2)) / w)

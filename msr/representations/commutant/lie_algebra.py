@@ -197,7 +197,7 @@ def _decomposed(V: Tensor, fixed: Tensor | None, rtol: float | Literal["auto"], 
         return _decomposed_at(V, fixed, rtol, seed)
     if sum(size * (size - 1) // 2 for size in V.shape[1:]) > _MOST_UNKNOWNS:
         return _at_least_tolerance(V, fixed, seed)
-    # Only the span matters, so its orthonormal basis is looked at first. Many noisy maps of a small span have further
+    # Only the span matters, so its orthonormal basis comes first. Many noisy maps of a small span have further
     # directions, of noise alone; these are weak in the maps as they are, and as strong as others in the basis.
     candidates = gaps(orthonormal(V), fixed) + gaps(V, fixed)
     for gap in candidates:

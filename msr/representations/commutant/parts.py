@@ -34,12 +34,12 @@ class Part:
 
     @property
     def multiplicity(self) -> int:
-        """How many copies there are."""
+        """The number of copies of the irreducible part."""
         return self.frames.shape[2] // FIELD[self.kind]
 
     @property
     def dimension(self) -> int:
-        """Of one copy, over the reals: as many frames as it has dimensions over its field."""
+        """The dimension of one copy over the reals: it has one frame for each dimension over its field."""
         return len(self.frames) * FIELD[self.kind]
 
     def commuting(self, S: Array) -> Array:
