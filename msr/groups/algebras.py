@@ -79,6 +79,7 @@ def se3() -> LieAlgebra:
     """``se(3)``: rotations and translations of space, on homogeneous coordinates ``(x, y, z, 1)``."""
     turns = so(3)
     X = np.zeros((6, 4, 4))
+    # Rotations act on the first three coordinates; a translation adds a multiple of the last one, which is 1.
     X[:3, :3, :3] = turns.matrices
     X[[3, 4, 5], [0, 1, 2], 3] = 1.0
     return LieAlgebra(X, "se(3)", labels=[*turns.labels, "Px", "Py", "Pz"])
@@ -104,6 +105,7 @@ def symplectic(n: int) -> LieAlgebra:
             X[-1][i, j] = 1.0
             X[-1][n + j, n + i] = -1.0
             labels.append(f"A{i}{j}")
+    # Blocks [[A, B], [C, −Aᵀ]] with symmetric B and C.
     for name, row, column in (("B", 0, n), ("C", n, 0)):
         for i in range(n):
             for j in range(i, n):

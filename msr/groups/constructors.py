@@ -57,6 +57,7 @@ def dihedral(n: int) -> Any:
     _positive("dihedral", n)
     if 2 * n > MAX_ORDER:
         return CircleGroup(n, mirrors=True)
+    # Element number k + n f is r^k s^f, and s turns r into its inverse.
     k = np.tile(np.arange(n), 2)
     f = np.repeat([0, 1], n)
     sign = 1 - 2 * f

@@ -174,7 +174,7 @@ class FiniteGroup(Group):
         return (self._recipe is not None and self._recipe == other._recipe) or self._digest == other._digest
 
     def __hash__(self) -> int:
-        # Groups of one order may collide; a digest would need the table.
+        # A digest would need the table.
         return hash((FiniteGroup, self.order))
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -244,7 +244,6 @@ class FiniteGroup(Group):
         elements = np.arange(self.order)
         power = elements.copy()
         orders = np.ones(self.order, dtype=np.int64)
-        # All elements are raised to the next power at once, until each has come to the identity.
         while (unfinished := power != 0).any():
             power[unfinished] = self.table[power[unfinished], elements[unfinished]]
             orders[unfinished] += 1
@@ -340,6 +339,7 @@ class FiniteGroup(Group):
 
         By joining cyclic subgroups until nothing new appears: fine up to orders of about a hundred, slow beyond.
         """
+        # Every subgroup is a join of cyclic ones, one generator of each of which is enough.
         cyclic = {tuple(self.closure([g]).tolist()): g for g in self.elements}
         known = {(0,)}
         frontier = [(0,)]

@@ -65,6 +65,7 @@ class LieAlgebra(TableFree):
         X = self.matrices
         brackets = np.einsum("iab,jbc->ijac", X, X)
         brackets = brackets - brackets.swapaxes(0, 1)
+        # The coefficients of each bracket by least squares; where a residual is left, the bracket leaves the span.
         flat = X.reshape(self.dim, -1).T
         targets = brackets.reshape(self.dim**2, -1).T
         c = np.linalg.lstsq(flat, targets, rcond=None)[0]
@@ -141,6 +142,7 @@ class LieAlgebra(TableFree):
 
         In whatever units the generators are given, none of these elements is a whole turn, which would move nothing.
         """
+        # The spectral norm bounds the angle of a rotation, so exp(X / ‖X‖) turns by one radian at most.
         sizes = np.linalg.norm(self.matrices, ord=2, axis=(1, 2))
         return tuple(tuple(map(float, row)) for row in np.diag(1 / sizes))
 

@@ -67,6 +67,7 @@ class MatrixGroup(TableFree):
         flat = X.reshape(len(X), -1).T
         result = np.zeros((len(D), len(X), len(X)))
         for k, m in enumerate(D):
+            # The coefficients of D X D⁻¹ in the generators, by least squares, as for structure constants.
             conjugated = (m @ X @ np.linalg.inv(m)).reshape(len(X), -1).T
             result[k] = np.linalg.lstsq(flat, conjugated, rcond=None)[0].T
             if np.abs(flat @ result[k].T - conjugated).max() > LAW * max(1.0, float(np.abs(conjugated).max())):

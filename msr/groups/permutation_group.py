@@ -170,12 +170,13 @@ class PermutationGroup(TableFree):
                 f"{self.name}: no word in the generators is looked for on more than {MAX_CHAIN} points; act by the "
                 "generators, or give the representation as a permutation representation of the group's own points"
             )
+        # sympy writes the element by its stabiliser chain, as a product of generators and inverses of generators.
         places = {g: k for k, g in enumerate(self.discrete)}
         letters = []
         for factor in self._sympy.generator_product(_to_sympy(self.moves(element)), original=True):
             image = tuple(factor.array_form)
-            back = image not in places
-            letters.append((places[tuple((~factor).array_form) if back else image], -1 if back else 1))
+            inverted = image not in places
+            letters.append((places[tuple((~factor).array_form) if inverted else image], -1 if inverted else 1))
         # sympy applies the first factor first, and lists them from the last to the first.
         return joined(letters)
 
@@ -185,6 +186,7 @@ class PermutationGroup(TableFree):
 
     def _draw_one(self, generator: torch.Generator) -> Indices:
         if self.kind is not None:
+            # A uniform permutation; a swap turns the odd ones into even ones, two to one, hence uniformly.
             image = torch.randperm(self.degree, generator=generator).numpy()
             if self.kind == "alternating" and parity_of(image) < 0:
                 image[[0, 1]] = image[[1, 0]]
@@ -195,6 +197,7 @@ class PermutationGroup(TableFree):
             for level in self._transversals:
                 product = product[level[int(torch.randint(len(level), (1,), generator=generator))]]
             return product
+        # Without a stabiliser chain: a long random word, which is not uniform, as `drawn` says.
         r = len(self.generator_points)
         which = torch.randint(r, (_WORD,), generator=generator).tolist()
         powers = torch.randint(-4, 5, (_WORD,), generator=generator).tolist()
@@ -231,7 +234,8 @@ class PermutationGroup(TableFree):
         return f"<{self.name}{counted}, on {self.degree} points>"
 
 
-_WORD = 200  # letters of a random word
+_WORD = 200
+"""Letters of a random word. Chosen by hand."""
 
 
 def _rebuild(points: Indices, degree: int, name: str, order: int | None, kind: str | None) -> PermutationGroup:

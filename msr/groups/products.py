@@ -48,6 +48,7 @@ def direct_product(*groups: Group) -> Any:
 
 
 def _product_of_two(a: FiniteGroup, b: FiniteGroup) -> FiniteGroup:
+    # Element number g |B| + h is the pair (g, h).
     g, h = _pairs(a.order, b.order)
 
     def table() -> Indices:
@@ -138,11 +139,13 @@ def wreath_product(inner: FiniteGroup | PermutationGroup, outer: FiniteGroup | P
     m = on_blocks.shape[1]
     n = within.shape[1]
     generators = []
+    # The base group: each generator of the inner group acts on one copy of its points and fixes the others.
     for block in range(m):
         for k in within:
             p = np.arange(m * n)
             p[block * n : (block + 1) * n] = block * n + k
             generators.append(p)
+    # The top group permutes the copies as wholes.
     generators += [(h[:, None] * n + np.arange(n)).ravel() for h in on_blocks]
     order = inner.order**m * outer.order
     if order > MAX_ORDER:

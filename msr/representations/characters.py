@@ -75,20 +75,24 @@ def character_table(group: FiniteGroup) -> CharacterTable:
     mixed = np.zeros((n, n), dtype=np.complex128)
     for t, members in enumerate(group.conjugacy_classes):
         np.add.at(mixed[:, t], label[group.table[group.inverses, members[0]]], weights)
+    # In this scale it is a combination of commuting normal matrices, so its Hermitian part has the same eigenvectors.
     mixed = mixed * scale / scale[:, None]
     _, vectors = np.linalg.eigh(mixed + mixed.conj().T)
     # ω_s = |C_s| χ(C_s) / d is the eigenvector in unscaled columns, normalised to ω = 1 on the identity.
     scaled = (vectors / vectors[0]).T
     chi = scaled / scale  # χ / d on classes, up to conjugation
+    # Σ_s |C_s| |χ(C_s)|² = |G|, so the sum with χ / d in place of χ gives the degree d.
     degrees = np.sqrt(group.order / (sizes * np.abs(chi) ** 2).sum(axis=1))
     whole = np.round(degrees).astype(np.int64)
     values = chi * whole[:, None]
     products = (values * sizes) @ values.conj().T / group.order
     if np.abs(degrees - whole).max() > WHOLE or np.abs(products - np.eye(n)).max() > LAW:
         raise AxiomError(f"{group.name}: its characters could not be separated in floating point")
+    # The Frobenius-Schur indicator (1/|G|) Σ_g χ(g²).
     squares = label[np.diagonal(group.table)]
     indicators = np.round(values[:, squares].sum(axis=1).real / group.order).astype(np.int64)
     trivial_first = np.abs(values - 1).max(axis=1) > WHOLE
+    # An order that does not depend on the random combination: trivial first, by degree, then by values.
     keys = np.concatenate([values.real, values.imag], axis=1).round(6).T[::-1]
     order = np.lexsort((*-keys, whole, trivial_first))
     return CharacterTable(group, values[order], whole[order], indicators[order])
@@ -118,6 +122,7 @@ def isotypic_parts(representation: Representation) -> tuple[IsotypicPart, ...]:
     for i in range(len(counts)):
         if i in done or counts[i] == 0:
             continue
+        # The complex-conjugate character, which is the character itself where it is real.
         partner = int(np.abs(chi - chi[i].conj()).max(axis=1).argmin())
         pair = (i,) if partner == i else (i, partner)
         done.update(pair)

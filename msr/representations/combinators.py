@@ -78,6 +78,7 @@ def outer_product(*representations: Representation | LieRepresentation) -> Repre
             lifted.append(rep.pullback(group, remaining % size, rep.name))
             remaining = remaining // size
         return tensor_product(*reversed(lifted))
+    # Without a table: each representation is lifted to the product of the groups, and their tensor product is taken.
     factors = []
     place = 0
     for rep in representations:
@@ -207,6 +208,7 @@ class TensorRepresentation(Representation):
 
     def infinitesimal(self) -> Tensor:
         """``Σ 1 ⊗ … dρ(X) … ⊗ 1``."""
+        # The product rule: one factor is differentiated at a time.
         total = super().infinitesimal()
         eyes = [torch.eye(factor.dim, dtype=torch.float64) for factor in self.factors]
         for i, factor in enumerate(self.factors if len(total) else ()):

@@ -183,6 +183,7 @@ def quotient(group: FiniteGroup, subgroup: Subgroup | Iterable[int]) -> Represen
             f"quotient: {group!r} has no table to find cosets by; use permutation with the generators' images"
         )
     cosets = group.cosets(subgroup)
+    # The number of the coset in which each element lies.
     index = np.empty(group.order, dtype=np.int64)
     for number, coset in enumerate(cosets):
         index[coset] = number
@@ -228,6 +229,7 @@ def _extend(group: FiniteGroup, given: dict, start: np.ndarray, compose, name: s
             f"{name}: {', '.join(group.label(g) for g in given) or 'nothing'} does not generate {group.name}; "
             f"give the images of {', '.join(group.label(g) for g in group.generators)}"
         )
+    # Two paths to one element may give different images; the check of the homomorphism law then finds that.
     images: dict[int, np.ndarray] = {0: given.get(0, start)}
     frontier = [0]
     while frontier:

@@ -143,6 +143,7 @@ class GeneratedRepresentation(Representation):
 
     def _of_letter(self, letter: Letter) -> Tensor:
         if letter[0] == "exp":
+            # One exponential of the sum, since exp(X + Y) is not exp(X) exp(Y) where X and Y do not commute.
             c = torch.tensor(letter[1], dtype=torch.float64)
             return torch.linalg.matrix_exp(torch.einsum("i,iab->ab", c, self.infinitesimal()))
         return torch.linalg.matrix_power(torch.tensor(self._matrices[letter[0]]), int(letter[1]))
@@ -153,6 +154,7 @@ class GeneratedRepresentation(Representation):
             return self
         M = self._matrices
         X = self._X
+        # (ρ(g)⁻¹)ᵀ has the derivative −dρ(X)ᵀ.
         back = np.linalg.inv(M).swapaxes(1, 2) if len(M) else M
         return GeneratedRepresentation(
             self.group, back, -X.swapaxes(1, 2), f"{self.name}*", shape=self.shape, known=True

@@ -233,11 +233,13 @@ def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance
         size += sum(float(torch.linalg.eigvalsh(square)[-1].clamp_min(0).sqrt()) for square in squares) ** 2
         # (A ⊗ I − I ⊗ Bᵀ)ᵀ (A ⊗ I − I ⊗ Bᵀ), without building the factors.
         gram += kron(squares[0], eye_n) + kron(eye_m, squares[1]) - kron(A.mT, B.mT) - kron(A, B)
+    # The null space of the constraints is that of their Gram matrix, which is smaller than all of them together.
     values, vectors = torch.linalg.eigh(gram)
     sizes = values.clamp_min(0).sqrt()
     largest = float(sizes[-1])
     noise = _NOISE * size**0.5
     dim = int((sizes <= max(tolerance * largest, noise)).sum())
+    # What is computed as zero may be anything below rounding, so that the gap is measured from there.
     below = max(float(sizes[dim - 1]) if dim else 0.0, _FLOOR * largest)
     return vectors[:, :dim], float(sizes[dim]) / below if dim < m * n else float("inf")
 

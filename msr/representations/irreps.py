@@ -95,6 +95,7 @@ def _ladder(twice: int) -> tuple[NDArray[np.complex128], NDArray[np.complex128],
     """``J_x, J_y, J_z`` for spin ``j = twice / 2``, Hermitian, on ``m = −j … j``."""
     j = twice / 2
     m = np.arange(twice + 1) - j
+    # Matrix elements of the raising operator, √(j(j+1) − m(m+1)).
     up = np.diag(np.sqrt(j * (j + 1) - m[:-1] * (m[:-1] + 1)), -1).astype(complex)
     return (up + up.T) / 2, (up - up.T) / 2j, np.diag(m).astype(complex)
 

@@ -140,6 +140,7 @@ def _least_step(M: NDArray[np.float64], c: NDArray[np.float64], gap: NDArray[np.
         commutators = (np.matmul(r, MT[None]) - np.matmul(MT[None], r)).sum(1)
         return (commutators - np.tensordot(c, values.reshape(d, d, n, n), ((0, 1), (0, 1)))).ravel()
 
+    # Least squares by products with the operator and its adjoint, since its matrix would be far too large.
     operator = LinearOperator((d * d * n * n, d * n * n), matvec=change_of_gap, rmatvec=adjoint, dtype=np.float64)
     return lsqr(operator, gap.ravel(), atol=_RELATIVE_ERROR, btol=_RELATIVE_ERROR, iter_lim=400)[0].reshape(d, n, n)
 

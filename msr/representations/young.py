@@ -63,6 +63,7 @@ def _character(beta: frozenset[int], cycles: Partition) -> int:
         return 1
     k = cycles[0]
     shorter = cycles[1:]
+    # Murnaghan-Nakayama: take away a rim hook of length k in all ways, with the sign of its height.
     total = 0
     for b in beta:
         if b >= k and b - k not in beta:
