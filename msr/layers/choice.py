@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from msr.errors import ConfigError, ModelError
 from msr.layers.base import ReparamLayer
 from msr.modules import dotted
-from msr.sharing.base import Sharing
+from msr.sharing import Sharing
 
 __all__ = ["Unit", "Weight", "choose"]
 

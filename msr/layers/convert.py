@@ -7,19 +7,20 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from msr.errors import ConfigError, ModelError, ShapeError
 from msr.layers.base import Path, ReparamLayer, check_path
+from msr.layers.batch_norms import calibrate, refuse_stale_statistics, use_set_statistics_in_eval
 from msr.layers.choice import Weight, choose
 from msr.layers.conv import ReparamConv1d, ReparamConv2d, ReparamConv3d
-from msr.layers.covered import LeftAlone, LeftAloneWarning, by_kind, coverage
+from msr.layers.inventory import LeftAlone, LeftAloneWarning, by_kind, coverage
 from msr.layers.linear import ReparamLinear
 from msr.layers.plain_weights import ResidualWarning, warn_of_residual
-from msr.layers.statistics import calibrate, refuse_stale_statistics, use_set_statistics_in_eval
+from msr.layers.single_weights import fold_weights, is_shared, share_weight
 from msr.layers.transposed import ReparamConvTranspose1d, ReparamConvTranspose2d, ReparamConvTranspose3d
-from msr.layers.weights import fold_weights, is_shared, share_weight
-from msr.modules import copied, dotted, with_parts_replaced
-from msr.sharing.base import KroneckerSharing, Sharing, SharingFactory
+from msr.modules import PackageModule, copied, dotted, with_parts_replaced
+from msr.sharing import KroneckerSharing, Sharing, SharingFactory
 
 __all__ = ["Reparameterized", "ResidualWarning", "fold", "reparameterize"]
 
@@ -111,7 +112,7 @@ def fold(module: nn.Module, *, statistics: Tensor | tuple[Any, ...] | Literal["s
         module: any network; it is not changed.
         statistics: what batch norms use in ``eval()``, for a network that was meta-trained: there each set has its own
             statistics, and the running ones were not kept. Examples (the network's input, or a tuple of its inputs):
-            their statistics, as by :func:`~msr.layers.statistics.calibrate`. ``"set"``: those of the set at hand, as
+            their statistics, as by :func:`~msr.layers.batch_norms.calibrate`. ``"set"``: those of the set at hand, as
             in meta-training; such norms have no running statistics, so their three buffers leave the state_dict.
 
     Raises:
@@ -154,7 +155,7 @@ def _share(
     if pattern.weight_shape != tuple(given.shape):
         raise ConfigError(f"the pattern makes a weight {pattern.weight_shape}, but {name!r} is {tuple(given.shape)}")
     with torch.no_grad():
-        residual = 0.0 if given.is_meta else pattern._residual_of(pattern.project(given), given, None)
+        residual = 0.0 if given.is_meta else pattern.residual_at(pattern.project(given), given)
     share_weight(weight.owner, weight.key, pattern)
     return residual
 
@@ -168,11 +169,11 @@ def _convert(
     # The layer's own draws are overwritten below: a throwaway generator keeps them off the global one.
     throwaway = None if weight.is_meta else torch.Generator(weight.device)
     new = _TWINS[type(layer)](**arguments, bias=layer.bias is not None, sharing=pattern, generator=throwaway, path=path)
-    if path == "factors" and not new._can_apply_factors():
+    if path == "factors" and new._factor_cost() is None:
         raise ConfigError(f"path='factors' cannot serve layer {name!r} with this pattern; use 'auto', or leave it out")
     with torch.no_grad():
         v = new.sharing.project(weight)
-        residual = 0.0 if weight.is_meta else new._residual_of(v, weight, layer.bias)
+        residual = 0.0 if weight.is_meta else new._residual_at(v, weight, layer.bias)
         new.v.copy_(v)
         if new.bias is not None and layer.bias is not None:
             new.bias.copy_(layer.bias).requires_grad_(layer.bias.requires_grad)
@@ -203,7 +204,7 @@ def _pattern(
 def _arguments(layer: PlainLayer) -> str:
     if isinstance(layer, nn.Linear):
         return "in_features out_features"
-    transposed = " output_padding" if hasattr(layer, "output_padding") and layer.transposed else ""
+    transposed = " output_padding" if isinstance(layer, _ConvTransposeNd) else ""
     return f"in_channels out_channels kernel_size stride padding dilation groups padding_mode{transposed}"
 
 
@@ -223,7 +224,7 @@ def _say_what_stays(folded: nn.Module) -> None:
     stays = [
         f"{name or 'the network itself'} ({type(part).__name__})"
         for name, part in folded.named_modules()
-        if type(part).__module__.startswith("msr.") or nn.utils.parametrize.is_parametrized(part)
+        if isinstance(part, PackageModule) or nn.utils.parametrize.is_parametrized(part)
     ]
     if stays:
         more = f" and {len(stays) - 3} more" if len(stays) > 3 else ""

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from msr.sharing.base import Sharing
+from msr.sharing import Sharing
 
 __all__ = ["ResidualWarning", "take_plain_weight", "warn_of_residual"]
 
@@ -42,7 +42,7 @@ def take_plain_weight(
     with torch.no_grad():
         state[filter] = sharing.project(given)
         if not like.is_meta:
-            warn_of_residual(weight, sharing._residual_of(state[filter], given, None), given.dtype)
+            warn_of_residual(weight, sharing.residual_at(state[filter], given), given.dtype)
 
 
 def warn_of_residual(name: str, residual: float, dtype: torch.dtype, stacklevel: int = 2) -> None:

@@ -12,8 +12,8 @@ from msr.errors import ConfigError, ModelError, ShapeError
 from msr.layers import LeftAloneWarning, ReparamLinear, ResidualWarning, coverage, fold, reparameterize
 from msr.layers.base import _known_less
 from msr.sharing import DenseSharing, KroneckerSharing
-from tests.msr.layers.test_shared_weights import CASES as IN_PLACE
-from tests.msr.layers.test_shared_weights import SHAPE
+from tests.msr.layers.test_single_weights import CASES as IN_PLACE
+from tests.msr.layers.test_single_weights import SHAPE
 from tests.support.cases import randomize, seeded
 
 LAYERS = {

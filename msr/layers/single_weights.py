@@ -17,15 +17,15 @@ from torch.nn.utils import parametrize
 
 from msr.errors import ModelError
 from msr.layers.plain_weights import take_plain_weight
-from msr.modules import dotted
-from msr.sharing.base import Sharing
+from msr.modules import PackageModule, dotted
+from msr.sharing import Sharing
 
 __all__ = ["SharedWeight", "fold_weights", "is_shared", "share_weight", "shared_weights"]
 
 _here = threading.local()
 
 
-class SharedWeight(nn.Module):
+class SharedWeight(PackageModule):
     """``vec(W) = U v`` as a parametrization: ``v`` is the parametrization's ``original``, ``U`` its ``sharing``."""
 
     def __init__(self, sharing: Sharing):

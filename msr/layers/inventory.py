@@ -12,9 +12,9 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
 from msr.layers.base import ReparamLayer
-from msr.layers.weights import is_shared, shared_weights
+from msr.layers.single_weights import is_shared, shared_weights
 from msr.modules import dotted
-from msr.sharing.base import Sharing
+from msr.sharing import Sharing
 
 __all__ = ["Coverage", "LeftAlone", "LeftAloneWarning", "coverage"]
 
