@@ -152,6 +152,7 @@ class Sharing(PackageModule, ABC):
             return self.residual_at(self.project(weight), weight, bias)
 
     @takes_arrays("v", "weight", "bias")
+    @torch.no_grad()
     def residual_at(self, v: Tensor, weight: Tensor, bias: Tensor | None = None) -> float:
         """As :meth:`residual`, for a caller that has the projection ``v`` of the weight already."""
         pairs = [(self.materialize(v), weight)]

@@ -85,6 +85,7 @@ class KroneckerSharing(Sharing):
         return kron.solve_factors(self.factors, weight.reshape(*lead, *self.modes))
 
     @takes_arrays("v", "weight", "bias")
+    @torch.no_grad()
     def residual_at(self, v: Tensor, weight: Tensor, bias: Tensor | None = None) -> float:
         """As in :class:`Sharing`; exactly 0 for identity factors, with which every square pattern starts."""
         # On a wide layer, products with identities would cost more than the rest of a conversion.
