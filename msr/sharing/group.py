@@ -213,9 +213,10 @@ class GroupSharing(Sharing):
         if f"{prefix}U" in state_dict and not self.U.is_meta:
             # The saved basis may have been rounded. It spans what the exact one spans, so only the rotation between
             # the two is taken from it: the orthogonal factor of their product (orthogonal Procrustes problem).
-            exact, saved = self._exact["U"], state_dict[f"{prefix}U"].detach().double().cpu()
-            left, _, right = torch.linalg.svd(exact.mT @ saved)
-            self._exact["U"] = exact @ (left @ right)
+            exact = self._exact["U"]
+            saved = state_dict[f"{prefix}U"].detach().double().cpu()
+            from_left, _, from_right = torch.linalg.svd(exact.mT @ saved)
+            self._exact["U"] = exact @ (from_left @ from_right)
             self._restore()
 
 

@@ -4,7 +4,10 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
+from msr.equivariance import certify, certify_network
+from msr.groups import cyclic
 from msr.layers import (
     ReparamConv1d,
     ReparamConv2d,
@@ -15,6 +18,7 @@ from msr.layers import (
     ReparamLinear,
     reparameterize,
 )
+from msr.representations import regular
 from msr.sharing import DenseSharing
 from tests.support.cases import randomize
 from tests.support.patterns import RowSharing
@@ -82,7 +86,7 @@ def test_a_layer_takes_the_way_of_a_pattern_that_is_not_ours(name, path, gen):
 
 
 @pytest.mark.parametrize("cost", [-1, 0, 1])
-def test_the_pattern_s_own_cost_decides_between_the_ways(cost, gen):
+def test_the_cost_that_a_pattern_gives_decides_between_the_ways(cost, gen):
     """A row costs ``numel(W) = 20`` by the weight, and the weight 20 once: at ten rows the limit is 22 a row."""
 
     class Priced(Counted):
@@ -100,8 +104,8 @@ def test_grouped_convolutions_build_the_weight(gen):
     assert (layer.sharing.applied, layer.sharing.built) == (0, 1)
 
 
-def test_conversion_and_folding_take_it_too(gen):
-    plain = torch.nn.Linear(5, 4, device="meta").to_empty(device="cpu").requires_grad_(False)
+def test_third_party_patterns_convert_and_fold(gen):
+    plain = nn.Linear(5, 4, device="meta").to_empty(device="cpu").requires_grad_(False)
     plain.weight.copy_(torch.outer(torch.arange(1.0, 5), torch.arange(5.0)))
     plain.bias.fill_(0.5)
     pattern = RowSharing((4, 5), generator=gen)
@@ -111,3 +115,44 @@ def test_conversion_and_folding_take_it_too(gen):
     x = torch.randn(3, 5, generator=gen)
     torch.testing.assert_close(converted(x), plain(x))
     torch.testing.assert_close(converted.fold()(x), plain(x))
+
+
+def test_a_layer_of_ones_own_that_holds_a_pattern_counts_as_one_layer(gen):
+    """And one that merely has something by the name of ``sharing`` is looked into."""
+    rep = regular(cyclic(4))
+
+    class OwnLayer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pattern = RowSharing((4, 4), generator=gen)
+            self.v = nn.Parameter(torch.ones(4))
+
+        def forward(self, x):
+            return x @ self.pattern.materialize(self.v).mT
+
+    class Block(nn.Module):
+        sharing = True
+
+        def __init__(self):
+            super().__init__()
+            self.first = OwnLayer()
+            self.second = nn.ReLU()
+
+        def forward(self, x):
+            return self.second(self.first(x))
+
+    result = certify_network(Block(), rep.group, rep, rep, [rep, rep, rep], eps=0.1)
+    assert list(result.layers) == ["first", "second"]
+
+
+def test_a_layer_with_a_third_party_pattern_is_decided_exactly(gen):
+    rep = regular(cyclic(4))
+    layer = ReparamLinear(4, 4, sharing=RowSharing, bias=False, generator=gen, dtype=torch.float64)
+    with torch.no_grad():
+        layer.sharing.a.fill_(1)
+        layer.v.fill_(0.7)
+    certificate = certify(layer, rep.group, rep, rep, eps=0.01)
+    assert (certificate.rule, certificate.verdict) == ("exact", "certified")
+    with torch.no_grad():
+        layer.v[0] = 2
+    assert certify(layer, rep.group, rep, rep, eps=0.01).verdict == "refuted"
