@@ -17,7 +17,18 @@ __all__ = ["AffineModule", "PackageModule", "as_at_first", "copied", "dotted", "
 
 
 class PackageModule(nn.Module):
-    """A module with code of this package: a network that holds one cannot be used where the package is missing."""
+    """A module with code of this package: a network that holds one cannot be used where the package is missing.
+
+    A class says of itself that it calls no function of torch which meta-learning needs in an exact form
+    (:mod:`msr.meta.exact.plain`): ``class Layer(PackageModule, plain=True)``. Its subclasses do not inherit this, since
+    they may call anything.
+    """
+
+    is_plain: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, plain: bool = False, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        cls.is_plain = plain
 
 
 class AffineModule(nn.Module):

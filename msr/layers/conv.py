@@ -107,7 +107,7 @@ class _ReparamConv(ReparamLayer, affine=True):
         return self.plain(device="meta").extra_repr()
 
 
-class ReparamConv1d(_ReparamConv):
+class ReparamConv1d(_ReparamConv, plain=True):
     """``nn.Conv1d`` with ``vec(W) = U v``: its arguments, shapes and padding modes.
 
     Then ``sharing`` (default: Kronecker, square), ``generator``, ``path`` as in
@@ -115,10 +115,9 @@ class ReparamConv1d(_ReparamConv):
     """
 
     _twin = nn.Conv1d
-    is_plain = True  # calls nothing of torch that meta-learning needs in another form
 
 
-class ReparamConv2d(_ReparamConv):
+class ReparamConv2d(_ReparamConv, plain=True):
     """``nn.Conv2d`` with ``vec(W) = U v``: its arguments, shapes and padding modes.
 
     Then ``sharing`` (default: Kronecker, square), ``generator``, ``path`` as in
@@ -126,10 +125,9 @@ class ReparamConv2d(_ReparamConv):
     """
 
     _twin = nn.Conv2d
-    is_plain = True  # calls nothing of torch that meta-learning needs in another form
 
 
-class ReparamConv3d(_ReparamConv):
+class ReparamConv3d(_ReparamConv, plain=True):
     """``nn.Conv3d`` with ``vec(W) = U v``: its arguments, shapes and padding modes.
 
     Then ``sharing`` (default: Kronecker, square), ``generator``, ``path`` as in
@@ -137,7 +135,6 @@ class ReparamConv3d(_ReparamConv):
     """
 
     _twin = nn.Conv3d
-    is_plain = True  # calls nothing of torch that meta-learning needs in another form
 
 
 def _rim(twin: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> tuple[int, ...]:

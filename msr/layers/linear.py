@@ -10,7 +10,7 @@ from msr.sharing import KroneckerSharing, PathCost, Sharing, SharingFactory
 __all__ = ["ReparamLinear"]
 
 
-class ReparamLinear(ReparamLayer, affine=True):
+class ReparamLinear(ReparamLayer, affine=True, plain=True):
     """``y = x Wᵀ + b`` with ``vec(W) = U v``.
 
     The arguments of ``nn.Linear``, then: ``sharing``, a pattern or a factory of one (default: Kronecker, square);
@@ -22,8 +22,6 @@ class ReparamLinear(ReparamLayer, affine=True):
 
     >>> layer = ReparamLinear(70, 68, bias=False, sharing=partial(DenseSharing, k=3))
     """
-
-    is_plain = True  # calls nothing of torch that meta-learning needs in another form
 
     def __init__(
         self,

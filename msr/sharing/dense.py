@@ -16,7 +16,7 @@ from msr.sharing.starts import Init, check_init, orthogonal_
 __all__ = ["DenseSharing"]
 
 
-class DenseSharing(Sharing):
+class DenseSharing(Sharing, plain=True):
     """A full matrix ``U`` of shape ``(numel(W), k)``: any linear sharing pattern, at ``numel(W) · k`` numbers.
 
     Init: ``"scaled"`` (default) makes the ``k`` columns orthogonal with squared length ``out / (3 k)``, so that every
@@ -29,7 +29,6 @@ class DenseSharing(Sharing):
     Source: arXiv:2007.02933, section 4.1.
     """
 
-    is_plain = True  # calls nothing of torch that meta-learning needs in another form
     U: Tensor
 
     def __init__(

@@ -17,7 +17,7 @@ from msr.sharing.starts import Init, check_init, orthogonal_
 __all__ = ["KroneckerSharing"]
 
 
-class KroneckerSharing(Sharing):
+class KroneckerSharing(Sharing, plain=True):
     """One factor a weight axis: linear ``W = A V Bᵀ``, convolution ``W = V ×₁ A ×₂ B ×₃ C``; ``U = A ⊗ B (⊗ C)``.
 
     The kernel's axes count as one, of size ``∏ kernel``. A factor is ``(axis of W, axis of v)``. With square factors
@@ -32,7 +32,6 @@ class KroneckerSharing(Sharing):
     Source: arXiv:2007.02933, appendix A.
     """
 
-    is_plain = True  # calls nothing of torch that meta-learning needs in another form
     A: Tensor
     B: Tensor
 

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations, prune
 from msr.errors import ModelError
 from msr.layers import fold, reparameterize
 from msr.meta import from_module
-from msr.modules import AffineModule, copied
+from msr.modules import AffineModule, PackageModule, copied
 from tests.support.cases import seeded
 
 DOORS = {"copied": copied, "from_module": from_module, "reparameterize": reparameterize, "fold": fold}
@@ -137,3 +137,13 @@ def test_a_claim_to_be_affine_goes_with_the_forward_it_was_made_for(monkeypatch)
     assert not Scaled.claims_affine()
     assert not Inherits.claims_affine()
     assert ClaimsAnew.claims_affine()
+
+
+def test_a_class_says_of_itself_alone_that_it_is_plain():
+    class Plain(PackageModule, plain=True):
+        pass
+
+    class Derived(Plain):
+        pass
+
+    assert [PackageModule.is_plain, Plain.is_plain, Derived.is_plain] == [False, True, False]

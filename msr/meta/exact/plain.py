@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules import module as library
 
+from msr.modules import PackageModule
+
 __all__ = ["LAYERS", "LOSSES", "is_plain_function", "is_plain_module", "no_hooks_for_all"]
 
 _LAYERS = (
@@ -34,7 +36,7 @@ def is_plain_function(function: Callable) -> bool:
 def is_plain_module(module: nn.Module) -> bool:
     """Whether all layers of a module are known, as their classes wrote them, with no hook.
 
-    A layer of this package says so of its own class by ``is_plain``, which classes derived from it do not inherit.
+    A layer of this package says so of its own class (:class:`msr.modules.PackageModule`).
     """
     return all(_is_plain(part) for part in module.modules())
 
@@ -47,5 +49,5 @@ def no_hooks_for_all() -> bool:
 
 def _is_plain(part: nn.Module) -> bool:
     kind = type(part)
-    known = kind in LAYERS or kind is nn.Sequential or vars(kind).get("is_plain", False)
+    known = kind in LAYERS or kind is nn.Sequential or (issubclass(kind, PackageModule) and kind.is_plain)
     return known and "forward" not in vars(part) and not any(getattr(part, name, None) for name in _HOOKS)
