@@ -92,6 +92,7 @@ class Sharing(PackageModule, ABC):
     def apply_linear(self, v: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
         """``x Wᵀ + bias`` without building ``W``; called only where :meth:`linear_cost` gives a cost.
 
+        It must be exactly this function of ``x``: layers with any pattern count as affine (:mod:`msr.equivariance`).
         Shapes: ``v filter_shape``, ``x (*, in)``, ``bias (out,)``; the result is ``(*, out)``.
         """
         raise ModelError(f"{type(self).__name__} gives a linear_cost, so it must define apply_linear")
@@ -107,7 +108,7 @@ class Sharing(PackageModule, ABC):
     def apply_convolution(self, v: Tensor, x: Tensor, bias: Tensor | None, convolution: Convolution) -> Tensor:
         """The convolution of ``x`` with ``W``, plus the bias, without building ``W``.
 
-        Called only where :meth:`convolution_cost` gives a cost.
+        Called only where :meth:`convolution_cost` gives a cost. It must be exactly this function of ``x``, as above.
         Shapes: ``v filter_shape``, ``x ([N,] in, *space)``, ``bias (out,)``; the result is ``([N,] out, *space)``.
         """
         raise ModelError(f"{type(self).__name__} gives a convolution_cost, so it must define apply_convolution")
