@@ -16,7 +16,7 @@ from msr.arrays import as_tensor
 from msr.errors import ConfigError, ModelError
 from msr.meta.checks.reach import aliases
 from msr.meta.checks.steady import refuse_changing_weights
-from msr.meta.exact import Exact, is_plain_module, refuse_backward_hooks
+from msr.meta.exact import Exact, KnownFunction, is_plain_module, refuse_backward_hooks
 from msr.meta.setnorm import use_set_statistics
 from msr.modules import copied, dotted
 from msr.sharing import Sharing
@@ -140,7 +140,7 @@ def from_module(
 
 
 @dataclass(frozen=True, eq=False)
-class ModulePrediction:
+class ModulePrediction(KnownFunction):
     """A module's answer with other parameters than its own: a tuple goes in by position, a dictionary by keyword.
 
     Attributes:

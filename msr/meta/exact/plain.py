@@ -4,6 +4,7 @@ Looking at every call of torch costs a tenth of a small outer step that runs sid
 layers whose code is torch's or this package's; whatever a network's own ``forward`` does is looked at.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch.nn.functional as F
@@ -12,7 +13,7 @@ from torch.nn.modules import module as library
 
 from msr.modules import PackageModule
 
-__all__ = ["LAYERS", "LOSSES", "is_plain_function", "is_plain_module", "no_hooks_for_all"]
+__all__ = ["LAYERS", "LOSSES", "KnownFunction", "is_plain_function", "is_plain_module", "no_hooks_for_all"]
 
 _LAYERS = (
     "Identity Flatten Unflatten Linear Bilinear Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d "
@@ -28,8 +29,19 @@ LOSSES = frozenset(getattr(F, name) for name in _LOSSES.split())
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
+class KnownFunction(ABC):
+    """A function of this package that knows whether what it calls has an exact form."""
+
+    @property
+    @abstractmethod
+    def is_plain(self) -> bool:
+        """Whether it calls nothing that has an exact form."""
+
+
 def is_plain_function(function: Callable) -> bool:
-    """Whether a criterion is one of torch's that need no exact form."""
+    """Whether a function is known to need no exact form: one of torch's losses, or one that knows it of itself."""
+    if isinstance(function, KnownFunction):
+        return function.is_plain
     return isinstance(function, type(F.mse_loss)) and function in LOSSES
 
 
