@@ -21,6 +21,7 @@ from msr.equivariance.scale import Compared
 from msr.errors import ConfigError, ModelError, NonFiniteError
 from msr.groups import Group
 from msr.representations import AnyRepresentation
+from msr.sharing import Sharing
 from msr.statistics.rules import Outcome, Rule, check_level, mean_rule, tail_rule, zero_failure_rule
 
 __all__ = ["CONSTANT", "decide"]
@@ -78,7 +79,7 @@ def decide(
     check_representations(rep_in, rep_out, group)
     _check_levels(eps, alpha, eta, n, n_random)
     generator = generator or seeded(0, rep_in)
-    if isinstance(f, Tensor) or getattr(f, "is_sharing_pattern", False):
+    if isinstance(f, (Tensor, Sharing)):
         if rule not in ("auto", "exact") or mask is not None:
             raise ConfigError("a weight or a sharing pattern is decided exactly: leave out rule and mask")
         return _certify_matrix(f, rep_in, rep_out, eps, alpha, n_random, generator)
@@ -189,7 +190,7 @@ def _specificity_of(
 
 
 def _certify_matrix(
-    f: object,
+    f: Tensor | Sharing,
     rep_in: AnyRepresentation,
     rep_out: AnyRepresentation,
     eps: float,
@@ -210,7 +211,7 @@ def _certify_matrix(
             W = f.detach().reshape(rep_out.dim, rep_in.dim)
             special = specificity(W, rep_in, rep_out, at, n_random=n_random, generator=generator)
     else:
-        U = f.matrix()  # type: ignore[attr-defined]
+        U = f.matrix()
         defects, of = pattern_error(U, rep_in, rep_out, exact_elements(group)), "any W = U v"
         outcome = _exactly(defects.largest, eps, U.dtype, group, of) or _not_decided(defects.largest, eps, of)
         seen = _Seen(

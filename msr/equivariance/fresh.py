@@ -8,6 +8,7 @@ from torch.nn.parameter import is_lazy
 
 from msr.errors import ConfigError
 from msr.modules import copied
+from msr.sharing import Sharing
 
 __all__ = ["module_to_redraw", "redrawn", "signs_of_a_start"]
 
@@ -35,7 +36,7 @@ def redrawn(module: nn.Module, seed: int) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     done: set[int] = {id(p) for p in new.parameters() if not p.requires_grad}
     for part in new.modules():
-        if getattr(part, "is_sharing_pattern", False):
+        if isinstance(part, Sharing):
             done.update(id(p) for p in part.parameters())
     with torch.no_grad():
         for part in new.modules():
@@ -96,7 +97,7 @@ def signs_of_a_start(module: nn.Module) -> list[str]:
     """What looks as before any training: running statistics of 0 and 1, zero biases, scales that are all one."""
     found = []
     for name, part in module.named_modules():
-        if getattr(part, "is_sharing_pattern", False):
+        if isinstance(part, Sharing):
             continue
         buffers, prefix = dict(part.named_buffers(recurse=False)), f"{name}." if name else ""
         mean, var = buffers.get("running_mean"), buffers.get("running_var")

@@ -12,6 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from msr.equivariance.evaluate import said
 from msr.errors import ConfigError, ModelError, MSRError
 from msr.representations import AnyRepresentation
+from msr.sharing import Sharing
 
 __all__ = ["Layer", "Representations", "Walk", "walk"]
 
@@ -218,7 +219,8 @@ def _wanted(network: nn.Module, representations: Representations) -> dict[str, n
 
 def _is_one_layer(module: nn.Module, is_root: bool) -> bool:
     """Whether a module counts as one layer, whatever it is made of; so does one whose innards are TorchScript."""
-    if hasattr(module, "sharing") or isinstance(module, (*_ONE_LAYER, torch.jit.ScriptModule)):
+    holds_pattern = any(isinstance(child, Sharing) for child in module.children())
+    if holds_pattern or isinstance(module, (*_ONE_LAYER, torch.jit.ScriptModule)):
         return True
     if is_parametrized(module):
         return True

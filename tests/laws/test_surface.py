@@ -9,7 +9,7 @@ SURFACE = {
         "Episodes", "Estimate", "__version__",
     ],
     "msr.sharing": [
-        "DenseSharing", "GroupSharing", "KroneckerSharing", "Sharing", "SharingFactory",
+        "Convolution", "DenseSharing", "GroupSharing", "KroneckerSharing", "PathCost", "Sharing", "SharingFactory",
     ],
     "msr.layers": [
         "Coverage", "LeftAlone", "LeftAloneWarning", "ReparamConv1d", "ReparamConv2d", "ReparamConv3d",
