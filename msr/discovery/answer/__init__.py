@@ -1,1 +1,1 @@
-"""What a discovery says: values, evidence and sentences."""
+"""The answer of a discovery: its values with their units, the sentences that users read, and how both come together."""

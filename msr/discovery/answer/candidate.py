@@ -1,38 +1,51 @@
-"""What is claimed of groups, with its evidence: of each that was tested, and of the one that is named."""
+"""A candidate: one group that the learned weights proposed, with what the testing tasks showed of it."""
 
 import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from msr.brief import Brief
 from msr.permutations.actions import Indices
+from msr.permutations.orbits import pair_orbits_of
 
-__all__ = ["APART", "Candidate", "Certificate", "Status"]
-
-APART = 1 / 8
-"""Of the error rate, for the share of exceptions; and as much for what is not linear. Groups have the rest."""
+__all__ = ["Candidate", "Status", "orbitals", "same_group"]
 
 Status: TypeAlias = Literal["within", "beyond", "open"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Candidate(Brief):
-    """A group that a clustering of the weights gave, and what tasks that had no part in it say of it.
+    """A group that one set of classes of weights gave, and what tasks that had no part in proposing it show of it.
 
-    What breaks a group is a share of the outputs' energy, the square of a share of their size.
+    The part of a task's weights that *breaks* a group is ``W − P W``, where ``P`` is the Reynolds operator: each weight
+    replaced by its mean over the orbital it lies in. ``breaking``, ``low`` and ``high`` measure that part by the energy
+    it adds to the outputs.
+
+    Units: ``breaking``, ``low`` and ``high`` are shares of the energy (mean square) of the outputs, without unit; their
+    square roots are shares of the outputs' size, which is what ``eps`` is. A group that breaks 0.0025 of the energy
+    breaks 5% of the size.
 
     Attributes:
-        colours: ``(out, in)``, the class of each weight; ``n_colours`` of them.
-        generators_in: ``(r, in)``, ``generators_out``: ``(r, out)``; row ``g`` sends point ``i`` to ``[g, i]``.
-        order: of the group they generate.
-        residual: ``‖W − P W‖ / ‖W‖`` on average over tasks, ``P`` the mean over the group; from the fitted span.
-        exact: no fitted weight is further from its mean over the group than errors of the fit are.
-        share: how much of the outputs comes from weights that the group moves; a group of weak weights costs little.
-        breaking: what breaks it, on average over tasks, without bias: noise can make it negative.
-        low, high: bounds on that of typical tasks, from one family of tests at level α over all candidates.
-        p_within, p_beyond, p_not_kept: p-values of the nulls that it breaks ε² or more; ε² or less; nothing at all.
-        status: ``within``: shown to break less than ε²; ``beyond``: more; ``open``: neither.
-        seen_broken: shown to break something, if less than ε².
+        colours: ``(out, in)``, the class of each weight; there are ``n_colours`` of them.
+        generators_in: ``(r, in)``; generator ``g`` sends input ``i`` to input ``generators_in[g, i]``.
+        generators_out: ``(r, out)``, the same on outputs.
+        order: number of elements of the group that they generate.
+        residual: ``‖W − P W‖ / ‖W‖``, root mean square over tasks, of the fitted span; no unit. It includes the error
+            of the fit, so it is no evidence of its own.
+        exact: whether no fitted weight differs from its mean over the group by more than the fit's errors explain.
+        share: share of the outputs' energy that comes from weights which the group moves, between 0 and 1. A group
+            that moves weak weights only breaks little, whether or not it is a symmetry.
+        breaking: share of the outputs' energy that breaks the group, averaged over tasks and splits. The estimate is
+            unbiased, so noise can make it negative.
+        low, high: confidence bounds on that share in typical tasks. All bounds, p-values and verdicts about all
+            candidates together hold with probability 1 − α.
+        p_within: p-value of the null hypothesis that typical tasks break the group by ε² of the energy or more.
+        p_beyond: p-value of the null hypothesis that they break it by ε² or less.
+        p_not_kept: p-value of the null hypothesis that nothing breaks it, up to (ε/20)².
+        status: ``within``: shown to break less than ε². ``beyond``: shown to break more. ``open``: neither was shown.
+        seen_broken: whether it was shown that something breaks the group, if possibly less than ε².
     """
 
     colours: Indices
@@ -53,48 +66,14 @@ class Candidate(Brief):
     seen_broken: bool = False
 
 
-@dataclass(frozen=True, repr=False)
-class Certificate(Brief):
-    """What was shown of the group that is named, on tasks that had no part in choosing it.
+def orbitals(candidate: Candidate) -> Indices:
+    """Label of the orbital (orbit on pairs of an output and an input) of each weight, ``(out · in,)``.
 
-    The null hypothesis of ``p_value``: typical tasks break the group by ``ε²`` of their outputs' energy or more,
-    ``E min(b − ε² e, reach) ≥ 0``, with ``b`` the energy of what breaks the group in a task's outputs, ``e`` that of
-    its outputs, noise left out of both. Tasks far beyond that are exceptions; their share is bounded apart.
-
-    Attributes:
-        p_value: one over an e-value, so it holds over all groups that were looked at and all splits.
-        breaking: the mean of ``b``, as a share of the mean of ``e``; ``bound`` what the typical are below, at level α.
-        method: of that estimate: ``least squares`` or ``pairs of examples``.
-        exceptions: tasks that were seen to break the group, by their places in what came.
-        exceptions_at_most: the share of all tasks that may be exceptions, at level α / 8.
-        exceptions_break: an exception is a task that breaks the group by more than this share of the outputs' size.
-        counts_up_to: the share of the outputs' size by which one task counts as breaking the group at most.
-        nonlinear_at_most: the share of the outputs' energy that products of two or three inputs explain beyond a linear
-            layer, at most, at level α / 8; None where that could not be looked for.
-        covers: what ``b`` is of. ``the outputs``: what breaks the group in the linear layer and what such products may
-            make are less than ε² together, or all that a linear layer leaves was counted as breaking the group; ``the
-            linear layer``: what is beyond it was looked for and not seen, but may be as large as said.
-        linear: whether nothing beyond a linear layer was seen.
-        n_tasks: tasks of a split that tested; ``splits`` of them were made.
-        specificity: the share of random relabellings of the same group that fit the learned pattern as well,
-            ``(1 + #) / (B + 1)``; None where every relabelling gives the same group.
+    A linear layer shows a group's orbitals and nothing more of the group.
     """
+    return pair_orbits_of(candidate.generators_in, candidate.generators_out)
 
-    null: str
-    eps: float
-    alpha: float
-    p_value: float
-    breaking: float
-    bound: float
-    method: str
-    exceptions: tuple[int, ...]
-    exceptions_at_most: float
-    exceptions_break: float
-    counts_up_to: float
-    nonlinear_at_most: float | None
-    covers: Literal["the outputs", "the linear layer"]
-    linear: bool
-    n_tasks: int
-    splits: int
-    certified: bool
-    specificity: float | None
+
+def same_group(a: Candidate, b: Candidate) -> bool:
+    """Whether two candidates have the same orbitals, so that no linear layer could tell them apart."""
+    return np.array_equal(orbitals(a), orbitals(b))

@@ -1,4 +1,4 @@
-"""Whether every input and output differs from every other by what no permutation changes: then none is a symmetry."""
+"""Colour refinement: do the weights tell every input and every output apart? Then no permutation is a symmetry."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,48 +6,60 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from msr.discovery.pattern.classes import Rows
+from msr.discovery.thresholds import THRESHOLDS
 from msr.permutations.actions import Indices
 
 __all__ = ["all_distinct"]
 
-# A difference this many times its error is none of chance, whichever of all pairs and numbers it is found in.
-_TOLD_APART = 6.0
-
 
 def all_distinct(rows: Rows, used_in: Indices, used_out: Indices) -> bool:
-    """Whether the weights tell all inputs from each other, and all outputs, beyond their errors.
+    """Whether the weights tell all used inputs from each other, and all used outputs, beyond their errors.
 
-    An input is described by sums over its weights, of the rows and of their squares; a permutation that keeps the
-    weights can only send it to one with the same description. Outputs likewise. Those that the descriptions leave
-    together are one class, and the sums are taken class by class, again and again, until all are apart or nothing more
-    is gained.
-    That is colour refinement of a graph whose edges are known up to an error; what it does not tell apart may still be.
+    Each input is described by the sum of its rows over a class of outputs, and by the sum of their squares ``r rᵀ``;
+    outputs likewise. A permutation that keeps the weights can only send an input to one with the same description.
+    Inputs with equal descriptions form a class; the sums are then taken over the new classes, until every class has one
+    element or no class splits any more.
+
+    This is colour refinement of a graph whose edge weights are known up to an error. It is one-sided: points that it
+    does not tell apart may still differ.
     """
     values = rows.values.reshape(*rows.shape, -1)[np.ix_(used_out, used_in)]
     errors = rows.errors.reshape(rows.shape)[np.ix_(used_out, used_in)]
-    classes: list[Indices] = [np.zeros(len(one), dtype=np.int64) for one in (used_out, used_in)]
+    of_outputs: Indices = np.zeros(len(used_out), dtype=np.int64)
+    of_inputs: Indices = np.zeros(len(used_in), dtype=np.int64)
     while True:
-        before = sum(int(labels.max()) + 1 for labels in classes)
-        classes = [
-            _refined(values, errors, *classes),
-            _refined(values.transpose(1, 0, 2), errors.T, *classes[::-1]),
-        ]
-        count = sum(int(labels.max()) + 1 for labels in classes)
+        before = _count(of_outputs) + _count(of_inputs)
+        # Both sides are refined by the other side's classes of the previous round.
+        finer_outputs = _refined(values, errors, of_outputs, of_inputs)
+        finer_inputs = _refined(values.transpose(1, 0, 2), errors.T, of_inputs, of_outputs)
+        of_outputs, of_inputs = finer_outputs, finer_inputs
+        count = _count(of_outputs) + _count(of_inputs)
         if count == len(used_in) + len(used_out):
             return True
         if count == before:
             return False
 
 
+def _count(labels: Indices) -> int:
+    """Number of classes."""
+    return int(labels.max()) + 1
+
+
 def _refined(values: NDArray[np.float64], errors: NDArray[np.float64], own: Indices, others: Indices) -> Indices:
-    """Classes of the first axis, split by sums over each class of the second."""
+    """Classes of the first axis, split by the sums over each class of the second axis.
+
+    Shapes: ``values (a, b, k)``, ``errors (a, b)``, ``own (a,)``, ``others (b,)``; the result is ``(a,)``.
+    """
     together = own[:, None] == own[None]
-    for label in range(int(others.max()) + 1):
-        part, error = values[:, others == label], errors[:, others == label]
+    for label in range(_count(others)):
+        part = values[:, others == label]
+        error = errors[:, others == label]
         squares = np.einsum("ijk,ijl->ikl", part, part).reshape(len(values), -1)
-        # The error of r rᵀ is that of r times twice its size, and its own square.
+        # First-order error of r rᵀ is 2 |r| error; the square of the error is added for rows close to zero.
         of_squares = ((2 * np.linalg.norm(part, axis=2) * error + error**2) ** 2).sum(1)
         for sums, variance in ((part.sum(1), (error**2).sum(1)), (squares, of_squares)):
-            apart = np.linalg.norm(sums[:, None] - sums[None], axis=2)
-            together &= apart <= _TOLD_APART * np.sqrt(variance[:, None] + variance[None])
+            distance = np.linalg.norm(sums[:, None] - sums[None], axis=2)
+            standard_error = np.sqrt(variance[:, None] + variance[None])
+            together &= distance <= THRESHOLDS().distinct_errors * standard_error
+    # "Not told apart" is not transitive under noise; its transitive closure errs on the side of fewer distinctions.
     return np.asarray(connected_components(csr_matrix(together), directed=False)[1], dtype=np.int64)
