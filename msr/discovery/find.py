@@ -119,8 +119,7 @@ def discover(
         data = prepare(x, y, layer=layer, kernel=kernel, circular=circular, stride=stride, padding=padding, fresh=fresh)
     refuse_if_too_large(len(data.x), data.x.shape[1], data.n, data.m, memory)
     with using_threads(threads or threads_for(data)) as count:
-        questions = [Question(data, k, eps, alpha, signed, own_seed) for own_seed in range(seed, seed + seeds)]
-        answers = [search(question) for question in questions]
+        answers = [search(Question(data, k, eps, alpha, signed, s)) for s in range(seed, seed + seeds)]
     return replace(agreed(answers), seconds=time.perf_counter() - started, threads=count)
 
 
@@ -143,10 +142,12 @@ def search(question: Question, advising: bool = True) -> Discovery:
     findings = _over_splits(instruments)
     if not findings.trials:
         return assembled(question, "cannot tell", cannot_tell("no sharing was learned"), findings.refusals[:1])
-    named, reported = findings.decision.named, findings.reported
+    named = findings.decision.named
+    reported = findings.reported
 
     # Step 9, certificate: exceptions, and what is not linear.
-    lack, certificate = instruments.nonlinearity.of_all_tasks, None
+    lack = instruments.nonlinearity.of_all_tasks
+    certificate = None
     if named is not None:
         lack = instruments.nonlinearity.with_pattern(reported.taught.learned, reported.test)
         certificate = certificate_of(instruments, named, reported, lack, findings.trials)
@@ -173,8 +174,8 @@ def search(question: Question, advising: bool = True) -> Discovery:
     name = name_group(named.generators_in, named.generators_out, order=named.order)
     k = shown.learned.span.k
     sentence = found_sentence(name, certificate, findings.candidates, k, share, question.signed)
-    kept = _biases(question, named, reported)
-    return assembled(question, "found", sentence, [], group=name, biases=kept, **shared)
+    of_biases = _biases(question, named, reported)
+    return assembled(question, "found", sentence, [], group=name, biases=of_biases, **shared)
 
 
 def _over_splits(instruments: Instruments) -> Findings:
@@ -212,7 +213,8 @@ def _over_splits(instruments: Instruments) -> Findings:
 
 def _none(instruments: Instruments, findings: Findings, share: float) -> Discovery:
     """The answer that no permutation is a symmetry, with the partial symmetries of the pattern of all tasks."""
-    question, taught = instruments.question, instruments.all_taught
+    question = instruments.question
+    taught = instruments.all_taught
     assert taught is not None
     classes = question.points.plain(taught.finest.colours)
     partial = partial_symmetries(classes, taught.learned.rows)
@@ -243,14 +245,15 @@ def _biases(question: Question, named: Candidate, reported: Trial) -> Biases | N
     """Whether the named group keeps the tasks' biases as well: a question of its own, with its own error rate."""
     if question.signed:
         return None
-    data, span = question.data, reported.taught.learned.span
-    moved = torch.from_numpy(named.generators_out)
+    data = question.data
+    span = reported.taught.learned.span
+    permutations = torch.from_numpy(named.generators_out)
     return biases(
         data.x,
         data.y,
         data.counts,
         data.means,
-        moved,
+        permutations,
         question.eps,
         question.alpha,
         (span.U, span.v0),

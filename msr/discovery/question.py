@@ -45,5 +45,5 @@ class Question:
 
     @cached_property
     def sample(self) -> Sample:
-        """The tasks in the units in which breaking is measured. It needs tasks that are not too few."""
+        """The tasks in the units in which breaking is measured. It fails where the tasks are too few to learn from."""
         return Sample.of(self.data)

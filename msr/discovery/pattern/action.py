@@ -60,9 +60,9 @@ class Points:
         if not self.signed:
             return rows
         A = rows.values.reshape(self.m, self.n, -1)
-        both = np.concatenate([np.concatenate([A, -A], 1), np.concatenate([-A, A], 1)])
+        signed = np.concatenate([np.concatenate([A, -A], 1), np.concatenate([-A, A], 1)])
         errors = self.both_signs(rows.errors.reshape(self.m, -1)).ravel()
-        return Rows(both.reshape(-1, both.shape[2]), errors, (2 * self.m, 2 * self.n))
+        return Rows(signed.reshape(-1, signed.shape[2]), errors, (2 * self.m, 2 * self.n))
 
     def both_signs(self, labels: NDArray[_Kind]) -> NDArray[_Kind]:
         """Labels ``(m, n)`` of the layer's weights, repeated for all weights between points ``(lines, columns)``."""
@@ -86,8 +86,8 @@ class Points:
         if not self.signed:
             return averaged(U, orbitals)
         A = U.view(self.m, self.n, -1)
-        both = torch.cat([torch.cat([A, -A], 1), torch.cat([-A, A], 1)])
-        mean = averaged(both.flatten(0, 1), orbitals).view(both.shape)
+        signed = torch.cat([torch.cat([A, -A], 1), torch.cat([-A, A], 1)])
+        mean = averaged(signed.flatten(0, 1), orbitals).view(signed.shape)
         return mean[: self.m, : self.n].flatten(0, 1)
 
     def is_trivial(self, generators_in: Indices, generators_out: Indices) -> bool:

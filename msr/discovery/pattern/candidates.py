@@ -40,7 +40,8 @@ def taught_by(question: Question, tasks: Tensor, seed: int) -> Taught:
 
     Raises: DataError where these tasks do not determine the weights, or no weight differs from zero.
     """
-    data, points = question.data, question.points
+    data = question.data
+    points = question.points
     learned = learn(data.x, data.y, data.counts, question.k, seed, tasks)
     views = learned.views(points, data)
     rows = views[0].rows
@@ -50,14 +51,14 @@ def taught_by(question: Question, tasks: Tensor, seed: int) -> Taught:
         raise DataError(f"{len(rows.values)} weights are too many to cluster (at most {MAX_WEIGHTS})")
     cuts = [_cuts(view) for view in views]
     candidates = _of_cuts(question, cuts, views, learned)
-    kept = [c for c in candidates if c.exact and not is_trivial(question, c)]
-    if kept:
+    fitting = [c for c in candidates if c.exact and not is_trivial(question, c)]
+    if fitting:
         # The mean over a group that holds keeps the weights and removes noise, so classes are sought once more in it.
-        largest = max(kept, key=lambda c: c.order)
+        largest = max(fitting, key=lambda c: c.order)
         labels = orbitals(largest)
         smoothed = [_cuts(replace(view, rows=view.rows.averaged(labels))) for view in views]
         _add_new(candidates, _of_cuts(question, smoothed, views, learned))
-        _add_new(candidates, _joins(question, largest, kept, rows, learned))
+        _add_new(candidates, _joins(question, largest, fitting, rows, learned))
     return Taught(learned, cuts[0][0], candidates)
 
 
@@ -68,7 +69,8 @@ def clearly_none(question: Question, taught: Taught) -> bool:
     all used points apart. The points that count as unused produce less of the outputs than the tolerance.
     """
     limits = THRESHOLDS()
-    learned, finest = taught.learned, taught.finest
+    learned = taught.learned
+    finest = taught.finest
     rows = question.points.rows(learned.rows)
     separated = finest.above >= limits.classes_clear * limits.class_noise * rows.errors.max()
     distinct = separated and rows.relative_error() <= limits.weights_resolved
@@ -107,11 +109,11 @@ def _of_cuts(question: Question, cuts: list[list[Colouring]], views: list[View],
 
 
 def _joins(
-    question: Question, largest: Candidate, kept: list[Candidate], rows: Rows, learned: Learned
+    question: Question, largest: Candidate, fitting: list[Candidate], rows: Rows, learned: Learned
 ) -> list[Candidate]:
     """The groups that the largest group which seems to hold generates together with each other one."""
     joins = []
-    for other in kept:
+    for other in fitting:
         if other is not largest:
             generators_in = np.concatenate([largest.generators_in, other.generators_in])
             generators_out = np.concatenate([largest.generators_out, other.generators_out])
@@ -132,7 +134,8 @@ def _add_new(candidates: list[Candidate], more: list[Candidate]) -> None:
 
 def _candidate(question: Question, cut: Colouring, rows: Rows, learned: Learned) -> Candidate:
     """The group of the permutations that keep some classes, and how well the learned weights keep it."""
-    points, limits = question.points, THRESHOLDS()
+    points = question.points
+    limits = THRESHOLDS()
     group = points.automorphisms(cut, rows)
     labels = pair_orbits_of(group.generators_in, group.generators_out)
     U = learned.span.U

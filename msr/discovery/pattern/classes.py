@@ -96,8 +96,8 @@ class Colouring:
 
 def parted(cut: Colouring, labels: Indices) -> Colouring:
     """The same classes, except that weights with different ``labels (out, in)`` are never in one class."""
-    both = cut.colours * (int(labels.max()) + 1) + labels
-    colours = np.unique(both, return_inverse=True)[1].reshape(labels.shape)
+    pairs = cut.colours * (int(labels.max()) + 1) + labels
+    colours = np.unique(pairs, return_inverse=True)[1].reshape(labels.shape)
     return replace(cut, colours=colours, n_colours=int(colours.max()) + 1)
 
 
@@ -152,7 +152,8 @@ def colourings(rows: Rows) -> list[Colouring]:
     bounds = np.concatenate([[0.0], np.sort(largest), [np.inf]])
     floor = noise_floor(rows)
     # Every height between two neighbouring bounds gives the same classes. Gaps below the noise floor do not count.
-    low, high = np.maximum(bounds[:-1], floor), bounds[1:]
+    low = np.maximum(bounds[:-1], floor)
+    high = bounds[1:]
     ratios = high / low
     gaps = np.flatnonzero((ratios >= limits.class_gap) & (high > floor))
     at_noise = int(np.searchsorted(bounds[1:], floor, side="right"))

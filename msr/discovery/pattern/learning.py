@@ -122,10 +122,10 @@ def by_length(x: Tensor, y: Tensor, counts: Tensor, tasks: Tensor | None = None,
     own_counts = counts[every]
     lengths, tasks_of = torch.unique(own_counts, return_counts=True)
     enough = tasks_of * (lengths // 2) >= THRESHOLDS().half_examples_per_input * x.shape[2]
-    kept = lengths[enough].tolist() or lengths.tolist()
+    common_lengths = lengths[enough].tolist() or lengths.tolist()
 
     def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
-        for length in kept:
+        for length in common_lengths:
             for chunk in every[own_counts == length].split(size):
                 yield x[chunk, :length], y[chunk, :length]
 

@@ -75,16 +75,21 @@ def _grown(colours: Indices, start: int, target: int, background: int) -> _Map |
         images[side][point] = image
         origins[side][image] = point
         if side == "out":
-            line, image_line, other = colours[point], colours[image], "in"
+            line = colours[point]
+            image_line = colours[image]
+            other = "in"
         else:
-            line, image_line, other = colours[:, point], colours[:, image], "out"
+            line = colours[:, point]
+            image_line = colours[:, image]
+            other = "out"
         image_places = _unique_places(image_line, background)
         for colour, place in _unique_places(line, background).items():
             if colour in image_places:
                 queue.append((other, place, image_places[colour]))
     p, q = images["in"], images["out"]
     # The steps above only compare classes that occur once in a line; all others are compared here.
-    outputs, inputs = np.flatnonzero(q >= 0), np.flatnonzero(p >= 0)
+    outputs = np.flatnonzero(q >= 0)
+    inputs = np.flatnonzero(p >= 0)
     if not (colours[np.ix_(q[outputs], p[inputs])] == colours[np.ix_(outputs, inputs)]).all():
         return None
     return p, q
@@ -100,7 +105,8 @@ def _unique_places(line: Indices, background: int) -> dict[int, int]:
 def _residual(p: Indices, q: Indices, rows: Rows) -> float:
     """``‖moved weights − weights‖ / ‖weights‖`` over the weights between points of the domain."""
     values = rows.values.reshape(*rows.shape, -1)
-    outputs, inputs = np.flatnonzero(q >= 0), np.flatnonzero(p >= 0)
+    outputs = np.flatnonzero(q >= 0)
+    inputs = np.flatnonzero(p >= 0)
     weights = values[np.ix_(outputs, inputs)]
     images = values[np.ix_(q[outputs], p[inputs])]
     return float(np.linalg.norm(weights - images) / max(np.linalg.norm(weights), 1e-300))
@@ -121,11 +127,11 @@ def _is_identity(p: Indices, q: Indices) -> bool:
 
 def _generators(maps: list[PartialSymmetry]) -> tuple[PartialSymmetry, ...]:
     """The maps without those that agree with a power of an earlier one, wherever both are defined."""
-    kept: list[PartialSymmetry] = []
+    generators: list[PartialSymmetry] = []
     for candidate in maps:
-        if not any(_is_power(candidate, other) for other in kept):
-            kept.append(candidate)
-    return tuple(kept)
+        if not any(_is_power(candidate, other) for other in generators):
+            generators.append(candidate)
+    return tuple(generators)
 
 
 def _is_power(candidate: PartialSymmetry, other: PartialSymmetry) -> bool:

@@ -45,15 +45,17 @@ def _count(labels: Indices) -> int:
     return int(labels.max()) + 1
 
 
-def _refined(values: NDArray[np.float64], errors: NDArray[np.float64], own: Indices, others: Indices) -> Indices:
+def _refined(
+    values: NDArray[np.float64], errors: NDArray[np.float64], of_first: Indices, of_second: Indices
+) -> Indices:
     """Classes of the first axis, split by the sums over each class of the second axis.
 
-    Shapes: ``values (a, b, k)``, ``errors (a, b)``, ``own (a,)``, ``others (b,)``; the result is ``(a,)``.
+    Shapes: ``values (a, b, k)``, ``errors (a, b)``, ``of_first (a,)``, ``of_second (b,)``; the result is ``(a,)``.
     """
-    together = own[:, None] == own[None]
-    for label in range(_count(others)):
-        part = values[:, others == label]
-        error = errors[:, others == label]
+    together = of_first[:, None] == of_first[None]
+    for label in range(_count(of_second)):
+        part = values[:, of_second == label]
+        error = errors[:, of_second == label]
         squares = np.einsum("ijk,ijl->ikl", part, part).reshape(len(values), -1)
         # First-order error of r rᵀ is 2 |r| error; the square of the error is added for rows close to zero.
         of_squares = ((2 * np.linalg.norm(part, axis=2) * error + error**2) ** 2).sum(1)

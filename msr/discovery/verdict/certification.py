@@ -17,7 +17,7 @@ from msr.discovery.thresholds import THRESHOLDS
 from msr.discovery.verdict.evidence import Evidence, least_limit, spread
 from msr.discovery.verdict.instruments import Instruments
 from msr.discovery.verdict.specificity import specificity
-from msr.discovery.verdict.testing import Trial, evidence_for
+from msr.discovery.verdict.testing import Trial, collected_evidence
 from msr.statistics.betting import against_positive, most_exceptions
 
 __all__ = ["Exceptions", "certificate_of", "upper_bound"]
@@ -84,14 +84,14 @@ def certificate_of(
     question = instruments.question
     limit = question.limit
     level = THRESHOLDS().certificate_share * question.alpha
-    evidence = evidence_for(named, [reported])[0]
+    evidence = collected_evidence(named, [reported])[0]
     exceptions = Exceptions.of(evidence, limit, level, torch.from_numpy(question.data.came))
     nonlinear = _nonlinear_bound(instruments, reported, lack, level)
     linear = not instruments.nonlinearity.detected(lack)
     # The outputs are covered where everything beyond a linear layer was counted as breaking the group (not linear), or
     # where it is so little that both together stay within the tolerance.
     covers_outputs = not linear or (nonlinear is not None and named.high + nonlinear <= limit)
-    reach = min(of_split.reach(limit) for of_split in evidence_for(named, trials))
+    reach = min(of_split.reach(limit) for of_split in collected_evidence(named, trials))
     return GroupCertificate(
         null=(
             f"E min(b - {limit:.3g} e, {reach:.3g}) >= 0, b the energy of what breaks the group in "

@@ -39,9 +39,13 @@ def doubts_about(
 
 def _correlated_noise(instruments: Instruments) -> list[str]:
     """Every test counts examples as independent. The noise of neighbouring examples must not be correlated."""
-    question, sample, limits = instruments.question, instruments.question.sample, THRESHOLDS()
-    some = slice(limits.serial_tasks)
-    serial = serial_correlation(sample.x[some], sample.y[some], question.data.counts[some], question.data.order[some])
+    question = instruments.question
+    sample = question.sample
+    limits = THRESHOLDS()
+    first = slice(limits.serial_tasks)
+    serial = serial_correlation(
+        sample.x[first], sample.y[first], question.data.counts[first], question.data.order[first]
+    )
     # This check can only take an answer back, so it runs at a smaller level than the test that gives one.
     if serial.p_value <= limits.veto_share * question.alpha:
         return [
@@ -91,7 +95,8 @@ def _about_none(
     instruments: Instruments, findings: Findings, lack: LackOfFit, names: Callable[[float], bool] | None
 ) -> list[str]:
     """The first doubt about the answer *none*."""
-    question, decision = instruments.question, findings.decision
+    question = instruments.question
+    decision = findings.decision
     if instruments.nonlinearity.detected(lack):
         return [_not_linear(instruments, lack)]
     if decision.open:

@@ -8,7 +8,7 @@ from msr.discovery.pattern.candidates import clearly_none
 from msr.discovery.thresholds import THRESHOLDS
 from msr.discovery.verdict.instruments import Instruments
 from msr.discovery.verdict.rule import Decision
-from msr.discovery.verdict.testing import Trial, evidence_for
+from msr.discovery.verdict.testing import Trial, collected_evidence
 
 __all__ = ["Findings", "clear_everywhere", "larger_untested", "suspect"]
 
@@ -40,7 +40,7 @@ class Findings:
         named = self.decision.named
         if named is None:
             return max(self.trials, key=lambda trial: len(trial.teach))
-        return next(trial for trial in self.trials if evidence_for(named, [trial]))
+        return next(trial for trial in self.trials if collected_evidence(named, [trial]))
 
 
 def clear_everywhere(instruments: Instruments, trials: Sequence[Trial]) -> bool:
@@ -59,7 +59,7 @@ def suspect(instruments: Instruments, trials: Sequence[Trial], named: Candidate 
     if named is None:
         return False
     limit = instruments.question.limit
-    return any(evidence.not_kept(limit) >= THRESHOLDS().suspicion for evidence in evidence_for(named, trials))
+    return any(evidence.not_kept(limit) >= THRESHOLDS().suspicion for evidence in collected_evidence(named, trials))
 
 
 def larger_untested(instruments: Instruments, named: Candidate, candidates: Sequence[Candidate]) -> Candidate | None:

@@ -34,17 +34,20 @@ class Nonlinearity:
         of_all = self.of_all_tasks
         if of_all.method != _UNTESTED:
             return of_all
-        data, sample = self._question.data, self._question.sample
-        some = test[: THRESHOLDS().span_test_tasks]
+        data = self._question.data
+        sample = self._question.sample
+        looked_at = test[: THRESHOLDS().span_test_tasks]
         U = (learned.span.U.view(data.m, data.n, -1) / sample.scale[:, None, None]).flatten(0, 1)
-        lack = lack_of_fit(sample.x[some], sample.y[some], sample.counts[some], span=(U, learned.span.v0))
+        lack = lack_of_fit(
+            sample.x[looked_at], sample.y[looked_at], sample.counts[looked_at], span=(U, learned.span.v0)
+        )
         # The result has an entry for each task. Tasks that were not tested get the mean residual of those that were.
         energy = torch.zeros_like(of_all.energy)
         tested = torch.zeros_like(of_all.tested)
         residual = torch.full_like(of_all.residual, float(lack.residual.mean()))
-        energy[some] = lack.energy
-        tested[some] = lack.tested
-        residual[some] = lack.residual
+        energy[looked_at] = lack.energy
+        tested[looked_at] = lack.tested
+        residual[looked_at] = lack.residual
         return replace(lack, energy=energy, tested=tested, residual=residual)
 
     def detected(self, lack: LackOfFit) -> bool:

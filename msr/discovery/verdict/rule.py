@@ -16,7 +16,7 @@ from msr.discovery.verdict.evidence import Evidence, least_limit
 __all__ = ["Decision", "Proposal", "decided", "judged"]
 
 _LEAST_BOUND = 1e-9
-"""The least limit of :func:`~msr.discovery.verdict.evidence.least_limit`: a lower bound there is none."""
+"""Where :func:`~msr.discovery.verdict.evidence.least_limit` ends: a lower bound this small is given as 0."""
 
 _TINY = 1e-300
 """Keeps one over an e-value finite."""

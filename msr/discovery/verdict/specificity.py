@@ -21,15 +21,15 @@ def specificity(points: Points, chosen: Candidate, U: Tensor, seed: int) -> floa
     """
     generator = np.random.default_rng(seed)
     draws = THRESHOLDS().relabellings
-    own = orbitals(chosen)
-    count = int(own.max()) + 1
-    own_residual = float((points.average(U, own) - U).square().sum())
+    of_group = orbitals(chosen)
+    count = int(of_group.max()) + 1
+    own_residual = float((points.average(U, of_group) - U).square().sum())
     as_good = others = 0
     for _ in range(draws):
         s, t = points.relabelling(generator)
-        labels = relabelled(own, s, t)
+        labels = relabelled(of_group, s, t)
         # As many joint labels as labels: the relabelled group has the same orbitals.
-        if len(np.unique(own * count + labels)) == count:
+        if len(np.unique(of_group * count + labels)) == count:
             as_good += 1
             continue
         others += 1

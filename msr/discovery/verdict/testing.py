@@ -18,7 +18,7 @@ from msr.discovery.verdict.rule import Proposal
 from msr.errors import DataError
 from msr.permutations.actions import Indices
 
-__all__ = ["Trial", "evidence_for", "evidence_of", "preferred_of", "tested"]
+__all__ = ["Trial", "collected_evidence", "evidence_of", "preferred_of", "tested"]
 
 _LEAST_UNIT = 1e-12
 """Share of the energy with noise below which the unit of energy is not taken: the outputs are noise then."""
@@ -98,7 +98,8 @@ def evidence_of(
         shares: the shares of the error rate for this group.
         beyond_linear: energy that may break the group beside the linear layer, for every task of the question.
     """
-    question, sample = instruments.question, instruments.question.sample
+    question = instruments.question
+    sample = question.sample
     labels = orbitals(group)
     directions = _breaking_directions(question, learned, labels)
     of_both = estimator(labels, learned.span, directions, torch.cat((tasks, scaling)))
@@ -125,7 +126,7 @@ def evidence_of(
     )
 
 
-def evidence_for(candidate: Candidate, trials: Sequence[Trial]) -> list[Evidence]:
+def collected_evidence(candidate: Candidate, trials: Sequence[Trial]) -> list[Evidence]:
     """The evidence of all splits that tested this group."""
     proposals = [proposal for trial in trials for proposal in trial.proposals]
     return [proposal.evidence for proposal in proposals if same_group(proposal.candidate, candidate)]
@@ -136,9 +137,9 @@ def preferred_of(groups: list[Candidate]) -> Candidate | None:
 
     Where they keep none, it is the one that fits best among those that move enough of the outputs' energy; else None.
     """
-    kept = [c for c in groups if c.exact]
-    if kept:
-        return max(kept, key=lambda c: c.order)
+    fitting = [c for c in groups if c.exact]
+    if fitting:
+        return max(fitting, key=lambda c: c.order)
     likely = [c for c in groups if c.share >= THRESHOLDS().group_share]
     return min(likely, key=lambda c: c.residual, default=None)
 
@@ -148,7 +149,8 @@ def _breaking_directions(question: Question, learned: Learned, labels: Indices) 
 
     They are the left singular vectors of the breaking part of the pattern, in the units of the outputs' energy.
     """
-    data, sample = question.data, question.sample
+    data = question.data
+    sample = question.sample
     values = torch.from_numpy(learned.rows.values)
     breaking = (values - question.points.average(values, labels)).view(data.m, data.n, -1)
     scaled = torch.einsum("mnk,np->mpk", breaking / sample.scale[:, None, None], sample.root)

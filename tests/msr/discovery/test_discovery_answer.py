@@ -1,7 +1,9 @@
 """The words and numbers of an answer; and which tasks, levels and units each test of a group is given."""
 
 import json
+import re
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -81,6 +83,17 @@ def answer(**changes):
 
 
 # ------------------------------------------------------------------------------------------------------- plain values
+
+
+def test_the_files_of_the_walk_exist():
+    """The table in the docstring of ``find`` names each step's file."""
+    room = Path(find.__file__).parent
+    files = re.findall(r"``(\w+/\w+\.py)``", find.__doc__)
+    assert len(files) >= 8
+    assert all((room / name).is_file() for name in files)
+    folders = re.findall(r":mod:`~msr\.discovery\.(\w+)`", find.__doc__)
+    assert set(folders) == {"data", "breaking", "answer"}
+    assert all((room / name).is_dir() for name in folders)
 
 
 def test_the_answer_carries_the_thresholds_that_held_and_a_schema_version():
