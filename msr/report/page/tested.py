@@ -40,11 +40,7 @@ def tested(found: Discovery) -> str:
     )]  # fmt: skip
     if not found.candidates:
         return section(title, *parts, paragraph("No permutation keeps the classes, so there was no group to test."))
-    claims = (
-        _of_all_groups()
-        if certificate is None
-        else _of_the_named(certificate, found.thresholds.certificate_share)
-    )
+    claims = _of_all_groups() if certificate is None else _of_the_named(certificate, found.thresholds.certificate_share)
     items = "".join(f"<li><b>{_e(term)}</b> {_e(said)}</li>" for term, said in claims)
     parts.append(f'<ul class="claims">{items}</ul>')
     if certificate is not None:

@@ -240,7 +240,7 @@ def test_rows_repeated_to_fill_up_short_tasks_do_not_break_the_group():
 
 
 def test_correlated_noise_is_no_reason_for_none():
-    """Noise of neighbouring examples is correlated, as in a time series: that may hide a group, and must not deny one."""
+    """Noise of neighbouring examples is correlated, as in time series: that may hide a group, and must not deny one."""
     draw = np.random.default_rng(0)
     x, y = linear_tasks(ring(5, flips=False), noise=0.0)
     noise = draw.normal(size=y.shape)
