@@ -1,20 +1,18 @@
 """From a folder of small related data sets to a verdict: the whole walk, in the order in which it happens.
 
-====  ==============  ===============================================================  ================================
-step  what            how                                                              where
-====  ==============  ===============================================================  ================================
-1     data            tasks are checked, centred and brought to common units           :mod:`~msr.discovery.data`
-2     pattern         some tasks *teach*: a span ``vec(W) = U v`` is fitted to them    ``pattern/learning.py``
-3     classes         weights whose rows of ``U`` agree within errors form a class     ``pattern/classes.py``
-4     action          the permutations that keep the classes form a group              ``pattern/action.py``
-5     candidates      each set of classes gives one group; each is listed once         ``pattern/candidates.py``
-6     breaking        all other tasks *test*: how much of their weights breaks it?     :mod:`~msr.discovery.breaking`
-7     evidence        e-values: breaks less than ε, more than ε, or anything at all    ``verdict/evidence.py``
-8     rule            the largest group within ε and not seen broken is chosen         ``verdict/rule.py``
-9     certificate     exceptions among the tasks, and what is not linear, are bounded  ``verdict/certification.py``
-10    doubts          any reason against the answer makes it *cannot tell*             ``verdict/doubts.py``
-11    result          the group gets its name, the answer its sentence                 :mod:`~msr.discovery.answer`
-====  ==============  ===============================================================  ================================
+1. *Data* (``data/``): tasks are checked, each is centred, and coordinates are brought to common units.
+2. *Pattern* (``pattern/learning.py``): some tasks **teach**. A span ``vec(W) = U v`` is fitted to them.
+3. *Classes* (``pattern/classes.py``): weights whose rows of ``U`` agree within their errors form a class.
+4. *Action* (``pattern/action.py``): the permutations of inputs and outputs that keep the classes form a group.
+5. *Candidates* (``pattern/candidates.py``): finer and coarser classes give several groups; each is listed once.
+6. *Breaking* (``breaking/``): all other tasks **test**. How much of their own weights breaks each group?
+7. *Evidence* (``verdict/evidence.py``): e-values for three claims, that a group breaks less than ε, more than ε, or
+   anything at all.
+8. *Rule* (``verdict/rule.py``): the largest group that breaks less than ε and was not seen to be broken is chosen.
+9. *Certificate* (``verdict/certification.py``): exceptions among the tasks, and what is not linear, are bounded.
+10. *Doubts* (``verdict/doubts.py``): any reason against the answer turns it into *cannot tell*.
+11. *Result* (``assembly.py``, ``answer/result.py``): the group gets its name, and the answer is put together.
+12. *Sentences* (``answer/sentences.py``): the answer in words.
 
 Steps 2 to 8 are repeated on several random splits into teaching and testing tasks, until nothing more would change.
 
@@ -31,10 +29,10 @@ from typing import Any, Literal
 
 import torch
 
-from msr.discovery.answer.assembly import assembled
 from msr.discovery.answer.candidate import Candidate
 from msr.discovery.answer.result import Discovery
 from msr.discovery.answer.sentences import cannot_tell, found_sentence, never_seen, nothing_sentence
+from msr.discovery.assembly import assembled
 from msr.discovery.breaking.biases import Biases, biases
 from msr.discovery.data.splits import splits
 from msr.discovery.data.tasks import prepare
@@ -155,7 +153,7 @@ def search(question: Question, advising: bool = True) -> Discovery:
     # Step 10, doubts: each of them takes the answer back.
     doubts = doubts_about(instruments, findings, certificate, lack, _searching_again(question) if advising else None)
 
-    # Step 11, result: a name or none, and the sentence that says so.
+    # Steps 11 and 12, result and sentences: a name or none, and the sentence that says so.
     share = explained(reported.taught.learned.span, data.x, data.y, reported.test)
     if named is None and not doubts and instruments.all_taught is not None:
         return _none(instruments, findings, share)

@@ -1,1 +1,1 @@
-"""The answer of a discovery: its values with their units, the sentences that users read, and how both come together."""
+"""The answer of a discovery: its values, each with its unit, and the sentences that users read."""
