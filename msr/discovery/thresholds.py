@@ -79,7 +79,7 @@ class Thresholds(TaskThresholds):
         "Weights smaller than this are none, however well they are known.",
     )
 
-    # --- pattern.distinct, pattern.partial ------------------------------------------------------------------------
+    # --- pattern.refinement, pattern.partial -----------------------------------------------------------------------
     distinct_errors: float = by_hand(
         6.0,
         "standard errors of a difference of two sums",
@@ -101,7 +101,7 @@ class Thresholds(TaskThresholds):
         "More of them are not listed in an answer.",
     )
 
-    # --- verdict.trial: which groups are tested, and by what ------------------------------------------------------
+    # --- pattern.candidates, verdict.estimators, verdict.testing: which groups are tested, and by what -------------
     weights_resolved: float = by_hand(
         0.1,
         "error over size, root mean square",
@@ -163,7 +163,7 @@ class Thresholds(TaskThresholds):
         "Weaker directions, in which the learned pattern breaks a group, are not tested apart.",
     )
 
-    # --- verdict.evidence: the tests of one group -----------------------------------------------------------------
+    # --- verdict.evidence, verdict.certification: the tests of one group -------------------------------------------
     kept_share: float = by_hand(
         1 / 20,
         "share of the tolerance, as a size",
@@ -244,7 +244,7 @@ class Thresholds(TaskThresholds):
         "Tasks that break a proposed group by more hold weights that were not learned; the hint says so.",
     )
 
-    # --- find, answer.sentences: from the evidence to the answer --------------------------------------------------
+    # --- verdict.findings, verdict.doubts, assembly, answer.sentences: from the evidence to the answer -------------
     suspicion: float = by_hand(
         2.0,
         "e-value against 'the group is kept'",
