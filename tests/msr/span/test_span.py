@@ -14,14 +14,17 @@ from msr.layers import ReparamLinear
 from msr.meta import Learner, Ridge, evaluate, from_module
 from msr.representations import grid_rotations, natural, regular
 from msr.sharing import DenseSharing
-from msr.span import find as span_room
 from msr.span import find_span, in_chunks, patches, spectral_start
-from msr.span import moments as examples_room
-from msr.span import rank as rank_room
-from msr.span import spectral as spectral_room
+from msr.span import moments as moments_module
+from msr.span.alternation import Alternation
 from msr.span.angles import orthonormal_basis, span_cosine
-from msr.span.filters import Filters, covered, extrapolated
-from msr.span.moments import Moments, halves
+from msr.span.dimension import half_filters
+from msr.span.extrapolation import extrapolated
+from msr.span.filters import Filters
+from msr.span.moments import Moments, covered, half_moments, halves, joined
+from msr.span.rank_cut import rank_cut, sign_p_values
+from msr.span.spectral import _SecondMoment
+from msr.span.thresholds import THRESHOLDS, Thresholds
 from msr.tasks import FiniteGroupTasks
 from tasks import TranslationTasks
 
@@ -29,7 +32,7 @@ from tasks import TranslationTasks
 def drawn(family, n_tasks=300, examples=20):
     """All examples of a family's training tasks."""
     e = family.episodes("train", torch.arange(n_tasks))
-    x, y = torch.cat([e.support_x, e.query_x], 1), torch.cat([e.support_y, e.query_y], 1)
+    x, y = e.examples()
     return x[:, :examples], y[:, :examples]
 
 
@@ -87,7 +90,7 @@ def test_chunks_that_cannot_be_used_are_named(gen):
     bad[17, 2, 1] = math.nan
     with pytest.raises(NonFiniteError, match="task 17:"):
         spectral_start(in_chunks(x, bad, 10))
-    with pytest.raises(ShapeError, match=r"msr\.meta\.patches"):
+    with pytest.raises(ShapeError, match=r"msr\.span\.patches"):
         spectral_start(lambda: [(x[0], y[0])])
     with pytest.raises(DataError, match="no task"):
         spectral_start(list)
@@ -104,10 +107,10 @@ def test_chunks_that_cannot_be_used_are_named(gen):
 # ---------------------------------------------------------------------------------------------------------- spectrum
 
 
-def weigh(chunks):
-    """The second moment that the two halves show, for standardised inputs and outputs, and its view."""
-    view = spectral_room._View(chunks)
-    return view, view.moments([None], lambda tasks: torch.ones(len(tasks), 1))[0]
+def second_moment_of(chunks):
+    """The estimator, and the second moment that it gives for standardised inputs and outputs."""
+    second = _SecondMoment(chunks)
+    return second, second.products([None], lambda tasks: torch.ones(len(tasks), 1))[0]
 
 
 @pytest.mark.parametrize("examples", [(2,), (3,), (4,), (9,), (2, 20)])
@@ -120,8 +123,8 @@ def test_the_second_moment_has_no_bias_from_few_examples_or_noise(examples, gen)
         x = torch.randn(20_000, n, 5, generator=gen, dtype=torch.float64)
         y = x @ (v @ U.mT).view(-1, 4, 5).mT
         pieces.append((x, y + 0.5 * torch.randn(y.shape, generator=gen, dtype=torch.float64)))
-    view, moment = weigh(lambda: pieces)
-    truth = view.tasks.standardise(U)
+    second, moment = second_moment_of(lambda: pieces)
+    truth = second.tasks.standardise(U)
     truth = truth @ truth.mT
     assert float((truth * moment).sum() / truth.square().sum()) == pytest.approx(1, abs=0.03)
 
@@ -179,12 +182,12 @@ def test_what_needs_gradients_or_is_half_is_read(gen):
     assert find_span(in_chunks(x.bfloat16(), y.float())).k == 3
 
 
-def test_the_sketch_agrees_with_the_full_matrix(monkeypatch, gen):
+def test_the_sketch_agrees_with_the_full_matrix(gen):
     _, _, x, y = span_tasks(gen, k=4, m=6, n=7, tasks=1000, noise=0.1)
     chunks = in_chunks(x, y, 128)
     full = spectral_start(chunks)
-    monkeypatch.setattr(spectral_room, "_DENSE", 0)
-    sketch = spectral_start(chunks, passes=8)
+    with THRESHOLDS.moved(dense_weights=0):
+        sketch = spectral_start(chunks, passes=8)
     assert (full.k, sketch.k) == (4, 4)
     assert sketch.basis.shape[1] < 42
     torch.testing.assert_close(sketch.spectrum[:4], full.spectrum[:4], rtol=1e-4, atol=0)
@@ -193,13 +196,14 @@ def test_the_sketch_agrees_with_the_full_matrix(monkeypatch, gen):
     torch.testing.assert_close(sketch.stability, full.stability, atol=1e-3, rtol=0)
 
 
-def test_the_sketch_grows_until_it_holds_the_signal(monkeypatch, gen):
-    monkeypatch.setattr(spectral_room, "_DENSE", 0)
+def test_the_sketch_grows_until_it_holds_the_signal(gen):
     U, _, x, y = span_tasks(gen, k=24, m=9, n=8, tasks=1000, examples=16)
-    found = spectral_start(in_chunks(x, y))
-    assert found.k == 24
-    assert span_cosine(found.span(), U) > 0.98
-    assert spectral_start(in_chunks(x, y), max_k=12).k == 12
+    with THRESHOLDS.moved(dense_weights=0):
+        start = spectral_start(in_chunks(x, y))
+        bounded = spectral_start(in_chunks(x, y), max_k=12)
+    assert start.k == 24
+    assert span_cosine(start.span(), U) > 0.98
+    assert bounded.k == 12
 
 
 def test_the_size_of_a_chunk_does_not_matter(gen):
@@ -278,9 +282,10 @@ def test_filters_are_least_squares(gen):
 def test_one_iteration_is_least_squares_in_the_span(gen):
     _U, _, x, y = span_tasks(gen, noise=0.5)
     start = torch.linalg.qr(torch.randn(20, 3, generator=gen, dtype=torch.float64))[0]
-    fit = span_room._Fit(in_chunks(x, y, 30), 1e-3, 5)
-    x, y = x / fit.tasks.scale_x, y / fit.tasks.scale_y
-    better, left, energy, numbers, n_tasks = fit._step(start, None, 1e-10)
+    alternation = Alternation(in_chunks(x, y, 30), 1e-3, 5)
+    x = x / alternation.tasks.scale_x
+    y = y / alternation.tasks.scale_y
+    better, residual, energy, numbers, n_tasks = alternation.step(start, None, 1e-10)
     v = Filters(start, 4, 5).fit(Moments.of(x, y))[0]
     features = (x.unsqueeze(3) * v[:, None, None]).flatten(0, 1).flatten(1)  # (examples, n k)
     dense = torch.linalg.lstsq(features, y.flatten(0, 1)).solution.mT.reshape(20, 3)
@@ -288,8 +293,7 @@ def test_one_iteration_is_least_squares_in_the_span(gen):
     torch.testing.assert_close(better.mT @ better, torch.eye(3, dtype=torch.float64))
     assert (numbers, n_tasks) == (200 * 8 * 4, 200)
     assert energy == pytest.approx(float(y.square().sum()))
-    after = fit._step(better, None, 1e-10)[1]
-    assert after < left
+    assert alternation.step(better, None, 1e-10)[1] < residual
 
 
 FAMILIES = {
@@ -350,7 +354,7 @@ class TestExtrapolatedAlternation:
     def spans(self, monkeypatch, replacement=None):
         U, _, x, y = span_tasks(torch.Generator().manual_seed(5), k=6, m=5, n=6, tasks=300, examples=2)
         if replacement is not None:
-            monkeypatch.setattr(span_room, "extrapolated", replacement)
+            monkeypatch.setattr("msr.span.alternation.extrapolated", replacement)
         return U, find_span(in_chunks(x, y), k=6, max_iterations=300)
 
     def test_it_takes_fewer_iterations_to_the_same_span(self, monkeypatch):
@@ -413,10 +417,10 @@ def test_the_level_of_the_rank_cut(gen):
     extra = torch.linalg.qr(torch.cat([U, torch.randn(20, 3, generator=gen, dtype=torch.float64)], 1))[0]
     wrong = 0
     for start in range(0, 8000, 80):
-        fit = span_room._Fit(in_chunks(x[start : start + 80], y[start : start + 80]), 1e-3, 5)
-        span = torch.linalg.qr(fit.tasks.standardise(extra))[0]
-        a, b = fit._half_filters(span[:, 2:])
-        wrong += int((rank_room.judged(a[3::4], b[3::4], 0.1, 0).p_value[0] <= 0.1).item())
+        alternation = Alternation(in_chunks(x[start : start + 80], y[start : start + 80]), 1e-3, 5)
+        span = torch.linalg.qr(alternation.tasks.standardise(extra))[0]
+        a, b = half_filters(alternation, span[:, 2:])
+        wrong += int((rank_cut(a[3::4], b[3::4], 0.1, 0).p_value[0] <= 0.1).item())
     assert 2 <= wrong <= 19  # of 100: 10 on average, 3 standard deviations
 
 
@@ -486,12 +490,12 @@ def test_few_noisy_tasks_tell_nearly_as_many_directions_as_they_can(gen):
 def test_signs_of_few_judges_are_all_looked_at(gen):
     products = torch.rand(10, 2, generator=gen, dtype=torch.float64) + 0.1
     products[3, 1] *= -1e-3  # one against: two of all signs do as well, or more
-    p_value = rank_room._sign_p_values(products, 0)
+    p_value = sign_p_values(products, 0)
     assert p_value.tolist() == [1 / 1024, 2 / 1024]
     many = torch.randn(13, 1, generator=gen, dtype=torch.float64)
     signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0], dtype=torch.float64)] * 13)
     share = float((signs @ many >= many.sum(0)).double().mean())
-    assert float(rank_room._sign_p_values(many, 0)) == pytest.approx(share, abs=0.02)
+    assert float(sign_p_values(many, 0)) == pytest.approx(share, abs=0.02)
 
 
 def test_what_a_direction_too_many_holds_of_the_true_ones_is_not_counted(gen):
@@ -507,7 +511,7 @@ def test_what_a_direction_too_many_holds_of_the_true_ones_is_not_counted(gen):
         a, b = halves_of(40)
         axes = torch.linalg.eigh(a.mT @ b + b.mT @ a)[1].flip(1)
         a, b = halves_of(40)
-        wrong += int(rank_room.judged(a @ axes, b @ axes, 0.1, 0).p_value[8] <= 0.1)
+        wrong += int(rank_cut(a @ axes, b @ axes, 0.1, 0).p_value[8] <= 0.1)
     assert wrong <= 45  # 30 on average at the level, 3 standard deviations
 
 
@@ -543,20 +547,20 @@ def test_tasks_whose_inputs_miss_a_direction_are_known(gen):
     x = torch.randn(4, 10, 4, generator=gen, dtype=torch.float64)
     x[1, :, 2] = 1e-3 * x[1, :, 2]
     x[2] = x[2, :3].repeat(4, 1)[:10]
-    moments = span_room._both(x, x)
+    moments = half_moments(x, x)
     assert covered(moments, 4, 4).tolist() == [True, False, False, True]
-    assert not covered(span_room._both(x[:, :4], x[:, :4]), 4, 4).any()
+    assert not covered(half_moments(x[:, :4], x[:, :4]), 4, 4).any()
 
 
 def test_small_pieces_are_joined_in_order(monkeypatch, gen):
-    monkeypatch.setattr(examples_room, "_MERGED_NUMBERS", 100)
+    monkeypatch.setattr(moments_module, "_JOINED_NUMBERS", 100)
     pieces = [tuple(torch.randn(n, 3, generator=gen) for _ in range(2)) for n in (1, 5, 2, 30, 4)]
-    joined = list(examples_room.merged(pieces))
-    assert [len(a) for a, _ in joined] == [8, 30, 4]
+    items = list(joined(pieces))
+    assert [len(a) for a, _ in items] == [8, 30, 4]
     for side in (0, 1):
-        torch.testing.assert_close(torch.cat([p[side] for p in joined]), torch.cat([p[side] for p in pieces]))
+        torch.testing.assert_close(torch.cat([item[side] for item in items]), torch.cat([p[side] for p in pieces]))
     moments = Moments.of(*(torch.randn(3, 4, 2, generator=gen, dtype=torch.float64) for _ in range(2)))
-    (both,) = examples_room.merged([moments, moments])
+    (both,) = joined([moments, moments])
     assert isinstance(both, Moments)
     assert len(both.energy) == 6
 
@@ -641,6 +645,35 @@ def test_what_cannot_be_fitted_is_refused(gen):
         spectral_start(chunks).span(21)
     with pytest.raises(ConfigError, match="at least one output number"):
         find_span(chunks, k=3).penalty(0)
+
+
+def test_each_threshold_is_read_where_it_decides(gen):
+    """A constant that is moved changes the answer, and its old value comes back after the block."""
+    _, _, x, y = span_tasks(gen, noise=0.3)
+    chunks = in_chunks(x, y)
+    standard = find_span(chunks)
+    moves = {
+        "rough_ridge": 0.2,
+        "edge_margin": 2.2,
+        "least_surplus": 8,
+        "most_damping": 0.1,
+        "slope_share": 1.0,
+        "random_signs": 99,
+        "rounding": 0.5,
+    }
+    for name, value in moves.items():
+        with THRESHOLDS.moved(**{name: value}):
+            other = find_span(chunks)
+        evidence = [
+            (s.start.edge, s.cut.floor, *s.cut.energy.tolist(), *s.cut.p_value.tolist()) for s in (standard, other)
+        ]
+        assert evidence[0] != evidence[1], name
+    with THRESHOLDS.moved(fewest_tasks=201), pytest.raises(DataError, match="at least 201 tasks"):
+        find_span(chunks)
+    with THRESHOLDS.moved(max_unknowns=10), pytest.raises(ConfigError, match="more than 10"):
+        find_span(chunks, k=3)
+    assert THRESHOLDS() == Thresholds()
+    assert torch.equal(find_span(chunks).cut.energy, standard.cut.energy)
 
 
 def test_halves_share_no_example(gen):
