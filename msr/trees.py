@@ -37,5 +37,5 @@ def structure_of(trees: Sequence[Tree]) -> Tree | None:
 
 
 def assembled(structure: Tree, tensors: Sequence[Tensor]) -> Tree:
-    """The trees of this structure, as :func:`structure_of` gives it, that hold these tensors: undoes :func:`leaves_of`."""
+    """The trees of this structure (see :func:`structure_of`) that hold these tensors: undoes :func:`leaves_of`."""
     return mapped(lambda place: tensors[place], structure)

@@ -161,7 +161,7 @@ def test_replaying_a_trace_does_not_change_the_gradient(make, solver, gen):
         torch.testing.assert_close(b_losses, a_losses)
         torch.testing.assert_close(b.leaves(), a.leaves())
         params = params.with_leaves([p - 0.1 * s for p, s in zip(params.leaves(), a.leaves(), strict=True)])
-    assert len(traced._records) == 3  # of 3 tasks: chunks of 2 and 1; of 4 tasks: chunks of 2
+    assert len(traced._records.entries) == 3  # of 3 tasks: chunks of 2 and 1; of 4 tasks: chunks of 2
 
 
 def test_traces_follow_layout_solver_and_the_envelope(gen):
@@ -235,7 +235,7 @@ def test_what_can_be_recorded_is_if_left_to_choose(gen):
     problem, shared, initial = linear_problem(gen)
     learner = Learner(problem, SGD(1), batching="vmap", trace="auto")
     learner.meta_gradient(learner.init(shared, initial), random_episodes(gen, 2, 2, 3, (5,), (4,)))
-    assert len(learner._records) == 1
+    assert len(learner._records.entries) == 1
     with pytest.raises(ConfigError, match="trace must be True, False or 'auto'; got 'always'"):
         Learner(problem, SGD(1), trace="always")
 
@@ -340,7 +340,7 @@ def test_auto_batching_measures_and_keeps_the_faster(gen, monkeypatch):
         clock["now"] += clock["cost"][learner.batching]
         return original(params, episodes)
 
-    monkeypatch.setattr("msr.meta.ways.time.perf_counter", lambda: clock["now"])
+    monkeypatch.setattr("msr.meta.batching.time.perf_counter", lambda: clock["now"])
     monkeypatch.setattr(learner, "_meta_gradient", timed)
     params = learner.init(shared, initial)
     assert learner.choose_batching(params, episodes) == "loop"

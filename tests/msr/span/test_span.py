@@ -658,7 +658,7 @@ def test_each_threshold_is_read_where_it_decides(gen):
         "least_surplus": 8,
         "most_damping": 0.1,
         "slope_share": 1.0,
-        "random_signs": 99,
+        "random_signs": 4999,
         "rounding": 0.5,
     }
     for name, value in moves.items():

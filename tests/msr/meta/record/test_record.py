@@ -172,7 +172,7 @@ def test_three_steps_share_their_products_with_the_pattern(gen):
     for steps in (1, 3):
         learner = Learner(problem, SGD(steps), batching="vmap", trace=True)
         learner.meta_gradient(learner.init(shared, initial), e)
-        (graph,) = (entry[0] for entry in learner._records.values())
+        (graph,) = (entry[0] for entry in learner._records.entries.values())
         counts.append(names(graph).count("mm"))
     assert counts[0] == counts[1] <= 5
 
@@ -210,7 +210,7 @@ def test_a_record_keeps_the_channels_innermost(gen):
     (problem, shared, initial), e = image_problem(gen)
     learner = Learner(problem, SGD(1), batching="loop", trace=True, channels_last=True)
     learner.meta_gradient(params := learner.init(shared, initial), e)
-    (graph,) = (entry[0] for entry in learner._records.values())
+    (graph,) = (entry[0] for entry in learner._records.entries.values())
     layouts = []
 
     class Watch(torch.fx.Interpreter):

@@ -13,9 +13,9 @@ from benchmarks.inner_memory import SOLVERS, peak_bytes
 from msr.errors import ConfigError, ModelError, ShapeError
 from msr.layers import ReparamLinear
 from msr.meta import GaussNewton, Learner, MetaParameters, Problem, Ridge, from_module
-from msr.meta.solvers.linear_solve import conjugate_gradient, implicit_minimum
+from msr.meta.solvers.implicit import conjugate_gradient, implicit_minimum
 from msr.sharing import DenseSharing
-from tests.msr.meta.solvers.test_inner import linear_task
+from tests.msr.meta.solvers.test_gradient_steps_and_ridge import linear_task
 from tests.support.cases import random_episodes, randomize, seeded
 
 # Twelve steps reach the minimum of the problem below; three are on their way.
