@@ -88,7 +88,7 @@ def test_a_copy_shares_nothing_and_what_is_no_module_is_refused():
     twin = copied(net)
     assert twin.weight is not net.weight
     assert torch.equal(twin.weight, net.weight)
-    with pytest.raises(ModelError, match="came a OrderedDict"):
+    with pytest.raises(ModelError, match="got a OrderedDict"):
         copied(net.state_dict())
 
 

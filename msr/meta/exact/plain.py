@@ -1,7 +1,7 @@
-"""Functions that call nothing which has an exact form, so that they run as they are.
+"""Functions that call nothing which has an exact form, so that they run without looking at each call of torch.
 
-Looking at every call of torch costs a tenth of a small outer step that runs side by side. Known are functions and
-layers whose code is torch's or this package's; whatever a network's own ``forward`` does is looked at.
+To look at each call costs a tenth of a small outer step under vmap. Only functions and layers whose code is torch's or
+this package's are known to need none; the calls of a network's own ``forward`` are looked at.
 """
 
 from collections.abc import Callable
@@ -27,22 +27,22 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 def is_plain_function(function: Callable) -> bool:
-    """Whether a criterion is one of torch's that need no exact form."""
+    """Whether a criterion is a loss of torch's that needs no exact form."""
     return isinstance(function, type(F.mse_loss)) and function in LOSSES
 
 
 def is_plain_module(module: nn.Module) -> bool:
-    """Whether all layers of a module are known, as their classes wrote them, with no hook.
+    """Whether all layers of a module are of known classes, with their classes' own ``forward`` and no hook.
 
-    A layer of this package says so of its own class by ``is_plain``, which classes derived from it do not inherit.
+    A layer of this package has ``is_plain`` in its own class; classes derived from it do not inherit the claim.
     """
     return all(_is_plain(part) for part in module.modules())
 
 
 def no_hooks_for_all() -> bool:
-    """Whether no hook on all modules is in place, which could call anything."""
-    asked = getattr(library, "_has_any_global_hook", None)  # not public, so a torch may lack it
-    return asked is not None and not asked()
+    """Whether no hook for all modules is registered, which could call anything."""
+    has_hook = getattr(library, "_has_any_global_hook", None)  # not public, so a version of torch may lack it
+    return has_hook is not None and not has_hook()
 
 
 def _is_plain(part: nn.Module) -> bool:

@@ -389,7 +389,7 @@ def test_batch_norm_uses_the_set_it_sees_and_nothing_leaks(gen):
     torch.testing.assert_close(prediction, expected)
     alone = learner.losses(params, episodes.select(slice(2, 3)))
     learner.meta_gradient(params, episodes)
-    torch.testing.assert_close(learner.losses(params, episodes)[2:], alone)  # whoever came before
+    torch.testing.assert_close(learner.losses(params, episodes)[2:], alone)  # whichever tasks were run before
     torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
 
 
@@ -450,7 +450,7 @@ def test_leaves_round_trip():
 
 @pytest.mark.parametrize("bad", [{"batching": "fast"}, {"chunk_size": 0}])
 def test_bad_learner_settings(bad, gen):
-    with pytest.raises(ConfigError, match="came"):
+    with pytest.raises(ConfigError, match="; got"):
         Learner(linear_problem(gen).problem, SGD(), **bad)
 
 

@@ -154,7 +154,7 @@ def test_ridge_on_a_deep_network_is_refused_at_the_first_step(gen):
 
 
 def test_clip_norm_must_be_positive(gen):
-    with pytest.raises(ConfigError, match="came 0"):
+    with pytest.raises(ConfigError, match="got 0"):
         make_loop(gen, clip_norm=0)
 
 

@@ -351,5 +351,5 @@ def test_labels_and_other_shapes_are_refused(gen):
     ],
 )
 def test_bad_settings_are_refused(make):
-    with pytest.raises(ConfigError, match="came"):
+    with pytest.raises(ConfigError, match="; got"):
         make()
