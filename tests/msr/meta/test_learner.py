@@ -206,7 +206,7 @@ def test_what_looks_at_values_cannot_be_traced(gen):
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("batching", ["loop", "auto"])
-def test_what_cannot_be_recorded_runs_unrecorded_if_left_to_choose(batching, workers, gen):
+def test_automatic_tracing_runs_other_problems_unrecorded_with_a_warning(batching, workers, gen):
     problem, shared, initial = linear_problem(gen)
 
     def branching(params, x):
@@ -231,7 +231,7 @@ def test_what_cannot_be_recorded_runs_unrecorded_if_left_to_choose(batching, wor
     assert learner.trace is False
 
 
-def test_what_can_be_recorded_is_if_left_to_choose(gen):
+def test_automatic_tracing_records_what_can_be_recorded(gen):
     problem, shared, initial = linear_problem(gen)
     learner = Learner(problem, SGD(1), batching="vmap", trace="auto")
     learner.meta_gradient(learner.init(shared, initial), random_episodes(gen, 2, 2, 3, (5,), (4,)))
@@ -351,7 +351,7 @@ def test_auto_batching_measures_and_keeps_the_faster(gen, monkeypatch):
     assert fresh.batching in ("vmap", "loop")
 
 
-def test_auto_batching_falls_back_to_a_loop_and_says_so(gen):
+def test_auto_batching_falls_back_to_a_loop_with_a_warning(gen):
     problem, shared, initial = linear_problem(gen)
 
     def branching(params, x):  # looks at a value, which vmap cannot
