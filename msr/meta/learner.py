@@ -328,7 +328,6 @@ class Learner:
         self.batching = choice
         return choice
 
-    @property
     def _way(self) -> Way:
         """How tasks run now."""
         return Way(self.solver, self.batching, self.trace, self.engine)

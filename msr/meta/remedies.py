@@ -22,15 +22,16 @@ _FIRST_ORDER = "first_order=True"
 
 
 @contextlib.contextmanager
-def explaining(way: Way, run: Callable[[Way], Any]) -> Iterator[None]:
+def explaining(way: Callable[[], Way], run: Callable[[Way], Any]) -> Iterator[None]:
     """Turn an error of torch's within the block into a ModelError that names another way, which was tried.
 
-    ``run`` does in another way what the block does.
+    ``way`` gives the way that failed; it is asked after the failure, since the block may change it. ``run`` does in
+    another way what the block does.
     """
     try:
         yield
     except (RuntimeError, NotRecorded) as error:
-        explained = _explained(way, error, run)
+        explained = _explained(way(), error, run)
         if explained is error:
             raise
         raise explained from error
