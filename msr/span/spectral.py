@@ -13,7 +13,7 @@ from msr.span.rough_weights import RoughPairs
 from msr.span.standardised import Standardised
 from msr.span.thresholds import THRESHOLDS
 
-__all__ = ["SpectralStart", "spectral_start"]
+__all__ = ["SecondMoment", "SpectralStart", "spectral_start"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def spectral_start(
     and Tropp, arXiv:0909.4061.
     """
     t = THRESHOLDS()
-    second = _SecondMoment(chunks)
+    second = SecondMoment(chunks)
     size = second.m * second.n
     for name, value in (("k", k), ("max_k", max_k)):
         if value is not None and not 1 <= value <= size:
@@ -128,7 +128,7 @@ def spectral_start(
     )
 
 
-class _SecondMoment:
+class SecondMoment:
     """``S = E[vec W vec Wᵀ]`` as pairs of rough weights show it, seen through products with thin blocks.
 
     Shapes: ``S (m n, m n)``; it is only formed where it is small.

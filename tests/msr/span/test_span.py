@@ -23,7 +23,7 @@ from msr.span.extrapolation import extrapolated
 from msr.span.filters import Filters
 from msr.span.moments import Moments, covered, half_moments, halves, joined
 from msr.span.rank_cut import rank_cut, sign_p_values
-from msr.span.spectral import _SecondMoment
+from msr.span.spectral import SecondMoment
 from msr.span.thresholds import THRESHOLDS, Thresholds
 from msr.tasks import FiniteGroupTasks
 from tasks import TranslationTasks
@@ -109,7 +109,7 @@ def test_chunks_that_cannot_be_used_are_named(gen):
 
 def second_moment_of(chunks):
     """The estimator, and the second moment that it gives for standardised inputs and outputs."""
-    second = _SecondMoment(chunks)
+    second = SecondMoment(chunks)
     return second, second.products([None], lambda tasks: torch.ones(len(tasks), 1))[0]
 
 
