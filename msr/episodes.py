@@ -34,7 +34,8 @@ class Episodes(NamedTuple):
 
         Raises: ShapeError when that leaves a set empty, or for lists of tasks with unequal numbers of examples.
         """
-        x, y = _tensors("x", x), _tensors("y", y)
+        x = _tensors("x", x)
+        y = _tensors("y", y)
         n_examples = leaves_of(x)[0].shape[1]
         if not 1 <= shots < n_examples:
             raise ShapeError(
@@ -42,7 +43,8 @@ class Episodes(NamedTuple):
             )
         if isinstance(x, Tensor) and isinstance(y, Tensor):
             return cls(x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:])
-        first, rest = slice(None, shots), slice(shots, None)
+        first = slice(None, shots)
+        rest = slice(shots, None)
         support = [mapped(lambda leaf: leaf[:, first], tree) for tree in (x, y)]
         return cls(*support, *(mapped(lambda leaf: leaf[:, rest], tree) for tree in (x, y)))
 

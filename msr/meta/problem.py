@@ -1,4 +1,4 @@
-"""A learning problem as functions on dictionaries of tensors, what is learned of it, and the gradient of that."""
+"""A learning problem as functions on dictionaries of tensors; the parameters that are learned, and their gradient."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

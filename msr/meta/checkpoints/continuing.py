@@ -79,18 +79,22 @@ def _check_params(saved: Any, params: MetaParameters) -> None:
     if not isinstance(saved, Mapping) or set(saved) != set(MetaParameters._fields):
         raise DataError(f"the checkpoint's params must hold {', '.join(MetaParameters._fields)}; got {_shown(saved)}")
     for name, group in zip(MetaParameters._fields, params, strict=True):
-        found = saved[name]
-        if not isinstance(found, Mapping) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        saved_group = saved[name]
+        if not isinstance(saved_group, Mapping) or not all(
+            isinstance(tensor, Tensor) for tensor in saved_group.values()
+        ):
             raise DataError(f"the checkpoint's {name} parameters are no tensors by name")
-        if {n: t.shape for n, t in group.items()} != {n: t.shape for n, t in found.items()}:
+        if {n: t.shape for n, t in group.items()} != {n: t.shape for n, t in saved_group.items()}:
             raise DataError(
-                f"the checkpoint's {name} parameters are {', '.join(map(str, found)) or 'none'}, "
+                f"the checkpoint's {name} parameters are {', '.join(map(str, saved_group)) or 'none'}, "
                 f"this run's are {', '.join(group) or 'none'}, or their shapes differ"
             )
         for n, tensor in group.items():
-            if found[n].dtype != tensor.dtype or found[n].layout != tensor.layout:
-                raise DataError(f"the checkpoint's {name} parameter {n} is {found[n].dtype}, this run's {tensor.dtype}")
-            if not found[n].isfinite().all():
+            if saved_group[n].dtype != tensor.dtype or saved_group[n].layout != tensor.layout:
+                raise DataError(
+                    f"the checkpoint's {name} parameter {n} is {saved_group[n].dtype}, this run's {tensor.dtype}"
+                )
+            if not saved_group[n].isfinite().all():
                 raise DataError(f"the checkpoint's {name} parameter {n} is not finite")
 
 
@@ -150,7 +154,8 @@ def _try_on_copies(
 def _check_scheduler(
     state: Mapping[str, Any], scheduler: torch.optim.lr_scheduler.LRScheduler, steps_done: int
 ) -> None:
-    own, saved = scheduler.state_dict(), state["scheduler"]
+    own = scheduler.state_dict()
+    saved = state["scheduler"]
     bad = not_finite(saved)
     if bad:
         raise DataError(f"the checkpoint's scheduler{bad} is not finite")

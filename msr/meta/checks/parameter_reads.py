@@ -156,15 +156,15 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 def _place(module: nn.Module, tensor: Tensor) -> str | None:
     """Where a module holds a tensor, for a message: through attributes, lists, dictionaries and modules in them."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     waiting: list[tuple[str, Any]] = [(name, part) for name, part in module.named_modules()]
     while waiting:
         path, thing = waiting.pop(0)
         if thing is tensor:
             return path
-        if id(thing) in seen:
+        if id(thing) in visited:
             continue
-        seen.add(id(thing))
+        visited.add(id(thing))
         if isinstance(thing, nn.Module):
             waiting += [(dotted(path, key), value) for key, value in vars(thing).items() if key != "_modules"]
             waiting += [(dotted(path, key), value) for key, value in thing._parameters.items()]

@@ -62,7 +62,8 @@ class LibrarySGD(ABC):
             # The libraries skip a parameter that requires no gradient.
             start = [p if p.requires_grad else p.detach().requires_grad_() for p in params.initial.values()]
             rates = list(self.sgd.rates(params).values())
-            module, n = TaskModule(problem, params), self.sgd.n_steps(training)
+            module = TaskModule(problem, params)
+            n = self.sgd.n_steps(training)
             # Autograd refuses tensors that were made in inference mode, or drops them silently in some versions.
             x, y = (mapped(lambda t: t.clone() if t.is_inference() else t, tree) for tree in (x, y))
             adapted = self._steps(module, start, rates, n, x, y, track=track)

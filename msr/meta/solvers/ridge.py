@@ -94,5 +94,6 @@ class Ridge:
         total = y.numel() * penalty + rounding(J)
         delta = damped_step(J, y.flatten() - prediction, total, primal=primal)
         if self.first_order:
-            start, delta = start.detach(), delta.detach()
+            start = start.detach()
+            delta = delta.detach()
         return unflatten(start + delta, params.initial)
