@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from msr.episodes import Episodes
-from msr.errors import ConfigError
+from msr.equivariance import equivariance_error as defects_on
+from msr.errors import ConfigError, NonFiniteError
 from msr.groups import cyclic, dihedral
 from msr.layers import ReparamLinear
 from msr.meta import SGD, GaussNewton, InnerSolver, Learner, OuterLoop, from_module
@@ -231,18 +232,23 @@ def query_mse(loop: OuterLoop, episodes: Episodes) -> Tensor:
 
 @torch.no_grad()
 def equivariance_error(loop: OuterLoop, episodes: Episodes, family: FiniteGroupTasks) -> float | None:
-    """``‖f(ρx) − ρ f(x)‖ / ‖f(x)‖``: the worst generator of each adapted network, median over tasks, or None."""
+    """The defect of the adapted networks: of each the worst over generators, then the median over tasks, or None.
+
+    The defect is that of :func:`msr.equivariance.equivariance_error` on the task's query inputs: 0 commutes with the
+    group, 1 is what unrelated outputs give, √2 is the worst. A network whose outputs are not finite counts as the worst.
+    """
     adapted = loop.learner.adapt(loop.params, episodes.support_x, episodes.support_y)
-    moves = [family.rep_in.matrix(g).to(episodes.query_x) for g in family.group.generators]
-
-    def of_task(own: dict[str, Tensor], x: Tensor) -> Tensor:
-        def f(x: Tensor) -> Tensor:
-            return loop.learner.problem.predict({**loop.params.shared, **own}, x)
-
-        y = f(x)
-        return torch.stack([(f(x @ m.mT) - y @ m.mT).norm() / y.norm() for m in moves]).amax()
-
-    return finite_or_none(median(torch.func.vmap(of_task)(adapted, episodes.query_x)))
+    worst = []
+    for i in range(episodes.n_tasks):
+        weights = {**loop.params.shared, **{name: v[i] for name, v in adapted.items()}}
+        network = partial(loop.learner.problem.predict, weights)
+        try:
+            defects = defects_on(network, episodes.query_x[i], family.rep_in, family.rep_out, "generators")
+        except NonFiniteError:
+            worst.append(math.inf)
+        else:
+            worst.append(defects.largest)
+    return finite_or_none(median(torch.tensor(worst, dtype=torch.float64)))
 
 
 def summarise(config: Config, folder: RunFolder, arms: list[Arm]) -> list[Row]:
