@@ -9,7 +9,7 @@ from msr.errors import ConfigError, ShapeError
 from msr.span.angles import orthonormal_basis, span_cosine
 from msr.tasks.base import generator_for
 from tasks import TranslationTasks
-from tasks.translation import locally_connected_weight, span_of_filters
+from msr.tasks.locally_connected import locally_connected_weight, span_of_filters
 
 
 @given(

@@ -7,7 +7,8 @@ from msr.errors import ConfigError, DataError
 from msr.groups import cyclic, dihedral, quaternion, symmetric
 from msr.representations import equivariant_basis, grid_rotations, natural, planar, regular, sign, trivial
 from msr.span.angles import orthonormal_basis
-from msr.tasks.sampling import broken_span, sample_group, sample_translation
+from msr.tasks.controls import broken_span
+from msr.tasks.sampling import sample_group, sample_translation
 
 PAIRS = {
     "D4 regular": (lambda: regular(dihedral(4)),) * 2,

@@ -6,8 +6,9 @@ import torch
 
 from msr.errors import ConfigError, DataError
 from msr.span.angles import span_cosine
-from tasks import FileTasks, TranslationTasks
-from tasks.files import read_arrays, write_tasks
+from msr.tasks import FileTasks
+from tasks import TranslationTasks
+from msr.tasks.files import read_arrays, write_tasks
 from tests.support.cases import needs_data
 
 
