@@ -177,9 +177,9 @@ def augment(images: Tensor, uniform: Tensor) -> Tensor:
 def read_omniglot(path: Path, *, cache: Path | None = None) -> ImageSet:
     """The images of one of Omniglot's zip files, as ``alphabet/character`` classes, resized to 28 × 28.
 
-    ``.png``, ``.jpg`` and ``.jpeg`` are read, in letters of either size; files that a Mac adds to a zip are ignored. The
-    decoded array is kept in ``cache`` (by default the user's cache folder) under the zip file's hash, so that decoding
-    happens once; one that is damaged, or of another zip, is made again.
+    ``.png``, ``.jpg`` and ``.jpeg`` are read, in letters of either size; files that a Mac adds to a zip are ignored.
+    The decoded array is kept in ``cache`` (by default the user's cache folder) under the zip file's hash, so that
+    decoding happens once; one that is damaged, or of another zip, is made again.
     Raises: DataError if the file is missing, damaged or holds no ``alphabet/character/*.png``; it names the entry.
     """
     path = Path(path)

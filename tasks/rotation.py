@@ -31,7 +31,7 @@ __all__ = ["GROUPS", "RotationTasks", "condensed", "read_filters", "rotation_def
 
 @dataclass(frozen=True, eq=False)
 class RotationTasks(TaskFamily):
-    """``y = x ⋆ W + noise``, valid, with ``W_(f, g) = g·ψ_f``: a field's channels are one function, turned by each ``g``.
+    """``y = x ⋆ W + noise``, valid, with ``W_(f, g) = g·ψ_f``: a field's channels are one function, turned by ``g``.
 
     ``x ~ N(0, 1)``. Each task draws its functions ``ψ`` from a space that rotations keep, of dimension 6 for a kernel
     of 3 (see :func:`~tasks.steerable.steerable_basis`), every pair (radius, frequency) with the same share of the
@@ -161,7 +161,7 @@ class RotationTasks(TaskFamily):
         return orthonormal_basis(torch.block_diag(*[column] * self.fields))
 
     def _draw(self, split: Split, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Filters in the shape of a weight, inputs ``(tasks, examples, size, size)``, and noise, flat and drawn last."""
+        """Filters in the shape of a weight, inputs ``(tasks, examples, size, size)``, and flat noise, drawn last."""
         check_indices(split, tasks, self.n_tasks(split))
         dimension = self.generators.shape[-1]
         n_filter = self.fields * dimension if self.given is None else 0

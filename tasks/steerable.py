@@ -17,8 +17,8 @@ GROUPS = ("c4", "c8", "d4", "d8")
 # Radians a pixel: a filter on the grid is fitted to its function on waves up to this wave number, half of the finest
 # wave that a grid holds. Chosen by hand: finer waves alias on a 3×3 grid, and the table below shows what is lost there.
 _BAND = math.pi / 2
-# Points on a ring, and the polar grid of wave vectors on which filters are fitted and compared. Chosen by hand; they are
-# multiples of 8, so that the grids have the symmetry of the square and of turns by 45 degrees.
+# Points on a ring, and the polar grid of wave vectors on which filters are fitted and compared. Chosen by hand; the
+# counts around a circle are multiples of 8, so that the grids are symmetric under turns by 45 degrees and flips.
 _RING_POINTS = 64
 _RADII = 16
 _DIRECTIONS = 64

@@ -139,7 +139,9 @@ class DataFlags(RunConfig):
 class BatchingFlags(RunConfig):
     """Flags of a runner whose learner adapts many tasks in one step."""
 
-    batching: Batching = option("auto", "tasks side by side or one by one: auto (times both), vmap, loop")
+    batching: Batching = option(  # noqa: RUF009  # which gives a field
+        "auto", "tasks side by side or one by one: auto (times both), vmap, loop"
+    )
     chunk_size: int = option(
         0, "most tasks in memory at a time when side by side; 0: all of the batch", least=0, most=10**9
     )
@@ -162,7 +164,9 @@ class TrainingFlags(RunConfig):
 class EngineFlags(BatchingFlags):
     """Flags of a runner whose gradient steps another library may take."""
 
-    engine: Engine = option("torch", "library that takes the gradient steps: torch (this package), higher, learn2learn")
+    engine: Engine = option(  # noqa: RUF009  # which gives a field
+        "torch", "library that takes the gradient steps: torch (this package), higher, learn2learn"
+    )
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work, MissingExtraError for a library that is not installed."""

@@ -199,7 +199,7 @@ class RunFolder:
             self.rows[line.pop("arm")] = line
 
     def _toml(self) -> str:
-        """The content of ``config.toml``; strings, numbers, booleans and lists of them are the same in JSON and TOML."""
+        """The content of ``config.toml``, whose strings, numbers, booleans and lists are written as in JSON."""
         run = self.identity | {"torch": str(torch.__version__), "threads": torch.get_num_threads(), "notes": self.notes}
         lines = [f"{key} = {json.dumps(value)}" for key, value in asked(self.config).items()]
         lines += ["", "[run]", *(f"{key} = {json.dumps(value)}" for key, value in run.items())]
@@ -321,7 +321,7 @@ def _line(values: Row) -> bytes:
 
 
 def _values(line: bytes, kinds: dict[str, type], where: str, remedy: str) -> Row:
-    """The values of a line, checked against its checksum. Raises: DataError that says where the line is, and a remedy."""
+    """The values of a line that agrees with its checksum. Raises: DataError with the line's place and a remedy."""
     try:
         values = json.loads(line.decode())
     except UnicodeDecodeError:

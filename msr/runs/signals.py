@@ -55,7 +55,7 @@ def deferred() -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def raising() -> Iterator[None]:
-    """Within the block, a signal raises :class:`Stop` at whatever the program is doing; :func:`deferred` overrides it."""
+    """Within the block, a signal raises :class:`Stop` wherever the program is; :func:`deferred` overrides this."""
     _begun.append(True)
 
     def stop(number: int, frame: object) -> None:
@@ -68,7 +68,7 @@ def raising() -> Iterator[None]:
 def quiet_start() -> None:
     """From now on a signal ends the process at once, with one line, except within :func:`raising`.
 
-    Nothing needs to be tidied up before a run, while libraries are imported, nor after it, when all its files are whole.
+    Nothing needs to be tidied up before a run, while libraries are imported, or after it, when its files are whole.
     """
 
     def leave(number: int, frame: object) -> None:

@@ -63,7 +63,7 @@ class Trained(NamedTuple):
 
 
 def trained_row(loop: OuterLoop, trained: Trained) -> Row:
-    """What the row of every trained arm holds: divergence, steps, seconds, batching and the sizes of what it learned."""
+    """The values in the row of every trained arm: divergence, steps, seconds, batching, numbers adapted and shared."""
     return {
         **trained.row(),
         "outer_steps": loop.steps_done,

@@ -58,9 +58,9 @@ def check_indices(split: Split, tasks: Tensor, limit: int | None) -> None:
 
 
 def check_drawn_family(family: "TaskFamily", *counts: str) -> None:
-    """Raise ConfigError unless these counts and the splits' limits are at least 1, and noise is finite and not negative.
+    """Raise ConfigError unless the counts and the splits' limits are at least 1, and noise is finite and not negative.
 
-    Args: ``counts`` are names of the family's fields.
+    Args: ``counts`` are names of fields of the family.
     """
     for name in counts:
         if getattr(family, name) < 1:

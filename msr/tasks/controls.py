@@ -1,4 +1,4 @@
-"""Controls: problems that resemble the symmetric ones and lack the symmetry, so that a finder of symmetries can fail."""
+"""Controls: problems that resemble the symmetric ones and lack their symmetry, on which a finder must not find it."""
 
 from dataclasses import dataclass
 from math import prod, sqrt
@@ -153,7 +153,7 @@ def almost_symmetry(
     seed: int = 0,
     **options: Any,
 ) -> SpanTasks:
-    """Tasks with the symmetry of one group that almost have that of a larger group: a ``share`` of each weight breaks it.
+    """Tasks of one group that almost have the symmetry of a larger one: a ``share`` of each weight breaks it.
 
     ``W = √(1 − s²) A + s B`` with ``A`` equivariant under the larger group, ``B`` under the smaller one and orthogonal
     to all maps of the larger, and ``E‖A‖² = E‖B‖² = out``. The larger group is a wrong answer, unless ``s`` is

@@ -1,9 +1,9 @@
 """Task files: the user's own tasks as plain ``.npz`` arrays, read without running code, and the family of a file.
 
 A task file holds ``x (tasks, examples, ...)`` and ``y (tasks, examples, ...)``. Where the truth is known, it also holds
-``w``, the weight of each task: dense ``(tasks, out, in)`` or locally connected ``(tasks, out, kernel)``, in which axes of
-size one are ignored. Where some tasks are to be kept for the last test, ``split (tasks,)`` holds 1 for those and 0 for
-the tasks to learn from. Arrays that hold Python objects are refused, since reading them would run code.
+``w``, the weight of each task: dense ``(tasks, out, in)`` or locally connected ``(tasks, out, kernel)``; axes of size
+one between these are ignored. Where some tasks are to be kept for the last test, ``split (tasks,)`` holds 1 for those
+and 0 for the tasks to learn from. Arrays of Python objects are refused, since reading them would run code.
 """
 
 from dataclasses import dataclass, field
@@ -120,7 +120,7 @@ class FileTasks(TaskFamily):
 
     @takes_arrays("tasks")
     def true_weights(self, split: Split, tasks: Tensor) -> Tensor | None:
-        """The weights that the file holds, ``(tasks, out, in or kernel)``, without axes of size one; None without ``w``."""
+        """The file's weights without axes of size one, ``(tasks, out, in or kernel)``; None where it has no ``w``."""
         if "w" not in self.arrays:
             return None
         w = self._rows("w", split, tasks)

@@ -76,8 +76,8 @@ class LinearTasks(TaskFamily):
     def _draw(self, split: Split, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The standard normal numbers of the tasks: free ones, inputs, and noise, which is empty where there is none.
 
-        Shapes: ``(tasks, n_free)``, ``(tasks, examples, in)``, ``(tasks, examples, out)``. The noise is drawn last, so a
-        family with noise has the maps and inputs of the one without.
+        Shapes: ``(tasks, n_free)``, ``(tasks, examples, in)``, ``(tasks, examples, out)``. The noise is drawn last, so
+        a family with noise has the maps and inputs of the one without.
         """
         check_indices(split, tasks, self.n_tasks(split))
         examples = self.shots + self.queries

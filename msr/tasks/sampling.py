@@ -67,7 +67,7 @@ def sample_group(
     if truth == "none" and U.shape[1] == U.shape[0]:
         raise ConfigError("every map is equivariant here: there is none without the symmetry to draw")
     if truth == "none":
-        U = random_span(*U.shape, generator)
+        U = random_span(U.shape[0], U.shape[1], generator)
     elif truth == "broken":
         U = broken_span(U, breaking, generator)
     sample = _sample(U, (rep_out.dim, rep_in.dim), n_tasks, examples, noise, generator)

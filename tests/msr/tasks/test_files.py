@@ -7,8 +7,8 @@ import torch
 from msr.errors import ConfigError, DataError
 from msr.span.angles import span_cosine
 from msr.tasks import FileTasks
-from tasks import TranslationTasks
 from msr.tasks.files import read_arrays, write_tasks
+from tasks import TranslationTasks
 from tests.support.cases import needs_data
 
 

@@ -142,12 +142,12 @@ def test_a_span_of_nothing_cannot_be_broken(gen):
     [
         ({"truth": "maybe"}, "group, none or broken; got 'maybe'"),
         ({"truth": "broken", "breaking": 1.5}, "between 0 and 1; got 1.5"),
-        ({"truth": "broken", "breaking": float("nan")}, "came nan"),
+        ({"truth": "broken", "breaking": float("nan")}, "got nan"),
         ({"n_tasks": 0}, "number of tasks must be at least 1; got 0"),
         ({"examples": -1}, "number of examples must be at least 1; got -1"),
         ({"noise": -0.1}, "noise must be finite and not negative; got -0.1"),
-        ({"noise": float("inf")}, "came inf"),
-        ({"noise": float("nan")}, "came nan"),
+        ({"noise": float("inf")}, "got inf"),
+        ({"noise": float("nan")}, "got nan"),
     ],
 )
 def test_options_that_cannot_be(options, says):
@@ -168,7 +168,7 @@ def test_truths_that_cannot_be():
     assert span(sample_group(regular(C2), regular(C2), truth="broken").w) == 2  # exactly half: there is room
     with pytest.raises(ConfigError, match="length 4 must be 1 to 4 long; got 5"):
         sample_translation(4, 5)
-    with pytest.raises(ConfigError, match="came 0"):
+    with pytest.raises(ConfigError, match="got 0"):
         sample_translation(4, 0)
     with pytest.raises(ConfigError, match="number of tasks"):
         sample_translation(4, 2, n_tasks=0)
