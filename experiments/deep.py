@@ -248,21 +248,21 @@ def equivariance_error(loop: OuterLoop, episodes: Episodes, family: FiniteGroupT
     return finite_or_none(median(torch.tensor(worst, dtype=torch.float64)))
 
 
-def summary_line(folder: RunFolder, all_arms: list[Arm], own: list[Arm], rows: list[Row]) -> Row:
-    """Estimates over the seeds of one variant, the arms ``own`` with these rows.
+def summary_line(folder: RunFolder, all_arms: list[Arm], variant: list[Arm], rows: list[Row]) -> Row:
+    """Estimates over the seeds of one variant, whose arms and rows are given.
 
     Medians at equal outer steps, and at equal time, are read off the curves, where the arm of the same model and seed
     with the fewest steps, or seconds, ended. An arm that diverged sets no such end, and keeps its last value.
     """
-    line: Row = {"arm": own[0].name, "outer_steps": sorted(row["outer_steps"] for row in rows)}
+    line: Row = {"arm": variant[0].name, "outer_steps": sorted(row["outer_steps"] for row in rows)}
     line |= over_seeds(rows, "query_mse") | {"equivariance_error": over_rows(rows, "equivariance_error")}
     for key, axis in (("at_equal_steps", "step"), ("at_equal_seconds", "seconds")):
         values: list[float | None] = []
-        for arm in own:
+        for arm in variant:
             end = _common_end(folder, all_arms, arm, axis)
             before = [entry["test"] for entry in _measured(folder, arm) if entry[axis] <= end]
             values += before[-1:]
-        line[key] = estimate_or_none(values) if len(values) == len(own) else None
+        line[key] = estimate_or_none(values) if len(values) == len(variant) else None
     return line
 
 

@@ -135,14 +135,14 @@ def run_arm(arm: Arm, config: Config) -> Row:
     return row | {"span_cosine": cosine, "converged": fit.span.converged, **fit.summary()}
 
 
-def summary_line(own: list[Arm], rows: list[Row]) -> Row:
+def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
     """How often the dimension is right over the seeds, how much of the span is then held, and the seconds it took."""
     true_k = rows[0]["true_k"]
     answered = [row for row in rows if row["k"] is not None]
     right = [row for row in answered if row["k"] == true_k]
     return {
-        "family": own[0].family,
-        "noise": own[0].noise,
+        "family": variant[0].family,
+        "noise": variant[0].noise,
         "true_k": true_k,
         "runs": len(rows),
         "right": len(right),

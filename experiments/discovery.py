@@ -245,13 +245,13 @@ def run(config: Config) -> None:
     draw(summary, folder)
 
 
-def summary_line(own: list[Arm], rows: list[Row]) -> Row:
+def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
     """How often each kind of answer was given over the seeds."""
     return {
-        "family": own[0].family,
+        "family": variant[0].family,
         "truth": rows[0]["truth"],
-        "noise": own[0].noise,
-        "tasks": own[0].tasks,
+        "noise": variant[0].noise,
+        "tasks": variant[0].tasks,
         "runs": len(rows),
         "exact": sum(bool(row["exact"]) for row in rows),
         "wrong": sum(row["wrong"] for row in rows),

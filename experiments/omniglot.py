@@ -255,8 +255,8 @@ def table(folder: RunFolder, all_arms: list[Arm]) -> str:
     """The results as text: over the held-out tasks for one seed, over the seeds for several."""
     lines = []
     n_seeds = 1
-    for model, own in arms.by_name(all_arms).items():
-        rows = [folder.rows[str(arm)] for arm in own]
+    for model, variant in arms.by_name(all_arms).items():
+        rows = [folder.rows[str(arm)] for arm in variant]
         n_seeds = len(rows)
         accuracy = over_rows(rows, "accuracy", "mean") if n_seeds > 1 else rows[0]["accuracy"]
         seconds = Estimate.of([row["seconds"] for row in rows]).mean

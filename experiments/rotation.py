@@ -164,7 +164,7 @@ def run(config: Config) -> None:
     turning = defects(first.filters, first.family)
     truth = {"defect": turning, "defect_k_max": K_MAX, "dimension": first.truth.shape[1]}
     summary = arms.summarise(folder, all_arms, summary_line)
-    of_first = {name: folder.rows[str(own[0])] for name, own in arms.by_name(all_arms).items()}
+    of_first = {name: folder.rows[str(variant[0])] for name, variant in arms.by_name(all_arms).items()}
     inside = energy_inside(first.filters, first.truth)
     text = table(summary, of_first, config.seeds > 1, zero, turning, inside)
     arms.publish(folder, text, zero_predictor_mse=zero, truth=truth, summary=summary)
@@ -383,11 +383,11 @@ def draw(config: Config, data: Data, folder: RunFolder, all_arms: list[Arm]) -> 
         folder.draw("span.png", figures.span_cosines(patterns, data.truth))
 
 
-def summary_line(own: list[Arm], rows: list[Row]) -> Row:
+def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
     """Estimates over the seeds of one variant; of its defects the largest."""
     elements = rows[0]["defect"]
     return {
-        "arm": own[0].name,
+        "arm": variant[0].name,
         **over_seeds(rows, "query_mse"),
         "energy": over_rows(rows, "energy", "mean"),
         "defect": {h: judging.largest_or_none([row["defect"][h] for row in rows]) for h in elements},

@@ -125,15 +125,15 @@ def joint_name(arm: Arm) -> str:
 class Data:
     """A family, the shape of its layer, its first held-out tasks, its true span, and the span in closed form.
 
-    ``truth`` is None where it is not known, and ``found`` where no closed form was asked for or none is found, for the
-    reason ``why_not``.
+    ``truth`` is None where it is not known. ``direct`` is None where no closed form was asked for, or none exists for
+    the reason ``why_not``.
     """
 
     family: TaskFamily
     weight_shape: tuple[int, int]
     test: Episodes
     truth: Tensor | None
-    found: SpanFit | None
+    direct: SpanFit | None
     why_not: str
 
 
@@ -147,7 +147,7 @@ def run(config: Config) -> None:
         for seed in config.all_seeds
         for inner in chosen(config.inner, INNERS, "inner solver")
         for model in chosen(config.models, MODELS, "model")
-        if inner != "direct" or (model == "msr" and first.found)
+        if inner != "direct" or (model == "msr" and first.direct)
     ]
     for arm in all_arms:
         build(arm, config, first)  # every fault of the flags shows before anything is written
@@ -233,12 +233,12 @@ def build(arm: Arm, config: Config, data: Data) -> nn.Module:
             raise ConfigError("--models oracle needs the truth, but the data has no array w of a known form")
         return with_pattern(data.truth, data.weight_shape, RATE)
     if arm.inner == "direct":
-        assert data.found is not None
-        pattern = DenseSharing.from_matrix(data.found.span.U.float(), (m, n))
-        direct = ReparamLinear(n, m, bias=False, sharing=pattern, generator=generator)
+        assert data.direct is not None
+        pattern = DenseSharing.from_matrix(data.direct.span.U.float(), (m, n))
+        solved = ReparamLinear(n, m, bias=False, sharing=pattern, generator=generator)
         with torch.no_grad():
-            direct.v.copy_(data.found.span.v0)
-        return direct
+            solved.v.copy_(data.direct.span.v0)
+        return solved
     sharing = partial(DenseSharing, k=size_of_filter(arm, config, data), init=start_of(arm, config))
     return ReparamLinear(n, m, bias=False, sharing=sharing, generator=generator)
 
@@ -246,8 +246,8 @@ def build(arm: Arm, config: Config, data: Data) -> nn.Module:
 def size_of_filter(arm: Arm, config: Config, data: Data) -> int:
     """``k`` of a learned pattern: as asked, found, or the default."""
     k = parse_k(config.k)
-    if k == "auto" and data.found:
-        return data.found.span.k
+    if k == "auto" and data.direct:
+        return data.direct.span.k
     return default_k(arm, config) if k in (0, "auto") else int(k)
 
 
@@ -272,8 +272,8 @@ def default_k(arm: Arm, config: Config) -> int:
 def solver_of(arm: Arm, config: Config, data: Data) -> InnerSolver:
     """Gradient steps with learned rates, or the closed form; its penalty is learned, or known where ``U`` was found."""
     if arm.inner == "direct":
-        assert data.found is not None
-        return Ridge(penalty=data.found.span.penalty(config.shots * data.weight_shape[0]), learn=False)
+        assert data.direct is not None
+        return Ridge(penalty=data.direct.span.penalty(config.shots * data.weight_shape[0]), learn=False)
     return SGD(steps=config.inner_steps, rate=RATE) if arm.inner == "sgd" else Ridge(penalty=1e-5)
 
 
@@ -339,12 +339,12 @@ def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
         row["seconds"] = round(joint.seconds + trained.seconds, 3)
         row["n_shared"] += pattern.numel()
     if arm.inner == "direct":
-        assert data.found is not None
-        row["seconds"] = round(data.found.seconds, 3)
+        assert data.direct is not None
+        row["seconds"] = round(data.direct.seconds, 3)
     if arm.inner == "sgd":
         row["inner_gain"] = stability(str(arm), learner, loop.params, data.test, losses)
-    if data.found is not None and (arm.inner == "direct" or (config.k == "auto" and arm.model in ("msr", "mtsr"))):
-        row["found"] = data.found.summary()
+    if data.direct is not None and (arm.inner == "direct" or (config.k == "auto" and arm.model in ("msr", "mtsr"))):
+        row["found"] = data.direct.summary()
     learned = loop.params.shared.get("sharing.U", pattern)
     if learned is not None and data.truth is not None:
         row["span_cosine"] = finite_or_none(span_cosine(learned.cpu(), data.truth))
@@ -406,9 +406,9 @@ def draw(config: Config, data: Data, folder: RunFolder, all_arms: list[Arm]) -> 
         draw_patterns(patterns, data.truth, data.weight_shape, folder)
 
 
-def summary_line(own: list[Arm], rows: list[Row]) -> Row:
+def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
     """Estimates over the seeds of one variant."""
-    names = {"model": own[0].model, "inner": own[0].inner}
+    names = {"model": variant[0].model, "inner": variant[0].inner}
     return {**names, **over_seeds(rows, "query_mse"), **least_cosine(rows)}
 
 

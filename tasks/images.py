@@ -252,7 +252,8 @@ def _kept(path: Path, source: str) -> ImageSet | None:
     """The images that were kept for a zip with this hash; None where there are none, or the file is damaged."""
     try:
         data = read_npz(path, ("images", "names", "source", "content"))
-        pixels, names = data["images"], tuple(data["names"].tolist())
+        pixels = data["images"]
+        names = tuple(data["names"].tolist())
         if (str(data["source"]), str(data["content"])) != (source, _content(pixels, names)):
             return None
         if pixels.dtype == np.uint8 and pixels.shape[2:] == (SIDE, SIDE) and all(isinstance(n, str) for n in names):

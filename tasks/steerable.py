@@ -100,7 +100,8 @@ def rotation_defect(filters: Tensor, group: str, fields: int, element: int, k_ma
     the group does not have.
     """
     turns = plane(group)
-    order, kernel = turns.group.order, filters.shape[-1]
+    order = turns.group.order
+    kernel = filters.shape[-1]
     if filters.ndim < 4 or tuple(filters.shape[-4:]) != (fields * order, 1, kernel, kernel):
         raise ShapeError(
             f"{group} with {fields} fields needs filters (..., {fields * order}, 1, kernel, kernel); "

@@ -1,7 +1,7 @@
 """One-dimensional locally connected tasks: translation symmetry, exact at rank 1 and partial above it.
 
-Each task maps a signal to a signal by a small filter at every position. A task of rank ``r`` mixes ``r`` filters of its
-own, ``F = S B``, with mixing weights ``S`` that depend on the position and that all tasks share. ``S`` is the hidden
+Each task maps a signal to a signal by a small filter at every position. A task of rank ``r`` has ``r`` filters ``B``,
+mixed as ``F = S B`` with weights ``S`` that depend on the position and that all tasks share. ``S`` is the hidden
 connectivity; with rank 1 it is constant and the map is a convolution.
 
 Source: the synthetic 1-D problems of arXiv:2007.02933 (kernel 3, length 70, rank 1, 2 or 5, 20 examples), after the
@@ -113,8 +113,8 @@ class TranslationTasks(TaskFamily):
         n_x = examples * self.length
         n_noise = examples * self.out_length if self.noise else 0
         numbers = normal_rows(self.seed, split, tasks, n_filter + n_x + n_noise)
-        own, x, noise = numbers.split([n_filter, n_x, n_noise], dim=1)
-        filters = self.connectivity @ own.unflatten(1, (self.rank, self.kernel))
+        drawn, x, noise = numbers.split([n_filter, n_x, n_noise], dim=1)
+        filters = self.connectivity @ drawn.unflatten(1, (self.rank, self.kernel))
         return (
             filters,
             x.unflatten(1, (examples, -1)),

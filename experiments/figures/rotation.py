@@ -20,7 +20,8 @@ def draw_filters(panels: Mapping[str, Tensor], family: RotationTasks, folder: Ru
 
     Shapes: each of ``panels`` ``(channels, 1, kernel, kernel)``.
     """
-    kernel, group = family.kernel, family.symmetry
+    kernel = family.kernel
+    group = family.symmetry
     tiled = {name: _tiles(filters, family.fields) for name, filters in panels.items()}
     title = "Filters of one task: each row one function, turned"
     figure = figures.matrices(tiled, columns=1, title=title)

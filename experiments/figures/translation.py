@@ -55,19 +55,19 @@ def table(summary: list[Row], rows: list[Row], many: bool, zero: Row | None) -> 
     """The results as text: over the held-out tasks for one seed, over the seeds for ``many``."""
     lines = [["zero predictor", "", cell(zero), *[""] * 5]]
     for line in summary:
-        own = [row for row in rows if (row["model"], row["inner"]) == (line["model"], line["inner"])]
+        of_variant = [row for row in rows if (row["model"], row["inner"]) == (line["model"], line["inner"])]
         median = line["query_mse_median"]
         cosine = line.get("span_cosine_min")
         lines.append(
             [
                 line["model"],
                 line["inner"],
-                cell(line["query_mse"] if many else own[0]["query_mse"]),
+                cell(line["query_mse"] if many else of_variant[0]["query_mse"]),
                 "none" if median is None else f"{median['mean']:.2e}",
                 "" if cosine is None else f"{cosine:.4f}",
-                str(own[0]["outer_steps"]),
+                str(of_variant[0]["outer_steps"]),
                 f"{line['seconds']['mean']:.1f}",
-                f"{line['diverged']} of {len(own)} diverged" if line["diverged"] else "",
+                f"{line['diverged']} of {len(of_variant)} diverged" if line["diverged"] else "",
             ]
         )
     head = ["model", "inner", f"query MSE ± 95% over {'seeds' if many else 'tasks'}", "median of tasks"]

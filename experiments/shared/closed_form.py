@@ -33,7 +33,8 @@ class SpanFit:
 
     def summary(self) -> Row:
         """How the dimension was found, for ``results.json``."""
-        start, cut = self.span.start, self.span.cut
+        start = self.span.start
+        cut = self.span.cut
         row: Row = {"k": self.span.k, "seconds": round(self.seconds, 3), "tasks": self.n_tasks}
         if start is not None and cut is not None:
             row["spectrum"] = {"k": start.k, "edge": start.edge, "null": start.null, "gap": start.gap}

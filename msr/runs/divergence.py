@@ -35,7 +35,7 @@ INNER_RATES = (1e-8, 1e3)
 def largest_loss(first: float | None) -> float:
     """The mean loss beyond which training counts as diverged: 1e6 times the first one, and never more than 1e30.
 
-    A first loss below one counts as one: from 1e-12, a rise to 1e-6 is no divergence.
+    A first loss below 1 counts as 1, because a rise from 1e-12 to 1e-6 is no divergence.
     """
     return LARGEST_LOSS if first is None else min(LARGEST_RISE * max(first, 1.0), LARGEST_LOSS)
 
@@ -98,7 +98,8 @@ class LastGood:
         """Put the loop back to that state."""
         assert self._plain is not None
         steps, groups, scheduler = self._plain
-        optimizer, leaves = self._loop.optimizer, self._loop.params.leaves()
+        optimizer = self._loop.optimizer
+        leaves = self._loop.params.leaves()
         # Copies of the parameters alone are from before the first update, when the optimiser had no state.
         if len(self._copies) == len(leaves):
             optimizer.state.clear()
@@ -111,7 +112,8 @@ class LastGood:
 
     @torch.no_grad()
     def _keep(self) -> None:
-        loop, tensors = self._loop, self._tensors()
+        loop = self._loop
+        tensors = self._tensors()
         if len(self._copies) != len(tensors):
             self._copies = [tensor.clone() for tensor in tensors]
         else:
@@ -127,9 +129,11 @@ class LastGood:
         self._plain = loop.steps_done, groups, loop.scheduler.state_dict() if loop.scheduler else None
 
     def _tensors(self) -> list[Tensor]:
+        """The parameters, then the optimiser's tensors for each of them."""
+        leaves = self._loop.params.leaves()
         state = self._loop.optimizer.state
-        own = [t for leaf in self._loop.params.leaves() for t in state.get(leaf, {}).values() if isinstance(t, Tensor)]
-        return [*self._loop.params.leaves(), *own]
+        moments = [value for leaf in leaves for value in state.get(leaf, {}).values() if isinstance(value, Tensor)]
+        return [*leaves, *moments]
 
 
 def is_number(value: object, least: float = -math.inf) -> bool:

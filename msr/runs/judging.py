@@ -109,13 +109,14 @@ def gains(learner: Learner, params: MetaParameters, episodes: Episodes) -> Tenso
         return torch.stack([part.square().sum() for part in vector.values()]).sum().sqrt()
 
     def of_task(x: Tensor, y: Tensor) -> Tensor:
-        slope = torch.func.grad(lambda own: learner.problem.loss({**params.shared, **own}, x, y))
+        slope = torch.func.grad(lambda adapted: learner.problem.loss({**params.shared, **adapted}, x, y))
 
         # The gradient of ⟨∇L, u⟩ is H u, so the Hessian is never built.
-        def along(own: dict[str, Tensor], direction: dict[str, Tensor]) -> Tensor:
-            return torch.stack([(part * direction[n]).sum() for n, part in slope(own).items()]).sum()
+        def along(adapted: dict[str, Tensor], direction: dict[str, Tensor]) -> Tensor:
+            return torch.stack([(part * direction[n]).sum() for n, part in slope(adapted).items()]).sum()
 
-        vector, gain = first, length(first)
+        vector = first
+        gain = length(first)
         for _ in range(POWER_STEPS):
             unit = {n: part / gain.clamp_min(torch.finfo(part.dtype).tiny) for n, part in vector.items()}
             direction = {n: roots[n] * part for n, part in unit.items()}
@@ -130,13 +131,14 @@ def gains(learner: Learner, params: MetaParameters, episodes: Episodes) -> Tenso
 
 def capped_losses(learner: Learner, params: MetaParameters, episodes: Episodes, factors: Tensor) -> Tensor:
     """Query losses ``(tasks,)`` when each task's inner rates are multiplied by its own factor ``(tasks,)``."""
-    problem, solver = learner.problem, _sgd(learner)
+    problem = learner.problem
+    solver = _sgd(learner)
 
     def of_task(factor: Tensor, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:
         # Rates that are learned on a log scale carry ``log_`` in their name.
         inner = {n: v + factor.log() if n.startswith("log_") else v * factor for n, v in params.inner.items()}
-        own = solver.adapt(problem, params._replace(inner=inner), x, y, training=False)
-        return problem.criterion(problem.predict({**params.shared, **own}, query_x), query_y)
+        adapted = solver.adapt(problem, params._replace(inner=inner), x, y, training=False)
+        return problem.criterion(problem.predict({**params.shared, **adapted}, query_x), query_y)
 
     with torch.no_grad():
         return torch.func.vmap(of_task, chunk_size=learner.chunk_size)(factors, *episodes).cpu()

@@ -61,7 +61,7 @@ class Guard(io.TextIOBase):
 @contextlib.contextmanager
 def guarded() -> Iterator[Guard]:
     """Guard stdout and stderr for the length of the block; gives the guard of stdout, where the results are shown."""
-    held = _low_descriptors()
+    opened = _low_descriptors()
     before = (sys.stdout, sys.stderr)
     guards = (Guard(sys.stdout), Guard(sys.stderr))
     sys.stdout, sys.stderr = guards
@@ -73,7 +73,7 @@ def guarded() -> Iterator[Guard]:
             if guard.lost:
                 silence(guard.stream)
         sys.stdout, sys.stderr = before
-        for descriptor in held:
+        for descriptor in opened:
             os.close(descriptor)
 
 
@@ -82,8 +82,8 @@ def _low_descriptors() -> list[int]:
 
     A file that was given one of these numbers would receive what libraries print.
     """
-    held = []
+    opened = []
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        held.append(descriptor)
+        opened.append(descriptor)
     os.close(descriptor)
-    return held
+    return opened

@@ -49,7 +49,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             _check_split(path, array, len(arrays["x"]))
         else:
             _check_array(path, name, array)
-    x, y = arrays["x"], arrays["y"]
+    x = arrays["x"]
+    y = arrays["y"]
     for axis, meaning in ((0, "tasks"), (1, "examples")):
         if x.shape[axis] != y.shape[axis]:
             raise DataError(f"{path}: x has {x.shape[axis]} {meaning} (axis {axis}), y has {y.shape[axis]}")

@@ -54,7 +54,8 @@ def sample_group(
     """
     if truth not in ("group", "none", "broken"):
         raise ConfigError(f"the truth is group, none or broken; got {truth!r}")
-    group, size = rep_in.group, rep_in.dim * rep_out.dim
+    group = rep_in.group
+    size = rep_in.dim * rep_out.dim
     # An orbit of a group has at most as many points as the group has elements, so a basis holds at least so many maps.
     fewest_maps = -(-size // group.order) if isinstance(group, FiniteGroup) else 1
     _refuse_if_larger(size * fewest_maps, (rep_out.dim, rep_in.dim), n_tasks, examples)
