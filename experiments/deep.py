@@ -32,7 +32,17 @@ from msr.runs.command import main
 from msr.runs.config import BatchingFlags, DeviceFlags, SeedFlags, TrainingFlags
 from msr.runs.flags import NOISE, RATE, STEPS, TASKS, chosen, option
 from msr.runs.folder import Row, RunFolder
-from msr.runs.judging import cell, curve, estimate_or_none, finite_or_none, judged, median, over_rows, over_seeds
+from msr.runs.judging import (
+    cell,
+    curve,
+    estimate_or_none,
+    finite_or_none,
+    judged,
+    median,
+    over_rows,
+    over_seeds,
+    zero_predictor,
+)
 from msr.runs.training import batches_of, train, trained_row
 from msr.sharing import DenseSharing
 from msr.tasks import FiniteGroupTasks, generator_for
@@ -119,7 +129,7 @@ def run(config: Config) -> None:
         solver_of(arm, config)  # every fault of the flags shows before anything is written
     folder = RunFolder("deep", config)
     arms.run_arms(folder, all_arms, lambda arm: run_arm(arm, config, folder))
-    zero = estimate_or_none(test_set(first, config).query_y.square().flatten(1).mean(1))
+    zero = zero_predictor(test_set(first, config))
     summary = arms.summarise(folder, all_arms, partial(summary_line, folder, all_arms))
     arms.publish(folder, table(summary, zero, config), zero_predictor_mse=zero, summary=summary)
     series = {arm.name: curve(folder.metrics(str(arm))) for arm in all_arms if arm.seed == config.seed}

@@ -160,7 +160,7 @@ def run(config: Config) -> None:
         return data, draw_training(data.family, config, steps)
 
     arms.run_arms(folder, all_arms, lambda arm: run_arm(arm, config, *drawn(arm.seed), folder))
-    zero = estimate_or_none(first.test.query_y.square().flatten(1).mean(1))
+    zero = judging.zero_predictor(first.test)
     turning = defects(first.filters, first.family)
     truth = {"defect": turning, "defect_k_max": K_MAX, "dimension": first.truth.shape[1]}
     summary = arms.summarise(folder, all_arms, summary_line)
@@ -236,7 +236,7 @@ def draw_training(family: RotationTasks, config: Config, steps: int) -> Training
 
 
 def build(arm: Arm, config: Config, data: Data) -> nn.Module:
-    """The arm's convolution."""
+    """The arm's convolution, from one channel to the family's channels."""
     family = data.family
     generator = generator_for(arm.seed, "init", arm.name)
     sharing: DenseSharing | SharingFactory | None = None

@@ -28,7 +28,15 @@ from msr.runs.command import main
 from msr.runs.config import DataFlags, DeviceFlags, EngineFlags, SeedFlags, TrainingFlags
 from msr.runs.flags import EXAMPLES, INNER_STEPS, NOISE, SIZE, STEPS, TASKS, chosen, option
 from msr.runs.folder import Row, RunFolder
-from msr.runs.judging import curve, estimate_or_none, finite_or_none, judged, least_cosine, over_seeds, stability
+from msr.runs.judging import (
+    curve,
+    finite_or_none,
+    judged,
+    least_cosine,
+    over_seeds,
+    stability,
+    zero_predictor,
+)
 from msr.runs.training import Trained, batches_of, restored, train, trained_params, trained_row
 from msr.sharing import DenseSharing
 from msr.span.angles import span_cosine
@@ -160,7 +168,7 @@ def run(config: Config) -> None:
         return first if seed == config.seed else load_data(config, seed)
 
     arms.run_arms(folder, all_arms, lambda arm: run_arm(arm, config, data_of(arm.seed), folder))
-    zero = estimate_or_none(first.test.query_y.square().flatten(1).mean(1))
+    zero = zero_predictor(first.test)
     summary = arms.summarise(folder, all_arms, summary_line)
     text = table(summary, list(folder.rows.values()), config.seeds > 1, zero)
     arms.publish(folder, text, zero_predictor_mse=zero, summary=summary)
@@ -213,7 +221,7 @@ def _weight_shape(family: FileTasks) -> tuple[int, int]:
 
 
 def build(arm: Arm, config: Config, data: Data) -> nn.Module:
-    """The arm's layer."""
+    """The arm's layer, from signals to signals. Raises: ConfigError where data and model do not fit."""
     m, n = data.weight_shape
     generator = generator_for(arm.seed, "init", arm.model)
     if arm.model == "fc":

@@ -112,6 +112,7 @@ class LastGood:
 
     @torch.no_grad()
     def _keep(self) -> None:
+        """Copy the state, just before the optimiser changes it; the hook of each step."""
         loop = self._loop
         tensors = self._tensors()
         if len(self._copies) != len(tensors):

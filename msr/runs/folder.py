@@ -145,6 +145,7 @@ class RunFolder:
             self._mutex.release()
 
     def _make(self) -> Path:
+        """Make the folder, or find the one to continue; its path. Raises: ConfigError."""
         path = Path(self.config.out or f"runs/{self.name}-{datetime.now():%Y%m%d-%H%M%S}")
         try:
             if self.config.resume:
@@ -177,6 +178,7 @@ class RunFolder:
             self._refuse_to_write(error, self.path)
 
     def _open(self) -> None:
+        """Check what the folder holds, write its ``config.toml``, and read its rows. Raises: ConfigError, DataError."""
         record = self.path / "config.toml"
         for entry in (*self.path.iterdir(), *self.path.glob("checkpoints/*")):
             # Reading a pipe would wait for ever.
@@ -274,6 +276,7 @@ class RunFolder:
         write_whole(self.path / name, lambda file: file.write(content))
 
     def _refuse_to_write(self, error: OSError, path: Path) -> NoReturn:
+        """Raise the ConfigError of a folder that cannot be written."""
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}; give another --out") from None
 
 
@@ -307,6 +310,7 @@ def _who(holder: Path) -> str:
 
 
 def _is_alive(pid: int) -> bool:
+    """Whether a process of this number exists on this machine; signal 0 asks without doing anything."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -317,6 +321,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _line(values: Row) -> bytes:
+    """A line of a ``.jsonl`` file, with its checksum."""
     return (json.dumps({**values, CHECK: _crc(_canonical(values))}, allow_nan=False) + "\n").encode()
 
 
@@ -339,6 +344,7 @@ def _values(line: bytes, kinds: dict[str, type], where: str, remedy: str) -> Row
 
 
 def _canonical(values: Row) -> bytes:
+    """The bytes that a line's checksum is of: sorted keys, and no times."""
     return json.dumps(_computed(values), sort_keys=True).encode()
 
 
@@ -350,6 +356,7 @@ def _computed(value: Any) -> Any:
 
 
 def _time(value: Any) -> str:
+    """One word for every time that can be, so that a time of another kind still changes the checksum."""
     return "a time" if type(value) in (int, float) and 0 <= value < math.inf else repr(value)
 
 

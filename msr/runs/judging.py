@@ -15,6 +15,7 @@ from msr.statistics.estimate import Estimate
 __all__ = [
     "capped_losses", "cell", "curve", "estimate_or_none", "finite_or_none", "four_decimals", "gains", "judged",
     "largest_or_none", "least_cosine", "median", "over_rows", "over_seeds", "stability",
+    "zero_predictor",
 ]  # fmt: skip
 
 POWER_STEPS = 50
@@ -129,6 +130,11 @@ def gains(learner: Learner, params: MetaParameters, episodes: Episodes) -> Tenso
         return torch.func.vmap(of_task, chunk_size=learner.chunk_size)(episodes.support_x, episodes.support_y).cpu()
 
 
+def zero_predictor(episodes: Episodes) -> Row | None:
+    """The mean squared error of always predicting zero, on the query sets; what any learner has to beat."""
+    return estimate_or_none(episodes.query_y.square().flatten(1).mean(1))
+
+
 def capped_losses(learner: Learner, params: MetaParameters, episodes: Episodes, factors: Tensor) -> Tensor:
     """Query losses ``(tasks,)`` when each task's inner rates are multiplied by its own factor ``(tasks,)``."""
     problem = learner.problem
@@ -145,6 +151,7 @@ def capped_losses(learner: Learner, params: MetaParameters, episodes: Episodes, 
 
 
 def _sgd(learner: Learner) -> SGD:
+    """The solver's gradient steps. Raises: TypeError where it takes none."""
     solver = getattr(learner.solver, "sgd", learner.solver)  # a library's steps are those of the SGD it holds
     if not isinstance(solver, SGD):
         raise TypeError(f"{type(solver).__name__} takes no gradient steps")

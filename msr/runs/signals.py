@@ -82,6 +82,7 @@ def quiet_start() -> None:
 
 @contextlib.contextmanager
 def _handled(handler: Handler) -> Iterator[None]:
+    """Within the block, a handler stands for the signals that stop a run; the earlier ones come back after it."""
     before = {}
     # Python lets only the main thread set handlers.
     if threading.current_thread() is threading.main_thread():

@@ -171,6 +171,8 @@ class _Record:
 
 
 class _Training:
+    """:func:`train` with its state: the loop, what its checkpoints record beside it, and the last good state."""
+
     def __init__(
         self,
         loop: OuterLoop,
@@ -201,6 +203,7 @@ class _Training:
         self.good = LastGood(loop)
 
     def run(self) -> Trained:
+        """Train to the end, to divergence, or until a signal asks to stop, which is raised after saving."""
         for line in odd_rates(self.loop):
             _say(self.arm, line)
         self._continue()
@@ -233,6 +236,7 @@ class _Training:
         return Trained(record.seconds, self.loop.steps_done, record.diverged_at, record.diverged_why, record.rollbacks)
 
     def _step(self) -> torch.Tensor:
+        """Take one outer step, timed together with drawing its tasks; the losses ``(tasks,)``."""
         start = time.perf_counter()
         tasks, episodes = self.sample(self.loop.steps_done)
         losses = self.loop.step(episodes, tasks, largest_loss(self.record.first_loss))
@@ -242,6 +246,7 @@ class _Training:
         return losses
 
     def _report(self, losses: torch.Tensor) -> None:
+        """Measure, log a line, and keep the state if it is the best so far."""
         line: Row = {
             "arm": self.arm,
             "step": self.loop.steps_done,
@@ -274,6 +279,7 @@ class _Training:
         self.saved = time.monotonic()
 
     def _beside(self, name: str) -> Path:
+        """Another checkpoint of this arm, ``ARM.NAME.pt``."""
         return self.newest.with_name(f"{self.newest.stem}.{name}.pt")
 
     def _continue(self) -> None:
@@ -316,6 +322,7 @@ class _Training:
         return path.stem.removeprefix(prefix) if path.stem.startswith(prefix) else ""
 
     def _load(self, path: Path) -> None:
+        """Take loop and record from a checkpoint. Raises: DataError for a damaged one, or another arm's."""
         checkpoint = read_checkpoint(path)
         differences = checkpoint.differences(self.identity)
         if self.config.force and differences:
@@ -376,6 +383,7 @@ class _Training:
             self._save()
 
     def _event(self, event: str, why: str) -> None:
+        """Log what happened to the arm besides its steps, and show it on stderr."""
         _say(self.arm, why)
         self.folder.log(arm=self.arm, step=self.loop.steps_done, event=event, why=why)
 
