@@ -430,7 +430,7 @@ def test_condensing_refuses_what_is_no_convolution():
             condensed(e._replace(support_x=x, support_y=y), kernel)
 
 
-def test_faults_that_were_once_there():
+def test_odd_arguments_are_refused_and_foreign_arrays_read():
     family = RotationTasks(group="c4", size=6, n_train=4, n_test=2)
     episodes = family.episodes("train", torch.arange(2))
     with pytest.raises(ShapeError, match="same tasks and examples"):

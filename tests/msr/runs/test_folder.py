@@ -376,7 +376,7 @@ def dead_stream(monkeypatch, name: str, kind: str):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "disk", "none"])
-def test_nobody_has_to_look_on(kind, finished, tmp_path, monkeypatch):
+def test_a_run_goes_on_where_stderr_cannot_be_written(kind, finished, tmp_path, monkeypatch):
     if kind != "pipe":
         shutil.copytree(finished, tmp_path / "run")
     with dead_stream(monkeypatch, "stderr", kind):

@@ -100,7 +100,7 @@ class TestCheckpointsThatAreKept:
         steps = [read_checkpoint(folder.checkpoint(ARM).parent / name).state["steps_done"] for name in names(folder)]
         assert steps == [0, 6]  # the start and the end
 
-    def test_they_say_whose_they_are(self, tmp_path):
+    def test_they_name_their_run_and_arm(self, tmp_path):
         folder, _, _ = run(tmp_path / "run")
         identity = read_checkpoint(folder.checkpoint(ARM)).identity
         assert identity["msr"] == __version__
@@ -164,7 +164,7 @@ class TestFallingBack:
 
 class TestDivergence:
     @pytest.mark.parametrize("value", [math.inf, math.nan, 1e12])
-    def test_the_arm_ends_where_it_last_was_good(self, value, tmp_path, capsys):
+    def test_the_arm_ends_at_its_last_good_state(self, value, tmp_path, capsys):
         """A step that cannot be taken at 4: the losses of step 3 were the last good ones, so its state is kept."""
         _, straight, _ = run(tmp_path / "three", 3)
         folder, loop, trained = run(tmp_path / "run", source=poisoned_from(4, value))
