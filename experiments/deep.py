@@ -29,12 +29,11 @@ from msr.report import figures, format_table
 from msr.representations import regular
 from msr.runs import arms
 from msr.runs.command import main
-from msr.runs.config import BatchingFlags, DeviceFlags, SeedFlags, TrainingFlags
-from msr.runs.flags import NOISE, RATE, STEPS, TASKS, chosen, option
+from msr.runs.config import BatchingFlags, DeviceFlags, SeedFlags, TaskFlags, TrainingFlags
+from msr.runs.flags import RATE, STEPS, chosen, option
 from msr.runs.folder import Row, RunFolder
 from msr.runs.judging import (
     cell,
-    curve,
     estimate_or_none,
     finite_or_none,
     judged,
@@ -43,7 +42,7 @@ from msr.runs.judging import (
     over_seeds,
     zero_predictor,
 )
-from msr.runs.training import batches_of, train, trained_row
+from msr.runs.training import batches_of, train, trained_row, with_adam
 from msr.sharing import DenseSharing
 from msr.tasks import FiniteGroupTasks, generator_for
 
@@ -63,7 +62,7 @@ CLIP_NORM = 1.0  # of the outer gradient: single tasks of a nonlinear problem gi
 
 
 @dataclass(frozen=True)
-class Config(TrainingFlags, BatchingFlags, DeviceFlags, SeedFlags):
+class Config(TaskFlags, TrainingFlags, BatchingFlags, DeviceFlags, SeedFlags):
     """Learn the sharing of two layers at once, by gradient steps and by Gauss-Newton."""
 
     group: Literal["c8", "d4"] = option("c8", "hidden group of order 8")
@@ -76,11 +75,7 @@ class Config(TrainingFlags, BatchingFlags, DeviceFlags, SeedFlags):
     gn_steps: int = option(800, "outer steps of Gauss-Newton; with an oracle a quarter", **STEPS)
     sgd_rate: float = option(0.1, "start of sgd's inner rates, which are learned on a log scale", **RATE)
     outer_rate: float = option(1e-3, "Adam's rate for sgd", **RATE)
-    tasks: int = option(8000, "meta-training tasks to draw from", **TASKS)
-    test_tasks: int = option(300, "held-out tasks to report on", **TASKS)
-    batch: int = option(32, "tasks an outer step", **TASKS)
     shots: int = option(8, "support examples a task, of 24", least=1, most=EXAMPLES - 1)
-    noise: float = option(0.0, "standard deviation of noise on y", **NOISE)
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
@@ -132,9 +127,8 @@ def run(config: Config) -> None:
     zero = zero_predictor(test_set(first, config))
     summary = arms.summarise(folder, all_arms, partial(summary_line, folder, all_arms))
     arms.publish(folder, table(summary, zero, config), zero_predictor_mse=zero, summary=summary)
-    series = {arm.name: curve(folder.metrics(str(arm))) for arm in all_arms if arm.seed == config.seed}
     label = f"median query MSE of {min(config.test_tasks, MEASURED)} held-out tasks"
-    folder.draw("curve.png", figures.curves(series, ylabel=label, log=True))
+    arms.draw_curves(folder, {arm.name: arm for arm in all_arms if arm.seed == config.seed}, label, log=True)
 
 
 def family_of(config: Config, seed: int) -> FiniteGroupTasks:
@@ -197,13 +191,8 @@ def outer_loop(arm: Arm, config: Config, family: FiniteGroupTasks) -> OuterLoop:
         trace=False if config.quick else "auto",
     )
     rate, beta = (config.outer_rate, 0.999) if arm.solver == "sgd" else (GAUSS_NEWTON_RATE, 0.95)
-    return OuterLoop(
-        learner,
-        learner.init(shared, initial),
-        partial(torch.optim.Adam, lr=rate, betas=(0.9, beta)),
-        scheduler=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=arm.outer_steps(config)),
-        clip_norm=CLIP_NORM,
-    )
+    steps = arm.outer_steps(config)
+    return with_adam(learner, shared, initial, rate, beta=beta, decay_steps=steps, clip_norm=CLIP_NORM)
 
 
 def run_arm(arm: Arm, config: Config, folder: RunFolder) -> Row:
@@ -221,9 +210,6 @@ def run_arm(arm: Arm, config: Config, folder: RunFolder) -> Row:
         measure=lambda: median(query_mse(loop, few)),
     )
     return {
-        "model": arm.model,
-        "solver": arm.solver,
-        "seed": arm.seed,
         **judged("query_mse", query_mse(loop, test)),
         **trained_row(loop, trained),
         "equivariance_error": equivariance_error(loop, test, family),

@@ -125,7 +125,7 @@ def run_arm(arm: Arm, config: Config) -> Row:
     family = family_of(arm.family, arm.noise, arm.seed, config)
     truth = family.true_span()
     assert truth is not None
-    row: Row = {"family": arm.family, "noise": arm.noise, "seed": arm.seed, "true_k": truth.shape[1]}
+    row: Row = {"true_k": truth.shape[1]}
     n_tasks = min(config.tasks, QUICK_TASKS) if config.quick else config.tasks
     try:
         fit = fit_span(family, parse_k(config.k), n_tasks=n_tasks)

@@ -168,10 +168,6 @@ def run_arm(arm: Arm, config: Config) -> Row:
     name = group.name if group else None
     rule = uncertified(answer)
     return {
-        "family": arm.family,
-        "noise": arm.noise,
-        "tasks": arm.tasks,
-        "seed": arm.seed,
         "truth": right,
         "verdict": answer.verdict,
         "name": name,

@@ -27,8 +27,8 @@ from msr.runs.command import main
 from msr.runs.config import DataFlags, DeviceFlags, EngineFlags, SeedFlags, TrainingFlags
 from msr.runs.flags import EXAMPLES, INNER_STEPS, RATE, STEPS, TASKS, chosen, option
 from msr.runs.folder import Row, RunFolder
-from msr.runs.judging import curve, judged, over_rows
-from msr.runs.training import batches_of, train, trained_params, trained_row
+from msr.runs.judging import judged, over_rows
+from msr.runs.training import batches_of, train, trained_params, trained_row, with_adam
 from msr.statistics.estimate import Estimate
 from msr.tasks import generator_for
 from tasks.images import ImageSet, ImageTasks, digits, download_omniglot, read_omniglot
@@ -194,9 +194,7 @@ def run_arm(arm: Arm, config: Config, both: tuple[ImageTasks, ImageTasks], folde
         best="highest",
     )
     return {
-        "model": arm.model,
         "inner": "sgd",
-        "seed": arm.seed,
         **judged("accuracy", accuracies(config.test_tasks)),
         **trained_row(loop, trained),
     }
@@ -218,7 +216,7 @@ def outer_loop(arm: Arm, config: Config) -> OuterLoop:
         chunk_size=config.chunk_size or None,
         engine=config.engine,
     )
-    return OuterLoop(learner, learner.init(shared, initial), partial(torch.optim.Adam, lr=config.outer_rate))
+    return with_adam(learner, shared, initial, config.outer_rate)
 
 
 def solver_of(config: Config) -> SGD:
@@ -233,9 +231,8 @@ def share_right(scores: Tensor, y: Tensor) -> Tensor:
 
 def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
     """The figures: accuracy while training, and the factors that MSR learned."""
-    series = {f"{arm.model}, seed {arm.seed}": curve(folder.metrics(str(arm))) for arm in all_arms}
     label = f"accuracy on {MEASURED} held-out tasks"
-    folder.draw("curve.png", figures.curves(series, ylabel=label, log=False))
+    arms.draw_curves(folder, {f"{arm.model}, seed {arm.seed}": arm for arm in all_arms}, label, log=False)
     msr = Arm("msr", config.seed)
     if msr not in all_arms:
         return

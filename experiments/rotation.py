@@ -26,11 +26,11 @@ from msr.meta import SGD, InnerSolver, Learner, MetaParameters, OuterLoop, Ridge
 from msr.report import figures
 from msr.runs import arms, judging
 from msr.runs.command import main
-from msr.runs.config import BatchingFlags, DataFlags, DeviceFlags, SeedFlags, TrainingFlags
-from msr.runs.flags import INNER_STEPS, NOISE, STEPS, TASKS, chosen, option
+from msr.runs.config import BatchingFlags, DataFlags, DeviceFlags, SeedFlags, TaskFlags, TrainingFlags
+from msr.runs.flags import INNER_STEPS, STEPS, chosen, option
 from msr.runs.folder import Row, RunFolder
 from msr.runs.judging import estimate_or_none, finite_or_none, least_cosine, over_rows, over_seeds
-from msr.runs.training import restored, train, trained_row
+from msr.runs.training import restored, train, trained_row, with_adam
 from msr.sharing import DenseSharing, SharingFactory
 from msr.span.angles import span_cosine
 from msr.tasks import Split, generator_for
@@ -52,7 +52,7 @@ EXAMPLES = 20
 
 
 @dataclass(frozen=True)
-class Config(DataFlags, TrainingFlags, BatchingFlags, DeviceFlags, SeedFlags):
+class Config(TaskFlags, DataFlags, TrainingFlags, BatchingFlags, DeviceFlags, SeedFlags):
     """Learn how the filters of a convolution turn into one another, and compare with the truth."""
 
     group: Literal["c4", "c8", "d4", "d8"] = option(
@@ -64,13 +64,9 @@ class Config(DataFlags, TrainingFlags, BatchingFlags, DeviceFlags, SeedFlags):
     outer_steps: int = option(
         0, "outer steps; 0: 1000 by gradient; closed form 400, or 50 without a pattern", **STEPS | {"least": 0}
     )
-    tasks: int = option(8000, "meta-training tasks to draw from", **TASKS)
-    test_tasks: int = option(300, "held-out tasks to report on", **TASKS)
-    batch: int = option(32, "tasks an outer step", **TASKS)
     shots: int = option(1, "support examples a task, of 20", least=1, most=EXAMPLES - 1)
     size: int = option(32, "height and width of an image", least=1, most=10**4)
     kernel: int = option(3, "height and width of a filter, odd", least=1, most=99)
-    noise: float = option(0.0, "standard deviation of noise on y", **NOISE)
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
@@ -282,10 +278,10 @@ def outer_loop(arm: Arm, config: Config, data: Data) -> OuterLoop:
         chunk_size=config.chunk_size or None,
         trace="auto",
     )
-    rate, beta = (2e-2, 0.95) if arm.closed_form else (1e-3, 0.999)
-    optimizer = partial(torch.optim.Adam, lr=rate, betas=(0.9, beta), fused=True)
-    decay = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=outer_steps(arm, config))
-    return OuterLoop(learner, learner.init(shared, initial), optimizer, scheduler=decay if arm.closed_form else None)
+    if not arm.closed_form:
+        return with_adam(learner, shared, initial, 1e-3, fused=True)
+    steps = outer_steps(arm, config)
+    return with_adam(learner, shared, initial, 2e-2, beta=0.95, decay_steps=steps, fused=True)
 
 
 def run_arm(arm: Arm, config: Config, data: Data, training: Training, folder: RunFolder) -> Row:
@@ -309,9 +305,7 @@ def run_arm(arm: Arm, config: Config, data: Data, training: Training, folder: Ru
     filters = adapted_filters(learner, loop.params, data.test, data.family)
     losses = learner.losses(loop.params, data.test)
     row: Row = {
-        "model": arm.model,
         "k": arm.k or None,
-        "seed": arm.seed,
         **judging.judged("query_mse", losses),
         **trained_row(loop, trained),
         "energy": energy_inside(filters, data.truth),
@@ -362,14 +356,13 @@ def defects(filters: Tensor, family: RotationTasks) -> dict[str, float | None]:
 
 def draw(config: Config, data: Data, folder: RunFolder, all_arms: list[Arm]) -> None:
     """Figures of the first seed: the curves, the filters of one held-out task beside the truth, and the span."""
-    series = {}
+    of_seed = [arm for arm in all_arms if arm.seed == config.seed]
+    label = f"query MSE of {MEASURED} held-out tasks"
+    arms.draw_curves(folder, {arm.name: arm for arm in of_seed}, label, log=True)
     panels = {"truth": data.filters[0]}
     patterns = {}
     task = data.test.select(slice(0, 1)).to("cpu")
-    for arm in all_arms:
-        if arm.seed != config.seed:
-            continue
-        series[arm.name] = judging.curve(folder.metrics(str(arm)))
+    for arm in of_seed:
         trained = restored(folder, str(arm), build(arm, config, data), solver_of(arm, config, data))
         if arm.model.startswith("oracle") or trained is None:
             continue
@@ -377,7 +370,6 @@ def draw(config: Config, data: Data, folder: RunFolder, all_arms: list[Arm]) -> 
         panels[arm.name] = adapted_filters(learner, params, task, data.family)[0]
         if "sharing.U" in params.shared:
             patterns[arm.name] = params.shared["sharing.U"]
-    folder.draw("curve.png", figures.curves(series, ylabel=f"query MSE of {MEASURED} held-out tasks", log=True))
     draw_filters(panels, data.family, folder)
     if patterns:
         folder.draw("span.png", figures.span_cosines(patterns, data.truth))

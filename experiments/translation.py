@@ -25,11 +25,10 @@ from msr.meta import SGD, InnerSolver, Learner, OuterLoop, Ridge, evaluate, from
 from msr.report import figures
 from msr.runs import arms
 from msr.runs.command import main
-from msr.runs.config import DataFlags, DeviceFlags, EngineFlags, SeedFlags, TrainingFlags
-from msr.runs.flags import EXAMPLES, INNER_STEPS, NOISE, SIZE, STEPS, TASKS, chosen, option
+from msr.runs.config import DataFlags, DeviceFlags, EngineFlags, SeedFlags, TaskFlags, TrainingFlags
+from msr.runs.flags import EXAMPLES, INNER_STEPS, SIZE, STEPS, chosen, option
 from msr.runs.folder import Row, RunFolder
 from msr.runs.judging import (
-    curve,
     finite_or_none,
     judged,
     least_cosine,
@@ -37,7 +36,7 @@ from msr.runs.judging import (
     stability,
     zero_predictor,
 )
-from msr.runs.training import Trained, batches_of, restored, train, trained_params, trained_row
+from msr.runs.training import Trained, batches_of, restored, train, trained_params, trained_row, with_adam
 from msr.sharing import DenseSharing
 from msr.span.angles import span_cosine
 from msr.tasks import FileTasks, TaskFamily, generator_for
@@ -56,7 +55,7 @@ MEASURED = 100
 
 
 @dataclass(frozen=True)
-class Config(EngineFlags, DataFlags, TrainingFlags, DeviceFlags, SeedFlags):
+class Config(TaskFlags, EngineFlags, DataFlags, TrainingFlags, DeviceFlags, SeedFlags):
     """Learn how translation tasks share their weights, and compare with the truth."""
 
     rank: int = option(
@@ -66,9 +65,6 @@ class Config(EngineFlags, DataFlags, TrainingFlags, DeviceFlags, SeedFlags):
     inner: str = option("sgd,ridge,direct", "comma list: gradient steps, closed form, U in closed form too (msr only)")
     inner_steps: int = option(3, "gradient steps of the inner loop (the released code has 1)", **INNER_STEPS)
     outer_steps: int = option(0, "outer steps; 0: 1000 for sgd, 400 a rank for ridge", **STEPS | {"least": 0})
-    tasks: int = option(8000, "meta-training tasks to draw from", **TASKS)
-    test_tasks: int = option(300, "held-out tasks to report on", **TASKS)
-    batch: int = option(32, "tasks an outer step", **TASKS)
     shots: int = option(1, "support examples a task, of 20", **EXAMPLES)
     k: str = option("0", "numbers each task fits; 0: kernel x rank (sgd at rank 5: 30, as the paper); auto: found")
     init: Literal["auto", "scaled", "reference"] = option(
@@ -77,7 +73,6 @@ class Config(EngineFlags, DataFlags, TrainingFlags, DeviceFlags, SeedFlags):
     boundary: Literal["valid", "circular"] = option("valid", "valid (the paper's) or circular")
     kernel: int = option(3, "taps of a filter", **SIZE)
     length: int = option(70, "length of a signal", **SIZE)
-    noise: float = option(0.0, "standard deviation of noise on y", **NOISE)
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
@@ -302,10 +297,9 @@ def learner_for(layer: nn.Module, solver: InnerSolver, config: Config) -> Learne
 def outer_loop(learner: Learner, layer: nn.Module, inner: str, steps: int, device: str, rate: float) -> OuterLoop:
     """The reference's Adam for gradient steps; a faster one with a cosine decay for the closed form."""
     _, shared, initial = from_module(layer.to(device))
-    optimizer = partial(torch.optim.Adam, lr=rate, betas=(0.9, 0.999 if inner == "sgd" else 0.95), fused=True)
-    decay = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max(steps, 1))
-    scheduler = decay if inner == "ridge" else None
-    return OuterLoop(learner, learner.init(shared, initial), optimizer, scheduler=scheduler)
+    beta = 0.999 if inner == "sgd" else 0.95
+    decay_steps = steps if inner == "ridge" else None
+    return with_adam(learner, shared, initial, rate, beta=beta, decay_steps=decay_steps, fused=True)
 
 
 def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
@@ -334,9 +328,6 @@ def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
     )
     losses = learner.losses(loop.params, data.test)
     row: Row = {
-        "model": arm.model,
-        "inner": arm.inner,
-        "seed": arm.seed,
         **judged("query_mse", losses),
         **trained_row(loop, trained),
     }
@@ -391,14 +382,8 @@ def fit_jointly(
 def draw(config: Config, data: Data, folder: RunFolder, all_arms: list[Arm]) -> None:
     """Figures of the first seed: the curves, the weights of adapted tasks, the pattern, and the span."""
     of_seed = [arm for arm in all_arms if arm.seed == config.seed]
-    series = {}
-    for arm in of_seed:
-        lines = folder.metrics(str(arm))
-        if lines:  # an arm that was fitted in closed form took no steps
-            series[f"{arm.model}, {arm.inner}"] = curve(lines)
-    if series:
-        label = f"query MSE of {MEASURED} held-out tasks"
-        folder.draw("curve.png", figures.curves(series, ylabel=label, log=True))
+    label = f"query MSE of {MEASURED} held-out tasks"
+    arms.draw_curves(folder, {f"{arm.model}, {arm.inner}": arm for arm in of_seed}, label, log=True)
     patterns = {}
     for arm in of_seed:
         layer = build(arm, config, data)

@@ -16,7 +16,7 @@ from msr.errors import ConfigError, kind_and_line
 from msr.memory import refuse_if_larger
 from msr.meta import SGD, Batching, Engine
 from msr.meta.engines import load
-from msr.runs.flags import check_choices, check_ranges, flag_of, option
+from msr.runs.flags import NOISE, TASKS, check_choices, check_ranges, flag_of, option
 from msr.threads import MOST, chosen_threads
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "EngineFlags",
     "RunConfig",
     "SeedFlags",
+    "TaskFlags",
     "TrainingFlags",
     "threads_for",
 ]
@@ -158,6 +159,16 @@ class TrainingFlags(RunConfig):
     on_divergence: Literal["stop", "rollback"] = option(
         "stop", "an arm that diverges: stop it, or rollback (half the rate, three times)"
     )
+
+
+@dataclass(frozen=True)
+class TaskFlags(RunConfig):
+    """Flags of a runner that draws batches of tasks from a family made here, and reports on held-out ones."""
+
+    tasks: int = option(8000, "meta-training tasks to draw from", **TASKS)
+    test_tasks: int = option(300, "held-out tasks to report on", **TASKS)
+    batch: int = option(32, "tasks an outer step", **TASKS)
+    noise: float = option(0.0, "standard deviation of noise on y", **NOISE)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -26,7 +27,17 @@ from msr.runs.folder import Row, RunFolder
 from msr.runs.identity import asked
 from msr.tasks import TaskFamily
 
-__all__ = ["Sample", "Trained", "batches_of", "identity_of", "restored", "train", "trained_params", "trained_row"]
+__all__ = [
+    "Sample",
+    "Trained",
+    "batches_of",
+    "identity_of",
+    "restored",
+    "train",
+    "trained_params",
+    "trained_row",
+    "with_adam",
+]
 
 FORCEABLE = ("msr", "format", "data_hash")
 """Keys that ``--force`` lets differ; figures ignore them, since an arm may have been finished before they changed."""
@@ -72,6 +83,25 @@ def trained_row(loop: OuterLoop, trained: Trained) -> Row:
         "n_adapted": sum(parameter.numel() for parameter in loop.params.initial.values()),
         "n_shared": sum(parameter.numel() for parameter in loop.params.shared.values()),
     }
+
+
+def with_adam(
+    learner: Learner,
+    shared: dict[str, torch.Tensor],
+    initial: dict[str, torch.Tensor],
+    rate: float,
+    *,
+    beta: float = 0.999,
+    decay_steps: int | None = None,
+    clip_norm: float | None = None,
+    fused: bool | None = None,
+) -> OuterLoop:
+    """An outer loop with Adam, ``betas = (0.9, beta)``; over ``decay_steps`` its rate falls to zero along a cosine."""
+    adam = partial(torch.optim.Adam, lr=rate, betas=(0.9, beta), fused=fused)
+    cosine = None
+    if decay_steps is not None:
+        cosine = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max(decay_steps, 1))
+    return OuterLoop(learner, learner.init(shared, initial), adam, scheduler=cosine, clip_norm=clip_norm)
 
 
 def batches_of(family: TaskFamily, batch: int, device: str) -> Sample:
