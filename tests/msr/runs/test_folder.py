@@ -132,7 +132,7 @@ DAMAGE = {
     "bytes in metrics": ("metrics.jsonl", lambda b: b"\xff\n" + b, "metrics.jsonl, line 1: its bytes are no text"),
     "deep nesting": ("rows.jsonl", lambda b: b"[" * 100_000 + b"\n" + b, "rows.jsonl, line 1: is no JSON"),
     "a list in metrics": ("metrics.jsonl", lambda b: b"[1]\n" + b, "metrics.jsonl, line 1: is no object"),
-    "a cut line of config": ("config.toml", lambda b: b.replace(b"seeds = 1", b"seeds"), "line 2 is 'seeds'"),
+    "a cut line of config": ("config.toml", lambda b: b.replace(b"seeds = 1", b"seeds"), "line 3 is 'seeds'"),
     "a changed config": (
         "config.toml",
         lambda b: b.replace(b"threads = 1", b"threads = 2"),
