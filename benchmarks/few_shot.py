@@ -10,12 +10,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from benchmarks.harness import steps as _steps
 from benchmarks.harness.command import command, say
 from msr.episodes import Episodes
 from msr.meta import SGD, Learner, from_module
+from tasks.networks import conv4
+
+WAYS = 5
+"""Classes of a task; each has one support image."""
 
 tables = _steps.tables
 
@@ -23,27 +26,8 @@ tables = _steps.tables
 def batch(tasks: int, generator: torch.Generator) -> Episodes:
     """Random images, random labels."""
     x = torch.randn(tasks, 80, 1, 28, 28, generator=generator)
-    y = torch.randint(5, (tasks, 80), generator=generator)
-    return Episodes.split(x, y, 5)
-
-
-def conv4(generator: torch.Generator) -> nn.Sequential:
-    """The few-shot network of arXiv:1703.03400: convolution, batch norm, ReLU and pooling, four times; a head."""
-    net = nn.Sequential()
-    for channels in (1, 32, 32, 32):
-        net.extend(
-            [
-                nn.Conv2d(channels, 32, 3, padding=1),
-                nn.BatchNorm2d(32, track_running_stats=False),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            ]
-        )
-    net.extend([nn.Flatten(), nn.Linear(32, 5)])
-    with torch.no_grad():
-        for weight in (p for p in net.parameters() if p.ndim > 1):
-            nn.init.kaiming_uniform_(weight, a=5**0.5, generator=generator)
-    return net
+    y = torch.randint(WAYS, (tasks, 80), generator=generator)
+    return Episodes.split(x, y, WAYS)
 
 
 def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[str, Any]]:
@@ -51,7 +35,7 @@ def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[st
     solver, threads, generator = SGD(steps, rate=_steps.RATE), torch.get_num_threads(), torch.Generator().manual_seed(1)
 
     def make(dtype: torch.dtype) -> _steps.Sides:
-        module = conv4(torch.Generator().manual_seed(0)).to(dtype)
+        module = conv4(WAYS, running_statistics=False, generator=torch.Generator().manual_seed(0)).to(dtype)
         problem, shared, initial = from_module(module, F.cross_entropy)
         loop = partial(Learner, problem, solver, batching="loop", channels_last=True)
         learners = {

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
 
 from benchmarks.harness import steps as _steps
 from benchmarks.harness.command import command, say
+from benchmarks.harness.networks import ShareLinear
 from msr.episodes import Episodes
 from msr.layers import ReparamLinear
 from msr.meta import SGD, Learner, from_module
@@ -21,18 +21,6 @@ from msr.sharing import DenseSharing
 from tasks import TranslationTasks
 
 tables = _steps.tables
-
-
-class ShareLinear(nn.Module):
-    """The model as a user of the peers writes it: ``U`` for the outer loop, ``v`` for the inner one."""
-
-    def __init__(self, U: Tensor, v: Tensor, out_features: int):
-        super().__init__()
-        self.U, self.v, self.out_features = nn.Parameter(U.clone()), nn.Parameter(v.clone()), out_features
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply ``reshape(U v)``."""
-        return F.linear(x, (self.U @ self.v).view(self.out_features, -1))
 
 
 def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[str, Any]]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from benchmarks.harness.command import command, say
+from benchmarks.harness.networks import ShareLinear
 from msr.layers import ReparamLinear
 from msr.meta import SGD, InnerSolver, Learner, MetaParameters, OuterLoop, Ridge, evaluate, from_module
 from msr.report import figures as drawing
@@ -119,25 +119,13 @@ def timed(
     return curve
 
 
-class ShareLinear(nn.Module):
-    """The model as a user of ``higher`` writes it."""
-
-    def __init__(self, U: torch.Tensor, v: torch.Tensor):
-        super().__init__()
-        self.U, self.v = nn.Parameter(U.clone()), nn.Parameter(v.clone())
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply ``reshape(U v)``."""
-        return F.linear(x, (self.U @ self.v).view(68, 70))
-
-
 def on_higher(family: TranslationTasks, layer: ReparamLinear, inner_steps: int, rate: float, steps: int) -> Curve:
     """The same training, written with ``higher``, until the error is 1e-3."""
     import higher
 
     problem, shared, initial = from_module(layer)
     learner = Learner(problem, SGD(inner_steps), batching="vmap")
-    model, alpha = ShareLinear(shared["sharing.U"], initial["v"]), torch.tensor(0.1, requires_grad=True)
+    model, alpha = ShareLinear(shared["sharing.U"], initial["v"], 68), torch.tensor(0.1, requires_grad=True)
     adam = torch.optim.Adam([model.U, model.v, alpha], lr=rate, fused=True)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=steps)
     inner = torch.optim.SGD([model.v], lr=0.1)

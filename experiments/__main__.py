@@ -7,11 +7,14 @@ __all__ = ["runners"]
 
 
 def runners() -> dict[str, str]:
-    """Each runner's name and the first line of what it says about itself; nothing is imported."""
-    found = {}
+    """The name of each runner and the first line of its docstring, read without importing it.
+
+    A runner is a file directly in this folder.
+    """
+    lines = {}
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
-        found[path.stem] = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
-    return found
+        lines[path.stem] = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
+    return lines
 
 
 if __name__ == "__main__":

@@ -1,51 +1,72 @@
-"""Two nonlinear equivariant layers: what fits the ``v`` of both, five gradient steps or Gauss-Newton.
+"""Two nonlinear equivariant layers: which solver fits the ``v`` of both, five gradient steps or Gauss-Newton?
 
 Each task is ``y = W₂ σ(W₁ x)`` with both maps equivariant, regular to regular representation. Models: ``msr`` learns
 the patterns of both layers, each with as many numbers as the truth has (``msr-double``: twice as many); ``oracle`` is
 given the true spans. Solvers: ``sgd`` with learned rates; Gauss-Newton with the gradient through the steps
 (``gn-unrolled``) or of the minimum (``gn-implicit``).
 
-Query errors are compared, not spans: the network is the same for ``W₁ → P W₁, W₂ → W₂ P⁻¹`` with any matrix ``P`` that
-σ commutes with, so a learned pattern is only one of many. What no such choice changes is how equivariant the adapted
-networks are, ``‖f(ρx) − ρ f(x)‖ / ‖f(x)‖`` for the true group, so that is measured.
+Query errors are compared, and not spans: the network is the same for ``W₁ → P W₁, W₂ → W₂ P⁻¹`` with any matrix ``P``
+that σ commutes with, so a learned pattern is only one of many. No such choice changes how equivariant the adapted
+networks are, so that is measured: their defect (:func:`msr.equivariance.equivariance_error`) under the true group.
 """
 
 import math
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from msr.episodes import Episodes
-from msr.errors import ConfigError
+from msr.equivariance import equivariance_error as defects_on
+from msr.errors import NonFiniteError
 from msr.groups import cyclic, dihedral
 from msr.layers import ReparamLinear
 from msr.meta import SGD, GaussNewton, InnerSolver, Learner, OuterLoop, from_module
 from msr.report import figures, format_table
 from msr.representations import regular
+from msr.runs import arms
 from msr.runs.command import main
-from msr.runs.config import NOISE, RATE, STEPS, TASKS, CommonConfig, chosen, option
+from msr.runs.config import BatchingFlags, DeviceFlags, SeedFlags, TaskFlags, TrainingFlags
+from msr.runs.flags import RATE, STEPS, chosen, option
 from msr.runs.folder import Row, RunFolder
-from msr.runs.judging import cell, curve, estimate_or_none, finite_or_none, judged, median, over_rows
-from msr.runs.training import train
+from msr.runs.judging import (
+    cell,
+    estimate_or_none,
+    finite_or_none,
+    judged,
+    median,
+    over_rows,
+    over_seeds,
+    zero_predictor,
+)
+from msr.runs.training import batches_of, train, trained_row, with_adam
 from msr.sharing import DenseSharing
-from msr.tasks import FiniteGroupTasks
-from msr.tasks.base import generator_for
+from msr.tasks import FiniteGroupTasks, generator_for
 
 GROUPS = {"c8": lambda: cyclic(8), "d4": lambda: dihedral(4)}
 MODELS = ("msr", "msr-double", "oracle")
-INNER: dict[str, float] = {"least": 1, "most": 10**4}
 SOLVERS = ("sgd", "gn-unrolled", "gn-implicit")
+EXAMPLES = 24
+"""Examples of a task, support and query together."""
+MEASURED = 100
+"""Held-out tasks that the curves are measured on."""
+INNER: dict[str, float] = {"least": 1, "most": 10**4}  # the range of inner steps: without any, nothing is fitted
+
+# Chosen by hand for Gauss-Newton, which bears a larger outer rate than gradient steps do.
+GAUSS_NEWTON_RATE = 2e-2
+DAMPING = 0.1
+CLIP_NORM = 1.0  # of the outer gradient: single tasks of a nonlinear problem give wild ones
 
 
 @dataclass(frozen=True)
-class Config(CommonConfig):
+class Config(TaskFlags, TrainingFlags, BatchingFlags, DeviceFlags, SeedFlags):
     """Learn the sharing of two layers at once, by gradient steps and by Gauss-Newton."""
 
-    group: str = option("c8", "hidden group of order 8: c8 or d4")
-    nonlinearity: str = option("relu", "between the layers: relu or tanh")
+    group: Literal["c8", "d4"] = option("c8", "hidden group of order 8")
+    nonlinearity: Literal["relu", "tanh"] = option("relu", "between the layers")
     models: str = option(",".join(MODELS), "comma list")
     solvers: str = option(",".join(SOLVERS), "comma list: how a task fits")
     inner_steps: int = option(5, "steps of sgd and of gn-unrolled", **INNER)
@@ -54,42 +75,32 @@ class Config(CommonConfig):
     gn_steps: int = option(800, "outer steps of Gauss-Newton; with an oracle a quarter", **STEPS)
     sgd_rate: float = option(0.1, "start of sgd's inner rates, which are learned on a log scale", **RATE)
     outer_rate: float = option(1e-3, "Adam's rate for sgd", **RATE)
-    tasks: int = option(8000, "meta-training tasks to draw from", **TASKS)
-    test_tasks: int = option(300, "held-out tasks to report on", **TASKS)
-    batch: int = option(32, "tasks an outer step", **TASKS)
-    shots: int = option(8, "support examples a task, of 24", least=1, most=23)
-    noise: float = option(0.0, "standard deviation of noise on y", **NOISE)
+    shots: int = option(8, "support examples a task, of 24", least=1, most=EXAMPLES - 1)
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
         super().check()
         chosen(self.models, MODELS, "model")
         chosen(self.solvers, SOLVERS, "solver")
-        if self.group not in GROUPS:
-            raise ConfigError(f"unknown group {self.group!r}; known: {', '.join(GROUPS)}")
         figures.require()
-        if self.data:
-            raise ConfigError("--data cannot be read here: this runner needs to know the truth of the tasks it makes")
 
     def bytes_needed(self) -> dict[str, float]:
-        """Examples: 24 a task, of 8 inputs and 8 outputs."""
-        return {"--batch": 4.0 * 24 * 16 * self.batch, "--test-tasks": 4.0 * 24 * 16 * self.test_tasks}
+        """The examples, each with 8 inputs and 8 outputs in single precision."""
+        of_task = 4.0 * EXAMPLES * 16
+        return {"--batch": of_task * self.batch, "--test-tasks": of_task * self.test_tasks}
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One line of the table: a model, how it adapts, a seed."""
+class Arm(arms.Arm):
+    """A model and the solver by which it adapts, with a seed."""
 
     model: str
     solver: str
     seed: int
 
-    def __str__(self) -> str:
-        return f"{self.name}-seed{self.seed}"
-
     @property
     def name(self) -> str:
-        """The arm without its seed."""
+        """``MODEL-SOLVER``."""
         return f"{self.model}-{self.solver}"
 
     def outer_steps(self, config: Config) -> int:
@@ -99,33 +110,25 @@ class Arm:
 
 
 def run(config: Config) -> None:
-    """Train every arm that has no result yet, then write results, a figure and a table."""
+    """Train every arm that has no result yet, then write results, a table and a figure."""
     if config.quick:
         config = replace(config, sgd_steps=16, gn_steps=8, test_tasks=min(config.test_tasks, 20))
-    arms = [
+    all_arms = [
         Arm(model, solver, seed)
-        for seed in range(config.seed, config.seed + config.seeds)
+        for seed in config.all_seeds
         for model in chosen(config.models, MODELS, "model")
         for solver in chosen(config.solvers, SOLVERS, "solver")
     ]
     first = family_of(config, config.seed)
-    for arm in arms:
+    for arm in all_arms:
         solver_of(arm, config)  # every fault of the flags shows before anything is written
     folder = RunFolder("deep", config)
-    for arm in arms:
-        if str(arm) not in folder.rows:
-            folder.finish_arm(str(arm), run_arm(arm, config, folder))
-    zero = estimate_or_none(test_set(first, config).query_y.square().flatten(1).mean(1))
-    lines = summarise(config, folder, arms)
-    results = folder.finish(zero_predictor_mse=zero, summary=lines)
-    print(table(lines, zero, config))
-    print(f"\nresults: {results}", file=sys.stderr)
-    series = {}
-    for arm in arms:
-        if arm.seed == config.seed:
-            series[arm.name] = curve(folder.metrics(str(arm)))
-    label = f"median query MSE of {min(config.test_tasks, 100)} held-out tasks"
-    folder.draw("curve.png", figures.curves(series, ylabel=label, log=True))
+    arms.run_arms(folder, all_arms, lambda arm: run_arm(arm, config, folder))
+    zero = zero_predictor(test_set(first, config))
+    summary = arms.summarise(folder, all_arms, partial(summary_line, folder, all_arms))
+    arms.publish(folder, table(summary, zero, config), zero_predictor_mse=zero, summary=summary)
+    label = f"median query MSE of {min(config.test_tasks, MEASURED)} held-out tasks"
+    arms.draw_curves(folder, {arm.name: arm for arm in all_arms if arm.seed == config.seed}, label, log=True)
 
 
 def family_of(config: Config, seed: int) -> FiniteGroupTasks:
@@ -135,10 +138,10 @@ def family_of(config: Config, seed: int) -> FiniteGroupTasks:
         rep_in=rep,
         rep_out=rep,
         hidden=rep,
-        nonlinearity=config.nonlinearity,  # type: ignore[arg-type]
+        nonlinearity=config.nonlinearity,
         noise=config.noise,
         shots=config.shots,
-        queries=24 - config.shots,
+        queries=EXAMPLES - config.shots,
         n_train=config.tasks,
         n_test=config.test_tasks,
         seed=seed,
@@ -151,12 +154,14 @@ def test_set(family: FiniteGroupTasks, config: Config) -> Episodes:
 
 
 def build(arm: Arm, family: FiniteGroupTasks) -> nn.Sequential:
-    """Two layers without biases, as the tasks have none."""
-    generator, layers = generator_for(arm.seed, "init", arm.model), []
+    """Two layers without biases, because the tasks have none."""
+    generator = generator_for(arm.seed, "init", arm.model)
+    layers = []
     for span in family.truth.spans:
         n = math.isqrt(span.shape[0])
         sharing = partial(DenseSharing, k=span.shape[1] * (2 if arm.model == "msr-double" else 1))
-        if arm.model == "oracle":  # columns of the length that makes weights of the tasks' size from v ~ N(0, 1)
+        if arm.model == "oracle":
+            # With columns of this length a filter v ~ N(0, 1) gives weights of the tasks' size.
             matrix = span.to(torch.get_default_dtype()) * math.sqrt(n / span.shape[1])
             given = DenseSharing.from_matrix(matrix, (n, n), learn=False)
             layers.append(ReparamLinear(n, n, bias=False, sharing=given, generator=generator))
@@ -170,8 +175,8 @@ def solver_of(arm: Arm, config: Config) -> InnerSolver:
     if arm.solver == "sgd":
         return SGD(steps=config.inner_steps, rate=config.sgd_rate, scale="log")
     if arm.solver == "gn-unrolled":
-        return GaussNewton(steps=config.inner_steps, damping=0.1)
-    return GaussNewton(steps=config.implicit_steps, damping=0.1, gradient="implicit", curvature="gauss_newton")
+        return GaussNewton(steps=config.inner_steps, damping=DAMPING)
+    return GaussNewton(steps=config.implicit_steps, damping=DAMPING, gradient="implicit", curvature="gauss_newton")
 
 
 def outer_loop(arm: Arm, config: Config, family: FiniteGroupTasks) -> OuterLoop:
@@ -180,114 +185,106 @@ def outer_loop(arm: Arm, config: Config, family: FiniteGroupTasks) -> OuterLoop:
     learner = Learner(
         problem,
         solver_of(arm, config),
-        batching=config.batching,  # type: ignore[arg-type]
+        batching=config.batching,
         chunk_size=config.chunk_size or None,
-        trace=False if config.quick else "auto",  # a few steps take less time than recording one
+        # A few steps take less time than recording one.
+        trace=False if config.quick else "auto",
     )
-    rate, beta = (config.outer_rate, 0.999) if arm.solver == "sgd" else (2e-2, 0.95)
-    return OuterLoop(
-        learner,
-        learner.init(shared, initial),
-        partial(torch.optim.Adam, lr=rate, betas=(0.9, beta)),
-        scheduler=partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=arm.outer_steps(config)),
-        clip_norm=1.0,
-    )
+    rate, beta = (config.outer_rate, 0.999) if arm.solver == "sgd" else (GAUSS_NEWTON_RATE, 0.95)
+    steps = arm.outer_steps(config)
+    return with_adam(learner, shared, initial, rate, beta=beta, decay_steps=steps, clip_norm=CLIP_NORM)
 
 
 def run_arm(arm: Arm, config: Config, folder: RunFolder) -> Row:
-    """Train one arm and evaluate it on the held-out tasks; one that diverges is judged where it last was finite."""
+    """Train one arm and evaluate it on the held-out tasks; one that diverges is judged at its last finite state."""
     family = family_of(config, arm.seed)
-    loop, test = outer_loop(arm, config, family), test_set(family, config)
-    few = test.select(slice(0, 100))
-
-    def sample(step: int) -> tuple[Tensor, Episodes]:
-        tasks = family.draw("train", step, config.batch)
-        return tasks, family.episodes("train", tasks).to(config.device)
-
+    loop = outer_loop(arm, config, family)
+    test = test_set(family, config)
+    few = test.select(slice(0, MEASURED))
     trained = train(
-        loop, folder, str(arm), sample, arm.outer_steps(config), measure=lambda: median(query_mse(loop, few))
+        loop,
+        folder,
+        str(arm),
+        batches_of(family, config.batch, config.device),
+        arm.outer_steps(config),
+        measure=lambda: median(query_mse(loop, few)),
     )
     return {
-        "model": arm.model,
-        "solver": arm.solver,
-        "seed": arm.seed,
         **judged("query_mse", query_mse(loop, test)),
-        **trained.row(),
+        **trained_row(loop, trained),
         "equivariance_error": equivariance_error(loop, test, family),
-        "outer_steps": loop.steps_done,
-        "seconds": round(trained.seconds, 3),
-        "batching": loop.learner.batching,
-        "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
-        "n_shared": sum(p.numel() for p in loop.params.shared.values()),
         "inner": {name: finite_or_none(value.exp()) for name, value in loop.params.inner.items()},
     }
 
 
 @torch.no_grad()
 def query_mse(loop: OuterLoop, episodes: Episodes) -> Tensor:
-    """Of each task after adapting, ``(tasks,)``."""
+    """The mean squared error of each task's query set after adapting, ``(tasks,)``."""
     return loop.learner.losses(loop.params, episodes).cpu()
 
 
 @torch.no_grad()
 def equivariance_error(loop: OuterLoop, episodes: Episodes, family: FiniteGroupTasks) -> float | None:
-    """``‖f(ρx) − ρ f(x)‖ / ‖f(x)‖``: the worst generator of each adapted network, median over tasks, or None."""
-    adapted = loop.learner.adapt(loop.params, episodes.support_x, episodes.support_y)
-    moves = [family.rep_in.matrix(g).to(episodes.query_x) for g in family.group.generators]
+    """The defect of the adapted networks: of each the worst over generators, then the median over tasks, or None.
 
-    def of_task(own: dict[str, Tensor], x: Tensor) -> Tensor:
-        def f(x: Tensor) -> Tensor:
-            return loop.learner.problem.predict({**loop.params.shared, **own}, x)
-
-        y = f(x)
-        return torch.stack([(f(x @ m.mT) - y @ m.mT).norm() / y.norm() for m in moves]).amax()
-
-    return finite_or_none(median(torch.func.vmap(of_task)(adapted, episodes.query_x)))
-
-
-def summarise(config: Config, folder: RunFolder, arms: list[Arm]) -> list[Row]:
-    """Over seeds for each arm; medians at equal outer steps and at equal time are read off the curves.
-
-    Equal means: what the arm of the same model and seed with the fewest steps, or seconds, had; one that diverged does
-    not count, and keeps its last value.
+    The defect is that of :func:`msr.equivariance.equivariance_error` on the task's query inputs: 0 commutes with the
+    group, 1 is what unrelated outputs give, √2 is the worst. Outputs that are not finite count as an infinite defect.
     """
-    lines = []
-    for name in dict.fromkeys(arm.name for arm in arms):
-        own = [arm for arm in arms if arm.name == name]
-        rows = [folder.rows[str(arm)] for arm in own]
-        line: Row = {"arm": name, "outer_steps": sorted(row["outer_steps"] for row in rows)}
-        for key in ("query_mse_median", "equivariance_error", "seconds"):
-            line[key] = over_rows(rows, key)
-        line["query_mse"] = over_rows(rows, "query_mse", "mean")
-        line["diverged"] = sum(row["diverged_at"] is not None for row in rows)
-        for key, axis in (("at_equal_steps", "step"), ("at_equal_seconds", "seconds")):
-            found = []
-            for arm in own:
-                rivals = [a for a in arms if (a.model, a.seed) == (arm.model, arm.seed)]
-                finished = [a for a in rivals if folder.rows[str(a)]["diverged_at"] is None]
-                ends = [_measured(folder, a, needed=True)[-1][axis] for a in finished]
-                before = [m["test"] for m in _measured(folder, arm) if m[axis] <= min(ends, default=math.inf)]
-                found += before[-1:]
-            line[key] = estimate_or_none(found) if len(found) == len(own) else None
-        lines.append(line)
-    return lines
+    adapted = loop.learner.adapt(loop.params, episodes.support_x, episodes.support_y)
+    worst = []
+    for i in range(episodes.n_tasks):
+        weights = {**loop.params.shared, **{name: v[i] for name, v in adapted.items()}}
+        network = partial(loop.learner.problem.predict, weights)
+        try:
+            defects = defects_on(network, episodes.query_x[i], family.rep_in, family.rep_out, "generators")
+        except NonFiniteError:
+            worst.append(math.inf)
+        else:
+            worst.append(defects.largest)
+    return finite_or_none(median(torch.tensor(worst, dtype=torch.float64)))
+
+
+def summary_line(folder: RunFolder, all_arms: list[Arm], variant: list[Arm], rows: list[Row]) -> Row:
+    """Estimates over the seeds of one variant, whose arms and rows are given.
+
+    Medians at equal outer steps, and at equal time, are read off the curves, where the arm of the same model and seed
+    with the fewest steps, or seconds, ended. An arm that diverged sets no such end, and keeps its last value.
+    """
+    line: Row = {"arm": variant[0].name, "outer_steps": sorted(row["outer_steps"] for row in rows)}
+    line |= over_seeds(rows, "query_mse") | {"equivariance_error": over_rows(rows, "equivariance_error")}
+    for key, axis in (("at_equal_steps", "step"), ("at_equal_seconds", "seconds")):
+        values: list[float | None] = []
+        for arm in variant:
+            end = _common_end(folder, all_arms, arm, axis)
+            before = [entry["test"] for entry in _measured(folder, arm) if entry[axis] <= end]
+            values += before[-1:]
+        line[key] = estimate_or_none(values) if len(values) == len(variant) else None
+    return line
+
+
+def _common_end(folder: RunFolder, all_arms: list[Arm], arm: Arm, axis: str) -> float:
+    """The least last step, or second, among the arms of the same model and seed that did not diverge."""
+    rivals = [rival for rival in all_arms if (rival.model, rival.seed) == (arm.model, arm.seed)]
+    finished = [rival for rival in rivals if folder.rows[str(rival)]["diverged_at"] is None]
+    ends = [_measured(folder, rival, needed=True)[-1][axis] for rival in finished]
+    return min(ends, default=math.inf)
 
 
 def _measured(folder: RunFolder, arm: Arm, *, needed: bool = False) -> list[Row]:
-    """An arm's lines with a test value, or null in its place; not those of other events."""
+    """The lines of an arm's metrics that hold a measured value, or null in its place."""
     return [line for line in folder.metrics(str(arm), needed="test" if needed else None) if "test" in line]
 
 
 def table(lines: list[Row], zero: Row | None, config: Config) -> str:
-    """The results as text, with intervals over seeds."""
+    """The results as text, with intervals over the seeds."""
     head = ["arm", "median query MSE", "mean", "at equal steps", "at equal time", "equivariance error"]
+    keys = ("query_mse_median", "query_mse", "at_equal_steps", "at_equal_seconds", "equivariance_error")
     body = [["zero predictor", "", "none" if zero is None else f"{zero['mean']:.2e}", "", "", "", "", "", ""]]
     for line in lines:
-        keys = ("query_mse_median", "query_mse", "at_equal_steps", "at_equal_seconds", "equivariance_error")
         cells = [cell(line[key], 1) for key in keys]
-        ends = f"{line['diverged']} of {config.seeds} diverged" if line["diverged"] else ""
+        note = f"{line['diverged']} of {config.seeds} diverged" if line["diverged"] else ""
         steps = " to ".join(str(n) for n in dict.fromkeys((line["outer_steps"][0], line["outer_steps"][-1])))
-        body.append([line["arm"], *cells, steps, f"{line['seconds']['mean']:.1f}", ends])
+        body.append([line["arm"], *cells, steps, f"{line['seconds']['mean']:.1f}", note])
     return format_table([*head, "steps", "seconds", "note"], body)
 
 

@@ -1,8 +1,8 @@
-"""How many numbers do the tasks share, and which: found without gradients, on families whose answer is known.
+"""How many numbers do the tasks share, and which? Found without gradients, on families whose answer is known.
 
 Each family is drawn anew for each seed and each level of noise on ``y`` (in units of the outputs' own size).
-``find_span`` gets the examples of the training tasks and nothing else; its dimension is right or wrong, and the least
-principal cosine says how much of the true span it holds.
+``find_span`` is given the examples of the training tasks and nothing else. Its dimension is right or wrong, and the
+least principal cosine to the true span says how much of that span it holds.
 """
 
 import sys
@@ -14,13 +14,15 @@ from typing import Any
 
 import torch
 
-from experiments.shared.closed_form import CHUNK, UNUSED, found_span, parse_k
+from experiments.shared.closed_form import CHUNK, fit_span, parse_k
 from msr.errors import ConfigError, DataError
 from msr.groups import cyclic, symmetric
 from msr.report import figures, format_table
 from msr.representations import Representation, grid_rotations, grid_shifts, natural, regular
+from msr.runs import arms
 from msr.runs.command import main
-from msr.runs.config import CommonConfig, chosen, numbers, option
+from msr.runs.config import SeedFlags
+from msr.runs.flags import chosen, numbers, option
 from msr.runs.folder import Row, RunFolder
 from msr.span.angles import span_cosine
 from msr.tasks import FiniteGroupTasks, TaskFamily
@@ -35,10 +37,12 @@ LINEAR = {
 }
 RANKS = {"rank 1": 1, "rank 2": 2, "rank 5": 5}
 FAMILIES = (*RANKS, *LINEAR)
+QUICK_TASKS = 240
+"""Training tasks of a ``--quick`` run."""
 
 
 @dataclass(frozen=True)
-class Config(CommonConfig):
+class Config(SeedFlags):
     """Find the dimension of the sharing, family by family, and where noise hides it."""
 
     families: str = option(",".join(name for name in FAMILIES if name != "C64"), "comma list; also C64")
@@ -55,46 +59,48 @@ class Config(CommonConfig):
         numbers("noise", self.noise)
         if parse_k(self.k) == 0:
             raise ConfigError("--k must be at least 1, or auto; got 0")
-        self.leave("data", "batching", "chunk_size", "device", because=UNUSED)
-        self.leave("checkpoint_seconds", "keep_checkpoints", "on_divergence", because=UNUSED)
 
     def bytes_needed(self) -> dict[str, float]:
-        """The inputs and outputs of one chunk of tasks; the least family has 6 of each."""
+        """The inputs and outputs of one chunk of tasks in single precision; the smallest family has 6 of each."""
         return {"--examples": 4.0 * 12 * min(CHUNK, self.tasks) * self.examples}
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One line of ``rows.jsonl``: a family, a level of noise, a seed."""
+class Arm(arms.Arm):
+    """A family with a level of noise, with a seed."""
 
     family: str
     noise: float
     seed: int
 
-    def __str__(self) -> str:
-        return f"{self.family}-noise{self.noise:g}-seed{self.seed}".replace(" ", "_")
+    @property
+    def name(self) -> str:
+        """``FAMILY-noiseLEVEL``."""
+        return f"{self.family}-noise{self.noise:g}"
 
 
 def run(config: Config) -> None:
-    """Find every arm's span that has no result yet, then write results, a figure and a table."""
-    families = chosen(config.families, FAMILIES, "family")
-    seeds = range(config.seed, config.seed + config.seeds)
-    arms = [Arm(name, noise, seed) for name in families for noise in numbers("noise", config.noise) for seed in seeds]
+    """Find the span of every arm that has no result yet, then write results, a table and a figure."""
+    all_arms = [
+        Arm(family, noise, seed)
+        for family in chosen(config.families, FAMILIES, "family")
+        for noise in numbers("noise", config.noise)
+        for seed in config.all_seeds
+    ]
     folder = RunFolder("dimension", config)
-    for arm in arms:
-        if str(arm) not in folder.rows:
-            row = run_arm(arm, config)
-            folder.finish_arm(str(arm), row)
-            print(f"{arm}: k = {row['k']} of {row['true_k']}, {row['seconds']} s", file=sys.stderr, flush=True)
-    summary = summarise(folder, arms)
-    results = folder.finish(summary=summary)
+    arms.run_arms(
+        folder,
+        all_arms,
+        lambda arm: run_arm(arm, config),
+        tell=lambda row: f"k = {row['k']} of {row['true_k']}, {row['seconds']} s",
+    )
+    summary = arms.summarise(folder, all_arms, summary_line)
+    arms.publish(folder, table(summary), summary=summary)
     draw(summary, folder)
-    print(table(summary))
-    print(f"\nresults: {results}", file=sys.stderr)
 
 
 def family_of(name: str, noise: float, seed: int, config: Config) -> TaskFamily:
-    """A family's tasks, all examples of each in one set for training."""
+    """The tasks of a family; the noise is ``noise`` times the root mean square of the outputs without noise."""
     counts: dict[str, Any] = {
         "shots": 1,
         "queries": config.examples - 1,
@@ -109,46 +115,43 @@ def family_of(name: str, noise: float, seed: int, config: Config) -> TaskFamily:
         make = partial(FiniteGroupTasks, rep_in=rep, rep_out=rep, **counts)
     if noise == 0:
         return make()
+    # The outputs' size is read off 64 test tasks without noise.
     size = float(make().episodes("test", torch.arange(64)).query_y.square().mean().sqrt())
     return make(noise=noise * size)
 
 
 def run_arm(arm: Arm, config: Config) -> Row:
-    """Find one span and compare it with the truth."""
+    """Find one span and compare it with the truth; where none is found, the row says why."""
     family = family_of(arm.family, arm.noise, arm.seed, config)
     truth = family.true_span()
     assert truth is not None
-    row: Row = {"family": arm.family, "noise": arm.noise, "seed": arm.seed, "true_k": truth.shape[1]}
+    row: Row = {"true_k": truth.shape[1]}
+    n_tasks = min(config.tasks, QUICK_TASKS) if config.quick else config.tasks
     try:
-        found = found_span(family, parse_k(config.k), n_tasks=min(config.tasks, 240) if config.quick else config.tasks)
+        fit = fit_span(family, parse_k(config.k), n_tasks=n_tasks)
     except DataError as error:
         return row | {"k": None, "span_cosine": None, "converged": None, "seconds": None, "says": str(error)}
-    cosine = span_cosine(found.span.U, truth)
-    return row | {"span_cosine": cosine, "converged": found.span.converged, **found.summary()}
+    cosine = span_cosine(fit.span.U, truth)
+    return row | {"span_cosine": cosine, "converged": fit.span.converged, **fit.summary()}
 
 
-def summarise(folder: RunFolder, arms: list[Arm]) -> list[Row]:
-    """For each family and level of noise: how often the dimension is right, how well the span is held, seconds."""
-    lines = []
-    for name, noise in dict.fromkeys((arm.family, arm.noise) for arm in arms):
-        rows = [folder.rows[str(arm)] for arm in arms if (arm.family, arm.noise) == (name, noise)]
-        found = [row for row in rows if row["k"] is not None]
-        right = [row for row in found if row["k"] == row["true_k"]]
-        lines.append(
-            {
-                "family": name,
-                "noise": noise,
-                "true_k": rows[0]["true_k"],
-                "runs": len(rows),
-                "right": len(right),
-                "other_k": sorted({row["k"] for row in found} - {rows[0]["true_k"]}),
-                "gave_up": len(rows) - len(found),
-                "span_cosine_min": min((row["span_cosine"] for row in right), default=None),
-                "seconds_median": median([row["seconds"] for row in found]) if found else None,
-                "seconds_max": max((row["seconds"] for row in found), default=None),
-            }
-        )
-    return lines
+def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
+    """How often the dimension is right over the seeds, how much of the span is then held, and the seconds it took."""
+    true_k = rows[0]["true_k"]
+    answered = [row for row in rows if row["k"] is not None]
+    right = [row for row in answered if row["k"] == true_k]
+    return {
+        "family": variant[0].family,
+        "noise": variant[0].noise,
+        "true_k": true_k,
+        "runs": len(rows),
+        "right": len(right),
+        "other_k": sorted({row["k"] for row in answered} - {true_k}),
+        "gave_up": len(rows) - len(answered),
+        "span_cosine_min": min((row["span_cosine"] for row in right), default=None),
+        "seconds_median": median([row["seconds"] for row in answered]) if answered else None,
+        "seconds_max": max((row["seconds"] for row in answered), default=None),
+    }
 
 
 def table(summary: list[Row]) -> str:
@@ -170,7 +173,7 @@ def table(summary: list[Row]) -> str:
 
 
 def draw(summary: list[Row], folder: RunFolder) -> None:
-    """How often the dimension is right against the noise."""
+    """The figure: how often the dimension is right, against the noise."""
     series: dict[str, tuple[list[float], list[float]]] = {}
     for line in summary:
         noise, rate = series.setdefault(f"{line['family']}, k = {line['true_k']}", ([], []))

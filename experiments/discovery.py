@@ -1,10 +1,10 @@
-"""Is the group that discovery names the right one? Families whose answer is known, controls that have none.
+"""Is the group that discovery names the right one? Families whose answer is known, and controls that have no group.
 
-A right answer is the exact name of the largest group with the same orbits on weights, which is all that a linear layer
-shows. A wrong one is any other name; "cannot tell" is neither. "C8 almost D8" has the symmetry of C8, and 15% of each
-weight breaks that of D8, which is three times the tolerance: to name D8 is wrong. With ``--beyond`` at the tolerance it
-may happen with probability alpha. Beside it stands a rule without a certificate: weights closer than a tenth of their
-size are equal, and what permutes them is named.
+A right answer is the exact name of the largest group with the same orbits on weights, since a linear layer shows no
+more than these. A wrong answer is any other name; "cannot tell" is neither. "C8 almost D8" has the symmetry of C8, and
+15% of each weight breaks that of D8, which is three times the tolerance: D8 is a wrong name. With ``--beyond`` at the
+tolerance a wrong name may be given with probability alpha. Each answer is compared with a rule without a certificate:
+weights closer than a tenth of the largest count as equal, and the group that permutes equal weights is named.
 """
 
 import sys
@@ -18,19 +18,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.shared.closed_form import UNUSED
 from msr.discovery import Discovery, discover
-from msr.errors import ConfigError, MSRError
+from msr.errors import MSRError
 from msr.groups import cyclic, dihedral, direct_product, frobenius, quaternion, symmetric, wreath_product
 from msr.groups.naming import name_group
 from msr.permutations import automorphisms
 from msr.report import figures, format_table
 from msr.representations import Representation, equivariant_basis, grid_rotations, grid_shifts, natural, regular
+from msr.runs import arms
 from msr.runs.command import main
-from msr.runs.config import CommonConfig, chosen, counts, numbers, option
+from msr.runs.config import SeedFlags
+from msr.runs.flags import chosen, counts, numbers, option
 from msr.runs.folder import Row, RunFolder
-from msr.tasks import FiniteGroupTasks, TaskFamily
-from msr.tasks.controls import almost_symmetry, broken_symmetry, no_symmetry
+from msr.tasks import FiniteGroupTasks, TaskFamily, almost_symmetry, broken_symmetry, no_symmetry
 
 GROUPS: dict[str, Callable[[], Representation]] = {
     "C4": lambda: regular(cyclic(4)),
@@ -60,14 +60,21 @@ ALMOST: dict[str, tuple[Callable[[], Representation], Callable[[], Representatio
 }
 CONTROLS = ("none 8", "none 16", "broken 8", "broken 16")
 FAMILIES = (*GROUPS, *ALMOST, *CONTROLS, *LARGE)
-MOST_TASKS = 2, 10**7  # the range of --tasks
-BROKEN = 0.3  # of a weight, far above the tolerance
+TASK_RANGE = (2, 10**7)
+"""The range of ``--tasks``."""
+QUICK_FAMILIES = 3
+QUICK_TASKS = 160
+BROKEN = 0.3
+"""The share of each weight that breaks the group in a "broken" control: six times the tolerance. Chosen by hand."""
+RULE_RADIUS = 0.1
+"""Of the rule without a certificate: rows of ``U`` closer than this share of the longest row count as equal."""
 
 
 @dataclass(frozen=True)
-class Config(CommonConfig):
+class Config(SeedFlags):
     """Name the group of families with a known answer, by noise and number of tasks."""
 
+    seed: int = option(0, "first seed", least=0, most=2**62)
     families: str = option(",".join((*GROUPS, *ALMOST, *CONTROLS)), f"comma list; also {', '.join(LARGE)}")
     noise: str = option("0,0.1", "comma list: noise on y, in units of the size of y")
     tasks: str = option("400", "comma list: tasks in all, those of the last test included")
@@ -84,33 +91,31 @@ class Config(CommonConfig):
         figures.require()
         chosen(self.families, FAMILIES, "family")
         numbers("noise", self.noise)
-        counts("tasks", self.tasks, *MOST_TASKS)
-        if self.seed < 0:
-            raise ConfigError(f"--seed must not be negative; got {self.seed}")
-        self.leave("data", "batching", "chunk_size", "device", because=UNUSED)
-        self.leave("checkpoint_seconds", "keep_checkpoints", "on_divergence", because=UNUSED)
+        counts("tasks", self.tasks, *TASK_RANGE)
 
     def bytes_needed(self) -> dict[str, float]:
-        """The inputs and outputs of all tasks; the least family has 4 of each."""
-        most = max(counts("tasks", self.tasks, *MOST_TASKS))
+        """The inputs and outputs of all tasks in double precision; the smallest family has 4 of each."""
+        most = max(counts("tasks", self.tasks, *TASK_RANGE))
         return {"--tasks or --examples": 8.0 * 8 * most * self.examples}
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One line of ``rows.jsonl``."""
+class Arm(arms.Arm):
+    """A family with a level of noise and a number of tasks, with a seed."""
 
     family: str
     noise: float
     tasks: int
     seed: int
 
-    def __str__(self) -> str:
-        return f"{self.family}-noise{self.noise:g}-tasks{self.tasks}-seed{self.seed}".replace(" ", "_")
+    @property
+    def name(self) -> str:
+        """``FAMILY-noiseLEVEL-tasksCOUNT``."""
+        return f"{self.family}-noise{self.noise:g}-tasks{self.tasks}"
 
 
 def representation(family: str) -> Representation:
-    """On inputs and outputs, of a family that is no control."""
+    """How the group of a family acts on inputs and on outputs; for families that are no control."""
     return ALMOST[family][0]() if family in ALMOST else (GROUPS.get(family) or LARGE[family])()
 
 
@@ -127,53 +132,71 @@ def truth(family: str) -> str | None:
 
 
 def family_of(name: str, noise: float, seed: int, n_tasks: int, config: Config) -> TaskFamily:
-    """A family's tasks; outputs have a mean square of 1, so noise is in units of their size."""
-    sizes: dict[str, Any] = {"shots": 1, "queries": config.examples - 1, "n_train": n_tasks, "n_test": None}
-    sizes["seed"] = seed
+    """The tasks of a family; outputs have a mean square of 1, so noise is in units of their size."""
+    options: dict[str, Any] = {
+        "noise": noise,
+        "shots": 1,
+        "queries": config.examples - 1,
+        "n_train": n_tasks,
+        "n_test": None,
+        "seed": seed,
+    }
     if name in CONTROLS:
         kind, size = name.split()
         rep = regular(cyclic(int(size)))
         if kind == "none":
-            return no_symmetry(rep, rep, noise=noise, **sizes)
-        return broken_symmetry(rep, rep, BROKEN, noise=noise, **sizes)
+            return no_symmetry(rep, rep, **options)
+        return broken_symmetry(rep, rep, BROKEN, **options)
     rep = representation(name)
     if name in ALMOST:
         larger = ALMOST[name][1]()
-        return almost_symmetry((rep, rep), (larger, larger), config.beyond, noise=noise, **sizes)
-    return FiniteGroupTasks(rep_in=rep, rep_out=rep, noise=noise, **sizes)
+        return almost_symmetry((rep, rep), (larger, larger), config.beyond, **options)
+    return FiniteGroupTasks(rep_in=rep, rep_out=rep, **options)
 
 
 def run_arm(arm: Arm, config: Config) -> Row:
-    """Discover once, and say whether it is right."""
+    """Discover once, and compare the answer with the truth."""
     family = family_of(arm.family, arm.noise, arm.seed, arm.tasks, config)
-    e = family.episodes("train", torch.arange(arm.tasks))
-    x, y = e.examples()
+    episodes = family.episodes("train", torch.arange(arm.tasks))
+    x, y = episodes.examples()
+    # The run's own number of threads, for large families too: results.json records it as what was computed with.
+    threads = torch.get_num_threads()
+    answer = discover(x, y, eps=config.eps, alpha=config.alpha, seed=arm.seed, threads=threads)
     right = truth(arm.family)
-    row: Row = {"family": arm.family, "noise": arm.noise, "tasks": arm.tasks, "seed": arm.seed, "truth": right}
-    # The run's threads, also for large families: what results.json records is what was computed with.
-    found = discover(x, y, eps=config.eps, alpha=config.alpha, seed=arm.seed, threads=torch.get_num_threads())
-    name = found.group.name if found.verdict == "found" and found.group else None
-    row |= {"verdict": found.verdict, "name": name, "dimension": found.dimension, "seconds": round(found.seconds, 3)}
-    row |= {"certain": found.group.certain if name and found.group else None, "sentence": found.sentence}
-    row["exact"] = name == right if right else None
-    row["wrong"] = name is not None and name != right
-    rule = uncertified(found)
-    row |= {"rule": rule, "rule_exact": rule == right if right else None, "rule_wrong": rule not in (None, right)}
-    return row
+    group = answer.group if answer.verdict == "found" else None
+    name = group.name if group else None
+    rule = uncertified(answer)
+    return {
+        "truth": right,
+        "verdict": answer.verdict,
+        "name": name,
+        "dimension": answer.dimension,
+        "seconds": round(answer.seconds, 3),
+        "certain": group.certain if group and name else None,
+        "sentence": answer.sentence,
+        "exact": name == right if right else None,
+        "wrong": name is not None and name != right,
+        "rule": rule,
+        "rule_exact": rule == right if right else None,
+        "rule_wrong": rule not in (None, right),
+    }
 
 
-def uncertified(found: Discovery, within: float = 0.1) -> str | None:
-    """The rule without a certificate: rows of ``U`` closer than a share of the largest are equal; None for no group."""
-    if found.pattern is None:
+def uncertified(answer: Discovery) -> str | None:
+    """The name that the rule without a certificate gives; None for no group, or where no pattern was found.
+
+    Rows of the pattern ``U`` within :data:`RULE_RADIUS` of one another count as equal.
+    """
+    if answer.pattern is None:
         return None
-    m = len(found.outputs)
-    colours = _leaders(found.pattern, within * float(found.pattern.norm(dim=1).max()))
-    group = automorphisms(colours.reshape(m, -1))
+    m = len(answer.outputs)
+    classes = _classes(answer.pattern, RULE_RADIUS * float(answer.pattern.norm(dim=1).max()))
+    group = automorphisms(classes.reshape(m, -1))
     return name_group(group.generators_in, group.generators_out, order=group.order).name if group.order > 1 else None
 
 
-def _leaders(rows: Tensor, radius: float) -> np.ndarray:
-    """Each row joins the first earlier class whose first row is within the radius."""
+def _classes(rows: Tensor, radius: float) -> np.ndarray:
+    """A class for each row: each row joins the first earlier class whose first row is within the radius."""
     labels = np.full(len(rows), -1)
     classes = 0
     for i in range(len(rows)):
@@ -185,59 +208,61 @@ def _leaders(rows: Tensor, radius: float) -> np.ndarray:
 
 
 def run(config: Config) -> None:
-    """Run every arm that has no result yet, then write results, a figure and a table."""
+    """Run every arm that has no result yet, then write results, a table and a figure."""
     families = chosen(config.families, FAMILIES, "family")
-    noises, sizes = numbers("noise", config.noise), counts("tasks", config.tasks, *MOST_TASKS)
+    sizes = counts("tasks", config.tasks, *TASK_RANGE)
     if config.quick:
-        families, sizes = families[:3], [160]
-    seeds = range(config.seed, config.seed + config.seeds)
-    arms = [Arm(f, z, t, s) for f in families for z in noises for t in sizes for s in seeds]
+        families = families[:QUICK_FAMILIES]
+        sizes = [QUICK_TASKS]
+    all_arms = [
+        Arm(family, noise, tasks, seed)
+        for family in families
+        for noise in numbers("noise", config.noise)
+        for tasks in sizes
+        for seed in config.all_seeds
+    ]
+
+    def compute(arm: Arm) -> Row:
+        try:
+            return run_arm(arm, config)
+        except MSRError as error:
+            raise type(error)(f"{arm}: {error}") from error
+
     folder = RunFolder("discovery", config)
-    for arm in arms:
-        if str(arm) not in folder.rows:
-            try:
-                row = run_arm(arm, config)
-            except MSRError as error:
-                raise type(error)(f"{arm}: {error}") from error
-            folder.finish_arm(str(arm), row)
-            print(f"{arm}: {row['verdict']} {row['name'] or ''} {row['seconds']} s", file=sys.stderr, flush=True)
-    summary = summarise([folder.rows[str(arm)] for arm in arms])
-    results = folder.finish(summary=summary)
+    arms.run_arms(
+        folder,
+        all_arms,
+        compute,
+        tell=lambda row: f"{row['verdict']} {row['name'] or ''} {row['seconds']} s",
+    )
+    summary = arms.summarise(folder, all_arms, summary_line)
+    arms.publish(folder, table(summary), summary=summary)
     draw(summary, folder)
-    print(table(summary))
-    print(f"\nresults: {results}", file=sys.stderr)
 
 
-def summarise(rows: list[Row]) -> list[Row]:
-    """Rates for each family, noise and number of tasks."""
-    lines = []
-    for family, noise, tasks in dict.fromkeys((row["family"], row["noise"], row["tasks"]) for row in rows):
-        mine = [row for row in rows if (row["family"], row["noise"], row["tasks"]) == (family, noise, tasks)]
-        lines.append(
-            {
-                "family": family,
-                "truth": mine[0]["truth"],
-                "noise": noise,
-                "tasks": tasks,
-                "runs": len(mine),
-                "exact": sum(bool(row["exact"]) for row in mine),
-                "wrong": sum(row["wrong"] for row in mine),
-                "none": sum(row["verdict"] == "none" for row in mine),
-                "cannot_tell": sum(row["verdict"] == "cannot tell" for row in mine),
-                "other_names": sorted({row["name"] for row in mine if row["wrong"]}),
-                "rule_exact": sum(bool(row["rule_exact"]) for row in mine),
-                "rule_wrong": sum(row["rule_wrong"] for row in mine),
-                "seconds_median": median(row["seconds"] for row in mine),
-                "seconds_max": max(row["seconds"] for row in mine),
-            }
-        )
-    return lines
+def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
+    """How often each kind of answer was given over the seeds."""
+    return {
+        "family": variant[0].family,
+        "truth": rows[0]["truth"],
+        "noise": variant[0].noise,
+        "tasks": variant[0].tasks,
+        "runs": len(rows),
+        "exact": sum(bool(row["exact"]) for row in rows),
+        "wrong": sum(row["wrong"] for row in rows),
+        "none": sum(row["verdict"] == "none" for row in rows),
+        "cannot_tell": sum(row["verdict"] == "cannot tell" for row in rows),
+        "other_names": sorted({row["name"] for row in rows if row["wrong"]}),
+        "rule_exact": sum(bool(row["rule_exact"]) for row in rows),
+        "rule_wrong": sum(row["rule_wrong"] for row in rows),
+        "seconds_median": median(row["seconds"] for row in rows),
+        "seconds_max": max(row["seconds"] for row in rows),
+    }
 
 
 def table(summary: list[Row]) -> str:
     """The summary as text."""
-    header = ["family", "is", "noise", "tasks", "exact", "wrong", "none", "cannot tell", "rule: exact", "rule: wrong",
-              "seconds (most)"]  # fmt: skip
+    header = ["family", "is", "noise", "tasks", "exact", "wrong", "none", "cannot tell", "rule: exact", "rule: wrong"]
     lines = [
         [
             line["family"],
@@ -254,29 +279,33 @@ def table(summary: list[Row]) -> str:
         ]
         for line in summary
     ]
-    return format_table(header, lines)
+    return format_table([*header, "seconds (most)"], lines)
 
 
 def draw(summary: list[Row], folder: RunFolder) -> None:
-    """The phase diagram: the share of exact names over families, by noise and number of tasks."""
+    """The phase diagram: the share of exact names over the families, by noise and number of tasks."""
     lines = [line for line in summary if line["truth"]]
-    noises, sizes = sorted({line["noise"] for line in lines}), sorted({line["tasks"] for line in lines})
     if not lines:
         return
+    noises = sorted({line["noise"] for line in lines})
+    sizes = sorted({line["tasks"] for line in lines})
     panels = {}
-    for what in ("exact", "cannot_tell", "wrong"):
-        grid = [[_share(lines, what, noise, tasks) for noise in noises] for tasks in sizes]
-        panels[{"exact": "exact name", "cannot_tell": "cannot tell", "wrong": "wrong name"}[what]] = grid
+    for key, title in (("exact", "exact name"), ("cannot_tell", "cannot tell"), ("wrong", "wrong name")):
+        panels[title] = [[_share(lines, key, noise, tasks) for noise in noises] for tasks in sizes]
     figure = figures.rates(
-        panels, columns=[f"{z:g}" for z in noises], rows=[str(t) for t in sizes],
-        xlabel="noise on y, in units of its size", ylabel="tasks",
-    )  # fmt: skip
+        panels,
+        columns=[f"{noise:g}" for noise in noises],
+        rows=[str(tasks) for tasks in sizes],
+        xlabel="noise on y, in units of its size",
+        ylabel="tasks",
+    )
     folder.draw("phases.png", figure, dpi=110)
 
 
-def _share(lines: list[Row], what: str, noise: float, tasks: int) -> float:
-    mine = [line for line in lines if line["noise"] == noise and line["tasks"] == tasks]
-    return sum(line[what] for line in mine) / max(1, sum(line["runs"] for line in mine))
+def _share(lines: list[Row], key: str, noise: float, tasks: int) -> float:
+    """The share of runs with this noise and number of tasks that a count of the summary makes."""
+    cell = [line for line in lines if line["noise"] == noise and line["tasks"] == tasks]
+    return sum(line[key] for line in cell) / max(1, sum(line["runs"] for line in cell))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Few-shot characters with augmented queries: MAML against MSR on a four-layer convolutional network (Table 3).
 
-Support images are as they are, query images are cropped, flipped and turned, in training and in testing. MAML has to
-adapt to that anew in each task; MSR can put it into the Kronecker factors of its convolutions, which all tasks share.
+Support images are plain; query images are cropped, flipped and turned, in training and in testing. MAML has to adapt to
+that in each task again; MSR can learn it in the Kronecker factors of its convolutions, which all tasks share.
 
 Source: arXiv:2007.02933, section 6 and appendix D.3.
 """
@@ -11,32 +11,40 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from experiments.shared.models import conv4
 from msr.episodes import Episodes
-from msr.errors import ConfigError, DataError
+from msr.errors import DataError
+from msr.layers import reparameterize
 from msr.meta import SGD, Learner, OuterLoop, from_module
 from msr.report import figures, format_table
+from msr.runs import arms
 from msr.runs.command import main
-from msr.runs.config import EXAMPLES, INNER_STEPS, RATE, STEPS, TASKS, EngineConfig, chosen, option
+from msr.runs.config import DataFlags, DeviceFlags, EngineFlags, SeedFlags, TrainingFlags
+from msr.runs.flags import EXAMPLES, INNER_STEPS, RATE, STEPS, TASKS, chosen, option
 from msr.runs.folder import Row, RunFolder
-from msr.runs.judging import curve, judged, over_rows
-from msr.runs.training import train, trained_params
+from msr.runs.judging import judged, over_rows
+from msr.runs.training import batches_of, train, trained_params, trained_row, with_adam
 from msr.statistics.estimate import Estimate
-from msr.tasks.base import generator_for
+from msr.tasks import generator_for
 from tasks.images import ImageSet, ImageTasks, digits, download_omniglot, read_omniglot
+from tasks.networks import conv4, convolutions_of_conv4
 
 MODELS = ("maml", "msr")
 SMALL = ("images_background_small1.zip", "images_background_small2.zip")
 FULL = ("images_background.zip", "images_evaluation.zip")
+MEASURED = 40
+"""Held-out tasks that the curves are measured on."""
+TEST_BATCH = 20
+"""Held-out tasks whose images are in memory at a time."""
 
 
 @dataclass(frozen=True)
-class Config(EngineConfig):
+class Config(EngineFlags, DataFlags, TrainingFlags, DeviceFlags, SeedFlags):
     """Few-shot image classification with augmented query sets. --data is a folder with Omniglot's zip files.
 
     Without --data or --download, scikit-learn's digits stand in: enough to see it run, too few classes for a result.
@@ -55,37 +63,33 @@ class Config(EngineConfig):
     outer_rate: float = option(1e-3, "rate of the outer Adam", **RATE)
     test_tasks: int = option(600, "held-out tasks to report on", **TASKS)
     width: int = option(32, "filters a layer", least=1, most=10**5)
-    augment: str = option("query", "query (the paper's) or none")
+    augment: Literal["query", "none"] = option("query", "which images are augmented; the paper's: query")
     download: bool = option(False, "fetch the full Omniglot sets into the user's cache (about 15 MB)")
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
         super().check()
         chosen(self.models, MODELS, "model")
-        if self.augment not in ("query", "none"):
-            raise ConfigError(f"--augment must be query or none; got {self.augment!r}")
         figures.require()
-        solver_of(self)  # its own checks
+        solver_of(self)  # which checks its own values
 
     def bytes_needed(self) -> dict[str, float]:
-        """Three square layers with their slopes and Adam's moments; the images of a step, and their first features."""
-        pixels = 4.0 * 28 * 28
+        """Three square layers with gradients and Adam's moments; the images of a step, and their first features."""
+        image = 4.0 * 28 * 28
+        layers = 4.0 * 4 * 3 * 9 * self.width**2
         together = 1 if self.batching == "loop" else min(self.batch, self.chunk_size or self.batch)
-        held = 20 * pixels * self.ways * (self.shots + self.test_queries)
+        features = image * together * self.ways * max(self.shots, self.queries) * self.width
         return {
-            "--width": 4.0 * 4 * 3 * 9 * self.width**2,
-            "--batch, --ways, --shots or --queries": pixels * self.batch * self.ways * (self.shots + self.queries),
-            "--ways, --shots or --test-queries": held,
-            "--batch, --chunk-size, --ways, --shots or --width": pixels
-            * together
-            * self.ways
-            * max(self.shots, self.queries)
-            * self.width,
+            "--width": layers,
+            "--batch, --ways, --shots or --queries": image * self.batch * self.ways * (self.shots + self.queries),
+            "--ways, --shots or --test-queries": TEST_BATCH * image * self.ways * (self.shots + self.test_queries),
+            "--batch, --chunk-size, --ways, --shots or --width": features,
         }
 
     def large_step(self) -> Callable[[], object]:
         """One convolution of the network, forward and backward, on at most 64 images and 64 filters of a step."""
-        count, width = min(self.batch * self.ways * (self.shots + self.queries), 64), min(self.width, 64)
+        count = min(self.batch * self.ways * (self.shots + self.queries), 64)
+        width = min(self.width, 64)
         images = torch.ones(count, width, 28, 28)
         filters = torch.ones(width, width, 3, 3, requires_grad=True)
         return lambda: F.conv2d(images, filters, padding=1).sum().backward()
@@ -95,31 +99,41 @@ class Config(EngineConfig):
         return list(_zips(Path(self.data))) if self.data and not self.download else []
 
 
+@dataclass(frozen=True)
+class Arm(arms.Arm):
+    """A model with a seed."""
+
+    model: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The model."""
+        return self.model
+
+
 def run(config: Config) -> None:
-    """Train every arm that has no result yet, then write results, figures and a table."""
+    """Train every arm that has no result yet, then write results, a table and figures."""
     if config.quick:
         config = replace(config, outer_steps=4, batch=2, test_tasks=10, test_queries=5)
     name, train_set, test_set = load_images(config)
     models = chosen(config.models, MODELS, "model")
-    arms = [(model, seed) for seed in range(config.seed, config.seed + config.seeds) for model in models]
-    for seed in {seed for _, seed in arms}:
-        families(config, train_set, test_set, seed)  # every fault of the flags shows before anything is written
+    all_arms = [Arm(model, seed) for seed in config.all_seeds for model in models]
+    of_seed = partial(families, config, train_set, test_set)
+    for seed in config.all_seeds:
+        of_seed(seed)  # every fault of the flags shows before anything is written
     folder = RunFolder("omniglot", config)
-    for model, seed in arms:
-        if f"{model}-seed{seed}" not in folder.rows:
-            row = run_arm(model, seed, config, families(config, train_set, test_set, seed), folder)
-            folder.finish_arm(f"{model}-seed{seed}", row)
-    counts = {"train_classes": len(train_set.names), "test_classes": len(test_set.names)}
+    arms.run_arms(folder, all_arms, lambda arm: run_arm(arm, config, of_seed(arm.seed), folder))
+    classes = {"train_classes": len(train_set.names), "test_classes": len(test_set.names)}
     groups = {"train_groups": train_set.groups, "test_groups": test_set.groups}
-    results = folder.finish(data=name, **counts, **groups)
-    print(f"data: {name}, {counts['train_classes']} classes to train on, {counts['test_classes']} others to test on")
-    print(table(folder, models, [seed for model, seed in arms if model == models[0]]))
-    print(f"\nresults: {results}", file=sys.stderr)
-    draw(config, folder, arms)
+    train_count, test_count = classes.values()
+    head = f"data: {name}, {train_count} classes to train on, {test_count} others to test on"
+    arms.publish(folder, f"{head}\n{table(folder, all_arms)}", data=name, **classes, **groups)
+    draw(config, folder, all_arms)
 
 
 def load_images(config: Config) -> tuple[str, ImageSet, ImageSet]:
-    """What the data is called, and the training and the test classes, which share no alphabet."""
+    """The name of the data, and the training and the test classes, which share no alphabet."""
     if config.download:
         first, second = download_omniglot()
     elif config.data:
@@ -135,7 +149,7 @@ def load_images(config: Config) -> tuple[str, ImageSet, ImageSet]:
 
 
 def _zips(folder: Path) -> tuple[Path, Path]:
-    """Omniglot's two files, the full ones if they are there."""
+    """Omniglot's two files in a folder, the full ones if it holds them. Raises: DataError if it holds neither pair."""
     for first, second in (FULL, SMALL):
         if (folder / first).is_file() and (folder / second).is_file():
             return folder / first, folder / second
@@ -143,7 +157,7 @@ def _zips(folder: Path) -> tuple[Path, Path]:
 
 
 def families(config: Config, train_set: ImageSet, test_set: ImageSet, seed: int) -> tuple[ImageTasks, ImageTasks]:
-    """The tasks to train on and those to test on, which ask more queries."""
+    """The tasks to train on, and those to test on, which have a number of queries of their own."""
     make = partial(
         ImageTasks,
         train_set,
@@ -156,64 +170,53 @@ def families(config: Config, train_set: ImageSet, test_set: ImageSet, seed: int)
     return make(queries=config.queries), make(queries=config.test_queries)
 
 
-def run_arm(model: str, seed: int, config: Config, both: tuple[ImageTasks, ImageTasks], folder: RunFolder) -> Row:
+def run_arm(arm: Arm, config: Config, both: tuple[ImageTasks, ImageTasks], folder: RunFolder) -> Row:
     """Train one network and count its right answers on the held-out classes."""
     family, held_out = both
-    loop = outer_loop(model, seed, config)
-    learner = loop.learner
-
-    def sample(step: int) -> tuple[Tensor, Episodes]:
-        tasks = family.draw("train", step, config.batch)
-        return tasks, family.episodes("train", tasks).to(config.device)
+    loop = outer_loop(arm, config)
 
     def batches(n: int) -> Iterator[Episodes]:
-        for tasks in torch.arange(n).split(20):
+        for tasks in torch.arange(n).split(TEST_BATCH):
             yield held_out.episodes("test", tasks).to(config.device)
 
     @torch.no_grad()
     def accuracies(n: int) -> Tensor:
-        return torch.cat([learner.losses(loop.params, batch, metric=share_right) for batch in batches(n)])
+        return torch.cat([loop.learner.losses(loop.params, batch, metric=share_right) for batch in batches(n)])
 
-    arm = f"{model}-seed{seed}"
-    few = min(40, config.test_tasks)
+    few = min(MEASURED, config.test_tasks)
     trained = train(
         loop,
         folder,
-        arm,
-        sample,
+        str(arm),
+        batches_of(family, config.batch, config.device),
         config.outer_steps,
         measure=lambda: Estimate.of(accuracies(few)).mean,
         best="highest",
     )
     return {
-        "model": model,
         "inner": "sgd",
-        "seed": seed,
         **judged("accuracy", accuracies(config.test_tasks)),
-        **trained.row(),
-        "outer_steps": loop.steps_done,
-        "seconds": round(trained.seconds, 3),
-        "batching": learner.batching,
-        "n_adapted": sum(p.numel() for p in loop.params.initial.values()),
-        "n_shared": sum(p.numel() for p in loop.params.shared.values()),
+        **trained_row(loop, trained),
     }
 
 
-def outer_loop(model: str, seed: int, config: Config) -> OuterLoop:
-    """A network and Adam."""
-    # One generator key for both arms: they start as the same function.
-    network = conv4(
-        config.ways, width=config.width, reparameterized=model == "msr", generator=generator_for(seed, "init")
-    ).to(config.device)
-    problem, shared, initial = from_module(network, F.cross_entropy)
+def build(arm: Arm, config: Config) -> nn.Module:
+    """The arm's network. Both models start as the same function: square Kronecker factors start as identities."""
+    plain = conv4(config.ways, width=config.width, generator=generator_for(arm.seed, "init"))
+    return reparameterize(plain, convolutions_of_conv4()).module if arm.model == "msr" else plain
+
+
+def outer_loop(arm: Arm, config: Config) -> OuterLoop:
+    """The network with its inner loop, and Adam."""
+    problem, shared, initial = from_module(build(arm, config).to(config.device), F.cross_entropy)
     learner = Learner(
         problem,
         solver_of(config),
-        batching=config.batching,  # type: ignore[arg-type]
+        batching=config.batching,
         chunk_size=config.chunk_size or None,
-        engine=config.engine,  # type: ignore[arg-type]
+        engine=config.engine,
     )
-    return OuterLoop(learner, learner.init(shared, initial), partial(torch.optim.Adam, lr=config.outer_rate))
+    return with_adam(learner, shared, initial, config.outer_rate)
 
 
 def solver_of(config: Config) -> SGD:
@@ -222,40 +225,43 @@ def solver_of(config: Config) -> SGD:
 
 
 def share_right(scores: Tensor, y: Tensor) -> Tensor:
-    """Accuracy of one task, from 0 to 1."""
+    """The share of right answers of one task, from 0 to 1."""
     return (scores.argmax(-1) == y).to(scores.dtype).mean()
 
 
-def draw(config: Config, folder: RunFolder, arms: list[tuple[str, int]]) -> None:
-    """Accuracy while training, and the factors that MSR learned."""
-    series = {}
-    for model, seed in arms:
-        series[f"{model}, seed {seed}"] = curve(folder.metrics(f"{model}-seed{seed}"))
-    folder.draw("curve.png", figures.curves(series, ylabel="accuracy on 40 held-out tasks", log=False))
-    if ("msr", config.seed) in arms and (found := trained_params(folder, f"msr-seed{config.seed}")):
-        shared = found[0].shared
-        panels = {
-            f"layer {layer}, {axis} − I": shared[f"{4 * layer}.sharing.{factor}"]
-            for layer in range(4)
-            for factor, axis in (("A", "channels A"), ("C", "kernel C"))
-        }
-        panels = {name: matrix - torch.eye(len(matrix)) for name, matrix in panels.items()}
-        title = "What MSR learned: factors minus the identity they start from"
-        folder.draw("factors.png", figures.matrices(panels, columns=4, title=title))
+def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
+    """The figures: accuracy while training, and the factors that MSR learned."""
+    label = f"accuracy on {MEASURED} held-out tasks"
+    arms.draw_curves(folder, {f"{arm.model}, seed {arm.seed}": arm for arm in all_arms}, label, log=False)
+    msr = Arm("msr", config.seed)
+    if msr not in all_arms:
+        return
+    learned = trained_params(folder, str(msr))
+    if learned is None:
+        return
+    panels = {}
+    for number, layer in enumerate(convolutions_of_conv4()):
+        for factor, axis in (("A", "channels A"), ("C", "kernel C")):
+            matrix = learned[0].shared[f"{layer}.sharing.{factor}"]
+            panels[f"layer {number}, {axis} − I"] = matrix - torch.eye(len(matrix))
+    title = "What MSR learned: factors minus the identity they start from"
+    folder.draw("factors.png", figures.matrices(panels, columns=4, title=title))
 
 
-def table(folder: RunFolder, models: list[str], seeds: list[int]) -> str:
+def table(folder: RunFolder, all_arms: list[Arm]) -> str:
     """The results as text: over the held-out tasks for one seed, over the seeds for several."""
     lines = []
-    for model in models:
-        rows = [folder.rows[f"{model}-seed{seed}"] for seed in seeds]
-        accuracy = over_rows(rows, "accuracy", "mean") if len(rows) > 1 else rows[0]["accuracy"]
+    n_seeds = 1
+    for model, variant in arms.by_name(all_arms).items():
+        rows = [folder.rows[str(arm)] for arm in variant]
+        n_seeds = len(rows)
+        accuracy = over_rows(rows, "accuracy", "mean") if n_seeds > 1 else rows[0]["accuracy"]
         seconds = Estimate.of([row["seconds"] for row in rows]).mean
-        shown = "none" if accuracy is None else f"{100 * accuracy['mean']:.1f}"
+        mean = "none" if accuracy is None else f"{100 * accuracy['mean']:.1f}"
         spread = "" if accuracy is None or accuracy["ci95"] is None else f" ± {100 * accuracy['ci95']:.1f}"
-        counts = [f"{rows[0]['n_adapted']:,}", f"{rows[0]['n_shared']:,}", str(rows[0]["outer_steps"])]
-        lines.append([model, shown + spread, *counts, f"{seconds:.0f}"])
-    unit = "seeds" if len(seeds) > 1 else "tasks"
+        sizes = [f"{rows[0]['n_adapted']:,}", f"{rows[0]['n_shared']:,}", str(rows[0]["outer_steps"])]
+        lines.append([model, mean + spread, *sizes, f"{seconds:.0f}"])
+    unit = "seeds" if n_seeds > 1 else "tasks"
     return format_table(["model", f"accuracy % ± 95% over {unit}", "adapted", "shared", "steps", "seconds"], lines)
 
 

@@ -1,7 +1,7 @@
 """Few-shot image tasks: N-way K-shot episodes from Omniglot's own zip files, or from scikit-learn's digits.
 
 The query images can be augmented while the support images are not, as in the paper's Aug-Omniglot: a learner that
-adapts on plain images and is judged on turned and flipped ones has to build the invariance in.
+adapts on plain images and is judged on turned and flipped ones has to be invariant by itself.
 
 Source: Lake et al., *Human-level concept learning through probabilistic program induction*, Science 2015 (the images,
 MIT licence); augmentation: arXiv:2007.02933, appendix D.3.
@@ -33,14 +33,18 @@ from msr.tasks.base import Split, TaskFamily, check_indices, generator_for
 __all__ = ["ImageSet", "ImageTasks", "augment", "digits", "download_omniglot", "read_omniglot"]
 
 SIDE = 28
+"""Height and width of an image, as in the few-shot literature."""
 OMNIGLOT_URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 OMNIGLOT_SHA256 = {
     "images_background.zip": "ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640",
     "images_evaluation.zip": "1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee",
 }
 _SUFFIXES = (".png", ".jpg", ".jpeg")
+# Most pixels of an image each way, so that a small file cannot fill the memory; Omniglot's images have 105.
 _MOST_PIXELS = 4096
-_KIND, _REMEDY = "a whole zip file of images", "get it again"
+# For error messages on a zip file: what it should be, and what to do.
+_KIND = "a whole zip file of images"
+_REMEDY = "get it again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,16 +108,17 @@ class ImageTasks(TaskFamily):
                 )
 
     def n_tasks(self, split: Split) -> int | None:
-        """As given."""
+        """The limit of the split; None where it has no end."""
         return self.n_train if split == "train" else self.n_test
 
     @takes_arrays("tasks")
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
-        """The tasks with these indices."""
+        """The tasks with these indices, in the shapes of the class."""
         check_indices(split, tasks, self.n_tasks(split))
         source = self._set(split)
         each = self.shots + self.queries
-        chosen, numbers = [], []
+        chosen = []
+        numbers = []
         for index in tasks.tolist():
             generator = generator_for(self.seed, split, index)
             classes = torch.randperm(len(source.images), generator=generator)[: self.ways]
@@ -133,12 +138,13 @@ class ImageTasks(TaskFamily):
         return self.train if split == "train" else self.test
 
 
+# Random numbers that decide how one image is augmented.
 _N_RANDOM = 7
 
 
 @takes_arrays("images", "uniform")
 def augment(images: Tensor, uniform: Tensor) -> Tensor:
-    """Random resized crop, flips and rotation as one bilinear resampling.
+    """Images after a random resized crop, random flips and a random rotation, as one bilinear resampling.
 
     Each image gets a crop of area 0.8 to 1 and aspect ratio 3/4 to 4/3 stretched to the full side, a horizontal and a
     vertical flip with probability one half each, and a rotation within ±30°. Outside the image is black.
@@ -150,9 +156,11 @@ def augment(images: Tensor, uniform: Tensor) -> Tensor:
     area, ratio, right, down, across, along, turn = uniform.to(images).unbind(1)
     area = 0.8 + 0.2 * area
     ratio = torch.exp((2 * ratio - 1) * math.log(4 / 3))
-    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    width = (area * ratio).sqrt().clamp(max=1)
+    height = (area / ratio).sqrt().clamp(max=1)
     angle = (2 * turn - 1) * math.pi / 6
-    flip_x, flip_y = torch.where(across < 0.5, 1.0, -1.0), torch.where(along < 0.5, 1.0, -1.0)
+    flip_x = torch.where(across < 0.5, 1.0, -1.0)
+    flip_y = torch.where(along < 0.5, 1.0, -1.0)
     # A point of the result, in [-1, 1]², is flipped, turned, then placed inside the crop of the source.
     cos, sin = angle.cos(), angle.sin()
     theta = torch.stack(
@@ -169,9 +177,9 @@ def augment(images: Tensor, uniform: Tensor) -> Tensor:
 def read_omniglot(path: Path, *, cache: Path | None = None) -> ImageSet:
     """The images of one of Omniglot's zip files, as ``alphabet/character`` classes, resized to 28 × 28.
 
-    ``.png``, ``.jpg`` and ``.jpeg`` are taken, in letters of either size; what a Mac adds to a zip is passed over. The
-    array is kept in ``cache`` (by default the user's cache folder), named by the zip file's hash, so that decoding
-    happens once; a kept one that is not whole, or not of this zip, is made again.
+    ``.png``, ``.jpg`` and ``.jpeg`` are read, in letters of either size; files that a Mac adds to a zip are ignored.
+    The decoded array is kept in ``cache`` (by default the user's cache folder) under the zip file's hash, so that
+    decoding happens once; one that is damaged, or of another zip, is made again.
     Raises: DataError if the file is missing, damaged or holds no ``alphabet/character/*.png``; it names the entry.
     """
     path = Path(path)
@@ -192,7 +200,9 @@ def read_omniglot(path: Path, *, cache: Path | None = None) -> ImageSet:
 
 
 def _decode(members: ZipMembers, pillow: ModuleType) -> ImageSet:
-    path, classes = members.path, dict[str, list[np.ndarray]]()
+    """The images of a zip file by class. Raises: DataError for a file without images, or classes of unequal size."""
+    path = members.path
+    classes: dict[str, list[np.ndarray]] = {}
     for entry in sorted(members.names):
         parts = entry.split("/")
         added_by_a_mac = "__MACOSX" in parts or parts[-1].startswith("._")
@@ -202,19 +212,21 @@ def _decode(members: ZipMembers, pillow: ModuleType) -> ImageSet:
         raise DataError(f"{path} holds no alphabet/character/*.png; is it one of Omniglot's image files?")
     counts = {name: len(images) for name, images in classes.items()}
     if len(set(counts.values())) > 1:
-        odd = min(counts, key=lambda name: counts[name])
-        raise DataError(f"{path}: class {odd} has {counts[odd]} images, others have {max(counts.values())}")
+        fewest = min(counts, key=lambda name: counts[name])
+        raise DataError(f"{path}: class {fewest} has {counts[fewest]} images, others have {max(counts.values())}")
     stacked = np.stack([np.stack(images) for images in classes.values()])
     return ImageSet(torch.from_numpy(stacked), tuple(classes))
 
 
 def _pixels(members: ZipMembers, entry: str, pillow: ModuleType) -> np.ndarray:
     """An entry's image, ``(side, side)`` uint8 with strokes bright."""
-    data, what = members.content(entry), f"{members.path}: entry '{printable(entry)}'"
+    data = members.content(entry)
+    what = f"{members.path}: entry '{printable(entry)}'"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the size is judged below
-            # Pillow knows formats of which some start other programs; these two are all that is taken.
+            # Pillow warns of large images; their size is checked below.
+            warnings.simplefilter("ignore")
+            # Some of the formats that Pillow knows start other programs, so no more than these two are read.
             with pillow.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
                 if max(image.size) > _MOST_PIXELS:
                     raise DataError(
@@ -225,31 +237,34 @@ def _pixels(members: ZipMembers, entry: str, pillow: ModuleType) -> np.ndarray:
     except MSRError:
         raise
     except Exception as error:  # Pillow raises many kinds for damaged images
-        raise DataError(f"{what} is damaged or no image ({_said(error)}); {_REMEDY}") from error
+        raise DataError(f"{what} is damaged or no image ({_reason(error)}); {_REMEDY}") from error
+    # Omniglot has dark strokes on white; strokes are to be bright.
     return 255 - np.asarray(small)
 
 
-def _said(error: Exception) -> str:
-    """Pillow names the stream that we gave it, which tells a reader nothing."""
+def _reason(error: Exception) -> str:
+    """Pillow's message in one line, in which the stream that it names would tell a reader nothing."""
     line = first_line(error)
     return "its format is not PNG or JPEG" if "cannot identify" in line else line[:120]
 
 
 def _kept(path: Path, source: str) -> ImageSet | None:
-    """The images that were kept for a zip with this hash; None where there are none, or they are not what was kept."""
+    """The images that were kept for a zip with this hash; None where there are none, or the file is damaged."""
     try:
         data = read_npz(path, ("images", "names", "source", "content"))
-        pixels, names = data["images"], tuple(data["names"].tolist())
+        pixels = data["images"]
+        names = tuple(data["names"].tolist())
         if (str(data["source"]), str(data["content"])) != (source, _content(pixels, names)):
             return None
         if pixels.dtype == np.uint8 and pixels.shape[2:] == (SIDE, SIDE) and all(isinstance(n, str) for n in names):
             return ImageSet(torch.from_numpy(pixels), names)
     except (MSRError, KeyError, TypeError, ValueError):
-        pass  # there is none, or a damaged one, or one of an older kind: it is made again from its source
+        pass  # the file is missing, damaged or of an older format: it is made again from its source
     return None
 
 
 def _keep(path: Path, images: ImageSet, source: str) -> None:
+    """Write decoded images, with the hash of the zip they are from and of themselves."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = images.images.numpy()
     content = _content(pixels, images.names)
@@ -263,16 +278,16 @@ def _keep(path: Path, images: ImageSet, source: str) -> None:
 
 
 def _content(images: np.ndarray, names: tuple[str, ...]) -> str:
-    """A hash of all that an image set is."""
-    seen = hashlib.sha256(repr((images.shape, str(images.dtype), names)).encode())
-    seen.update(images.tobytes())
-    return seen.hexdigest()
+    """A hash over the shape, dtype, names and pixels of an image set."""
+    digest = hashlib.sha256(repr((images.shape, str(images.dtype), names)).encode())
+    digest.update(images.tobytes())
+    return digest.hexdigest()
 
 
 def download_omniglot(folder: Path | None = None, *, url: str = OMNIGLOT_URL) -> tuple[Path, Path]:
-    """Fetch the full background and evaluation sets (about 15 MB), check them, and return their paths.
+    """Fetch Omniglot's full background and evaluation sets (about 15 MB) and check them; their paths.
 
-    A file that is already there with the right checksum is not fetched again.
+    A file that is in the folder already, with the right checksum, is not fetched again.
     Raises: DataError when the network or the checksum fails.
     """
     pooch = _need("pooch", "images")
@@ -284,7 +299,8 @@ def download_omniglot(folder: Path | None = None, *, url: str = OMNIGLOT_URL) ->
     )
     log = pooch.get_logger()
     level = log.level
-    log.setLevel(logging.CRITICAL)  # what it says of failures is in the error
+    # The library's messages on a failure would repeat the error that is raised below.
+    log.setLevel(logging.CRITICAL)
     try:
         first, second = (Path(store.fetch(name, progressbar=False)) for name in OMNIGLOT_SHA256)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
@@ -300,20 +316,23 @@ def download_omniglot(folder: Path | None = None, *, url: str = OMNIGLOT_URL) ->
 def digits() -> tuple[ImageSet, ImageSet]:
     """Scikit-learn's handwritten digits, 0 to 4 for training and 5 to 9 for testing, enlarged to 28 × 28.
 
-    They come with the library, so a runner works with no download. Far too few classes for a result.
+    They come with the library, so a runner works without a download; they have far too few classes for a result.
     """
     data = _need("sklearn.datasets", "images").load_digits()
     each = int(np.bincount(data.target).min())
     small = np.stack([data.images[data.target == digit][:each] for digit in range(10)]) / 16
     large = F.interpolate(torch.from_numpy(small).float(), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
-    images, names = (255 * large).round().to(torch.uint8), [f"digit {d}" for d in range(10)]
+    images = (255 * large).round().to(torch.uint8)
+    names = [f"digit {d}" for d in range(10)]
     return ImageSet(images[:5], tuple(names[:5])), ImageSet(images[5:], tuple(names[5:]))
 
 
 def _need(module: str, extra: str) -> ModuleType:
+    """An optional module. Raises: MissingExtraError that says how to install it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] != module.split(".")[0]:  # installed, but itself broken
+        # A library that is installed but lacks a module of its own is broken, and installing it again is no remedy.
+        if error.name and error.name.split(".")[0] != module.split(".")[0]:
             raise
         raise MissingExtraError(f"{module.split('.')[0]} is needed here. Try: pip install 'msr[{extra}]'") from None

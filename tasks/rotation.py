@@ -1,4 +1,4 @@
-"""Two-dimensional convolutions that turn with their input: hidden rotation and flip symmetry of the filters.
+"""Two-dimensional convolutions that are equivariant to rotations and flips, hidden in the relations of their filters.
 
 Each task is a convolution of its own from one channel to several fields, and a field has a channel for each element of
 a group of rotations and flips. A field has one free function of the plane; its channels are that function, turned.
@@ -31,7 +31,7 @@ __all__ = ["GROUPS", "RotationTasks", "condensed", "read_filters", "rotation_def
 
 @dataclass(frozen=True, eq=False)
 class RotationTasks(TaskFamily):
-    """``y = x ⋆ W + noise``, valid, with ``W_(f, g) = g·ψ_f``: the channels of a field are one function, turned.
+    """``y = x ⋆ W + noise``, valid, with ``W_(f, g) = g·ψ_f``: a field's channels are one function, turned by ``g``.
 
     ``x ~ N(0, 1)``. Each task draws its functions ``ψ`` from a space that rotations keep, of dimension 6 for a kernel
     of 3 (see :func:`~tasks.steerable.steerable_basis`), every pair (radius, frequency) with the same share of the
@@ -124,28 +124,28 @@ class RotationTasks(TaskFamily):
 
     @property
     def channels(self) -> int:
-        """Output channels, ``fields · order``."""
+        """The number of output channels, ``fields · order``."""
         return self.fields * self.symmetry.order
 
     @property
     def weight_shape(self) -> tuple[int, int, int, int]:
-        """Shape of the convolution's weight that a task is."""
+        """The shape of a task's weight, ``(channels, 1, kernel, kernel)``."""
         return (self.channels, 1, self.kernel, self.kernel)
 
     def n_tasks(self, split: Split) -> int | None:
-        """As given."""
+        """The limit of the split; None where it has no end."""
         return self.n_train if split == "train" else self.n_test
 
     @takes_arrays("tasks")
     def filters(self, split: Split, tasks: Tensor) -> Tensor:
-        """Ground truth: each task's weight, ``(tasks, channels, 1, kernel, kernel)``."""
+        """The true weight of each task, ``(tasks, channels, 1, kernel, kernel)``."""
         return self._draw(split, tasks)[0]
 
     @takes_arrays("tasks")
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
-        """The tasks with these indices."""
+        """The tasks with these indices, in the shapes of the class."""
         filters, x, noise = self._draw(split, tasks)
-        # One product with the windows of an image; a grouped convolution takes several times as long on a CPU.
+        # A product with the windows of an image; on a CPU a grouped convolution takes several times as long.
         windows = F.unfold(x.flatten(0, 1).unsqueeze(1), self.kernel).unflatten(0, x.shape[:2])
         out = self.size - self.kernel + 1
         y = (filters.flatten(2).unsqueeze(1) @ windows).unflatten(-1, (out, out))
@@ -161,15 +161,17 @@ class RotationTasks(TaskFamily):
         return orthonormal_basis(torch.block_diag(*[column] * self.fields))
 
     def _draw(self, split: Split, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Filters in the shape of a weight, inputs ``(tasks, examples, size, size)``, and flat noise, drawn last."""
         check_indices(split, tasks, self.n_tasks(split))
         dimension = self.generators.shape[-1]
-        n_filter, examples = self.fields * dimension if self.given is None else 0, self.shots + self.queries
+        n_filter = self.fields * dimension if self.given is None else 0
+        examples = self.shots + self.queries
         n_x = examples * self.size**2
         n_noise = examples * self.channels * (self.size - self.kernel + 1) ** 2 if self.noise else 0
         numbers = normal_rows(self.seed, split, tasks, n_filter + n_x + n_noise)
-        own, x, noise = numbers.split([n_filter, n_x, n_noise], dim=1)
+        free, x, noise = numbers.split([n_filter, n_x, n_noise], dim=1)
         if self.given is None:
-            turned = own.reshape(-1, dimension).to(torch.float64) @ self.generators.flatten(0, 1).mT
+            turned = free.reshape(-1, dimension).to(torch.float64) @ self.generators.flatten(0, 1).mT
             filters = turned.to(numbers.dtype).reshape(len(tasks), *self.weight_shape)
         else:
             first = 0 if split == "train" else len(self.given) - int(self.n_test or 0)
@@ -192,19 +194,19 @@ def read_filters(path: Path, group: str) -> Tensor:
     symmetry = plane(group).group
     if rho is not None:
         moves = copies(regular(symmetry), filters.shape[1] // symmetry.order)
-        wanted = (symmetry.order, filters.shape[1], filters.shape[1])
-        # The shape first: the matrices of a shape that does not fit may be larger than memory.
-        fits = rho.shape == wanted and rho.dtype.kind in "biuf"
+        shape = (symmetry.order, filters.shape[1], filters.shape[1])
+        # The shape is compared first, because matrices of a wrong shape may be larger than memory.
+        fits = rho.shape == shape and rho.dtype.kind in "biuf"
         if not fits or not all(np.allclose(a, moves.matrix(g)) for a, g in zip(rho, symmetry.elements, strict=True)):
             raise DataError(
                 f"{path}: rho_out {rho.shape} does not move {filters.shape[1]} channels as {group} does in the order "
-                f"(field, element) {wanted}; give the group that made the filters, or put the channels in order"
+                f"(field, element) {shape}; give the group that made the filters, or put the channels in order"
             )
     return filters
 
 
 def condensed(episodes: Episodes, kernel: int) -> Episodes:
-    """Images of ``kernel × kernel`` pixels for which every convolution has the same squared loss as for the large ones.
+    """Small episodes, of ``kernel × kernel`` images, on which every convolution has the same squared loss as on these.
 
     For a convolution without bias (stride 1, valid) an example set is a linear system ``P w = y``, one row a window of
     each image. With ``PᵀP = LᵀL`` and ``z = L⁻ᵀ Pᵀ y``, ``‖P w − y‖² = ‖L w − z‖² + ‖y‖² − ‖z‖²`` for every ``w``. So
@@ -221,36 +223,39 @@ def condensed(episodes: Episodes, kernel: int) -> Episodes:
 
 
 def _condense(x: Tensor, y: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
-    wanted = tuple(n - kernel + 1 for n in x.shape[3:])
+    """:func:`condensed` for one set of examples."""
+    outputs = tuple(n - kernel + 1 for n in x.shape[3:])
     if len(x) == 0 or x.shape[:2] != y.shape[:2]:
         raise ShapeError(
             f"condensed: x and y need the same tasks and examples, at least one task; got x {tuple(x.shape)} and "
             f"y {tuple(y.shape)}"
         )
-    if x.ndim != 5 or x.shape[2] != 1 or min(wanted) < 1 or y.ndim != 5 or tuple(y.shape[3:]) != wanted:
+    if x.ndim != 5 or x.shape[2] != 1 or min(outputs) < 1 or y.ndim != 5 or tuple(y.shape[3:]) != outputs:
         raise ShapeError(
             f"condensed: a kernel of {kernel} maps x (tasks, examples, 1, H, W) to y (tasks, examples, C, "
             f"H - {kernel - 1}, W - {kernel - 1}); x is {tuple(x.shape)}, y is {tuple(y.shape)}"
         )
     products = []
-    for images, targets in zip(x, y, strict=True):  # one task at a time stays in the cache: several times faster
-        # In float64: what is left over after the fit is a small difference of large sums.
+    # One task at a time stays in the processor's cache, which is several times faster than all at once.
+    for images, targets in zip(x, y, strict=True):
+        # In float64, because the residual of the fit is a small difference of large sums.
         P = F.unfold(images, kernel).double()  # (examples, kernel², positions)
         Y = targets.flatten(2).double()
         products.append(((P @ P.mT).sum(0), (P @ Y.mT).sum(0), Y.norm(dim=-1).square().sum(0)))
     if not (x.isfinite().all() and y.isfinite().all()):
         raise NonFiniteError("condensed: some image or target holds nan or infinity")
     gram, cross, length = (torch.stack(part) for part in zip(*products, strict=True))
+    # PᵀP = LᵀL with L = Λ^½ Qᵀ from the eigenvalues; those at rounding are directions that no window has.
     sizes, axes = torch.linalg.eigh(gram)
     kept = sizes > kernel**2 * torch.finfo(torch.float64).eps * sizes[:, -1:]
     root = sizes.clamp_min(0).sqrt() * kept
     inverse = torch.where(kept, 1 / root.where(kept, 1), 0)
     rows = root.unsqueeze(-1) * axes.mT
     z = inverse.unsqueeze(-1) * (axes.mT @ cross)
-    rest = (length - z.square().sum(1)).clamp_min(0).sqrt()
-    scale = ((kernel**2 + 1) / (x.shape[1] * wanted[0] * wanted[1])) ** 0.5
+    residual = (length - z.square().sum(1)).clamp_min(0).sqrt()
+    scale = ((kernel**2 + 1) / (x.shape[1] * outputs[0] * outputs[1])) ** 0.5
     small_x = torch.cat([rows, torch.zeros_like(rows[:, :1])], dim=1) * scale
-    small_y = torch.cat([z, rest.unsqueeze(1)], dim=1) * scale
+    small_y = torch.cat([z, residual.unsqueeze(1)], dim=1) * scale
     return (
         small_x.to(x.dtype).unflatten(-1, (kernel, kernel)).unsqueeze(2),
         small_y.to(y.dtype)[..., None, None],
@@ -258,15 +263,18 @@ def _condense(x: Tensor, y: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
 
 
 def _as_tensor(source: np.ndarray | Tensor, what: str) -> Tensor:
+    """An array as a tensor. Raises: DataError for what is no array of numbers; ``what`` names it."""
     if isinstance(source, Tensor):
         return source
-    try:  # torch takes no foreign byte order and no negative stride
+    # A contiguous copy in native byte order, because torch takes no foreign byte order and no negative stride.
+    try:
         return torch.from_numpy(np.ascontiguousarray(source, dtype=np.asarray(source).dtype.newbyteorder("=")))
     except (TypeError, ValueError) as error:
         raise DataError(f"{what} must be an array of numbers; got {type(source).__name__} ({error})") from None
 
 
 def _checked(filters: Tensor, group: str, what: str) -> Tensor:
+    """The filters as they are. Raises: DataError unless they fit the group, are finite, and are not all zero."""
     order = plane(group).group.order
     shape = tuple(filters.shape)
     if filters.ndim != 5 or shape[2] != 1 or shape[3] != shape[4] or shape[3] % 2 == 0 or shape[3] < 3:

@@ -1,4 +1,4 @@
-"""Filters that turn: a small space of functions of the plane, turned exactly, and then put on the grid."""
+"""Steerable filters: a small space of functions of the plane, rotated exactly, and then sampled on the grid."""
 
 import math
 
@@ -12,13 +12,23 @@ from msr.representations import Representation, grid_rotations, planar
 __all__ = ["GROUPS", "plane", "rotation_defect", "steerable_basis"]
 
 GROUPS = ("c4", "c8", "d4", "d8")
-_BAND = math.pi / 2  # wave numbers on which the grid is made to imitate the plane, radians a pixel
-_RING_POINTS, _RADII, _DIRECTIONS = 64, 16, 64
+"""The groups of rotations and flips that filters can be made for."""
+
+# Radians a pixel: a filter on the grid is fitted to its function on waves up to this wave number, half of the finest
+# wave that a grid holds. Chosen by hand: finer waves alias on a 3×3 grid, and the table below shows what is lost there.
+_BAND = math.pi / 2
+# Points on a ring, and the polar grid of wave vectors on which filters are fitted and compared. Chosen by hand; the
+# counts around a circle are multiples of 8, so that the grids are symmetric under turns by 45 degrees and flips.
+_RING_POINTS = 64
+_RADII = 16
+_DIRECTIONS = 64
 
 
 def plane(group: str) -> Representation:
-    """The group's turns and flips of the plane, in the coordinates (up, left): there ``r`` turns counter-clockwise and
-    ``s`` mirrors left and right, as :func:`msr.representations.grid_rotations` does with pixels.
+    """How a group rotates and flips the plane, in the coordinates (up, left).
+
+    ``r`` turns counter-clockwise and ``s`` mirrors left and right, as :func:`msr.representations.grid_rotations` does
+    with pixels.
 
     Raises: ConfigError for a group that is not one of ``GROUPS``.
     """
@@ -28,7 +38,7 @@ def plane(group: str) -> Representation:
 
 
 def steerable_basis(group: str, kernel: int) -> tuple[Tensor, list[int]]:
-    """Filters ``B[g, :, n] = S(g·φ_n)``: every function of a space that rotations keep, turned by each element.
+    """Filters ``B[g, :, n] = S(g·φ_n)``: a basis of functions, each turned by every element of the group.
 
     The functions live on rings of whole radii ``ρ = 0, …, kernel // 2``: ``φ = δ(|p| − ρ) cos(mθ)`` or ``sin(mθ)`` for
     ``m = 0, …, 2ρ``, so 6 of them for a kernel of 3, 15 for 5, 28 for 7. Turning by any angle maps their span to
@@ -43,23 +53,25 @@ def steerable_basis(group: str, kernel: int) -> tuple[Tensor, list[int]]:
         | e2cnn's, Gaussian rings, c8        | 0.0074 | 0.0210 | 0.195 |
         | e2cnn's, Gaussian rings, d8        | 0.0102 | 0.0243 | 0.220 |
 
-    Every pair ``(ρ, m)`` has the same energy in :class:`~tasks.RotationTasks`; theirs give more to ``m = 2``, which a
-    3×3 grid turns worst. The second line (c8's shares) is the design alone: better below π/2, worse beyond.
+    Every pair ``(ρ, m)`` has the same energy in :class:`~tasks.RotationTasks`; e2cnn's filters give more to ``m = 2``,
+    which a 3×3 grid turns worst. The second line has their shares of energy (those of c8), so it compares the design
+    alone: ours is better below π/2 and worse beyond.
 
     Returns: ``B (order, kernel², n)`` in float64, and for each function the number of its pair ``(ρ, m)``.
     Raises: ConfigError for a kernel that is even or below 3.
     """
     if kernel < 3 or kernel % 2 == 0:
         raise ConfigError(f"the kernel must be odd and at least 3; got {kernel}")
-    moves, right_angles = plane(group).matrices(), planar(4, flips=True).matrices()
+    moves = plane(group).matrices()
+    right_angles = planar(4, flips=True).matrices()
     resample, positions = _resampling(kernel)
     grid = grid_rotations(kernel, flips=True)
 
     def on_grid(move: Tensor) -> Tensor:
         return resample @ _functions(positions @ move)  # φ(M⁻¹ p), and rows p M are M⁻¹ p
 
-    # The fit keeps the grid's symmetry up to rounding, which its condition number magnifies for large kernels; the mean
-    # over the symmetry keeps it fully.
+    # The fit has the grid's symmetry up to rounding, which its condition number magnifies for large kernels. The mean
+    # over that group (the Reynolds operator) restores it.
     basis = torch.stack(
         [
             torch.stack(
@@ -73,7 +85,7 @@ def steerable_basis(group: str, kernel: int) -> tuple[Tensor, list[int]]:
 
 @takes_arrays("filters")
 def rotation_defect(filters: Tensor, group: str, fields: int, element: int, k_max: float = math.pi / 2) -> float:
-    """How far filters are from turning into one another under an element ``h``, with no interpolation.
+    """How far the filters of a field are from being rotated copies of one another, measured without interpolation.
 
     Filter ``(f, h g)`` should be filter ``(f, g)`` turned by ``h``, so its frequency response
     ``Ŵ_c(k) = Σ_p W_c(p) exp(i k·p)`` should be the other's at ``h⁻¹ k``:
@@ -84,31 +96,34 @@ def rotation_defect(filters: Tensor, group: str, fields: int, element: int, k_ma
     exact, and unrelated filters give 1.
 
     Shapes: ``filters (..., fields · order, 1, kernel, kernel)``, channels in the order (field, element).
-    Raises: ShapeError for channels that are not ``fields · order``.
+    Raises: ShapeError for channels that are not ``fields · order``; ConfigError for an even kernel, or an element that
+    the group does not have.
     """
     turns = plane(group)
-    order, kernel = turns.group.order, filters.shape[-1]
+    order = turns.group.order
+    kernel = filters.shape[-1]
     if filters.ndim < 4 or tuple(filters.shape[-4:]) != (fields * order, 1, kernel, kernel):
         raise ShapeError(
             f"{group} with {fields} fields needs filters (..., {fields * order}, 1, kernel, kernel); "
-            f"came {tuple(filters.shape)}"
+            f"got {tuple(filters.shape)}"
         )
     if kernel % 2 == 0 or not 0 <= element < order:
         raise ConfigError(
             f"rotation_defect needs an odd kernel, which has a centre, and an element of {group}, 0 to {order - 1}; "
-            f"came a kernel of {kernel} and element {element!r}"
+            f"got a kernel of {kernel} and element {element!r}"
         )
     waves = _waves(k_max)
     w = filters.detach().cpu().double().reshape(-1, fields, order, kernel * kernel)
-    moved = w[:, :, torch.as_tensor(turns.group.table[element].astype("int64"))]
-    there, back = _response(waves, kernel), _response(waves @ turns.matrix(element), kernel)  # rows k M are M⁻¹ k
-    gap = _norm(torch.cat([moved, w], dim=-1), torch.cat([there, -back], dim=1))
-    size = math.hypot(_norm(moved, there), _norm(w, back))
-    return gap / size if size else 0.0
+    turned = w[:, :, torch.as_tensor(turns.group.table[element].astype("int64"))]  # filter (f, h g) at place (f, g)
+    response = _response(waves, kernel)
+    response_back = _response(waves @ turns.matrix(element), kernel)  # rows k M are h⁻¹ k
+    difference = _norm(torch.cat([turned, w], dim=-1), torch.cat([response, -response_back], dim=1))
+    size = math.hypot(_norm(turned, response), _norm(w, response_back))
+    return difference / size if size else 0.0
 
 
 def _norm(w: Tensor, response: Tensor) -> float:
-    """``‖response w‖`` over all filters; the QR factor gives the same from ``kernel²`` numbers instead of thousands."""
+    """``‖response w‖`` over all filters. The R factor of ``response`` gives the same norm from ``kernel²`` rows."""
     return float((w @ torch.linalg.qr(response).R.mT).norm())
 
 
@@ -116,15 +131,16 @@ def _functions(positions: Tensor) -> Tensor:
     """Every ring function at ring points ``(rings, points, 2)``, zero on the other rings: ``(rings · points, n)``."""
     angle = torch.atan2(positions[..., 1], positions[..., 0])
     rings = []
-    for radius, at in enumerate(angle):
-        waves = [torch.ones_like(at)]
+    for radius, theta in enumerate(angle):
+        waves = [torch.ones_like(theta)]
         for m in range(1, 2 * radius + 1):
-            waves += [torch.cos(m * at), torch.sin(m * at)]
+            waves += [torch.cos(m * theta), torch.sin(m * theta)]
         rings.append(torch.stack(waves, dim=1))
     return torch.block_diag(*rings)
 
 
 def _pairs(kernel: int) -> list[int]:
+    """For each function of :func:`_functions` the number of its pair ``(ρ, m)``; cosine and sine share one."""
     pairs: list[int] = []
     for radius in range(kernel // 2 + 1):
         for m in range(2 * radius + 1):
@@ -138,9 +154,10 @@ def _resampling(kernel: int) -> tuple[Tensor, Tensor]:
     circle = torch.stack([angle.cos(), angle.sin()], dim=-1)
     rings = torch.arange(kernel // 2 + 1, dtype=torch.float64)[:, None, None] * circle
     waves = _waves(_BAND)
-    area = waves.norm(dim=1).sqrt().repeat(2)[:, None]  # a polar grid is denser in the middle
-    wanted = torch.cat([torch.cos(waves @ rings.flatten(0, 1).mT), torch.sin(waves @ rings.flatten(0, 1).mT)])
-    fit = torch.linalg.lstsq(area * _response(waves, kernel), area * wanted, driver="gelsd")
+    # A polar grid is denser in the middle: the weight of a point is the square root of the area that it stands for.
+    area = waves.norm(dim=1).sqrt().repeat(2)[:, None]
+    target = torch.cat([torch.cos(waves @ rings.flatten(0, 1).mT), torch.sin(waves @ rings.flatten(0, 1).mT)])
+    fit = torch.linalg.lstsq(area * _response(waves, kernel), area * target, driver="gelsd")
     return fit.solution / _RING_POINTS, rings
 
 

@@ -1,7 +1,7 @@
 """One-dimensional locally connected tasks: translation symmetry, exact at rank 1 and partial above it.
 
-Each task maps a signal to a signal by a small filter at every position. A task of rank ``r`` mixes ``r`` filters of its
-own, ``F = S B``, with mixing weights ``S`` that depend on the position and that all tasks share. ``S`` is the hidden
+Each task maps a signal to a signal by a small filter at every position. A task of rank ``r`` has ``r`` filters ``B``,
+mixed as ``F = S B`` with weights ``S`` that depend on the position and that all tasks share. ``S`` is the hidden
 connectivity; with rank 1 it is constant and the map is a convolution.
 
 Source: the synthetic 1-D problems of arXiv:2007.02933 (kernel 3, length 70, rank 1, 2 or 5, 20 examples), after the
@@ -16,13 +16,14 @@ from torch import Tensor
 
 from msr.arrays import takes_arrays
 from msr.episodes import Episodes
-from msr.errors import ConfigError, ShapeError
-from msr.span.angles import orthonormal_basis
+from msr.errors import ConfigError
 from msr.tasks.base import Split, TaskFamily, check_drawn_family, check_indices, generator_for, normal_rows
+from msr.tasks.locally_connected import span_of_filters
 
-__all__ = ["TranslationTasks", "locally_connected_weight", "span_of_filters"]
+__all__ = ["Boundary", "TranslationTasks"]
 
 Boundary = Literal["valid", "circular"]
+"""What a window does at the end of a signal: stop there, or continue at its start."""
 
 
 @dataclass(frozen=True)
@@ -65,82 +66,57 @@ class TranslationTasks(TaskFamily):
 
     @property
     def out_length(self) -> int:
-        """Positions of the output."""
+        """The number of positions of the output."""
         return self.length if self.boundary == "circular" else self.length - self.kernel + 1
 
     @property
     def weight_shape(self) -> tuple[int, int]:
-        """Shape of the dense matrix that a task is."""
+        """The shape of a task's dense matrix, ``(out_length, length)``."""
         return (self.out_length, self.length)
 
     def n_tasks(self, split: Split) -> int | None:
-        """As given."""
+        """The limit of the split; None where it has no end."""
         return self.n_train if split == "train" else self.n_test
 
     @takes_arrays("tasks")
     def filters(self, split: Split, tasks: Tensor) -> Tensor:
-        """Ground truth: each task's filter at each position, ``(tasks, out_length, kernel)``."""
+        """The true filter of each task at each position, ``(tasks, out_length, kernel)``."""
         return self._draw(split, tasks)[0]
 
     @takes_arrays("tasks")
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
-        """The tasks with these indices."""
+        """The tasks with these indices: ``x (tasks, examples, 1, length)``, ``y (tasks, examples, 1, out_length)``."""
         filters, x, noise = self._draw(split, tasks)
         wraps = self.boundary == "circular"
         wide = torch.cat([x, x[..., : self.kernel - 1]], dim=-1) if wraps else x
         y = torch.zeros(*x.shape[:2], self.out_length)
-        for tap in range(self.kernel):  # several times faster than one contraction over windows
+        # A sum over taps is several times faster on a CPU than one contraction over all windows.
+        for tap in range(self.kernel):
             y.addcmul_(filters[:, None, :, tap], wide[..., tap : tap + self.out_length])
         if self.noise:
             y = y + self.noise * noise
         return Episodes.split(x.unsqueeze(2), y.unsqueeze(2), self.shots)
 
     def true_span(self) -> Tensor:
-        """``U`` of the family, ``(out_length · length, rank · kernel)``, orthonormal."""
+        """The true ``U`` of the family, ``(out_length · length, rank · kernel)``, orthonormal columns."""
         units = torch.einsum("ir,kc->rkic", self.connectivity, torch.eye(self.kernel))
         return span_of_filters(units.flatten(0, 1), self.length)
 
     def _draw(self, split: Split, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Filters ``(tasks, out_length, kernel)``, inputs, and noise, which is empty where there is none.
+
+        The noise is drawn last, so a family with noise has the filters and inputs of the one without.
+        """
         check_indices(split, tasks, self.n_tasks(split))
-        n_filter, examples = self.rank * self.kernel, self.shots + self.queries
+        n_filter = self.rank * self.kernel
+        examples = self.shots + self.queries
         n_x = examples * self.length
         n_noise = examples * self.out_length if self.noise else 0
         numbers = normal_rows(self.seed, split, tasks, n_filter + n_x + n_noise)
-        own, x, noise = numbers.split([n_filter, n_x, n_noise], dim=1)
-        filters = self.connectivity @ own.unflatten(1, (self.rank, self.kernel))
+        drawn, x, noise = numbers.split([n_filter, n_x, n_noise], dim=1)
+        filters = self.connectivity @ drawn.unflatten(1, (self.rank, self.kernel))
         return (
             filters,
             x.unflatten(1, (examples, -1)),
             noise.unflatten(1, (examples, -1)) if n_noise else noise,
         )
-
-
-@takes_arrays("filters")
-def locally_connected_weight(filters: Tensor, length: int) -> Tensor:
-    """Dense matrices of locally connected maps: ``W[i, (i + t) mod length] = F[i, t]``.
-
-    Shapes: ``(..., out_length, kernel) -> (..., out_length, length)``. An ``out_length`` equal to ``length`` wraps.
-    """
-    *lead, out_length, kernel = filters.shape
-    if out_length not in (length, length - kernel + 1):
-        raise ShapeError(
-            f"filters {tuple(filters.shape)} have {out_length} positions; an input of length {length} needs "
-            f"{length} (circular) or {length - kernel + 1} (valid)"
-        )
-    rows = torch.arange(out_length)[:, None]
-    columns = (rows + torch.arange(kernel)) % length
-    weight = filters.new_zeros(*lead, out_length, length)
-    weight[..., rows, columns] = filters
-    return weight
-
-
-@takes_arrays("filters")
-def span_of_filters(filters: Tensor, length: int, *, rtol: float | None = None) -> Tensor:
-    """Orthonormal basis of the weights of many tasks, ``(out_length · length, k)``: the true ``U``.
-
-    Shapes: ``filters (tasks, out_length, kernel)``. Works in the filters' own, far smaller space: placing them into
-    matrices keeps every inner product.
-    """
-    basis = orthonormal_basis(filters.flatten(1).mT, rtol=rtol)
-    placed = locally_connected_weight(basis.mT.unflatten(1, filters.shape[1:]), length)
-    return placed.flatten(1).mT

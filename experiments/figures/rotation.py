@@ -16,13 +16,18 @@ __all__ = ["draw_filters", "table"]
 
 
 def draw_filters(panels: Mapping[str, Tensor], family: RotationTasks, folder: RunFolder) -> None:
-    """Filters of one task ``(channels, 1, kernel, kernel)``, named: a row for each field, a column for each element."""
-    kernel, group = family.kernel, family.symmetry
+    """A panel for each name: filters of one task, a row for each field, a column for each element of the group.
+
+    Shapes: each of ``panels`` ``(channels, 1, kernel, kernel)``.
+    """
+    kernel = family.kernel
+    group = family.symmetry
     tiled = {name: _tiles(filters, family.fields) for name, filters in panels.items()}
     title = "Filters of one task: each row one function, turned"
     figure = figures.matrices(tiled, columns=1, title=title)
     figure.set_size_inches(2 + 0.55 * group.order, 1 + 1.9 * len(panels))
-    for axes in figure.axes[: 2 * len(panels) : 2]:  # the others are colour bars
+    # Every other axes of the figure is a colour bar.
+    for axes in figure.axes[: 2 * len(panels) : 2]:
         axes.set(xlabel="", ylabel="field")
         places = torch.arange(group.order) * (kernel + 1) + (kernel - 1) / 2
         axes.set_xticks(places.tolist(), list(group.labels))
@@ -41,7 +46,8 @@ def table(
 ) -> str:
     """The results as text: over the held-out tasks for one seed, over the seeds for ``many``.
 
-    ``of_first`` are the rows of the first seed; ``truth`` and ``inside`` the defects and energy of the true filters.
+    ``of_first`` holds the rows of the first seed, ``truth`` and ``inside`` the defects and the energy of the true
+    filters.
     """
     lines = [
         ["zero predictor", "none" if zero is None else f"{zero['mean']:.2e}", *[""] * (len(truth) + 6)],
@@ -69,6 +75,6 @@ def table(
 
 
 def _tiles(filters: Tensor, fields: int) -> Tensor:
-    """Side by side with an empty line between: ``(fields · (kernel + 1) − 1, order · (kernel + 1) − 1)``."""
-    apart = F.pad(filters.squeeze(1), (0, 1, 0, 1)).unflatten(0, (fields, -1))
-    return apart.permute(0, 2, 1, 3).flatten(2).flatten(0, 1)[:-1, :-1]
+    """All filters in one image, ``(fields · (kernel + 1) − 1, order · (kernel + 1) − 1)``, with empty lines between."""
+    padded = F.pad(filters.squeeze(1), (0, 1, 0, 1)).unflatten(0, (fields, -1))
+    return padded.permute(0, 2, 1, 3).flatten(2).flatten(0, 1)[:-1, :-1]

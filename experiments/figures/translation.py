@@ -11,22 +11,26 @@ from msr.runs.judging import cell
 
 __all__ = ["draw_patterns", "draw_weights", "table"]
 
+SHOWN_TASKS = 3
+"""Held-out tasks whose weights are shown."""
+
 
 def draw_weights(
     name: str, learner: Learner, params: MetaParameters, test: Episodes, truth: Tensor | None, folder: RunFolder
 ) -> None:
     """Weight matrices of the first three held-out tasks, each fitted on its support set.
 
-    Below, where the true span is known: the best fit in it to all of the task's examples, which without noise is the
-    true weight.
+    Where the true span is known, a second row shows the best fit within it to all of a task's examples, which without
+    noise is the true weight.
     """
-    few = test.select(slice(0, 3)).to("cpu")
+    few = test.select(slice(0, SHOWN_TASKS)).to("cpu")
     learned = _adapted_weights(learner, params, few)
-    panels = {f"task {i}, learned": w for i, w in enumerate(learned)}
+    panels = {f"task {i}, learned": weight for i, weight in enumerate(learned)}
     if truth is not None:
         x, y = few.examples()
         basis = truth.to(x.dtype)
         for i, weight in enumerate(learned):
+            # Each column of the span, as a matrix, gives one feature of an example; v is their least squares fit.
             columns = basis.unflatten(0, weight.shape)
             features = torch.einsum("ei,oik->eok", x[i].flatten(0, -2), columns).flatten(0, 1)
             v = torch.linalg.lstsq(features, y[i].flatten().unsqueeze(1)).solution
@@ -37,7 +41,7 @@ def draw_weights(
 
 
 def draw_patterns(patterns: dict[str, Tensor], truth: Tensor | None, shape: tuple[int, int], folder: RunFolder) -> None:
-    """Where each learned pattern puts weight, and how its span lies to the true one."""
+    """Where each learned pattern puts weight, and its principal cosines to the true span."""
     if truth is not None:
         folder.draw("span.png", figures.span_cosines(patterns, truth))
         patterns = {**patterns, "truth": truth}
@@ -50,18 +54,19 @@ def table(summary: list[Row], rows: list[Row], many: bool, zero: Row | None) -> 
     """The results as text: over the held-out tasks for one seed, over the seeds for ``many``."""
     lines = [["zero predictor", "", cell(zero), *[""] * 5]]
     for line in summary:
-        own = [r for r in rows if (r["model"], r["inner"]) == (line["model"], line["inner"])]
-        median, cosine = line["query_mse_median"], line.get("span_cosine_min")
+        of_variant = [row for row in rows if (row["model"], row["inner"]) == (line["model"], line["inner"])]
+        median = line["query_mse_median"]
+        cosine = line.get("span_cosine_min")
         lines.append(
             [
                 line["model"],
                 line["inner"],
-                cell(line["query_mse"] if many else own[0]["query_mse"]),
+                cell(line["query_mse"] if many else of_variant[0]["query_mse"]),
                 "none" if median is None else f"{median['mean']:.2e}",
                 "" if cosine is None else f"{cosine:.4f}",
-                str(own[0]["outer_steps"]),
+                str(of_variant[0]["outer_steps"]),
                 f"{line['seconds']['mean']:.1f}",
-                f"{line['diverged']} of {len(own)} diverged" if line["diverged"] else "",
+                f"{line['diverged']} of {len(of_variant)} diverged" if line["diverged"] else "",
             ]
         )
     head = ["model", "inner", f"query MSE ± 95% over {'seeds' if many else 'tasks'}", "median of tasks"]
@@ -69,9 +74,9 @@ def table(summary: list[Row], rows: list[Row], many: bool, zero: Row | None) -> 
 
 
 def _adapted_weights(learner: Learner, params: MetaParameters, few: Episodes) -> Tensor:
-    """What the adapted layers do to unit vectors: their weight matrices ``(tasks, out, in)``."""
+    """The weight matrices of the adapted layers, ``(tasks, out, in)``: their outputs on unit vectors."""
     adapted = learner.adapt(params, few.support_x, few.support_y)
-    middle, n = few.support_x.shape[2:-1], few.support_x.shape[-1]
+    *middle, n = few.support_x.shape[2:]
     units = torch.eye(n).reshape(n, *(1 for _ in middle), n).expand(n, *middle, n)
     weights = []
     for i in range(few.n_tasks):

@@ -1,1 +1,1 @@
-"""What several runners need and the package does not hold."""
+"""What several runners need and the package does not hold: they are no runners, so they stand in a folder."""

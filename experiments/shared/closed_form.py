@@ -1,4 +1,4 @@
-"""The shared span found in closed form, for runners: from a family to what ``find_span`` reads, and timed."""
+"""The shared span in closed form, for runners: from a family of tasks to what ``find_span`` reads, with its time."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,20 +12,20 @@ from msr.episodes import Episodes
 from msr.errors import ConfigError, DataError
 from msr.runs.folder import Row
 from msr.span import Chunks, SharedSpan, find_span, in_chunks, patches
-from msr.tasks import TaskFamily
+from msr.tasks import Split, TaskFamily
 
-__all__ = ["UNUSED", "FoundSpan", "chunks_of", "found_dimension", "found_or_why_not", "found_span", "parse_k"]
+__all__ = ["CHUNK", "SpanFit", "chunks_of", "dimension_of", "fit_span", "fit_span_or_reason", "parse_k"]
 
-# Enough for every family here: the equations of a row are several times its unknowns.
+# Training tasks that a span is found from. Chosen by hand: for every family here the equations of a row of the span are
+# then several times its unknowns.
 TASKS = 500
 CHUNK = 250
-UNUSED = "has no meaning here: tasks are made, and nothing trains"
-"""Why runners that find spans in closed form refuse some flags."""
+"""Tasks that are drawn and read at a time. It bounds the memory, and the order of sums, and so their last digits."""
 
 
 @dataclass(frozen=True)
-class FoundSpan:
-    """A span and what it took, drawing the tasks included."""
+class SpanFit:
+    """A span, with the seconds it took (drawing the tasks included) and the number of tasks it was found from."""
 
     span: SharedSpan
     seconds: float
@@ -33,7 +33,8 @@ class FoundSpan:
 
     def summary(self) -> Row:
         """How the dimension was found, for ``results.json``."""
-        start, cut = self.span.start, self.span.cut
+        start = self.span.start
+        cut = self.span.cut
         row: Row = {"k": self.span.k, "seconds": round(self.seconds, 3), "tasks": self.n_tasks}
         if start is not None and cut is not None:
             row["spectrum"] = {"k": start.k, "edge": start.edge, "null": start.null, "gap": start.gap}
@@ -45,53 +46,58 @@ class FoundSpan:
 def chunks_of(
     family: TaskFamily, n_tasks: int, *, kernel: int | None = None, examples: int | None = None, chunk: int = CHUNK
 ) -> Chunks:
-    """Passes over the first training tasks, drawn anew in each: support and query, all labels that training sees.
+    """Passes over the first training tasks, each of which draws them again: support and query, which training gets too.
 
-    With ``kernel`` the tasks are convolutions (valid, stride 1). ``examples`` takes only the first of each task.
+    With ``kernel`` the tasks are convolutions (valid, stride 1), and each window is an example. ``examples`` keeps only
+    the first of each task.
     """
 
     def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, n_tasks, chunk):
-            e = family.episodes("train", torch.arange(start, min(start + chunk, n_tasks)))
-            x, y = e.examples()
-            x, y = x[:, :examples], y[:, :examples]
+            episodes = family.episodes("train", torch.arange(start, min(start + chunk, n_tasks)))
+            x, y = episodes.examples()
+            x = x[:, :examples]
+            y = y[:, :examples]
             yield patches(x, y, kernel) if kernel else (x.flatten(2), y.flatten(2))
 
     return one_pass
 
 
-def found_span(
+def fit_span(
     family: TaskFamily, k: int | Literal["auto"], *, n_tasks: int = TASKS, kernel: int | None = None
-) -> FoundSpan:
-    """The span of a family's training tasks, as many as ``n_tasks`` of them."""
+) -> SpanFit:
+    """The span of a family's training tasks, from the first ``n_tasks`` of them or all that there are."""
     start = time.perf_counter()
-    held = family.n_tasks("train")
-    n_tasks = n_tasks if held is None else min(n_tasks, held)
+    limit = family.n_tasks("train")
+    n_tasks = n_tasks if limit is None else min(n_tasks, limit)
     span = find_span(chunks_of(family, n_tasks, kernel=kernel), k=k)
-    return FoundSpan(span, time.perf_counter() - start, n_tasks)
+    return SpanFit(span, time.perf_counter() - start, n_tasks)
 
 
-def found_or_why_not(family: TaskFamily, k: int | Literal["auto"], *, required: bool) -> tuple[FoundSpan | None, str]:
-    """The span, or, unless it is required, why there is none."""
+def fit_span_or_reason(family: TaskFamily, k: int | Literal["auto"], *, required: bool) -> tuple[SpanFit | None, str]:
+    """The span and an empty text, or None and the reason why none is found. Raises: DataError if it is required."""
     try:
-        return found_span(family, k), ""
+        return fit_span(family, k), ""
     except DataError as error:
         if required:
             raise
         return None, str(error)
 
 
-def found_dimension(family: TaskFamily, make: Callable[[Any, str, Tensor], Episodes], kernel: int) -> int:
-    """The dimension that a family's convolutions share, support and query being the halves of a task's examples."""
+def dimension_of(family: TaskFamily, make: Callable[[Any, Split, Tensor], Episodes], kernel: int) -> int:
+    """The dimension of the span that a family's convolutions share.
+
+    ``make(family, split, tasks)`` gives the episodes, which may stand for the family's own.
+    """
     episodes = make(family, "train", torch.arange(min(TASKS, family.n_tasks("train") or TASKS)))
-    x, y = episodes.examples()
-    return find_span(in_chunks(*patches(x, y, kernel))).k
+    return find_span(in_chunks(*patches(*episodes.examples(), kernel))).k
 
 
 def parse_k(text: str) -> int | Literal["auto"]:
-    """``--k``: a count, or ``auto``."""
+    """The value of ``--k``: a count, or ``auto``. Raises: ConfigError for anything else."""
     if text == "auto":
         return "auto"
+    # Nine digits are more than any weight has numbers, and far from the end of 64 bits.
     if not text.isdecimal() or len(text) > 9:
         raise ConfigError(f"--k must be a count or auto; got {text!r}")
     return int(text)

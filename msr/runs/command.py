@@ -1,8 +1,8 @@
-"""How a runner starts and ends: flags in, a folder out, every failure one line, a way to continue."""
+"""How a runner starts and ends: flags in, a folder out; every failure is one line that says how to continue."""
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -11,25 +11,27 @@ from msr.errors import MSRError
 from msr.failures import BAD_INPUT, explained, report, say
 from msr.printable import printable, quoted
 from msr.runs import signals
-from msr.runs.config import CommonConfig, Config, parse, threads_for
+from msr.runs.config import Config, RunConfig, threads_for
+from msr.runs.flags import parse
 from msr.runs.folder import held, recorded_threads, release
 from msr.runs.streams import Guard, guarded
 
 __all__ = ["main"]
 
 
-def main(config: type[Config], run: Callable[[Config], None], argv: list[str] | None = None) -> int:
-    """Parse and run; the exit status.
+def main(config: type[Config], run: Callable[[Config], None], argv: Sequence[str] | None = None) -> int:
+    """Read the command line and run; the exit status.
 
-    A failure that was foreseen is one line and status 2, any other one line, a file with the traceback and status 70.
-    Told to stop, a runner finishes the step, saves, and exits with 128 + the signal. What cannot be printed is dropped:
-    nobody has to look on.
+    A failure that was foreseen is one line and status 2; any other is one line, a file with the traceback, and status
+    70. A runner that is told to stop finishes its step, saves, and exits with 128 + the signal. Text that cannot be
+    printed is dropped, so a run does not need anyone to look on.
     """
     with guarded() as stdout:
         try:
             with signals.raising():
                 settings = parse(config, argv)
                 settings.check()
+                settings.check_memory()
                 with _threads(settings):
                     run(settings)
         except KeyboardInterrupt as stop:
@@ -39,23 +41,25 @@ def main(config: type[Config], run: Callable[[Config], None], argv: list[str] | 
             line = explained(error)
             if line is None:
                 return report(error, f"python -m experiments.{config.__module__.rpartition('.')[2]}")
+            # An MSRError says itself what to do; after any other, such as a full disk, the run can go on as it is.
             say(f"error: {line}" + ("" if isinstance(error, MSRError) else _continuation()))
             return BAD_INPUT
         finally:
-            where = held()
+            folder = held()
             release()
-        return _shown(stdout, where)
+        return _status_of_output(stdout, folder)
 
 
 def _continuation() -> str:
-    """How to go on with what is on the disk."""
+    """How to continue from what is on the disk; nothing where no folder was opened."""
     folder = held()
     if folder is None:
         return ""
     return f"; what was finished is kept: continue with {quoted(['--resume', '--out', os.fspath(folder)])}"
 
 
-def _shown(stdout: Guard, folder: Path | None) -> int:
+def _status_of_output(stdout: Guard, folder: Path | None) -> int:
+    """0, or 2 with a line where the table could not be shown."""
     stdout.flush()
     if stdout.lost:
         kept = "" if folder is None else f"; the results are in {printable(folder / 'results.json')}"
@@ -65,7 +69,7 @@ def _shown(stdout: Guard, folder: Path | None) -> int:
 
 
 @contextlib.contextmanager
-def _threads(config: CommonConfig) -> Iterator[None]:
+def _threads(config: RunConfig) -> Iterator[None]:
     """As many threads as were asked for; else those of the run to continue; else what :func:`threads_for` says."""
     before = torch.get_num_threads()
     recorded = recorded_threads(config.out) if config.resume else 0

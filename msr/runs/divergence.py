@@ -1,4 +1,4 @@
-"""When training counts as diverged, the last state that was good, and rates that seldom end well."""
+"""When training counts as diverged, the last state that was good, and a warning for rates that seldom work."""
 
 import math
 from typing import Any
@@ -19,40 +19,46 @@ __all__ = [
     "odd_rates",
 ]
 
+# All of these were chosen by hand, far from what happens in training that works.
 LARGEST_RISE = 1e6
+"""Times the first mean loss: a loss beyond it counts as diverged."""
 LARGEST_LOSS = 1e30
+"""A mean loss beyond it counts as diverged, in the loss's own unit: squares of it would overflow single precision."""
 MOST_ROLLBACKS = 3
+"""How often an arm goes back with half the rate; after three times the rate is an eighth of what was asked for."""
 OUTER_RATES = (1e-8, 10.0)
+"""Least and largest outer rate that is not warned of."""
 INNER_RATES = (1e-8, 1e3)
+"""Least and largest inner rate that is not warned of: the rotation problem's exact step has a rate of 12 to 24."""
 
 
 def largest_loss(first: float | None) -> float:
     """The mean loss beyond which training counts as diverged: 1e6 times the first one, and never more than 1e30.
 
-    A first loss below one counts as one: from 1e-12, a rise to 1e-6 is no divergence.
+    A first loss below 1 counts as 1, because a rise from 1e-12 to 1e-6 is no divergence.
     """
     return LARGEST_LOSS if first is None else min(LARGEST_RISE * max(first, 1.0), LARGEST_LOSS)
 
 
 def odd_rates(loop: OuterLoop) -> list[str]:
     """A line for each rate that lies outside the range in which training usually works."""
-    said = []
-    rates = sorted({float(group["lr"]) for group in loop.optimizer.param_groups})
+    warnings = []
+    outer = sorted({float(group["lr"]) for group in loop.optimizer.param_groups})
     inner = getattr(loop.learner.solver, "rate", None)
     for what, values, (low, high) in (
-        ("outer", rates, OUTER_RATES),
+        ("outer", outer, OUTER_RATES),
         ("inner", [inner] if isinstance(inner, float) else [], INNER_RATES),
     ):
-        said += [
+        warnings += [
             f"the {what} rate {rate:g} lies outside {low:g} to {high:g}; training may stand still or diverge"
             for rate in values
             if not low <= rate <= high
         ]
-    return said
+    return warnings
 
 
 def halve_rates(loop: OuterLoop) -> float:
-    """Half of every outer rate, now and for the rest of the schedule; returns the largest rate of the present step."""
+    """Halve every outer rate, now and for the rest of the schedule; returns the largest rate of the present step."""
     for group in loop.optimizer.param_groups:
         for key in ("lr", "initial_lr"):
             if key in group:
@@ -63,9 +69,9 @@ def halve_rates(loop: OuterLoop) -> float:
 
 
 class LastGood:
-    """The last state of a loop whose losses were seen to be finite: what it was before the newest update.
+    """The last state of a loop whose losses were finite: its state before the newest update.
 
-    A state is judged by the losses that it gives, which only the step after it computes. So each step is kept once
+    A state is judged by the losses that it gives, which only the step after it computes. So each state is copied once
     its losses and gradient are known to be finite, just before the optimiser changes it: a copy of a few tensors.
     """
 
@@ -77,23 +83,25 @@ class LastGood:
 
     @property
     def steps(self) -> int:
-        """How many steps that state had done; -1 where none was seen."""
+        """How many steps that state had done; -1 where no state is kept."""
         return -1 if self._plain is None else self._plain[0]
 
     def forget(self) -> None:
-        """Nothing has been seen yet, as after loading another state."""
+        """Keep no state until the next step, as after loading another one."""
         self._plain = None
 
     def close(self) -> None:
-        """Keep no more."""
+        """Remove the hook: no further state is copied."""
         self._hook.remove()
 
     def restore(self) -> None:
         """Put the loop back to that state."""
         assert self._plain is not None
         steps, groups, scheduler = self._plain
-        optimizer, leaves = self._loop.optimizer, self._loop.params.leaves()
-        if len(self._copies) == len(leaves):  # before the first update the optimiser had no state
+        optimizer = self._loop.optimizer
+        leaves = self._loop.params.leaves()
+        # Copies of the parameters alone are from before the first update, when the optimiser had no state.
+        if len(self._copies) == len(leaves):
             optimizer.state.clear()
         torch._foreach_copy_(self._tensors(), self._copies)
         for group, kept in zip(optimizer.param_groups, groups, strict=True):
@@ -104,7 +112,9 @@ class LastGood:
 
     @torch.no_grad()
     def _keep(self) -> None:
-        loop, tensors = self._loop, self._tensors()
+        """Copy the state, just before the optimiser changes it; the hook of each step."""
+        loop = self._loop
+        tensors = self._tensors()
         if len(self._copies) != len(tensors):
             self._copies = [tensor.clone() for tensor in tensors]
         else:
@@ -120,9 +130,11 @@ class LastGood:
         self._plain = loop.steps_done, groups, loop.scheduler.state_dict() if loop.scheduler else None
 
     def _tensors(self) -> list[Tensor]:
+        """The parameters, then the optimiser's tensors for each of them."""
+        leaves = self._loop.params.leaves()
         state = self._loop.optimizer.state
-        own = [t for leaf in self._loop.params.leaves() for t in state.get(leaf, {}).values() if isinstance(t, Tensor)]
-        return [*self._loop.params.leaves(), *own]
+        moments = [value for leaf in leaves for value in state.get(leaf, {}).values() if isinstance(value, Tensor)]
+        return [*leaves, *moments]
 
 
 def is_number(value: object, least: float = -math.inf) -> bool:

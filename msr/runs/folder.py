@@ -2,7 +2,8 @@
 
 It holds ``config.toml`` (what was asked, and with what it was made), ``metrics.jsonl`` (a line now and then while
 training), ``rows.jsonl`` (a line for each finished arm), ``checkpoints/``, ``results.json`` (written whole, at the end)
-and figures. Each line carries the CRC-32 of what it says, times aside, so that a damaged one is never read as another.
+and figures. Each line carries the CRC-32 of its values without the times, so that a damaged line is never read as
+another one.
 """
 
 import dataclasses
@@ -22,7 +23,8 @@ from filelock import FileLock, Timeout
 from msr.errors import ConfigError, DataError
 from msr.failures import one_line, say
 from msr.files.writing import append_line, write_whole
-from msr.runs.config import CommonConfig, read_config
+from msr.runs.config import RunConfig
+from msr.runs.config_file import read_config
 from msr.runs.identity import asked, environment, identity
 from msr.threads import MOST
 
@@ -31,9 +33,15 @@ __all__ = ["Row", "RunFolder", "held", "recorded_threads", "release"]
 Row = dict[str, Any]
 
 CHECK = "crc32"
+"""The key of a line's checksum."""
 TIMES = ("seconds", "data_seconds")
-_NAMES = 100  # default names tried in one second
-_LOOKS = 50  # at who holds a folder, in a second
+"""Keys that hold wall-clock times: the only values that differ when the same arm is computed again."""
+
+# Default names that are tried for one second: enough for a hundred runs that start together. Chosen by hand.
+_NAMES = 100
+# How often the name of a folder's holder is read, every 0.02 s: a second in all, for a process that has just taken the
+# lock to write its name. Chosen by hand.
+_LOOKS = 50
 
 _held: list["RunFolder"] = []
 
@@ -69,7 +77,7 @@ class RunFolder:
     was not asked for, or was made with other flags, another version or other data; DataError for damaged files.
     """
 
-    def __init__(self, name: str, config: CommonConfig):
+    def __init__(self, name: str, config: RunConfig):
         self.name, self.config = name, config
         self.notes: list[str] = []
         self.rows: dict[str, Row] = {}
@@ -93,18 +101,18 @@ class RunFolder:
 
     def metrics(self, arm: str, *, needed: str | None = None) -> list[Row]:
         """The lines of one arm. Raises: DataError if none has the value that is ``needed``."""
-        found = [line for line in self._metrics() if line["arm"] == arm]
-        if needed and not any(needed in line for line in found):
+        lines = [line for line in self._metrics() if line["arm"] == arm]
+        if needed and not any(needed in line for line in lines):
             raise DataError(
                 f"{self.path / 'metrics.jsonl'} has no line of {arm} with {needed}, though it is finished; "
                 f"remove its line from rows.jsonl and its checkpoint, and it is trained again with --resume"
             )
-        return found
+        return lines
 
     def forget_after(self, arm: str, step: int) -> None:
         """Drop an arm's lines past a step: a continued run writes them again."""
-        kept = [m for m in self._metrics() if m["arm"] != arm or m["step"] <= step]
-        self._write("metrics.jsonl", b"".join(_line(m) for m in kept))
+        kept = [line for line in self._metrics() if line["arm"] != arm or line["step"] <= step]
+        self._write("metrics.jsonl", b"".join(_line(line) for line in kept))
 
     def finish_arm(self, arm: str, row: Row) -> None:
         """Record an arm's result; it is not run again on resume."""
@@ -127,16 +135,17 @@ class RunFolder:
         return self.path / "results.json"
 
     def draw(self, name: str, figure: Any, **how: Any) -> None:
-        """Write a figure."""
+        """Write a figure of matplotlib as PNG; ``how`` is given to its ``savefig``."""
         write_whole(self.path / name, lambda file: figure.savefig(file, format="png", **how))
 
     def close(self) -> None:
-        """Let others have the folder."""
+        """Release the lock, so that another process can open the folder."""
         if self._mutex.is_locked:
             self._holder.unlink(missing_ok=True)
             self._mutex.release()
 
     def _make(self) -> Path:
+        """Make the folder, or find the one to continue; its path. Raises: ConfigError."""
         path = Path(self.config.out or f"runs/{self.name}-{datetime.now():%Y%m%d-%H%M%S}")
         try:
             if self.config.resume:
@@ -156,7 +165,8 @@ class RunFolder:
         try:
             self._mutex.acquire(timeout=0)
             who = f"{os.getpid()} {socket.gethostname()}"
-            self._holder.unlink(missing_ok=True)  # were it a link, what it leads to would be written over
+            # In a folder from elsewhere the file could be a link, and writing would replace what it leads to.
+            self._holder.unlink(missing_ok=True)
             write_whole(self._holder, lambda file: file.write(who.encode()))
         except Timeout:
             who = _who(self._holder)
@@ -168,18 +178,21 @@ class RunFolder:
             self._refuse_to_write(error, self.path)
 
     def _open(self) -> None:
+        """Check what the folder holds, write its ``config.toml``, and read its rows. Raises: ConfigError, DataError."""
         record = self.path / "config.toml"
-        for one in (*self.path.iterdir(), *self.path.glob("checkpoints/*")):
-            if one.exists() and not (one.is_file() or one.is_dir()):  # reading a pipe would wait for ever
-                raise DataError(f"{one} is a pipe or a device, which no run writes; remove it")
+        for entry in (*self.path.iterdir(), *self.path.glob("checkpoints/*")):
+            # Reading a pipe would wait for ever.
+            if entry.exists() and not (entry.is_file() or entry.is_dir()):
+                raise DataError(f"{entry} is a pipe or a device, which no run writes; remove it")
+        # Half-written files are from a run that was killed while it wrote: this process holds the folder now.
         for part in (*self.path.glob(".*.part"), *self.path.glob("checkpoints/.*.part")):
-            part.unlink(missing_ok=True)  # of a run that was killed while it wrote; no other writes here now
+            part.unlink(missing_ok=True)
         if self.config.resume:
             self._compare(record)
         elif record.exists():
             raise ConfigError(f"{self.path} already holds a run; continue it with --resume, or give another --out")
-        elif left := [name for name in ("rows.jsonl", "metrics.jsonl", "results.json") if (self.path / name).exists()]:
-            raise ConfigError(f"{self.path} holds {left[0]} of a run, but no config.toml; give another --out")
+        elif rest := [name for name in ("rows.jsonl", "metrics.jsonl", "results.json") if (self.path / name).exists()]:
+            raise ConfigError(f"{self.path} holds {rest[0]} of a run, but no config.toml; give another --out")
         try:
             self._write("config.toml", self._toml().encode())
         except OSError as error:
@@ -188,7 +201,7 @@ class RunFolder:
             self.rows[line.pop("arm")] = line
 
     def _toml(self) -> str:
-        """Strings, numbers, booleans and lists of them are written alike in JSON and TOML."""
+        """The content of ``config.toml``, whose strings, numbers, booleans and lists are written as in JSON."""
         run = self.identity | {"torch": str(torch.__version__), "threads": torch.get_num_threads(), "notes": self.notes}
         lines = [f"{key} = {json.dumps(value)}" for key, value in asked(self.config).items()]
         lines += ["", "[run]", *(f"{key} = {json.dumps(value)}" for key, value in run.items())]
@@ -196,15 +209,9 @@ class RunFolder:
         return f"{content}{CHECK} = {json.dumps(_crc(content.encode()))}\n"
 
     def _compare(self, record: Path) -> None:
-        """Refuse a run that was not made with the same; note what may be another."""
+        """Refuse a run that was made with other flags, version or data; note what else differs."""
         flags, run = read_config(record)
-        now = asked(self.config)
-        for key in [*now, *(key for key in flags if key not in now)]:
-            if flags.get(key) != now.get(key) or type(flags.get(key)) is not type(now.get(key)):
-                was, is_now = (json.dumps(d[key]) if key in d else "not set" for d in (flags, now))
-                raise ConfigError(
-                    f"{self.path} was run with {key} = {was}, not {is_now}; give the same flags to resume"
-                )
+        self._compare_flags(flags)
         before = {key: run.get(key) for key in self.identity}
         changed = [
             f"{key} was {before[key]!r} and is {value!r}"
@@ -234,18 +241,34 @@ class RunFolder:
         for note in self.notes[len(notes) if isinstance(notes, list) else 0 :]:
             say(one_line(f"warning: {self.path}: {note}", [self.path]))
 
+    def _compare_flags(self, before: dict[str, Any]) -> None:
+        """Raise ConfigError for the first flag that differs from what the folder was run with."""
+        now = asked(self.config)
+        for key, value in now.items():
+            if before.get(key) != value or type(before.get(key)) is not type(value):
+                was = json.dumps(before[key]) if key in before else "not set"
+                raise ConfigError(
+                    f"{self.path} was run with {key} = {was}, not {json.dumps(value)}; give the same flags to resume"
+                )
+        for key in before:
+            if key not in now:
+                raise ConfigError(
+                    f"{self.path} was run with {key} = {json.dumps(before[key])}, which is no flag of {self.name} now; "
+                    f"give another --out"
+                )
+
     def _metrics(self) -> list[Row]:
         kinds = {"arm": str, "step": int}
         return self._lines("metrics.jsonl", kinds, "remove this line: only its point of the curve is lost")
 
     def _lines(self, name: str, kinds: dict[str, type], remedy: str) -> list[Row]:
-        """The lines of a file, none where there is none. Raises: DataError."""
+        """The lines of a file; an empty list where there is no file. Raises: DataError."""
         path = self.path / name
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             return []
-        # What follows the last end of a line is of a run that was killed while it wrote.
+        # What follows the last line break was being written by a run that was killed.
         lines = content.split(b"\n")[:-1]
         return [_values(line, kinds, f"{path}, line {number}", remedy) for number, line in enumerate(lines, 1)]
 
@@ -253,6 +276,7 @@ class RunFolder:
         write_whole(self.path / name, lambda file: file.write(content))
 
     def _refuse_to_write(self, error: OSError, path: Path) -> NoReturn:
+        """Raise the ConfigError of a folder that cannot be written."""
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}; give another --out") from None
 
 
@@ -280,27 +304,29 @@ def _who(holder: Path) -> str:
             if host != socket.gethostname() or _is_alive(int(pid)):
                 return f"process {int(pid)} on {one_line(host)}"
         except (OSError, ValueError):
-            pass
+            pass  # not written yet, or being written
         time.sleep(0.02)
     return "another process"
 
 
 def _is_alive(pid: int) -> bool:
+    """Whether a process of this number exists on this machine; signal 0 asks without doing anything."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):
-        return True  # of another user
+        return True  # a process of another user
     return True
 
 
 def _line(values: Row) -> bytes:
+    """A line of a ``.jsonl`` file, with its checksum."""
     return (json.dumps({**values, CHECK: _crc(_canonical(values))}, allow_nan=False) + "\n").encode()
 
 
 def _values(line: bytes, kinds: dict[str, type], where: str, remedy: str) -> Row:
-    """What a line says, if it is what was written. Raises: DataError that says where it stands, and what to do."""
+    """The values of a line that agrees with its checksum. Raises: DataError with the line's place and a remedy."""
     try:
         values = json.loads(line.decode())
     except UnicodeDecodeError:
@@ -318,17 +344,19 @@ def _values(line: bytes, kinds: dict[str, type], where: str, remedy: str) -> Row
 
 
 def _canonical(values: Row) -> bytes:
+    """The bytes that a line's checksum is of: sorted keys, and no times."""
     return json.dumps(_computed(values), sort_keys=True).encode()
 
 
 def _computed(value: Any) -> Any:
-    """All but how long it took, which is the one thing that differs when the same is computed again."""
+    """The values with each time replaced by a word: times alone differ when the same is computed again."""
     if isinstance(value, dict):
         return {k: _time(v) if k in TIMES else _computed(v) for k, v in value.items()}
     return [_computed(v) for v in value] if isinstance(value, list) else value
 
 
 def _time(value: Any) -> str:
+    """One word for every time that can be, so that a time of another kind still changes the checksum."""
     return "a time" if type(value) in (int, float) and 0 <= value < math.inf else repr(value)
 
 

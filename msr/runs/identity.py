@@ -9,23 +9,23 @@ from typing import Any
 import torch
 
 from msr.errors import ConfigError
-from msr.runs.config import NOT_COMPARED, CommonConfig
+from msr.runs.config import NOT_COMPARED, RunConfig
 from msr.version import __version__
 
 __all__ = ["FORMAT", "asked", "environment", "hash_of", "identity"]
 
 FORMAT = 2
-"""Of a run's folder; 1 had no ``[run]`` in its config.toml and no checksums in its lines."""
+"""The format of a run's folder; 1 had no ``[run]`` in its config.toml and no checksums in its lines."""
 
-_CHUNK = 2**20
+_CHUNK = 2**20  # bytes that are read and hashed at a time; any size gives the same hash
 
 
-def asked(config: CommonConfig) -> dict[str, Any]:
+def asked(config: RunConfig) -> dict[str, Any]:
     """The flags that say what a run computes."""
-    return {k: v for k, v in dataclasses.asdict(config).items() if k not in NOT_COMPARED}
+    return {key: value for key, value in dataclasses.asdict(config).items() if key not in NOT_COMPARED}
 
 
-def identity(experiment: str, config: CommonConfig) -> dict[str, Any]:
+def identity(experiment: str, config: RunConfig) -> dict[str, Any]:
     """What must be the same besides the flags: experiment, version, format of the folder, content of the data."""
     return {
         "experiment": experiment,
@@ -48,9 +48,10 @@ def environment() -> dict[str, Any]:
 
 
 def hash_of(files: list[Path]) -> str:
-    """One hash of the contents of files, and of the names of all but a single one; empty for none.
+    """One hash of the contents of files, and, of several, of their names; empty for no file.
 
-    A file that was moved or renamed is the same data. Raises: ConfigError for what is no regular file; OSError.
+    A single file that was moved or renamed is the same data.
+    Raises: ConfigError for a path that is no regular file; OSError where it cannot be read.
     """
     if not files:
         return ""
@@ -58,11 +59,11 @@ def hash_of(files: list[Path]) -> str:
     for path in sorted(files, key=lambda path: path.name):
         if not path.is_file():
             raise ConfigError(f"{path}: no such file, or not a regular one, so that a run could not be continued on it")
-        one = hashlib.blake2b(digest_size=16)
+        content = hashlib.blake2b(digest_size=16)
         with path.open("rb") as file:
             while part := file.read(_CHUNK):
-                one.update(part)
+                content.update(part)
         if len(files) == 1:
-            return one.hexdigest()
-        whole.update(repr((path.name, one.hexdigest())).encode())
+            return content.hexdigest()
+        whole.update(repr((path.name, content.hexdigest())).encode())
     return whole.hexdigest()

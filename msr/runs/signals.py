@@ -1,6 +1,6 @@
-"""What a runner does when it is told to stop: finish the step, save, and exit with 128 + the signal's number.
+"""What a runner does when a signal asks it to stop: finish the step, save, and exit with 128 + the signal's number.
 
-Only the standard library is imported here, so that Ctrl-C is clean while torch is still loading.
+Only the standard library is imported here, so that Ctrl-C ends the process with one line while torch is still loading.
 """
 
 import contextlib
@@ -16,11 +16,12 @@ Handler = Callable[[int, Any], Any]
 
 _STOPS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 
-_begun: list[bool] = []  # holds something once :func:`raising` was entered
+# Not empty once :func:`raising` was entered: from then on something may have been done.
+_begun: list[bool] = []
 
 
 class Stop(KeyboardInterrupt):
-    """A signal asked for the end; ``number`` is its number, and ``status`` what the process shall exit with."""
+    """A signal asked the process to stop; ``number`` is its number, and ``status`` the exit status that says so."""
 
     def __init__(self, number: int = signal.SIGINT):
         super().__init__(signal.Signals(number).name)
@@ -28,16 +29,16 @@ class Stop(KeyboardInterrupt):
 
     @property
     def status(self) -> int:
-        """As a shell shows it for a process that the signal ended."""
+        """128 + the number, as a shell shows it for a process that the signal ended."""
         return 128 + self.number
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[list[int]]:
-    """Collect SIGINT, SIGTERM and SIGHUP in a list instead of raising them anywhere, so no step is saved half done.
+    """Collect SIGINT, SIGTERM and SIGHUP in a list instead of raising them at once, so no step is saved half done.
 
-    Look at the list after each step, save, and leave: on the way out :class:`Stop` is raised for the first of them. A
-    second signal raises at once. One that was ignored, as SIGHUP is under ``nohup``, stays ignored.
+    The caller looks at the list after each step, saves, and leaves the block, where :class:`Stop` is raised for the
+    first signal. A second signal raises at once. A signal that was ignored, as SIGHUP under ``nohup``, stays ignored.
     """
     caught: list[int] = []
 
@@ -54,7 +55,7 @@ def deferred() -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def raising() -> Iterator[None]:
-    """Outside of steps a signal raises :class:`Stop` where the program is."""
+    """Within the block, a signal raises :class:`Stop` wherever the program is; :func:`deferred` overrides this."""
     _begun.append(True)
 
     def stop(number: int, frame: object) -> None:
@@ -65,9 +66,9 @@ def raising() -> Iterator[None]:
 
 
 def quiet_start() -> None:
-    """Outside of :func:`raising`, a signal ends the process at once, with one line: there is nothing to be tidied up.
+    """From now on a signal ends the process at once, with one line, except within :func:`raising`.
 
-    That is so before a run, while libraries are imported, and after it, when all of its files are whole.
+    Nothing needs to be tidied up before a run, while libraries are imported, or after it, when its files are whole.
     """
 
     def leave(number: int, frame: object) -> None:
@@ -75,15 +76,17 @@ def quiet_start() -> None:
             os.write(2, b"stopped\n" if _begun else b"stopped before anything was done\n")
         os._exit(128 + number)
 
-    for number in _ours():
+    for number in _handled_signals():
         signal.signal(number, leave)
 
 
 @contextlib.contextmanager
 def _handled(handler: Handler) -> Iterator[None]:
+    """Within the block, a handler stands for the signals that stop a run; the earlier ones come back after it."""
     before = {}
-    if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
-        before = {number: signal.signal(number, handler) for number in _ours()}
+    # Python lets only the main thread set handlers.
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, handler) for number in _handled_signals()}
     try:
         yield
     finally:
@@ -91,5 +94,6 @@ def _handled(handler: Handler) -> Iterator[None]:
             signal.signal(number, old)
 
 
-def _ours() -> list[signal.Signals]:
+def _handled_signals() -> list[signal.Signals]:
+    """The signals that stop a run, without those that are ignored or belong to code outside of Python."""
     return [number for number in _STOPS if signal.getsignal(number) not in (signal.SIG_IGN, None)]

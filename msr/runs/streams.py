@@ -1,4 +1,4 @@
-"""A run does not end because nobody listens: what cannot be printed is dropped, and what was lost is known."""
+"""Standard streams that may fail: a run goes on when its output cannot be printed, and knows that text was lost."""
 
 import contextlib
 import io
@@ -13,13 +13,14 @@ __all__ = ["Guard", "guarded"]
 
 
 class Guard(io.TextIOBase):
-    """Passes text on to a stream until that fails, and remembers that it did."""
+    """Passes text on to a stream until writing fails, and remembers in ``lost`` that it did."""
 
     def __init__(self, stream: Any):
-        self.stream, self.lost = stream, stream is None
+        self.stream = stream
+        self.lost = stream is None
 
     def write(self, text: str) -> int:
-        """Text that the stream's encoding does not have is written with escapes."""
+        """Write text; characters that the stream's encoding does not have are written with escapes."""
         if not self.lost:
             try:
                 try:
@@ -31,7 +32,7 @@ class Guard(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """As :meth:`write`, for what is still in memory."""
+        """Flush the stream, and remember a failure as :meth:`write` does."""
         if not self.lost:
             try:
                 self.stream.flush()
@@ -39,30 +40,30 @@ class Guard(io.TextIOBase):
                 self.lost = True
 
     def isatty(self) -> bool:
-        """Whether a person looks on, who is shown a moving bar."""
+        """Whether the stream is a terminal, on which a moving bar can be shown."""
         try:
             return not self.lost and self.stream.isatty()
         except ValueError:
             return False
 
     def fileno(self) -> int:
-        """The stream's own; raises OSError where there is none."""
+        """The descriptor of the stream. Raises: OSError where there is no stream."""
         if self.stream is None:
             raise OSError("the stream is closed")
         return self.stream.fileno()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """The stream's own."""
+        """The encoding of the stream, UTF-8 where it has none."""
         return getattr(self.stream, "encoding", None) or "utf-8"
 
 
 @contextlib.contextmanager
 def guarded() -> Iterator[Guard]:
-    """Guard stdout and stderr; gives the guard of stdout, where the results are shown."""
-    held = _low_descriptors()
-    before = sys.stdout, sys.stderr
-    guards = Guard(sys.stdout), Guard(sys.stderr)
+    """Guard stdout and stderr for the length of the block; gives the guard of stdout, where the results are shown."""
+    opened = _low_descriptors()
+    before = (sys.stdout, sys.stderr)
+    guards = (Guard(sys.stdout), Guard(sys.stderr))
     sys.stdout, sys.stderr = guards
     try:
         yield guards[0]
@@ -72,14 +73,17 @@ def guarded() -> Iterator[Guard]:
             if guard.lost:
                 silence(guard.stream)
         sys.stdout, sys.stderr = before
-        for descriptor in held:
+        for descriptor in opened:
             os.close(descriptor)
 
 
 def _low_descriptors() -> list[int]:
-    """Fill 0, 1 and 2 where they are closed: a file that got one of them would receive what libraries print."""
-    held = []
+    """Open descriptors 0, 1 and 2 where they are closed; the ones that were opened.
+
+    A file that was given one of these numbers would receive what libraries print.
+    """
+    opened = []
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        held.append(descriptor)
+        opened.append(descriptor)
     os.close(descriptor)
-    return held
+    return opened

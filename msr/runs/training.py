@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,20 +21,41 @@ from msr.files.writing import write_whole
 from msr.meta import InnerSolver, Learner, MetaParameters, OuterLoop, from_module
 from msr.meta.checkpoints.file import DamagedCheckpointError, read_checkpoint, write_checkpoint
 from msr.runs import signals
+from msr.runs.config import TrainingFlags
 from msr.runs.divergence import MOST_ROLLBACKS, LastGood, halve_rates, is_number, largest_loss, odd_rates
 from msr.runs.folder import Row, RunFolder
 from msr.runs.identity import asked
+from msr.tasks import TaskFamily
 
-__all__ = ["Trained", "identity_of", "restored", "train", "trained_params"]
+__all__ = [
+    "Sample",
+    "Trained",
+    "batches_of",
+    "identity_of",
+    "restored",
+    "train",
+    "trained_params",
+    "trained_row",
+    "with_adam",
+]
 
 FORCEABLE = ("msr", "format", "data_hash")
 """Keys that ``--force`` lets differ; figures ignore them, since an arm may have been finished before they changed."""
 
 Sample = Callable[[int], tuple[torch.Tensor, Episodes]]
+"""The batch of an outer step: the tasks' indices ``(tasks,)`` and their data."""
+
+# Measurements of an arm, at equal distances, and so points of its curve. Chosen by hand.
+_MEASUREMENTS = 20
+# Outer steps between two updates of the loss on a progress bar; reading a loss from a device waits for it.
+_STEPS_PER_POSTFIX = 20
 
 
 class Trained(NamedTuple):
-    """How training went: the seconds of its steps, those that count, and where and why it diverged if it did."""
+    """How training went: seconds and number of its steps, and where and why it diverged if it did.
+
+    ``steps`` counts those of the state that is judged; ``rollbacks`` how often the arm went back with half the rate.
+    """
 
     seconds: float = 0.0
     steps: int = 0
@@ -42,13 +64,54 @@ class Trained(NamedTuple):
     rollbacks: int = 0
 
     def row(self) -> Row:
-        """What an arm's row says about it."""
+        """The part of an arm's row that tells of divergence."""
         return {
             "diverged": self.diverged_at is not None,
             "diverged_at": self.diverged_at,
             "diverged_why": self.diverged_why,
             "rollbacks": self.rollbacks,
         }
+
+
+def trained_row(loop: OuterLoop, trained: Trained) -> Row:
+    """The values in the row of every trained arm: divergence, steps, seconds, batching, numbers adapted and shared."""
+    return {
+        **trained.row(),
+        "outer_steps": loop.steps_done,
+        "seconds": round(trained.seconds, 3),
+        "batching": loop.learner.batching,
+        "n_adapted": sum(parameter.numel() for parameter in loop.params.initial.values()),
+        "n_shared": sum(parameter.numel() for parameter in loop.params.shared.values()),
+    }
+
+
+def with_adam(
+    learner: Learner,
+    shared: dict[str, torch.Tensor],
+    initial: dict[str, torch.Tensor],
+    rate: float,
+    *,
+    beta: float = 0.999,
+    decay_steps: int | None = None,
+    clip_norm: float | None = None,
+    fused: bool | None = None,
+) -> OuterLoop:
+    """An outer loop with Adam, ``betas = (0.9, beta)``; over ``decay_steps`` its rate falls to zero along a cosine."""
+    adam = partial(torch.optim.Adam, lr=rate, betas=(0.9, beta), fused=fused)
+    cosine = None
+    if decay_steps is not None:
+        cosine = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max(decay_steps, 1))
+    return OuterLoop(learner, learner.init(shared, initial), adam, scheduler=cosine, clip_norm=clip_norm)
+
+
+def batches_of(family: TaskFamily, batch: int, device: str) -> Sample:
+    """The training tasks of a family, ``batch`` of them for each outer step, on a device."""
+
+    def sample(step: int) -> tuple[torch.Tensor, Episodes]:
+        tasks = family.draw("train", step, batch)
+        return tasks, family.episodes("train", tasks).to(device)
+
+    return sample
 
 
 def train(
@@ -61,16 +124,16 @@ def train(
     measure: Callable[[], float] | None = None,
     best: Literal["lowest", "highest"] = "lowest",
 ) -> Trained:
-    """Run an outer loop to ``steps`` from its checkpoint if there is one.
+    """Run an outer loop up to ``steps``, from the arm's checkpoint if there is one.
 
-    ``sample(step)`` gives the tasks' indices and their data, and is a pure function, so that a continued run sees
-    what an uninterrupted one would. ``measure`` is called about twenty times and its value logged, null with the
-    reason where it is not finite; its time does not count. The newest checkpoints are kept, and the one with the
-    ``best`` measured value.
+    ``sample(step)`` gives the tasks' indices and their data, and is a pure function, so that a continued run gets the
+    batches that an uninterrupted one would. ``measure`` is called about twenty times and its value logged, null with
+    the reason where it is not finite; its time does not count. The newest checkpoints are kept, and the one with the
+    ``best`` measured value. The folder's config needs the flags of :class:`~msr.runs.config.TrainingFlags`.
 
     A loss, gradient, parameter or number of the optimiser that is not finite, and a mean loss above
-    :func:`~msr.runs.divergence.largest_loss`, end the arm: the loop is put back to the last state whose losses
-    were finite. With ``--on-divergence rollback`` it first goes back to the last good checkpoint with half the outer
+    :func:`~msr.runs.divergence.largest_loss`, end the arm: the loop goes back to the last state whose losses were
+    finite. With ``--on-divergence rollback`` it first goes back to the last good checkpoint with half the outer
     rate, up to three times; which one that is depends on the clock, unless a checkpoint is written after every step.
     """
     return _Training(loop, folder, arm, sample, steps, measure, best).run()
@@ -79,16 +142,16 @@ def train(
 def restored(
     folder: RunFolder, arm: str, layer: nn.Module, solver: InnerSolver
 ) -> tuple[Learner, MetaParameters] | None:
-    """A trained arm as a learner and what it learned; None, with a line, where it has no checkpoint."""
-    found = trained_params(folder, arm)
-    if found is None:
+    """A trained arm as a learner and its parameters; None, and a line on stderr, where it has no checkpoint."""
+    learned = trained_params(folder, arm)
+    if learned is None:
         return None
-    params, batching = found
+    params, batching = learned
     return Learner(from_module(layer).problem, solver, batching=batching), params
 
 
 def trained_params(folder: RunFolder, arm: str) -> tuple[MetaParameters, Literal["vmap", "loop", "auto"]] | None:
-    """What an arm has learned, and its batching, from its checkpoint; None, with a line, where there is none.
+    """An arm's parameters and its batching, from its checkpoint; None, and a line on stderr, where there is none.
 
     A copied run folder may have lost its checkpoints; then a figure leaves the arm out.
     Raises: DataError for one that is damaged, or another arm's.
@@ -97,15 +160,16 @@ def trained_params(folder: RunFolder, arm: str) -> tuple[MetaParameters, Literal
     if not path.is_file():
         _say(arm, f"left out of the figures: {path} is not there")
         return None
-    found = read_checkpoint(path)
-    others = {key: value for key, value in identity_of(folder, arm).items() if key not in FORCEABLE}
-    if found.format > 1:
-        found.refuse_others(others)
-    return MetaParameters(**found.state["params"]), found.state["batching"]
+    checkpoint = read_checkpoint(path)
+    expected = {key: value for key, value in identity_of(folder, arm).items() if key not in FORCEABLE}
+    # Checkpoints of format 1 do not say whose they are.
+    if checkpoint.format > 1:
+        checkpoint.refuse_others(expected)
+    return MetaParameters(**checkpoint.state["params"]), checkpoint.state["batching"]
 
 
 def identity_of(folder: RunFolder, arm: str) -> Row:
-    """Whose a checkpoint is."""
+    """Which arm of which run a checkpoint belongs to: the run's identity, the arm, and the flags that matter."""
     return {**folder.identity, "arm": arm, **asked(folder.config)}
 
 
@@ -122,7 +186,7 @@ class _Record:
 
     @classmethod
     def of(cls, path: Path, extra: dict[str, Any]) -> "_Record":
-        """From a checkpoint's ``extra``; an older one has the seconds alone. Raises: DataError."""
+        """The record in a checkpoint's ``extra``; an older one holds the seconds alone. Raises: DataError."""
         known = {field.name for field in fields(cls)}
         record = cls(**{key: value for key, value in extra.items() if key in known})
         numbers = (record.first_loss, record.best, record.diverged_at)
@@ -137,6 +201,8 @@ class _Record:
 
 
 class _Training:
+    """:func:`train` with its state: the loop, what its checkpoints record beside it, and the last good state."""
+
     def __init__(
         self,
         loop: OuterLoop,
@@ -147,14 +213,27 @@ class _Training:
         measure: Callable[[], float] | None,
         best: Literal["lowest", "highest"],
     ):
-        self.loop, self.folder, self.arm, self.sample, self.steps = loop, folder, arm, sample, steps
-        self.measure, self.sign = measure, 1 if best == "lowest" else -1
-        self.config, self.record, self.newest = folder.config, _Record(), folder.checkpoint(arm)
+        if not isinstance(folder.config, TrainingFlags):
+            raise TypeError(
+                f"training asks for checkpoint flags; {type(folder.config).__name__} must inherit from TrainingFlags"
+            )
+        self.config: TrainingFlags = folder.config
+        self.loop = loop
+        self.folder = folder
+        self.arm = arm
+        self.sample = sample
+        self.steps = steps
+        self.measure = measure
+        self.sign = 1 if best == "lowest" else -1
+        self.record = _Record()
+        self.newest = folder.checkpoint(arm)
         self.identity = identity_of(folder, arm)
-        self.every, self.saved = max(1, steps // 20), time.monotonic()
+        self.every = max(1, steps // _MEASUREMENTS)
+        self.saved = time.monotonic()
         self.good = LastGood(loop)
 
     def run(self) -> Trained:
+        """Train to the end, to divergence, or until a signal asks to stop, which is raised after saving."""
         for line in odd_rates(self.loop):
             _say(self.arm, line)
         self._continue()
@@ -162,28 +241,32 @@ class _Training:
         try:
             with signals.deferred() as interrupted:
                 while self.loop.steps_done < self.steps and self.record.diverged_at is None:
-                    at, losses, told = self.loop.steps_done, None, False
+                    at = self.loop.steps_done
+                    losses: torch.Tensor | None = None
+                    told_to_stop = False
                     try:
                         losses = self._step()
                         done = self.loop.steps_done
                         if done % self.every == 0 or done == self.steps:
                             self._report(losses)
                         due = time.monotonic() - self.saved > self.config.checkpoint_seconds
-                        told = bool(interrupted)
-                        if due or told or done == self.steps:
+                        told_to_stop = bool(interrupted)
+                        if due or told_to_stop or done == self.steps:
                             self._save()
                     except NonFiniteError as error:
                         self._diverge(at, " ".join(str(error).split()))
-                    bar(self.loop.steps_done, losses)
-                    if told:  # and saved; a signal that has come since then waits for the next step
+                    bar.update(self.loop.steps_done, losses)
+                    # The state is saved. A signal that arrived after that waits for the next step.
+                    if told_to_stop:
                         break
         finally:
             self.good.close()
-        bar(None, None)
+        bar.close()
         record = self.record
         return Trained(record.seconds, self.loop.steps_done, record.diverged_at, record.diverged_why, record.rollbacks)
 
     def _step(self) -> torch.Tensor:
+        """Take one outer step, timed together with drawing its tasks; the losses ``(tasks,)``."""
         start = time.perf_counter()
         tasks, episodes = self.sample(self.loop.steps_done)
         losses = self.loop.step(episodes, tasks, largest_loss(self.record.first_loss))
@@ -193,6 +276,7 @@ class _Training:
         return losses
 
     def _report(self, losses: torch.Tensor) -> None:
+        """Measure, log a line, and keep the state if it is the best so far."""
         line: Row = {
             "arm": self.arm,
             "step": self.loop.steps_done,
@@ -200,8 +284,9 @@ class _Training:
             "seconds": round(self.record.seconds, 3),
         }
         if self.measure is not None:
+            why = "the measured value is not finite"
             try:
-                value, why = self.measure(), "the measured value is not finite"
+                value = self.measure()
             except NonFiniteError as error:
                 value, why = math.nan, str(error)
             line |= {"test": value} if math.isfinite(value) else {"test": None, "why": why}
@@ -211,8 +296,9 @@ class _Training:
         self.folder.log(**line)
 
     def _save(self) -> None:
-        """Write the newest checkpoint; those before it move down by one, and the oldest goes."""
-        state = self.loop.state_dict()  # if this cannot be saved, nothing moves
+        """Write the newest checkpoint; the earlier ones move down by one, and the oldest is replaced."""
+        # A state that cannot be saved raises here, before any earlier checkpoint has moved.
+        state = self.loop.state_dict()
         for place in range(self.config.keep_checkpoints - 1, 1, -1):
             if self._beside(str(place - 1)).is_file():
                 os.replace(self._beside(str(place - 1)), self._beside(str(place)))
@@ -223,12 +309,13 @@ class _Training:
         self.saved = time.monotonic()
 
     def _beside(self, name: str) -> Path:
+        """Another checkpoint of this arm, ``ARM.NAME.pt``."""
         return self.newest.with_name(f"{self.newest.stem}.{name}.pt")
 
     def _continue(self) -> None:
-        """Load the newest checkpoint that is whole, or start one."""
-        paths, damaged = self._paths(), []
-        for path in paths:
+        """Load the newest checkpoint that is whole; where there is none at all, write the first one."""
+        damaged = []
+        for path in self._paths():
             try:
                 self._load(path)
             except DamagedCheckpointError as error:
@@ -247,32 +334,39 @@ class _Training:
             return
         self.folder.forget_after(self.arm, self.loop.steps_done)
         for lost, why in damaged:
-            os.replace(lost, lost.with_name(lost.name + ".damaged"))  # so that it never takes the place of a whole one
+            # Under this name a damaged file never moves down into the place of a whole one.
+            os.replace(lost, lost.with_name(lost.name + ".damaged"))
             self._event("damaged checkpoint", f"{why}; continued from {path.name}, it is kept as {lost.name}.damaged")
         if path != self.newest and not damaged:
             self._event("missing checkpoint", f"{self.newest} is not there; continued from {path.name}")
 
     def _paths(self) -> list[Path]:
-        """The checkpoints that are there, the newest first."""
-        places = [int(name) for p in self.newest.parent.glob("*.pt") if (name := self._place(p)).isdigit()]
-        return [p for p in (self.newest, *(self._beside(str(place)) for place in sorted(places))) if p.is_file()]
+        """The arm's checkpoints on the disk, the newest first."""
+        places = [int(name) for path in self.newest.parent.glob("*.pt") if (name := self._place(path)).isdigit()]
+        paths = [self.newest, *(self._beside(str(place)) for place in sorted(places))]
+        return [path for path in paths if path.is_file()]
 
     def _place(self, path: Path) -> str:
-        """What stands between an arm's name and ``.pt``; nothing for another arm's file."""
-        return path.stem.removeprefix(self.newest.stem + ".") if path.stem.startswith(self.newest.stem + ".") else ""
+        """The part of a file name between the arm's name and ``.pt``; empty for another arm's file."""
+        prefix = self.newest.stem + "."
+        return path.stem.removeprefix(prefix) if path.stem.startswith(prefix) else ""
 
     def _load(self, path: Path) -> None:
-        found = read_checkpoint(path)
-        others = found.differences(self.identity)
-        if self.config.force and others:
-            _say(self.arm, f"{path.name} is taken, as --force asks, although {'; '.join(others)}")
-        record = _Record.of(path, found.extra)
+        """Take loop and record from a checkpoint. Raises: DataError for a damaged one, or another arm's."""
+        checkpoint = read_checkpoint(path)
+        differences = checkpoint.differences(self.identity)
+        if self.config.force and differences:
+            _say(self.arm, f"{path.name} is taken, as --force asks, although {'; '.join(differences)}")
+        record = _Record.of(path, checkpoint.extra)
         self.loop.load(path, identity=self.identity, force=self.config.force)
         self.record = record
         self.good.forget()
 
     def _load_before(self, step: int) -> bool:
-        """Load the newest whole checkpoint of an earlier step: from there at least one step had finite losses."""
+        """Load the newest whole checkpoint of an earlier step, and tell whether there was one.
+
+        From such a checkpoint at least one step had finite losses.
+        """
         for path in self._paths():
             if _steps_done(path, step) < step:
                 self._load(path)
@@ -281,13 +375,16 @@ class _Training:
         return False
 
     def _diverge(self, at: int, why: str) -> None:
-        """Go back with half the rate, or end the arm where it last was good."""
-        rollbacks, good_until = self.record.rollbacks, at + (self.good.steps == at)
-        may = self.config.on_divergence == "rollback" and rollbacks < MOST_ROLLBACKS
-        if may and self._load_before(good_until):
-            loaded, self.record.rollbacks = self.record.rollbacks, rollbacks + 1
-            # An older checkpoint may be from before an earlier rollback, and then has the rates of before it.
-            rates = [halve_rates(self.loop) for _ in range(rollbacks + 1 - loaded)]
+        """Go back with half the rate, or end the arm at its last good state."""
+        rollbacks = self.record.rollbacks
+        # The state before step ``at`` is good if its own losses were finite, and only the update after it failed.
+        good_until = at + (self.good.steps == at)
+        may_roll_back = self.config.on_divergence == "rollback" and rollbacks < MOST_ROLLBACKS
+        if may_roll_back and self._load_before(good_until):
+            # An older checkpoint may be from before an earlier rollback, and then holds the larger rates of that time.
+            missing_halvings = rollbacks + 1 - self.record.rollbacks
+            self.record.rollbacks = rollbacks + 1
+            rates = [halve_rates(self.loop) for _ in range(missing_halvings)]
             self._event(
                 "rollback",
                 f"{why}; rollback {rollbacks + 1} of {MOST_ROLLBACKS}, to step {self.loop.steps_done} with half the "
@@ -295,16 +392,20 @@ class _Training:
             )
             self._save()
             return
+        # Just after loading, no state is known to be good. From an earlier checkpoint the same steps lead here again,
+        # and then there is one.
         if self.good.steps < 0 and self._load_before(at):
-            return  # just loaded, so nothing was seen to be finite yet: from here the same steps come to it again
+            return
         if self.good.steps >= 0:
             self.good.restore()
-        self.record.diverged_at, self.record.diverged_why = at, why
+        self.record.diverged_at = at
+        self.record.diverged_why = why
         self.folder.forget_after(self.arm, self.loop.steps_done)
         self._event("diverged", f"{why}; the arm ends, and is judged as it was at step {self.loop.steps_done}")
         try:
             self._save()
-        except NonFiniteError:  # the optimiser's own numbers had overflown before the losses did
+        except NonFiniteError:
+            # The optimiser's own numbers overflowed before the losses did, so the last good state cannot be saved.
             record = self.record
             if not self._load_before(at):
                 raise
@@ -312,12 +413,13 @@ class _Training:
             self._save()
 
     def _event(self, event: str, why: str) -> None:
+        """Log what happened to the arm besides its steps, and show it on stderr."""
         _say(self.arm, why)
         self.folder.log(arm=self.arm, step=self.loop.steps_done, event=event, why=why)
 
 
 def _steps_done(path: Path, otherwise: int) -> int:
-    """Of a checkpoint; ``otherwise`` for one that is damaged."""
+    """How many steps a checkpoint's state had done; ``otherwise`` for a damaged checkpoint."""
     try:
         return int(read_checkpoint(path).state["steps_done"])
     except (DamagedCheckpointError, KeyError, TypeError, ValueError):
@@ -328,34 +430,43 @@ def _say(arm: str, line: str) -> None:
     say(one_line(f"{arm}: {line}"))
 
 
-def _progress(arm: str, steps: int, done: int) -> Callable[[int | None, torch.Tensor | None], None]:
-    """A bar on a terminal, a line at the end elsewhere."""
+class _Line:
+    """Tells at the end how many steps were taken, where no terminal shows a bar."""
+
+    def __init__(self, arm: str, done: int):
+        self.arm = arm
+        self.done = done
+        self.start = time.perf_counter()
+
+    def update(self, step: int, losses: torch.Tensor | None) -> None:
+        self.done = step
+
+    def close(self) -> None:
+        seconds = time.perf_counter() - self.start
+        print(f"{self.arm}: {self.done} outer steps in {seconds:.1f} s", file=sys.stderr, flush=True)
+
+
+class _Bar:
+    """A bar on a terminal, with the loss beside it."""
+
+    def __init__(self, bar: Any):
+        self.bar = bar
+
+    def update(self, step: int, losses: torch.Tensor | None) -> None:
+        self.bar.update(step - self.bar.n)
+        if losses is not None and step % _STEPS_PER_POSTFIX == 0 and math.isfinite(value := float(losses.mean())):
+            self.bar.set_postfix_str(f"loss {value:.3g}", refresh=False)
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+def _progress(arm: str, steps: int, done: int) -> _Line | _Bar:
+    """A bar where stderr is a terminal and tqdm is installed, else a line."""
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:
         tqdm = None
     if tqdm is None or not sys.stderr.isatty():
-        start, last = time.perf_counter(), [done]
-
-        def line(step: int | None, losses: torch.Tensor | None) -> None:
-            if step is not None:
-                last[0] = step
-            else:
-                print(
-                    f"{arm}: {last[0]} outer steps in {time.perf_counter() - start:.1f} s",
-                    file=sys.stderr,
-                    flush=True,
-                )
-
-        return line
-    bar = tqdm(total=steps, initial=done, desc=arm, leave=False, file=sys.stderr)
-
-    def update(step: int | None, losses: torch.Tensor | None) -> None:
-        if step is None:
-            bar.close()
-            return
-        bar.update(step - bar.n)
-        if losses is not None and step % 20 == 0 and math.isfinite(value := float(losses.mean())):
-            bar.set_postfix_str(f"loss {value:.3g}", refresh=False)
-
-    return update
+        return _Line(arm, done)
+    return _Bar(tqdm(total=steps, initial=done, desc=arm, leave=False, file=sys.stderr))

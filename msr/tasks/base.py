@@ -23,13 +23,15 @@ __all__ = [
 ]
 
 Split = Literal["train", "test"]
+"""The two parts of a family, which never share a task."""
 
 
 def generator_for(*key: int | str, reuse: torch.Generator | None = None) -> torch.Generator:
     """A generator whose stream is a function of the key alone; different keys give unrelated streams.
 
-    The key is hashed, since neighbouring integers as seeds would be a poor guarantee of that. ``reuse`` is set to the
-    stream and returned instead of a new one: making one costs as much as a thousand random numbers.
+    The key is hashed, because generators that are seeded with neighbouring integers need not be unrelated. A generator
+    given as ``reuse`` is set to the stream and returned instead of a new one: making a new one takes as long as drawing
+    a thousand numbers.
     """
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     generator = torch.Generator() if reuse is None else reuse
@@ -38,24 +40,28 @@ def generator_for(*key: int | str, reuse: torch.Generator | None = None) -> torc
 
 def normal_rows(seed: int, split: Split, tasks: Tensor, n: int) -> Tensor:
     """``n`` standard normal numbers for each task, ``(tasks, n)``; a row depends on seed, split and index alone."""
-    numbers, generator = torch.empty(len(tasks), n), torch.Generator()
+    numbers = torch.empty(len(tasks), n)
+    generator = torch.Generator()
     for row, index in zip(numbers, tasks.tolist(), strict=True):
         row.normal_(generator=generator_for(seed, split, index, reuse=generator))
     return numbers
 
 
 def check_indices(split: Split, tasks: Tensor, limit: int | None) -> None:
-    """Raise ConfigError unless there is an index, and each lies within the split."""
+    """Raise ConfigError unless there is at least one index, and each lies within a split of ``limit`` tasks."""
     if len(tasks) == 0:
         raise ConfigError(f"no {split} task was asked for; give at least one index")
     least, most = int(tasks.min()), int(tasks.max())
     if least < 0 or (limit is not None and most >= limit):
-        held = "no end of" if limit is None else str(limit)
-        raise ConfigError(f"the {split} split holds {held} tasks; index {least if least < 0 else most} was asked for")
+        size = "no end of" if limit is None else str(limit)
+        raise ConfigError(f"the {split} split holds {size} tasks; index {least if least < 0 else most} was asked for")
 
 
 def check_drawn_family(family: "TaskFamily", *counts: str) -> None:
-    """Raise ConfigError unless these counts and the limits of splits are at least 1, and noise is finite, from 0 on."""
+    """Raise ConfigError unless the counts and the splits' limits are at least 1, and noise is finite and not negative.
+
+    Args: ``counts`` are names of fields of the family.
+    """
     for name in counts:
         if getattr(family, name) < 1:
             raise ConfigError(f"{name} must be at least 1; got {getattr(family, name)}")
@@ -72,40 +78,48 @@ def check_drawn_family(family: "TaskFamily", *counts: str) -> None:
 
 
 def in_default_dtype(values: Tensor, what: str) -> Tensor:
-    """Numbers of a file in torch's default dtype. Raises: DataError where that makes infinities or zeros of them."""
+    """The numbers of a file in torch's default dtype.
+
+    Raises: DataError where the conversion overflows to infinity, or makes all of them zero; ``what`` names the array.
+    """
     dtype = torch.get_default_dtype()
-    new = values.to(dtype)
-    if new.dtype != values.dtype and not (new.isfinite().all() and bool(new.any()) == bool(values.any())):
+    converted = values.to(dtype)
+    keeps_numbers = converted.isfinite().all() and bool(converted.any()) == bool(values.any())
+    if converted.dtype != values.dtype and not keeps_numbers:
         size = float(values.double().abs().max())
         far = "large" if size > 1 else "small"
         raise DataError(f"{what}: {dtype} does not hold numbers as {far} as {size:.1e}; give them in other units")
-    return new
+    return converted
 
 
 class TaskFamily(ABC):
     """Tasks that share one hidden structure.
 
-    A task is named by its split and its index, and nothing else decides its data, so runs repeat, resume, and never
-    hold a data set in memory. The splits ``"train"`` and ``"test"`` never share a task.
+    A task is named by its split and its index, and its data are a pure function of both and the family's seed. So a
+    run can be repeated and continued, and never holds a data set in memory. The splits ``"train"`` and ``"test"`` never
+    share a task.
     """
 
     seed: int
 
     @abstractmethod
     def n_tasks(self, split: Split) -> int | None:
-        """How many tasks the split holds; None when there is no end."""
+        """How many tasks the split holds; None where it has no end."""
 
     @abstractmethod
     @takes_arrays("tasks")
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
-        """The tasks with these indices ``(n,)``, support and query."""
+        """The tasks with these indices ``(n,)``, each with its support and query set."""
 
     def true_span(self) -> Tensor | None:
-        """The sharing pattern that the tasks were made with, ``(numel(W), k)``, where it is known."""
+        """The sharing pattern ``U (numel(W), k)`` that the tasks were made with; None where it is not known."""
         return None
 
     def draw(self, split: Split, step: int, n: int) -> Tensor:
-        """Indices of the ``n`` tasks of one training step, with replacement from a finite split."""
+        """Indices ``(n,)`` of the tasks of one training step.
+
+        An endless split gives new tasks at each step; from a finite one they are drawn with replacement.
+        """
         if n < 1:
             raise ConfigError(f"a batch needs at least one task; got {n}")
         limit = self.n_tasks(split)

@@ -1,4 +1,4 @@
-"""Controls: problems that look like the symmetric ones and are not, so that a finder of symmetries can fail."""
+"""Controls: problems that resemble the symmetric ones and lack their symmetry, on which a finder must not find it."""
 
 from dataclasses import dataclass
 from math import prod, sqrt
@@ -14,18 +14,33 @@ from msr.span.angles import orthonormal_basis
 from msr.tasks.base import generator_for
 from msr.tasks.finite_group import FiniteGroupTasks
 from msr.tasks.linear import LinearTasks
-from msr.tasks.sampling import broken_span
 
-__all__ = ["SpanTasks", "almost_symmetry", "broken_symmetry", "interior_symmetry", "no_symmetry", "wrong_symmetry"]
+__all__ = [
+    "SpanTasks",
+    "almost_symmetry",
+    "broken_span",
+    "broken_symmetry",
+    "interior_symmetry",
+    "no_symmetry",
+    "random_span",
+    "wrong_symmetry",
+]
+
+# Relabellings that are tried before an action counts as one that no relabelling changes. Chosen by hand: of a group
+# whose maps a random relabelling changes half of the time, all of a hundred fail once in 2^100.
+_RELABELLINGS = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SpanTasks(LinearTasks):
     """``y = W x + noise`` with ``vec(W)`` in a given span: any sharing pattern at all.
 
-    Args: ``span (out · in, k)``, orthonormal columns; the shapes of a point; ``interior``, where the family is
-    symmetric away from a boundary only: the mask of outputs that do not feel it; ``sizes (k,)``, how much each column
-    is used, whose squares have sum 1; by default all alike.
+    Args:
+        span: ``(out · in, k)``, orthonormal columns.
+        in_shape, out_shape: the shape of one input and of one output.
+        interior: for a family that is symmetric only away from a boundary: the mask of outputs that do not feel it.
+        sizes: ``(k,)``, how much each column is used; their squares add up to 1. By default all columns are used alike.
+    Raises: ShapeError for a span or sizes that do not fit.
     """
 
     span: Tensor
@@ -50,30 +65,55 @@ class SpanTasks(LinearTasks):
 
     @property
     def shape_in(self) -> tuple[int, ...]:
-        """As given."""
+        """The shape of one input."""
         return self.in_shape
 
     @property
     def shape_out(self) -> tuple[int, ...]:
-        """As given."""
+        """The shape of one output."""
         return self.out_shape
 
     @property
     def n_free(self) -> int:
-        """Dimension of the span."""
+        """The dimension of the span."""
         return self.span.shape[1]
 
     def true_span(self) -> Tensor:
-        """The span."""
+        """The span that the tasks were given, ``(out · in, k)``."""
         return self.span
 
     @takes_arrays("free")
     def weights_from(self, free: Tensor) -> tuple[Tensor, ...]:
-        """``W = U v`` with ``E‖W‖² = out``."""
-        m, n = prod(self.out_shape), prod(self.in_shape)
+        """``W = U v`` with ``E‖W‖² = out``, as the one matrix of one layer."""
+        m = prod(self.out_shape)
+        n = prod(self.in_shape)
         sizes = sqrt(1 / self.n_free) if self.sizes is None else self.sizes.to(free.dtype)
         flat = (free * sqrt(m) * sizes) @ self.span.to(free.dtype).mT
         return (flat.unflatten(1, (m, n)),)
+
+
+def random_span(size: int, k: int, generator: torch.Generator) -> Tensor:
+    """A span drawn uniformly among all of its dimension: ``(size, k)`` float64, orthonormal columns."""
+    return orthonormal_basis(torch.randn(size, k, dtype=torch.float64, generator=generator))
+
+
+@takes_arrays("U")
+def broken_span(U: Tensor, breaking: float, generator: torch.Generator) -> Tensor:
+    """A span turned out of itself by a known amount: ``‖W − P W‖ = breaking · ‖W‖`` for *every* ``W`` in the result.
+
+    ``P`` projects on the span of ``U (size, k)``, orthonormal columns. Each ``u`` becomes ``√(1 − ε²) u + ε w`` with
+    ``w`` orthonormal and orthogonal to all ``u``.
+    Raises: ConfigError unless ``0 ≤ breaking ≤ 1`` and the span fills at most half of the space.
+    """
+    size, k = U.shape
+    if not 0 <= breaking <= 1:
+        raise ConfigError(f"breaking must lie between 0 and 1; got {breaking}")
+    if not 1 <= k <= size // 2:
+        raise ConfigError(
+            f"equivariant maps fill {k} of {size} dimensions: there is no room to break them all (1 to {size // 2} fit)"
+        )
+    away = torch.randn(size, k, dtype=torch.float64, generator=generator)
+    return (1 - breaking**2) ** 0.5 * U + breaking * orthonormal_basis(away - U @ (U.mT @ away))
 
 
 def no_symmetry(
@@ -87,7 +127,7 @@ def no_symmetry(
     k = equivariant_basis(rep_in, rep_out).dim if k is None else k
     if not 1 <= k <= size:
         raise ConfigError(f"k must be between 1 and {size}; got {k}")
-    span = orthonormal_basis(torch.randn(size, k, dtype=torch.float64, generator=generator_for(seed, "no symmetry")))
+    span = random_span(size, k, generator_for(seed, "no symmetry"))
     return SpanTasks(span=span, in_shape=rep_in.shape, out_shape=rep_out.shape, seed=seed, **options)
 
 
@@ -96,7 +136,7 @@ def broken_symmetry(
 ) -> SpanTasks:
     """The equivariant span, turned out of itself by a known amount: ``‖W − P W‖ = ε ‖W‖`` for *every* task.
 
-    ``P`` projects on the equivariant maps (:func:`~msr.tasks.sampling.broken_span`). All principal cosines with the
+    ``P`` projects on the equivariant maps (:func:`broken_span`). All principal cosines with the
     equivariant span are ``√(1 − ε²)``, and the defect of a task is at most ``√2 ε`` for orthogonal actions.
     Raises: ConfigError unless ``0 ≤ ε ≤ 1`` and the equivariant maps fill at most half of all maps.
     """
@@ -113,13 +153,15 @@ def almost_symmetry(
     seed: int = 0,
     **options: Any,
 ) -> SpanTasks:
-    """Exactly one symmetry, and almost a larger one: what the larger does not allow makes a ``share`` of each weight.
+    """Tasks of one group that almost have the symmetry of a larger one: a ``share`` of each weight breaks it.
 
     ``W = √(1 − s²) A + s B`` with ``A`` equivariant under the larger group, ``B`` under the smaller one and orthogonal
-    to all of the larger's maps, ``E‖A‖² = E‖B‖² = out``. To name the larger group is wrong, unless ``s`` is tolerated.
+    to all maps of the larger, and ``E‖A‖² = E‖B‖² = out``. The larger group is a wrong answer, unless ``s`` is
+    tolerated.
 
     Args:
-        reps, larger: on inputs and outputs, of the group and of one that has it as a subgroup.
+        reps, larger: the representations on inputs and outputs, of the group and of one that has it as a subgroup.
+        share: ``s``, from 0 to 1.
     Raises: ConfigError unless ``0 ≤ s ≤ 1`` and the larger group's maps are some, not all, of the smaller's.
     """
     if not 0 <= share <= 1:
@@ -127,20 +169,29 @@ def almost_symmetry(
     U, L = (equivariant_basis(*pair).orthonormal() for pair in (reps, larger))
     if U.shape[0] != L.shape[0] or not 1 <= L.shape[1] < U.shape[1] or (L - U @ (U.mT @ L)).norm() > 1e-6:
         raise ConfigError(f"the maps of {larger[0]} to {larger[1]} must be some, not all, of those of {reps[0]}")
-    k, left = L.shape[1], U.shape[1] - L.shape[1]
-    rest = torch.linalg.svd(U - L @ (L.mT @ U), full_matrices=False)[0][:, :left]
-    sizes = torch.tensor([((1 - share**2) / k) ** 0.5] * k + [share / left**0.5] * left, dtype=torch.float64)
-    span, (shape_in, shape_out) = torch.cat([L, rest], 1), (rep.shape for rep in reps)
-    return SpanTasks(span=span, sizes=sizes, in_shape=shape_in, out_shape=shape_out, seed=seed, **options)
+    n_larger = L.shape[1]
+    n_breaking = U.shape[1] - n_larger
+    # Singular vectors of what remains of U without the larger group's maps: an orthonormal basis of the complement.
+    breaking = torch.linalg.svd(U - L @ (L.mT @ U), full_matrices=False)[0][:, :n_breaking]
+    sizes = [((1 - share**2) / n_larger) ** 0.5] * n_larger + [share / n_breaking**0.5] * n_breaking
+    return SpanTasks(
+        span=torch.cat([L, breaking], 1),
+        sizes=torch.tensor(sizes, dtype=torch.float64),
+        in_shape=reps[0].shape,
+        out_shape=reps[1].shape,
+        seed=seed,
+        **options,
+    )
 
 
 def wrong_symmetry(
     rep_in: Representation, rep_out: Representation, *, seed: int = 0, **options: Any
 ) -> FiniteGroupTasks:
-    """Tasks with the same abstract group acting elsewhere: its points are relabelled at random, on both sides apart.
+    """Tasks of the same abstract group with another action: the points are relabelled at random, inputs and outputs
+    independently.
 
-    The family's own ``truth`` holds the actions that the tasks do have; the ones given are wrong for it.
-    Raises: ConfigError when no relabelling in a hundred changes the equivariant maps, or for actions that are no
+    The family's own ``truth`` holds the actions that its tasks have; the given ones are wrong for it.
+    Raises: ConfigError when no relabelling in a hundred changes the equivariant maps, or for actions that are not by
     permutations.
     """
     for rep in (rep_in, rep_out):
@@ -148,19 +199,20 @@ def wrong_symmetry(
             raise ConfigError(f"relabelling needs permutation representations; {rep} is not")
     claimed = equivariant_basis(rep_in, rep_out).labels
     assert claimed is not None
-    for attempt in range(100):
+    for attempt in range(_RELABELLINGS):
         generator = generator_for(seed, "wrong symmetry", attempt)
-        a, b = _relabelled(rep_in, generator), _relabelled(rep_out, generator)
-        labels = equivariant_basis(a, b).labels
+        other_in = _relabelled(rep_in, generator)
+        other_out = _relabelled(rep_out, generator)
+        labels = equivariant_basis(other_in, other_out).labels
         assert labels is not None
-        # Orbits are numbered in reading order, so equal partitions have equal labels.
+        # Orbitals are numbered in reading order, so equal partitions have equal labels.
         if not torch.equal(labels, claimed):
-            return FiniteGroupTasks(rep_in=a, rep_out=b, seed=seed, **options)
+            return FiniteGroupTasks(rep_in=other_in, rep_out=other_out, seed=seed, **options)
     raise ConfigError(f"every relabelling of {rep_in} and {rep_out} has the same equivariant maps: none is wrong")
 
 
 def interior_symmetry(length: int, kernel: int = 3, *, seed: int = 0, **options: Any) -> SpanTasks:
-    """Convolutions of a signal with zero padding: shifts commute away from the ends, and no shift does exactly.
+    """Convolutions of a signal with zero padding: shifts commute away from the ends, and none commutes exactly.
 
     ``y[i] = Σ_t ψ[t] x[i + t − kernel // 2]``, with ``x = 0`` outside. ``interior`` marks the outputs whose window lies
     inside the signal.  Raises: ConfigError for an even kernel, or one longer than the signal.
@@ -183,8 +235,9 @@ def interior_symmetry(length: int, kernel: int = 3, *, seed: int = 0, **options:
 
 
 def _relabelled(rep: Representation, generator: torch.Generator) -> Representation:
+    """The same group acting on randomly renamed points: ``π p π⁻¹`` for each of its permutations ``p``."""
     assert rep.permutations is not None
     order = torch.randperm(rep.dim, generator=generator).numpy()
-    moved = rep.permutations.copy()
-    moved[:, order] = order[rep.permutations]
-    return permutation(rep.group, moved, f"relabelled {rep.name}").reshape(*rep.shape)
+    conjugates = rep.permutations.copy()
+    conjugates[:, order] = order[rep.permutations]
+    return permutation(rep.group, conjugates, f"relabelled {rep.name}").reshape(*rep.shape)

@@ -1,29 +1,42 @@
-"""Task files: one's own tasks as plain ``.npz`` arrays, read without running code.
+"""Task files: the user's own tasks as plain ``.npz`` arrays, read without running code, and the family of a file.
 
-A task file holds ``x (tasks, examples, ...)`` and ``y (tasks, examples, ...)``; where the truth is known ``w``, the
-weight of each task; and, if some tasks are to be kept for the last test, ``split (tasks,)`` with 0 for those to learn
-from and 1 for those. Arrays that hold Python objects are refused, since reading them would run code.
+A task file holds ``x (tasks, examples, ...)`` and ``y (tasks, examples, ...)``. Where the truth is known, it also holds
+``w``, the weight of each task: dense ``(tasks, out, in)`` or locally connected ``(tasks, out, kernel)``; axes of size
+one between these are ignored. Where some tasks are to be kept for the last test, ``split (tasks,)`` holds 1 for those
+and 0 for the tasks to learn from. Arrays of Python objects are refused, since reading them would run code.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from msr.arrays import takes_arrays
-from msr.errors import DataError
+from msr.episodes import Episodes
+from msr.errors import ConfigError, DataError
 from msr.files.archives import read_npz
 from msr.files.writing import write_whole
+from msr.span.angles import orthonormal_basis
+from msr.tasks.base import Split, TaskFamily, check_indices, in_default_dtype
+from msr.tasks.locally_connected import span_of_filters
 
-__all__ = ["read_arrays", "write_tasks"]
+__all__ = ["FileTasks", "read_arrays", "write_tasks"]
 
 _NAMES = ("x", "y", "w", "split")
+# Numbers that are checked at a time, 8 MiB in float64; any size gives the same answer.
 _PIECE_NUMBERS = 1 << 20
+# The largest number of a file over the largest of its usual task. Sums hold fourth powers, and (1e75)⁴ is close to the
+# largest number of double precision.
 _MOST_SPREAD = 1e75
+# Singular values of true weights below this share of the largest are rounding: files hold weights in single precision,
+# whose rounding is about 1e-7. Chosen by hand, far from both.
+_SPAN_RTOL = 1e-4
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a task file, checked; memory-mapped where they are stored without compression.
+    """The arrays of a task file, checked; they are memory-mapped where they are stored without compression.
 
     Raises: DataError naming the file, the array and the axis at fault; for damage, see :mod:`msr.files.archives`.
     """
@@ -36,7 +49,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             _check_split(path, array, len(arrays["x"]))
         else:
             _check_array(path, name, array)
-    x, y = arrays["x"], arrays["y"]
+    x = arrays["x"]
+    y = arrays["y"]
     for axis, meaning in ((0, "tasks"), (1, "examples")):
         if x.shape[axis] != y.shape[axis]:
             raise DataError(f"{path}: x has {x.shape[axis]} {meaning} (axis {axis}), y has {y.shape[axis]}")
@@ -59,7 +73,90 @@ def write_tasks(path: Path, x: Tensor, y: Tensor, w: Tensor | None = None) -> No
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
 
 
+@dataclass(frozen=True, eq=False)
+class FileTasks(TaskFamily):
+    """The tasks of a file: the first ``1 − test_fraction`` of them are for training, the rest for testing.
+
+    The first ``shots`` examples of each task are its support set, the others its query set. Arrays that are stored
+    without compression stay on the disk and are read as they are needed.
+    Raises: DataError naming the file, the array and the axis at fault; ConfigError for shots or a fraction that leave
+    nothing.
+    """
+
+    path: Path
+    shots: int = 1
+    test_fraction: float = 0.2
+    seed: int = 0
+    arrays: dict[str, np.ndarray] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.test_fraction < 1:
+            raise ConfigError(f"test_fraction must lie between 0 and 1; got {self.test_fraction}")
+        arrays = read_arrays(Path(self.path))
+        object.__setattr__(self, "arrays", arrays)
+        examples = arrays["x"].shape[1]
+        if not 1 <= self.shots < examples:
+            raise ConfigError(
+                f"{self.path}: each task has {examples} examples (axis 1 of x), so shots must be 1 to {examples - 1}; "
+                f"got {self.shots}"
+            )
+        if min(self.n_tasks("train"), self.n_tasks("test")) < 1:
+            raise DataError(
+                f"{self.path} holds {len(arrays['x'])} tasks; a test share of {self.test_fraction} leaves a split empty"
+            )
+
+    def n_tasks(self, split: Split) -> int:
+        """How many of the file's tasks the split holds, by ``test_fraction``."""
+        n_test = round(self.test_fraction * len(self.arrays["x"]))
+        return n_test if split == "test" else len(self.arrays["x"]) - n_test
+
+    @takes_arrays("tasks")
+    def episodes(self, split: Split, tasks: Tensor) -> Episodes:
+        """The split's tasks with these indices.
+
+        Whole numbers in ``y`` are labels and stay whole; all other arrays become torch's default dtype.
+        """
+        x, y = self._rows("x", split, tasks), self._rows("y", split, tasks)
+        return Episodes.split(x, y, self.shots)
+
+    @takes_arrays("tasks")
+    def true_weights(self, split: Split, tasks: Tensor) -> Tensor | None:
+        """The file's weights without axes of size one, ``(tasks, out, in or kernel)``; None where it has no ``w``."""
+        if "w" not in self.arrays:
+            return None
+        w = self._rows("w", split, tasks)
+        return w.reshape(len(w), *(size for size in w.shape[1:] if size > 1))
+
+    def true_span(self) -> Tensor | None:
+        """The span of the true weights of the training tasks; None without ``w``, or where its form is not known."""
+        n_train = self.n_tasks("train")
+        w = self.true_weights("train", torch.arange(n_train))
+        if w is None or w.ndim != 3:
+            return None
+        length = self.arrays["x"].shape[-1]
+        out_length = self.arrays["y"].shape[-1]
+        if tuple(w.shape[1:]) == (out_length, length):
+            return orthonormal_basis(w.flatten(1).mT, rtol=_SPAN_RTOL)
+        if w.shape[1] == out_length and out_length in (length, length - w.shape[2] + 1):
+            return span_of_filters(w, length, rtol=_SPAN_RTOL)
+        return None
+
+    def _rows(self, name: str, split: Split, tasks: Tensor) -> Tensor:
+        """An array's rows of these tasks, as a tensor of torch's default dtype, or int64 for whole numbers in ``y``."""
+        check_indices(split, tasks, self.n_tasks(split))
+        first = 0 if split == "train" else self.n_tasks("train")
+        rows = self.arrays[name][first + tasks.numpy()]
+        whole = rows.dtype.kind in "iu"
+        if rows.dtype == np.uint64 and (rows > np.iinfo(np.int64).max).any():
+            raise DataError(f"{self.path}: array {name!r} has whole numbers from 2^63 on; torch has none that large")
+        # NumPy converts what torch does not read: other byte orders, unsigned numbers.
+        native = np.dtype(np.int64) if whole else rows.dtype.newbyteorder("=")
+        numbers = torch.from_numpy(np.ascontiguousarray(rows, dtype=native))
+        return numbers if whole and name == "y" else in_default_dtype(numbers, f"{self.path}: array {name!r}")
+
+
 def _check_array(path: Path, name: str, array: np.ndarray) -> None:
+    """Raise DataError unless an array holds finite numbers in the shape ``(tasks, examples, ...)``."""
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         raise DataError(
             f"{path}: array {name!r} has dtype {array.dtype}; real or whole numbers of at most 64 bits are needed"
@@ -72,13 +169,18 @@ def _check_array(path: Path, name: str, array: np.ndarray) -> None:
 
 
 def _check_values(path: Path, name: str, array: np.ndarray) -> None:
-    """Some tasks at a time: the array may be larger than memory."""
+    """Raise DataError for a nan, an infinity, or a number beside which the other tasks vanish.
+
+    Some tasks are read at a time, because the array may be larger than memory.
+    """
     most = np.empty(len(array))  # the largest absolute value of each task
     step = max(1, _PIECE_NUMBERS // max(1, array[0].size))
     for start in range(0, len(array), step):
         values = np.asarray(array[start : start + step]).reshape(len(most[start : start + step]), -1)
-        # Two passes without a copy; a nan is kept by both. The least whole number has no absolute value of its kind.
-        high, low = values.max(1).astype(np.float64), values.min(1).astype(np.float64)
+        # The largest of max and −min needs no copy of the values, and both keep a nan. An absolute value in their own
+        # dtype would overflow for the least whole number.
+        high = values.max(1).astype(np.float64)
+        low = values.min(1).astype(np.float64)
         most[start : start + step] = np.maximum(high, -low)
     if not np.isfinite(most).all():
         task = int(np.argmin(np.isfinite(most)))
@@ -87,8 +189,8 @@ def _check_values(path: Path, name: str, array: np.ndarray) -> None:
         raise DataError(f"{path}: array {name!r} has a {array[where]} at index {where}; remove that task")
     if not most.any():
         return
-    usual, task = float(np.median(most[most > 0])), int(np.argmax(most))
-    # Beside such a task the others are zero: (1e75)^4 is close to the largest number, and sums hold fourth powers.
+    usual = float(np.median(most[most > 0]))
+    task = int(np.argmax(most))
     if most[task] / _MOST_SPREAD > usual:
         raise DataError(
             f"{path}: array {name!r} has a number of size {most[task]:.1e} in task {task}, where {usual:.1e} is the "
@@ -97,6 +199,7 @@ def _check_values(path: Path, name: str, array: np.ndarray) -> None:
 
 
 def _check_split(path: Path, split: np.ndarray, n_tasks: int) -> None:
+    """Raise DataError unless ``split`` holds 0 or 1 for each task."""
     if split.shape != (n_tasks,) or split.dtype.kind not in "iub" or not np.isin(split, (0, 1)).all():
         raise DataError(
             f"{path}: array 'split' must hold 0 (to learn from) or 1 (for the last test) for each of the {n_tasks} "

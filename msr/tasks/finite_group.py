@@ -16,15 +16,18 @@ from msr.tasks.linear import LinearTasks
 
 __all__ = ["FiniteGroupTasks", "Truth"]
 
-_MEAN_SQUARE = {"relu": 0.5, "tanh": 0.3943}  # of the activation of a standard normal number
+# E σ(z)² for a standard normal z: 1/2 for relu by symmetry; for tanh by numerical integration.
+_MEAN_SQUARE = {"relu": 0.5, "tanh": 0.3943}
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What a family was made with.
+    """The hidden structure that a family was made with.
 
-    ``representations``: before the first layer, between layers, after the last; ``spans``: each layer's sharing pattern
-    ``(out · in, k)``, orthonormal columns, float64.
+    Attributes:
+        group: the hidden group.
+        representations: how it acts before the first layer, between the layers, and after the last.
+        spans: each layer's sharing pattern ``(out · in, k)``, orthonormal columns, float64.
     """
 
     group: FiniteGroup
@@ -77,22 +80,22 @@ class FiniteGroupTasks(LinearTasks):
 
     @property
     def shape_in(self) -> tuple[int, ...]:
-        """Of ``rep_in``."""
+        """The shape of ``rep_in``."""
         return self.rep_in.shape
 
     @property
     def shape_out(self) -> tuple[int, ...]:
-        """Of ``rep_out``."""
+        """The shape of ``rep_out``."""
         return self.rep_out.shape
 
     @property
     def n_free(self) -> int:
-        """Dimensions of the spaces of equivariant maps, added up."""
+        """The dimensions of the layers' spaces of equivariant maps, added up."""
         return sum(basis.dim for basis in self.bases)
 
     @property
     def truth(self) -> Truth:
-        """Group, representations, spans."""
+        """The hidden group, its representations, and the span of each layer."""
         return Truth(self.group, self._chain(), tuple(basis.orthonormal() for basis in self.bases))
 
     def true_span(self) -> Tensor | None:
@@ -107,11 +110,11 @@ class FiniteGroupTasks(LinearTasks):
 
     @takes_arrays("x")
     def respond(self, weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
-        """``W x``, or ``c W₂ σ(W₁ x)``."""
+        """``W x``, or ``c W₂ σ(W₁ x)`` with ``c`` for outputs of mean square about 1: ``(tasks, examples, out)``."""
         if len(weights) == 1:
             return x @ weights[0].mT
-        inner = x @ weights[0].mT
-        active = inner.relu() if self.nonlinearity == "relu" else inner.tanh()
+        hidden = x @ weights[0].mT
+        active = hidden.relu() if self.nonlinearity == "relu" else hidden.tanh()
         return active @ weights[1].mT / sqrt(_MEAN_SQUARE[self.nonlinearity])
 
     def _chain(self) -> tuple[Representation, ...]:
@@ -119,11 +122,15 @@ class FiniteGroupTasks(LinearTasks):
 
 
 def _weight(basis: EquivariantBasis, v: Tensor) -> Tensor:
-    m, n = basis.rep_out.dim, basis.rep_in.dim
+    """``W = U v (tasks, out, in)`` with ``E‖W‖² = out`` for ``v (tasks, k)``."""
+    m = basis.rep_out.dim
+    n = basis.rep_in.dim
     v = v * sqrt(m / basis.dim)
     if basis.labels is None:
         assert basis.dense is not None
         return (v @ basis.dense.to(v.dtype).mT).unflatten(1, (m, n))
+    # Of permutation representations the columns of U are indicators of orbitals, divided by their lengths: each weight
+    # is read off its orbital's number, and U is never built.
     labels = basis.labels.flatten()
     lengths = torch.bincount(labels, minlength=basis.dim).to(v.dtype).sqrt()
     return (v / lengths).index_select(1, labels).unflatten(1, (m, n))

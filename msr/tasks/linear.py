@@ -1,4 +1,4 @@
-"""What families of linear maps share: how a task's numbers are drawn, and what its examples are made of."""
+"""The base of families of linear maps: how the numbers of a task are drawn, and its examples made of them."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -34,22 +34,22 @@ class LinearTasks(TaskFamily):
     @property
     @abstractmethod
     def shape_in(self) -> tuple[int, ...]:
-        """Shape of an input."""
+        """The shape of one input."""
 
     @property
     @abstractmethod
     def shape_out(self) -> tuple[int, ...]:
-        """Shape of an output."""
+        """The shape of one output."""
 
     @property
     @abstractmethod
     def n_free(self) -> int:
-        """Numbers that a task draws."""
+        """How many free numbers decide a task's map."""
 
     @abstractmethod
     @takes_arrays("free")
     def weights_from(self, free: Tensor) -> tuple[Tensor, ...]:
-        """The matrices of each layer, ``(tasks, out, in)``, from ``free (tasks, n_free)``."""
+        """The matrices of each layer, ``(tasks, out, in)``, from the tasks' free numbers ``(tasks, n_free)``."""
 
     @takes_arrays("x")
     def respond(self, weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
@@ -57,11 +57,11 @@ class LinearTasks(TaskFamily):
         return x @ weights[0].mT
 
     def n_tasks(self, split: Split) -> int | None:
-        """As given."""
+        """The limit of the split; None where it has no end."""
         return self.n_train if split == "train" else self.n_test
 
     def weights(self, split: Split, tasks: Tensor) -> tuple[Tensor, ...]:
-        """Ground truth: each task's matrices, one for each layer, ``(tasks, out, in)``."""
+        """The true matrices of the tasks with these indices, ``(tasks, out, in)`` for each layer."""
         return self.weights_from(self._draw(split, tasks)[0])
 
     @takes_arrays("tasks")
@@ -74,9 +74,15 @@ class LinearTasks(TaskFamily):
         return Episodes.split(x.unflatten(2, self.shape_in), y.unflatten(2, self.shape_out), self.shots)
 
     def _draw(self, split: Split, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The standard normal numbers of the tasks: free ones, inputs, and noise, which is empty where there is none.
+
+        Shapes: ``(tasks, n_free)``, ``(tasks, examples, in)``, ``(tasks, examples, out)``. The noise is drawn last, so
+        a family with noise has the maps and inputs of the one without.
+        """
         check_indices(split, tasks, self.n_tasks(split))
         examples = self.shots + self.queries
-        sizes = [self.n_free, examples * prod(self.shape_in), examples * prod(self.shape_out) if self.noise else 0]
+        n_noise = examples * prod(self.shape_out) if self.noise else 0
+        sizes = [self.n_free, examples * prod(self.shape_in), n_noise]
         numbers = normal_rows(self.seed, split, tasks, sum(sizes))
         free, x, noise = numbers.split(sizes, dim=1)
         return free, x.unflatten(1, (examples, -1)), noise.unflatten(1, (examples, -1)) if self.noise else noise

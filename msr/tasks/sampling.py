@@ -1,49 +1,36 @@
-"""Small task files with a known truth, to try a finder of symmetries on."""
+"""One sample of tasks with a known truth, drawn at once: what ``msr sample`` writes, to try a finder of symmetries on.
+
+The maps are drawn as in :class:`~msr.tasks.FiniteGroupTasks` and the controls: ``W = U v`` with ``v ~ N(0, 1)`` and
+``E‖W‖² = out``. The two are not one function because their numbers come in another order and precision: a family draws
+each task from a generator of its own, in torch's default dtype, so that any task can be had without the others; a
+sample draws all of its tasks from one generator, in float64, and files that were written so keep their numbers.
+"""
 
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from msr.arrays import takes_arrays
 from msr.errors import ConfigError
 from msr.groups import FiniteGroup
 from msr.memory import refuse_if_larger
 from msr.representations import Representation, equivariant_basis
-from msr.span.angles import orthonormal_basis
+from msr.tasks.controls import broken_span, random_span
+from msr.tasks.locally_connected import convolution_span
 
-__all__ = ["MOST_DRAWN", "Sample", "broken_span", "sample_group", "sample_translation"]
-
+__all__ = ["MOST_DRAWN", "Sample", "sample_group", "sample_translation"]
 
 MOST_DRAWN = 4096
-"""Most inputs or outputs of a task that the command line draws: the weights of one have as many numbers squared."""
+"""Most inputs or outputs of a task that the command line draws. A weight of that many inputs and outputs has 2²⁴
+numbers, 128 MiB in float64. Chosen by hand."""
 
 
 class Sample(NamedTuple):
-    """Tasks ``x, y (tasks, examples, ...)`` and each task's weight ``w (tasks, out, in)``."""
+    """Tasks ``x, y (tasks, examples, ...)`` and each task's weight ``w (tasks, out, in)``, all float32."""
 
     x: Tensor
     y: Tensor
     w: Tensor
-
-
-@takes_arrays("U")
-def broken_span(U: Tensor, breaking: float, generator: torch.Generator) -> Tensor:
-    """A span turned out of itself by a known amount: ``‖W − P W‖ = breaking · ‖W‖`` for *every* ``W`` in the result.
-
-    ``P`` projects on the span of ``U (size, k)``, orthonormal columns. Each ``u`` becomes ``√(1 − ε²) u + ε w`` with
-    ``w`` orthonormal and orthogonal to all ``u``.
-    Raises: ConfigError unless ``0 ≤ breaking ≤ 1`` and the span fills at most half of the space.
-    """
-    size, k = U.shape
-    if not 0 <= breaking <= 1:
-        raise ConfigError(f"breaking must lie between 0 and 1; got {breaking}")
-    if not 1 <= k <= size // 2:
-        raise ConfigError(
-            f"equivariant maps fill {k} of {size} dimensions: there is no room to break them all (1 to {size // 2} fit)"
-        )
-    away = torch.randn(size, k, dtype=torch.float64, generator=generator)
-    return (1 - breaking**2) ** 0.5 * U + breaking * orthonormal_basis(away - U @ (U.mT @ away))
 
 
 def sample_group(
@@ -59,15 +46,19 @@ def sample_group(
 ) -> Sample:
     """``y = W x + noise`` with ``x ~ N(0, 1)`` and, for each task, a random equivariant ``W`` of mean square output 1.
 
-    ``truth="none"`` takes a random span of the same dimension instead, ``"broken"`` a :func:`broken_span`.
-    Raises: ConfigError when only zero is equivariant, or for counts and sizes that cannot be.
+    ``truth="none"`` takes a random span of the same dimension instead, ``"broken"`` a :func:`~msr.tasks.broken_span`.
+
+    Shapes: ``x (tasks, examples, *rep_in.shape)``, ``y (tasks, examples, *rep_out.shape)``.
+    Raises: ConfigError when only zero is equivariant, or for counts and sizes that cannot be; DataError for a sample
+    that does not fit into memory.
     """
     if truth not in ("group", "none", "broken"):
         raise ConfigError(f"the truth is group, none or broken; got {truth!r}")
-    group, size = rep_in.group, rep_in.dim * rep_out.dim
-    # A group of so many elements has orbits of at most that size, and so a basis of at least so many maps.
-    fewest = -(-size // group.order) if isinstance(group, FiniteGroup) else 1
-    _refuse_if_larger(size * fewest, (rep_out.dim, rep_in.dim), n_tasks, examples)
+    group = rep_in.group
+    size = rep_in.dim * rep_out.dim
+    # An orbit of a group has at most as many points as the group has elements, so a basis holds at least so many maps.
+    fewest_maps = -(-size // group.order) if isinstance(group, FiniteGroup) else 1
+    _refuse_if_larger(size * fewest_maps, (rep_out.dim, rep_in.dim), n_tasks, examples)
     U = equivariant_basis(rep_in, rep_out).orthonormal()
     if U.shape[1] == 0:
         raise ConfigError(
@@ -77,7 +68,7 @@ def sample_group(
     if truth == "none" and U.shape[1] == U.shape[0]:
         raise ConfigError("every map is equivariant here: there is none without the symmetry to draw")
     if truth == "none":
-        U = orthonormal_basis(torch.randn(U.shape, generator=generator, dtype=torch.float64))
+        U = random_span(U.shape[0], U.shape[1], generator)
     elif truth == "broken":
         U = broken_span(U, breaking, generator)
     sample = _sample(U, (rep_out.dim, rep_in.dim), n_tasks, examples, noise, generator)
@@ -96,29 +87,33 @@ def sample_translation(
 ) -> Sample:
     """Convolutions of a signal, each task with its own kernel: ``y[i] = Σ_t ψ[t] x[i + t]``.
 
-    Circular ones commute with the cyclic group; valid ones, with ``length − kernel + 1`` outputs, only with shifts of
-    the interior, which are no group.
+    Circular ones commute with the cyclic group. The others, with ``length − kernel + 1`` outputs, commute only with
+    shifts of the interior, which are no group.
+
+    Shapes: ``x (tasks, examples, length)``, ``y (tasks, examples, outputs)``.
+    Raises: ConfigError for counts and sizes that cannot be; DataError for a sample that does not fit into memory.
     """
     if not 1 <= kernel <= length:
         raise ConfigError(f"a kernel on a signal of length {length} must be 1 to {length} long; got {kernel}")
     outputs = length if circular else length - kernel + 1
     _refuse_if_larger(outputs * length * kernel, (outputs, length), n_tasks, examples)
-    U = torch.zeros(outputs, length, kernel, dtype=torch.float64)
-    i = torch.arange(outputs)
-    for t in range(kernel):
-        U[i, (i + t) % length, t] = outputs**-0.5
     generator = _generator(n_tasks, examples, noise, seed)
-    return _sample(U.flatten(0, 1), (outputs, length), n_tasks, examples, noise, generator)
+    U = convolution_span(length, kernel, circular=circular)
+    return _sample(U, (outputs, length), n_tasks, examples, noise, generator)
 
 
 def _refuse_if_larger(span: int, shape: tuple[int, int], n_tasks: int, examples: int) -> None:
-    """A span of so many numbers, and tasks drawn from it, in float64 and, at the end, in float32 beside that."""
+    """Raise DataError unless a span of so many numbers, and the tasks drawn from it, fit into memory.
+
+    Both are drawn in float64, and at the end the tasks stand in float32 beside that: 8 and 12 bytes a number.
+    """
     m, n = shape
     tasks = n_tasks * (m * n + examples * (n + 2 * m))
     refuse_if_larger(8 * span + 12 * tasks, f"{n_tasks} tasks of {examples} examples from {n} to {m} numbers")
 
 
 def _generator(n_tasks: int, examples: int, noise: float, seed: int) -> torch.Generator:
+    """The sample's generator. Raises: ConfigError for counts, noise or a seed that cannot be."""
     for name, count in (("tasks", n_tasks), ("examples", examples)):
         if count < 1:
             raise ConfigError(f"the number of {name} must be at least 1; got {count}")
@@ -132,8 +127,10 @@ def _generator(n_tasks: int, examples: int, noise: float, seed: int) -> torch.Ge
 def _sample(
     U: Tensor, shape: tuple[int, int], n_tasks: int, examples: int, noise: float, generator: torch.Generator
 ) -> Sample:
+    """Tasks from a span ``U (out · in, k)`` with orthonormal columns."""
     m, n = shape
     v = torch.randn(n_tasks, U.shape[1], generator=generator, dtype=torch.float64)
+    # The factor makes E‖W‖² = m, and so the mean square of an output 1 on standard normal inputs.
     w = (v * (m / U.shape[1]) ** 0.5 @ U.mT).view(n_tasks, m, n)
     x = torch.randn(n_tasks, examples, n, generator=generator, dtype=torch.float64)
     y = x @ w.mT

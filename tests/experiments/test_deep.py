@@ -122,7 +122,7 @@ def test_seeds_are_averaged_and_resuming_repeats_nothing(tmp_path, monkeypatch):
 
 
 BAD = {
-    "group": (["--group", "c9"], "unknown group 'c9'; known: c8, d4"),
+    "group": (["--group", "c9"], "--group must be c8 or d4; got 'c9'"),
     "model": (["--models", "cnn"], "unknown model 'cnn'; known: msr, msr-double, oracle"),
     "solver": (["--solvers", "adam"], "unknown solver 'adam'; known: sgd, gn-unrolled, gn-implicit"),
     "nonlinearity": (["--nonlinearity", "gelu"], "nonlinearity must be relu or tanh; got 'gelu'"),
@@ -131,8 +131,16 @@ BAD = {
     "rate": (["--sgd-rate", "-1"], "--sgd-rate must be positive; got -1.0"),
     "outer": (["--outer-rate", "0"], "--outer-rate must be positive; got 0.0"),
     "noise": (["--noise", "-1"], "noise must not be negative; got -1.0"),
-    "data": (["--data", "x.npz"], "--data cannot be read here"),
 }
+
+
+def test_tasks_of_a_file_cannot_be_asked_for(tmp_path, capsys):
+    """The runner needs to know the truth of its tasks, so it has no such flag."""
+    with pytest.raises(SystemExit) as stop:
+        run_deep("--data", "x.npz", "--out", str(tmp_path / "run"))
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: unrecognized arguments: --data x.npz (see --help)\n"
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("fault", BAD)

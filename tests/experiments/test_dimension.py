@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments import dimension, rotation, translation
-from experiments.shared.closed_form import chunks_of, found_span
+from experiments.shared.closed_form import chunks_of, fit_span
 from msr.errors import DataError
 from msr.runs import command as _run
 from msr.span.angles import span_cosine
@@ -62,7 +62,6 @@ def test_dimensions_are_found_and_written(tmp_path, capsys):
         (["--examples", "1"], "--examples must be at least 2; got 1"),
         (["--k", "0"], "--k must be at least 1"),
         (["--k", "many"], "--k must be a count or auto; got 'many'"),
-        (["--data", "x.npz"], "--data has no meaning here"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, capsys, flags, message):
@@ -71,6 +70,18 @@ def test_bad_input_is_one_line(tmp_path, capsys, flags, message):
     assert message in said
     assert said.startswith("error: ")
     assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "flag", ["--data", "--batching", "--chunk-size", "--device", "--checkpoint-seconds", "--on-divergence"]
+)
+def test_flags_of_other_runners_do_not_exist_here(tmp_path, capsys, flag):
+    """Tasks are made and nothing trains, so these flags could change nothing."""
+    with pytest.raises(SystemExit) as stop:
+        find(flag, "1", "--out", str(tmp_path / "run"))
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"error: unrecognized arguments: {flag} 1 (see --help)\n"
     assert not (tmp_path / "run").exists()
 
 
@@ -111,12 +122,12 @@ def test_chunks_are_the_tasks_examples():
     pieces = list(chunks_of(family, 10, chunk=4, examples=5)())
     assert [len(x) for x, _ in pieces] == [4, 4, 2]
     assert all(x.shape[1:] == (5, 12) and y.shape[1:] == (5, 10) for x, y in pieces)
-    assert found_span(family, 3, n_tasks=500).n_tasks == 10  # no more than the family has
+    assert fit_span(family, 3, n_tasks=500).n_tasks == 10  # no more than the family has
     turning = RotationTasks(group="c4", size=6, n_train=60)
     with pytest.raises(DataError, match="all 15 directions"):  # 60 tasks give 15 axes: too few to see 18 dimensions
-        found_span(turning, "auto", kernel=3)
+        fit_span(turning, "auto", kernel=3)
     turning = RotationTasks(group="c4", size=6, n_train=120)
-    found = found_span(turning, "auto", kernel=3)
+    found = fit_span(turning, "auto", kernel=3)
     assert found.span.k == 18
     assert span_cosine(found.span.U, turning.true_span()) > 0.99999
 

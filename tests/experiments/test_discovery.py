@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from experiments import discovery
-from experiments.discovery import Arm, Config, family_of, run_arm, summarise, truth, uncertified
+from experiments.discovery import Arm, Config, family_of, run_arm, summary_line, truth, uncertified
 from msr.discovery import discover
 from msr.groups import cyclic
 from msr.representations import regular
@@ -48,11 +48,12 @@ def test_a_wrong_name_is_counted_as_wrong(monkeypatch):
     s = sample_group(regular(cyclic(6)), regular(cyclic(6)), n_tasks=200)
     other = discover(s.x, s.y)
     monkeypatch.setattr(discovery, "discover", lambda *args, **options: other)
-    row = run_arm(Arm("C8", 0.0, 100, 0), Config())
+    arm = Arm("C8", 0.0, 100, 0)
+    row = run_arm(arm, Config())
     assert row["name"] == "C6"
     assert row["wrong"]
     assert not row["exact"]
-    (line,) = summarise([row])
+    line = summary_line([arm], [row])
     assert line["wrong"] == 1
     assert line["other_names"] == ["C6"]
     control = run_arm(Arm("none 8", 0.0, 100, 0), Config())
@@ -102,9 +103,17 @@ def test_the_rule_without_a_certificate():
         (["--eps", "2"], "--eps must be less than 1; got 2.0"),
         (["--tasks", "40.5"], "--tasks must be whole numbers; got '40.5'"),
         (["--seed", "-1"], "--seed must not be negative; got -1"),
-        (["--data", "x.npz"], "--data has no meaning here"),
     ],
 )
 def test_what_cannot_work_is_refused(flags, message, capsys):
     assert find(*flags) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--data", "--batching", "--chunk-size", "--device", "--keep-checkpoints"])
+def test_flags_of_other_runners_do_not_exist_here(flag, capsys):
+    """Tasks are made and nothing trains, so these flags could change nothing."""
+    with pytest.raises(SystemExit) as stop:
+        find(flag, "1")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"error: unrecognized arguments: {flag} 1 (see --help)\n"

@@ -177,7 +177,7 @@ def write_npz(path: Path, shape=(10, 24, 1, 3, 3)) -> str:
 
 
 BAD = {
-    "group": (lambda t: ["--group", "c6"], "unknown group 'c6'; known: c4, c8, d4, d8"),
+    "group": (lambda t: ["--group", "c6"], "--group must be c4, c8, d4 or d8; got 'c6'"),
     "model": (lambda t: ["--models", "cnn"], "unknown model 'cnn'; known: conv, conv-tuned, conv-ridge, msr-kron"),
     "k word": (
         lambda t: ["--k", "18,many"],

@@ -128,10 +128,7 @@ def test_omniglot_runs_on_digits_and_resumes(tmp_path, capsys):
 
 
 def test_omniglot_arms_start_as_the_same_function(gen):
-    from experiments.shared.models import conv4
-    from msr.tasks.base import generator_for
-
-    plain, shared = (conv4(5, reparameterized=r, generator=generator_for(0, "init")) for r in (False, True))
+    plain, shared = (omniglot.build(omniglot.Arm(model, 0), omniglot.Config()) for model in ("maml", "msr"))
     x = torch.randn(4, 1, 28, 28, generator=gen)
     torch.testing.assert_close(plain(x), shared(x))
 

@@ -77,19 +77,26 @@ SURFACE = {
         "Write", "append_line", "refuse_inputs", "write_together", "write_whole",
     ],
     "msr.tasks": [
-        "FiniteGroupTasks", "TaskFamily",
+        "FileTasks", "FiniteGroupTasks", "LinearTasks", "Sample", "SpanTasks", "Split", "TaskFamily", "Truth",
+        "almost_symmetry", "broken_span", "broken_symmetry", "generator_for", "interior_symmetry",
+        "locally_connected_weight", "no_symmetry", "read_arrays", "sample_group", "sample_translation",
+        "span_of_filters", "write_tasks", "wrong_symmetry",
     ],
     "msr.tasks.controls": [
-        "SpanTasks", "almost_symmetry", "broken_symmetry", "interior_symmetry", "no_symmetry", "wrong_symmetry",
+        "SpanTasks", "almost_symmetry", "broken_span", "broken_symmetry", "interior_symmetry", "no_symmetry",
+        "random_span", "wrong_symmetry",
     ],
     "msr.tasks.files": [
-        "read_arrays", "write_tasks",
+        "FileTasks", "read_arrays", "write_tasks",
     ],
     "msr.tasks.finite_group": [
         "FiniteGroupTasks", "Truth",
     ],
+    "msr.tasks.locally_connected": [
+        "convolution_span", "locally_connected_weight", "span_of_filters",
+    ],
     "msr.tasks.sampling": [
-        "MOST_DRAWN", "Sample", "broken_span", "sample_group", "sample_translation",
+        "MOST_DRAWN", "Sample", "sample_group", "sample_translation",
     ],
     "msr.report": [
         "format_table",
@@ -98,19 +105,19 @@ SURFACE = {
         "bars", "curves", "matrices", "rates", "require", "scaling", "sharing_strength", "span_cosines",
     ],
     "tasks": [
-        "FileTasks", "ImageTasks", "RotationTasks", "TranslationTasks",
-    ],
-    "tasks.files": [
-        "FileTasks", "read_arrays", "write_tasks",
+        "ImageTasks", "RotationTasks", "TranslationTasks",
     ],
     "tasks.images": [
         "ImageSet", "ImageTasks", "augment", "digits", "download_omniglot", "read_omniglot",
+    ],
+    "tasks.networks": [
+        "conv4", "convolutions_of_conv4",
     ],
     "tasks.rotation": [
         "GROUPS", "RotationTasks", "condensed", "read_filters", "rotation_defect",
     ],
     "tasks.translation": [
-        "TranslationTasks", "locally_connected_weight", "span_of_filters",
+        "Boundary", "TranslationTasks",
     ],
 }  # fmt: skip
 

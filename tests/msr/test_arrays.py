@@ -38,11 +38,13 @@ from msr.span import find_span, in_chunks, patches, spectral_start
 from msr.span.angles import orthonormal_basis, principal_cosines, span_cosine
 from msr.statistics import mean_rule, tail_rule, zero_failure_rule
 from msr.statistics.estimate import Estimate
+from msr.tasks.controls import broken_span
 from msr.tasks.files import read_arrays, write_tasks
-from msr.tasks.sampling import broken_span, sample_group
+from msr.tasks.locally_connected import locally_connected_weight, span_of_filters
+from msr.tasks.sampling import sample_group
 from tasks.images import augment
 from tasks.rotation import rotation_defect
-from tasks.translation import TranslationTasks, locally_connected_weight, span_of_filters
+from tasks.translation import TranslationTasks
 from tests.laws.test_surface import SURFACE
 from tests.support.cases import seeded
 
@@ -217,14 +219,17 @@ WALK = {
     "msr.representations.commutant.continuous W": (continuous, [torch.stack([W, W @ W])]),
     "msr.representations.commutant.skew_pairs W": (skew_pairs, [torch.stack([W, W @ W])]),
     "msr.discovery.discover x y fresh": (lambda x, y: str(discover(x, y)), [TASKS.x, TASKS.y]),
-    "msr.tasks.sampling.broken_span U": (lambda U: broken_span(U, 0.3, torch.Generator().manual_seed(0)), [SHIFTS]),
+    "msr.tasks.controls.broken_span U": (lambda U: broken_span(U, 0.3, torch.Generator().manual_seed(0)), [SHIFTS]),
     "tasks.images.augment images uniform": (augment, [draw(2, 1, 6, 6), draw(2, 7).abs() % 1]),
     "tasks.rotation.rotation_defect filters": (
         lambda f: rotation_defect(f, "c4", 1, 1),
         [draw(4, 1, 5, 5)],
     ),
-    "tasks.translation.locally_connected_weight filters": (lambda f: locally_connected_weight(f, 8), [draw(2, 6, 3)]),
-    "tasks.translation.span_of_filters filters": (lambda f: span_of_filters(f, 8), [draw(2, 6, 3)]),
+    "msr.tasks.locally_connected.locally_connected_weight filters": (
+        lambda f: locally_connected_weight(f, 8),
+        [draw(2, 6, 3)],
+    ),
+    "msr.tasks.locally_connected.span_of_filters filters": (lambda f: span_of_filters(f, 8), [draw(2, 6, 3)]),
     "tasks.translation.TranslationTasks.episodes tasks": (lambda i: families().episodes("train", i), [torch.arange(2)]),
     "tasks.translation.TranslationTasks.filters tasks": (lambda i: families().filters("train", i), [torch.arange(2)]),
 }  # fmt: skip
@@ -297,7 +302,6 @@ LEFT_OUT = {
     "msr.meta.Problem.criterion": "the user's own function",
     "msr.meta.Problem.loss": "the user's own functions",
     "msr.tasks.files.write_tasks": "below",
-    "tasks.files.write_tasks": "below",
     "tasks.rotation.RotationTasks.from_filters": "reads a file of filters or takes their tensor",
 }
 

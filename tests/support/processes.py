@@ -5,9 +5,9 @@ The first line on stdin, ``{runner: [flags]}``, has runs to warm up with. Each f
 ``{"runner": name, "flags": [...], "kill_at": n, "largest_file": bytes, "together": n}``; its answer is a line
 ``{"status": [...], "stderr": [...], "events": [...]}`` with an entry for each process.
 
-Events are what a process does to files of the folder of its run: ``open`` to write, ``write`` and ``append`` (one for
-each call of the system), ``fsync``, ``rename``, ``remove``, ``mkdir``; what was done is told in their order. With
-``kill_at`` the process is killed in the n-th, counted from 0: just before it, or with half of the bytes written.
+Events are what a process does to the files in its run's folder: ``open`` to write, ``write`` and ``append`` (one for
+each system call), ``fsync``, ``rename``, ``remove``, ``mkdir``; the answer lists them in order. With ``kill_at`` the
+process is killed at the n-th event, counted from 0: just before it happens, or with half of the bytes written.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ class Pool:
         return self
 
     def run(self, runner: str, *flags: str, **how: int) -> dict[str, Any]:
-        """Run ``experiments.<runner>`` with the pool's flags and these; what became of it."""
+        """Run ``experiments.<runner>`` with the pool's flags and these; the job's answer."""
         self._send({"runner": runner, "flags": [*self.runs[runner], *flags], **how})
         assert self.process.stdout
         return json.loads(self.process.stdout.readline())
@@ -66,7 +66,8 @@ def _serve() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for runner, flags in json.loads(sys.stdin.readline()).items():  # what libraries do at their first use is done once
+    # The warm-up runs do what libraries do at their first use, so that no child has to do it.
+    for runner, flags in json.loads(sys.stdin.readline()).items():
         quiet = contextlib.redirect_stdout(None), contextlib.redirect_stderr(None)
         with tempfile.TemporaryDirectory() as folder, quiet[0], quiet[1]:
             _run(runner, [*flags, "--out", folder])
@@ -79,7 +80,7 @@ def _serve() -> None:
             pid = os.fork()
             if pid == 0:
                 os.close(gate)
-                os.read(go, 1)  # until the parent closes its end: all at once
+                os.read(go, 1)  # returns when the parent closes its end, for all children at once
                 _child(job, file)
             children.append((pid, file))
         os.close(go)
@@ -113,7 +114,7 @@ def _child(job: dict[str, Any], file: Any) -> None:
         status = _run(job["runner"], job["flags"])
         with contextlib.suppress(OSError):
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        sys.stderr.write("\0" + " ".join(events.seen))
+        sys.stderr.write("\0" + " ".join(events.events))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -122,42 +123,42 @@ def _child(job: dict[str, Any], file: Any) -> None:
 
 
 class _Events:
-    """Looks on at what this process does to the files of a folder, and kills it in the event of a number."""
+    """Records what this process does to the files of a folder, and kills it at the event of a given number."""
 
     def __init__(self, folder: str, kill_at: int | None):
         self.folder, self.kill_at = folder, kill_at
-        self.seen: list[str] = []
+        self.events: list[str] = []
         sys.addaudithook(self._audit)
-        # Nothing is audited for these two: the calls that the package makes are looked at on their way to the system.
-        fsync, opened, looks = os.fsync, Path.open, self
+        # Python audits neither writes nor fsync, so these two are replaced by functions that record their calls.
+        fsync, opened, recorder = os.fsync, Path.open, self
 
-        class Looked(io.FileIO):
-            """A file whose calls of the system are events."""
+        class Recorded(io.FileIO):
+            """A file whose writes are events."""
 
             def write(self, data: Any) -> int:
-                """All of it; half where the process is killed."""
-                if looks.comes("append" if self.readable() else "write"):
+                """Write all of the data; half of it where the process is to be killed."""
+                if recorder.is_fatal("append" if self.readable() else "write"):
                     super().write(memoryview(data).cast("B")[: len(data) // 2])
-                    looks.kill()
+                    recorder.kill()
                 return super().write(data)
 
-        def open_looked(path: Path, mode: str = "r", buffering: int = -1, *others: Any, **more: Any) -> Any:
+        def open_recorded(path: Path, mode: str = "r", buffering: int = -1, *others: Any, **more: Any) -> Any:
             if str(path).startswith(folder) and mode in ("xb", "wb", "r+b", "x+b", "ab"):
-                raw = Looked(path, mode)
+                raw = Recorded(path, mode)
                 return raw if buffering == 0 else io.BufferedWriter(raw)
             return opened(path, mode, buffering, *others, **more)
 
-        def fsync_looked(descriptor: int) -> None:
-            if os.readlink(f"/proc/self/fd/{descriptor}").startswith(folder) and self.comes("fsync"):
+        def fsync_recorded(descriptor: int) -> None:
+            if os.readlink(f"/proc/self/fd/{descriptor}").startswith(folder) and self.is_fatal("fsync"):
                 self.kill()
             fsync(descriptor)
 
-        os.fsync, Path.open = fsync_looked, open_looked  # type: ignore[assignment,method-assign]
+        os.fsync, Path.open = fsync_recorded, open_recorded  # type: ignore[assignment,method-assign]
 
-    def comes(self, event: str) -> bool:
-        """Note an event; whether it is the one to be killed in."""
-        self.seen.append(event)
-        return len(self.seen) - 1 == self.kill_at
+    def is_fatal(self, event: str) -> bool:
+        """Record an event; whether it is the one at which the process is killed."""
+        self.events.append(event)
+        return len(self.events) - 1 == self.kill_at
 
     @staticmethod
     def kill() -> None:
@@ -169,7 +170,7 @@ class _Events:
             kind = "open" if isinstance(mode, str) and set(mode) & set("wxa+") else None
         else:
             kind = AUDITED.get(event)
-        if kind and str(arguments[0]).startswith(self.folder) and self.comes(kind):
+        if kind and str(arguments[0]).startswith(self.folder) and self.is_fatal(kind):
             self.kill()
 
 

@@ -29,24 +29,24 @@ def lines(path: Path) -> list[dict]:
     return [without_times(json.loads(line)) for line in path.read_text().splitlines()]
 
 
-def assert_same_run(found: Path, expected: Path) -> None:
+def assert_same_run(actual: Path, expected: Path) -> None:
     """Rows, metrics and every tensor of every checkpoint, bit for bit; nothing half-written."""
     for name in ("rows.jsonl", "metrics.jsonl"):
-        assert lines(found / name) == lines(expected / name)
-    results = [without_times(json.loads((run / "results.json").read_text())) for run in (found, expected)]
+        assert lines(actual / name) == lines(expected / name)
+    results = [without_times(json.loads((run / "results.json").read_text())) for run in (actual, expected)]
     assert results[0]["rows"] == results[1]["rows"]
     checkpoints, others = (
         # Which earlier checkpoint is kept beside the newest depends on when a run was stopped.
         {path.name for path in run.glob("checkpoints/*.pt") if not path.stem.rpartition(".")[2].isdigit()}
-        for run in (expected, found)
+        for run in (expected, actual)
     )
     assert checkpoints == others
     for name in checkpoints:
-        a, b = (torch.load(run / "checkpoints" / name, weights_only=True) for run in (found, expected))
+        a, b = (torch.load(run / "checkpoints" / name, weights_only=True) for run in (actual, expected))
         for key in ("params", "optimizer", "scheduler", "steps_done"):
             assert same(a[key], b[key]), f"{name}: {key}"
-    assert not list(found.rglob("*.part"))
-    assert {path.name for path in found.iterdir()} == {path.name for path in expected.iterdir()}
+    assert not list(actual.rglob("*.part"))
+    assert {path.name for path in actual.iterdir()} == {path.name for path in expected.iterdir()}
 
 
 def same(a, b) -> bool:
@@ -61,7 +61,7 @@ def same(a, b) -> bool:
 
 
 def error_line(text: str) -> str:
-    """The one line that a failure says, after what the run said before."""
+    """The last line of stderr, which must be the only error."""
     assert "Traceback" not in text
     assert text.count("error: ") == 1
     assert text.splitlines()[-1].startswith("error: ")

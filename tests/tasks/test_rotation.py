@@ -274,9 +274,9 @@ FILTERS = np.ones((10, 4, 1, 3, 3), np.float32)
 BAD_FILES = {
     "no filters": ({"filters": None}, "has no array 'filters'"),
     "axes": ({"filters": FILTERS[:, :, 0]}, r"must be (tasks, channels, 1, kernel, kernel)"),
-    "input channels": ({"filters": np.ones((10, 4, 2, 3, 3))}, r"came (10, 4, 2, 3, 3)"),
+    "input channels": ({"filters": np.ones((10, 4, 2, 3, 3))}, r"got (10, 4, 2, 3, 3)"),
     "even": ({"filters": np.ones((10, 4, 1, 4, 4))}, "kernel odd and at least 3"),
-    "oblong": ({"filters": np.ones((10, 4, 1, 3, 5))}, r"came (10, 4, 1, 3, 5)"),
+    "oblong": ({"filters": np.ones((10, 4, 1, 3, 5))}, r"got (10, 4, 1, 3, 5)"),
     "one pixel": ({"filters": np.ones((10, 4, 1, 1, 1))}, "kernel odd and at least 3"),
     "channels": ({"filters": np.ones((10, 6, 1, 3, 3))}, "c4 needs a multiple of 4 channels (axis 1)"),
     "whole numbers": ({"filters": np.ones((10, 4, 1, 3, 3), int)}, "must be real, finite numbers; got torch.int64"),
@@ -430,7 +430,7 @@ def test_condensing_refuses_what_is_no_convolution():
             condensed(e._replace(support_x=x, support_y=y), kernel)
 
 
-def test_faults_that_were_once_there():
+def test_odd_arguments_are_refused_and_foreign_arrays_read():
     family = RotationTasks(group="c4", size=6, n_train=4, n_test=2)
     episodes = family.episodes("train", torch.arange(2))
     with pytest.raises(ShapeError, match="same tasks and examples"):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from msr.errors import ConfigError, ShapeError
 from msr.span.angles import orthonormal_basis, span_cosine
 from msr.tasks.base import generator_for
+from msr.tasks.locally_connected import locally_connected_weight, span_of_filters
 from tasks import TranslationTasks
-from tasks.translation import locally_connected_weight, span_of_filters
 
 
 @given(

@@ -26,7 +26,7 @@ from PIL import Image
 from msr.errors import DataError, MSRError
 from msr.files.archives import npz_names, read_npy, read_npz
 from msr.models.reading import read_model
-from tasks.files import read_arrays
+from msr.tasks.files import read_arrays
 from tasks.images import read_omniglot
 from tasks.rotation import read_filters
 from tests.support import ROOT
@@ -399,7 +399,7 @@ from pathlib import Path
 from msr.errors import MSRError
 from msr.memory import _table
 from msr.models.reading import read_model
-from tasks.files import read_arrays
+from msr.tasks.files import read_arrays
 from tasks.images import read_omniglot
 from tasks.rotation import read_filters
 

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from experiments import translation
 from msr.errors import ConfigError, DataError
 from msr.meta import OuterLoop
+from msr.runs import arms, signals
 from msr.runs import command as _run
 from msr.runs import folder as _folder
-from msr.runs import signals
-from msr.runs.config import read_config
+from msr.runs.config_file import read_config
 from tests.support import ROOT
 from tests.support.processes import Pool
 from tests.support.runs import TINY, assert_same_run, error_line, lines, same, translate, without_times
@@ -50,7 +50,7 @@ def finished(tmp_path_factory, pool) -> Path:
 
 def reading(config: translation.Config) -> None:
     """Everything that a runner reads from a folder, read by its own functions, and compared with what was written."""
-    arms = [translation.Arm("conv", "ridge", 0), translation.Arm("mtsr", "ridge", 0)]
+    own = [translation.Arm("conv", "ridge", 0), translation.Arm("mtsr", "ridge", 0)]
     folder = _folder.RunFolder("translation", config)
     known = WRITTEN[0]
     assert all(without_times(row) == known["rows"][arm] for arm, row in folder.rows.items())
@@ -59,7 +59,7 @@ def reading(config: translation.Config) -> None:
         kept = translation.trained_params(folder, arm)
         assert kept is None or same(kept[0]._asdict(), params)
     if set(folder.rows) == set(ARMS):
-        translation.summarise(folder, arms)
+        arms.summarise(folder, own, translation.summary_line)
 
 
 WRITTEN: list[dict] = []
@@ -132,7 +132,7 @@ DAMAGE = {
     "bytes in metrics": ("metrics.jsonl", lambda b: b"\xff\n" + b, "metrics.jsonl, line 1: its bytes are no text"),
     "deep nesting": ("rows.jsonl", lambda b: b"[" * 100_000 + b"\n" + b, "rows.jsonl, line 1: is no JSON"),
     "a list in metrics": ("metrics.jsonl", lambda b: b"[1]\n" + b, "metrics.jsonl, line 1: is no object"),
-    "a cut line of config": ("config.toml", lambda b: b.replace(b"seeds = 1", b"seeds"), "line 2 is 'seeds'"),
+    "a cut line of config": ("config.toml", lambda b: b.replace(b"seeds = 1", b"seeds"), "line 3 is 'seeds'"),
     "a changed config": (
         "config.toml",
         lambda b: b.replace(b"threads = 1", b"threads = 2"),
@@ -376,7 +376,7 @@ def dead_stream(monkeypatch, name: str, kind: str):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "disk", "none"])
-def test_nobody_has_to_look_on(kind, finished, tmp_path, monkeypatch):
+def test_a_run_goes_on_where_stderr_cannot_be_written(kind, finished, tmp_path, monkeypatch):
     if kind != "pipe":
         shutil.copytree(finished, tmp_path / "run")
     with dead_stream(monkeypatch, "stderr", kind):
@@ -412,7 +412,7 @@ def test_a_fault_of_the_program_has_a_status_and_a_file_of_its_own(tmp_path, mon
     assert "in broken" in file.read_text()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     assert _run.main(translation.Config, broken, TINY) == 70
-    assert "test_run_folder.py:" in capsys.readouterr().err
+    assert "test_folder.py:" in capsys.readouterr().err
 
 
 FORESEEN = {

@@ -1,8 +1,8 @@
 """Runs that are killed in the middle of what they do to their files continue to the end bit for bit.
 
 Each runner that trains makes a tiny run, in a process that is killed: before a file is opened, with half of a write on
-the disk, before it is flushed, renamed or removed, in the middle of a line that is appended. Twenty kills of each
-runner; with ``MSR_MUTATIONS`` in the environment so many times as many.
+the disk, before it is flushed, renamed or removed, in the middle of a line that is appended. Each runner is killed
+twenty times; ``MSR_MUTATIONS`` in the environment multiplies that number.
 """
 
 import os
@@ -52,12 +52,12 @@ def test_a_run_that_was_killed_at_any_event_of_a_file_continues_bit_for_bit(runn
 
 
 def spread(events: list[str], count: int) -> list[int]:
-    """So many places of events, of each kind in turn, each time elsewhere in the run."""
-    left = {kind: [i for i, event in enumerate(events) if event == kind] for kind in KINDS}
-    found: list[int] = []
-    while len(found) < count:
+    """The indices of ``count`` events, taking the kinds in turn, spread evenly over the run."""
+    unused = {kind: [i for i, event in enumerate(events) if event == kind] for kind in KINDS}
+    chosen: list[int] = []
+    while len(chosen) < count:
         for kind in KINDS:
-            if left[kind] and len(found) < count:
-                # Multiples of the golden ratio, less their whole part, fall evenly into any interval.
-                found.append(left[kind].pop(int(len(left[kind]) * (0.618034 * (len(found) + 1) % 1))))
-    return found
+            if unused[kind] and len(chosen) < count:
+                # The fractional parts of multiples of the golden ratio fall evenly into any interval.
+                chosen.append(unused[kind].pop(int(len(unused[kind]) * (0.618034 * (len(chosen) + 1) % 1))))
+    return chosen

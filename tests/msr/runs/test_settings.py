@@ -18,6 +18,7 @@ from msr.runs import command as _run
 from msr.runs import config as _config
 from msr.runs import folder as _folder
 from msr.runs import identity as _identity
+from msr.runs.flags import parse
 from tests.support.runs import TINY, error_line, translate
 
 
@@ -134,7 +135,7 @@ def test_another_version_or_runner_is_refused(finished, tmp_path, monkeypatch, c
     assert "format was 2 and is 99" in error_line(capsys.readouterr().err)
     monkeypatch.undo()
     with pytest.raises(_folder.ConfigError, match="is a run of translation, not of other"):
-        _folder.RunFolder("other", _run.parse(translation.Config, [*TINY, *flags, "--force"]))
+        _folder.RunFolder("other", parse(translation.Config, [*TINY, *flags, "--force"]))
     assert translate(*flags) == 0
 
 

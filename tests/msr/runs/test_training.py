@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import dataclass
 from functools import partial
 
 import pytest
@@ -14,7 +15,7 @@ from msr.meta import SGD, Learner, OuterLoop, Ridge
 from msr.meta.checkpoints.file import content_hash, read_checkpoint
 from msr.runs import command as _run
 from msr.runs import folder as _folder
-from msr.runs.config import CommonConfig
+from msr.runs.config import SeedFlags, TrainingFlags
 from msr.runs.divergence import LastGood, halve_rates, largest_loss, odd_rates
 from msr.runs.judging import gains, judged, stability
 from msr.runs.training import train, trained_params
@@ -24,9 +25,14 @@ from tests.msr.meta.checkpoints.test_checkpoints import batch, make_loop
 ARM = "arm-seed0"
 
 
+@dataclass(frozen=True)
+class Config(TrainingFlags, SeedFlags):
+    """A config of its own, as a runner has."""
+
+
 def folder_of(path, **flags):
     _folder.release()  # as if the process that had it before were gone
-    config = CommonConfig(out=str(path), resume=path.exists(), **{"checkpoint_seconds": 0.0, **flags})
+    config = Config(out=str(path), resume=path.exists(), **{"checkpoint_seconds": 0.0, **flags})
     return _folder.RunFolder("tiny", config)
 
 
@@ -94,7 +100,7 @@ class TestCheckpointsThatAreKept:
         steps = [read_checkpoint(folder.checkpoint(ARM).parent / name).state["steps_done"] for name in names(folder)]
         assert steps == [0, 6]  # the start and the end
 
-    def test_they_say_whose_they_are(self, tmp_path):
+    def test_they_name_their_run_and_arm(self, tmp_path):
         folder, _, _ = run(tmp_path / "run")
         identity = read_checkpoint(folder.checkpoint(ARM)).identity
         assert identity["msr"] == __version__
@@ -158,7 +164,7 @@ class TestFallingBack:
 
 class TestDivergence:
     @pytest.mark.parametrize("value", [math.inf, math.nan, 1e12])
-    def test_the_arm_ends_where_it_last_was_good(self, value, tmp_path, capsys):
+    def test_the_arm_ends_at_its_last_good_state(self, value, tmp_path, capsys):
         """A step that cannot be taken at 4: the losses of step 3 were the last good ones, so its state is kept."""
         _, straight, _ = run(tmp_path / "three", 3)
         folder, loop, trained = run(tmp_path / "run", source=poisoned_from(4, value))
@@ -438,6 +444,8 @@ def test_flags_out_of_range_are_refused_before_anything_is_made(tmp_path, capsys
     ):
         assert _run.main(deep.Config, deep.run, [*flags, "--out", str(tmp_path / "run")]) == 2
         assert capsys.readouterr().err == f"error: {says}\n"
-    assert _run.main(dimension.Config, dimension.run, ["--keep-checkpoints", "3", "--out", str(tmp_path / "run")]) == 2
-    assert "--keep-checkpoints" in capsys.readouterr().err  # a runner that trains nothing
+    with pytest.raises(SystemExit) as stop:  # a runner that trains nothing has no such flag
+        _run.main(dimension.Config, dimension.run, ["--keep-checkpoints", "3", "--out", str(tmp_path / "run")])
+    assert stop.value.code == 2
+    assert "unrecognized arguments: --keep-checkpoints 3" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -7,7 +7,8 @@ from msr.errors import ConfigError, DataError
 from msr.groups import cyclic, dihedral, quaternion, symmetric
 from msr.representations import equivariant_basis, grid_rotations, natural, planar, regular, sign, trivial
 from msr.span.angles import orthonormal_basis
-from msr.tasks.sampling import broken_span, sample_group, sample_translation
+from msr.tasks.controls import broken_span
+from msr.tasks.sampling import sample_group, sample_translation
 
 PAIRS = {
     "D4 regular": (lambda: regular(dihedral(4)),) * 2,
@@ -20,7 +21,7 @@ PAIRS = {
 pairs = pytest.mark.parametrize(("rep_in", "rep_out"), PAIRS.values(), ids=PAIRS)
 
 
-def moved(rep_in, rep_out, w):
+def commutation_error(rep_in, rep_out, w):
     """``‖ρ_out(g) W − W ρ_in(g)‖ / ‖W‖`` of each task, the largest over the group."""
     w = w.double()
     left, right = rep_out.matrices(), rep_in.matrices()
@@ -28,7 +29,7 @@ def moved(rep_in, rep_out, w):
     return differences.flatten(2).norm(dim=2).amax(0) / w.flatten(1).norm(dim=1)
 
 
-def outside(rep_in, rep_out, w):
+def share_outside(rep_in, rep_out, w):
     """``‖W − P W‖ / ‖W‖`` of each task, ``P`` the mean over the group."""
     w = w.double()
     inverse = torch.linalg.inv(rep_out.matrices())
@@ -36,7 +37,7 @@ def outside(rep_in, rep_out, w):
     return (w - mean).flatten(1).norm(dim=1) / w.flatten(1).norm(dim=1)
 
 
-def span(w):
+def dimension(w):
     return orthonormal_basis(w.double().flatten(1).mT, rtol=1e-5).shape[1]
 
 
@@ -47,8 +48,8 @@ def test_each_task_is_equivariant(rep_in, rep_out):
     assert x.shape == (60, 3, *rep_in.shape)
     assert y.shape == (60, 3, *rep_out.shape)
     assert w.shape == (60, rep_out.dim, rep_in.dim)
-    assert moved(rep_in, rep_out, w).max() < 1e-5
-    assert span(w) == equivariant_basis(rep_in, rep_out).orthonormal().shape[1]
+    assert commutation_error(rep_in, rep_out, w).max() < 1e-5
+    assert dimension(w) == equivariant_basis(rep_in, rep_out).orthonormal().shape[1]
     torch.testing.assert_close(y.flatten(2), x.flatten(2) @ w.mT, atol=1e-4, rtol=1e-4)
 
 
@@ -59,9 +60,9 @@ def test_broken_tasks_are_broken_by_what_was_asked(rep_in, rep_out, breaking):
     k = equivariant_basis(rep_in, rep_out).orthonormal().shape[1]
     w = sample_group(rep_in, rep_out, truth="broken", breaking=breaking, n_tasks=60).w
     torch.testing.assert_close(
-        outside(rep_in, rep_out, w), torch.full((60,), breaking, dtype=torch.float64), atol=1e-6, rtol=0
+        share_outside(rep_in, rep_out, w), torch.full((60,), breaking, dtype=torch.float64), atol=1e-6, rtol=0
     )
-    assert span(w) == k
+    assert dimension(w) == k
     assert (w.double() ** 2).sum((1, 2)).mean() / rep_out.dim == pytest.approx(1, rel=0.5)
 
 
@@ -70,10 +71,10 @@ def test_no_symmetry_keeps_the_dimension_alone(rep_in, rep_out):
     rep_in, rep_out = rep_in(), rep_out()
     U = equivariant_basis(rep_in, rep_out).orthonormal()
     w = sample_group(rep_in, rep_out, truth="none", n_tasks=60).w
-    assert span(w) == U.shape[1]
+    assert dimension(w) == U.shape[1]
     # A random map lies outside by what is left of the space, give or take.
     share = (1 - U.shape[1] / U.shape[0]) ** 0.5
-    assert outside(rep_in, rep_out, w).mean() == pytest.approx(share, rel=0.2)
+    assert share_outside(rep_in, rep_out, w).mean() == pytest.approx(share, rel=0.2)
 
 
 @pytest.mark.parametrize("truth", ["group", "none", "broken"])
@@ -108,7 +109,7 @@ def test_convolutions(length, kernel, circular):
     signal = torch.cat([x, x[..., : kernel - 1]], -1) if circular else x
     expected = torch.nn.functional.conv1d(signal.transpose(0, 1), psi[:, None], groups=40).transpose(0, 1)
     torch.testing.assert_close(y, expected, atol=1e-4, rtol=1e-4)
-    assert span(w) == kernel
+    assert dimension(w) == kernel
     if circular:
         shift = torch.roll(w, (1, 1), (1, 2))
         assert torch.equal(shift, w)
@@ -141,21 +142,21 @@ def test_a_span_of_nothing_cannot_be_broken(gen):
     [
         ({"truth": "maybe"}, "group, none or broken; got 'maybe'"),
         ({"truth": "broken", "breaking": 1.5}, "between 0 and 1; got 1.5"),
-        ({"truth": "broken", "breaking": float("nan")}, "came nan"),
+        ({"truth": "broken", "breaking": float("nan")}, "got nan"),
         ({"n_tasks": 0}, "number of tasks must be at least 1; got 0"),
         ({"examples": -1}, "number of examples must be at least 1; got -1"),
         ({"noise": -0.1}, "noise must be finite and not negative; got -0.1"),
-        ({"noise": float("inf")}, "came inf"),
-        ({"noise": float("nan")}, "came nan"),
+        ({"noise": float("inf")}, "got inf"),
+        ({"noise": float("nan")}, "got nan"),
     ],
 )
-def test_options_that_cannot_be(options, says):
+def test_impossible_options_are_refused(options, says):
     rep = regular(cyclic(4))
     with pytest.raises(ConfigError, match=says):
         sample_group(rep, rep, **options)
 
 
-def test_truths_that_cannot_be():
+def test_impossible_truths_are_refused():
     S3 = symmetric(3)
     with pytest.raises(ConfigError, match=r"only the zero map is equivariant.*share a part"):
         sample_group(trivial(S3), sign(S3))
@@ -164,10 +165,10 @@ def test_truths_that_cannot_be():
     with pytest.raises(ConfigError, match="fill 4 of 4 dimensions: there is no room"):
         sample_group(trivial(S3, 2), trivial(S3, 2), truth="broken")
     C2 = cyclic(2)
-    assert span(sample_group(regular(C2), regular(C2), truth="broken").w) == 2  # exactly half: there is room
+    assert dimension(sample_group(regular(C2), regular(C2), truth="broken").w) == 2  # exactly half: there is room
     with pytest.raises(ConfigError, match="length 4 must be 1 to 4 long; got 5"):
         sample_translation(4, 5)
-    with pytest.raises(ConfigError, match="came 0"):
+    with pytest.raises(ConfigError, match="got 0"):
         sample_translation(4, 0)
     with pytest.raises(ConfigError, match="number of tasks"):
         sample_translation(4, 2, n_tasks=0)

@@ -6,8 +6,9 @@ import torch
 
 from msr.errors import ConfigError, DataError
 from msr.span.angles import span_cosine
-from tasks import FileTasks, TranslationTasks
-from tasks.files import read_arrays, write_tasks
+from msr.tasks import FileTasks
+from msr.tasks.files import read_arrays, write_tasks
+from tasks import TranslationTasks
 from tests.support.cases import needs_data
 
 
@@ -158,7 +159,7 @@ def test_indices_stay_within_their_split(tmp_path, arrays):
             family.episodes("test", torch.tensor([index]))
 
 
-def test_files_can_be_read_by_others(tmp_path, arrays):
+def test_written_files_have_the_usual_permissions(tmp_path, arrays):
     write_tasks(tmp_path / "t.npz", torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["y"]))
     (tmp_path / "plain").write_text("")
     assert (tmp_path / "t.npz").stat().st_mode == (tmp_path / "plain").stat().st_mode

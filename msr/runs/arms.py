@@ -1,0 +1,90 @@
+"""The arm loop: what a run computes piece by piece, each piece once, and what is said of all of them at the end.
+
+An *arm* is one line of a run's rows: a variant (a model, a solver, a family) with one seed. A runner lists its arms,
+:func:`run_arms` computes those that have no row yet, :func:`summarise` makes one line of all seeds of a variant, and
+:func:`publish` writes ``results.json`` and shows the table.
+"""
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from msr.report import figures
+from msr.runs.folder import Row, RunFolder
+from msr.runs.judging import curve
+
+__all__ = ["Arm", "by_name", "draw_curves", "publish", "run_arms", "summarise", "unfinished"]
+
+
+class Arm(ABC):
+    """A variant with one seed. A runner's own is a frozen dataclass with a field ``seed``."""
+
+    seed: int
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The variant, without the seed: arms of one name are averaged over their seeds."""
+
+    def fields(self) -> Row:
+        """The values that tell the arm from others, which its row begins with."""
+        return dict(vars(self))
+
+    def __str__(self) -> str:
+        """The key of the arm's row, and the name of its checkpoint."""
+        return f"{self.name}-seed{self.seed}".replace(" ", "_")
+
+
+A = TypeVar("A", bound=Arm)
+
+
+def unfinished(folder: RunFolder, arms: Sequence[A]) -> list[A]:
+    """The arms that have no row yet, in order."""
+    return [arm for arm in arms if str(arm) not in folder.rows]
+
+
+def run_arms(
+    folder: RunFolder, arms: Sequence[A], compute: Callable[[A], Row], *, tell: Callable[[Row], str] | None = None
+) -> None:
+    """Compute every arm that has no row yet, and record each row as soon as it is there.
+
+    So a run that ends early loses no more than the arm at hand. A row holds the arm's fields and what ``compute``
+    gives. ``tell`` makes a line of a new row, which is shown on stderr after the arm's name.
+    """
+    for arm in unfinished(folder, arms):
+        row = {**arm.fields(), **compute(arm)}
+        folder.finish_arm(str(arm), row)
+        if tell is not None:
+            print(f"{arm}: {tell(row)}", file=sys.stderr, flush=True)
+
+
+def by_name(arms: Sequence[A]) -> dict[str, list[A]]:
+    """The arms of each variant, in order; each list goes over the seeds."""
+    variants: dict[str, list[A]] = {}
+    for arm in arms:
+        variants.setdefault(arm.name, []).append(arm)
+    return variants
+
+
+def summarise(folder: RunFolder, arms: Sequence[A], line: Callable[[list[A], list[Row]], Row]) -> list[Row]:
+    """One line for each variant: what ``line`` makes of its arms and of their rows."""
+    return [line(group, [folder.rows[str(arm)] for arm in group]) for group in by_name(arms).values()]
+
+
+def draw_curves(folder: RunFolder, arms: Mapping[str, Arm], label: str, *, log: bool) -> None:
+    """The figure ``curve.png``: the values that were measured while arms trained, each under its name.
+
+    Arms that took no steps are left out, and where none took any there is no figure.
+    """
+    metrics = {name: folder.metrics(str(arm)) for name, arm in arms.items()}
+    series = {name: curve(lines) for name, lines in metrics.items() if lines}
+    if series:
+        folder.draw("curve.png", figures.curves(series, ylabel=label, log=log))
+
+
+def publish(folder: RunFolder, table: str, **results: Any) -> None:
+    """Write ``results.json`` with these results beside the rows; show the table, and where the file is."""
+    path = folder.finish(**results)
+    print(table)
+    print(f"\nresults: {path}", file=sys.stderr)
