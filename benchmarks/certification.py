@@ -16,8 +16,8 @@ from torch import Tensor
 
 from benchmarks.harness.command import command
 from msr.equivariance import certify, specificity, weight_error
-from msr.equivariance.boundary import Interior
-from msr.equivariance.draws import Judge, draw_elements
+from msr.equivariance.certifying.draws import Judge, draw_elements
+from msr.equivariance.measuring.boundary import Interior
 from msr.groups import cyclic
 from msr.representations import AnyRepresentation, regular, trivial
 from msr.statistics import mean_rule, tail_rule, zero_failure_rule

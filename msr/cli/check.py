@@ -13,8 +13,8 @@ from msr.cli.answers import as_json, give
 from msr.cli.doors import is_terminal
 from msr.cli.notations import read_notation
 from msr.equivariance import Certificate, certify
-from msr.equivariance.draws import draw_inputs, like, seeded
-from msr.equivariance.evaluate import said
+from msr.equivariance.certifying.draws import draw_inputs, like, seeded
+from msr.equivariance.measuring.evaluation import said
 from msr.errors import ModelError, MSRError, NonFiniteError
 from msr.failures import is_lack_of_memory
 from msr.files.writing import Write

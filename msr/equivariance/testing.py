@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from msr.equivariance.boundary import Interior
-from msr.equivariance.certificate import EquivarianceWarning
-from msr.equivariance.draws import draw_inputs, like, seeded
-from msr.equivariance.evaluate import Elements, Function, check_representations, choose_elements, said
-from msr.equivariance.fresh import module_to_redraw, redrawn
-from msr.equivariance.network import localise
-from msr.equivariance.several import Several, as_one
-from msr.equivariance.sides import Sides
-from msr.equivariance.walk import Representations
+from msr.equivariance.certifying.certificate import EquivarianceWarning
+from msr.equivariance.certifying.draws import draw_inputs, like, seeded
+from msr.equivariance.certifying.fresh import module_to_redraw, redrawn
+from msr.equivariance.measuring.boundary import Interior
+from msr.equivariance.measuring.evaluation import Elements, Function, check_representations, choose_elements, said
+from msr.equivariance.measuring.several import Several, as_one
+from msr.equivariance.measuring.sides import Sides
+from msr.equivariance.networks.certificates import localise
+from msr.equivariance.networks.walk import Representations
 from msr.errors import ConfigError, MissingExtraError, PrecisionError
 from msr.groups import FiniteGroup, Group
 from msr.representations import AnyRepresentation

@@ -177,8 +177,8 @@ WALK = {
         lambda x, mask: assert_equivariant(lambda x: x @ W.T, cyclic(4), C4, C4, x=x, mask=mask),
         [draw(3, 4), torch.ones(4, dtype=torch.bool)],
     ),
-    "msr.equivariance.certification f": (lambda f: certify(f, cyclic(4), C4, C4, eps=0.01).verdict, [W]),
-    "msr.equivariance.certification mask": (
+    "msr.equivariance.certify f": (lambda f: certify(f, cyclic(4), C4, C4, eps=0.01).verdict, [W]),
+    "msr.equivariance.certify mask": (
         lambda mask: certify(nn.Tanh(), cyclic(4), C4, C4, eps=0.2, mask=mask).verdict,
         [torch.ones(4, dtype=torch.bool)],
     ),

@@ -17,9 +17,9 @@ from msr.equivariance import (
     specificity,
     weight_error,
 )
-from msr.equivariance.affine import as_affine
-from msr.equivariance.boundary import Interior
-from msr.equivariance.network import _holm
+from msr.equivariance.certifying.affine import as_affine
+from msr.equivariance.measuring.boundary import Interior
+from msr.equivariance.networks.certificates import _holm
 from msr.errors import ConfigError, ModelError, NonFiniteError, ShapeError
 from msr.groups import cyclic, dihedral, so, symmetric
 from msr.layers import ReparamConv2d, ReparamLinear

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from msr.equivariance import EquivarianceWarning, assert_equivariant, certify, certify_network
-from msr.equivariance.fresh import redrawn, signs_of_a_start
+from msr.equivariance.certifying.fresh import redrawn, signs_of_a_start
 from msr.errors import ConfigError, ModelError
 from msr.groups import cyclic
 from msr.layers import ReparamConv2d, ReparamLinear

@@ -16,10 +16,10 @@ from msr.equivariance import (
     turning_error,
     weight_error,
 )
-from msr.equivariance.boundary import Interior
-from msr.equivariance.finer import Finer
-from msr.equivariance.parts import Parts
-from msr.equivariance.scale import measured_noise, typical_of
+from msr.equivariance.measuring.boundary import Interior
+from msr.equivariance.measuring.float64 import Finer
+from msr.equivariance.measuring.parts import Parts
+from msr.equivariance.measuring.scale import measured_noise, typical_of
 from msr.errors import DataError, ModelError, MSRError, PrecisionError
 from msr.groups import cyclic, dihedral, lorentz, so, symmetric
 from msr.layers import ReparamLinear

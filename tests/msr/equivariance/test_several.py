@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from msr.equivariance import assert_equivariant, certify, equivariance_error
-from msr.equivariance.several import is_several, pack
+from msr.equivariance.measuring.several import is_several, pack
 from msr.errors import ConfigError, ModelError, ShapeError
 from msr.groups import orthogonal, so, symmetric
 from msr.representations import defining, lift, natural, outer_product, trivial

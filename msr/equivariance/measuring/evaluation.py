@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from msr.equivariance.boundary import Interior
+from msr.equivariance.measuring.boundary import Interior
 from msr.errors import ConfigError, ModelError, MSRError, NonFiniteError, ShapeError
 from msr.groups import Group
 from msr.representations import AnyRepresentation, LieRepresentation, Representation

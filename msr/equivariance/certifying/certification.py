@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from msr.arrays import takes_arrays
-from msr.equivariance.certificate import Certificate, EquivarianceWarning
-from msr.equivariance.deciding import CONSTANT, decide
-from msr.equivariance.evaluate import Function
-from msr.equivariance.fresh import module_to_redraw, redrawn, signs_of_a_start
-from msr.equivariance.several import Several, as_one
+from msr.equivariance.certifying.certificate import Certificate, EquivarianceWarning
+from msr.equivariance.certifying.decision import CONSTANT, decide
+from msr.equivariance.certifying.fresh import module_to_redraw, redrawn, signs_of_a_start
+from msr.equivariance.measuring.evaluation import Function
+from msr.equivariance.measuring.several import Several, as_one
 from msr.errors import ConfigError
 from msr.groups import Group
 from msr.statistics.rules import Rule, Verdict

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from msr.equivariance.boundary import Interior
-from msr.equivariance.evaluate import Element, Function, act, evaluate, said
-from msr.equivariance.parts import parts_of
-from msr.equivariance.scale import Compared, Typical, typical_of
-from msr.equivariance.sides import Rounding, check_is_a_function, epsilon_inside
+from msr.equivariance.measuring.boundary import Interior
+from msr.equivariance.measuring.evaluation import Element, Function, act, evaluate, said
+from msr.equivariance.measuring.parts import parts_of
+from msr.equivariance.measuring.scale import Compared, Typical, typical_of
+from msr.equivariance.measuring.sides import Rounding, check_is_a_function, epsilon_inside
 from msr.errors import DataError, MSRError, ShapeError
 from msr.groups import Group
 from msr.representations import AnyRepresentation

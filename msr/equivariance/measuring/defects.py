@@ -2,7 +2,7 @@
 
 The defect of an element has no unit, ``d = ‖a − b‖ / √(‖a − c‖² + ‖b − c‖²)`` for ``a = f(ρ_in(g) x)``, ``b =
 ρ_out(g) f(x)`` and the centre ``c`` of the outputs: 0 commutes, 1 is what unrelated outputs give, √2 is the worst
-(``a − c = −(b − c)``). It is taken in each part of the outputs by itself (:class:`msr.equivariance.parts.Parts`), and
+(``a − c = −(b − c)``). It is taken in each part of the outputs by itself (:class:`msr.equivariance.measuring.parts.Parts`), and
 the largest counts: neither an offset nor a part with large numbers hides a break. Where nothing differs it is 0.
 """
 
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from msr.arrays import takes_arrays
-from msr.equivariance.boundary import Interior
-from msr.equivariance.evaluate import Element, Elements, Function, choose_elements
-from msr.equivariance.parts import Parts, parts_of
-from msr.equivariance.scale import KINDS, LAST_DIGITS, Compared
-from msr.equivariance.several import Several, as_one
-from msr.equivariance.sides import Sides
+from msr.equivariance.measuring.boundary import Interior
+from msr.equivariance.measuring.evaluation import Element, Elements, Function, choose_elements
+from msr.equivariance.measuring.parts import Parts, parts_of
+from msr.equivariance.measuring.scale import KINDS, LAST_DIGITS, Compared
+from msr.equivariance.measuring.several import Several, as_one
+from msr.equivariance.measuring.sides import Sides
 from msr.errors import NonFiniteError, ShapeError
 from msr.representations import AnyRepresentation
 from msr.span.angles import orthonormal_basis

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from msr.arrays import takes_arrays
-from msr.equivariance.certificate import Certificate, EquivarianceWarning
-from msr.equivariance.certification import certify
-from msr.equivariance.deciding import decide
-from msr.equivariance.draws import draw_inputs, like, seeded
-from msr.equivariance.evaluate import Elements
-from msr.equivariance.measure import equivariance_error
-from msr.equivariance.pointwise import pointwise_warnings
-from msr.equivariance.walk import Representations, walk
+from msr.equivariance.certifying.certificate import Certificate, EquivarianceWarning
+from msr.equivariance.certifying.certification import certify
+from msr.equivariance.certifying.decision import decide
+from msr.equivariance.certifying.draws import draw_inputs, like, seeded
+from msr.equivariance.certifying.pointwise import pointwise_warnings
+from msr.equivariance.measuring.defects import equivariance_error
+from msr.equivariance.measuring.evaluation import Elements
+from msr.equivariance.networks.walk import Representations, walk
 from msr.errors import ConfigError, ModelError, MSRError
 from msr.groups import Group
 from msr.representations import AnyRepresentation

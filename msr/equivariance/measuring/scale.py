@@ -1,7 +1,7 @@
 """What a difference is measured in: how much each part of the outputs varies, and how far rounding alone can move it.
 
 The difference ``a − b`` of ``a = f(ρ_in(g) x)`` and ``b = ρ_out(g) f(x)`` is taken as it is. Its *scale* is ``‖a − c‖``
-and ``‖b − c‖`` together, for the centre ``c`` of the outputs, part by part (:class:`msr.equivariance.parts.Parts`). So
+and ``‖b − c‖`` together, for the centre ``c`` of the outputs, part by part (:class:`msr.equivariance.measuring.parts.Parts`). So
 neither an offset that all outputs share, nor a part with large numbers, hides a break in another.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from msr.equivariance.parts import Parts
+from msr.equivariance.measuring.parts import Parts
 from msr.errors import MSRError
 
 __all__ = ["Compared", "Typical", "epsilon_of", "measured_noise", "pooled_defects", "typical_of"]

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from msr.equivariance.boundary import Interior
-from msr.equivariance.evaluate import run
+from msr.equivariance.measuring.boundary import Interior
+from msr.equivariance.measuring.evaluation import run
 from msr.errors import ModelError, ShapeError
 from msr.representations import AnyRepresentation
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-from msr.equivariance.boundary import Interior
-from msr.equivariance.evaluate import Function, outputs
+from msr.equivariance.measuring.boundary import Interior
+from msr.equivariance.measuring.evaluation import Function, outputs
 from msr.representations import AnyRepresentation
 
 __all__ = ["Finer"]

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from msr.arrays import takes_arrays
-from msr.equivariance.boundary import Interior
-from msr.equivariance.evaluate import Element, Function, act, choose_elements, outputs, run
-from msr.equivariance.measure import act_on_columns, act_on_rows
-from msr.equivariance.parts import parts_of
-from msr.equivariance.scale import pooled_defects
-from msr.equivariance.sides import epsilon_inside
+from msr.equivariance.measuring.boundary import Interior
+from msr.equivariance.measuring.defects import act_on_columns, act_on_rows
+from msr.equivariance.measuring.evaluation import Element, Function, act, choose_elements, outputs, run
+from msr.equivariance.measuring.parts import parts_of
+from msr.equivariance.measuring.scale import pooled_defects
+from msr.equivariance.measuring.sides import epsilon_inside
 from msr.errors import ConfigError
 from msr.representations import AnyRepresentation
 

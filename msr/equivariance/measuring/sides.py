@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from msr.equivariance.boundary import Interior
-from msr.equivariance.evaluate import Element, Function, act, evaluate, run
-from msr.equivariance.finer import Finer
-from msr.equivariance.parts import parts_of
-from msr.equivariance.scale import NOISE, Compared, Typical, epsilon_of, measured_noise, typical_of
+from msr.equivariance.measuring.boundary import Interior
+from msr.equivariance.measuring.evaluation import Element, Function, act, evaluate, run
+from msr.equivariance.measuring.float64 import Finer
+from msr.equivariance.measuring.parts import parts_of
+from msr.equivariance.measuring.scale import NOISE, Compared, Typical, epsilon_of, measured_noise, typical_of
 from msr.errors import ModelError
 from msr.representations import AnyRepresentation
 

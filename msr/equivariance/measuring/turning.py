@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msr.arrays import as_tensor
-from msr.equivariance.evaluate import said
+from msr.equivariance.measuring.evaluation import said
 from msr.errors import ConfigError, ModelError, MSRError, NonFiniteError, ShapeError
 
 __all__ = ["Field", "Interpolation", "Turning", "turn_images", "turning_error"]

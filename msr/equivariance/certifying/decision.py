@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from msr.equivariance.affine import MAX_INPUTS, as_affine, is_affine
-from msr.equivariance.boundary import Interior
-from msr.equivariance.by_generators import NOT_DECIDED, exact_elements, outcome_by_generators
-from msr.equivariance.certificate import Certificate
-from msr.equivariance.chance import Specificity, specificity
-from msr.equivariance.draws import Draws, Judge, draw_elements, draw_inputs, like, seeded
-from msr.equivariance.evaluate import Function, check_representations, choose_elements
-from msr.equivariance.measure import compare_weights, pattern_error
-from msr.equivariance.parts import Parts
-from msr.equivariance.pointwise import pointwise_warnings
-from msr.equivariance.scale import Compared
+from msr.equivariance.certifying.affine import MAX_INPUTS, as_affine, is_affine
+from msr.equivariance.certifying.by_generators import NOT_DECIDED, exact_elements, outcome_by_generators
+from msr.equivariance.certifying.certificate import Certificate
+from msr.equivariance.certifying.draws import Draws, Judge, draw_elements, draw_inputs, like, seeded
+from msr.equivariance.certifying.pointwise import pointwise_warnings
+from msr.equivariance.certifying.specificity import Specificity, specificity
+from msr.equivariance.measuring.boundary import Interior
+from msr.equivariance.measuring.defects import compare_weights, pattern_error
+from msr.equivariance.measuring.evaluation import Function, check_representations, choose_elements
+from msr.equivariance.measuring.parts import Parts
+from msr.equivariance.measuring.scale import Compared
 from msr.errors import ConfigError, ModelError, NonFiniteError
 from msr.groups import Group
 from msr.representations import AnyRepresentation

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from msr.equivariance.evaluate import said
+from msr.equivariance.measuring.evaluation import said
 from msr.errors import ConfigError, ModelError, MSRError
 from msr.representations import AnyRepresentation
 

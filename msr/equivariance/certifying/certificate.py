@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from msr.equivariance.chance import Specificity
+from msr.equivariance.certifying.specificity import Specificity
 from msr.statistics.rules import Rule, Verdict
 
 __all__ = ["Certificate", "EquivarianceWarning"]
