@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from msr.statistics.betting import against_nothing, against_positive, most_exceptions
+from msr.statistics.betting import e_against_nonnegative_mean, e_against_symmetry
+from msr.statistics.shares import upper_share
 
 __all__ = ["EXACT", "Evidence", "Exceptions", "bound", "least", "spread", "weights"]
 
@@ -66,7 +67,7 @@ class Evidence:
     def within(self, limit: float, cap: float) -> float:
         """E-value against the null that typical tasks break the limit or more; a task counts up to the cap."""
         reach = max(cap - limit, self.reach(limit))
-        return against_positive(self.excess(limit), reach)
+        return e_against_nonnegative_mean(self.excess(limit), reach)
 
     def cap(self, limit: float) -> float:
         """Up to where a task counts as breaking, where the tolerance is this limit."""
@@ -76,7 +77,7 @@ class Evidence:
         """E-value against the null that they break the limit or less, of the outputs with their noise."""
         # Noise that is skewed raises what breaks a group, so here it is only cut on the safe side.
         reach = max(_CAP * limit, _SIGMAS * self.noise / self.unit)
-        return against_positive((limit * self.whole - self.broken) / self.unit, reach)
+        return e_against_nonnegative_mean((limit * self.whole - self.broken) / self.unit, reach)
 
     def not_kept(self, limit: float) -> float:
         """E-value against the null that the group is kept, up to :data:`EXACT` of the tolerance and few exceptions."""
@@ -84,7 +85,7 @@ class Evidence:
         if float((~typical).double().mean()) > _RARE:
             typical = torch.ones_like(typical)
         kept = EXACT**2 * limit * self.whole
-        both = (against_nothing((one - kept)[typical]) for one in (self.broken, self.along))
+        both = (e_against_symmetry((one - kept)[typical]) for one in (self.broken, self.along))
         return sum(both) / 2
 
     def exceptions(self, limit: float) -> Tensor:
@@ -117,7 +118,7 @@ class Exceptions:
         size = limit + max(_CAP * limit, _SEEN * noise) + _SIGMAS * noise
         return cls(
             seen=tuple(sorted(int(i) for i in came[evidence.tasks[seen]])),
-            at_most=most_exceptions(int(seen.sum()), len(seen), alpha),
+            at_most=upper_share(int(seen.sum()), len(seen), alpha),
             break_=min(size, 1.0) ** 0.5,
             tasks=len(seen),
         )
@@ -136,7 +137,7 @@ def bound(values: Tensor, energy: Tensor, alpha: float) -> float:
 
     def shown(at: float) -> bool:
         reach = max(_CAP * at, _SKEWED * noise / unit)
-        return against_positive((values - at * energy) / unit, reach) >= 1 / alpha
+        return e_against_nonnegative_mean((values - at * energy) / unit, reach) >= 1 / alpha
 
     return least(shown)
 

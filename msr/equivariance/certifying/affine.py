@@ -1,4 +1,4 @@
-"""Layers that are affine by construction, read off as a matrix: for them nothing needs to be sampled."""
+"""Layers that are affine by construction, read off as a matrix and a bias: for them nothing needs to be sampled."""
 
 import copy
 from typing import Any
@@ -14,7 +14,14 @@ from msr.representations import AnyRepresentation
 __all__ = ["MAX_INPUTS", "as_affine", "is_affine"]
 
 MAX_INPUTS = 4096
-"""Largest input that is read off as a matrix."""
+"""Inputs up to which a layer is read off as a matrix: 4096² numbers in float64 are 128 MiB. Chosen by hand."""
+
+# Unit vectors in one batch, for layers whose activations are large.
+_BATCH = 256
+
+# A layer is not affine if random inputs are off by more than this share of their linear part. Rounding is far below it,
+# a nonlinearity far above. Chosen by hand.
+_NONLINEAR = 0.1
 
 _AFFINE = (
     nn.Linear,
@@ -46,39 +53,43 @@ def is_affine(f: Any) -> bool:
 
 
 def as_affine(
-    f: nn.Module, rep_in: AnyRepresentation, rep_out: AnyRepresentation, like: Tensor, inside: Interior
+    f: nn.Module, rep_in: AnyRepresentation, rep_out: AnyRepresentation, template: Tensor, inside: Interior
 ) -> tuple[Tensor, Tensor]:
     """``W (out, in)`` and ``b (out,)`` of an affine module, float64, from its values on the unit vectors.
 
-    Of a copy in float64, where that can be had, so that no offset rounds ``W`` away; else ``like`` gives precision and
-    device. Raises: ShapeError for more than ``MAX_INPUTS`` inputs; ModelError if
-    the module fails, or is not affine on two random inputs.
+    ``W e = f(e) − f(0)`` cancels digits beside a large bias, so a copy in float64 is read off where there can be one.
+
+    Args: ``template``: an empty tensor, whose precision and device serve where there can be no such copy.
+    Raises: ShapeError for more than ``MAX_INPUTS`` inputs; ModelError if the module fails, or is not affine on two
+    random inputs.
     """
     n = rep_in.dim
     if n > MAX_INPUTS:
         raise ShapeError(
-            f"{n} inputs are too many to read the layer off as a matrix (at most {MAX_INPUTS}); use rule='tail'"
+            f"{n} inputs are too many to read the layer off as a matrix (at most {MAX_INPUTS}); use rule=Tail()"
         )
-
-    kind, call = torch.empty(0, dtype=torch.float64, device=like.device), f
+    call = f
     try:
+        like = torch.empty(0, dtype=torch.float64, device=template.device)
         call = copy.deepcopy(f).double()
-        run(call, kind.new_zeros(1, *rep_in.shape), rep_in, inside)
-    except Exception:  # it need not be copied, nor take float64
-        kind, call = like, f
+        run(call, like.new_zeros(1, *rep_in.shape), rep_in, inside)
+    except Exception:  # some modules cannot be copied, and some do not take float64
+        like = template
+        call = f
 
     def values(points: Tensor) -> Tensor:
         return run(call, points.reshape(-1, *rep_in.shape), rep_in, inside).reshape(len(points), -1)
 
-    eye = torch.eye(n, dtype=kind.dtype, device=kind.device)
-    bias = values(torch.zeros(1, n, dtype=kind.dtype, device=kind.device))[0]
-    W = torch.cat([values(part) - bias for part in eye.split(256)]).mT.contiguous()
+    eye = torch.eye(n, dtype=like.dtype, device=like.device)
+    bias = values(torch.zeros(1, n, dtype=like.dtype, device=like.device))[0]
+    W = torch.cat([values(part) - bias for part in eye.split(_BATCH)]).mT.contiguous()
+    # Two random inputs show whether the function is affine between the unit vectors too.
     probe = torch.randn(2, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(eye)
     linear = probe.double() @ W.mT
-    rounding = 64 * float(torch.finfo(kind.dtype).eps) * float(bias.norm())
-    if float((values(probe) - bias - linear).norm()) > 0.1 * float(linear.norm()) + rounding:
+    rounding = 64 * float(torch.finfo(like.dtype).eps) * float(bias.norm())
+    if float((values(probe) - bias - linear).norm()) > _NONLINEAR * float(linear.norm()) + rounding:
         raise ModelError(
-            f"{type(f).__name__} should be affine, but is not: is a global hook at work? Use rule='tail', which takes "
+            f"{type(f).__name__} should be affine, but is not: is a global hook at work? Use rule=Tail(), which takes "
             "any function"
         )
     return W, bias

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from msr.equivariance.certifying.setting import RuleName
 from msr.equivariance.certifying.specificity import Specificity
-from msr.statistics.rules import Rule, Verdict
+from msr.statistics.rules import Verdict
 
 __all__ = ["Certificate", "EquivarianceWarning"]
 
@@ -14,35 +15,42 @@ class EquivarianceWarning(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """A verdict on "``f`` commutes with the group, up to ε".
+    """A verdict on "``f`` commutes with the group, up to a defect of ε".
+
+    A defect has no unit: 0 means equivariant, 1 is what unrelated outputs give, √2 is the largest there is.
 
     Attributes:
         verdict: ``"certified"``: the null was rejected at level α. ``"refuted"``: its opposite was. ``"cannot tell"``.
-        null: the hypothesis that a certificate rejects, in words; ``d`` is the defect, in [0, √2], of a draw, or of all
-            standard normal inputs together where the rule is exact. Its unit is what the outputs vary by, in each part
-            of them by itself (orbits and irreducible kinds); the part where it is largest counts.
+        null: the null hypothesis, which a certificate rejects, in words. Its ``d`` is the defect of one draw of an
+            input and an element, in units of what each part of the outputs varies by (orbits and irreducible kinds);
+            the part where it is largest counts. Where the rule is exact it is the defect of one element, over all
+            standard normal inputs together.
         rule: exact, tail, zero-failure or mean.
-        eps, alpha, eta: tolerance, level, and for tail rules the share of failures (else None).
-        estimate, bound: of the quantity in the null, with its one-sided ``1 − α`` upper bound.
+        eps: the tolerance ε, a defect.
+        alpha: the level α, a probability.
+        eta: the share η of draws that may fail, for the rules tail and zero-failure; else None.
+        estimate, bound: of the quantity in the null, and its one-sided ``1 − α`` upper bound: a share of draws for tail
+            and zero-failure, a mean defect for mean, the largest defect for exact.
         n: draws of (input, element); for exact rules the elements, all of which were enumerated.
         p_value, p_refute: of the null and of its opposite; 0 or 1 where nothing was sampled.
-        worst, largest: the element with the largest defect seen, and that defect.
-        part, unit: where in the outputs that defect is, and what that part varies by: the root mean square of its
-            deviations from its centre.
+        worst, largest: the element with the largest defect observed, and that defect.
+        part, unit: where in the outputs that defect is, and what that part varies by, in the units of the outputs: the
+            root mean square of its deviations from its centre.
         n_unit: draws that the units were fixed on, apart from those that were tested; 0 where the rule is exact.
         rounding: a defect up to here can be rounding, in the part that varies least beside its size; above ε the answer
             is "cannot tell", unless something differs by more.
+        size: root mean square of the outputs.
+        compared: share of the outputs compared; below 1 with a mask.
+        specificity: is ``f`` more equivariant to this group than to relabelled copies of it? A different question; None
+            if not asked, or with a mask.
+        warnings: what makes the verdict mean less than it seems.
         fresh: how many times parameters and buffers were drawn anew; all of these had to be certified, and the numbers
             are those of the worst.
-        size: root mean square of the outputs; compared: share of the outputs compared (below 1 with a mask).
-        specificity: is ``f`` more equivariant to this group than to chance? A different question; None if not asked, or
-            with a mask.
-        warnings: what makes the verdict mean less than it seems.
     """
 
     verdict: Verdict
     null: str
-    rule: Rule
+    rule: RuleName
     eps: float
     alpha: float
     eta: float | None

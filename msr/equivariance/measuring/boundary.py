@@ -1,4 +1,4 @@
-"""Boundaries: which outputs may be compared when a group moves things over an edge."""
+"""Boundaries: which outputs may be compared when a group moves values over an edge."""
 
 import math
 from collections.abc import Sequence
@@ -14,11 +14,12 @@ __all__ = ["Interior", "interior"]
 
 
 def interior(shape: Sequence[int], margin: int | Sequence[int]) -> Tensor:
-    """A mask of this shape that is false within ``margin`` of the edge, along the last axes.
+    """A mask ``shape``, booleans, that is false within ``margin`` entries of the edge, along the last axes.
 
-    ``interior((3, 8, 8), (1, 1))`` leaves out one row and column at each side of a grid with 3 channels. One number
-    serves for a shape of one axis.
-    Raises: ShapeError when nothing is left, or when one number does not say for which axes it is.
+    ``interior((3, 8, 8), (1, 1))`` leaves out one row and column at each side of a grid with 3 channels. A single
+    number serves for a shape with one axis.
+
+    Raises: ShapeError where the mask would be false everywhere, and for a single number with several axes.
     """
     if not isinstance(margin, Sequence):
         if len(shape) != 1:
@@ -42,7 +43,11 @@ def interior(shape: Sequence[int], margin: int | Sequence[int]) -> Tensor:
 
 
 class Interior:
-    """A mask on the outputs of a function, and how the group moves it."""
+    """A mask on the outputs of a function, and how the group moves it. Without a mask every output is inside.
+
+    Raises: ShapeError for a mask of another shape, or without a true entry; ConfigError for outputs that the group
+    mixes, since then no output has a place.
+    """
 
     def __init__(self, rep: AnyRepresentation, mask: Tensor | None):
         self.rep, self.mask = rep, mask
@@ -58,7 +63,11 @@ class Interior:
             raise ConfigError(f"a mask needs outputs that are only moved around, but {rep} mixes them")
 
     def of(self, g: Any) -> Tensor:
-        """What to compare for an element: outputs that are inside and come from inside. Broadcasts over a batch."""
+        """Which outputs to compare for an element: those that are inside and come from inside.
+
+        Shapes: ``rep.shape`` or ones, booleans; it broadcasts over a batch.
+        Raises: ShapeError where the element moves every inside place out.
+        """
         if self.mask is None:
             return torch.ones((1,) * len(self.rep.shape), dtype=torch.bool)
         window = self.mask & (self.rep.act(g, self.mask.double()) > 0.5)
@@ -69,7 +78,11 @@ class Interior:
         return window
 
     def place(self, y: Tensor, batch: int) -> Tensor:
-        """The output on its whole shape: as it is, or put inside the mask if that is what it holds."""
+        """The output on the whole shape ``(batch, *rep.shape)``: as it is, or placed inside the mask.
+
+        A convolution without padding returns the inside only; the rest is zero then.
+        Raises: ShapeError for any other shape.
+        """
         if tuple(y.shape) == (batch, *self.rep.shape):
             return y
         box = self._box()
@@ -85,7 +98,7 @@ class Interior:
         )
 
     def _box(self) -> tuple[int, ...] | None:
-        """The sizes of the inside, if it is a box."""
+        """The sizes of the inside along each axis, if it is a box."""
         if self.mask is None:
             return None
         places = self.mask.nonzero()

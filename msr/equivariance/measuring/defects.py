@@ -1,9 +1,10 @@
-"""How far something is from commuting with a group: numbers without an opinion.
+"""The defect of a function, a weight or a sharing pattern: how far it is from commuting with each group element.
 
-The defect of an element has no unit, ``d = ‖a − b‖ / √(‖a − c‖² + ‖b − c‖²)`` for ``a = f(ρ_in(g) x)``, ``b =
-ρ_out(g) f(x)`` and the centre ``c`` of the outputs: 0 commutes, 1 is what unrelated outputs give, √2 is the worst
-(``a − c = −(b − c)``). It is taken in each part of the outputs by itself (:class:`msr.equivariance.measuring.parts.Parts`), and
-the largest counts: neither an offset nor a part with large numbers hides a break. Where nothing differs it is 0.
+A defect has no unit: ``d = ‖a − b‖ / √(‖a − c‖² + ‖b − c‖²)`` for ``a = f(ρ_in(g) x)``, ``b = ρ_out(g) f(x)`` and the
+centre ``c`` of the outputs. It is 0 where ``f`` commutes with ``g``, 1 where both sides are unrelated, and √2 at worst
+(``a − c = −(b − c)``). It is taken in each part of the outputs by itself
+(:class:`msr.equivariance.measuring.parts.Parts`), and the largest counts, so that neither an offset nor a part with
+large numbers hides a break. Where nothing differs it is 0.
 """
 
 from dataclasses import dataclass
@@ -32,10 +33,10 @@ class Defects:
 
     Attributes:
         labels: names of the elements.
-        values: ``(elements,)`` float64, in [0, √2].
-        size: root mean square of the outputs compared, ``(elements,)``: a defect of something that is zero says
-            nothing.
-        compared: share of the outputs that were compared, ``(elements,)``; below 1 where a boundary was masked.
+        values: ``(elements,)`` float64, defects without unit, in [0, √2].
+        size: ``(elements,)``, root mean square of the outputs compared, in their own unit; where it is zero, a defect
+            says nothing.
+        compared: ``(elements,)``, share of the outputs that were compared; below 1 where a boundary was masked.
         rounding: ``(elements,)``: a defect up to here can be rounding, in the part of the outputs that varies least
             beside its size; where that is too much use float64.
         parts: where in the outputs each defect is, in words.
@@ -50,7 +51,7 @@ class Defects:
 
     @property
     def worst(self) -> int:
-        """Which of the elements has the largest defect."""
+        """The place of the element with the largest defect."""
         return int(self.values.argmax())
 
     @property
@@ -66,15 +67,15 @@ class Defects:
 def defects_of(
     labels: tuple[str, ...], compared: Compared, parts: Parts, size: list[Tensor], share: list[Tensor]
 ) -> Defects:
-    """The largest over the parts, from a comparison with a row for each element."""
-    each = compared.defects
-    where = each.argmax(1)
+    """The largest defect over the parts of the outputs, from a comparison with a row for each element."""
+    of_parts = compared.defects
+    largest_part = of_parts.argmax(1)
     varies = (compared.scale > 0) & ~compared.kinds
     rounding = (compared.floor / compared.scale.where(varies, torch.ones_like(compared.scale))).clamp(max=2**0.5)
     rounding = rounding.where(varies, torch.zeros_like(rounding)).amax(1)
     return Defects(
-        labels, each.amax(1).cpu(), torch.stack(size).cpu(), torch.stack(share).cpu(), rounding.cpu(),
-        tuple(parts.name(unit) for unit in where.tolist()),
+        labels, of_parts.amax(1).cpu(), torch.stack(size).cpu(), torch.stack(share).cpu(), rounding.cpu(),
+        tuple(parts.name(unit) for unit in largest_part.tolist()),
     )  # fmt: skip
 
 
@@ -95,12 +96,13 @@ def equivariance_error(
 
     Args:
         f: ``(batch, *rep_in.shape) -> (batch, *rep_out.shape)``.
-        x: the data. What the outputs vary by is what they do over these inputs, and as the group moves them.
+        x: the data ``(batch, *rep_in.shape)``. What the outputs vary by, over these inputs and as the group moves them,
+            is the unit of the defect.
         rep_in, rep_out: one, or a tuple or dictionary of them for several inputs or outputs, and then ``x`` too.
-        elements: ``"all"`` of a finite group, ``"generators"``, or some. A Lie algebra's elements are coefficients.
-        mask: ``rep_out.shape``, true where an output does not feel the boundary (:func:`interior`). For an element, an
-            output is compared when it and the place it comes from are both inside. An ``f`` that returns the inside
-            only, as a convolution without padding does, is placed there.
+        elements: ``"all"`` of a finite group, ``"generators"``, or a list. A Lie algebra's elements are coefficients.
+        mask: ``rep_out.shape``, true where the boundary does not reach an output (:func:`interior`). For an element, an
+            output is compared when it and the place it comes from are both inside. The outputs of an ``f`` that returns
+            the inside only, as a convolution without padding does, are placed there.
 
     Raises: ShapeError; NonFiniteError if ``f`` gives nan or infinity, so that a nan never reads as a pass; ModelError
     if ``f`` fails on these inputs, whatever it raises, or is not a function of them (dropout, batch norm in training
@@ -109,7 +111,9 @@ def equivariance_error(
     f, rep_in, rep_out, x, mask = as_one(f, rep_in, rep_out, x, mask)
     chosen = choose_elements(elements, rep_in, rep_out)
     sides = Sides(f, x, rep_in, rep_out, chosen, Interior(rep_out, mask))
-    rows, size, share = [], [], []
+    rows: list[Compared] = []
+    size: list[Tensor] = []
+    share: list[Tensor] = []
     for pair in sides.pairs(pooled=True):
         rows.append(pair.compared.pooled())
         share.append(pair.window.double().mean())
@@ -119,7 +123,7 @@ def equivariance_error(
 
 
 def stacked(rows: list[Compared]) -> Compared:
-    """Comparisons of one row each as one with many."""
+    """Comparisons of one row each as one comparison with many rows."""
     difference, scale, floor = (
         torch.cat([getattr(r, name) for r in rows]) for name in ("difference", "scale", "floor")
     )
@@ -142,8 +146,10 @@ def weight_error(
     ``p`` of the outputs: what :func:`equivariance_error` tends to on standard normal inputs. A bias does not vary, so
     it adds only what the group changes in it, ``‖ρ_out(g) β − β‖²_p``, above and below.
 
-    Shapes: ``weight (*rep_out.shape, *rep_in.shape)``, or flattened ``(out, in)``; ``bias (out,)``. For a convolution's
-    filter, ``rep_in`` is ``channels * kernel`` with the kernel's grid representation.
+    Shapes: ``weight (*rep_out.shape, *rep_in.shape)``, or flattened ``(out, in)``; ``bias (out,)``; ``mask`` as in
+    :func:`equivariance_error`. For a convolution's filter, ``rep_in`` is ``channels * kernel`` with the kernel's grid
+    representation.
+    Raises: ShapeError; NonFiniteError for nan or infinity.
     Source: the commutation residual, normalised as in Kendiukhov's SymCert (2026), moved to layers.
     """
     chosen = choose_elements(elements, rep_in, rep_out)
@@ -162,9 +168,12 @@ def compare_weights(
     read_off: bool = False,
     epsilon: float | None = None,
 ) -> tuple[Compared, Parts, list[Tensor], list[Tensor]]:
-    """:func:`weight_error`, part by part: a row for each element, the parts, sizes and shares compared.
+    """:func:`weight_error` part by part: a comparison with a row for each element, parts, sizes, shares compared.
 
-    ``read_off``: the weight is the difference of values that hold the bias too, with the rounding of those.
+    Args:
+        read_off: the weight was computed as a difference of values that hold the bias too, and has the rounding of
+            those.
+        epsilon: relative rounding of the weight; by default that of its precision.
     """
     W = _as_matrix(weight, rep_in, rep_out)
     if bias is not None and bias.numel() != rep_out.dim:
@@ -176,33 +185,42 @@ def compare_weights(
         epsilon = torch.finfo(weight.dtype).eps if weight.is_floating_point() else 0.0
     inside = Interior(rep_out, mask)
     parts = parts_of(rep_out, whole_blocks=mask is not None)
-    # Each block in units of its largest number, so that squares neither overflow nor vanish.
-    labels, sizes = parts.labels.to(W.device), torch.cat([W, beta], dim=1).abs().amax(1)
+    # Each block is taken in units of its largest number, so that squares neither overflow nor vanish.
+    labels = parts.labels.to(W.device)
+    sizes = torch.cat([W, beta], dim=1).abs().amax(1)
     largest = W.new_zeros(parts.n_blocks).scatter_reduce_(0, labels, sizes, "amax")
     unit = largest.where(largest > 0, torch.ones_like(largest))[labels].unsqueeze(1)
-    V, v = W / unit, beta / unit
+    V = W / unit
+    v = beta / unit
     entries = (V.abs() + v.abs()) if read_off else V
     of_entries, of_bias = (
-        parts.of_blocks(parts.squares(parts.features(one.mT))[:, : parts.n_blocks].sum(0)) for one in (entries, v)
+        parts.of_blocks(parts.squares(parts.features(part.mT))[:, : parts.n_blocks].sum(0)) for part in (entries, v)
     )
     kinds = parts.is_kind.to(W.device)
-    rows, size, share = [], [], []
+    rows: list[Compared] = []
+    size: list[Tensor] = []
+    share: list[Tensor] = []
     for g in chosen:
         window = inside.of(g).expand(rep_out.shape).reshape(-1, 1).double().to(W.device)
-        a, b = act_on_columns(rep_out, g, V) * window, act_on_rows(rep_in, g, V) * window
+        a = act_on_columns(rep_out, g, V) * window
+        b = act_on_rows(rep_in, g, V) * window
         constant = act_on_columns(rep_out, g, v) * window
-        moved = constant - v * window
+        change_of_bias = constant - v * window
         sides = torch.stack([a - b, a, b])
         gap, of_a, of_b = parts.squares(parts.features(sides.mT)).sum(1)
         noise = of_entries
         if bias is not None:
-            changed = parts.squares(parts.features(moved.mT))[0]
-            gap, of_a = gap + changed, of_a + changed
-            # The digits of a bias that stays as it is hide nothing in the weight, unless that was read off beside it.
+            changed = parts.squares(parts.features(change_of_bias.mT))[0]
+            # The change of the bias is part of the difference, and of what varies.
+            gap = gap + changed
+            of_a = of_a + changed
+            # The digits of a bias that stays as it is hide nothing in the weight, unless the weight was read off
+            # beside it.
             noise = of_entries + of_bias.where((changed > 0) | read_off, torch.zeros_like(of_bias))
         floor = LAST_DIGITS * epsilon * noise.sqrt()
         floor = floor.where(~kinds, KINDS * floor)
-        difference, scale = gap.sqrt(), (of_a + of_b).sqrt()
+        difference = gap.sqrt()
+        scale = (of_a + of_b).sqrt()
         rows.append(Compared(difference[None], scale[None], floor[None], kinds))
         share.append(window.mean())
         size.append((torch.cat([a, constant], dim=1) * unit).norm() / window.sum() ** 0.5)
@@ -218,14 +236,15 @@ def pattern_error(
     With ``N = ρ_out(g) W − W ρ_in(g)`` and ``D = (ρ_out(g) W, W ρ_in(g))`` as linear functions of ``v``, the supremum
     of ``‖N v‖ / ‖D v‖`` is the largest singular value of ``N R⁻¹`` for ``D = Q R``; nothing is sampled. For orthogonal
     actions this is ``σ_max((ρ_out ⊗ ρ_in − I) Q) / √2`` for an orthonormal basis ``Q`` of the span of ``U``, so it
-    depends on the span alone. It is pooled over the parts of the outputs: the worst filter of one part by itself would
-    be one that leaves the part next to nothing. Directions of ``U`` below rounding (see
+    depends on the span alone. It is taken over all outputs together: in one part by itself the worst filter would be
+    one that makes this part nearly zero. Directions of ``U`` below rounding (see
     :func:`msr.span.angles.orthonormal_basis`) do not count.
 
     Shapes: ``U (out · in, k)``.  ``size`` is ``‖U‖_F``'s share of an entry of ``W``, the same for each element.
     Raises: ShapeError, NonFiniteError.
     """
-    m, n = rep_out.dim, rep_in.dim
+    m = rep_out.dim
+    n = rep_in.dim
     if U.ndim != 2 or U.shape[0] != m * n:
         raise ShapeError(
             f"pattern_error: U must be ({m} x {n} = {m * n}, k) for {rep_in} to {rep_out}; got {tuple(U.shape)}"
@@ -241,7 +260,8 @@ def pattern_error(
         if k == 0:
             values.append(torch.zeros((), dtype=torch.float64))
             continue
-        gap, both = (a - b).reshape(k, -1).mT, torch.cat([a.reshape(k, -1), b.reshape(k, -1)], dim=1).mT
+        gap = (a - b).reshape(k, -1).mT
+        both = torch.cat([a.reshape(k, -1), b.reshape(k, -1)], dim=1).mT
         R = torch.linalg.qr(both, mode="r").R
         values.append(torch.linalg.matrix_norm(torch.linalg.solve_triangular(R, gap, upper=True, left=False), 2))
     labels = tuple(rep_in.group.label(g) for g in chosen)
@@ -264,7 +284,8 @@ def act_on_rows(rep: AnyRepresentation, g: Element, W: Tensor) -> Tensor:
 
 
 def _as_matrix(weight: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> Tensor:
-    flat, full = (rep_out.dim, rep_in.dim), (*rep_out.shape, *rep_in.shape)
+    flat = (rep_out.dim, rep_in.dim)
+    full = (*rep_out.shape, *rep_in.shape)
     if tuple(weight.shape) not in (flat, full):
         raise ShapeError(
             f"the weight must be {full} for {rep_in} to {rep_out}; got {tuple(weight.shape)}. "

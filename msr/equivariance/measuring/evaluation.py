@@ -1,4 +1,4 @@
-"""Running a function on moved inputs, with every way it can go wrong turned into an error that says so."""
+"""Evaluate a function on inputs; whatever goes wrong becomes an error of this package that says what to do."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
@@ -15,16 +15,21 @@ from msr.representations import AnyRepresentation, LieRepresentation, Representa
 
 __all__ = [
     "Element", "Elements", "Function", "act", "check_representations", "choose_elements", "evaluate", "outputs", "run",
-    "said",
+    "error_text",
 ]  # fmt: skip
 
-Element: TypeAlias = Any  # an index or a label for finite groups, a tuple of coefficients for Lie algebras
+Element: TypeAlias = Any
+"""A group element: an index or a label for finite groups, a tuple of coefficients for Lie algebras."""
+
 Elements: TypeAlias = Literal["all", "generators"] | Sequence[Element]
+"""Which elements to measure at: all of a finite group, the generators, or those listed."""
+
 Function: TypeAlias = Callable[[Tensor], Tensor]
+"""``(batch, *rep_in.shape) -> (batch, *rep_out.shape)``."""
 
 
 def check_representations(rep_in: AnyRepresentation, rep_out: AnyRepresentation, group: Group | None = None) -> None:
-    """Raise ConfigError unless both are representations of one group, and of the one given."""
+    """Raise ConfigError unless both are representations of one group, which is the one given if one is."""
     for name, rep in (("rep_in", rep_in), ("rep_out", rep_out)):
         if not isinstance(rep, (Representation, LieRepresentation)):
             raise ConfigError(
@@ -40,14 +45,20 @@ def check_representations(rep_in: AnyRepresentation, rep_out: AnyRepresentation,
 
 
 def choose_elements(elements: Elements, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> list[Element]:
-    """The elements asked for, or an error that says why they cannot be had."""
+    """The elements asked for, as a list.
+
+    Raises: ConfigError where the group has no such elements, or cannot list them.
+    """
     check_representations(rep_in, rep_out)
     group: Group = rep_in.group
     return group.choose(elements)
 
 
 def act(rep: AnyRepresentation, g: Element, x: Tensor) -> Tensor:
-    """The action in float64, back in the precision of ``x``; a permutation moves any kind of number as it is."""
+    """``ρ(g) x``, computed in float64 and returned in the precision of ``x``; a permutation moves any kind of number.
+
+    Raises: ShapeError for whole numbers under an action by matrices.
+    """
     if rep.is_permutation:
         return rep.act(g, x)
     if not x.is_floating_point():
@@ -56,9 +67,10 @@ def act(rep: AnyRepresentation, g: Element, x: Tensor) -> Tensor:
 
 
 def evaluate(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior, *, check: bool = True) -> Tensor:
-    """``f(x)`` in its own precision on the whole shape of the output, or an error that says what is wrong with it.
+    """``f(x)`` in its own precision, ``(batch, *rep_out.shape)``.
 
-    ``f`` gets a copy, since it may work in place, and may use gradients inside (a force is one).
+    Raises: ShapeError for inputs that do not fit ``rep_in``; ModelError for a module in training mode (unless ``check``
+    is false); and what :func:`outputs` raises.
     """
     if not isinstance(x, Tensor):
         raise ShapeError(f"the data must be a tensor (batch, *shape); got {type(x).__name__}")
@@ -76,9 +88,12 @@ def run(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior) -> 
 
 
 def outputs(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior) -> Tensor:
-    """:func:`evaluate` without asking whether ``f`` is a function.
+    """``f(x)`` in its own precision, on the whole shape of the output (see :meth:`Interior.place`).
 
-    Whatever ``f`` raises is a ModelError, an AssertionError too: an error inside a model is no verdict on it.
+    ``f`` gets a copy, since it may work in place, and may use gradients inside (a force is one). Whatever ``f`` raises
+    is a ModelError, an AssertionError too: an error inside a model is no verdict on it.
+
+    Raises: ModelError; NonFiniteError for nan or infinity; ShapeError for an output that does not fit.
     """
     try:
         with torch.enable_grad():
@@ -88,8 +103,8 @@ def outputs(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior)
     except (Exception, SystemExit) as error:
         raise ModelError(
             f"the function failed on inputs {tuple(x.shape)} {x.dtype}, (batch, *shape) for rep_in = {rep_in}: "
-            f"{said(error)}. If it wants another shape, change rep_in; another type, give x= (or inputs=) or dtype=; "
-            "several arguments, wrap it; batch norm or dropout, call eval() first"
+            f"{error_text(error)}. If it wants another shape, change rep_in; another type, give x= (or inputs=) or "
+            "dtype=; several arguments, wrap it; batch norm or dropout, call eval() first"
         ) from error
     if not isinstance(y, Tensor):
         raise ModelError(f"the function must return a tensor; it returned {type(y).__name__}")
@@ -103,11 +118,11 @@ def outputs(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior)
     return inside.place(y, len(x))
 
 
-def said(error: BaseException) -> str:
-    """What an error of somebody else's says: its kind too, where that is not plain from the text."""
+def error_text(error: BaseException) -> str:
+    """The text of a foreign error, after its class where that is not one of the common ones."""
     try:
         text = str(error)
-    except Exception:  # a class of its own may fail at this too
+    except Exception:  # the error's own __str__ may fail
         text = ""
     if text and isinstance(error, (RuntimeError, TypeError, ValueError, LookupError, AttributeError)):
         return text
@@ -115,7 +130,10 @@ def said(error: BaseException) -> str:
 
 
 def _refuse_training_mode(f: Function) -> None:
-    """Before it runs: a batch norm in training mode would change its running statistics."""
+    """Raise ModelError for batch norm or dropout in training mode.
+
+    It is asked before the function runs, since a batch norm would change its running statistics.
+    """
     if not isinstance(f, nn.Module):
         return
     for name, part in f.named_modules():

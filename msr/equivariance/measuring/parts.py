@@ -1,4 +1,4 @@
-"""The parts of an output: what the group never moves into one another, so that each is measured in its own units."""
+"""The parts of an output, which the group never mixes with one another, so that each is measured in its own units."""
 
 import math
 from functools import cached_property
@@ -14,22 +14,34 @@ from msr.representations import AnyRepresentation
 
 __all__ = ["Parts", "parts_of"]
 
-_TOLERANCE = 1e-10  # below it an entry of a matrix is rounding
-_SMALL = (
-    16  # numbers up to which the irreducible kinds in a block of matrices are found: its commutant has 16² unknowns
-)
+# An entry of a matrix below this share of the largest is rounding: float64 leaves some 1e-15. Chosen by hand.
+_TOLERANCE = 1e-10
+# Numbers up to which the irreducible kinds in a block of matrices are computed: the commutant has 16² unknowns then,
+# and its singular value decomposition takes milliseconds.
+_SMALL = 16
+# A singular value below this share of the largest belongs to the null space. Chosen by hand, as the next two.
+_NULL = 1e-8
+# Eigenvalues of a random symmetric matrix closer than this share of the largest belong to one eigenspace.
+_EQUAL = 1e-6
+# An entry above this connects two eigenspaces.
+_CONNECTS = 1e-6
 
 
 class Parts:
     """How the outputs of a representation split: into *blocks*, and a block into *kinds* where that is known.
 
-    A block is an orbit of coordinates, of a permutation representation; of matrices, coordinates that the generators
-    connect; so a coordinate that nothing moves is a block of its own. A block of at most 16 numbers that orthogonal
-    matrices act on splits further into its isotypic parts; with ``means`` an orbit into its mean and the rest. All of
-    these are kept to themselves by the group, and they are orthogonal to one another.
+    A block of a permutation representation is an orbit of coordinates. A block of a representation by matrices is a
+    set of coordinates that the generators' nonzero entries connect. So a coordinate that nothing moves is a block of
+    its own. A block of at most 16 numbers that orthogonal matrices act on splits further into its isotypic parts, the
+    *kinds*; with ``means``, an orbit splits into its mean and the rest. All of these are invariant subspaces,
+    orthogonal to one another.
 
-    The *units* in which a defect is measured are the blocks, then the kinds of those blocks that have several.
-    Only the generators are asked for.
+    The *units* in which a defect is measured are the blocks, then the kinds of those blocks that have several. Kinds
+    are axes of other coordinates, the *features*: an *atom* is a kind, or a block that does not split.
+
+    Args:
+        whole_blocks: do not split blocks.
+        means: split each orbit of a permutation representation into its mean and the rest.
 
     Attributes: ``n_blocks``; ``n_units``; ``block_of (units,)``, the block that a unit belongs to.
     """
@@ -41,7 +53,8 @@ class Parts:
         self._sizes = torch.bincount(self.labels, minlength=self.n_blocks).double()
         self._means = means and rep.is_permutation and not whole_blocks
         self._turn: Tensor | None = None
-        atoms = self.labels  # the kind that a feature belongs to; a block's first kind has the block's own number
+        # The atom that each feature belongs to, and the block of each atom. The first atom of a block has its number.
+        atoms = self.labels
         parents = torch.arange(self.n_blocks)
         if self._means:
             several = (self._sizes > 1).nonzero().flatten()
@@ -49,12 +62,13 @@ class Parts:
             parents = torch.cat([parents, several])
         elif not rep.is_permutation and not whole_blocks and rep.is_orthogonal:
             self._turn, atoms, parents = _isotypic(self.labels, self.n_blocks, moves)
-        self._atoms, self._parents = atoms, parents
+        self._atoms = atoms
+        self._parents = parents
         split = torch.bincount(parents, minlength=self.n_blocks) > 1
         self._kinds = split[parents].nonzero().flatten()
         size = len(self._atoms) // max(self.n_blocks, 1)
         even = torch.arange(self.n_blocks).repeat_interleave(size)
-        # Blocks of one size, one after the other, are an axis.
+        # Blocks of one size, one after the other, can be summed as an axis, which is faster than by index.
         self._size = size if not len(self._kinds) and torch.equal(even, self._atoms) else 0
         size = len(self.labels) // max(self.n_blocks, 1)
         even = torch.arange(self.n_blocks).repeat_interleave(size)
@@ -63,7 +77,11 @@ class Parts:
         self.n_units = len(self.block_of)
 
     def features(self, y: Tensor) -> Tensor:
-        """Coordinates ``(..., features)`` of ``(..., dim)`` in which every kind is a set of axes."""
+        """Coordinates ``(..., features)`` of ``(..., dim)`` in which every atom is a set of axes.
+
+        A change of basis by an orthogonal matrix; with ``means``, the deviations from the mean of each orbit, and the
+        mean times the root of the orbit's size, which keeps lengths.
+        """
         if self._turn is not None:
             return y @ self._turn.to(y)
         if not self._means:
@@ -72,19 +90,21 @@ class Parts:
             orbits = y.unflatten(-1, (self.n_blocks, self._orbit))
             mean = orbits.mean(-1, keepdim=True)
             return torch.cat([(orbits - mean).flatten(-2), mean.squeeze(-1) * self._orbit**0.5], dim=-1)
-        labels, sizes = self.labels.to(y.device), self._sizes.to(y)
+        labels = self.labels.to(y.device)
+        sizes = self._sizes.to(y)
         mean = y.new_zeros(*y.shape[:-1], self.n_blocks).index_add_(-1, labels, y) / sizes
         several = sizes > 1
         rest = y - (mean * several).index_select(-1, labels)
         return torch.cat([rest, (mean * sizes.sqrt())[..., several]], dim=-1)
 
     def squares(self, features: Tensor) -> Tensor:
-        """Squared length of each unit, ``(..., features) -> (..., units)``."""
+        """The squared length of each unit, ``(..., features) -> (..., units)``."""
         return self.sums(features.square())
 
     def sums(self, values: Tensor) -> Tensor:
-        """Sums over the features of each unit."""
-        lead, device = values.shape[:-1], values.device
+        """The sum over the features of each unit, ``(..., features) -> (..., units)``."""
+        lead = values.shape[:-1]
+        device = values.device
         if self._size:
             return values if self._size == 1 else values.unflatten(-1, (self.n_blocks, self._size)).sum(-1)
         if self._orbit:
@@ -98,14 +118,14 @@ class Parts:
         return torch.cat([blocks, atoms.index_select(-1, self._kinds.to(device))], dim=-1)
 
     def of_blocks(self, per_block: Tensor) -> Tensor:
-        """A number of each block for each of its units, ``(..., blocks) -> (..., units)``."""
+        """The number of each unit's block, ``(..., blocks) -> (..., units)``."""
         if not len(self._kinds):
             return per_block
         return per_block.index_select(-1, self.block_of.to(per_block.device))
 
     @cached_property
     def is_kind(self) -> Tensor:
-        """Whether a unit is a kind inside a block, ``(units,)``."""
+        """Whether each unit is a kind inside a block, ``(units,)`` booleans."""
         return torch.arange(self.n_units) >= self.n_blocks
 
     def name(self, unit: int) -> str:
@@ -121,11 +141,12 @@ class Parts:
         return f"{text}, an irreducible kind of dimension {int((self._atoms == atom).sum())}"
 
 
+# Parts of the representations that are in use.
 _KNOWN: "WeakKeyDictionary[AnyRepresentation, dict[tuple[bool, bool], Parts]]" = WeakKeyDictionary()
 
 
 def parts_of(rep: AnyRepresentation, *, whole_blocks: bool = False, means: bool = False) -> Parts:
-    """:class:`Parts`, found once for a representation."""
+    """:class:`Parts` of a representation, computed once."""
     known = _KNOWN.setdefault(rep, {})
     key = whole_blocks, means
     if key not in known:
@@ -134,8 +155,15 @@ def parts_of(rep: AnyRepresentation, *, whole_blocks: bool = False, means: bool 
 
 
 def _blocks(rep: AnyRepresentation) -> tuple[Tensor, list[np.ndarray]]:
-    """The block of each coordinate, numbered by first coordinates, and the generators' matrices if they are dense."""
-    n, rows, columns, matrices = rep.dim, [np.arange(rep.dim)], [np.arange(rep.dim)], []
+    """The block of each coordinate ``(dim,)``, and the generators' matrices unless they are permutations.
+
+    Blocks are the connected components of the graph whose edges are the generators' nonzero entries. They are numbered
+    in the order of their first coordinates.
+    """
+    n = rep.dim
+    rows = [np.arange(n)]
+    columns = [np.arange(n)]
+    matrices: list[np.ndarray] = []
     for g in rep.group.generators:
         if rep.is_permutation:
             moved = rep.act(g, torch.arange(n).reshape(rep.shape)).reshape(-1).numpy()
@@ -147,7 +175,8 @@ def _blocks(rep: AnyRepresentation) -> tuple[Tensor, list[np.ndarray]]:
             i, j = np.nonzero(np.abs(matrix) > _TOLERANCE * max(1.0, float(np.abs(matrix).max())))
             rows.append(i)
             columns.append(j)
-    i, j = np.concatenate(rows), np.concatenate(columns)
+    i = np.concatenate(rows)
+    j = np.concatenate(columns)
     _, labels = connected_components(coo_array((np.ones(len(i)), (i, j)), shape=(n, n)), directed=False)
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty_like(first)
@@ -156,9 +185,15 @@ def _blocks(rep: AnyRepresentation) -> tuple[Tensor, list[np.ndarray]]:
 
 
 def _isotypic(labels: Tensor, n_blocks: int, moves: list[np.ndarray]) -> tuple[Tensor | None, Tensor, Tensor]:
-    """An orthogonal change of coordinates to isotypic parts, the kind of each new coordinate, each kind's block."""
+    """Blocks split into isotypic parts: an orthogonal basis (columns), the atom of each vector, the block of each atom.
+
+    The basis is None where no block splits.
+    """
     n = len(labels)
-    turn, atoms, parents = np.eye(n), labels.clone(), list(range(n_blocks))
+    turn = np.eye(n)
+    atoms = labels.clone()
+    parents = list(range(n_blocks))
+    # Equal blocks, of which there may be many, are split once.
     known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
     changed = False
     for block in range(n_blocks):
@@ -183,24 +218,26 @@ def _isotypic(labels: Tensor, n_blocks: int, moves: list[np.ndarray]) -> tuple[T
 def _kinds(moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """An orthogonal basis and the isotypic part of each of its vectors, for orthogonal matrices ``(generators, n, n)``.
 
-    The eigenspaces of a random symmetric matrix that commutes with all of them are irreducible. Two of them are alike
-    when another such matrix maps one into the other.
+    The eigenspaces of a random symmetric matrix that commutes with all of them are irreducible (Schur's lemma). Two of
+    them are isomorphic, and belong to one isotypic part, when another such matrix maps one into the other.
     """
     n = moves.shape[1]
     eye = np.eye(n)
+    # X commutes with M if M X − X M = 0, row-major: (M ⊗ I − I ⊗ Mᵀ) vec(X) = 0. The null space is the commutant.
     rows = np.concatenate([np.kron(M, eye) - np.kron(eye, M.T) for M in moves])
     _, sizes, vectors = np.linalg.svd(rows, full_matrices=False)  # as many rows as columns, at least
-    free = vectors[int((sizes > 1e-8 * max(1.0, float(sizes.max(initial=0)))).sum()) :].reshape(-1, n, n)
+    free = vectors[int((sizes > _NULL * max(1.0, float(sizes.max(initial=0)))).sum()) :].reshape(-1, n, n)
     draw = np.random.default_rng(0)
-    one, two = (np.tensordot(draw.standard_normal(len(free)), free, 1) for _ in range(2))
-    values, basis = np.linalg.eigh(one + one.T)
-    spaces = np.concatenate([[0], np.cumsum(np.diff(values) > 1e-6 * max(1e-300, float(np.abs(values).max())))])
-    across = np.abs(basis.T @ (two + two.T) @ basis) > 1e-6
+    first, second = (np.tensordot(draw.standard_normal(len(free)), free, 1) for _ in range(2))
+    values, basis = np.linalg.eigh(first + first.T)
+    spaces = np.concatenate([[0], np.cumsum(np.diff(values) > _EQUAL * max(1e-300, float(np.abs(values).max())))])
+    across = np.abs(basis.T @ (second + second.T) @ basis) > _CONNECTS
     same = coo_array(across | (spaces[:, None] == spaces[None, :]))
     return basis, connected_components(same, directed=False)[1]
 
 
 def _places(places: list[int], shape: tuple[int, ...]) -> str:
+    """Some entries of an output of this shape, in words; the first three of many."""
     if not shape:
         return "the output"
     if len(places) == math.prod(shape):

@@ -1,4 +1,4 @@
-"""Several inputs and outputs: packed into one of each, so that every check takes them."""
+"""Several inputs and outputs, packed into one of each, so that every check takes them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ def is_several(*representations: Any) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """A function of one input and one output that says what one of several says.
+    """A function of several inputs and outputs, as a function of one input and one output.
 
     Attributes:
         function: ``(batch, total) -> (batch, total)``; a module where the original is one.
-        rep_in, rep_out: direct sums of the representations given, on flattened points; one alone is itself.
+        rep_in, rep_out: direct sums of the representations given, on flattened points; a single one stays as it is.
         inputs: packs inputs, given in the same form as the representations (or a function that draws them).
         mask: packs a mask of the outputs in the same way.
     """
@@ -50,7 +50,8 @@ def pack(f: Any, reps_in: Several, reps_out: Several, x: Any = None) -> Packed:
     Raises: ConfigError for none, for something that is no representation, and for different groups; ShapeError for
     inputs that do not fit.
     """
-    before, after = _Slots(reps_in, "rep_in"), _Slots(reps_out, "rep_out")
+    before = _Slots(reps_in, "rep_in")
+    after = _Slots(reps_out, "rep_out")
     dtypes = None if x is None or callable(x) else [t.dtype for t in before.tensors(x, "the inputs")]
     function = _function(f, before, after, dtypes)
 
@@ -80,7 +81,7 @@ def as_one(
 
 
 class _Slots:
-    """Where each of several tensors lies in the one that holds them all."""
+    """The places of several tensors, one for each representation, in the tensor that holds them all."""
 
     def __init__(self, reps: Any, name: str):
         self.keys = list(reps) if isinstance(reps, Mapping) else None
@@ -110,7 +111,7 @@ class _Slots:
         return [as_tensor(part, what) for part in parts]
 
     def pack(self, values: Any, what: str, *, batched: bool = True) -> Tensor:
-        """One tensor ``(batch, total)``, in the precision that loses nothing of any."""
+        """One tensor ``(batch, total)``, in a precision that loses nothing of any part."""
         parts = self.tensors(values, what)
         if self.single:
             return parts[0]
@@ -119,7 +120,8 @@ class _Slots:
             raise ShapeError(f"{what} must share one batch axis; got {', '.join(str(tuple(p.shape)) for p in parts)}")
         flat = [part.reshape(*lead[0], rep.dim) for rep, part in zip(self.reps, parts, strict=True)]
         if len({part.dtype for part in flat}) > 1 and not all(part.is_floating_point() for part in flat):
-            flat = [part.double() for part in flat]  # whole numbers up to 2⁵³ as they are
+            # Whole numbers up to 2⁵³ are exact in float64, and may not be in float32.
+            flat = [part.double() for part in flat]
         return torch.cat(flat, dim=-1)
 
     def unpack(self, x: Tensor, dtypes: list[torch.dtype] | None) -> list[Tensor]:
@@ -131,7 +133,7 @@ class _Slots:
         return parts if dtypes is None else [part.to(dtype) for part, dtype in zip(parts, dtypes, strict=True)]
 
     def pack_outputs(self, y: Any) -> Any:
-        """One tensor from what a function returned; ModelError for what does not fit."""
+        """One tensor from what a function returned. Raises ModelError for what does not fit."""
         if self.single:
             return y
         try:
@@ -151,6 +153,8 @@ class _Slots:
 
 
 def _function(f: Any, before: _Slots, after: _Slots, dtypes: list[torch.dtype] | None) -> Any:
+    """``f`` on one packed input; a module where ``f`` is one, so that its parameters and mode are found."""
+
     def call(inner: Any, x: Tensor) -> Any:
         parts = before.unpack(x, dtypes)
         y = inner(*parts) if before.keys is None else inner(**dict(zip(before.keys, parts, strict=True)))
@@ -175,5 +179,5 @@ def _function(f: Any, before: _Slots, after: _Slots, dtypes: list[torch.dtype] |
         def forward(self, x: Tensor) -> Any:
             return call(self.inner, x)
 
-    Single.__name__ = type(f).__name__  # what messages call it
+    Single.__name__ = type(f).__name__  # messages name the class
     return Single(f)

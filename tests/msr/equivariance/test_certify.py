@@ -9,7 +9,12 @@ from scipy import stats
 from torch import nn
 
 from msr.equivariance import (
+    Auto,
     EquivarianceWarning,
+    Exact,
+    Mean,
+    Tail,
+    ZeroFailure,
     certify,
     certify_network,
     interior,
@@ -19,13 +24,13 @@ from msr.equivariance import (
 )
 from msr.equivariance.certifying.affine import as_affine
 from msr.equivariance.measuring.boundary import Interior
-from msr.equivariance.networks.certificates import _holm
 from msr.errors import ConfigError, ModelError, NonFiniteError, ShapeError
 from msr.groups import cyclic, dihedral, so, symmetric
 from msr.layers import ReparamConv2d, ReparamLinear
 from msr.representations import defining, grid_rotations, grid_shifts, natural, planar, regular, sign, trivial
 from msr.sharing import DenseSharing, GroupSharing
-from msr.statistics import draws_needed, mean_rule, tail_rule, zero_failure_rule
+from msr.statistics import draws_needed
+from msr.statistics.holm import holm_rejected
 from msr.tasks.controls import broken_symmetry
 from tests.support.cases import randomize, seeded
 
@@ -55,7 +60,7 @@ class BrokenSometimes(nn.Module):
 @pytest.mark.parametrize(("n", "k"), [(59, 0), (64, 0), (64, 1), (200, 3), (10, 10), (10, 0)])
 def test_the_tail_rule_is_the_exact_binomial_test(n, k):
     defects = torch.cat([torch.ones(k), torch.zeros(n - k)])
-    outcome = tail_rule(defects, 0.5, 0.05, 0.05)
+    outcome = Tail(0.05).judge(defects, 0.5, 0.05)
     at_most = sum(math.comb(n, i) * 0.05**i * 0.95 ** (n - i) for i in range(k + 1))
     at_least = sum(math.comb(n, i) * 0.05**i * 0.95 ** (n - i) for i in range(k, n + 1))
     assert outcome.p_value == pytest.approx(at_most)
@@ -69,47 +74,47 @@ def test_the_tail_rule_is_the_exact_binomial_test(n, k):
 def test_zero_failures_need_59_draws():
     assert [draws_needed(0.05, eta) for eta in (0.05, 0.01, 0.001)] == [59, 299, 2995]
     for n in (58, 59):
-        outcome = zero_failure_rule(torch.zeros(n), 0.1, 0.05, 0.05)
+        outcome = ZeroFailure(0.05).judge(torch.zeros(n), 0.1, 0.05)
         assert outcome.p_value == pytest.approx(0.95**n)
         assert outcome.verdict(0.05) == ("certified" if n == 59 else "cannot tell")
         assert bool(outcome.hint) == (n == 58)
-    one = zero_failure_rule(torch.tensor([0.0] * 499 + [0.2]), 0.1, 0.05, 0.05)
-    assert one.verdict(0.05) == "cannot tell"
-    assert tail_rule(torch.tensor([0.0] * 499 + [0.2]), 0.1, 0.05, 0.05).verdict(0.05) == "certified"
+    one_failure = torch.tensor([0.0] * 499 + [0.2])
+    assert ZeroFailure(0.05).judge(one_failure, 0.1, 0.05).verdict(0.05) == "cannot tell"
+    assert Tail(0.05).judge(one_failure, 0.1, 0.05).verdict(0.05) == "certified"
 
 
 def test_a_defect_of_exactly_eps_is_no_failure():
-    assert tail_rule(torch.full((64,), 0.25), 0.25, 0.05, 0.05).estimate == 0
+    assert Tail(0.05).judge(torch.full((64,), 0.25), 0.25, 0.05).estimate == 0
 
 
 def test_the_mean_rule_is_the_bernstein_bound(gen):
     defects = 0.1 * torch.rand(64, generator=gen, dtype=torch.float64)
-    outcome = mean_rule(defects, 0.1, 0.05)
+    outcome = Mean().judge(defects, 0.1, 0.05)
     log, n = math.log(2 / 0.05), 64
     expected = defects.mean() + (2 * defects.var() * log / n).sqrt() + 7 * 0.2 * log / (3 * (n - 1))
     assert outcome.bound == pytest.approx(float(expected))
     # The p-value is the level at which the bound reaches eps.
-    again = mean_rule(defects, 0.1, outcome.p_value)
-    assert again.bound == pytest.approx(0.1)
-    assert mean_rule(torch.full((64,), 0.2), 0.1, 0.05).verdict(0.05) == "refuted"
-    assert mean_rule(torch.full((64,), 0.1), 0.1, 0.05).verdict(0.05) == "cannot tell"
-    assert mean_rule(torch.full((64,), 0.05), 0.1, 0.05).verdict(0.05) == "certified"
+    at_p_value = Mean().judge(defects, 0.1, outcome.p_value)
+    assert at_p_value.bound == pytest.approx(0.1)
+    assert Mean().judge(torch.full((64,), 0.2), 0.1, 0.05).verdict(0.05) == "refuted"
+    assert Mean().judge(torch.full((64,), 0.1), 0.1, 0.05).verdict(0.05) == "cannot tell"
+    assert Mean().judge(torch.full((64,), 0.05), 0.1, 0.05).verdict(0.05) == "certified"
 
 
 def test_the_cap_makes_the_range_follow_the_tolerance():
     nearly_all_small = torch.cat([torch.full((63,), 0.01), torch.tensor([1.4])])
-    assert mean_rule(nearly_all_small, 0.1, 0.05).estimate == pytest.approx((63 * 0.01 + 0.2) / 64)
-    uncapped = mean_rule(torch.zeros(64), 0.1, 0.05, cap=math.inf)
+    assert Mean().judge(nearly_all_small, 0.1, 0.05).estimate == pytest.approx((63 * 0.01 + 0.2) / 64)
+    uncapped = Mean(cap=math.inf).judge(torch.zeros(64), 0.1, 0.05)
     assert uncapped.verdict(0.05) == "cannot tell"
     assert "too few draws" in uncapped.hint
-    assert mean_rule(torch.zeros(200), 0.1, 0.05, cap=math.inf).verdict(0.05) == "certified"
+    assert Mean(cap=math.inf).judge(torch.zeros(200), 0.1, 0.05).verdict(0.05) == "certified"
 
 
-@pytest.mark.parametrize("rule", [tail_rule, zero_failure_rule], ids=lambda r: r.__name__)
+@pytest.mark.parametrize("rule", [Tail(0.05), ZeroFailure(0.05)], ids=lambda r: r.name)
 def test_no_tail_rule_certifies_the_boundary_more_than_alpha(rule, gen):
     runs, n = 4000, 100
     failures = (torch.rand(runs, n, generator=gen) < 0.05).double()
-    wrong = sum(rule(row, 0.5, 0.05, 0.05).verdict(0.05) == "certified" for row in failures) / runs
+    wrong = sum(rule.judge(row, 0.5, 0.05).verdict(0.05) == "certified" for row in failures) / runs
     assert wrong <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / runs)
 
 
@@ -120,7 +125,7 @@ def test_the_mean_rule_holds_its_level_on_skewed_defects(gen):
         "mostly small": torch.where(torch.rand(runs, n, generator=gen) < 0.05, 0.2, 0.09473684),
     }
     for name, draws in shapes.items():
-        wrong = sum(mean_rule(row, eps, 0.05).verdict(0.05) == "certified" for row in draws) / runs
+        wrong = sum(Mean().judge(row, eps, 0.05).verdict(0.05) == "certified" for row in draws) / runs
         assert wrong <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / runs), name
 
 
@@ -183,7 +188,7 @@ def test_a_bias_counts(gen):
     assert certify(layer, C8, R8, R8, eps=0.1).verdict == "refuted"
 
 
-@pytest.mark.parametrize("rule", ["tail", "zero-failure", "mean"])
+@pytest.mark.parametrize("rule", [Tail(), ZeroFailure(), Mean()], ids=lambda r: r.name)
 def test_networks_are_decided_by_draws(rule, gen):
     net = nn.Sequential(known_layer(gen), nn.ReLU(), known_layer(gen))
     good = certify(net, C8, R8, R8, eps=0.01, rule=rule, n=64)
@@ -194,7 +199,7 @@ def test_networks_are_decided_by_draws(rule, gen):
     bad = certify(net, C8, R8, R8, eps=0.01, rule=rule)
     assert bad.verdict == "refuted"
     assert bad.worst in C8.labels
-    assert str(rule) in str(bad)
+    assert rule.name in str(bad)
 
 
 def test_few_draws_cannot_tell(gen):
@@ -211,7 +216,7 @@ def test_breaks_on_a_tenth_of_the_inputs_are_found_by_the_tail_rule(gen):
     assert tail.verdict == "refuted"
     assert 0.03 < tail.estimate < 0.2
     # The mean rule counts them as twice eps at most, and says so in its null.
-    mean = certify(broken, C8, R8, R8, eps=0.05, n=200, rule="mean")
+    mean = certify(broken, C8, R8, R8, eps=0.05, n=200, rule=Mean())
     assert mean.certified
     assert mean.null == "E min(d, 0.1) >= 0.05, d in units of what the outputs vary by, part by part"
 
@@ -255,7 +260,7 @@ def test_inputs_of_ones_own_are_sampled_even_for_affine_layers(gen):
     sampled = certify(layer, C8, both, natural(C8), eps=0.05, inputs=half)
     assert (sampled.rule, sampled.verdict) == ("tail", "refuted")
     with pytest.raises(ConfigError, match="no inputs= of your own"):
-        certify(layer, C8, both, natural(C8), eps=0.05, inputs=half, rule="exact")
+        certify(layer, C8, both, natural(C8), eps=0.05, inputs=half, rule=Exact())
 
 
 def test_subclasses_and_hooks_are_not_taken_for_affine(gen):
@@ -277,20 +282,20 @@ def test_subclasses_and_hooks_are_not_taken_for_affine(gen):
 
 
 def test_nan_never_certifies():
-    for rule in (tail_rule, zero_failure_rule):
+    for rule in (Tail(0.05), ZeroFailure(0.05)):
         with pytest.raises(NonFiniteError, match="must not read as a pass"):
-            rule(torch.full((64,), math.nan), 0.1, 0.05, 0.05)
+            rule.judge(torch.full((64,), math.nan), 0.1, 0.05)
         with pytest.raises(ConfigError, match="at least one"):
-            rule(torch.zeros(0), 0.1, 0.05, 0.05)
+            rule.judge(torch.zeros(0), 0.1, 0.05)
     with pytest.raises(NonFiniteError):
-        mean_rule(torch.full((64,), math.inf), 0.1, 0.05)
+        Mean().judge(torch.full((64,), math.inf), 0.1, 0.05)
 
 
 def test_lie_algebras(gen):
     vector = defining(so(3))
     assert certify(nn.RMSNorm(3, elementwise_affine=False), so(3), vector, vector, eps=0.01).certified
     assert certify(nn.LayerNorm(3, elementwise_affine=False), so(3), vector, vector, eps=0.01).verdict == "refuted"
-    plain = certify(seeded(lambda: nn.Linear(3, 3)), so(3), vector, vector, eps=0.1, rule="exact", n_random=0)
+    plain = certify(seeded(lambda: nn.Linear(3, 3)), so(3), vector, vector, eps=0.1, rule=Exact(), n_random=0)
     assert (plain.verdict, plain.rule, plain.n) == ("refuted", "exact", 3)  # its generators decide
 
 
@@ -302,7 +307,7 @@ def test_boundaries_are_masked_and_reported():
     masked = certify(layer, shifts.group, shifts, shifts, eps=1e-5, mask=inside)
     assert masked.certified
     assert masked.compared < 0.3
-    sampled = certify(layer, shifts.group, shifts, shifts, eps=1e-4, mask=inside, rule="tail")
+    sampled = certify(layer, shifts.group, shifts, shifts, eps=1e-4, mask=inside, rule=Tail())
     assert sampled.certified
     assert 0 < sampled.compared < 0.5
 
@@ -555,9 +560,9 @@ def test_shared_and_parametrized_layers_are_layers(gen):
 
 
 def test_holm_steps_down_and_stops():
-    assert _holm({"a": 0.04, "b": 0.001, "c": 0.02}, 0.05) == ("a", "b", "c")
-    assert _holm({"a": 0.04, "b": 0.001, "c": 0.03}, 0.05) == ("b",)
-    assert _holm({"a": 0.2}, 0.05) == ()
+    assert holm_rejected({"a": 0.04, "b": 0.001, "c": 0.02}, 0.05) == ("a", "b", "c")
+    assert holm_rejected({"a": 0.04, "b": 0.001, "c": 0.03}, 0.05) == ("b",)
+    assert holm_rejected({"a": 0.2}, 0.05) == ()
 
 
 # Bad input
@@ -575,17 +580,21 @@ def test_bad_input_is_named(gen):
     with pytest.raises(ConfigError, match="alpha must be between"):
         certify(net, C8, R8, R8, eps=0.1, alpha=1.0)
     with pytest.raises(ConfigError, match="eta must be between"):
-        certify(net, C8, R8, R8, eps=0.1, eta=0)
+        certify(net, C8, R8, R8, eps=0.1, rule=Auto(Tail(eta=0)))
     with pytest.raises(ConfigError, match="at least 2 draws"):
         certify(net, C8, R8, R8, eps=0.1, n=1)
     with pytest.raises(ConfigError, match="rule must be"):
         certify(net, C8, R8, R8, eps=0.1, rule="hope")
-    with pytest.raises(ConfigError, match="rule='exact' needs an affine layer"):
-        certify(net, C8, R8, R8, eps=0.1, rule="exact")
+    with pytest.raises(ConfigError, match=r"rule must be .* got 'zero-failure'; write rule=ZeroFailure\(eta=0.05\)"):
+        certify(net, C8, R8, R8, eps=0.1, rule="zero-failure")
+    with pytest.raises(ConfigError, match="Auto needs a rule on draws"):
+        Auto(Exact())
+    with pytest.raises(ConfigError, match=r"rule=Exact\(\) needs an affine layer"):
+        certify(net, C8, R8, R8, eps=0.1, rule=Exact())
     with pytest.raises(ConfigError, match="decided exactly"):
-        certify(torch.eye(8), C8, R8, R8, eps=0.1, rule="tail")
+        certify(torch.eye(8), C8, R8, R8, eps=0.1, rule=Tail())
     with pytest.raises(ConfigError, match="the cap is a multiple"):
-        certify(net, C8, R8, R8, eps=0.1, rule="mean", cap=0.5)
+        certify(net, C8, R8, R8, eps=0.1, rule=Mean(cap=0.5))
     with pytest.raises(ConfigError, match="of the group given"):
         certify(net, C4, R8, R8, eps=0.1)
     wide = trivial(C4, 5000)

@@ -8,6 +8,9 @@ from torch import nn
 
 from msr.equivariance import (
     EquivarianceWarning,
+    Mean,
+    Tail,
+    ZeroFailure,
     assert_equivariant,
     certify,
     equivariance_error,
@@ -17,7 +20,7 @@ from msr.equivariance import (
     weight_error,
 )
 from msr.equivariance.measuring.boundary import Interior
-from msr.equivariance.measuring.float64 import Finer
+from msr.equivariance.measuring.float64 import InFloat64
 from msr.equivariance.measuring.parts import Parts
 from msr.equivariance.measuring.scale import measured_noise, typical_of
 from msr.errors import DataError, ModelError, MSRError, PrecisionError
@@ -106,8 +109,8 @@ def test_orbits_of_one_size_are_taken_as_an_axis(rep, gen):
 def test_elements_in_one_go_are_compared_as_one_by_one(rep, pooled, gen, monkeypatch):
     x = torch.randn(6, *rep.shape, generator=gen, dtype=torch.float64)
     found = []
-    for together in (sides._TOGETHER, 1):
-        monkeypatch.setattr(sides, "_TOGETHER", together)
+    for together in (sides._NUMBERS_AT_ONCE, 1):
+        monkeypatch.setattr(sides, "_NUMBERS_AT_ONCE", together)
         both = sides.Sides(lambda x: x.sin(), x, rep, rep, rep.group.to_try(9, gen.manual_seed(0)), Interior(rep, None))
         found.append(list(both.pairs(pooled=pooled)))
     assert len(found[0]) == len(found[1]) >= 9
@@ -314,7 +317,7 @@ def test_an_offset_that_leaves_no_digit_is_told_from_a_constant(offset, wrapped,
     f = (lambda x: module(x)) if wrapped else module
     for x in (None, torch.randn(1, 4, 3, generator=gen)):
         assert verdict(f, SO3, POINTS, SCALAR, x=x) == "cannot tell"
-    for rule in ("tail", "zero-failure", "mean"):
+    for rule in (Tail(), ZeroFailure(), Mean()):
         with pytest.warns(EquivarianceWarning, match="cannot tell in the output.*use float64|float64"):
             assert certify(f, SO3, POINTS, SCALAR, eps=0.01, rule=rule, n_random=0).verdict == "cannot tell"
     x = torch.randn(8, 4, 3, generator=gen)
@@ -362,7 +365,7 @@ def test_a_function_that_works_in_place_is_not_made_finer_by_half(gen):
         return y
 
     def call(f, x):
-        return Finer(f, N5, Interior(N5, None)).rows(x, whatever_it_takes=True)
+        return InFloat64(f, N5, Interior(N5, None)).rows(x, whatever_it_takes=True)
 
     weight, x = seeded(lambda: nn.Linear(5, 5)), torch.randn(3, 5, generator=gen)
     buffer = torch.zeros(3, 5)
