@@ -26,10 +26,16 @@ __all__ = ["sign_bound_p_value", "sign_flip_p_values"]
 # z = √2 two equal numbers attain it.
 _SIGN_FACTOR = 1 / (4 * float(norm.sf(math.sqrt(2))))
 
-# Random choices of all signs, so that no p-value is below 1e-4: far below any level in use. Chosen by hand.
-_FLIPS = 9999
-# Up to so many numbers all 2^n choices of signs are looked at instead, at most 4096.
-_ALL_FLIPS = 12
+FLIPS = 9999
+"""Random choices of all signs, so that no p-value is below 1e-4: far below any level in use. Chosen by hand."""
+
+ALL_FLIPS = 12
+"""Up to so many numbers all 2^n choices of signs are looked at instead, at most 4096."""
+
+TIE = 1e-12
+"""Sums closer than this share of the sum of sizes are equal: the same numbers added in another order differ by some
+1e-16 of it. Chosen by hand."""
+
 # Signs held in memory at once: 2^22 of eight bytes are 32 MiB.
 _SIGNS_AT_ONCE = 2**22
 # Rows of signs drawn in one call, at most.
@@ -52,19 +58,27 @@ def sign_bound_p_value(values: Tensor, floor: Tensor | float = 0.0) -> float:
     return min(1.0, _SIGN_FACTOR * float(norm.sf(float(values.sum()) / size)))
 
 
-def sign_flip_p_values(values: Tensor, seed: int) -> Tensor:
+def sign_flip_p_values(
+    values: Tensor, seed: int, *, flips: int = FLIPS, all_flips: int = ALL_FLIPS, tie: float = TIE
+) -> Tensor:
     """P-value of each column, of the null that its numbers are symmetric about zero, against a sum above zero.
 
-    The share of choices of signs whose sum is at least as large as the sum observed. Up to 12 rows all choices are
-    looked at, so no p-value is below ``2^-rows``; beyond that 9,999 random ones and the observed one.
+    The share of choices of signs whose sum is at least as large as the sum observed. Up to ``all_flips`` rows all
+    choices are looked at, so no p-value is below ``2^-rows``; beyond that ``flips`` random ones and the observed one.
+
+    Args:
+        seed: of the random signs.
+        flips: how many random choices.
+        all_flips: up to how many rows all choices are looked at.
+        tie: sums that differ by less than this share of the sum of sizes are equal.
 
     Shapes: ``values (n, columns)``, float64, gives ``(columns,)``. The rows must be independent.
     """
     n = len(values)
     total = values.sum(0)
     # The same numbers summed in another order differ in their last digits, and still count as equal.
-    least = total - 1e-12 * values.abs().sum(0)
-    if n <= _ALL_FLIPS:
+    least = total - tie * values.abs().sum(0)
+    if n <= all_flips:
         return (_all_signs(n) @ values >= least).double().mean(0)
     generator = torch.Generator().manual_seed(seed)
     # A random byte is eight random signs, drawn at once.
@@ -72,10 +86,10 @@ def sign_flip_p_values(values: Tensor, seed: int) -> Tensor:
     at_least = torch.zeros(values.shape[1], dtype=torch.float64)
     # The generator gives the same bytes however the rows are cut.
     rows = max(1, min(_ROWS_AT_ONCE, _SIGNS_AT_ONCE // n))
-    for first in range(0, _FLIPS, rows):
-        drawn = torch.randint(256, (min(rows, _FLIPS - first), (n + 7) // 8), generator=generator)
+    for first in range(0, flips, rows):
+        drawn = torch.randint(256, (min(rows, flips - first), (n + 7) // 8), generator=generator)
         at_least += (signs_of_byte[drawn].flatten(1)[:, :n] @ values >= least).sum(0)
-    p_values = [randomisation_p_value(int(count), _FLIPS) for count in at_least.tolist()]
+    p_values = [randomisation_p_value(int(count), flips) for count in at_least.tolist()]
     return torch.tensor(p_values, dtype=torch.float64)
 
 

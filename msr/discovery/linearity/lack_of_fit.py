@@ -56,7 +56,7 @@ def lack_of_fit(
 
     Three kernels are tried, over all tasks together: squares and products; products of three, less what those explain;
     and steps at all places in all directions, which no function escapes (arc-cosine kernel of order 0; Cho and Saul,
-    2009). Each number of a task has mean zero if ``E[y | x]`` is linear in ``x``; :func:`sign_bound_p_value` tests them.
+    2009). Each number of a task has mean zero if ``E[y | x]`` is linear in ``x``; :func:`sign_bound_p_value` tests it.
 
     Args:
         x: ``(tasks, examples, n)``, float64, less the mean of each task; rows past the task's count are zero.
