@@ -97,10 +97,10 @@ def assert_equivariant(
     for i, model in enumerate(models):
         sides = Sides(model, x, rep_in, rep_out, chosen, inside, means=True)
         allowed = _coarsest(TOLERANCE, x.dtype, sides.dtype) if tolerance is None else tolerance
-        shown = _coarsest(HIDDEN, x.dtype, sides.dtype) if tolerance is None else tolerance
-        worst = _judge(sides, allowed)
+        must_show = _coarsest(HIDDEN, x.dtype, sides.dtype) if tolerance is None else tolerance
+        worst = _worst_failure(sides, allowed)
         if worst is None:
-            hidden = sides.typical.hidden_text(shown, sides.dtype)
+            hidden = sides.typical.hidden_text(must_show, sides.dtype)
             if hidden:
                 raise PrecisionError(f"cannot tell whether {_name(f)} is equivariant to {group.name} in {hidden}")
             _warn_if_it_says_little(rep_in, rep_out, sides)
@@ -125,7 +125,7 @@ class _Failure:
     compared: float
 
 
-def _judge(sides: Sides, tolerance: float) -> _Failure | None:
+def _worst_failure(sides: Sides, tolerance: float) -> _Failure | None:
     """The failure with the largest defect, or None. Every input meets every element, one element at a time."""
     worst: _Failure | None = None
     for pair in sides.pairs():

@@ -62,31 +62,31 @@ def decide(
         assert not isinstance(rule, Exact)
         finding, texts = by_draws(f, rep_in, rep_out, rule, setting, template, inside, generator, unit_inputs)
         warnings += texts
-    special: Specificity | None = None
+    specificity_test: Specificity | None = None
     # Relabelled coordinates would move the boundary too, so with a mask the question makes no sense.
     if setting.n_random and setting.mask is None:
-        special, texts = _specificity_of(f, rep_in, rep_out, setting, template, generator)
+        specificity_test, texts = _specificity_of(f, rep_in, rep_out, setting, template, generator)
         warnings += texts
-    return _certificate(finding, group, setting, special, warnings)
+    return _certificate(finding, group, setting, specificity_test, warnings)
 
 
 def _decide_linear_map(
     f: object, rep_in: AnyRepresentation, rep_out: AnyRepresentation, setting: Setting, generator: torch.Generator
 ) -> Certificate:
     """A weight, or a sharing pattern: there is nothing to draw inputs for."""
-    special: Specificity | None = None
+    specificity_test: Specificity | None = None
     warnings = _warnings_of(None, rep_in, rep_out)
     if isinstance(f, Tensor):
         finding = exact.of_weight(f, rep_in, rep_out, setting.eps)
         if setting.n_random:
             unused = torch.zeros(1, *rep_in.shape, dtype=torch.float64)
             W = f.detach().reshape(rep_out.dim, rep_in.dim)
-            special = specificity(W, rep_in, rep_out, unused, n_random=setting.n_random, generator=generator)
+            specificity_test = specificity(W, rep_in, rep_out, unused, n_random=setting.n_random, generator=generator)
     else:
         finding = exact.of_pattern(f.matrix(), rep_in, rep_out, setting.eps)  # type: ignore[attr-defined]
     if finding.size == 0:
         warnings.append("the weight is zero: it commutes with everything")
-    return _certificate(finding, rep_in.group, setting, special, warnings)
+    return _certificate(finding, rep_in.group, setting, specificity_test, warnings)
 
 
 def _specificity_of(
@@ -116,7 +116,7 @@ def _specificity_of(
 
 
 def _certificate(
-    finding: Finding, group: Group, setting: Setting, special: Specificity | None, warnings: list[str]
+    finding: Finding, group: Group, setting: Setting, specificity_test: Specificity | None, warnings: list[str]
 ) -> Certificate:
     outcome = finding.outcome
     rule = finding.rule
@@ -132,7 +132,7 @@ def _certificate(
         eta=rule.eta if isinstance(rule, (Tail, ZeroFailure)) else None, estimate=outcome.estimate,
         bound=outcome.bound, n=finding.n, p_value=outcome.p_value, p_refute=outcome.p_refute, worst=finding.worst,
         largest=finding.largest, part=finding.part, unit=finding.unit, n_unit=finding.n_unit,
-        rounding=finding.rounding, size=finding.size, compared=finding.compared, specificity=special,
+        rounding=finding.rounding, size=finding.size, compared=finding.compared, specificity=specificity_test,
         warnings=tuple(warnings),
     )  # fmt: skip
 

@@ -15,10 +15,10 @@ from msr.equivariance import (
     certify,
     equivariance_error,
     localise,
-    sides,
     turning_error,
     weight_error,
 )
+from msr.equivariance.measuring import sides
 from msr.equivariance.measuring.boundary import Interior
 from msr.equivariance.measuring.float64 import InFloat64
 from msr.equivariance.measuring.parts import Parts
