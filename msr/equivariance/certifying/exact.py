@@ -26,8 +26,8 @@ MAX_WORK = 10**9
 """Weights times elements up to which Auto() decides an affine layer exactly: some seconds. Chosen by hand."""
 
 GENERATOR_FLOOR = {torch.float16: 1e-2, torch.bfloat16: 5e-2, torch.float32: 1e-5, torch.float64: 1e-11}
-"""Defects on a generator that rounding explains, by precision: some hundred roundings, or a hundred thousand in
-float64. Chosen by hand. A larger one certifies nothing, since a word of many letters may add it up."""
+"""Defects on a generator that rounding explains, by precision: some 100 roundings in float32, fewer in half precision,
+more in float64. Chosen by hand. A larger one certifies nothing, since a word of many letters may add it up."""
 
 UNDECIDED = (
     "the generators commute up to eps, but not exactly, and words in them may not: decided by draws. "

@@ -100,14 +100,14 @@ def specificity(
     else:
         statistic, rounding = _of_function(f, rep_in, rep_out, x, elements)
     observed = statistic(None, None)
-    apart: list[float] = []
+    independent: list[float] = []
     for _ in range(n_random):
         S = _relabelling(rep_in, generator)
-        apart.append(statistic(S, _relabelling(rep_out, generator)))
-    tests = [apart]
+        independent.append(statistic(S, _relabelling(rep_out, generator)))
+    tests = [independent]
     if rep_in.dim == rep_out.dim and rep_in.is_permutation == rep_out.is_permutation:
-        same = [_relabelling(rep_in, generator) for _ in range(n_random)]
-        tests.append([statistic(S, S) for S in same])
+        joint = [_relabelling(rep_in, generator) for _ in range(n_random)]
+        tests.append([statistic(S, S) for S in joint])
     random = [torch.tensor(values, dtype=torch.float64) for values in tests]
     as_close = [int((values <= observed + rounding).sum()) for values in random]
     p_values = [randomisation_p_value(count, n_random) for count in as_close]

@@ -118,7 +118,7 @@ class Parts:
         return torch.cat([blocks, atoms.index_select(-1, self._kinds.to(device))], dim=-1)
 
     def of_blocks(self, per_block: Tensor) -> Tensor:
-        """The number of each unit's block, ``(..., blocks) -> (..., units)``."""
+        """For each unit the value of its block, ``(..., blocks) -> (..., units)``."""
         if not len(self._kinds):
             return per_block
         return per_block.index_select(-1, self.block_of.to(per_block.device))

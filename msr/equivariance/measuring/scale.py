@@ -29,8 +29,8 @@ KINDS = 3
 change of basis, which rounds too. Chosen by hand."""
 
 CONSTANT_NOISE = 1e-2
-"""A part whose noise is measured to be a larger share of its size than this is not called constant, whatever the noise
-hides. Chosen by hand."""
+"""A part that varies by a larger share of its size than this is not called constant, however large the measured noise
+is. Chosen by hand."""
 
 LOST_ROUNDINGS = 100
 """A part has lost its variation if float64 shows more of it than this many times the floor that float64 itself has.
@@ -39,7 +39,7 @@ Chosen by hand."""
 # Relative rounding of float64.
 _EXACT = torch.finfo(torch.float64).eps
 # Squared deviations beyond so many medians count as so many, since one huge output is not the scale of the others.
-# Chosen by hand: it cuts one in 400 of normally distributed numbers.
+# Chosen by hand: of a single normally distributed coordinate it cuts one number in 400.
 _OUTLIERS = 20
 # Outputs that are enough to say what is typical; the rest of a larger pool is skipped.
 _ROWS = 4096
@@ -108,9 +108,9 @@ class Compared:
 
         Zero where the difference can be rounding and the unit is a kind, or varies by no more than rounding itself.
         """
-        still = (self.difference <= self.floor) & (self.kinds | (self.scale <= self.floor))
+        equal = (self.difference <= self.floor) & (self.kinds | (self.scale <= self.floor))
         ratio = self.difference / self.scale.where(self.scale > 0, torch.ones_like(self.scale))
-        return ratio.where(~(still | (self.scale == 0)), torch.zeros_like(ratio))
+        return ratio.where(~(equal | (self.scale == 0)), torch.zeros_like(ratio))
 
     def fails(self, tolerance: float) -> Tensor:
         """``(rows, units)``: whether a unit differs by more than rounding and more than the tolerance, a defect.

@@ -46,7 +46,7 @@ def test_linear_layers_are_decided_exactly(gen):
     assert bad.bound == bad.estimate == bad.largest > 0.5
 
 
-def test_the_tolerance_is_where_it_is_said_to_be(gen):
+def test_a_weight_is_certified_just_above_its_defect_and_refuted_just_below(gen):
     W = torch.randn(8, 8, generator=gen, dtype=torch.float64)
     largest = weight_error(W, R8, R8).largest
     assert certify(W, C8, R8, R8, eps=1.001 * largest).verdict == "certified"
@@ -78,7 +78,7 @@ def test_an_affine_layer_is_read_off_as_its_matrix_and_bias(make, gen):
     torch.testing.assert_close(b, layer(0 * x[0]))
 
 
-def test_a_hook_makes_a_layer_anything(gen):
+def test_a_layer_with_a_hook_is_decided_by_draws(gen):
     layer = known_layer(gen)
     layer.register_forward_hook(lambda module, args, output: output * torch.arange(8.0))
     certificate = certify(layer, C8, R8, R8, eps=0.1)
@@ -307,7 +307,7 @@ def test_bad_input_is_named(gen):
         localise(Pair(), torch.ones(2, 8), [R8, R8])
 
 
-def test_symmetric_points_by_the_way(gen):
+def test_a_deep_sets_layer_is_certified_for_all_permutations(gen):
     """A DeepSets layer, a I + b 11ᵀ, is certified for S5; one with a third number is not."""
     points = natural(symmetric(5))
     W = 2 * torch.eye(5) + 0.3 * torch.ones(5, 5)

@@ -359,7 +359,7 @@ def test_float64_is_enough_for_a_large_offset_and_one_example_has_no_variation_t
         assert verdict(squares, SO3, POINTS, SCALAR, x=torch.randn(1, 4, 3, generator=gen)) == "passes"
 
 
-def test_a_function_that_works_in_place_is_not_made_finer_by_half(gen):
+def test_a_function_that_works_in_place_is_not_run_partly_in_float64(gen):
     def in_place(y, x):
         y.add_(x)
         return y
