@@ -18,7 +18,7 @@ RuleName: TypeAlias = Literal["exact", "tail", "zero-failure", "mean"]
 """How a certificate calls the rule that decided it."""
 
 FLOOR = {torch.float16: 1e-2, torch.bfloat16: 5e-2, torch.float32: 1e-6, torch.float64: 1e-13}
-"""Defects that rounding alone can cause, so that a smaller tolerance is refused: about ten roundings, and more in float64.
+"""Defects that rounding alone can cause, so that a smaller tolerance is refused: about ten roundings, more in float64.
 Chosen by hand; where the rounding of a function is larger, that is measured on its outputs."""
 
 _WRITTEN = {

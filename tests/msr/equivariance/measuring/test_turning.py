@@ -176,7 +176,7 @@ class TestRefusals:
             ({"x": "images"}, DataError, "must be a tensor"),
             ({"angles": []}, ConfigError, "at least one"),
             ({"angles": [math.nan]}, ConfigError, "finite"),
-            ({"angles": [30], "fields_out": 4, "f": slopes(4)}, ConfigError, "C4 turns by multiples of 90 .* came 30"),
+            ({"angles": [30], "fields_out": 4, "f": slopes(4)}, ConfigError, "C4 turns by multiples of 90 .* got 30"),
             ({"fields_in": "spinor"}, ConfigError, "a field is 'scalar'"),
             ({"fields_in": "vector"}, ConfigError, "fields_in: 'vector' takes 2 channels each, and there are 1"),
             ({"fields_out": ["scalar", "vector"]}, ConfigError, "takes 3 channels, and there are 1"),
