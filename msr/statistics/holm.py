@@ -10,7 +10,8 @@ def holm_rejected(p_values: Mapping[str, float], alpha: float) -> tuple[str, ...
 
     The ``i``-th smallest of ``m`` p-values is compared with ``α / (m − i + 1)``; the first that is larger ends it. One
     or more *true* hypotheses are among the rejected ones with probability ``alpha`` at most (the family-wise error
-    rate), however the p-values depend on each other.
+    rate), however the p-values depend on each other. ``alpha`` is a probability.
+
     Source: Holm, A simple sequentially rejective multiple test procedure, 1979.
     """
     rejected = set()

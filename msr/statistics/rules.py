@@ -49,7 +49,10 @@ class Outcome:
     hint: str = ""
 
     def verdict(self, alpha: float) -> Verdict:
-        """Certified if the null is rejected at level ``alpha``, refuted if the opposite null is, else cannot tell."""
+        """Certified if the null is rejected at level ``alpha``, refuted if the opposite null is, else cannot tell.
+
+        Args: ``alpha``: a probability.
+        """
         if self.p_value <= alpha:
             return "certified"
         return "refuted" if self.p_refute <= alpha else "cannot tell"

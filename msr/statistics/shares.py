@@ -14,6 +14,12 @@ def upper_share(count: int, draws: int, alpha: float) -> float:
 
     It is the largest ``p`` with ``P(Binomial(draws, p) ≤ count) ≥ α``, and it is below the true probability with
     probability ``alpha`` at most. Without a single case it is ``1 − α^(1/draws)``, about ``ln(1/α) / draws``.
+
+    Args:
+        count: how many draws were cases.
+        draws: how many there were.
+        alpha: the level α, a probability.
+
     Source: Clopper and Pearson, 1934.
     """
     return 1.0 if count >= draws else float(stats.beta.ppf(1 - alpha, count + 1, draws - count))
