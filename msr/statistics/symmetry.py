@@ -5,7 +5,7 @@ sizes, however unequal or heavy-tailed they are. All are one-sided: they reject 
 
 - :func:`sign_flip_p_values` compares the sum with sums of the same sizes under random signs. It is exact, and needs
   draws; its smallest p-value is set by their number.
-- :func:`sign_bound_p_value` is a formula. It is larger than the exact p-value, but reaches any smallness, and admits a
+- :func:`symmetric_p_value` is a formula. It is larger than the exact p-value, but reaches any smallness, and admits a
   floor of rounding.
 - :func:`msr.statistics.betting.e_against_symmetry` gives an e-value, which may be averaged over splits.
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from msr.statistics.randomisation import randomisation_p_value
 
-__all__ = ["sign_bound_p_value", "sign_flip_p_values"]
+__all__ = ["symmetric_p_value", "sign_flip_p_values"]
 
 # P(Σ εᵢ aᵢ ≥ z) ≤ this · P(N ≥ z) for random signs ε and Σ a² = 1. The constant, 3.18, is the smallest that serves: at
 # z = √2 two equal numbers attain it.
@@ -42,7 +42,7 @@ _SIGNS_AT_ONCE = 2**22
 _ROWS_AT_ONCE = 1111
 
 
-def sign_bound_p_value(values: Tensor, floor: Tensor | float = 0.0) -> float:
+def symmetric_p_value(values: Tensor, floor: Tensor | float = 0.0) -> float:
     """P-value of the null that independent numbers are symmetric about zero, against a mean above zero.
 
     ``p = c · P(N ≥ Σ v / √(Σ v² + floor²))`` with ``c = 3.18`` and a standard normal ``N``. The bound holds for any

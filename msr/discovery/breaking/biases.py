@@ -15,14 +15,16 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from msr.discovery.data.forms import chunks, sum_of_squares
-from msr.discovery.linearity.lack_of_fit import residual_maker
-from msr.statistics.betting import p_against_mean_above
-from msr.statistics.symmetry import sign_bound_p_value
+from msr.discovery.linearity.lack_of_fit import residual_maker, symmetric_p_value
 
 __all__ = ["Biases", "biases"]
 
 # Biases that break the group by less than this share of the tolerance are not said to break it.
 _SEEN = 1 / 20
+# Shares of the largest bet, from timid to all; a mixture of bets needs no tuning.
+_BETS = torch.linspace(0.05, 0.999, 20, dtype=torch.float64)
+# A task counts as breaking by this many times the limit at most, and by minus as much at least.
+_CLIPS = (4.0, 16.0, 64.0, 256.0)
 _RIDGE, _EXACT = 1e-10, 1e-6
 # Equations of each half of a task for each unknown, at least.
 _PLENTY = 1.5
@@ -121,8 +123,8 @@ def biases(
     values = found[known] / len(orbit)
     if len(values) == 0:
         return Biases("cannot tell", 0.0, None, 1.0, "none")
-    p_broken = sign_bound_p_value(values - (_SEEN * eps) ** 2) if method.startswith("least") else 1.0
-    p_kept = p_against_mean_above(values, eps**2)
+    p_broken = symmetric_p_value(values - (_SEEN * eps) ** 2) if method.startswith("least") else 1.0
+    p_kept = _below(values, eps**2)
     share = math.sqrt(max(float(values.mean()), 0.0))
     bound = _bound(values, eps, alpha)
     if p_broken <= alpha:
@@ -188,14 +190,31 @@ def _by_halves(
     return (estimates[0] * estimates[1]).sum(1), known
 
 
+def _below(values: Tensor, limit: float) -> float:
+    """P-value of the null ``E min(s, 4 · limit) ≥ limit``: bets against it, averaged over their sizes and over clips.
+
+    Numbers below the least one count as that, and those above a larger clip as that clip; both make the mean larger,
+    which is to the null's advantage.
+    """
+    logs = []
+    for clip in _CLIPS:
+        low, high = -(clip - _CLIPS[0]) * limit, clip * limit
+        x = (values.clamp(low, high) - low) / (high - low)
+        m = (limit - low) / (high - low)
+        bets = _BETS / (1 - m)
+        logs.append(torch.log1p(bets[:, None] * (m - x)).sum(1))
+    every = torch.cat(logs)
+    return min(1.0, float(torch.exp(math.log(len(every)) - torch.logsumexp(every, 0))))
+
+
 def _bound(values: Tensor, eps: float, alpha: float) -> float | None:
     """The least share that is rejected at level α; none if a hundred times the tolerance is not."""
     low, high = 0.0, 100 * eps
-    if p_against_mean_above(values, high**2) > alpha:
+    if _below(values, high**2) > alpha:
         return None
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (low, middle) if p_against_mean_above(values, middle**2) <= alpha else (middle, high)
+        low, high = (low, middle) if _below(values, middle**2) <= alpha else (middle, high)
     return high
 
 

@@ -10,9 +10,11 @@ Source: Cattaneo, Jansson and Newey (2018, doi:10.1080/01621459.2017.1328360) an
 (2020, doi:10.3982/ECTA16410) for variances without bias under unequal noise.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import norm
 from torch import Tensor
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "residual_maker",
     "sizes_of",
     "sum_of_squares",
+    "symmetric_p_value",
 ]
 
 _CHUNK_NUMBERS = 2**20
@@ -33,6 +36,8 @@ ROUNDING = 1e-5
 # Of the square of a kernel: what is less is rounding.
 NOTHING = 1e-16
 _RIDGE = 1e-10
+# P(Σ εᵢ aᵢ ≥ z) ≤ this · P(N ≥ z) for random signs ε and Σ a² = 1; no smaller constant does.
+_SIGNS = 1 / (4 * float(norm.sf(math.sqrt(2))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +64,20 @@ class Derived:
         """``(tasks, examples, size)``."""
         count, examples, size = self.values.shape
         return count, examples, size if self.turn is None else self.turn.shape[1]
+
+
+def symmetric_p_value(values: Tensor, floor: Tensor | float = 0.0) -> float:
+    """P-value of the null that independent numbers are symmetric about zero, against a mean above zero.
+
+    ``p = c · P(N ≥ Σ v / √(Σ v² + floor²))`` with ``c = 3.18``. Given their sizes, the signs are then fair coins, and
+    the bound holds for any sizes and any number of them: it needs neither moments nor equal scales. Numbers that have
+    mean zero and are not symmetric are covered as far as the factor 3.18 goes.
+    Source: Bentkus and Dzindzalieta (2015, doi:10.3150/13-BEJ580).
+    """
+    size = math.sqrt(float(values.square().sum() + torch.as_tensor(floor).square().sum()))
+    if size == 0:
+        return 1.0
+    return min(1.0, _SIGNS * float(norm.sf(float(values.sum()) / size)))
 
 
 def residual_maker(x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,13 +19,13 @@ from msr.discovery.data.forms import (
     mask_of,
     residual_maker,
     sizes_of,
+    symmetric_p_value,
 )
 from msr.discovery.linearity.in_span import lack_in_span
 from msr.discovery.linearity.kernels import Kernels, white
 from msr.discovery.linearity.misfit import PARTS, LackOfFit, Statistics, energies, summary, unequal
-from msr.statistics.symmetry import sign_bound_p_value
 
-__all__ = ["LackOfFit", "Serial", "hollow", "lack_of_fit", "residual_maker", "serial_correlation"]
+__all__ = ["LackOfFit", "Serial", "hollow", "lack_of_fit", "residual_maker", "serial_correlation", "symmetric_p_value"]
 
 # Longer tasks are read in pieces of so many examples, each with a layer of its own; or so many for each input.
 _LONGEST, _LONGEST_PER_INPUT = 128, 3
@@ -56,7 +56,7 @@ def lack_of_fit(
 
     Three kernels are tried, over all tasks together: squares and products; products of three, less what those explain;
     and steps at all places in all directions, which no function escapes (arc-cosine kernel of order 0; Cho and Saul,
-    2009). Each number of a task has mean zero if ``E[y | x]`` is linear in ``x``; :func:`sign_bound_p_value` tests it.
+    2009). Each number of a task has mean zero if ``E[y | x]`` is linear in ``x``; :func:`symmetric_p_value` tests them.
 
     Args:
         x: ``(tasks, examples, n)``, float64, less the mean of each task; rows past the task's count are zero.
@@ -112,7 +112,7 @@ def serial_correlation(x: Tensor, y: Tensor, counts: Tensor, order: Tensor) -> S
     total, weight, floor = torch.cat(sums), torch.cat(weights), torch.cat(floors)
     if float(weight.sum()) == 0:
         return Serial(0.0, 1.0)
-    both = 2 * min(sign_bound_p_value(total, floor), sign_bound_p_value(-total, floor))
+    both = 2 * min(symmetric_p_value(total, floor), symmetric_p_value(-total, floor))
     return Serial(float(total.sum() / weight.sum()), min(1.0, both))
 
 

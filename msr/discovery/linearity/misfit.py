@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from msr.statistics.symmetry import sign_bound_p_value
+from msr.discovery.data.forms import symmetric_p_value
 
 __all__ = ["PARTS", "LackOfFit", "Statistics", "energies", "summary", "unequal"]
 
@@ -96,7 +96,7 @@ def summary(found: Statistics, owner: Tensor, count: int, method: str) -> LackOf
     looked[owner] = True
     residual = torch.where(looked, residual, residual[looked].mean())
     tested = weight > 0
-    each = {name: sign_bound_p_value(form[i], floor[i]) for i, name in enumerate(("quadratic", "cubic", "any"))}
+    each = {name: symmetric_p_value(form[i], floor[i]) for i, name in enumerate(("quadratic", "cubic", "any"))}
     none = not bool(form.any())
     return LackOfFit(
         energy=parts.sum(0),

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from msr.discovery.breaking.biases import biases
+from msr.discovery.breaking.biases import _below, biases
 
 TASKS, EXAMPLES, N = 200, 16, 5
 RING = (torch.arange(N)[None] - torch.arange(N)[:, None]) % N
@@ -84,6 +84,15 @@ def test_few_examples_need_the_span(gen):
     broken = biases(*tasks_with(gen, 0.3, noise=0.05, examples=6), TURN, span=ring_span())
     assert broken.kept == "cannot tell"
     assert broken.share == pytest.approx(0.3 * math.sqrt(0.8), rel=0.2)
+
+
+def test_the_bet_keeps_its_level(gen):
+    """At the null's boundary: one task in thirty breaks the group, and the others do not."""
+    limit, files = 0.0025, 400
+    values = (torch.rand(files, 100, generator=gen, dtype=torch.float64) < 0.25) * 4 * limit
+    assert sum(_below(one, limit) <= 0.05 for one in values) <= 0.05 * files
+    assert _below(torch.zeros(100, dtype=torch.float64), limit) < 1e-4
+    assert _below(torch.full((100,), limit, dtype=torch.float64), limit) > 0.5
 
 
 def test_unequal_noise_is_not_seen_as_breaking(gen):

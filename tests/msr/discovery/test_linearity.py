@@ -11,6 +11,7 @@ from msr.discovery.linearity.lack_of_fit import (
     lack_of_fit,
     residual_maker,
     serial_correlation,
+    symmetric_p_value,
 )
 
 TASKS, EXAMPLES, N = 200, 20, 6
@@ -293,6 +294,15 @@ def test_units_of_outputs_do_not_decide(gen):
     plain, other = (lack_of_fit(x, values, counts_of(x)) for values in (y, y * unit))
     assert other.p_value == pytest.approx(plain.p_value, rel=1e-6)
     assert torch.allclose(lack_of_fit(x, 7 * y, counts_of(x)).energy, 49 * plain.energy)
+
+
+def test_symmetric_p_value():
+    assert symmetric_p_value(torch.zeros(3)) == 1
+    assert symmetric_p_value(torch.ones(100)) < 1e-20
+    assert symmetric_p_value(-torch.ones(100)) == 1
+    assert symmetric_p_value(torch.ones(100), torch.full((100,), 100.0)) == 1
+    # Two ones: both signs are up with probability 1/4, and the bound is exact there.
+    assert symmetric_p_value(torch.ones(2, dtype=torch.float64)) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(("correlation", "seen"), [(0.9, True), (-0.5, True), (0.0, False)])

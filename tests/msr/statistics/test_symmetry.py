@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from msr.statistics.symmetry import sign_bound_p_value, sign_flip_p_values
+from msr.statistics.symmetry import symmetric_p_value, sign_flip_p_values
 
 
 def test_the_bound_at_its_ends_and_where_it_is_exact():
-    assert sign_bound_p_value(torch.zeros(3)) == 1
-    assert sign_bound_p_value(torch.ones(100)) < 1e-20
-    assert sign_bound_p_value(-torch.ones(100)) == 1
-    assert sign_bound_p_value(torch.ones(100), torch.full((100,), 100.0)) == 1
+    assert symmetric_p_value(torch.zeros(3)) == 1
+    assert symmetric_p_value(torch.ones(100)) < 1e-20
+    assert symmetric_p_value(-torch.ones(100)) == 1
+    assert symmetric_p_value(torch.ones(100), torch.full((100,), 100.0)) == 1
     # Two ones: both signs are up with probability 1/4, and the bound is exact there.
-    assert sign_bound_p_value(torch.ones(2, dtype=torch.float64)) == pytest.approx(0.25)
+    assert symmetric_p_value(torch.ones(2, dtype=torch.float64)) == pytest.approx(0.25)
 
 
 def test_all_signs_of_few_numbers_are_looked_at(gen):
@@ -33,4 +33,4 @@ def test_the_bound_is_never_below_the_exact_p_value(gen):
     values = torch.randn(12, 20, generator=gen, dtype=torch.float64) + 0.4
     exact = sign_flip_p_values(values, 0)
     for column, p_value in zip(values.T, exact.tolist(), strict=True):
-        assert sign_bound_p_value(column) >= p_value - 1e-12
+        assert symmetric_p_value(column) >= p_value - 1e-12
