@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from msr.statistics.symmetry import symmetric_p_value, sign_flip_p_values
+from msr.statistics.symmetry import sign_flip_p_values, symmetric_p_value
 
 
 def test_the_bound_at_its_ends_and_where_it_is_exact():
