@@ -24,7 +24,10 @@ from msr.representations import AnyRepresentation, regular, trivial
 from msr.statistics.rules import Sampled
 from msr.tasks.controls import broken_symmetry
 
-ALPHA, ETA, EPS, N = 0.05, 0.05, 0.1, 64
+ALPHA = 0.05
+ETA = 0.05
+EPS = 0.1
+N = 64
 REP = regular(cyclic(8))
 ROOT2 = math.sqrt(2)
 
@@ -71,9 +74,10 @@ def broken_on(share: float) -> Callable[[Tensor], Tensor]:
 
 def defects_of(f: Callable[[Tensor], Tensor], n: int, generator: torch.Generator) -> Tensor:
     """``n`` draws of (input, element), in units that were fixed on others, as a certificate does it."""
-    apart, x = torch.randn(N, 8, generator=generator), torch.randn(n, 8, generator=generator)
+    reference = torch.randn(N, 8, generator=generator)
+    x = torch.randn(n, 8, generator=generator)
     elements = draw_elements(REP.group, N, generator)
-    comparison = CalibratedComparison(f, REP, REP, Interior(REP, None), apart, elements)
+    comparison = CalibratedComparison(f, REP, REP, Interior(REP, None), reference, elements)
     return comparison.defects_of(x, draw_elements(REP.group, n, generator), EPS).values
 
 
@@ -167,13 +171,13 @@ def powers(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
         return share_of_certificates(layer, REP, sampled[name], eps, runs, generator)
 
     drawn = defects_of(layer, 100_000, generator)
-    own = {"exact": weight_error(W, REP, REP).largest, "mean": float(drawn.mean())}
-    own["tail"] = own["zero-failure"] = float(drawn.quantile(1 - ETA))
+    quantity = {"exact": weight_error(W, REP, REP).largest, "mean": float(drawn.mean())}
+    quantity["tail"] = quantity["zero-failure"] = float(drawn.quantile(1 - ETA))
     return [
         {
             "rule": name,
-            "power": power(name, 2 * own[name]),
-            "power_mean": power(name, 2 * own["mean"]),
+            "power": power(name, 2 * quantity[name]),
+            "power_mean": power(name, 2 * quantity["mean"]),
             "runs": 1 if name == "exact" else runs,
         }
         for name in ("exact", *sampled)
@@ -182,7 +186,8 @@ def powers(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
 
 def habits(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
     """What checks in common use accept: a layer broken on 5% of its inputs, tolerance ε."""
-    f, most = broken_on(0.05), 59
+    f = broken_on(0.05)
+    most = 59
     defects = defects_of(f, runs * most, generator).view(runs, most)
     accepted = {
         "one trial below eps": defects[:, 0] <= EPS,
@@ -197,7 +202,9 @@ def run(*, quick: bool = False, runs: int = 8000) -> dict[str, Any]:
     """Levels, powers and habits, with ``runs`` simulated certificates a line."""
     runs = 80 if quick else runs
     generator = torch.Generator().manual_seed(0)
-    level, power, habit = levels(runs, generator), powers(runs // 8, generator), habits(runs, generator)
+    level = levels(runs, generator)
+    power = powers(runs // 8, generator)
+    habit = habits(runs, generator)
     return {"alpha": ALPHA, "eta": ETA, "draws": N, "level": level, "power": power, "habits": habit}
 
 

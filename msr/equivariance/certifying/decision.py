@@ -58,9 +58,7 @@ def decide(
         finding, texts = exact.of_layer(f, rep_in, rep_out, setting, template, inside)
         warnings += texts
     if finding is None:
-        rule = setting.rule.sampled if isinstance(setting.rule, Auto) else setting.rule
-        assert not isinstance(rule, Exact)
-        finding, texts = by_draws(f, rep_in, rep_out, rule, setting, template, inside, generator, unit_inputs)
+        finding, texts = by_draws(f, rep_in, rep_out, setting, template, inside, generator, unit_inputs)
         warnings += texts
     specificity_test: Specificity | None = None
     # Relabelled coordinates would move the boundary too, so with a mask the question makes no sense.

@@ -11,10 +11,8 @@ from msr.equivariance.certifying.affine import MAX_INPUTS, as_affine, is_affine
 from msr.equivariance.certifying.finding import CONSTANT, Finding
 from msr.equivariance.certifying.setting import Auto, Exact, Setting
 from msr.equivariance.measuring.boundary import Interior
-from msr.equivariance.measuring.defects import compare_weights, pattern_error
+from msr.equivariance.measuring.defects import Comparison, compare_weights, pattern_error
 from msr.equivariance.measuring.evaluation import choose_elements
-from msr.equivariance.measuring.parts import Parts
-from msr.equivariance.measuring.scale import Compared
 from msr.errors import ConfigError, NonFiniteError
 from msr.groups import Group
 from msr.representations import AnyRepresentation
@@ -73,7 +71,7 @@ def of_layer(
         W, rep_in, rep_out, elements, bias=bias, mask=setting.mask, read_off=True,
         epsilon=torch.finfo(template.dtype).eps,
     )  # fmt: skip
-    finding = _of_elements(*comparison, rep_in.group, elements, setting.eps, "the layer", template.dtype)
+    finding = _of_elements(comparison, rep_in.group, elements, setting.eps, "the layer", template.dtype)
     if finding is None:
         if isinstance(setting.rule, Exact):
             raise ConfigError(f"rule=Exact() cannot serve: {UNDECIDED}; use Tail() or Mean()")
@@ -92,7 +90,7 @@ def of_weight(W: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation, 
     group = rep_in.group
     elements = choose_elements(_elements_of(group), rep_in, rep_out)
     comparison = compare_weights(W, rep_in, rep_out, elements)
-    finding = _of_elements(*comparison, group, elements, eps, "W", W.dtype, or_undecided=True)
+    finding = _of_elements(comparison, group, elements, eps, "W", W.dtype, or_undecided=True)
     assert finding is not None
     return finding
 
@@ -110,10 +108,7 @@ def of_pattern(U: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation,
 
 
 def _of_elements(
-    compared: Compared,
-    parts: Parts,
-    size: list[Tensor],
-    share: list[Tensor],
+    comparison: Comparison,
     group: Group,
     elements: list,
     eps: float,
@@ -126,6 +121,7 @@ def _of_elements(
 
     None where the generators do not suffice; with ``or_undecided`` that is an outcome too.
     """
+    compared = comparison.compared
     defects = compared.defects
     row, unit = divmod(int(defects.argmax()), defects.shape[1])
     largest = float(defects[row, unit])
@@ -133,7 +129,7 @@ def _of_elements(
     outcome = _outcome(largest, eps, dtype, group, of)
     if not bool(compared.fails(eps).any()) and bool(hidden.any()):
         # Nothing differs beyond rounding, but rounding could hide a difference of ε in some part.
-        where = parts.name(int(hidden.nonzero()[0]))
+        where = comparison.parts.name(int(hidden.nonzero()[0]))
         outcome = replace(
             _over_all(largest, eps, of), p_value=1.0, p_refute=1.0,
             hint=f"cannot tell in {where}: it varies so little beside its offset that rounding in {dtype} hides this "
@@ -145,9 +141,10 @@ def _of_elements(
         outcome = _undecided(largest, eps, of)
     varies = (compared.scale > 0) & ~compared.kinds
     ratios = (compared.floor / compared.scale)[varies]
+    rounding = float(ratios.max()) if len(ratios) else 0.0
     return Finding(
-        outcome, Exact(), len(defects), group.label(elements[row]), largest, float(size[0]),
-        float(torch.stack(share).min()), parts.name(unit), rounding=float(ratios.max()) if len(ratios) else 0.0,
+        outcome, Exact(), len(defects), group.label(elements[row]), largest, float(comparison.size[0]),
+        float(torch.stack(comparison.share).min()), comparison.parts.name(unit), rounding=rounding,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from msr.equivariance.certifying.draws import CalibratedComparison, DrawnDefects
 from msr.equivariance.certifying.finding import CONSTANT, Finding
-from msr.equivariance.certifying.setting import Setting, check_precision
+from msr.equivariance.certifying.setting import Auto, Exact, Setting, check_precision
 from msr.equivariance.measuring.boundary import Interior
 from msr.equivariance.measuring.evaluation import Element, Function
 from msr.equivariance.measuring.inputs import draw_elements, draw_inputs
@@ -25,17 +25,18 @@ def by_draws(
     f: Function | nn.Module,
     rep_in: AnyRepresentation,
     rep_out: AnyRepresentation,
-    rule: Sampled,
     setting: Setting,
     template: Tensor,
     inside: Interior,
     generator: torch.Generator,
     unit_inputs: Tensor | None,
 ) -> tuple[Finding, list[str]]:
-    """Fix the units on some draws, apply the rule to others; and warnings.
+    """Fix the units on some draws, apply the setting's rule to others; and warnings.
 
     Args: ``unit_inputs``: inputs to fix the units on; None draws them.
     """
+    rule = setting.rule.sampled if isinstance(setting.rule, Auto) else setting.rule
+    assert not isinstance(rule, Exact)
     group = rep_in.group
     if unit_inputs is None:
         unit_inputs = draw_inputs(setting.inputs, min(setting.n, MOST_UNIT_DRAWS), rep_in, template, generator)

@@ -24,7 +24,24 @@ from msr.errors import NonFiniteError, ShapeError
 from msr.representations import AnyRepresentation
 from msr.span.angles import orthonormal_basis
 
-__all__ = ["Defects", "compare_weights", "equivariance_error", "pattern_error", "weight_error"]
+__all__ = ["Comparison", "Defects", "compare_weights", "equivariance_error", "pattern_error", "weight_error"]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Both sides of equivariance compared, for several elements.
+
+    Attributes:
+        compared: differences, scales and floors, a row for each element.
+        parts: the parts of the outputs, which the columns stand for.
+        size: root mean square of the outputs compared, one for each element.
+        share: share of the outputs compared, one for each element.
+    """
+
+    compared: Compared
+    parts: Parts
+    size: list[Tensor]
+    share: list[Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,19 +81,22 @@ class Defects:
         return "\n".join(f"{label:>12}  {value:.3e}  compared {share:.0%}" for label, value, share in rows)
 
 
-def defects_of(
-    labels: tuple[str, ...], compared: Compared, parts: Parts, size: list[Tensor], share: list[Tensor]
-) -> Defects:
-    """The largest defect over the parts of the outputs, from a comparison with a row for each element."""
+def defects_of(labels: tuple[str, ...], comparison: Comparison) -> Defects:
+    """The largest defect over the parts of the outputs, for each element."""
+    compared = comparison.compared
     of_parts = compared.defects
     largest_part = of_parts.argmax(1)
     varies = (compared.scale > 0) & ~compared.kinds
     rounding = (compared.floor / compared.scale.where(varies, torch.ones_like(compared.scale))).clamp(max=2**0.5)
     rounding = rounding.where(varies, torch.zeros_like(rounding)).amax(1)
     return Defects(
-        labels, of_parts.amax(1).cpu(), torch.stack(size).cpu(), torch.stack(share).cpu(), rounding.cpu(),
-        tuple(parts.name(unit) for unit in largest_part.tolist()),
-    )  # fmt: skip
+        labels=labels,
+        values=of_parts.amax(1).cpu(),
+        size=torch.stack(comparison.size).cpu(),
+        compared=torch.stack(comparison.share).cpu(),
+        rounding=rounding.cpu(),
+        parts=tuple(comparison.parts.name(unit) for unit in largest_part.tolist()),
+    )
 
 
 def equivariance_error(
@@ -119,7 +139,7 @@ def equivariance_error(
         share.append(pair.window.double().mean())
         size.append((pair.b.square().sum() / (len(x) * pair.window.sum()).clamp_min(1)).sqrt())
     labels = tuple(rep_in.group.label(g) for g in chosen)
-    return defects_of(labels, stacked(rows), sides.typical.parts, size, share)
+    return defects_of(labels, Comparison(stacked(rows), sides.typical.parts, size, share))
 
 
 def stacked(rows: list[Compared]) -> Compared:
@@ -153,8 +173,8 @@ def weight_error(
     Source: the commutation residual, normalised as in Kendiukhov's SymCert (2026), moved to layers.
     """
     chosen = choose_elements(elements, rep_in, rep_out)
-    compared, parts, size, share = compare_weights(weight, rep_in, rep_out, chosen, bias=bias, mask=mask)
-    return defects_of(tuple(rep_in.group.label(g) for g in chosen), compared, parts, size, share)
+    comparison = compare_weights(weight, rep_in, rep_out, chosen, bias=bias, mask=mask)
+    return defects_of(tuple(rep_in.group.label(g) for g in chosen), comparison)
 
 
 def compare_weights(
@@ -167,8 +187,8 @@ def compare_weights(
     mask: Tensor | None = None,
     read_off: bool = False,
     epsilon: float | None = None,
-) -> tuple[Compared, Parts, list[Tensor], list[Tensor]]:
-    """:func:`weight_error` part by part: a comparison with a row for each element, parts, sizes, shares compared.
+) -> Comparison:
+    """:func:`weight_error` part by part: the comparison that its defects are read from.
 
     Args:
         read_off: the weight was computed as a difference of values that hold the bias too, and has the rounding of
@@ -224,7 +244,7 @@ def compare_weights(
         rows.append(Compared(difference[None], scale[None], floor[None], kinds))
         share.append(window.mean())
         size.append((torch.cat([a, constant], dim=1) * unit).norm() / window.sum() ** 0.5)
-    return stacked(rows), parts, size, share
+    return Comparison(stacked(rows), parts, size, share)
 
 
 @takes_arrays("U")

@@ -138,12 +138,7 @@ def walk(network: nn.Module, x: Tensor, representations: Representations, masks:
         trace = traces[chosen]
         assert trace.h is not None
         try:
-            if callable(representations):
-                pair = representations(tuple(trace.h.shape[1:])), representations(trace.shape)
-            elif isinstance(representations, Mapping):
-                pair = representations[name]
-            else:
-                pair = representations[position], representations[position + 1]
+            pair = _pair(representations, name, position, tuple(trace.h.shape[1:]), trace.shape)
         except Exception as error:  # the caller's own function
             walked.unmeasured[chosen] = f"not measured: no representation of its activations: {error_text(error)}"
             continue
@@ -154,6 +149,21 @@ def walk(network: nn.Module, x: Tensor, representations: Representations, masks:
         if name not in ran and name not in unhooked and list(wanted[name].parameters(recurse=False)):
             walked.unmeasured[name] = "not measured: it did not run on these inputs"
     return walked
+
+
+def _pair(
+    representations: Representations,
+    name: str,
+    position: int,
+    shape_in: tuple[int, ...],
+    shape_out: tuple[int, ...],
+) -> tuple[AnyRepresentation, AnyRepresentation]:
+    """The representations before and after a layer, by the shapes of its activations, its name, or its position."""
+    if callable(representations):
+        return representations(shape_in), representations(shape_out)
+    if isinstance(representations, Mapping):
+        return representations[name]
+    return representations[position], representations[position + 1]
 
 
 def _run(network: nn.Module, x: Tensor, modules: Mapping[str, nn.Module]) -> tuple[dict[str, _Trace], list[str]]:
