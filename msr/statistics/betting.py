@@ -7,7 +7,7 @@ however they depend on each other; p-values may not.
 Null hypotheses, for independent numbers:
 
 - :func:`e_against_nonnegative_mean`: the clipped mean is zero or more. It speaks for a *small* mean.
-- :func:`p_against_mean_above`: the capped mean is a limit or more. It speaks for a small mean too, of numbers of which
+- :func:`capped_mean_p_value`: the capped mean is a limit or more. It speaks for a small mean too, of numbers of which
   most are far below the limit. It stays beside the first one, and is not written by it: it averages over several clips
   and over 20 sizes of the bet instead of 5, so its numbers are different ones.
 - :func:`e_against_symmetry`: the numbers are symmetric around zero. It speaks for a *positive* mean.
@@ -20,7 +20,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["e_against_nonnegative_mean", "e_against_symmetry", "p_against_mean_above"]
+__all__ = ["capped_mean_p_value", "e_against_nonnegative_mean", "e_against_symmetry"]
 
 # Sizes of the bet, as shares of the largest that cannot lose everything, from timid to bold. The average over them
 # needs no tuning: it loses a factor of 5 at most against the best of them. Chosen by hand.
@@ -29,9 +29,11 @@ _BETS = torch.tensor([0.1, 0.2, 0.4, 0.65, 0.95], dtype=torch.float64)
 _FINE_BETS = torch.linspace(0.05, 0.999, 20, dtype=torch.float64)
 # Effects to bet on against symmetry: the sum in its own standard errors. A bet on d wins where the sum is above d / 2.
 _EFFECTS = torch.tensor([2.0, 4.0, 8.0, 16.0], dtype=torch.float64)
-# Where numbers are cut in the bet against a limit, in multiples of the limit. The smallest is the cap of the null
-# hypothesis; larger ones keep more of the rare large numbers, and make the range wider. Chosen by hand.
-_CLIPS = (4.0, 16.0, 64.0, 256.0)
+CLIPS = (4.0, 16.0, 64.0, 256.0)
+"""Where numbers are cut in the bet against a limit, in multiples of the limit. The smallest is the cap of the null
+hypothesis. Larger ones leave more of large and of negative numbers as they are, at the price of a wider range. Chosen
+by hand."""
+
 # Logarithm of the largest e-value that is returned, since exp(709) is the last that float64 holds.
 _LARGEST_LOG = 700.0
 
@@ -68,18 +70,19 @@ def e_against_symmetry(values: Tensor) -> float:
     return _mixed(_EFFECTS * effect - _EFFECTS.square() / 2)
 
 
-def p_against_mean_above(values: Tensor, limit: float) -> float:
-    """P-value of the null ``E min(s, 4 · limit) ≥ limit``: small where most numbers are well below the limit.
+def capped_mean_p_value(values: Tensor, limit: float, *, clips: tuple[float, ...] = CLIPS) -> float:
+    """P-value of the null ``E min(s, c · limit) ≥ limit``, ``c = 4``: small where most numbers are far below it.
 
     One over the e-value that averages bets over their sizes and over clips. Numbers below the least one count as that,
     and those above a larger clip count as that clip; both make the mean larger, which favours the null.
 
+    Args: ``clips``: where numbers are cut, in multiples of the limit, smallest first; that one is ``c``.
     Shapes: ``values (n,)``, independent. ``limit`` has their unit, and must be fixed before they are seen.
     """
     log_wealth = []
-    for clip in _CLIPS:
+    for clip in clips:
         # Numbers are mapped to [0, 1] first, where a bet of λ / (1 − m) against the mean m cannot lose everything.
-        low = -(clip - _CLIPS[0]) * limit
+        low = -(clip - clips[0]) * limit
         high = clip * limit
         x = (values.clamp(low, high) - low) / (high - low)
         m = (limit - low) / (high - low)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from msr.statistics.betting import e_against_nonnegative_mean, e_against_symmetry, p_against_mean_above
+from msr.statistics.betting import capped_mean_p_value, e_against_nonnegative_mean, e_against_symmetry
 from msr.statistics.shares import upper_share
 
 ALPHA = 0.05
@@ -82,9 +82,9 @@ def test_the_bet_against_a_limit_keeps_its_level(gen):
     """At the null's boundary: a quarter of the numbers are at four times the limit, and the others are zero."""
     limit, files = 0.0025, 400
     values = (torch.rand(files, 100, generator=gen, dtype=torch.float64) < 0.25) * 4 * limit
-    assert sum(p_against_mean_above(row, limit) <= 0.05 for row in values) <= 0.05 * files
-    assert p_against_mean_above(torch.zeros(100, dtype=torch.float64), limit) < 1e-4
-    assert p_against_mean_above(torch.full((100,), limit, dtype=torch.float64), limit) > 0.5
+    assert sum(capped_mean_p_value(row, limit) <= 0.05 for row in values) <= 0.05 * files
+    assert capped_mean_p_value(torch.zeros(100, dtype=torch.float64), limit) < 1e-4
+    assert capped_mean_p_value(torch.full((100,), limit, dtype=torch.float64), limit) > 0.5
 
 
 # ---------------------------------------------------------------------------------------------------------- symmetry
