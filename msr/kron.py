@@ -50,11 +50,11 @@ def _kron2(a: Tensor, b: Tensor) -> Tensor:
 def kron(*factors: Tensor) -> Tensor:
     """``F₁ ⊗ F₂ ⊗ …`` as one matrix; differentiable, any strides.
 
-    Shapes: ``(d_i, r_i)`` each; the result is ``(∏ d_i, ∏ r_i)``. For looking and for testing: layers call
-    :func:`apply_factors`, which costs the memory of the factors only.
+    Shapes: ``(d_i, r_i)`` each; the result is ``(∏ d_i, ∏ r_i)``. It is meant for small matrices and for tests: layers
+    call :func:`apply_factors`, which needs the memory of the factors only.
     """
     if not factors:
-        raise ShapeError("kron: at least one factor is needed, none came")
+        raise ShapeError("kron: at least one factor is needed; got none")
     _check_matrices("kron", factors)
     return functools.reduce(_kron2, factors)
 
@@ -65,7 +65,8 @@ def apply_factors(factors: Sequence[Tensor], v: Tensor) -> Tensor:
     Shapes: factor ``i`` is ``(d_i, r_i)``; ``v`` is ``(..., r_1, r_2, …)``; the result is ``(..., d_1, d_2, …)``.
     Raises: ShapeError naming the axis of ``v`` that does not fit its factor.
     """
-    factors, v = [as_tensor(f, "a factor") for f in factors], as_tensor(v, "v")
+    factors = [as_tensor(f, "a factor") for f in factors]
+    v = as_tensor(v, "v")
     _check_matrices("apply_factors", factors)
     _check_axes("apply_factors", factors, v, columns=True)
     for axis, factor in enumerate(factors):
@@ -74,7 +75,7 @@ def apply_factors(factors: Sequence[Tensor], v: Tensor) -> Tensor:
 
 
 def _apply_one(factor: Tensor, v: Tensor, place: int) -> Tensor:
-    """``v ×ₚ F`` along one axis."""
+    """``v ×ₚ F``: the factor times ``v`` along the axis ``place``."""
     if place == v.ndim - 1:
         return v @ factor.mT
     if place == v.ndim - 2:
@@ -85,11 +86,12 @@ def _apply_one(factor: Tensor, v: Tensor, place: int) -> Tensor:
 def solve_factors(factors: Sequence[Tensor], w: Tensor) -> Tensor:
     """Least squares ``argmin_v ‖(F₁ ⊗ F₂ ⊗ …) vec(v) − vec(w)‖``, the shortest ``v`` where it is not unique.
 
-    Uses ``(F₁ ⊗ F₂)⁺ = F₁⁺ ⊗ F₂⁺``, so it costs one small pseudo-inverse a factor. Identities are passed over, and
-    of orthogonal columns the transpose is taken, where no derivative with respect to the factors is asked for.
+    Uses ``(F₁ ⊗ F₂)⁺ = F₁⁺ ⊗ F₂⁺``, so it costs one small pseudo-inverse a factor. Where no derivative with respect to
+    a factor is asked for, an identity is skipped, and for orthogonal columns the scaled transpose is taken.
     Shapes: ``w (..., d_1, d_2, …) -> v (..., r_1, r_2, …)``.
     """
-    factors, w = [as_tensor(f, "a factor") for f in factors], as_tensor(w, "w")
+    factors = [as_tensor(f, "a factor") for f in factors]
+    w = as_tensor(w, "w")
     _check_matrices("solve_factors", factors)
     _check_axes("solve_factors", factors, w, columns=False)
     v = w
@@ -100,12 +102,12 @@ def solve_factors(factors: Sequence[Tensor], w: Tensor) -> Tensor:
 
 
 def is_identity(factor: Tensor) -> bool:
-    """Whether a factor may be passed over: it holds the identity, and nothing differentiates or traces through it."""
+    """Whether a factor may be skipped: it is the identity matrix, and nothing differentiates or traces through it."""
     factor = as_tensor(factor, "factor")
     n = factor.shape[0]
     if factor.shape != (n, n) or not _may_look(factor):
         return False
-    # The diagonal first: a learned factor is found out without a look at the whole of it.
+    # The diagonal first: it tells most learned factors from the identity without reading all entries.
     if not bool((factor.diagonal() == 1).all()):
         return False
     return int(torch.count_nonzero(factor)) == n
@@ -150,7 +152,7 @@ def pinv(matrix: Tensor) -> Tensor:
 
 @takes_arrays("matrix")
 def nearest_kronecker(matrix: Tensor, shape_a: tuple[int, int], shape_b: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The pair ``A, B`` that minimises ``‖M − A ⊗ B‖_F``; the two come out with equal norms.
+    """The pair ``A, B`` that minimises ``‖M − A ⊗ B‖_F``; of all such pairs the one with equal norms.
 
     Shapes: ``A (p, q)``, ``B (r, s)``, ``M (p r, q s)``.
     Source: Van Loan and Pitsianis, *Approximation with Kronecker products*, 1993: rearranged so that each block of
@@ -163,9 +165,9 @@ def nearest_kronecker(matrix: Tensor, shape_a: tuple[int, int], shape_b: tuple[i
             f"but the matrix is {tuple(matrix.shape)}"
         )
     blocks = matrix.reshape(p, r, q, s).transpose(1, 2).reshape(p * q, r * s)
-    left, size, right = torch.linalg.svd(blocks, full_matrices=False)
-    root = size[0].sqrt()
-    return (root * left[:, 0]).reshape(p, q), (root * right[0]).reshape(r, s)
+    U, singular_values, Vt = torch.linalg.svd(blocks, full_matrices=False)
+    root = singular_values[0].sqrt()
+    return (root * U[:, 0]).reshape(p, q), (root * Vt[0]).reshape(r, s)
 
 
 def _check_matrices(name: str, factors: Sequence[Tensor]) -> None:
@@ -177,4 +179,4 @@ def _check_matrices(name: str, factors: Sequence[Tensor]) -> None:
 def _check_axes(name: str, factors: Sequence[Tensor], v: Tensor, *, columns: bool) -> None:
     wanted = tuple(f.shape[1] if columns else f.shape[0] for f in factors)
     if v.ndim < len(factors) or tuple(v.shape[v.ndim - len(factors) :]) != wanted:
-        raise ShapeError(f"{name}: the last axes must be {wanted} to fit the factors, but came {tuple(v.shape)}")
+        raise ShapeError(f"{name}: the last axes must be {wanted} to fit the factors; got {tuple(v.shape)}")

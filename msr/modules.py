@@ -1,8 +1,11 @@
-"""Copies of a module and changes of its parts, in place; what cannot be copied is named, with what to do."""
+"""Copies of a module, changes of its parts in place, and the kinds of module that this package's rooms tell apart.
+
+What cannot be copied is named, with what to do.
+"""
 
 import copy
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn.utils.prune import BasePruningMethod
@@ -10,7 +13,43 @@ from torch.nn.utils.prune import BasePruningMethod
 from msr.arrays import is_wrapped
 from msr.errors import ModelError, kind_and_line
 
-__all__ = ["as_at_first", "copied", "dotted", "with_parts_replaced"]
+__all__ = ["AffineModule", "PackageModule", "as_at_first", "copied", "dotted", "with_parts_replaced"]
+
+
+class PackageModule(nn.Module):
+    """A module with code of this package: a network that holds one cannot be used where the package is missing.
+
+    A class says of itself that it calls no function of torch which meta-learning needs in an exact form
+    (:mod:`msr.meta.exact.plain`): ``class Layer(PackageModule, plain=True)``. Its subclasses do not inherit this, since
+    they may call anything.
+    """
+
+    is_plain: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, plain: bool = False, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        cls.is_plain = plain
+
+
+class AffineModule(nn.Module):
+    """A module that may be ``x ↦ W x + b`` by construction, so that checkers can read it off as a matrix.
+
+    A class claims this for the ``forward`` that it has: ``class Layer(AffineModule, affine=True)``. Its subclasses
+    inherit the claim together with that ``forward``. A subclass with a ``forward`` of its own may compute anything, so
+    for it the claim does not hold unless it is made again.
+    """
+
+    _affine_forward: ClassVar[Callable[..., Any] | None] = None
+
+    def __init_subclass__(cls, *, affine: bool = False, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if affine:
+            cls._affine_forward = cls.forward
+
+    @classmethod
+    def claims_affine(cls) -> bool:
+        """Whether the class has the very ``forward`` for which it, or a base, claimed to be affine."""
+        return cls._affine_forward is not None and cls.forward is cls._affine_forward
 
 
 def copied(module: nn.Module) -> nn.Module:

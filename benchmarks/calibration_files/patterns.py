@@ -10,7 +10,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from msr.permutations.actions import Indices, orbit_labels
+from msr.permutations import Indices, orbit_labels
 from msr.permutations.search import automorphisms
 
 __all__ = [

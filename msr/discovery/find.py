@@ -36,7 +36,7 @@ from msr.errors import ConfigError, DataError, MissingExtraError
 from msr.groups.naming.group_name import GroupName
 from msr.groups.naming.name import name_group
 from msr.permutations.actions import Indices
-from msr.representations.commutant.skew import continuous
+from msr.representations.commutant.lie_algebra import continuous
 from msr.representations.commutant.values import Continuous
 from msr.threads import checked_threads, using_threads
 

@@ -22,14 +22,16 @@ def so(n: int) -> LieAlgebra:
     planes = list(combinations(range(n), 2))
     X = np.zeros((len(planes), n, n))
     for k, (i, j) in enumerate(planes):
-        X[k, j, i], X[k, i, j] = 1.0, -1.0
+        X[k, j, i] = 1.0
+        X[k, i, j] = -1.0
     return LieAlgebra(X, f"so({n})", labels=[f"J{i}{j}" for i, j in planes])
 
 
 def se2() -> LieAlgebra:
     """``se(2)``: rotation and translations of the plane, on homogeneous coordinates ``(x, y, 1)``."""
     X = np.zeros((3, 3, 3))
-    X[0, 1, 0], X[0, 0, 1] = 1.0, -1.0
+    X[0, 1, 0] = 1.0
+    X[0, 0, 1] = -1.0
     X[1, 0, 2] = X[2, 1, 2] = 1.0
     return LieAlgebra(X, "se(2)", labels=["J", "Px", "Py"])
 
@@ -38,7 +40,8 @@ def special_linear(n: int) -> LieAlgebra:
     """``sl(n)``: matrices of trace zero."""
     if n < 2:
         raise ConfigError(f"special_linear: at least 2 dimensions; got {n}")
-    X, labels = [], []
+    X = []
+    labels = []
     for i in range(n):
         for j in range(n):
             if i != j:
@@ -47,7 +50,8 @@ def special_linear(n: int) -> LieAlgebra:
                 labels.append(f"E{i}{j}")
     for i in range(n - 1):
         X.append(np.zeros((n, n)))
-        X[-1][i, i], X[-1][i + 1, i + 1] = 1.0, -1.0
+        X[-1][i, i] = 1.0
+        X[-1][i + 1, i + 1] = -1.0
         labels.append(f"H{i}")
     return LieAlgebra(np.stack(X), f"sl({n})", labels=labels)
 
@@ -56,10 +60,13 @@ def lorentz(space: int = 3) -> LieAlgebra:
     """``so(1, space)``: rotations ``Jij`` and boosts ``Ki`` of ``(t, x_1, …)``, metric ``diag(1, −1, …)``."""
     if space < 1:
         raise ConfigError(f"lorentz: at least one axis of space; got {space}")
-    n, X, labels = space + 1, [], []
+    n = space + 1
+    X = []
+    labels = []
     for i, j in combinations(range(1, n), 2):
         X.append(np.zeros((n, n)))
-        X[-1][j, i], X[-1][i, j] = 1.0, -1.0
+        X[-1][j, i] = 1.0
+        X[-1][i, j] = -1.0
         labels.append(f"J{i}{j}")
     for i in range(1, n):
         X.append(np.zeros((n, n)))
@@ -72,6 +79,7 @@ def se3() -> LieAlgebra:
     """``se(3)``: rotations and translations of space, on homogeneous coordinates ``(x, y, z, 1)``."""
     turns = so(3)
     X = np.zeros((6, 4, 4))
+    # Rotations act on the first three coordinates; a translation adds a multiple of the last one, which is 1.
     X[:3, :3, :3] = turns.matrices
     X[[3, 4, 5], [0, 1, 2], 3] = 1.0
     return LieAlgebra(X, "se(3)", labels=[*turns.labels, "Px", "Py", "Pz"])
@@ -89,12 +97,15 @@ def symplectic(n: int) -> LieAlgebra:
     """``sp(2n, R)``: matrices with ``Xᵀ Ω + Ω X = 0``, on ``(q_1 … q_n, p_1 … p_n)``, ``Ω = [[0, I], [−I, 0]]``."""
     if n < 1:
         raise ConfigError(f"symplectic: at least one pair of coordinates; got {n}")
-    X, labels = [], []
+    X = []
+    labels = []
     for i in range(n):
         for j in range(n):
             X.append(np.zeros((2 * n, 2 * n)))
-            X[-1][i, j], X[-1][n + j, n + i] = 1.0, -1.0
+            X[-1][i, j] = 1.0
+            X[-1][n + j, n + i] = -1.0
             labels.append(f"A{i}{j}")
+    # Blocks [[A, B], [C, −Aᵀ]] with symmetric B and C.
     for name, row, column in (("B", 0, n), ("C", n, 0)):
         for i in range(n):
             for j in range(i, n):
@@ -134,14 +145,17 @@ def _anti_hermitian(n: int) -> tuple[list[NDArray[np.complex128]], Sequence[str]
     X: list[NDArray[np.complex128]] = []
     labels: list[str] = []
     for i, j in combinations(range(n), 2):
-        real, imaginary = np.zeros((n, n), dtype=complex), np.zeros((n, n), dtype=complex)
-        real[j, i], real[i, j] = 1, -1
+        real = np.zeros((n, n), dtype=complex)
+        imaginary = np.zeros((n, n), dtype=complex)
+        real[j, i] = 1
+        real[i, j] = -1
         imaginary[j, i] = imaginary[i, j] = 1j
         X += [real, imaginary]
         labels += [f"R{i}{j}", f"S{i}{j}"]
     for i in range(n - 1):
         diagonal = np.zeros((n, n), dtype=complex)
-        diagonal[i, i], diagonal[i + 1, i + 1] = 1j, -1j
+        diagonal[i, i] = 1j
+        diagonal[i + 1, i + 1] = -1j
         X.append(diagonal)
         labels.append(f"H{i}")
     return X, labels

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from msr.errors import AxiomError, ConfigError, ShapeError
-from msr.permutations.actions import Indices, as_array, check_permutation_action, frozen
+from msr.groups.immutable import as_array, frozen
+from msr.permutations import Indices, check_permutation_action
 
 __all__ = [
     "MAX_ORDER", "as_table", "check_associativity", "check_identity_and_inverses", "check_points", "closure_of",
@@ -37,44 +38,52 @@ def as_table(table: ArrayLike, name: str) -> Indices:
 
 
 def check_identity_and_inverses(table: Indices, name: str) -> None:
-    """Element 0 is the identity, and every row and column is a permutation."""
-    every = np.arange(len(table))
-    if not (np.array_equal(table[0], every) and np.array_equal(table[:, 0], every)):
-        fits = np.flatnonzero((table == every).all(axis=1) & (table == every[:, None]).all(axis=0))
-        found = f"element {fits[0]} is; renumber so that it comes first" if len(fits) else "no element is"
-        raise AxiomError(f"{name}: element 0 must be the identity (e·g = g·e = g), but {found}")
+    """Raise AxiomError unless element 0 is the identity, and every row and column of the table is a permutation."""
+    elements = np.arange(len(table))
+    if not (np.array_equal(table[0], elements) and np.array_equal(table[:, 0], elements)):
+        identities = np.flatnonzero((table == elements).all(axis=1) & (table == elements[:, None]).all(axis=0))
+        which = f"element {identities[0]} is; renumber so that it comes first" if len(identities) else "no element is"
+        raise AxiomError(f"{name}: element 0 must be the identity (e·g = g·e = g), but {which}")
     for rows, side in ((table, "row"), (table.T, "column")):
-        ordered = np.sort(rows, axis=1) == every
+        ordered = np.sort(rows, axis=1) == elements
         if not ordered.all():
             g = int(np.flatnonzero(~ordered.all(axis=1))[0])
             h, k = _first_repeat(rows[g])
-            said = f"{g}·{h} = {g}·{k}" if side == "row" else f"{h}·{g} = {k}·{g}"
-            raise AxiomError(f"{name}: no cancellation: {said} = {rows[g][h]}, so element {g} has no inverse")
+            products = f"{g}·{h} = {g}·{k}" if side == "row" else f"{h}·{g} = {k}·{g}"
+            raise AxiomError(f"{name}: no cancellation: {products} = {rows[g][h]}, so element {g} has no inverse")
 
 
 def _first_repeat(row: Indices) -> tuple[int, int]:
-    seen: dict[int, int] = {}
+    """The first two positions with one value."""
+    first_position: dict[int, int] = {}
     for position, value in enumerate(row.tolist()):
-        if value in seen:
-            return seen[value], position
-        seen[value] = position
+        if value in first_position:
+            return first_position[value], position
+        first_position[value] = position
     raise AssertionError("a row with no repeat is a permutation")
 
 
 def check_associativity(table: Indices, generators: tuple[int, ...], name: str) -> None:
-    """``(x·g)·y = x·(g·y)`` for generators ``g`` and all ``x, y``, which is enough (Light's test)."""
+    """Raise AxiomError unless ``(x·g)·y = x·(g·y)`` for generators ``g`` and all ``x, y``, which is enough.
+
+    Source: Light's test; Clifford and Preston, *The Algebraic Theory of Semigroups*, 1.2.
+    """
     for g in generators:
         broken = np.argwhere(table[table[:, g]] != table[:, table[g]])
         if len(broken):
             x, y = broken[0].tolist()
-            left, right = table[table[x, g], y], table[x, table[g, y]]
+            xg_y = table[table[x, g], y]
+            x_gy = table[x, table[g, y]]
             raise AxiomError(
-                f"{name}: not associative: ({x}·{g})·{y} = {left}, but {x}·({g}·{y}) = {right} (elements {x}, {g}, {y})"
+                f"{name}: not associative: ({x}·{g})·{y} = {xg_y}, but {x}·({g}·{y}) = {x_gy} (elements {x}, {g}, {y})"
             )
 
 
 def find_generators(table: Indices, given: Sequence[int] | None, name: str) -> tuple[int, ...]:
-    """The generators given, or a small set; AxiomError for ones that do not generate the group."""
+    """The generators given, without the identity, or else a small set of them.
+
+    Raises: ConfigError for a number that is no element; AxiomError for elements that do not generate the group.
+    """
     if given is not None:
         chosen = [int(g) for g in given if int(g) != 0]
         outside = [g for g in chosen if not 0 < g < len(table)]
@@ -84,7 +93,8 @@ def find_generators(table: Indices, given: Sequence[int] | None, name: str) -> t
         if len(reached) != len(table):
             raise AxiomError(f"{name}: the elements {chosen} generate {len(reached)} of the {len(table)} elements only")
         return tuple(chosen)
-    chosen, inside = [], np.zeros(len(table), dtype=bool)
+    chosen = []
+    inside = np.zeros(len(table), dtype=bool)
     inside[0] = True
     while not inside.all():
         chosen.append(int(np.flatnonzero(~inside)[0]))
@@ -93,7 +103,7 @@ def find_generators(table: Indices, given: Sequence[int] | None, name: str) -> t
 
 
 def closure_of(table: Indices, generators: Sequence[int]) -> Indices:
-    """All products of generators; in a finite group that holds the inverses too."""
+    """All products of generators, sorted. In a finite group they include the inverses."""
     inside = np.zeros(len(table), dtype=bool)
     inside[0] = True
     frontier = np.array([0])
@@ -105,7 +115,7 @@ def closure_of(table: Indices, generators: Sequence[int]) -> Indices:
 
 
 def check_points(points: Indices, table: Indices, generators: tuple[int, ...], name: str) -> Indices:
-    """Points ``(order, n)`` that respect the table, read-only."""
+    """The action on points ``(order, n)``, read-only, after a check that it respects the table."""
     if points.ndim != 2 or len(points) != len(table) or points.dtype.kind not in "iu":
         raise ShapeError(f"{name}: points must be ({len(table)}, n) integers; got {points.shape} {points.dtype}")
     check_permutation_action(points, table, generators, name)

@@ -10,35 +10,43 @@ from numpy.typing import ArrayLike
 from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups.axioms import MAX_ORDER
 from msr.groups.finite import FiniteGroup
-from msr.permutations.actions import Indices, cycles, frozen
+from msr.groups.immutable import frozen
+from msr.permutations import Indices, cycles
 
 __all__ = ["as_permutations", "listed_group"]
 
 
 @dataclass(frozen=True, eq=False)
 class _Closure:
-    """All elements, and how they were reached.
+    """All elements of a group of permutations, and how they were reached.
 
-    ``elements (order, n)``; ``moves (r, order)``: which element a generator after an element is; ``parents (order, 2)``
-    are the generator and the older element that each is the product of.
+    Attributes:
+        elements: ``(order, n)``.
+        products: ``(r, order)``, the number of the product of each generator with each element.
+        parents: ``(order, 2)``, the generator and the earlier element of which each element is the product.
     """
 
     elements: Indices
-    moves: Indices
+    products: Indices
     parents: Indices
 
 
 def _closure(generators: Indices) -> _Closure | None:
-    """None for more than ``MAX_ORDER`` elements."""
+    """All products of generators ``(r, n)``, breadth first from the identity; None for more than ``MAX_ORDER``."""
     r, n = generators.shape
     width = np.dtype(np.int32).itemsize * n
     start = np.arange(n, dtype=np.int32)
     index = {start.tobytes(): 0}
-    levels, parents, moves = [start[None]], [(0, 0)], []
-    first, frontier = 0, levels[0]
+    levels = [start[None]]
+    parents = [(0, 0)]
+    products: list[int] = []
+    first = 0
+    frontier = levels[0]
     while len(frontier):
         images = np.ascontiguousarray(generators[:, frontier].swapaxes(0, 1)).astype(np.int32, copy=False)
-        rows, data, fresh = images.reshape(-1, n), images.tobytes(), []
+        rows = images.reshape(-1, n)
+        data = images.tobytes()
+        fresh = []
         for i in range(len(rows)):
             key = data[i * width : (i + 1) * width]
             number = index.get(key)
@@ -48,31 +56,31 @@ def _closure(generators: Indices) -> _Closure | None:
                 number = index[key] = len(index)
                 fresh.append(i)
                 parents.append((i % r, first + i // r))
-            moves.append(number)
+            products.append(number)
         first += len(frontier)
         frontier = rows[fresh]
         levels.append(frontier)
-    left = np.array(moves, dtype=np.int32).reshape(-1, r).T
-    return _Closure(frozen(np.concatenate(levels)), left, np.array(parents))
+    by_generator = np.array(products, dtype=np.int32).reshape(-1, r).T
+    return _Closure(frozen(np.concatenate(levels)), by_generator, np.array(parents))
 
 
 def listed_group(generators: Indices, name: str, recipe: tuple[Any, ...]) -> FiniteGroup | None:
     """The group that permutations ``(r, n)`` generate, its elements numbered breadth first; None for too many."""
-    found = _closure(generators)
-    if found is None:
+    closure = _closure(generators)
+    if closure is None:
         return None
-    chosen = list(dict.fromkeys(found.moves[:, 0].tolist()))
-    elements = found.elements
+    chosen = list(dict.fromkeys(closure.products[:, 0].tolist()))
+    elements = closure.elements
 
     def table() -> Indices:
         order = len(elements)
         product = np.empty((order, order), dtype=np.int16)
         product[0] = np.arange(order)
-        left = found.moves.astype(np.int16)
+        by_generator = closure.products.astype(np.int16)
         for g in range(1, order):
-            # Each new element is a generator after an older one, so its row of the table is that one's, moved.
-            which, parent = found.parents[g]
-            product[g] = left[which][product[parent]]
+            # With g = s·p for a generator s and an earlier element p, g·h = s·(p·h): a row follows from an earlier one.
+            which, parent = closure.parents[g]
+            product[g] = by_generator[which][product[parent]]
         return product
 
     labels: Callable[[], Sequence[str]] = lambda: [cycles(p) for p in elements]  # noqa: E731

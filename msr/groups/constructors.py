@@ -11,7 +11,7 @@ from msr.errors import ConfigError
 from msr.groups.closure import as_permutations, listed_group
 from msr.groups.finite import MAX_ORDER, FiniteGroup
 from msr.groups.permutation_group import MAX_POINTS, CircleGroup, PermutationGroup
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 
 __all__ = [
     "alternating", "cyclic", "dihedral", "frobenius", "from_permutations", "from_table", "quaternion", "symmetric",
@@ -39,8 +39,8 @@ def cyclic(n: int) -> Any:
         return CircleGroup(n)
 
     def table() -> NDArray[Any]:
-        every = np.arange(n)
-        return (every[:, None] + every) % n
+        elements = np.arange(n)
+        return (elements[:, None] + elements) % n
 
     return FiniteGroup.known(
         n, f"C{n}", [1] if n > 1 else [], table=table, labels=lambda: _powers("r", n), points=table, degree=n,
@@ -57,7 +57,9 @@ def dihedral(n: int) -> Any:
     _positive("dihedral", n)
     if 2 * n > MAX_ORDER:
         return CircleGroup(n, mirrors=True)
-    k, f = np.tile(np.arange(n), 2), np.repeat([0, 1], n)
+    # Element number k + n f is r^k s^f, and s turns r into its inverse.
+    k = np.tile(np.arange(n), 2)
+    f = np.repeat([0, 1], n)
     sign = 1 - 2 * f
 
     def points() -> NDArray[Any]:
@@ -77,7 +79,8 @@ def dihedral(n: int) -> Any:
 def symmetric(n: int) -> Any:
     """``S_n``: all permutations of ``n`` points; a :class:`PermutationGroup` without a table from ``n = 8`` on."""
     _positive("symmetric", n)
-    swap, cycle = [1, 0, *range(2, n)], [*range(1, n), 0]
+    swap = [1, 0, *range(2, n)]
+    cycle = [*range(1, n), 0]
     chosen = [swap, cycle] if n > 1 else [[0]]
     if factorial(min(n, 20)) > MAX_ORDER:
         return PermutationGroup(chosen, f"S{n}", kind="symmetric")
@@ -111,7 +114,8 @@ def quaternion(order: int = 8) -> FiniteGroup:
     if order > MAX_ORDER:
         raise ConfigError(f"quaternion: order {order} is more than {MAX_ORDER}, the largest table")
     n = order // 2
-    k, f = np.tile(np.arange(n), 2), np.repeat([0, 1], n)
+    k = np.tile(np.arange(n), 2)
+    f = np.repeat([0, 1], n)
 
     def table() -> Indices:
         carry = (f[:, None] & f) * (n // 2)
@@ -140,9 +144,10 @@ def frobenius(p: int, q: int) -> Any:
         )
     points = np.arange(p)
     powers = (pow(a, (p - 1) // q, p) for a in range(2, p))
-    # A root of 1 of order q itself: of no q / d, for each prime d that divides q.
+    # An element of the multiplicative group of order q: its power q / d is not 1 for any prime d that divides q.
     factor = next(a for a in powers if all(pow(a, q // d, p) != 1 for d in _prime_factors(q)))
-    generators, name = [(points + 1) % p, points * factor % p], f"C{p}:C{q}"
+    generators = [(points + 1) % p, points * factor % p]
+    name = f"C{p}:C{q}"
     if p * q > MAX_ORDER:
         return PermutationGroup(generators, name, order=p * q)
     return from_permutations(generators, name)
@@ -162,14 +167,15 @@ def from_permutations(generators: Sequence[ArrayLike], name: str = "G") -> Any:
 
 
 def _prime_factors(n: int) -> list[int]:
-    found, d = [], 2
+    primes = []
+    d = 2
     while d * d <= n:
         if n % d == 0:
-            found.append(d)
+            primes.append(d)
             while n % d == 0:
                 n //= d
         d += 1
-    return [*found, n] if n > 1 else found
+    return [*primes, n] if n > 1 else primes
 
 
 def _powers(letter: str, n: int) -> list[str]:

@@ -20,7 +20,8 @@ from msr.groups.axioms import (
     find_generators,
 )
 from msr.groups.group import Drawn, Element, Group, Letter, whole_number
-from msr.permutations.actions import Indices, as_array, frozen, orbit_labels
+from msr.groups.immutable import as_array, frozen
+from msr.permutations import Indices, orbit_labels
 
 __all__ = ["MAX_ORDER", "FiniteGroup", "Subgroup"]
 
@@ -55,6 +56,14 @@ class FiniteGroup(Group):
     asked for, and do not check what holds by construction.
     """
 
+    _order: int
+    _generators: tuple[int, ...]
+    _recipe: tuple[Any, ...] | None
+    # Of a group that is known by construction only: what makes each part when it is first asked for.
+    _make_table: Callable[[], Indices]
+    _make_labels: Callable[[], Sequence[str]]
+    _make_points: Callable[[], Indices] | None
+
     def __init__(
         self,
         table: ArrayLike,
@@ -67,13 +76,13 @@ class FiniteGroup(Group):
         values = as_table(table, name)
         n = len(values)
         check_identity_and_inverses(values, name)
-        found = find_generators(values, generators, name)
-        check_associativity(values, found, name)
+        chosen = find_generators(values, generators, name)
+        check_associativity(values, chosen, name)
         if labels is not None and len(labels) != n:
             raise ShapeError(f"{name}: {n} elements need as many labels; got {len(labels)}")
-        moves = None if points is None else check_points(as_array(points, name), values, found, name)
+        moves = None if points is None else check_points(as_array(points, name), values, chosen, name)
         self.__dict__.update(
-            name=name, _order=n, table=frozen(values), _generators=found, points=moves, _recipe=None,
+            name=name, _order=n, table=frozen(values), _generators=chosen, points=moves, _recipe=None,
             labels=tuple(labels) if labels is not None else ("e", *(f"g{i}" for i in range(1, n))),
         )  # fmt: skip
 
@@ -106,17 +115,17 @@ class FiniteGroup(Group):
     @cached_property
     def table(self) -> Indices:
         """``(order, order)``: ``table[g, h] = g·h``."""
-        return frozen(self.__dict__["_make_table"]().astype(np.int16, copy=False))
+        return frozen(self._make_table().astype(np.int16, copy=False))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """A name for each element."""
-        return tuple(self.__dict__["_make_labels"]())
+        return tuple(self._make_labels())
 
     @cached_property
     def points(self) -> Indices | None:
         """``(order, n)``: ``points[g, i] = g·i``; None where the group comes with no points."""
-        make = self.__dict__["_make_points"]
+        make = self._make_points
         return None if make is None else frozen(make().astype(np.int32, copy=False))
 
     @property
@@ -135,17 +144,17 @@ class FiniteGroup(Group):
     @property
     def generators(self) -> tuple[int, ...]:
         """Elements that generate the group; never the identity."""
-        return self.__dict__["_generators"]
+        return self._generators
 
     @property
     def discrete(self) -> tuple[int, ...]:
-        """The generators."""
+        """The generators: all of them are discrete."""
         return self.generators
 
     @property
     def order(self) -> int:
-        """Number of elements."""
-        return self.__dict__["_order"]
+        """Number of elements of the group."""
+        return self._order
 
     def __len__(self) -> int:
         return self.order
@@ -162,16 +171,15 @@ class FiniteGroup(Group):
             return True
         if self.order != other.order:
             return False
-        ours, theirs = self.__dict__["_recipe"], other.__dict__["_recipe"]
-        return (ours is not None and ours == theirs) or self._digest == other._digest
+        return (self._recipe is not None and self._recipe == other._recipe) or self._digest == other._digest
 
     def __hash__(self) -> int:
-        # Groups of one order may collide; a digest would need the table.
+        # A digest would need the table.
         return hash((FiniteGroup, self.order))
 
     def __reduce__(self) -> tuple[object, ...]:
-        if self.__dict__["_recipe"] is not None:
-            function, *arguments = self.__dict__["_recipe"]
+        if self._recipe is not None:
+            function, *arguments = self._recipe
             return function, tuple(arguments)
         return (_rebuild, (self.table, self.name, self.labels, self.points, self.generators))
 
@@ -187,17 +195,17 @@ class FiniteGroup(Group):
 
     @property
     def is_listed(self) -> bool:
-        """Always."""
+        """True: a group with a table lists its elements."""
         return True
 
     @property
     def identity(self) -> int:
-        """Element 0."""
+        """The identity is element 0."""
         return 0
 
     @property
     def drawn(self) -> Drawn:
-        """Uniform."""
+        """:meth:`sample` draws uniformly."""
         return "uniform"
 
     def check(self, element: Element) -> int:
@@ -227,31 +235,33 @@ class FiniteGroup(Group):
         return frozen(np.argmin(self.table != 0, axis=1))
 
     def inverse(self, element: int) -> int:
-        """``g⁻¹``."""
+        """The inverse ``g⁻¹`` of an element."""
         return int(self.inverses[_as_element(self, element)])
 
     @cached_property
     def element_orders(self) -> Indices:
         """The least ``k > 0`` with ``g^k = e``, ``(order,)``."""
-        every = np.arange(self.order)
-        power, orders = every.copy(), np.ones(self.order, dtype=np.int64)
-        while (left := power != 0).any():
-            power[left] = self.table[power[left], every[left]]
-            orders[left] += 1
+        elements = np.arange(self.order)
+        power = elements.copy()
+        orders = np.ones(self.order, dtype=np.int64)
+        while (unfinished := power != 0).any():
+            power[unfinished] = self.table[power[unfinished], elements[unfinished]]
+            orders[unfinished] += 1
         return frozen(orders)
 
     def word(self, element: int) -> tuple[Letter, ...]:
-        """A shortest product of generators, ``(k, 1)`` for ``generators[k]``."""
-        came_from = self._steps
-        at, letters = _as_element(self, element), []
-        while at != 0:
-            which, at = (int(n) for n in came_from[at])
+        """A shortest product of generators that gives the element; ``(k, 1)`` stands for ``generators[k]``."""
+        steps = self._steps
+        g = _as_element(self, element)
+        letters = []
+        while g != 0:
+            which, g = (int(n) for n in steps[g])
             letters.append((which, 1))
         return tuple(letters)
 
     @cached_property
     def _steps(self) -> Indices:
-        """``(order, 2)``: each element is a generator after an element nearer to the identity."""
+        """``(order, 2)``: each element as the product of a generator and an element nearer to the identity."""
         steps = np.full((self.order, 2), -1)
         steps[0] = 0
         frontier = np.array([0])
@@ -260,13 +270,14 @@ class FiniteGroup(Group):
             for which, s in enumerate(self.generators):
                 images = self.table[s, frontier]
                 fresh = steps[images, 0] < 0
-                steps[images[fresh], 0], steps[images[fresh], 1] = which, frontier[fresh]
+                steps[images[fresh], 0] = which
+                steps[images[fresh], 1] = frontier[fresh]
                 reached.append(images[fresh])
             frontier = np.concatenate(reached) if reached else np.array([], dtype=np.int64)
         return frozen(steps)
 
     def sample(self, n: int, generator: torch.Generator) -> list[int]:
-        """``n`` elements, uniform."""
+        """``n`` elements, drawn uniformly and independently."""
         return torch.randint(self.order, (n,), generator=generator).tolist()
 
     def draw(self, n: int, generator: torch.Generator) -> list[int]:
@@ -280,15 +291,15 @@ class FiniteGroup(Group):
     @cached_property
     def is_abelian(self) -> bool:
         """Whether ``gh = hg`` for all elements."""
-        among = np.asarray(self.generators, dtype=np.int64)
-        block = self.table[np.ix_(among, among)]
-        return bool((block == block.T).all())
+        chosen = np.asarray(self.generators, dtype=np.int64)
+        products = self.table[np.ix_(chosen, chosen)]
+        return bool((products == products.T).all())
 
     @cached_property
     def centre(self) -> Indices:
-        """The elements that commute with all."""
-        some = list(self.generators)
-        return frozen(np.flatnonzero((self.table[:, some] == self.table[some].T).all(axis=1)))
+        """The elements that commute with all, which is to commute with the generators."""
+        chosen = list(self.generators)
+        return frozen(np.flatnonzero((self.table[:, chosen] == self.table[chosen].T).all(axis=1)))
 
     @cached_property
     def conjugacy_classes(self) -> tuple[Indices, ...]:
@@ -316,7 +327,7 @@ class FiniteGroup(Group):
         points = None if self.points is None else self.points[members]
         labels = [self.labels[g] for g in members]
         label = name or f"{self.name}<{', '.join(labels[int(place[g])] for g in chosen) or 'e'}>"
-        # A part of a checked table is one: only its generators have to be found.
+        # The laws hold in a part of a table that was checked: only generators have to be found.
         group = FiniteGroup.known(
             len(members), label, find_generators(table, None, label), table=lambda: table, labels=lambda: labels,
             points=None if points is None else lambda: points,
@@ -328,6 +339,7 @@ class FiniteGroup(Group):
 
         By joining cyclic subgroups until nothing new appears: fine up to orders of about a hundred, slow beyond.
         """
+        # Every subgroup is a join of cyclic ones, one generator of each of which is enough.
         cyclic = {tuple(self.closure([g]).tolist()): g for g in self.elements}
         known = {(0,)}
         frontier = [(0,)]
@@ -344,15 +356,15 @@ class FiniteGroup(Group):
 
     def subgroup_classes(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
         """The subgroups up to conjugation, ``H ~ x H x⁻¹``: each class a tuple of subgroups, smallest first."""
-        left = list(self.subgroups())
+        remaining = list(self.subgroups())
         classes = []
-        while left:
-            members = np.asarray(left[0])
+        while remaining:
+            members = np.asarray(remaining[0])
             images = {
                 tuple(sorted(self.table[self.table[x, members], self.inverses[x]].tolist())) for x in self.elements
             }
-            classes.append(tuple(h for h in left if h in images))
-            left = [h for h in left if h not in images]
+            classes.append(tuple(h for h in remaining if h in images))
+            remaining = [h for h in remaining if h not in images]
         return tuple(classes)
 
     def cosets(self, subgroup: Subgroup | Iterable[int]) -> tuple[Indices, ...]:
@@ -366,9 +378,9 @@ class FiniteGroup(Group):
                 f"{self.name}: the {len(members)} elements given are not closed under the product; "
                 "generate a subgroup from them with group.subgroup(elements)"
             )
-        moved = np.sort(self.table[:, members], axis=1)
-        starts = np.unique(moved[:, 0])
-        return tuple(frozen(moved[g]) for g in starts)
+        cosets = np.sort(self.table[:, members], axis=1)  # a row for each element of the group
+        least = np.unique(cosets[:, 0])
+        return tuple(frozen(cosets[g]) for g in least)
 
 
 def _rebuild(

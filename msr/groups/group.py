@@ -1,4 +1,4 @@
-"""What every kind of group offers: generators, names for its elements, random ones, and how they are drawn."""
+"""The abstract class of groups: generators, names of elements, random elements and how they are drawn."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 import torch
 
 from msr.errors import ConfigError
+from msr.groups.immutable import Immutable
 
 __all__ = ["Drawn", "Element", "Group", "Letter", "whole_number", "without_table"]
 
@@ -21,7 +22,7 @@ Drawn: TypeAlias = str
 """"uniform", "words" or "normal coefficients"; for a product of different kinds those words joined by "and"."""
 
 
-class Group(ABC):
+class Group(Immutable, ABC):
     """A group as far as a check needs it: by its generators, discrete ones and infinitesimal ones together.
 
     ======================  ==================================================  =======================
@@ -34,12 +35,13 @@ class Group(ABC):
     ``ProductGroup``        a tuple: an element of each factor                  as its factors
     ======================  ==================================================  =======================
 
-    What commutes with every generator, exactly, commutes with the whole group. A bound on the generators that is
-    not zero says nothing of the rest, and random words or coefficients are not Haar distributed: :attr:`drawn` says
-    what was sampled.
+    A map that commutes exactly with every generator commutes with the whole group. A bound on the generators that is
+    not zero implies none for other elements, and random words or coefficients are not Haar distributed: :attr:`drawn`
+    says what was sampled.
     """
 
     name: str
+    plural = "groups"
 
     @property
     @abstractmethod
@@ -108,20 +110,26 @@ class Group(ABC):
         raise without_table(self, "elements")
 
     def draw(self, n: int, generator: torch.Generator) -> list[Element]:
-        """``n`` random elements, never the identity, with which everything commutes (unless there is no other)."""
+        """``n`` random elements as by :meth:`sample`, without the identity, which would test nothing.
+
+        A group of one element gives that, and so does one whose draws are the identity a hundred times in a row.
+        """
         drawn = self.sample(n, generator)
         if self.order == 1:
             return drawn
         for _ in range(100):
-            still = [i for i, g in enumerate(drawn) if g == self.identity]
-            if not still:
+            trivial = [i for i, g in enumerate(drawn) if g == self.identity]
+            if not trivial:
                 break
-            for i, g in zip(still, self.sample(len(still), generator), strict=True):
+            for i, g in zip(trivial, self.sample(len(trivial), generator), strict=True):
                 drawn[i] = g
         return drawn
 
     def to_try(self, most: int, generator: torch.Generator) -> list[Element]:
-        """Elements for a test: all, where there are at most ``most``; else the generators and random ones."""
+        """Elements for a test: all where there are at most ``most``; else the generators and random ones.
+
+        A finite group gets random elements up to ``most`` in all, an infinite one 16.
+        """
         if self.is_listed and len(self.elements) <= most:
             return list(self.elements)
         chosen = list(self.generators) or [self.identity]
@@ -151,12 +159,6 @@ class Group(ABC):
             raise ConfigError(f"{self.name} has no generator {label!r}; it has {', '.join(list(named)[:12])}")
         return named[label]
 
-    def __setattr__(self, key: str, value: object) -> None:
-        raise AttributeError(f"{self.name}: groups are immutable; build another one instead of setting {key!r}")
-
-    def __delattr__(self, key: str) -> None:
-        raise AttributeError(f"{self.name}: groups are immutable; {key!r} cannot be removed")
-
 
 def whole_number(value: Any) -> int | None:
     """A whole number of any library, Python's, NumPy's or torch's, as Python's; None for anything else."""
@@ -167,11 +169,11 @@ def whole_number(value: Any) -> int | None:
 
 
 class _NoTable(ConfigError, AttributeError):
-    """Also an AttributeError, so that ``hasattr`` and ``getattr`` with a default do as they say."""
+    """A ConfigError that is an AttributeError too, so that ``hasattr`` and ``getattr`` with a default work."""
 
 
 def without_table(group: Group, what: str) -> _NoTable:
-    """The error for something that needs every element or every product."""
+    """The error for a question that only a list of all elements or a table of all products can answer."""
     many = "infinitely many elements" if not group.is_finite else "too many elements to list"
     return _NoTable(
         f"{group.name} has {many}, so it has no {what}; ask for its generators, with which what commutes commutes with "
@@ -186,7 +188,7 @@ _NEEDS_A_TABLE = frozenset({
 
 
 class TableFree(Group):
-    """A group without a table: what a table alone can give is refused by name."""
+    """A group without a table: attributes that need one raise an error that says so."""
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in _NEEDS_A_TABLE:

@@ -9,11 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from msr.errors import AxiomError, NonFiniteError, ShapeError
 from msr.groups.group import Drawn, Element, Letter, TableFree
-from msr.permutations.actions import as_array, frozen
+from msr.groups.immutable import as_array, frozen
+from msr.groups.tolerances import CLOSED, EXACT
 
 __all__ = ["LieAlgebra", "real_array"]
-
-_TOLERANCE = 1e-10
 
 
 def real_array(values: ArrayLike | torch.Tensor, name: str) -> NDArray[np.float64]:
@@ -50,13 +49,14 @@ class LieAlgebra(TableFree):
             )
         if labels is not None and len(labels) != len(values):
             raise ShapeError(f"{name}: {len(values)} generators need as many labels; got {len(labels)}")
-        called = tuple(labels) if labels is not None else tuple(f"X{i}" for i in range(len(values)))
-        self.__dict__.update(name=name, matrices=frozen(values), labels=called)
-        _ = self.structure_constants  # closed under the bracket, or an error now
+        names = tuple(labels) if labels is not None else tuple(f"X{i}" for i in range(len(values)))
+        self.__dict__.update(name=name, matrices=frozen(values), labels=names)
+        # Asked for once here, so that generators that are not closed under the bracket are refused at once.
+        _ = self.structure_constants
 
     @property
     def dim(self) -> int:
-        """Number of generators."""
+        """The dimension of the algebra: the number of its generators."""
         return len(self.matrices)
 
     @cached_property
@@ -65,11 +65,13 @@ class LieAlgebra(TableFree):
         X = self.matrices
         brackets = np.einsum("iab,jbc->ijac", X, X)
         brackets = brackets - brackets.swapaxes(0, 1)
-        flat, targets = X.reshape(self.dim, -1).T, brackets.reshape(self.dim**2, -1).T
+        # The coefficients of each bracket by least squares; where a residual is left, the bracket leaves the span.
+        flat = X.reshape(self.dim, -1).T
+        targets = brackets.reshape(self.dim**2, -1).T
         c = np.linalg.lstsq(flat, targets, rcond=None)[0]
         gap = np.abs(flat @ c - targets).max(axis=0)
         worst = int(gap.argmax())
-        if gap[worst] > _TOLERANCE * float(np.abs(X).max()) ** 2:
+        if gap[worst] > CLOSED * float(np.abs(X).max()) ** 2:
             i, j = divmod(worst, self.dim)
             raise AxiomError(
                 f"{self.name}: not closed: the bracket of {self.labels[i]} and {self.labels[j]} leaves the span of the "
@@ -80,8 +82,9 @@ class LieAlgebra(TableFree):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LieAlgebra):
             return NotImplemented
-        a, b = self.structure_constants, other.structure_constants
-        return a.shape == b.shape and bool(np.allclose(a, b, atol=1e-12))
+        a = self.structure_constants
+        b = other.structure_constants
+        return a.shape == b.shape and bool(np.allclose(a, b, atol=EXACT))
 
     def __hash__(self) -> int:
         return hash((LieAlgebra, self.dim))
@@ -99,7 +102,7 @@ class LieAlgebra(TableFree):
 
     @property
     def algebra_dim(self) -> int:
-        """Number of generators."""
+        """Number of infinitesimal generators: the dimension."""
         return self.dim
 
     @property
@@ -114,7 +117,7 @@ class LieAlgebra(TableFree):
 
     @property
     def drawn(self) -> Drawn:
-        """Normal coefficients."""
+        """:meth:`sample` draws normal coefficients."""
         return "normal coefficients"
 
     def check(self, element: Element) -> tuple[float, ...]:
@@ -130,15 +133,16 @@ class LieAlgebra(TableFree):
         return c
 
     def word(self, element: Element) -> tuple[Letter, ...]:
-        """One exponential."""
+        """The element as a word of one letter, an exponential."""
         return (("exp", tuple(element)),)
 
     @property
     def generators(self) -> tuple[tuple[float, ...], ...]:
         """Each generator as an element, at size one: ``exp(X_i / ‖X_i‖)`` in the spectral norm.
 
-        So that none is a whole turn, which moves nothing, in whatever units the generators are given.
+        In whatever units the generators are given, none of these elements is a whole turn, which would move nothing.
         """
+        # The spectral norm bounds the angle of a rotation, so exp(X / ‖X‖) turns by one radian at most.
         sizes = np.linalg.norm(self.matrices, ord=2, axis=(1, 2))
         return tuple(tuple(map(float, row)) for row in np.diag(1 / sizes))
 

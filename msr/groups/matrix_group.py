@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from msr.errors import AxiomError, ConfigError, NonFiniteError, ShapeError
 from msr.groups.algebras import lorentz, se2, se3, so
 from msr.groups.group import Drawn, Element, Letter, TableFree, whole_number
+from msr.groups.immutable import frozen
 from msr.groups.lie import LieAlgebra, real_array
+from msr.groups.tolerances import LAW
 from msr.groups.words import joined
-from msr.permutations.actions import frozen
 
 __all__ = ["MatrixGroup", "euclidean", "general_lorentz", "orthogonal"]
 
@@ -55,18 +56,21 @@ class MatrixGroup(TableFree):
             raise ConfigError(f"{name}: {overlap[0]} names a discrete generator and one of the algebra")
         D = np.stack(matrices) if matrices else np.zeros((0, n, n))
         self.__dict__.update(name=name, algebra=algebra, labels_discrete=tuple(discrete), discrete_matrices=frozen(D))
-        _ = self.conjugation  # normalises the algebra, or an error now
+        # Asked for once here, so that matrices that do not normalise the algebra are refused at once.
+        _ = self.conjugation
 
     @cached_property
     def conjugation(self) -> NDArray[np.float64]:
         """``a[k, i, j]`` of ``D_k X_i D_k⁻¹ = Σ_j a_kij X_j``."""
-        X, D = self.algebra.matrices, self.discrete_matrices
+        X = self.algebra.matrices
+        D = self.discrete_matrices
         flat = X.reshape(len(X), -1).T
         result = np.zeros((len(D), len(X), len(X)))
         for k, m in enumerate(D):
-            moved = (m @ X @ np.linalg.inv(m)).reshape(len(X), -1).T
-            result[k] = np.linalg.lstsq(flat, moved, rcond=None)[0].T
-            if np.abs(flat @ result[k].T - moved).max() > 1e-8 * max(1.0, float(np.abs(moved).max())):
+            # The coefficients of D X D⁻¹ in the generators, by least squares, as for structure constants.
+            conjugated = (m @ X @ np.linalg.inv(m)).reshape(len(X), -1).T
+            result[k] = np.linalg.lstsq(flat, conjugated, rcond=None)[0].T
+            if np.abs(flat @ result[k].T - conjugated).max() > LAW * max(1.0, float(np.abs(conjugated).max())):
                 raise AxiomError(
                     f"{self.name}: {self.labels_discrete[k]} takes the algebra {self.algebra.name} out of itself by "
                     "conjugation; add the generators that it leads to"
@@ -90,7 +94,7 @@ class MatrixGroup(TableFree):
 
     @property
     def discrete(self) -> tuple[Element, ...]:
-        """One letter each."""
+        """The discrete generators, each a word of one letter."""
         return tuple(((k,), self.algebra.identity) for k in range(len(self.discrete_matrices)))
 
     @property
@@ -116,7 +120,7 @@ class MatrixGroup(TableFree):
         )
 
     def label(self, element: Element) -> str:
-        """``P exp(0.5 J01)``."""
+        """The letters and the exponential: ``P exp(0.5 J01)``."""
         letters, c = element
         parts = [self.labels_discrete[k] for k in letters] + ([self.algebra.label(c)] if any(c) else [])
         return " ".join(parts) or "e"
@@ -192,7 +196,8 @@ def general_lorentz(space: int = 3, *, special: bool = False) -> MatrixGroup:
     if space < 1:
         raise ConfigError(f"general_lorentz: at least one axis of space; got {space}")
     mirrored = [-1.0] * space if space % 2 else [-1.0, *[1.0] * (space - 1)]
-    P, T = np.diag([1.0, *mirrored]), np.diag([-1.0, *[1.0] * space])
+    P = np.diag([1.0, *mirrored])
+    T = np.diag([-1.0, *[1.0] * space])
     if special:
         return MatrixGroup({"PT": P @ T}, lorentz(space), f"SO(1,{space})")
     return MatrixGroup({"P": P, "T": T}, lorentz(space), f"O(1,{space})")

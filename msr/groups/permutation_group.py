@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike
 from msr.errors import ConfigError
 from msr.groups.closure import as_permutations
 from msr.groups.group import Drawn, Element, Letter, TableFree, whole_number
+from msr.groups.immutable import frozen
 from msr.groups.words import adjacent_swaps, joined
-from msr.permutations.actions import Indices, cycles, frozen, inverse_of, parity_of, power_of
+from msr.permutations import Indices, cycles, inverse_of, parity_of, power_of
 
 if TYPE_CHECKING:
     from sympy.combinatorics import Permutation  # type: ignore[import-untyped]
@@ -60,12 +61,12 @@ class PermutationGroup(TableFree):
     generator_points: Indices
     degree: int
     kind: str | None
+    _order: int | None
 
     @property
     def order(self) -> int:
-        """Number of elements."""
-        known = self.__dict__["_order"]
-        return known if known is not None else self._computed_order
+        """Number of elements, computed when it is first asked for where it is not known."""
+        return self._order if self._order is not None else self._computed_order
 
     @cached_property
     def _computed_order(self) -> int:
@@ -80,12 +81,12 @@ class PermutationGroup(TableFree):
 
     @cached_property
     def discrete(self) -> tuple[Element, ...]:
-        """The generators."""
+        """The generators, each as a tuple of images."""
         return tuple(tuple(p) for p in self.generator_points.tolist())
 
     @property
     def generators(self) -> tuple[Element, ...]:
-        """The generators."""
+        """The generators: all of them are discrete."""
         return self.discrete
 
     @property
@@ -124,7 +125,7 @@ class PermutationGroup(TableFree):
         if not fits or not np.array_equal(np.sort(image), np.arange(self.degree)):
             raise ConfigError(
                 f"an element of {self.name} is a tuple that says where each of its {self.degree} points goes; "
-                f"came {str(element)[:60]}"
+                f"got {str(element)[:60]}"
             )
         if not self._holds(image):
             raise ConfigError(f"{self.name} does not hold the permutation {cycles(image)[:60]}")
@@ -151,7 +152,7 @@ class PermutationGroup(TableFree):
         return tuple(product.tolist())
 
     def inverse(self, element: Element) -> Element:
-        """``g⁻¹``."""
+        """The inverse ``g⁻¹`` of an element."""
         return tuple(inverse_of(self.moves(self.check(element))).tolist())
 
     def word(self, element: Element) -> tuple[Letter, ...]:
@@ -169,12 +170,13 @@ class PermutationGroup(TableFree):
                 f"{self.name}: no word in the generators is looked for on more than {MAX_CHAIN} points; act by the "
                 "generators, or give the representation as a permutation representation of the group's own points"
             )
+        # sympy writes the element by its stabiliser chain, as a product of generators and inverses of generators.
         places = {g: k for k, g in enumerate(self.discrete)}
         letters = []
         for factor in self._sympy.generator_product(_to_sympy(self.moves(element)), original=True):
             image = tuple(factor.array_form)
-            back = image not in places
-            letters.append((places[tuple((~factor).array_form) if back else image], -1 if back else 1))
+            inverted = image not in places
+            letters.append((places[tuple((~factor).array_form) if inverted else image], -1 if inverted else 1))
         # sympy applies the first factor first, and lists them from the last to the first.
         return joined(letters)
 
@@ -184,6 +186,7 @@ class PermutationGroup(TableFree):
 
     def _draw_one(self, generator: torch.Generator) -> Indices:
         if self.kind is not None:
+            # A uniform permutation; a swap turns the odd ones into even ones, two to one, hence uniformly.
             image = torch.randperm(self.degree, generator=generator).numpy()
             if self.kind == "alternating" and parity_of(image) < 0:
                 image[[0, 1]] = image[[1, 0]]
@@ -194,6 +197,7 @@ class PermutationGroup(TableFree):
             for level in self._transversals:
                 product = product[level[int(torch.randint(len(level), (1,), generator=generator))]]
             return product
+        # Without a stabiliser chain: a long random word, which is not uniform, as `drawn` says.
         r = len(self.generator_points)
         which = torch.randint(r, (_WORD,), generator=generator).tolist()
         powers = torch.randint(-4, 5, (_WORD,), generator=generator).tolist()
@@ -222,15 +226,16 @@ class PermutationGroup(TableFree):
         return hash((PermutationGroup, self.degree, len(self.generator_points)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (self.generator_points, self.degree, self.name, self.__dict__["_order"], self.kind))
+        return (_rebuild, (self.generator_points, self.degree, self.name, self._order, self.kind))
 
     def __repr__(self) -> str:
-        size = self.__dict__["_order"]
+        size = self._order
         counted = "" if size is None else f", order {size if size < 10**12 else f'about 1e{int(math.log10(size))}'}"
         return f"<{self.name}{counted}, on {self.degree} points>"
 
 
-_WORD = 200  # letters of a random word
+_WORD = 200
+"""Letters of a random word. Chosen by hand."""
 
 
 def _rebuild(points: Indices, degree: int, name: str, order: int | None, kind: str | None) -> PermutationGroup:
@@ -251,10 +256,10 @@ class CircleGroup(PermutationGroup):
     """
 
     def __init__(self, n: int, *, mirrors: bool = False):
-        every = np.arange(n)
-        turns = [(every + 1) % n, *([-every % n] if mirrors else [])]
-        super().__init__(turns, f"{'D' if mirrors else 'C'}{n}", order=(1 + mirrors) * n)
-        self.__dict__["mirrors"] = mirrors
+        points = np.arange(n)
+        generators = [(points + 1) % n, *([-points % n] if mirrors else [])]
+        super().__init__(generators, f"{'D' if mirrors else 'C'}{n}", order=(1 + mirrors) * n)
+        self.__dict__.update(mirrors=mirrors)
 
     mirrors: bool
 
@@ -265,12 +270,12 @@ class CircleGroup(PermutationGroup):
 
     @property
     def identity(self) -> Element:
-        """0."""
+        """The identity is element 0."""
         return 0
 
     @property
     def drawn(self) -> Drawn:
-        """Uniform."""
+        """:meth:`sample` draws uniformly, for any number of points."""
         return "uniform"
 
     def check(self, element: Element) -> Element:
@@ -281,20 +286,20 @@ class CircleGroup(PermutationGroup):
         return number
 
     def label(self, element: Element) -> str:
-        """``r3s``."""
+        """The element as a rotation and a mirror: ``r3s``."""
         f, k = divmod(element, self.degree)
         turn = "" if k == 0 else "r" if k == 1 else f"r{k}"
         return (turn + "s" * f) or "e"
 
     def element(self, label: str) -> Element:
         """The element with this name."""
-        found = re.fullmatch(r"(r([0-9]*))?(s?)", label)
-        if label == "e" or not label or not found or (found[3] and not self.mirrors):
-            if label == "e":
-                return 0
+        if label == "e":
+            return 0
+        match = re.fullmatch(r"(r([0-9]*))?(s?)", label)
+        if not label or not match or (match[3] and not self.mirrors):
             raise ConfigError(f"{self.name} has elements such as r, r2{', s, rs' * self.mirrors}; got {label!r}")
-        turns = int(found[2] or 1) if found[1] else 0
-        return self.check(turns % self.degree + self.degree * bool(found[3]))
+        turns = int(match[2] or 1) if match[1] else 0
+        return self.check(turns % self.degree + self.degree * bool(match[3]))
 
     def moves(self, element: Element) -> Indices:
         """``(n,)``: where the element sends each point."""
@@ -302,11 +307,14 @@ class CircleGroup(PermutationGroup):
         return ((k + (1 - 2 * f) * np.arange(self.degree)) % self.degree).astype(np.int32)
 
     def multiply(self, *elements: Element) -> Element:
-        """``g·h·…``."""
-        n, k, f = self.degree, 0, 0
+        """The product ``g·h·…`` of some elements; the identity for none."""
+        n = self.degree
+        k = 0
+        f = 0
         for g in elements:
             mirrored, turned = divmod(self.check(g), n)
-            k, f = (k + (1 - 2 * f) * turned) % n, f ^ mirrored
+            k = (k + (1 - 2 * f) * turned) % n
+            f = f ^ mirrored
         return k + n * f
 
     def inverse(self, element: Element) -> Element:
@@ -315,12 +323,12 @@ class CircleGroup(PermutationGroup):
         return element if f else -k % self.degree
 
     def word(self, element: Element) -> tuple[Letter, ...]:
-        """``r^k s^f``."""
+        """The word ``r^k s^f`` of an element."""
         f, k = divmod(element, self.degree)
         return joined([(0, k), (1, f)])
 
     def sample(self, n: int, generator: torch.Generator) -> list[Element]:
-        """``n`` elements, uniform."""
+        """``n`` elements, drawn uniformly and independently."""
         return torch.randint(self.order, (n,), generator=generator).tolist()
 
     def __reduce__(self) -> tuple[Any, ...]:

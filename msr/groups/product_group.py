@@ -76,7 +76,7 @@ class ProductGroup(TableFree):
 
     @cached_property
     def drawn(self) -> Drawn:
-        """As the factors are drawn, each way named once."""
+        """How :meth:`sample` draws: as the factors do, the ways joined by "and"."""
         ways = [way for factor in self.factors for way in factor.drawn.split(" and ")]
         return " and ".join(dict.fromkeys(ways))
 
@@ -102,7 +102,8 @@ class ProductGroup(TableFree):
     def word(self, element: Element) -> tuple[Letter, ...]:
         """The words of the parts one after another: factors commute."""
         word: list[Letter] = []
-        first, column = 0, 0
+        first = 0
+        column = 0
         for factor, g in zip(self.factors, element, strict=True):
             for letter in factor.word(g):
                 if letter[0] == "exp":

@@ -13,7 +13,7 @@ from msr.groups.finite import MAX_ORDER, FiniteGroup
 from msr.groups.group import Group
 from msr.groups.permutation_group import PermutationGroup
 from msr.groups.product_group import ProductGroup
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 
 __all__ = ["direct_product", "semidirect_product", "wreath_product"]
 
@@ -48,6 +48,7 @@ def direct_product(*groups: Group) -> Any:
 
 
 def _product_of_two(a: FiniteGroup, b: FiniteGroup) -> FiniteGroup:
+    # Element number g |B| + h is the pair (g, h).
     g, h = _pairs(a.order, b.order)
 
     def table() -> Indices:
@@ -91,15 +92,14 @@ def semidirect_product(
         )
     _check_automorphisms(phi, normal, top, name)
     n, h = _pairs(normal.order, top.order)
-    moved = phi[h][:, n]  # φ_h(n′) for each pair of pairs
-    table = normal.table[n[:, None], moved].astype(np.int32) * top.order + top.table[np.ix_(h, h)]
+    acted = phi[h][:, n]  # φ_h(n′) for all pairs (n, h) and (n′, h′)
+    table = normal.table[n[:, None], acted].astype(np.int32) * top.order + top.table[np.ix_(h, h)]
     generators = [x * top.order for x in normal.generators] + list(top.generators)
     return FiniteGroup(table, name, labels=_labels(normal, top), generators=generators)
 
 
 def _check_automorphisms(phi: np.ndarray, normal: FiniteGroup, top: FiniteGroup, name: str) -> None:
-    every = np.arange(normal.order)
-    wrong = np.flatnonzero((np.sort(phi, axis=1) != every).any(axis=1))
+    wrong = np.flatnonzero((np.sort(phi, axis=1) != np.arange(normal.order)).any(axis=1))
     if len(wrong):
         raise AxiomError(f"{name}: the action of {top.label(int(wrong[0]))} is no permutation of {normal.name}")
     for h in top.elements:
@@ -126,22 +126,27 @@ def wreath_product(inner: FiniteGroup | PermutationGroup, outer: FiniteGroup | P
     Raises: ConfigError when ``outer`` has no faithful points to permute copies by.
     """
     name = f"{inner.name}wr{outer.name}"
-    above, own = _faithful(outer), _faithful(inner)
-    if above is None:
+    on_blocks = _faithful(outer)
+    within = _faithful(inner)
+    if on_blocks is None:
         raise ConfigError(
             f"{name}: {outer.name} has no points that tell its elements apart; build it by from_permutations"
         )
-    if own is None:
+    if within is None:
+        # A group acts faithfully on its own elements.
         assert isinstance(inner, FiniteGroup)
-        own = inner.table[list(inner.generators)].reshape(-1, inner.order)
-    m, n = above.shape[1], own.shape[1]
+        within = inner.table[list(inner.generators)].reshape(-1, inner.order)
+    m = on_blocks.shape[1]
+    n = within.shape[1]
     generators = []
+    # The base group: each generator of the inner group acts on one copy of its points and fixes the others.
     for block in range(m):
-        for k in own:
+        for k in within:
             p = np.arange(m * n)
             p[block * n : (block + 1) * n] = block * n + k
             generators.append(p)
-    generators += [(h[:, None] * n + np.arange(n)).ravel() for h in above]
+    # The top group permutes the copies as wholes.
+    generators += [(h[:, None] * n + np.arange(n)).ravel() for h in on_blocks]
     order = inner.order**m * outer.order
     if order > MAX_ORDER:
         return PermutationGroup(generators or [np.arange(m * n)], name, order=order)

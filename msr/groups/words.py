@@ -1,9 +1,9 @@
-"""Words in generators: products of powers."""
+"""Words: elements written as products of powers of generators."""
 
 from collections.abc import Iterable
 
 from msr.groups.group import Letter
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 
 __all__ = ["adjacent_swaps", "joined"]
 
@@ -25,10 +25,11 @@ def adjacent_swaps(image: Indices) -> tuple[Letter, ...]:
     The swap of the neighbours ``i`` and ``i + 1`` is ``c^i s c^−i``, and sorting by such swaps takes the permutation
     apart: ``p t_1 … t_k = e``, so ``p = t_k … t_1``.
     """
-    values, swaps = [int(v) for v in image], []
+    values = [int(v) for v in image]
+    swaps = []
     for end in range(len(values) - 1, 0, -1):
-        at = values.index(end)
-        for i in range(at, end):
+        # Carry the largest value that is not yet in its place there, by swaps of neighbours.
+        for i in range(values.index(end), end):
             values[i], values[i + 1] = values[i + 1], values[i]
             swaps.append(i)
     letters: list[tuple[int, int]] = []

@@ -10,34 +10,34 @@ from torch import Tensor, nn
 
 from msr.errors import ConfigError, ShapeError
 from msr.layers.plain_weights import take_plain_weight
-from msr.sharing.base import KroneckerSharing, Sharing, SharingFactory
-from msr.sharing.group import GroupSharing
+from msr.modules import AffineModule, PackageModule
+from msr.sharing import PathCost, Sharing, SharingFactory
 
 __all__ = ["Path", "ReparamLayer", "check_path"]
 
 Path = Literal["auto", "materialize", "factors"]
 _PATHS = ("auto", "materialize", "factors")
-# The compilers of torch up to 2.6 cannot be asked which sizes a graph leaves open.
+# Up to torch 2.6, dynamo cannot be asked whether a comparison of sizes holds for every input that a graph serves.
 _IS_OLD = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7)
 
 
-class ReparamLayer(nn.Module, ABC):
+class ReparamLayer(AffineModule, PackageModule, ABC):
     """A layer whose weight is ``vec(W) = U v``.
 
     Attributes: ``sharing`` holds ``U``, learned across tasks; ``v`` is the filter, fitted by each task; ``bias`` is an
     ordinary parameter that each task fits too; ``weight`` is ``W``, made anew at each access.
 
-    ``path`` says how the forward computes: ``"materialize"`` builds ``W`` and calls torch's own operation,
-    ``"factors"`` applies the pattern to the data and never builds ``W`` (Kronecker patterns; dense ones in linear
-    layers), and ``"auto"`` (default) takes the one with fewer multiplications for the input at hand. The results
-    agree up to rounding. Where a graph is exported or compiled for inputs of any size, ``"auto"`` takes the one that
-    is cheaper for large ones.
+    ``path`` says how the forward computes. ``"materialize"`` builds ``W`` and calls torch's own operation.
+    ``"factors"`` applies the pattern to the data and never builds ``W``, where the pattern can do so: Kronecker
+    patterns can, dense and group patterns can in linear layers, and others say so by
+    :meth:`~msr.sharing.Sharing.linear_cost` and :meth:`~msr.sharing.Sharing.convolution_cost`. ``"auto"`` (default)
+    takes the one with fewer multiplications for the input at hand. The results agree up to rounding. Where a graph is
+    exported or compiled for inputs of any size, ``"auto"`` takes the one that is cheaper for large inputs.
 
     A checkpoint of the plain twin loads too: its weight is projected on the pattern that the layer holds, and a
     ResidualWarning says what that loses.
     """
 
-    is_affine = True  # so that checkers may read the layer off as a matrix
     sharing: Sharing
     bias: Tensor | None
 
@@ -61,7 +61,8 @@ class ReparamLayer(nn.Module, ABC):
             raise ShapeError(
                 f"the sharing pattern makes a weight {sharing.weight_shape}, but this layer needs {tuple(weight_shape)}"
             )
-        self.sharing, self.path = sharing, path
+        self.sharing = sharing
+        self.path = path
         like = sharing.squared_norm()
         if (dtype or like.dtype) != like.dtype or torch.device(device or like.device).type != like.device.type:
             raise ConfigError(
@@ -99,38 +100,33 @@ class ReparamLayer(nn.Module, ABC):
 
     @property
     def shared_bias(self) -> Tensor | None:
-        """The bias that the layer adds; some patterns (:class:`GroupSharing`) tie it."""
+        """The bias that the layer adds; some patterns (:class:`~msr.sharing.GroupSharing`) share its numbers too."""
         return None if self.bias is None else self.sharing.share_bias(self.bias)
 
-    def _takes_factors(self, size: int, factors: tuple[int, int], weight: tuple[int, int]) -> bool:
-        """Whether the factors' path is the one to take.
+    def _factor_cost(self) -> PathCost | None:
+        """What the pattern's own way costs in this layer, or None where it has none and ``W`` has to be built."""
+        return None
 
-        Each path costs ``each · size + once`` multiplications, given as ``(each, once)``.
+    def _takes_factors(self, positions: int) -> bool:
+        """Whether to apply the pattern to the data, for an input with that many positions (rows, pixels).
+
+        Raises: ConfigError for ``path="factors"`` where the pattern has no way of its own.
         """
-        if self.path == "factors" and not self._can_apply_factors():
-            raise ConfigError(f"path='factors' cannot serve this sharing pattern here; use 'auto'. The layer: {self}")
+        factors = self._factor_cost()
+        if factors is None:
+            if self.path == "factors":
+                raise ConfigError(
+                    f"path='factors' cannot serve this sharing pattern here; use 'auto'. The layer: {self}"
+                )
+            return False
         if self.path != "auto":
             return self.path == "factors"
-        if not self._can_apply_factors():
-            return False
-        cost_factors, cost_weight = (size * each + once for each, once in (factors, weight))
-        known = _known_less(cost_factors, cost_weight)
-        return factors[0] <= weight[0] if known is None else known
-
-    def _can_apply_factors(self) -> bool:
-        return isinstance(self.sharing, KroneckerSharing)
-
-    def _cost_of_weight(self) -> int:
-        """Multiplications to build ``W``: one product an axis, in the order of :func:`msr.kron.apply_factors`."""
-        if isinstance(self.sharing, GroupSharing) and self.sharing.is_labelled:
-            return self.sharing.n_weight
-        if not isinstance(self.sharing, KroneckerSharing):
-            return self.sharing.n_weight * self.sharing.n_filter
-        total, sizes = 0, list(self.sharing.filter_shape)
-        for axis, d in enumerate(self.sharing.modes):
-            total += math.prod(sizes) * d
-            sizes[axis] = d
-        return total
+        # Each entry of W is used once a position.
+        weight = PathCost(self.sharing.n_weight, once=self.sharing.weight_cost())
+        cost_factors, cost_weight = (positions * cost.per_position + cost.once for cost in (factors, weight))
+        is_less = _known_less(cost_factors, cost_weight)
+        # Where the number of positions is open, what counts is the cost of a large input.
+        return factors.per_position <= weight.per_position if is_less is None else is_less
 
     @abstractmethod
     def plain(self, device: torch.device | str | None = None) -> nn.Module:
@@ -147,8 +143,9 @@ class ReparamLayer(nn.Module, ABC):
             twin.bias = nn.Parameter(added.clone(), requires_grad=self.bias.requires_grad)
         return twin.train(self.training)
 
-    def _residual_of(self, v: Tensor, weight: Tensor, bias: Tensor | None) -> float:
-        return self.sharing._residual_of(v, weight, bias)
+    def _residual_at(self, v: Tensor, weight: Tensor, bias: Tensor | None) -> float:
+        """What the layer misses of a plain one with this weight and bias, when it has the filter ``v``."""
+        return self.sharing.residual_at(v, weight, bias)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         errors: list[str] = args[-1]
@@ -157,15 +154,15 @@ class ReparamLayer(nn.Module, ABC):
 
 
 def check_path(path: str) -> None:
-    """Raise ConfigError for a path that is none."""
+    """Raise ConfigError for a ``path`` that is not one of the three."""
     if path not in _PATHS:
         raise ConfigError(f"path must be one of {', '.join(_PATHS)}; got {path!r}")
 
 
 def _known_less(a: int, b: int) -> bool | None:
-    """``a < b``, or None where that depends on sizes that a graph being traced leaves open.
+    """``a < b``, or None where that depends on sizes that a graph leaves open while it is traced.
 
-    To branch on such a size would fix it, or bound it, in the graph.
+    A branch on such a size would fix the size in the graph, or bound it.
     """
     if not torch.compiler.is_compiling() and isinstance(a, int):
         return a < b
@@ -173,7 +170,7 @@ def _known_less(a: int, b: int) -> bool | None:
         return None
     try:
         from torch.fx.experimental.symbolic_shapes import statically_known_true
-    except ImportError:  # not public, so a torch may lack it
+    except ImportError:  # the function is not public, so a later torch may lack it
         return None
     if statically_known_true(a < b):
         return True

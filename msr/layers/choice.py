@@ -1,4 +1,4 @@
-"""Which layers and weights of a network a caller means: by name, by predicate, or all that are known."""
+"""Which layers and weights of a network a conversion is for: chosen by name, by predicate, or all known ones."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from msr.errors import ConfigError, ModelError
 from msr.layers.base import ReparamLayer
 from msr.modules import dotted
-from msr.sharing.base import Sharing
+from msr.sharing import Sharing
 
 __all__ = ["Unit", "Weight", "choose"]
 
@@ -27,7 +27,8 @@ class Weight:
 
 Unit: TypeAlias = nn.Module | Weight
 
-# Modules whose projections are made from patterns in place; of exactly these types, since subclasses may do otherwise.
+# Modules that stay what they are while patterns make their projections. Only modules of exactly these types count,
+# since a subclass may use its weights in another way.
 _PROJECTING = (nn.MultiheadAttention, nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
 _ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
@@ -55,37 +56,42 @@ def choose(
                 chosen |= _units(name, known[name], twins)
             else:
                 chosen |= _named(name, named, twins, list(known))
-    once: dict[object, str] = {}
+    first_names: dict[object, str] = {}
     for name, unit in chosen.items():
-        once.setdefault((unit.owner, unit.key) if isinstance(unit, Weight) else unit, name)
-    if not once:
+        first_names.setdefault((unit.owner, unit.key) if isinstance(unit, Weight) else unit, name)
+    if not first_names:
         raise ConfigError(
             f"no layer was chosen; layers that can be converted: {_listed(known)}{_others(named)}{_already(named)}"
         )
-    return {name: chosen[name] for name in once.values()}
+    return {name: chosen[name] for name in first_names.values()}
 
 
 def _units(name: str, part: nn.Module, twins: Collection[type[nn.Module]]) -> dict[str, Unit]:
+    """What a pattern makes of one known module: the module itself where it has a twin, else its single weights."""
     if type(part) in twins:
         return {name: part}
     keys = [key for key in part._parameters if part._parameters[key] is not None]
     if isinstance(part, nn.MultiheadAttention):
-        found: dict[str, Unit] = {dotted(name, key): Weight(part, key) for key in keys if key in _ATTENTION}
-        return found | {dotted(name, "out_proj.weight"): Weight(part.out_proj, "weight")}
+        weights: dict[str, Unit] = {dotted(name, key): Weight(part, key) for key in keys if key in _ATTENTION}
+        return weights | {dotted(name, "out_proj.weight"): Weight(part.out_proj, "weight")}
     return {dotted(name, key): Weight(part, key) for key in keys if key.startswith("weight_")}
 
 
 def _named(
     name: str, named: dict[str, nn.Module], twins: Collection[type[nn.Module]], known: list[str]
 ) -> dict[str, Unit]:
-    """A parameter by its name."""
+    """The parameter that a name of no known module stands for.
+
+    Raises: ConfigError where no parameter has that name, or a pattern cannot make it; ModelError for an embedding with
+    an option that a made weight cannot keep.
+    """
     home, _, key = name.rpartition(".")
     owner = named.get(home)
     parameter = None if owner is None else owner._parameters.get(key)
     if owner is None or parameter is None:
-        found = f"is a {type(named[name]).__name__}" if name in named else "does not exist"
+        reason = f"is a {type(named[name]).__name__}" if name in named else "does not exist"
         raise ConfigError(
-            f"layer {name!r} {found}; layers that can be converted: {_listed(known)}{_others(named, under=name)}"
+            f"layer {name!r} {reason}; layers that can be converted: {_listed(known)}{_others(named, under=name)}"
         )
     if type(owner) in twins and key == "weight":
         return {home: owner}
@@ -107,7 +113,7 @@ def _named(
 
 
 def _others(named: dict[str, nn.Module], under: str = "") -> str:
-    """Weights that can be had by name, for a message."""
+    """Weights that can be chosen by name, for an error message."""
     names = [
         dotted(home, key)
         for home, part in named.items()
@@ -126,16 +132,17 @@ def _is_made(home: str, named: dict[str, nn.Module]) -> bool:
 
 
 def _already(named: dict[str, nn.Module]) -> str:
-    """Why nothing is left to convert, for a message."""
-    words = []
+    """Why no layer remains to convert, for an error message."""
+    reasons = []
     if any(isinstance(part, Sharing) for part in named.values()):
-        words.append("patterns make some of its weights already")
+        reasons.append("patterns make some of its weights already")
     if any(is_lazy(p) for part in named.values() for p in part._parameters.values() if p is not None):
-        words.append("some of its layers have no shape yet: run it once on an example first")
-    return "".join(f"; {word}" for word in words)
+        reasons.append("some of its layers have no shape yet: run it once on an example first")
+    return "".join(f"; {reason}" for reason in reasons)
 
 
 def _listed(names: Collection[str]) -> str:
+    """Names for an error message: at most twelve, which fill about three lines, and how many there are."""
     shown = list(names)[:12]
     more = f", … ({len(names)} in all)" if len(names) > len(shown) else ""
     return ", ".join(shown) + more if names else "none"

@@ -1,17 +1,17 @@
-"""Weights of plain layers, taken from a checkpoint into layers that make theirs from a pattern."""
+"""Checkpoints of plain layers, loaded into layers that make their weight from a pattern."""
 
 import warnings
 from typing import Any
 
 import torch
 
-from msr.sharing.base import Sharing
+from msr.sharing import Sharing
 
 __all__ = ["ResidualWarning", "take_plain_weight", "warn_of_residual"]
 
 
 class ResidualWarning(UserWarning):
-    """A sharing pattern could not represent a layer's weight, so the converted network is another function."""
+    """A sharing pattern could not represent a layer's weight, so the converted network has other outputs."""
 
 
 def take_plain_weight(
@@ -20,33 +20,34 @@ def take_plain_weight(
     """Put a filter in the place of a plain ``weight``, in a state that is about to be loaded.
 
     Args:
-        state: the checkpoint, changed in place; one that holds the ``filter`` already is left as it is.
+        state: the checkpoint, changed in place; a checkpoint that holds the ``filter`` already is left as it is.
         weight: key of the plain weight.
         filter: key of the filter that takes its place.
         home: prefix of the pattern's own keys, which a plain checkpoint does not have: they keep their values.
         sharing: the pattern that the weight is projected on.
-        errors: where a message goes that is to stop the loading.
+        errors: the list to which a message is added that stops the loading, as torch has it.
     """
     if weight not in state or filter in state:
         return
-    given = state.pop(weight)
-    like = sharing.squared_norm()
+    plain = state.pop(weight)
+    like = sharing.squared_norm()  # tells the pattern's device and precision
     for key, value in sharing.state_dict(prefix=home).items():
         state.setdefault(key, value)
-    if tuple(given.shape) != sharing.weight_shape:
+    if tuple(plain.shape) != sharing.weight_shape:
         errors.append(
-            f"{weight} is {tuple(given.shape)} in the checkpoint, but the pattern makes {sharing.weight_shape}"
+            f"{weight} is {tuple(plain.shape)} in the checkpoint, but the pattern makes {sharing.weight_shape}"
         )
         return
-    given = given.to(device=like.device, dtype=like.dtype)
+    plain = plain.to(device=like.device, dtype=like.dtype)
     with torch.no_grad():
-        state[filter] = sharing.project(given)
+        state[filter] = sharing.project(plain)
         if not like.is_meta:
-            warn_of_residual(weight, sharing._residual_of(state[filter], given, None), given.dtype)
+            warn_of_residual(weight, sharing.residual_at(state[filter], plain), plain.dtype)
 
 
 def warn_of_residual(name: str, residual: float, dtype: torch.dtype, stacklevel: int = 2) -> None:
-    """One line where a pattern misses more of a weight than rounding."""
+    """Warn, in one line, where a pattern misses more of a weight than rounding explains."""
+    # In units of the weight's norm. A projection and its product round a few times; 100 was chosen by hand.
     if residual > 100 * torch.finfo(dtype).eps:
         text = f"{name}: the pattern misses {residual:.2%} of the weight or bias (relative norm)"
         warnings.warn(text, ResidualWarning, stacklevel=stacklevel + 1)

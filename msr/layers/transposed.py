@@ -1,8 +1,8 @@
 """The reparameterised twins of ``nn.ConvTranspose1d``, ``nn.ConvTranspose2d`` and ``nn.ConvTranspose3d``."""
 
-import math
 from collections.abc import Callable, Sequence
-from typing import ClassVar, cast
+from functools import partial
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,16 +10,14 @@ from torch import Tensor, nn
 
 from msr.errors import ConfigError
 from msr.layers.base import Path, ReparamLayer
-from msr.layers.conv import CONVOLVE
-from msr.sharing.base import KroneckerSharing, Sharing, SharingFactory
-from msr.sharing.group import GroupSharing
+from msr.sharing import Convolution, KroneckerSharing, PathCost, Sharing, SharingFactory
 
 __all__ = ["ReparamConvTranspose1d", "ReparamConvTranspose2d", "ReparamConvTranspose3d"]
 
 _CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-class _ReparamConvTranspose(ReparamLayer):
+class _ReparamConvTranspose(ReparamLayer, affine=True):
     """The transpose of ``x ⋆ W`` plus ``b``, with ``vec(W) = U v``.
 
     torch's weight is ``(in, out / groups, *kernel)`` here: the first factor of a Kronecker pattern belongs to the
@@ -47,7 +45,7 @@ class _ReparamConvTranspose(ReparamLayer):
         generator: torch.Generator | None = None,
         path: Path = "auto",
     ):
-        # The twin, built without storage, checks the arguments and spells them out: its errors are ours.
+        # The torch twin, built without storage, checks the arguments and expands them (an int to one for each axis).
         twin = self._twin(
             in_channels,
             out_channels,
@@ -63,35 +61,38 @@ class _ReparamConvTranspose(ReparamLayer):
         )
         shape = tuple(twin.weight.shape)
         super().__init__(shape, bias, device, dtype, sharing, generator, path, n_bias=out_channels)
-        if bias and isinstance(self.sharing, GroupSharing):
+        if bias and self.sharing.ties_bias:
             raise ConfigError(
-                "a group's pattern ties the bias by the action on the weight's first axis, which is the input's in a "
-                "transposed convolution; pass bias=False"
+                f"{type(self.sharing).__name__} ties the bias to the weight's first axis, which belongs to the inputs "
+                "of a transposed convolution; pass bias=False"
             )
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size, self.stride, self.dilation = twin.kernel_size, twin.stride, twin.dilation
-        self.padding, self.output_padding = twin.padding, twin.output_padding
-        self.groups, self.padding_mode = groups, padding_mode
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = twin.kernel_size
+        self.stride = twin.stride
+        self.dilation = twin.dilation
+        self.padding = twin.padding
+        self.output_padding = twin.output_padding
+        self.groups = groups
+        self.padding_mode = padding_mode
 
     def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """Apply the layer to ``(N, in_channels, *space)`` or ``(in_channels, *space)``."""
         extra = self.output_padding if output_size is None else self._extra(x, output_size)
-        if not self._factors_are_cheaper(x):
-            return self._convolve(x, self.weight, self.shared_bias, extra)
-        A, B, C = cast(KroneckerSharing, self.sharing).factors
-        ones = (1,) * len(self.kernel_size)
-        mix = CONVOLVE[len(ones)]
-        core = (self.v @ C.mT).unflatten(-1, self.kernel_size)
-        hidden = self._convolve(mix(x, A.mT.reshape(*A.mT.shape, *ones)), core, None, extra)
-        return mix(hidden, B.reshape(*B.shape, *ones), self.shared_bias)
+        if self._factors_are_cheaper(x):
+            return self.sharing.apply_convolution(self.v, x, self.shared_bias, self._convolution(extra))
+        return self._convolve(x, self.weight, self.shared_bias, extra)
 
     @property
     def shared_bias(self) -> Tensor | None:
-        """The bias itself: patterns act on the weight's first axis, and that is the input's."""
+        """The bias itself: a pattern shares biases along the weight's first axis, which here belongs to the inputs."""
         return self.bias
 
     def _extra(self, x: Tensor, output_size: Sequence[int]) -> tuple[int, ...]:
-        """What has to be added at the far end of each axis for the output to have the size that was asked for."""
+        """``output_padding`` for the output to have the spatial size that was asked for.
+
+        Raises: ConfigError for a size that no output padding below the stride gives.
+        """
         n = len(self.kernel_size)
         wanted = list(output_size)[-n:]
         if len(output_size) not in (n, x.ndim):
@@ -109,28 +110,28 @@ class _ReparamConvTranspose(ReparamLayer):
             raise ConfigError(f"output_size {wanted} cannot be had from this input: sizes go from {least} to {most}")
         return extra
 
-    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, extra: tuple[int, ...]) -> Tensor:
+    def _convolve(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None = None, extra: tuple[int, ...] | None = None
+    ) -> Tensor:
         convolve = _CONVOLVE[len(self.kernel_size)]
-        return convolve(x, weight, bias, self.stride, self.padding, extra, self.groups, self.dilation)
+        output_padding = self.output_padding if extra is None else extra
+        return convolve(x, weight, bias, self.stride, self.padding, output_padding, self.groups, self.dilation)
 
-    def _can_apply_factors(self) -> bool:
-        # With groups, B would mix channels across the groups, which a grouped convolution cannot express.
-        return super()._can_apply_factors() and self.groups == 1
+    def _convolution(self, extra: tuple[int, ...] | None = None) -> Convolution:
+        return Convolution(self.kernel_size, self.stride, self.groups, True, partial(self._convolve, extra=extra))
+
+    def _factor_cost(self) -> PathCost | None:
+        return self.sharing.convolution_cost(self._convolution())
 
     def _factors_are_cheaper(self, x: Tensor) -> bool:
-        if self.path == "auto" and not self._can_apply_factors():
-            return False
-        (r, s, t), (n, m, *kernel) = (*self.sharing.filter_shape, 1, 1)[:3], self.sharing.weight_shape
-        taps, step = math.prod(kernel), math.prod(self.stride)
-        pixels_in = x.numel() // max(self.in_channels, 1)
-        each = n * r + r * s * taps + s * m * step
-        return self._takes_factors(pixels_in, (each, r * s * t * taps), (n * m * taps, self._cost_of_weight()))
+        # Input pixels of all examples together.
+        return self._takes_factors(x.numel() // max(self.in_channels, 1))
 
-    def _residual_of(self, v: Tensor, weight: Tensor, bias: Tensor | None) -> float:
-        return super()._residual_of(v, weight, None)
+    def _residual_at(self, v: Tensor, weight: Tensor, bias: Tensor | None) -> float:
+        return super()._residual_at(v, weight, None)  # the layer takes the bias as it is
 
     def plain(self, device: torch.device | str | None = None) -> nn.Module:
-        """The twin with these arguments."""
+        """The ``torch.nn`` convolution with these arguments."""
         return self._twin(
             self.in_channels,
             self.out_channels,
@@ -147,7 +148,7 @@ class _ReparamConvTranspose(ReparamLayer):
         )
 
     def extra_repr(self) -> str:
-        """The twin's own description."""
+        """The arguments as the ``torch.nn`` convolution gives them."""
         return self.plain(device="meta").extra_repr()
 
 

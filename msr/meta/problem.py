@@ -16,9 +16,10 @@ from msr.arrays import as_tensor
 from msr.errors import ConfigError, ModelError
 from msr.meta.checks.reach import aliases
 from msr.meta.checks.steady import refuse_changing_weights
-from msr.meta.exact import Exact, is_plain_module, refuse_backward_hooks
+from msr.meta.exact import Exact, KnownFunction, is_plain_module, refuse_backward_hooks
 from msr.meta.setnorm import use_set_statistics
 from msr.modules import copied, dotted
+from msr.sharing import Sharing
 from msr.trees import Tree
 
 __all__ = ["FunctionalModule", "MetaParameters", "Params", "Problem", "from_module", "load_params"]
@@ -96,8 +97,8 @@ def from_module(
         module: any network; it is copied, never changed. Its inputs are a task's ``x``: a tensor is its one argument, a
             tuple its arguments in order, a dictionary its arguments by keyword.
         criterion: ``(prediction, y) -> scalar``.
-        shared: ``name -> bool`` says which parameters all tasks share. By default those of sharing patterns: modules
-            whose ``is_sharing_pattern`` is true. Parameters that do not require a gradient are constants.
+        shared: ``name -> bool`` says which parameters all tasks share. By default those of sharing patterns
+            (:class:`msr.sharing.Sharing`). Parameters that do not require a gradient are constants.
 
     Batch norm uses the statistics of the set it is given, the support set while adapting and the query set when
     judged (the common, *transductive* protocol of few-shot learning). Running statistics are neither used nor kept,
@@ -139,7 +140,7 @@ def from_module(
 
 
 @dataclass(frozen=True, eq=False)
-class ModulePrediction:
+class ModulePrediction(KnownFunction):
     """A module's answer with other parameters than its own: a tuple goes in by position, a dictionary by keyword.
 
     Attributes:
@@ -189,6 +190,6 @@ def load_params(module: nn.Module, *groups: Params) -> nn.Module:
 
 
 def _in_sharing_pattern(module: nn.Module) -> Callable[[str], bool]:
-    homes = [name for name, part in module.named_modules() if getattr(part, "is_sharing_pattern", False)]
+    homes = [name for name, part in module.named_modules() if isinstance(part, Sharing)]
     names = {dotted(home, n) for home in homes for n, _ in module.get_submodule(home).named_parameters()}
     return names.__contains__

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from msr.meta.exact import set_norm
-from msr.modules import with_parts_replaced
+from msr.modules import PackageModule, with_parts_replaced
 
 __all__ = ["SetNorm", "use_set_statistics"]
 
 
-class SetNorm(nn.Module):
+class SetNorm(PackageModule, plain=True):  # it runs its exact form itself
     """``(x − mean) / √(var + ε) · weight + bias`` over all axes but the channels'; no running statistics.
 
     Written out in elementary operations (:mod:`msr.meta.exact.norms` says why), with statistics in float32 where ``x``
@@ -17,7 +17,6 @@ class SetNorm(nn.Module):
     Shapes: ``(n, channels, ...)`` to the same; ``weight, bias (channels,)`` or None.
     """
 
-    is_plain = True  # it runs its exact form itself
     weight: Tensor | None
     bias: Tensor | None
 

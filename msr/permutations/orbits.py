@@ -1,37 +1,60 @@
-"""Orbits of a group on the weights of a layer, and means over them."""
+"""Orbits of a permutation group on points, and orbitals: its orbits on pairs of points, here the weights of a layer."""
 
 import numpy as np
-import torch
-from torch import Tensor
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from msr.permutations.actions import Indices, orbit_labels
+from msr.permutations.actions import Indices
 
-__all__ = ["averaged", "pair_orbits_of", "relabelled"]
+__all__ = ["orbit_labels", "orbitals", "relabelled_orbitals"]
 
 
-def pair_orbits_of(generators_in: Indices, generators_out: Indices) -> Indices:
-    """Orbits of the group on weights, ``(out · in,)``: generators send weight ``(i, j)`` to ``(q(i), p(j))``."""
+def orbit_labels(permutations: Indices) -> Indices:
+    """The number of the orbit in which each point lies; orbits are numbered in the order of their first points.
+
+    Orbits are the connected components of the graph with an edge from every point to each of its images, so generators
+    of the group are enough.
+
+    Shapes: ``permutations (r, n)``; the result is ``(n,)``. Without any permutation every point is its own orbit.
+    """
+    r, n = permutations.shape
+    # Half the memory of 64-bit indices; scipy's graph routines work with 32 bits anyway.
+    sources = np.broadcast_to(np.arange(n, dtype=np.int32), (r, n)).ravel()
+    edges = (np.ones(r * n, dtype=np.int8), (sources, permutations.astype(np.int32, copy=False).ravel()))
+    count, labels = connected_components(coo_array(edges, shape=(n, n)), directed=False)
+    # scipy does not promise an order of the components: they are renumbered by their first points. Written backwards,
+    # the last value that remains in `first` is that of the smallest point.
+    first = np.empty(count, dtype=np.int64)
+    first[labels[::-1]] = np.arange(n - 1, -1, -1)
+    rank = np.empty(count, dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(count)
+    return rank[labels]
+
+
+def orbitals(generators_in: Indices, generators_out: Indices) -> Indices:
+    """The orbitals of a group: its orbits on weights ``(i, j)``, of which ``(p, q)`` makes ``(q(i), p(j))``.
+
+    An equivariant weight matrix is constant on each of them. They are numbered in the order of their first weights,
+    row by row. The arguments are not checked; :func:`msr.representations.pair_orbits` does that.
+
+    Shapes: ``(r, in)`` and ``(r, out)``, row ``g`` of both being one generator; the result is ``(out · in,)``.
+    """
     r, n = generators_in.shape
     m = generators_out.shape[1]
-    if r == 0:
-        return np.arange(m * n)
-    moves = (generators_out[:, :, None] * n + generators_in[:, None, :]).reshape(r, m * n)
-    return orbit_labels(moves)
+    # 32 bits hold every weight that fits into memory, at half the size.
+    rows = generators_out[:, :, None].astype(np.int32) * n
+    columns = generators_in[:, None, :].astype(np.int32)
+    return orbit_labels((rows + columns).reshape(r, m * n))
 
 
-def averaged(U: Tensor, orbits: Indices) -> Tensor:
-    """Each row of ``U (out · in, k)`` replaced by the mean over its orbit: the nearest span of invariant weights."""
-    index = torch.as_tensor(orbits)
-    count = torch.bincount(index).to(U.dtype)
-    sums = torch.zeros(len(count), U.shape[1], dtype=U.dtype).index_add_(0, index, U)
-    return (sums / count[:, None])[index]
+def relabelled_orbitals(labels: Indices, s: Indices, t: Indices) -> Indices:
+    """The orbitals of the conjugate group, whose inputs are renamed by ``s`` and whose outputs by ``t``.
 
+    The orbitals of ``(s p s⁻¹, t q t⁻¹)`` are the images of those of ``(p, q)``: weight ``(i, j)`` becomes
+    ``(t(i), s(j))`` and keeps its label. The result has the numbers of ``labels``, not those of :func:`orbitals`.
 
-def relabelled(orbits: Indices, s: Indices, t: Indices) -> Indices:
-    """Orbits on weights ``(out · in,)`` of the group with inputs renamed by ``s`` and outputs by ``t``.
-
-    Those of ``s g s⁻¹`` and ``t g t⁻¹`` are those of ``g``, moved; they keep their numbers.
+    Shapes: ``labels (out · in,)``, ``s (in,)``, ``t (out,)``; the result is ``(out · in,)``.
     """
-    moved = np.empty_like(orbits)
-    moved[(t[:, None] * len(s) + s[None]).ravel()] = orbits
-    return moved
+    relabelled = np.empty_like(labels)
+    relabelled[(t[:, None] * len(s) + s[None]).ravel()] = labels
+    return relabelled

@@ -1,9 +1,6 @@
-"""Representations: groups acting on tensors, what they are made of, and the linear maps that respect them."""
+"""Representations: groups that act on tensors, their decompositions, and the equivariant maps between them."""
 
-from msr.representations.algebra import copies as copies
-from msr.representations.algebra import direct_sum as direct_sum
-from msr.representations.algebra import outer_product as outer_product
-from msr.representations.algebra import tensor_product as tensor_product
+import msr.representations.operations  # noqa: F401  (tells the abstract class what its operators build)
 from msr.representations.base import Representation as Representation
 from msr.representations.characters import CharacterTable as CharacterTable
 from msr.representations.characters import IsotypicPart as IsotypicPart
@@ -11,6 +8,10 @@ from msr.representations.characters import character_table as character_table
 from msr.representations.characters import intertwiner_dimension as intertwiner_dimension
 from msr.representations.characters import isotypic_parts as isotypic_parts
 from msr.representations.characters import multiplicities as multiplicities
+from msr.representations.combinators import copies as copies
+from msr.representations.combinators import direct_sum as direct_sum
+from msr.representations.combinators import outer_product as outer_product
+from msr.representations.combinators import tensor_product as tensor_product
 from msr.representations.constructors import defining as defining
 from msr.representations.constructors import from_matrices as from_matrices
 from msr.representations.constructors import natural as natural

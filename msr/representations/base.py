@@ -1,10 +1,10 @@
-"""What a representation is, of a group of any kind but a Lie algebra alone, and what follows from that."""
+"""The abstract class of representations, of groups of any kind but a Lie algebra alone (see ``lie.py``)."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,16 +15,45 @@ from msr.arrays import takes_arrays
 from msr.errors import ConfigError, ShapeError
 from msr.groups import Group, Subgroup
 from msr.groups.group import Element, without_table
-from msr.permutations.actions import Indices, frozen, orbit_labels, refrozen
+from msr.groups.immutable import Immutable, frozen
+from msr.groups.tolerances import LAW, WHOLE
+from msr.permutations import Indices, orbit_labels
 from msr.representations.lie import LieRepresentation
 
-__all__ = ["TOLERANCE", "Representation", "same_group"]
-
-TOLERANCE = 1e-8
-"""Of the homomorphism law and of orthogonality, relative."""
+__all__ = ["Operations", "Representation", "same_group"]
 
 
-class Representation(ABC):
+class Operations(ABC):
+    """How new representations are made from one: what ``a + b``, ``a * b`` and some methods of a representation call.
+
+    The results are of kinds that are defined above this file, so that it cannot name them;
+    :mod:`msr.representations.operations` provides the one instance.
+    """
+
+    @abstractmethod
+    def direct_sum(self, *representations: "Representation") -> "Representation":
+        """``ρ₁ ⊕ ρ₂ ⊕ …``."""
+
+    @abstractmethod
+    def tensor_product(self, *representations: "Representation") -> "Representation":
+        """``ρ₁ ⊗ ρ₂ ⊗ …``."""
+
+    @abstractmethod
+    def reshape(self, representation: "Representation", shape: Sequence[int]) -> "Representation":
+        """The same action on points of another shape."""
+
+    @abstractmethod
+    def dual(self, representation: "Representation") -> "Representation":
+        """``ρ*(g) = ρ(g⁻¹)ᵀ`` of a group with a table."""
+
+    @abstractmethod
+    def pullback(
+        self, representation: "Representation", group: Group, images: Sequence[Element] | Indices, name: str
+    ) -> "Representation":
+        """``g ↦ ρ(φ(g))``; see :meth:`Representation.pullback`."""
+
+
+class Representation(Immutable, ABC):
     """A group acting linearly on tensors of a given shape: ``ρ(g) ρ(h) = ρ(g·h)``, a left action.
 
     Immutable. ``shape`` is the shape of *one* point, such as ``(n,)`` for vectors or ``(channels, height, width)``;
@@ -37,6 +66,9 @@ class Representation(ABC):
     group: Any  # a Group; which kind decides what an element is, and what the group can be asked
     shape: tuple[int, ...]
     name: str
+    plural = "representations"
+
+    operations: ClassVar[Operations]
 
     def __init_subclass__(cls) -> None:
         if "act_flat" in vars(cls):  # each kind has its own, and all take arrays
@@ -44,12 +76,6 @@ class Representation(ABC):
 
     def __init__(self, group: Group, shape: Sequence[int], name: str):
         self.__dict__.update(group=group, shape=tuple(int(n) for n in shape), name=name)
-
-    def __setattr__(self, key: str, value: object) -> None:
-        raise AttributeError(f"{self.name}: representations are immutable; build another instead of setting {key!r}")
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(refrozen(state))
 
     @abstractmethod
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
@@ -111,17 +137,15 @@ class Representation(ABC):
         if self.is_permutation:
             return True
         sizes = [self.matrix(g).abs() for g in self.group.generators]
-        return all(
-            bool((((a - 1).abs() < TOLERANCE) | (a < TOLERANCE)).all() and ((a > 0.5).sum(0) == 1).all()) for a in sizes
-        )
+        return all(bool((((a - 1).abs() < LAW) | (a < LAW)).all() and ((a > 0.5).sum(0) == 1).all()) for a in sizes)
 
     @cached_property
     def is_trivial(self) -> bool:
-        """Whether nothing moves."""
+        """Whether every element acts as the identity."""
         if self.is_permutation:
             return bool((self.generator_moves() == np.arange(self.dim)).all())
         eye = torch.eye(self.dim, dtype=torch.float64)
-        return all(torch.allclose(self.matrix(g), eye, atol=TOLERANCE) for g in self.group.generators)
+        return all(torch.allclose(self.matrix(g), eye, atol=LAW) for g in self.group.generators)
 
     @takes_arrays("x")
     def act(self, element: Element, x: Tensor) -> Tensor:
@@ -151,28 +175,17 @@ class Representation(ABC):
         """The same action on points of another shape with as many numbers."""
         if math.prod(shape) != self.dim or min(shape, default=1) < 1:
             raise ShapeError(f"{self.name} acts on {self.dim} numbers, which do not fit the shape {shape}")
-        from msr.representations.elementary import Reshaped
-
-        return Reshaped(self, shape)
+        return self.operations.reshape(self, shape)
 
     def __add__(self, other: "Representation") -> "Representation":
-        from msr.representations.algebra import direct_sum
-
-        return direct_sum(self, other)
+        return self.operations.direct_sum(self, other)
 
     def __mul__(self, other: "Representation") -> "Representation":
-        from msr.representations.algebra import tensor_product
-
-        return tensor_product(self, other)
+        return self.operations.tensor_product(self, other)
 
     def dual(self) -> "Representation":
         """``ρ*(g) = ρ(g⁻¹)ᵀ``; orthogonal representations are their own duals."""
-        if self.is_orthogonal:
-            return self
-        from msr.representations.elementary import MatrixRepresentation
-
-        inverted = [self.matrix(self.group.inverse(g)).mT.numpy() for g in self.group.elements]
-        return MatrixRepresentation(self.group, np.stack(inverted), f"{self.name}*", shape=self.shape)
+        return self if self.is_orthogonal else self.operations.dual(self)
 
     def pullback(
         self, group: Group, homomorphism: Sequence[Element] | Indices, name: str | None = None
@@ -183,9 +196,7 @@ class Representation(ABC):
         image of each discrete generator, in the order of ``group.discrete``.
         Raises: AxiomError when ``φ`` is no homomorphism.
         """
-        from msr.representations.generated import pullback
-
-        return pullback(self, group, homomorphism, name or f"{self.name} of {group.name}")
+        return self.operations.pullback(self, group, homomorphism, name or f"{self.name} of {group.name}")
 
     def restrict(self, subgroup: Subgroup) -> "Representation":
         """The same action, of a subgroup only."""
@@ -196,13 +207,16 @@ class Representation(ABC):
         return self.pullback(subgroup.group, subgroup.elements, f"{self.name} of {subgroup.group.name}")
 
     def orbits(self) -> tuple[Indices, ...]:
-        """Coordinates that the group moves into each other, each orbit sorted."""
-        labels = orbit_labels(self._moves())
+        """The orbits of the group on coordinates, each sorted, in the order of their first coordinates.
+
+        Raises: ConfigError for a representation that mixes coordinates.
+        """
+        labels = orbit_labels(self._identity_and_generators())
         return tuple(frozen(np.flatnonzero(labels == o)) for o in range(int(labels.max()) + 1))
 
     def stabiliser(self, coordinate: int) -> Subgroup:
         """The subgroup that leaves a coordinate where it is."""
-        self._moves()
+        self._identity_and_generators()
         if not 0 <= coordinate < self.dim:
             raise ConfigError(f"{self.name} has the coordinates 0 to {self.dim - 1}; got {coordinate}")
         if not self.group.is_listed or self.permutations is None:
@@ -215,13 +229,14 @@ class Representation(ABC):
         if not self.group.is_listed:
             raise without_table(self.group, "kernel as a list")
         if self.permutations is not None:
-            still = np.flatnonzero((self.permutations == np.arange(self.dim)).all(axis=1))
+            members = np.flatnonzero((self.permutations == np.arange(self.dim)).all(axis=1))
         else:
-            # Among real representations of a finite group, only the identity matrix has the largest trace.
-            still = np.flatnonzero(np.abs(self.character() - self.dim) < 1e-6)
-        return self.group.subgroup(still.tolist(), f"kernel of {self.name}")
+            # Eigenvalues of ρ(g) lie on the unit circle, so the trace is the dimension for the identity matrix alone.
+            members = np.flatnonzero(np.abs(self.character() - self.dim) < WHOLE)
+        return self.group.subgroup(members.tolist(), f"kernel of {self.name}")
 
-    def _moves(self) -> Indices:
+    def _identity_and_generators(self) -> Indices:
+        """How the identity and the generators permute coordinates, ``(1 + r, dim)``; ConfigError for matrices."""
         if not self.is_permutation:
             raise ConfigError(f"{self.name} is no permutation representation, so its coordinates have no orbits")
         return np.concatenate([np.arange(self.dim, dtype=np.int32)[None], self.generator_moves()])

@@ -1,4 +1,4 @@
-"""Characters: how a representation splits, computed for any finite group from its table."""
+"""Characters of finite groups: the table of irreducible ones, and how a representation splits into irreducibles."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from msr.errors import AxiomError
 from msr.groups import FiniteGroup
 from msr.groups.group import without_table
+from msr.groups.tolerances import LAW, WHOLE
 from msr.representations.base import Representation, same_group
 
 __all__ = [
@@ -37,7 +38,7 @@ class CharacterTable:
     indicators: NDArray[np.int64]
 
     def on_elements(self) -> NDArray[np.complex128]:
-        """``χ_i(g)``, ``(irreps, order)``."""
+        """The values of each irreducible character on all elements, ``χ_i(g)``, ``(irreps, order)``."""
         return self.values[:, self.group.class_index]
 
 
@@ -64,28 +65,34 @@ def character_table(group: FiniteGroup) -> CharacterTable:
     """
     if not isinstance(group, FiniteGroup):
         raise without_table(group, "character table")
-    label, sizes = group.class_index, np.array([len(c) for c in group.conjugacy_classes])
-    n, scale = len(sizes), np.sqrt(sizes)
+    label = group.class_index
+    sizes = np.array([len(c) for c in group.conjugacy_classes])
+    n = len(sizes)
+    scale = np.sqrt(sizes)
     draw = np.random.default_rng(0)
     weights = (draw.standard_normal(n) + 1j * draw.standard_normal(n))[label]
     # mixed[s, t] = Σ_x weights[x] over the x for which y = x⁻¹ z is of class s, for one z of class t.
     mixed = np.zeros((n, n), dtype=np.complex128)
     for t, members in enumerate(group.conjugacy_classes):
         np.add.at(mixed[:, t], label[group.table[group.inverses, members[0]]], weights)
+    # In this scale it is a combination of commuting normal matrices, so its Hermitian part has the same eigenvectors.
     mixed = mixed * scale / scale[:, None]
     _, vectors = np.linalg.eigh(mixed + mixed.conj().T)
     # ω_s = |C_s| χ(C_s) / d is the eigenvector in unscaled columns, normalised to ω = 1 on the identity.
     scaled = (vectors / vectors[0]).T
     chi = scaled / scale  # χ / d on classes, up to conjugation
+    # Σ_s |C_s| |χ(C_s)|² = |G|, so the sum with χ / d in place of χ gives the degree d.
     degrees = np.sqrt(group.order / (sizes * np.abs(chi) ** 2).sum(axis=1))
     whole = np.round(degrees).astype(np.int64)
     values = chi * whole[:, None]
     products = (values * sizes) @ values.conj().T / group.order
-    if np.abs(degrees - whole).max() > 1e-6 or np.abs(products - np.eye(n)).max() > 1e-8:
+    if np.abs(degrees - whole).max() > WHOLE or np.abs(products - np.eye(n)).max() > LAW:
         raise AxiomError(f"{group.name}: its characters could not be separated in floating point")
+    # The Frobenius-Schur indicator (1/|G|) Σ_g χ(g²).
     squares = label[np.diagonal(group.table)]
     indicators = np.round(values[:, squares].sum(axis=1).real / group.order).astype(np.int64)
-    trivial_first = np.abs(values - 1).max(axis=1) > 1e-6
+    trivial_first = np.abs(values - 1).max(axis=1) > WHOLE
+    # An order that does not depend on the random combination: trivial first, by degree, then by values.
     keys = np.concatenate([values.real, values.imag], axis=1).round(6).T[::-1]
     order = np.lexsort((*-keys, whole, trivial_first))
     return CharacterTable(group, values[order], whole[order], indicators[order])
@@ -96,7 +103,7 @@ def multiplicities(representation: Representation, table: CharacterTable | None 
     table = table or character_table(representation.group)
     inner = (table.on_elements().conj() @ representation.character()).real / representation.group.order
     whole = np.round(inner).astype(np.int64)
-    if np.abs(inner - whole).max() > 1e-6:
+    if np.abs(inner - whole).max() > WHOLE:
         raise AxiomError(f"{representation.name}: the multiplicities {inner} are not whole numbers")
     return whole
 
@@ -107,13 +114,15 @@ def isotypic_parts(representation: Representation) -> tuple[IsotypicPart, ...]:
     Complex-conjugate irreps are taken together, since their parts are not real by themselves.
     """
     table = character_table(representation.group)
-    chi, group = table.on_elements(), representation.group
+    chi = table.on_elements()
+    group = representation.group
     counts = multiplicities(representation, table)
     parts: list[IsotypicPart] = []
     done: set[int] = set()
     for i in range(len(counts)):
         if i in done or counts[i] == 0:
             continue
+        # The complex-conjugate character, which is the character itself where it is real.
         partner = int(np.abs(chi - chi[i].conj()).max(axis=1).argmin())
         pair = (i,) if partner == i else (i, partner)
         done.update(pair)
@@ -135,6 +144,6 @@ def intertwiner_dimension(rep_in: Representation, rep_out: Representation) -> in
     if not group.is_listed:
         raise without_table(group, "characters as a list (equivariant_basis(rep_in, rep_out).dim counts by generators)")
     mean = float(rep_in.character()[group.inverses] @ rep_out.character()) / group.order
-    if abs(mean - round(mean)) > 1e-6 * max(1.0, abs(mean)):
+    if abs(mean - round(mean)) > WHOLE * max(1.0, abs(mean)):
         raise AxiomError(f"the character count {mean} of {rep_in.name} and {rep_out.name} is not a whole number")
     return round(mean)

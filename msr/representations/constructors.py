@@ -22,7 +22,8 @@ from msr.groups import (
 )
 from msr.groups.lie import real_array
 from msr.groups.permutation_group import CircleGroup
-from msr.permutations.actions import parity_of
+from msr.groups.tolerances import EXACT
+from msr.permutations import parity_of
 from msr.representations.base import Representation
 from msr.representations.elementary import MatrixRepresentation, PermutationRepresentation
 from msr.representations.generated import (
@@ -153,7 +154,7 @@ def _moving(rep: MatrixRepresentation) -> Representation:
 
 def _is_permutation(matrix: np.ndarray) -> bool:
     whole = np.round(matrix)
-    exact = bool(np.abs(matrix - whole).max() < 1e-12)
+    exact = bool(np.abs(matrix - whole).max() < EXACT)
     return exact and set(np.unique(whole)) <= {0, 1} and bool((whole.sum(0) == 1).all() and (whole.sum(1) == 1).all())
 
 
@@ -182,6 +183,7 @@ def quotient(group: FiniteGroup, subgroup: Subgroup | Iterable[int]) -> Represen
             f"quotient: {group!r} has no table to find cosets by; use permutation with the generators' images"
         )
     cosets = group.cosets(subgroup)
+    # The number of the coset in which each element lies.
     index = np.empty(group.order, dtype=np.int64)
     for number, coset in enumerate(cosets):
         index[coset] = number
@@ -227,6 +229,7 @@ def _extend(group: FiniteGroup, given: dict, start: np.ndarray, compose, name: s
             f"{name}: {', '.join(group.label(g) for g in given) or 'nothing'} does not generate {group.name}; "
             f"give the images of {', '.join(group.label(g) for g in group.generators)}"
         )
+    # Two paths to one element may give different images; the check of the homomorphism law then finds that.
     images: dict[int, np.ndarray] = {0: given.get(0, start)}
     frontier = [0]
     while frontier:

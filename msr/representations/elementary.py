@@ -11,9 +11,11 @@ from torch import Tensor
 from msr.errors import ShapeError
 from msr.groups import FiniteGroup
 from msr.groups.group import Element
+from msr.groups.immutable import as_array, frozen
 from msr.groups.lie import real_array
-from msr.permutations.actions import Indices, as_array, check_permutation_action, frozen, inverse_of
-from msr.representations.base import TOLERANCE, Representation
+from msr.groups.tolerances import LAW
+from msr.permutations import Indices, check_permutation_action, inverse_of
+from msr.representations.base import Representation
 from msr.representations.laws import check_homomorphism, clean_homomorphism, tolerance_of
 from msr.representations.lie import needs_floats
 
@@ -39,6 +41,8 @@ class PermutationRepresentation(Representation):
     Raises: ShapeError, AxiomError (the message names the first pair of elements that breaks the law).
     """
 
+    _permutations: Indices  # (order, dim)
+
     def __init__(
         self,
         group: FiniteGroup,
@@ -52,7 +56,7 @@ class PermutationRepresentation(Representation):
         if values.ndim != 2 or len(values) != group.order or values.dtype.kind not in "iu" or values.shape[1] == 0:
             raise ShapeError(
                 f"{name}: {group.name} needs ({group.order}, n) integers, a permutation for each element; "
-                f"came {values.shape} {values.dtype}"
+                f"got {values.shape} {values.dtype}"
             )
         super().__init__(group, (values.shape[1],) if shape is None else shape, name)
         if self.dim != values.shape[1]:
@@ -61,16 +65,16 @@ class PermutationRepresentation(Representation):
             )
         if not known:
             check_permutation_action(values, group.table, group.generators, name, group.labels)
-        self.__dict__["_permutations"] = frozen(values.astype(np.int32))
+        self.__dict__.update(_permutations=frozen(values.astype(np.int32)))
 
     @property
     def permutations(self) -> Indices:
-        """``(order, dim)``."""
-        return self.__dict__["_permutations"]
+        """``(order, dim)``, ``[g, i]`` being where ``g`` sends coordinate ``i``."""
+        return self._permutations
 
     @property
     def is_permutation(self) -> bool:
-        """Always."""
+        """True: it is given by permutations."""
         return True
 
     def moves(self, element: Element) -> Indices:
@@ -79,11 +83,11 @@ class PermutationRepresentation(Representation):
 
     @property
     def is_orthogonal(self) -> bool:
-        """Always."""
+        """True: permutation matrices are orthogonal."""
         return True
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """``out[j] = x[g⁻¹·j]``."""
+        """The permuted coordinates, ``out[j] = x[g⁻¹·j]``."""
         return move(self.permutations[element], x)
 
     def matrix(self, element: Element) -> Tensor:
@@ -91,7 +95,7 @@ class PermutationRepresentation(Representation):
         return matrix_of(self.permutations[element])
 
     def character(self) -> NDArray[np.float64]:
-        """Number of fixed points."""
+        """The number of fixed points of each element."""
         return (self.permutations == np.arange(self.dim)).sum(axis=1).astype(float)
 
 
@@ -103,6 +107,8 @@ class MatrixRepresentation(Representation):
 
     Raises: ShapeError, NonFiniteError, AxiomError (the message names the first pair of elements that breaks the law).
     """
+
+    _matrices: NDArray[np.float64]  # (order, dim, dim)
 
     def __init__(
         self,
@@ -123,15 +129,15 @@ class MatrixRepresentation(Representation):
         if self.dim != values.shape[1]:
             raise ShapeError(f"{name}: matrices of {values.shape[1]} numbers do not fit points of shape {self.shape}")
         check_homomorphism(values, group, name, precision)
-        if precision > TOLERANCE:
+        if precision > LAW:
             values = clean_homomorphism(values, group, name)
-        self.__dict__["_matrices"] = frozen(values)
+        self.__dict__.update(_matrices=frozen(values))
 
     @cached_property
     def is_orthogonal(self) -> bool:
-        """Whether ``ρ(g)ᵀ ρ(g) = I`` to 1e-8."""
-        M = self.__dict__["_matrices"][list(self.group.generators)]
-        return bool(np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0) < TOLERANCE)
+        """Whether ``ρ(g)ᵀ ρ(g) = I``."""
+        M = self._matrices[list(self.group.generators)]
+        return bool(np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0) < LAW)
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
         """``x ρ(g)ᵀ`` on rows."""
@@ -139,60 +145,62 @@ class MatrixRepresentation(Representation):
         return x @ self.matrix(element).to(dtype=x.dtype, device=x.device).mT
 
     def matrix(self, element: Element) -> Tensor:
-        """``ρ(g)``."""
-        return torch.tensor(self.__dict__["_matrices"][element])
+        """The matrix ``ρ(g)``, a copy."""
+        return torch.tensor(self._matrices[element])
 
     def character(self) -> NDArray[np.float64]:
-        """Traces."""
-        return np.trace(self.__dict__["_matrices"], axis1=1, axis2=2)
+        """The traces of the matrices."""
+        return np.trace(self._matrices, axis1=1, axis2=2)
 
 
 class Reshaped(Representation):
-    """The same action on points of another shape."""
+    """The same action on points of another shape: everything but the shape is that of ``inner``."""
+
+    inner: Representation
 
     def __init__(self, inner: Representation, shape: Sequence[int]):
         super().__init__(inner.group, shape, inner.name)
-        self.__dict__["inner"] = inner
+        self.__dict__.update(inner=inner)
 
     @property
     def permutations(self) -> Indices | None:
-        """Those of the original."""
-        return self.__dict__["inner"].permutations
+        """Those of the original representation."""
+        return self.inner.permutations
 
     @property
     def is_permutation(self) -> bool:
-        """As the original."""
-        return self.__dict__["inner"].is_permutation
+        """That of the original representation."""
+        return self.inner.is_permutation
 
     def moves(self, element: Element) -> Indices:
-        """As the original."""
-        return self.__dict__["inner"].moves(element)
+        """That of the original representation."""
+        return self.inner.moves(element)
 
     def infinitesimal(self) -> Tensor:
-        """As the original."""
-        return self.__dict__["inner"].infinitesimal()
+        """That of the original representation."""
+        return self.inner.infinitesimal()
 
     def dual(self) -> Representation:
         """The dual of the original, on the same shape."""
-        return self if self.is_orthogonal else self.__dict__["inner"].dual().reshape(*self.shape)
+        return self if self.is_orthogonal else self.inner.dual().reshape(*self.shape)
 
     @property
     def is_orthogonal(self) -> bool:
-        """As the original."""
-        return self.__dict__["inner"].is_orthogonal
+        """That of the original representation."""
+        return self.inner.is_orthogonal
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """As the original."""
-        return self.__dict__["inner"].act_flat(element, x)
+        """That of the original representation."""
+        return self.inner.act_flat(element, x)
 
     def matrix(self, element: Element) -> Tensor:
-        """As the original."""
-        return self.__dict__["inner"].matrix(element)
+        """That of the original representation."""
+        return self.inner.matrix(element)
 
     def character(self) -> NDArray[np.float64]:
-        """As the original."""
-        return self.__dict__["inner"].character()
+        """That of the original representation."""
+        return self.inner.character()
 
     def blocks(self) -> tuple[Representation, ...]:
-        """Those of the original."""
-        return self.__dict__["inner"].blocks()
+        """Those of the original representation."""
+        return self.inner.blocks()

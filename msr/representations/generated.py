@@ -9,18 +9,20 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from msr.errors import AxiomError, ConfigError, ShapeError
-from msr.groups import FiniteGroup, Group, PermutationGroup, ProductGroup
+from msr.errors import ConfigError, ShapeError
+from msr.groups import Group, PermutationGroup, ProductGroup
 from msr.groups.group import Element, Letter
-from msr.permutations.actions import Indices, frozen, parity_of, power_of
-from msr.representations.base import TOLERANCE, Representation
-from msr.representations.elementary import MatrixRepresentation, PermutationRepresentation, matrix_of, move
+from msr.groups.immutable import frozen
+from msr.groups.tolerances import LAW
+from msr.permutations import Indices, parity_of, power_of
+from msr.representations.base import Representation
+from msr.representations.elementary import matrix_of, move
 from msr.representations.lie import LieRepresentation, needs_floats
 from msr.representations.relations import check_relations
 
 __all__ = [
     "GeneratedRepresentation", "LiftedRepresentation", "NaturalRepresentation", "RebasedRepresentation",
-    "SignRepresentation", "StillRepresentation", "lift", "pullback",
+    "SignRepresentation", "StillRepresentation", "lift",
 ]  # fmt: skip
 
 
@@ -37,6 +39,10 @@ class GeneratedRepresentation(Representation):
     parts). What is not a homomorphism can escape only where none of those words shows it.
     Raises: ShapeError, NonFiniteError, AxiomError.
     """
+
+    _permutations: Any  # of the discrete generators, (r, n); None where they are given by matrices
+    _matrices: Any  # of the discrete generators, (r, n, n); None where they are given by permutations
+    _X: NDArray[np.float64]  # of the infinitesimal generators, (d, n, n)
 
     def __init__(
         self,
@@ -68,12 +74,13 @@ class GeneratedRepresentation(Representation):
         if self.dim != n:
             raise ShapeError(f"{name}: images of {n} numbers do not fit points of shape {self.shape}")
         if X.any() and moves is not None:
-            images, moves = np.stack([matrix_of(p).numpy() for p in moves]), None
+            images = np.stack([matrix_of(p).numpy() for p in moves])
+            moves = None
         if not known:
             check_relations(group, images, X, name)
         D = np.zeros((0, n, n)) if moves is None and not images.size else images
         self.__dict__.update(
-            _moves=None if moves is None else frozen(moves.astype(np.int32)),
+            _permutations=None if moves is None else frozen(moves.astype(np.int32)),
             _matrices=None if moves is not None else frozen(D.astype(np.float64)),
             _X=frozen(X),
         )  # fmt: skip
@@ -81,40 +88,41 @@ class GeneratedRepresentation(Representation):
     @property
     def is_permutation(self) -> bool:
         """Whether it was given by permutations, with nothing infinitesimal."""
-        return self.__dict__["_moves"] is not None
+        return self._permutations is not None
 
     @cached_property
     def is_orthogonal(self) -> bool:
-        """Whether the discrete images are orthogonal and the infinitesimal ones antisymmetric, to 1e-8."""
+        """Whether the discrete images are orthogonal and the infinitesimal ones antisymmetric."""
         if self.is_permutation:
             return True
-        M, X = self.__dict__["_matrices"], self.__dict__["_X"]
-        turned = np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0)
-        return bool(max(turned, np.abs(X + X.swapaxes(1, 2)).max(initial=0)) < TOLERANCE)
+        M = self._matrices
+        X = self._X
+        discrete_error = np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0)
+        return bool(max(discrete_error, np.abs(X + X.swapaxes(1, 2)).max(initial=0)) < LAW)
 
     @cached_property
     def is_trivial(self) -> bool:
         """Whether every generator acts trivially."""
-        return not self.__dict__["_X"].any() and super().is_trivial
+        return not self._X.any() and super().is_trivial
 
     def generator_moves(self) -> Indices:
-        """As given."""
+        """The permutations that were given for the discrete generators."""
         if not self.is_permutation:
             return super().generator_moves()
-        return self.__dict__["_moves"]
+        return self._permutations
 
     def infinitesimal(self) -> Tensor:
-        """As given."""
-        return torch.tensor(self.__dict__["_X"])
+        """The matrices that were given for the infinitesimal generators."""
+        return torch.tensor(self._X)
 
     def moves(self, element: Element) -> Indices:
-        """The letters of its word one after another."""
+        """The permutation of an element: those of the letters of its word, one after another."""
         if not self.is_permutation:
             return super().moves(element)
         image = np.arange(self.dim, dtype=np.int32)
         for letter in self.group.word(element):
             if letter[0] != "exp":
-                image = image[power_of(self.__dict__["_moves"][letter[0]], int(letter[1]))]
+                image = image[power_of(self._permutations[letter[0]], int(letter[1]))]
         return image
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
@@ -135,15 +143,18 @@ class GeneratedRepresentation(Representation):
 
     def _of_letter(self, letter: Letter) -> Tensor:
         if letter[0] == "exp":
+            # One exponential of the sum, since exp(X + Y) is not exp(X) exp(Y) where X and Y do not commute.
             c = torch.tensor(letter[1], dtype=torch.float64)
             return torch.linalg.matrix_exp(torch.einsum("i,iab->ab", c, self.infinitesimal()))
-        return torch.linalg.matrix_power(torch.tensor(self.__dict__["_matrices"][letter[0]]), int(letter[1]))
+        return torch.linalg.matrix_power(torch.tensor(self._matrices[letter[0]]), int(letter[1]))
 
     def dual(self) -> Representation:
         """Inverse transposes, and ``−dρ(X)ᵀ``; orthogonal representations are their own duals."""
         if self.is_orthogonal:
             return self
-        M, X = self.__dict__["_matrices"], self.__dict__["_X"]
+        M = self._matrices
+        X = self._X
+        # (ρ(g)⁻¹)ᵀ has the derivative −dρ(X)ᵀ.
         back = np.linalg.inv(M).swapaxes(1, 2) if len(M) else M
         return GeneratedRepresentation(
             self.group, back, -X.swapaxes(1, 2), f"{self.name}*", shape=self.shape, known=True
@@ -151,17 +162,17 @@ class GeneratedRepresentation(Representation):
 
 
 class _Direct(Representation):
-    """An action that every element has a formula for."""
+    """A permutation representation in which the image of an element is known without its word."""
 
     is_orthogonal = True
 
     @property
     def is_permutation(self) -> bool:
-        """Always."""
+        """True: elements only move coordinates around."""
         return True
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """Moves coordinates."""
+        """The permuted coordinates."""
         return move(self.moves(element), x)
 
     def matrix(self, element: Element) -> Tensor:
@@ -176,16 +187,16 @@ class NaturalRepresentation(_Direct):
         super().__init__(group, (group.degree,), "natural")
 
     def moves(self, element: Element) -> Indices:
-        """The element itself."""
+        """The element itself, as a permutation of the points."""
         return self.group.moves(element)
 
     def generator_moves(self) -> Indices:
-        """The generators themselves."""
+        """The generators themselves, as permutations of the points."""
         return self.group.generator_points
 
 
 class StillRepresentation(_Direct):
-    """What does not move."""
+    """The trivial representation: every element acts as the identity."""
 
     is_trivial = True
 
@@ -193,11 +204,11 @@ class StillRepresentation(_Direct):
         super().__init__(group, (n,), "trivial" if n == 1 else f"trivial({n})")
 
     def moves(self, element: Element) -> Indices:
-        """None moves."""
+        """The identity permutation."""
         return np.arange(self.dim, dtype=np.int32)
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """A copy."""
+        """A copy of ``x``."""
         return x.clone()
 
 
@@ -210,16 +221,16 @@ class SignRepresentation(Representation):
         super().__init__(group, (1,), "sign")
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """As it is, or turned round."""
+        """``x`` times the parity of the element."""
         return x * parity_of(self.group.moves(element))
 
     def matrix(self, element: Element) -> Tensor:
-        """``±1``."""
+        """The parity of the element, ``(1, 1)``."""
         return torch.tensor([[parity_of(self.group.moves(element))]], dtype=torch.float64)
 
 
 class LiftedRepresentation(Representation):
-    """One factor's representation as one of the product: the other factors do nothing."""
+    """A representation of one factor of a product as one of the product: the other factors act trivially."""
 
     def __init__(self, inner: Representation | LieRepresentation, group: ProductGroup, which: int):
         super().__init__(group, inner.shape, inner.name)
@@ -230,41 +241,41 @@ class LiftedRepresentation(Representation):
 
     @property
     def is_permutation(self) -> bool:
-        """As in the factor."""
+        """That of the representation of the factor."""
         return self.inner.is_permutation
 
     @property
     def is_orthogonal(self) -> bool:
-        """As in the factor."""
+        """That of the representation of the factor."""
         return self.inner.is_orthogonal
 
     @cached_property
     def is_trivial(self) -> bool:
-        """As in the factor."""
+        """That of the representation of the factor."""
         return self.inner.is_trivial
 
-    def _own(self, element: Element) -> Element:
-        """The factor's element."""
+    def _in_factor(self, element: Element) -> Element:
+        """The part of an element that acts: its component in the factor."""
         return element[self.which]
 
     def moves(self, element: Element) -> Indices:
-        """As the factor's element."""
-        return self.inner.moves(self._own(element))
+        """That of the component in the factor."""
+        return self.inner.moves(self._in_factor(element))
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """As the factor's element."""
-        return self.inner.act_flat(self._own(element), x)
+        """That of the component in the factor."""
+        return self.inner.act_flat(self._in_factor(element), x)
 
     def matrix(self, element: Element) -> Tensor:
-        """As the factor's element."""
-        return self.inner.matrix(self._own(element))
+        """That of the component in the factor."""
+        return self.inner.matrix(self._in_factor(element))
 
     def infinitesimal(self) -> Tensor:
         """Zero for the generators of other factors."""
         X = super().infinitesimal()
         first = sum(factor.algebra_dim for factor in self.group.factors[: self.which])
-        own = self.inner.group.algebra_dim
-        X[first : first + own] = self.inner.infinitesimal()
+        count = self.inner.group.algebra_dim
+        X[first : first + count] = self.inner.infinitesimal()
         return X
 
     def blocks(self) -> tuple[Representation, ...]:
@@ -275,21 +286,21 @@ class LiftedRepresentation(Representation):
         return tuple(type(self)(part, self.group, self.which) for part in parts)
 
     def dual(self) -> Representation:
-        """The lifted dual."""
+        """The dual of the representation of the factor, lifted."""
         return self if self.is_orthogonal else type(self)(self.inner.dual(), self.group, self.which)
 
 
 class RebasedRepresentation(LiftedRepresentation):
-    """A product's representation as one of a larger product, of which its factors are some in a row."""
+    """A representation of a product as one of a larger product, in which its factors stand one after another."""
 
-    def _own(self, element: Element) -> Element:
+    def _in_factor(self, element: Element) -> Element:
         return element[self.which : self.which + len(self.inner.group.factors)]
 
 
 def lift(
     representation: Representation | LieRepresentation, group: ProductGroup, which: int | None = None
 ) -> Representation:
-    """A representation of one factor as one of the product ``G₁ × G₂ × …``: the other factors leave it alone.
+    """A representation of one factor as one of the product ``G₁ × G₂ × …``: the other factors act trivially.
 
     ``which`` numbers the factor; it is needed only where the product holds the same group several times.
     Raises: ConfigError when the group is none of the factors.
@@ -306,60 +317,3 @@ def lift(
             f"{', '.join(factor.name for factor in group.factors)}"
         )
     return LiftedRepresentation(representation, group, place)
-
-
-def pullback(rep: Representation, group: Group, images: Any, name: str) -> Representation:
-    """See :meth:`Representation.pullback`."""
-    if isinstance(group, FiniteGroup) and isinstance(rep.group, FiniteGroup):
-        return _pullback_of_tables(rep, group, images, name)
-    if group.algebra_dim:
-        raise ConfigError(
-            f"pullback to {group.name} would need images of infinitesimal generators; use from_matrices with theirs"
-        )
-    elements = [rep.group.check(g) for g in images]
-    if len(elements) != len(group.discrete):
-        raise ShapeError(
-            f"a homomorphism from {group.name} lists the images of its {len(group.discrete)} generators; "
-            f"came {len(elements)}"
-        )
-    if rep.is_permutation:
-        moves = np.array([rep.moves(g) for g in elements], dtype=np.int32).reshape(-1, rep.dim)
-        if isinstance(group, FiniteGroup):
-            listed = _all_images(group, moves, np.arange(rep.dim, dtype=np.int32))
-            return PermutationRepresentation(group, listed, name, shape=rep.shape)
-        return GeneratedRepresentation(group, moves, None, name, shape=rep.shape)
-    matrices = np.array([rep.matrix(g).numpy() for g in elements]).reshape(-1, rep.dim, rep.dim)
-    if isinstance(group, FiniteGroup):
-        return MatrixRepresentation(group, _all_images(group, matrices, np.eye(rep.dim)), name, shape=rep.shape)
-    return GeneratedRepresentation(group, matrices, None, name, shape=rep.shape)
-
-
-def _all_images(group: FiniteGroup, generators: NDArray[Any], identity: NDArray[Any]) -> NDArray[Any]:
-    """Of all elements, from those of the generators, by their words."""
-    images = []
-    for g in group.elements:
-        image = identity
-        for k, _ in group.word(g):
-            image = image[generators[k]] if image.ndim == 1 else image @ generators[k]
-        images.append(image)
-    return np.stack(images)
-
-
-def _pullback_of_tables(rep: Representation, group: FiniteGroup, images: Any, name: str) -> Representation:
-    own, phi = rep.group, np.asarray(images)
-    if phi.shape != (group.order,) or phi.dtype.kind not in "iu":
-        raise ShapeError(f"a homomorphism from {group.name} lists {group.order} integers; got {phi.shape} {phi.dtype}")
-    if phi.min() < 0 or phi.max() >= own.order:
-        raise AxiomError(f"{own.name} has the elements 0 to {own.order - 1}; an image lies outside")
-    for g in (0, *group.generators):
-        broken = np.flatnonzero(phi[group.table[g]] != own.table[phi[g], phi])
-        if len(broken):
-            h = int(broken[0])
-            raise AxiomError(
-                f"the map from {group.name} to {own.name} is no homomorphism: the image of the product of "
-                f"{group.label(g)} and {group.label(h)} is not the product of their images"
-            )
-    if rep.permutations is not None:
-        return PermutationRepresentation(group, rep.permutations[phi], name, shape=rep.shape)
-    matrices = np.stack([rep.matrix(int(g)).numpy() for g in phi])
-    return MatrixRepresentation(group, matrices, name, shape=rep.shape)

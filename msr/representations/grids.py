@@ -7,8 +7,8 @@ import numpy as np
 
 from msr.errors import ConfigError, ShapeError
 from msr.groups import MAX_ORDER, cyclic, dihedral, direct_product, from_permutations
-from msr.representations.algebra import outer_product
 from msr.representations.base import Representation
+from msr.representations.combinators import outer_product
 from msr.representations.constructors import regular
 from msr.representations.elementary import PermutationRepresentation
 
@@ -25,9 +25,10 @@ def grid_shifts(shape: Sequence[int] | int) -> Representation:
     if np.prod(shape, dtype=float) > MAX_ORDER:
         return outer_product(*(regular(cyclic(n)) for n in shape))
     group = direct_product(*(cyclic(n) for n in shape))
-    steps, places = np.indices(shape).reshape(len(shape), -1), np.indices(shape).reshape(len(shape), -1)
-    moved = [(places[axis] + steps[axis][:, None]) % n for axis, n in enumerate(shape)]
-    return PermutationRepresentation(group, np.ravel_multi_index(moved, shape), "shifts", shape=shape, known=True)
+    # Elements and positions are both numbered row-major, so one array of coordinates serves for both.
+    coordinates = np.indices(shape).reshape(len(shape), -1)
+    images = [(coordinates[axis] + coordinates[axis][:, None]) % n for axis, n in enumerate(shape)]
+    return PermutationRepresentation(group, np.ravel_multi_index(images, shape), "shifts", shape=shape, known=True)
 
 
 def grid_rotations(
@@ -127,7 +128,7 @@ def _places(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _from_sources(group: Any, sources: list[np.ndarray], shape: tuple[int, ...], name: str) -> Representation:
-    # The moved image reads position j from its source, which is where g⁻¹ sends j.
+    # Position j of a turned image holds what was at source[j] = g⁻¹·j, so g itself is the inverse permutation: argsort.
     permutations = np.argsort(np.stack([source.ravel() for source in sources]), axis=1)
     return PermutationRepresentation(group, permutations, name, shape=shape)
 

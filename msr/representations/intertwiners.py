@@ -11,10 +11,10 @@ from torch import Tensor
 from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups import FiniteGroup, Group
 from msr.kron import kron
-from msr.permutations.actions import Indices, orbit_labels
-from msr.representations.algebra import as_outer
+from msr.permutations import Indices, orbitals
 from msr.representations.base import Representation, same_group
 from msr.representations.characters import intertwiner_dimension
+from msr.representations.combinators import as_outer
 from msr.representations.lie import LieRepresentation
 
 __all__ = ["AnyRepresentation", "EquivariantBasis", "equivariant_basis", "group_convolution", "pair_orbits"]
@@ -30,8 +30,15 @@ MAX_UNKNOWNS = 6000
 MAX_PAIRS = 10**8
 """Most output-input pairs whose orbits are computed."""
 
-_FLOOR = 1e-8  # singular values are roots of eigenvalues, so half the digits of float64
-_NOISE = 1e-7  # below this fraction of the matrices' own size, constraints are rounding: scalars commute with all
+_FLOOR = 1e-8
+"""Least singular value that differs from zero, as a fraction of the largest: singular values are computed as roots of
+eigenvalues, which leaves half of the digits of float64."""
+
+_NOISE = 1e-7
+"""Fraction of the size of the matrices below which constraints are rounding, as for scalars, which commute with all."""
+
+_CLEAR_GAP = 100
+"""Least ratio of the smallest singular value kept to the largest counted as zero. Chosen by hand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +81,8 @@ def pair_orbits(generators_in: ArrayLike, generators_out: ArrayLike) -> Tensor:
     No group table is needed, so this serves ``S_n`` for any ``n``. Orbits are numbered in reading order.
     Shapes: ``(r, n)`` and ``(r, m)``, the same ``r`` generators acting on inputs and outputs; the result is ``(m, n)``.
     """
-    p, q = np.atleast_2d(np.asarray(generators_in)), np.atleast_2d(np.asarray(generators_out))
+    p = np.atleast_2d(np.asarray(generators_in))
+    q = np.atleast_2d(np.asarray(generators_out))
     if p.ndim != 2 or q.ndim != 2 or len(p) != len(q):
         raise ShapeError(
             f"pair_orbits: the same generators on inputs and outputs are needed; got {p.shape} and {q.shape}"
@@ -84,11 +92,11 @@ def pair_orbits(generators_in: ArrayLike, generators_out: ArrayLike) -> Tensor:
             raise AxiomError(
                 f"pair_orbits: some row of generators_{name} is no permutation of 0 to {moves.shape[1] - 1}"
             )
-    m, n = q.shape[1], p.shape[1]
+    m = q.shape[1]
+    n = p.shape[1]
     if m * n > MAX_PAIRS:
         raise ShapeError(f"pair_orbits: {m} x {n} pairs are more than {MAX_PAIRS}, which take some gigabytes")
-    pairs = q[:, :, None].astype(np.int32) * n + p[:, None, :].astype(np.int32)
-    return torch.from_numpy(orbit_labels(pairs.reshape(len(p), m * n)).reshape(m, n))
+    return torch.from_numpy(orbitals(p, q).reshape(m, n))
 
 
 def equivariant_basis(
@@ -132,7 +140,10 @@ def group_convolution(group: FiniteGroup, representation: Representation) -> Ten
 
 
 def _moves_of(rep: AnyRepresentation, group: Group) -> Indices:
-    """What the identity and the generators of one of two equal groups do: the other may have been given others."""
+    """The permutations of the identity and of the generators of ``group``, ``(1 + r, dim)``.
+
+    The group of the representation equals it, but may have been given other generators.
+    """
     assert isinstance(rep, Representation)
     moves = rep.generator_moves() if rep.group is group else np.array([rep.moves(g) for g in group.discrete])
     return np.concatenate([np.arange(rep.dim, dtype=np.int32)[None], moves.reshape(-1, rep.dim).astype(np.int32)])
@@ -148,7 +159,7 @@ def _checked(
     tolerance: float,
 ) -> EquivariantBasis:
     dim = int(labels.max()) + 1 if labels is not None else dense.shape[1]  # type: ignore[union-attr]
-    if (wanted is not None and dim != wanted) or gap < 100:
+    if (wanted is not None and dim != wanted) or gap < _CLEAR_GAP:
         expected = "" if wanted is None else f"; characters say {wanted}"
         raise AxiomError(
             f"equivariant maps from {rep_in} to {rep_out}: the null space has dimension {dim} with a gap of {gap:.3g} "
@@ -159,7 +170,9 @@ def _checked(
 
 def _block_by_block(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float) -> tuple[Tensor, float]:
     solved: dict[tuple[AnyRepresentation, AnyRepresentation], tuple[Tensor, float]] = {}
-    m, n, gap = rep_out.dim, rep_in.dim, float("inf")
+    m = rep_out.dim
+    n = rep_in.dim
+    gap = float("inf")
     columns: list[Tensor] = []
     places = torch.arange(m * n).view(m, n)
     row = 0
@@ -182,27 +195,36 @@ def _factor_by_factor(
     rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float
 ) -> tuple[Tensor, float] | None:
     """``Hom_{A×B}(V₁ ⊠ V₂, W₁ ⊠ W₂) = Hom_A(V₁, W₁) ⊗ Hom_B(V₂, W₂)``; None for what is not of that form."""
-    inner, out = as_outer(rep_in), as_outer(rep_out)
+    inner = as_outer(rep_in)
+    out = as_outer(rep_out)
     if inner is None or out is None or [which for which, _ in inner] != [which for which, _ in out]:
         return None
-    whole, gap, m, n = torch.ones(1, 1, 1, dtype=torch.float64), float("inf"), 1, 1
+    whole = torch.ones(1, 1, 1, dtype=torch.float64)
+    gap = float("inf")
+    m = 1
+    n = 1
+    # Kronecker products of the bases, with the axes of all outputs before those of all inputs.
     for (_, v), (_, w) in zip(inner, out, strict=True):
         basis = equivariant_basis(v, w, tolerance=tolerance)
         part = basis.orthonormal().reshape(w.dim, v.dim, basis.dim)
-        gap, m, n = min(gap, basis.gap), m * w.dim, n * v.dim
+        gap = min(gap, basis.gap)
+        m = m * w.dim
+        n = n * v.dim
         whole = torch.einsum("oik,pjl->opijkl", whole, part).reshape(m, n, -1)
     return whole.reshape(m * n, -1), gap
 
 
 def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float) -> tuple[Tensor, float]:
     """Orthonormal ``vec(W)`` with ``A W = W B`` for the matrices ``(B, A)`` of all generators, and the gap."""
-    m, n = rep_out.dim, rep_in.dim
+    m = rep_out.dim
+    n = rep_in.dim
     if m * n > MAX_UNKNOWNS:
         raise ShapeError(
             f"equivariant maps from {rep_in} to {rep_out}: {m} x {n} unknowns in one block are more than "
             f"{MAX_UNKNOWNS}; write the representations as direct sums of smaller ones, or as permutations"
         )
-    eye_m, eye_n = torch.eye(m, dtype=torch.float64), torch.eye(n, dtype=torch.float64)
+    eye_m = torch.eye(m, dtype=torch.float64)
+    eye_n = torch.eye(n, dtype=torch.float64)
     gram = torch.zeros(m * n, m * n, dtype=torch.float64)
     size = 0.0
     for B, A in _generator_matrices(rep_in, rep_out):
@@ -211,10 +233,13 @@ def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance
         size += sum(float(torch.linalg.eigvalsh(square)[-1].clamp_min(0).sqrt()) for square in squares) ** 2
         # (A ⊗ I − I ⊗ Bᵀ)ᵀ (A ⊗ I − I ⊗ Bᵀ), without building the factors.
         gram += kron(squares[0], eye_n) + kron(eye_m, squares[1]) - kron(A.mT, B.mT) - kron(A, B)
+    # The null space of the constraints is that of their Gram matrix, which is smaller than all of them together.
     values, vectors = torch.linalg.eigh(gram)
     sizes = values.clamp_min(0).sqrt()
-    largest, noise = float(sizes[-1]), _NOISE * size**0.5
+    largest = float(sizes[-1])
+    noise = _NOISE * size**0.5
     dim = int((sizes <= max(tolerance * largest, noise)).sum())
+    # What is computed as zero may be anything below rounding, so that the gap is measured from there.
     below = max(float(sizes[dim - 1]) if dim else 0.0, _FLOOR * largest)
     return vectors[:, :dim], float(sizes[dim]) / below if dim < m * n else float("inf")
 

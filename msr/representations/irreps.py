@@ -57,8 +57,10 @@ def irrep(group: Any, degree: float, *, parity: int | None = None) -> Representa
         if n > 2 and group == dihedral(n):
             return _of_polygon(group, n, _whole(degree, group.name), parity)
     if isinstance(group, CircleGroup):
-        n, k = group.degree, _checked(group.degree, _whole(degree, group.name), group.name)
-        turn, mirror = _turn(n, k, 1), _mirror(n, k, parity, group.name) if group.mirrors else None
+        n = group.degree
+        k = _checked(group.degree, _whole(degree, group.name), group.name)
+        turn = _turn(n, k, 1)
+        mirror = _mirror(n, k, parity, group.name) if group.mirrors else None
         return GeneratedRepresentation(group, [turn] if mirror is None else [turn, mirror], None, f"irrep {k}")
     raise ConfigError(
         f"irrep knows so(2), so(3), orthogonal(3), special_unitary(2), cyclic(n) and dihedral(n); got {group!r}. "
@@ -93,6 +95,7 @@ def _ladder(twice: int) -> tuple[NDArray[np.complex128], NDArray[np.complex128],
     """``J_x, J_y, J_z`` for spin ``j = twice / 2``, Hermitian, on ``m = −j … j``."""
     j = twice / 2
     m = np.arange(twice + 1) - j
+    # Matrix elements of the raising operator, √(j(j+1) − m(m+1)).
     up = np.diag(np.sqrt(j * (j + 1) - m[:-1] * (m[:-1] + 1)), -1).astype(complex)
     return (up + up.T) / 2, (up - up.T) / 2j, np.diag(m).astype(complex)
 
@@ -107,8 +110,10 @@ def _rotations(degree: int) -> NDArray[np.float64]:
     C[degree, degree] = 1
     for m in range(1, degree + 1):
         phase = (-1) ** m / math.sqrt(2)
-        C[degree + m, degree + m], C[degree + m, degree - m] = phase, 1 / math.sqrt(2)
-        C[degree - m, degree + m], C[degree - m, degree - m] = phase / 1j, -1 / math.sqrt(2) / 1j
+        C[degree + m, degree + m] = phase
+        C[degree + m, degree - m] = 1 / math.sqrt(2)
+        C[degree - m, degree + m] = phase / 1j
+        C[degree - m, degree - m] = -1 / math.sqrt(2) / 1j
     # A rotation acts on coefficient vectors of functions by exp(−i θ J), and on the harmonics' values alike.
     turns = [(C.conj() @ (-1j * J) @ C.T).real for J in (Jx, Jy, Jz)]
     # J01 turns x towards y (about z), J02 turns x towards z (about −y), J12 turns y towards z (about x).
@@ -120,8 +125,8 @@ def _spins(twice: int) -> NDArray[np.float64]:
     half = _ladder(1)
     basis = np.stack([1j * J for J in half]).reshape(3, -1)
     algebra = special_unitary(2).matrices
-    own = algebra[:, :2, :2] + 1j * algebra[:, 2:, :2]
-    c = np.linalg.lstsq(basis.T, own.reshape(3, -1).T, rcond=None)[0].T.real
+    generators = algebra[:, :2, :2] + 1j * algebra[:, 2:, :2]  # complex again, from the real form
+    c = np.linalg.lstsq(basis.T, generators.reshape(3, -1).T, rcond=None)[0].T.real
     X = np.einsum("ij,jab->iab", c, np.stack([1j * J for J in _ladder(twice)]))
     if twice % 2:
         return real_form(X)

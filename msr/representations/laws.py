@@ -1,4 +1,4 @@
-"""Laws of representations by matrices: checked at the precision that they were given in, and made exact."""
+"""The laws of representations by matrices: checked at the precision of what was given, and restored to float64."""
 
 from typing import Any
 
@@ -9,14 +9,22 @@ from scipy.sparse.linalg import LinearOperator, lsqr
 
 from msr.errors import AxiomError, NonFiniteError
 from msr.groups import FiniteGroup, LieAlgebra
+from msr.groups.tolerances import ALMOST, LAW, NEARLY_ORTHOGONAL
 
 __all__ = ["check_brackets", "check_homomorphism", "clean_brackets", "clean_homomorphism", "tolerance_of"]
 
-TOLERANCE = 1e-8
-"""Of the laws, relative, for matrices in float64."""
-
-_PATIENCE = 4 * 10**8  # multiplications up to which inexact matrices are made exact
-_UNKNOWNS = 30_000  # numbers up to which inexact generators are made exact
+_MOST_MULTIPLICATIONS = 4 * 10**8
+"""Multiplications up to which matrices in float32 are made exact. Chosen by hand."""
+_MOST_UNKNOWNS = 30_000
+"""Numbers in the generators up to which generators in float32 are made exact. Chosen by hand."""
+_STEPS = 4
+"""Gauss-Newton or averaging steps: errors are squared each time, so from 1e-6 two would reach rounding."""
+_ROUNDED_TO_ZERO = 1e-6
+"""Entries below this share of the largest are rounding of a zero, in float32."""
+_NOTHING_LEFT = 1e-14
+"""Share of the size of the generators below which an error of the brackets cannot be reduced in float64."""
+_RELATIVE_ERROR = 1e-13
+"""Relative error at which the least squares solver stops."""
 
 
 def tolerance_of(values: Any) -> float:
@@ -25,13 +33,13 @@ def tolerance_of(values: Any) -> float:
     if dtype is None and isinstance(values, (list, tuple)) and values:
         return max(tolerance_of(v) for v in values)
     if isinstance(dtype, torch.dtype):
-        return max(TOLERANCE, 100 * torch.finfo(dtype).eps) if dtype.is_floating_point else TOLERANCE
+        return max(LAW, 100 * torch.finfo(dtype).eps) if dtype.is_floating_point else LAW
     if isinstance(dtype, np.dtype) and dtype.kind == "f":
-        return max(TOLERANCE, 100 * float(np.finfo(dtype).eps))
-    return TOLERANCE
+        return max(LAW, 100 * float(np.finfo(dtype).eps))
+    return LAW
 
 
-def check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str, tolerance: float = TOLERANCE) -> None:
+def check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str, tolerance: float = LAW) -> None:
     """Raise AxiomError unless ``M[g] M[h] = M[g·h]``, for generators ``g`` and all ``h``."""
     if not np.isfinite(M).all():
         bad = int(np.flatnonzero(~np.isfinite(M).all(axis=(1, 2)))[0])
@@ -46,7 +54,7 @@ def check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str, to
             hint = ""
             if np.abs(M @ M[g] - M[group.table[g]]).max() <= tolerance * size**2:
                 hint = "; the other order, rho(h) rho(g), agrees: transpose the matrices"
-            elif gap.max() < 1e-4 * size**2:
+            elif gap.max() < ALMOST * size**2:
                 hint = "; they agree up to rounding: compute the matrices in float64"
             raise AxiomError(
                 f"{name}: no homomorphism: for g = {g} ({group.label(g)}) and h = {h} ({group.label(h)}), "
@@ -55,19 +63,22 @@ def check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str, to
 
 
 def clean_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) -> NDArray[np.float64]:
-    """The representation beside nearly one: ``M(g) ← (1/|G|) Σ_h M(g·h) M(h)⁻¹``, whose error is squared each time.
+    """The representation near matrices that almost are one, by ``M(g) ← (1/|G|) Σ_h M(g·h) M(h)⁻¹``.
+
+    The error of the law is squared by each step.
+
 
     Raises: AxiomError where that would take too long, or does not settle.
     """
-    if group.order**2 * M.shape[1] ** 3 > _PATIENCE:
+    if group.order**2 * M.shape[1] ** 3 > _MOST_MULTIPLICATIONS:
         raise AxiomError(f"{name}: {len(M)} matrices in less than float64 are too many to be made exact; give float64")
     M = M.copy()
-    turned = np.abs(M.swapaxes(1, 2) @ M - np.eye(M.shape[1])).max() < 1e-3
-    for _ in range(4):
-        if turned:
-            # What was meant to be orthogonal is to be so exactly.
-            left, _, right = np.linalg.svd(M)
-            M = left @ right
+    is_orthogonal = np.abs(M.swapaxes(1, 2) @ M - np.eye(M.shape[1])).max() < NEARLY_ORTHOGONAL
+    for _ in range(_STEPS):
+        if is_orthogonal:
+            # The polar factor is the nearest orthogonal matrix.
+            U, _, Vt = np.linalg.svd(M)
+            M = U @ Vt
         inverses = np.linalg.inv(M)
         M = np.stack([(M[group.table[g]] @ inverses).mean(axis=0) for g in group.elements])
     M[0] = np.eye(M.shape[1])
@@ -75,15 +86,16 @@ def clean_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) ->
     return M
 
 
-def check_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str, tolerance: float = TOLERANCE) -> None:
+def check_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str, tolerance: float = LAW) -> None:
     """Raise AxiomError unless ``[M_i, M_j] = Σ_k c_ijk M_k``."""
     gap = _bracket_gap(M, algebra)
-    c, size = algebra.structure_constants, float(np.abs(M).max())
+    c = algebra.structure_constants
+    size = float(np.abs(M).max())
     worst = np.abs(gap).max(axis=(2, 3))
     if worst.max() > tolerance * size * max(size, float(np.abs(c).max())):
         i, j = (int(n) for n in np.unravel_index(worst.argmax(), worst.shape))
         hint = ""
-        if worst.max() < 1e-4 * size * max(size, float(np.abs(c).max())):
+        if worst.max() < ALMOST * size * max(size, float(np.abs(c).max())):
             hint = "; they agree up to rounding: compute the matrices in float64, or give them as float32"
         raise AxiomError(
             f"{name}: no representation of {algebra.name}: the bracket of the matrices of {algebra.labels[i]} and "
@@ -96,16 +108,16 @@ def clean_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str) -> ND
 
     Raises: AxiomError for very many numbers, or where the steps do not settle.
     """
-    if M.size > _UNKNOWNS:
+    if M.size > _MOST_UNKNOWNS:
         raise AxiomError(f"{name}: {M.size} numbers in less than float64 are too many to be made exact; give float64")
     size = float(np.abs(M).max())
-    M = np.where(np.abs(M) < 1e-6 * size, 0.0, M)
-    if np.abs(M + M.swapaxes(1, 2)).max() < 1e-4 * size:
+    M = np.where(np.abs(M) < _ROUNDED_TO_ZERO * size, 0.0, M)
+    if np.abs(M + M.swapaxes(1, 2)).max() < ALMOST * size:
         M = (M - M.swapaxes(1, 2)) / 2  # the steps below keep that
     c = algebra.structure_constants
-    for _ in range(4):
+    for _ in range(_STEPS):
         gap = _bracket_gap(M, algebra)
-        if np.abs(gap).max() < 1e-14 * size * max(size, 1.0):
+        if np.abs(gap).max() < _NOTHING_LEFT * size * max(size, 1.0):
             break
         M = M - _least_step(M, c, gap)
     check_brackets(M, algebra, name)
@@ -117,19 +129,20 @@ def _least_step(M: NDArray[np.float64], c: NDArray[np.float64], gap: NDArray[np.
     d, n, _ = M.shape
     MT = M.swapaxes(1, 2)
 
-    def forth(step: NDArray[np.float64]) -> NDArray[np.float64]:
+    def change_of_gap(step: NDArray[np.float64]) -> NDArray[np.float64]:
         s = step.reshape(d, n, n)
         products = np.matmul(s[:, None], M[None]) - np.matmul(M[None], s[:, None])  # [s_i, M_j]
         return (products - products.swapaxes(0, 1) - np.tensordot(c, s, 1)).ravel()
 
-    def back(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def adjoint(values: NDArray[np.float64]) -> NDArray[np.float64]:
         r = values.reshape(d, d, n, n)
         r = r - r.swapaxes(0, 1)
-        own = (np.matmul(r, MT[None]) - np.matmul(MT[None], r)).sum(1)
-        return (own - np.tensordot(c, values.reshape(d, d, n, n), ((0, 1), (0, 1)))).ravel()
+        commutators = (np.matmul(r, MT[None]) - np.matmul(MT[None], r)).sum(1)
+        return (commutators - np.tensordot(c, values.reshape(d, d, n, n), ((0, 1), (0, 1)))).ravel()
 
-    operator = LinearOperator((d * d * n * n, d * n * n), matvec=forth, rmatvec=back, dtype=np.float64)
-    return lsqr(operator, gap.ravel(), atol=1e-13, btol=1e-13, iter_lim=400)[0].reshape(d, n, n)
+    # Least squares by products with the operator and its adjoint, since its matrix would be far too large.
+    operator = LinearOperator((d * d * n * n, d * n * n), matvec=change_of_gap, rmatvec=adjoint, dtype=np.float64)
+    return lsqr(operator, gap.ravel(), atol=_RELATIVE_ERROR, btol=_RELATIVE_ERROR, iter_lim=400)[0].reshape(d, n, n)
 
 
 def _bracket_gap(M: NDArray[np.float64], algebra: LieAlgebra) -> NDArray[np.float64]:

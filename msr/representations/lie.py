@@ -2,24 +2,26 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from msr.arrays import takes_arrays
 from msr.errors import ConfigError, NonFiniteError, ShapeError
 from msr.groups import Group, LieAlgebra
+from msr.groups.immutable import Immutable, frozen
 from msr.groups.lie import real_array
-from msr.permutations.actions import Indices, frozen, refrozen
+from msr.groups.tolerances import CLOSED
+from msr.kron import kron
+from msr.permutations import Indices
 from msr.representations.laws import check_brackets, clean_brackets, tolerance_of
 
 __all__ = ["LieRepresentation", "needs_floats"]
 
 
-class LieRepresentation:
+class LieRepresentation(Immutable):
     """``dρ(X_i) (d, n, n)`` with ``[dρ(X), dρ(Y)] = dρ([X, Y])``; checked.
 
     An element is a tuple of coefficients ``c`` and acts by ``exp(Σ c_i dρ(X_i))``. Sums ``a + b``, products ``a * b``
@@ -28,6 +30,11 @@ class LieRepresentation:
 
     Attributes: ``group`` (the algebra), ``matrices`` (float64, read-only), ``shape``, ``name``.
     """
+
+    group: LieAlgebra
+    matrices: NDArray[np.float64]
+    shape: tuple[int, ...]
+    plural = "representations"
 
     is_permutation = False
     is_signed_permutation = False
@@ -39,16 +46,16 @@ class LieRepresentation:
         values = real_array(matrices, name)
         if values.ndim != 3 or values.shape[1] != values.shape[2] or len(values) != algebra.dim:
             raise ShapeError(f"{name}: {algebra.name} needs {algebra.dim} square matrices; got {values.shape}")
-        self.group, self.name, self.matrices = algebra, name, frozen(values)
-        self.shape = (values.shape[1],) if shape is None else tuple(shape)
-        if prod(self.shape) != values.shape[1]:
-            raise ShapeError(f"{name}: matrices of {values.shape[1]} numbers do not fit points of shape {self.shape}")
+        shape = (values.shape[1],) if shape is None else tuple(shape)
+        if prod(shape) != values.shape[1]:
+            raise ShapeError(f"{name}: matrices of {values.shape[1]} numbers do not fit points of shape {shape}")
         if not np.isfinite(values).all():
             raise NonFiniteError(f"{name}: the matrices hold nan or infinity")
         precision = tolerance_of(matrices)
         check_brackets(values, algebra, name, precision)
         if precision > tolerance_of(values):
-            self.matrices = frozen(clean_brackets(values, algebra, name))
+            values = clean_brackets(values, algebra, name)
+        self.__dict__.update(group=algebra, name=name, matrices=frozen(values), shape=shape)
 
     def moves(self, element: Sequence[float]) -> Indices:
         """ConfigError: rotations and boosts mix coordinates."""
@@ -58,9 +65,6 @@ class LieRepresentation:
         """``dρ(X_i)``, ``(d, dim, dim)``."""
         return torch.tensor(self.matrices)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(refrozen(state))
-
     @property
     def dim(self) -> int:
         """Numbers in a point."""
@@ -68,13 +72,13 @@ class LieRepresentation:
 
     @property
     def is_trivial(self) -> bool:
-        """Whether nothing moves."""
+        """Whether every element acts as the identity: all generators are zero."""
         return not self.matrices.any()
 
     @property
     def is_orthogonal(self) -> bool:
         """Whether the group acts by orthogonal matrices: the generators are antisymmetric."""
-        return bool(np.abs(self.matrices + self.matrices.swapaxes(1, 2)).max() < 1e-10)
+        return bool(np.abs(self.matrices + self.matrices.swapaxes(1, 2)).max() < CLOSED)
 
     def matrix(self, element: Sequence[float]) -> Tensor:
         """``exp(Σ c_i dρ(X_i))``, float64."""
@@ -104,7 +108,7 @@ class LieRepresentation:
         return tuple(x.shape[:at])
 
     def blocks(self) -> tuple["LieRepresentation", ...]:
-        """Itself."""
+        """The representation itself: sums of Lie representations are not kept as their parts."""
         return (self,)
 
     def reshape(self, *shape: int) -> "LieRepresentation":
@@ -112,7 +116,7 @@ class LieRepresentation:
         return LieRepresentation(self.group, self.matrices, self.name, shape=shape)
 
     def dual(self) -> "LieRepresentation":
-        """``−dρ(X)ᵀ``."""
+        """The dual representation, by the matrices ``−dρ(X)ᵀ``."""
         return LieRepresentation(self.group, -self.matrices.swapaxes(1, 2), f"{self.name}*", shape=self.shape)
 
     def __add__(self, other: "LieRepresentation") -> "LieRepresentation":
@@ -124,9 +128,11 @@ class LieRepresentation:
 
     def __mul__(self, other: "LieRepresentation") -> "LieRepresentation":
         self._check_same(other)
-        a, b = np.eye(self.dim), np.eye(other.dim)
-        pairs = zip(self.matrices, other.matrices, strict=True)
-        matrices = np.stack([np.kron(x, b) + np.kron(a, y) for x, y in pairs])
+        eye = torch.eye(self.dim, dtype=torch.float64)
+        other_eye = torch.eye(other.dim, dtype=torch.float64)
+        pairs = zip(self.infinitesimal(), other.infinitesimal(), strict=True)
+        # dρ ⊗ 1 + 1 ⊗ dρ′: the derivative of ρ ⊗ ρ′ at the identity.
+        matrices = torch.stack([kron(x, other_eye) + kron(eye, y) for x, y in pairs])
         return LieRepresentation(self.group, matrices, f"{self.name} * {other.name}", shape=self.shape + other.shape)
 
     def _check_same(self, other: "LieRepresentation") -> None:

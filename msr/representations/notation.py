@@ -42,14 +42,22 @@ __all__ = ["GROUPS", "MOST_POINTS", "REPRESENTATIONS", "parse_group", "parse_rep
 MOST_POINTS = 10**6
 """Most numbers that a representation may act on, where nobody says how many there are: as of named groups."""
 
-_LONGEST = 4096  # letters of a text
-_SHOWN = 60  # letters of a text that an error repeats
-_MOST_FACTORS = 64  # of a product, and of a wreath
-_MOST_AXES = 16  # of a grid
-_MOST_NUMBERS = 2**24  # that are held to make a group, or a representation whose size nobody gave
-_MOST_NUMBERS_OF_SIZE = MAX_ORDER**2  # the same for a representation whose size was given
-_MOST_WREATHED = 2**14  # points of a wreath product: its order is a number of some hundred thousand digits
-_MANY = 10**12  # orders are counted up to here
+_LONGEST = 4096
+"""Most letters of a text."""
+_SHOWN = 60
+"""Letters of a text that an error message repeats."""
+_MOST_FACTORS = 64
+"""Most factors of a product, wreath products counted in."""
+_MOST_AXES = 16
+"""Most axes of a grid."""
+_MOST_NUMBERS = 2**24
+"""Most numbers that are held to make a group, or a representation whose size nobody gave: 128 MB."""
+_MOST_NUMBERS_OF_SIZE = MAX_ORDER**2
+"""The same for a representation whose size was given: as many as in the largest table of a group."""
+_MOST_WREATHED = 2**14
+"""Most points of a wreath product: its order is then a number of some hundred thousand digits."""
+_MANY = 10**12
+"""Orders are counted up to this number, which stands for all larger ones."""
 
 _MAKERS: dict[str, Callable[[int], Any]] = {
     "c": cyclic,
@@ -62,7 +70,7 @@ _MAKERS: dict[str, Callable[[int], Any]] = {
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a text names, before it is made.
+    """The group or factor that a text names, with its size, before it is made.
 
     Attributes:
         make: makes it.
@@ -143,11 +151,15 @@ def _wreathed(inner: _Plan, outer: _Plan) -> _Plan:
     numbers = inner.numbers + outer.numbers
     if outer.points is None or not outer.faithful:
         return _Plan(make, _MANY, None, False, 0, numbers)  # there is none, and making it says so
-    own = inner.points if inner.points is not None and inner.faithful else inner.order
-    points, generators = outer.points * own, outer.points * inner.generators + outer.generators
+    # A group whose points do not tell its elements apart acts on its own elements instead.
+    inner_points = inner.points if inner.points is not None and inner.faithful else inner.order
+    points = outer.points * inner_points
+    generators = outer.points * inner.generators + outer.generators
     numbers += points * max(generators, 1)
-    # What tells whether points are faithful reads them all, and so does a table that stands for points.
-    numbers += sum(plan.order * n for plan, n in ((inner, own), (outer, outer.points)) if plan.order <= MAX_ORDER)
+    # The check that an action is faithful reads the points of all elements, and so does a table that stands for them.
+    numbers += sum(
+        plan.order * n for plan, n in ((inner, inner_points), (outer, outer.points)) if plan.order <= MAX_ORDER
+    )
     order = min(_power(inner.order, outer.points) * outer.order, _MANY)
     if order <= MAX_ORDER:
         numbers += order * points
@@ -165,8 +177,9 @@ def _power(base: int, exponent: int) -> int:
 
 def _named(name: str, words: str, whole: str) -> _Plan:
     """One of the families; sizes that none has are left for its maker to refuse."""
-    if found := re.fullmatch(r"f([0-9]{1,9}):([0-9]{1,9})", name):
-        p, q = int(found[1]), int(found[2])
+    if frobenius_sizes := re.fullmatch(r"f([0-9]{1,9}):([0-9]{1,9})", name):
+        p = int(frobenius_sizes[1])
+        q = int(frobenius_sizes[2])
 
         def make() -> Any:
             try:
@@ -176,11 +189,12 @@ def _named(name: str, words: str, whole: str) -> _Plan:
 
         known = p <= 10**6 and q < p
         return _Plan(make, p * q, p, True, 2, p * (p * q if p * q <= MAX_ORDER else 2) if known else 0)
-    found = re.fullmatch(r"([cdsaq])([0-9]{1,9})", name)
-    if not found:
+    match = re.fullmatch(r"([cdsaq])([0-9]{1,9})", name)
+    if not match:
         part = "" if name == words else f" (at {_quoted(name)})"
         raise ConfigError(f"no group is written {_quoted(whole)}{part}; the notation is {GROUPS}")
-    family, n = found[1], int(found[2])
+    family = match[1]
+    n = int(match[2])
     make_it = lambda: _MAKERS[family](n)  # noqa: E731
     if not 1 <= n <= 10**6:
         return _Plan(make_it, 1, None, False, 0, 0)
@@ -225,7 +239,8 @@ def parse_representation(text: str, group: Any, *, size: int | None = None, most
     if size is None and total > most:
         raise ConfigError(f"{_quoted(text)} acts on {_counted(total)} numbers, and {most:,} is the most; take fewer")
     if isinstance(group, FiniteGroup):
-        numbers, limit = group.order * sum(part.points for part in parts), _MOST_NUMBERS
+        numbers = group.order * sum(part.points for part in parts)
+        limit = _MOST_NUMBERS
         limit = limit if size is None else _MOST_NUMBERS_OF_SIZE
         if numbers > limit:
             raise ConfigError(
@@ -241,12 +256,12 @@ def _short(group: Any) -> str:
 
 
 def _part(text: str, group: Any, whole: str) -> _Part:
-    count, star, rest = text.partition("*")
+    count, star, after_star = text.partition("*")
     if star and not re.fullmatch("0*[1-9][0-9]{0,5}", count):
         raise ConfigError(
             f"{_quoted(whole)}: before a * stands a number of copies, from 1 to 999999; got {_quoted(count)}"
         )
-    name, colon, size = (rest if star else text).partition(":")
+    name, colon, size = (after_star if star else text).partition(":")
     fits = re.fullmatch(r"[0-9]{1,6}(x[0-9]{1,6})*", size) is not None
     if colon and not fits:
         raise ConfigError(f"{_quoted(whole)}: {_quoted(size)} is no size; write a number, or NxM for images")
@@ -299,7 +314,8 @@ def _one(name: str, sizes: list[int], group: Any, whole: str) -> Representation:
 
 def _shifted(sizes: list[int], group: Any, whole: str) -> Representation:
     """Shifts of a grid; a group of another order is refused before its elements are listed."""
-    order, listed = math.prod(sizes), isinstance(group, FiniteGroup)
+    order = math.prod(sizes)
+    listed = isinstance(group, FiniteGroup)
     if order > 0 and (listed != (order <= MAX_ORDER) or (listed and group.order != order)):
         raise _of_another("x".join(f"C{n}" for n in sizes), group, whole)
     return _of(group, grid_shifts(sizes), whole)

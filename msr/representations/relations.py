@@ -1,4 +1,4 @@
-"""Whether images of generators belong to a representation, as far as that can be told without a table."""
+"""Checks that images of generators satisfy the relations of a group, as far as they can be told without a table."""
 
 import math
 from collections.abc import Iterator
@@ -11,13 +11,24 @@ from numpy.typing import NDArray
 
 from msr.errors import AxiomError, NonFiniteError
 from msr.groups import FiniteGroup, Group, LieAlgebra, MatrixGroup, PermutationGroup, ProductGroup
-from msr.permutations.actions import power_of
-from msr.representations.laws import TOLERANCE, check_brackets
+from msr.groups.tolerances import LAW
+from msr.permutations import cycle_lengths, power_of
+from msr.representations.laws import check_brackets
 
 __all__ = ["check_relations"]
 
-_WORDS = 12  # random words tried for each finite factor
-_MAX_WORD_POINTS = 32  # points up to which a random permutation is written as a word in the generators
+_WORDS = 12
+"""Random words that are tried for each finite factor. Chosen by hand."""
+_MAX_WORD_POINTS = 32
+"""Points up to which random permutations are written as words in the generators: their length grows as the square."""
+_WORD = 1e3 * LAW
+"""Error of a product of many images."""
+_SHORT_WORD = 1e2 * LAW
+"""Error of a product of a few images."""
+_MOST_WORDS = 256
+"""Short words of one length that are tried. Chosen by hand."""
+_HIGHEST_ORDER = 10**6
+"""Order of a word up to which its power is compared: in a higher power of a matrix rounding grows too large."""
 
 
 def check_relations(group: Group, images: NDArray[Any], X: NDArray[np.float64], name: str) -> None:
@@ -28,30 +39,35 @@ def check_relations(group: Group, images: NDArray[Any], X: NDArray[np.float64], 
     _check_images(group, images, X, name)
     parts = list(_factors(group))
     for factor, discrete, algebra in parts:
-        own, own_X = images[discrete], X[algebra]
+        factor_images = images[discrete]
+        factor_X = X[algebra]
         if isinstance(factor, LieAlgebra):
-            check_brackets(own_X, factor, name)
+            check_brackets(factor_X, factor, name)
         elif isinstance(factor, MatrixGroup):
-            check_brackets(own_X, factor.algebra, name)
-            _check_conjugation(factor, own, own_X, name)
-            _check_short_words(factor, own, name)
+            check_brackets(factor_X, factor.algebra, name)
+            _check_conjugation(factor, factor_images, factor_X, name)
+            _check_short_words(factor, factor_images, name)
         elif isinstance(factor, PermutationGroup):
-            _check_orders(factor, own, name)
+            _check_orders(factor, factor_images, name)
             if factor.kind != "symmetric" or factor.degree <= _MAX_WORD_POINTS:
-                _check_pairs(factor, own, name)
+                _check_pairs(factor, factor_images, name)
         elif isinstance(factor, FiniteGroup):
-            _check_pairs(factor, own, name)
+            _check_pairs(factor, factor_images, name)
     for i, (a, discrete_a, algebra_a) in enumerate(parts):
         for b, discrete_b, algebra_b in parts[:i]:
             _check_commute(a, b, images[discrete_a], X[algebra_a], images[discrete_b], X[algebra_b], name)
 
 
 def _factors(group: Group) -> Iterator[tuple[Group, slice, slice]]:
-    first, column = 0, 0
+    """Each factor of a product with the places of its discrete and of its infinitesimal generators."""
+    first = 0
+    column = 0
     for factor in group.factors if isinstance(group, ProductGroup) else (group,):
-        r, d = len(factor.discrete), factor.algebra_dim
+        r = len(factor.discrete)
+        d = factor.algebra_dim
         yield factor, slice(first, first + r), slice(column, column + d)
-        first, column = first + r, column + d
+        first = first + r
+        column = column + d
 
 
 def _check_images(group: Group, images: NDArray[Any], X: NDArray[np.float64], name: str) -> None:
@@ -68,7 +84,7 @@ def _power(image: NDArray[Any], n: int) -> NDArray[Any]:
     return power_of(image, n) if image.ndim == 1 else np.linalg.matrix_power(image, n)
 
 
-def _after(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+def _product(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     return a[b] if a.ndim == 1 else a @ b
 
 
@@ -77,49 +93,38 @@ def _gap(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(np.abs(a - b).max()) / max(1.0, float(np.abs(a).max())) if a.ndim == 2 else float((a != b).any())
 
 
-def _one(images: NDArray[Any]) -> NDArray[Any]:
+def _identity(images: NDArray[Any]) -> NDArray[Any]:
     n = images.shape[-1]
     return np.arange(n) if images.ndim == 2 else np.eye(n)
 
 
 def _of_word(images: NDArray[Any], word: Any) -> NDArray[Any]:
-    result = _one(images)
+    result = _identity(images)
     for k, n in word:
-        result = _after(result, _power(images[k], n))
+        result = _product(result, _power(images[k], n))
     return result
 
 
 def _check_orders(group: PermutationGroup, images: NDArray[Any], name: str) -> None:
     """A word whose permutation has order ``m`` must have an image whose ``m``-th power is the identity."""
     rng = np.random.default_rng(0)
-    points, r = group.generator_points, len(images)
+    points = group.generator_points
+    r = len(images)
     words = [[(k, 1)] for k in range(r)]
     words += [
         [(int(k), int(n)) for k, n in zip(rng.integers(r, size=6), rng.integers(-3, 4, size=6), strict=True)]
         for _ in range(_WORDS if r else 0)
     ]
     for word in words:
-        there = _of_word(points, word)
-        order = _order_of(there)
-        if order > 10**6:
-            continue  # matrices to such a power say nothing
-        if _gap(_power(_of_word(images, word), order), _one(images)) > 1e3 * TOLERANCE:
+        order = math.lcm(*cycle_lengths(_of_word(points, word)))
+        if order > _HIGHEST_ORDER:
+            continue
+        if _gap(_power(_of_word(images, word), order), _identity(images)) > _WORD:
             shown = " ".join(f"{group.label(group.discrete[k])}^{n}" for k, n in word if n)
             raise AxiomError(
                 f"{name}: no representation of {group.name}: {shown} has order {order} in the group, but the product "
                 "of the images does not"
             )
-
-
-def _order_of(p: NDArray[Any]) -> int:
-    seen, order = np.zeros(len(p), dtype=bool), 1
-    for start in range(len(p)):
-        at, length = start, 0
-        while not seen[at]:
-            seen[at] = True
-            at, length = int(p[at]), length + 1
-        order = math.lcm(order, max(length, 1))
-    return order
 
 
 def _check_pairs(group: PermutationGroup | FiniteGroup, images: NDArray[Any], name: str) -> None:
@@ -129,7 +134,7 @@ def _check_pairs(group: PermutationGroup | FiniteGroup, images: NDArray[Any], na
         image = _of_word(images, group.word(g))
         for k, s in enumerate(group.discrete):
             whole = _of_word(images, group.word(group.multiply(g, s)))
-            if _gap(_after(image, images[k]), whole) > 1e3 * TOLERANCE:
+            if _gap(_product(image, images[k]), whole) > _WORD:
                 raise AxiomError(
                     f"{name}: no representation of {group.name}: the images of {group.label(g)} and of "
                     f"{group.label(s)} do not multiply to that of their product"
@@ -140,10 +145,10 @@ def _check_conjugation(group: MatrixGroup, images: NDArray[Any], X: NDArray[np.f
     size = float(np.abs(X).max(initial=1.0))
     for k, image in enumerate(images):
         D = image if image.ndim == 2 else np.eye(len(image))[:, np.argsort(image)]
-        moved = D @ X @ np.linalg.inv(D)
+        conjugated = D @ X @ np.linalg.inv(D)
         wanted = np.einsum("ij,jab->iab", group.conjugation[k], X)
-        gap = np.abs(moved - wanted).max(axis=(1, 2))
-        if gap.max(initial=0) > 1e2 * TOLERANCE * size * float(np.linalg.cond(D)):
+        gap = np.abs(conjugated - wanted).max(axis=(1, 2))
+        if gap.max(initial=0) > _SHORT_WORD * size * float(np.linalg.cond(D)):
             raise AxiomError(
                 f"{name}: no representation of {group.name}: {group.labels_discrete[k]} does not move the generator "
                 f"{group.algebra.labels[int(gap.argmax())]} as it does in the group"
@@ -152,12 +157,13 @@ def _check_conjugation(group: MatrixGroup, images: NDArray[Any], X: NDArray[np.f
 
 def _check_short_words(group: MatrixGroup, images: NDArray[Any], name: str) -> None:
     """Products of up to four discrete generators that are the identity in the group must be so in the image."""
-    eye, r = np.eye(group.discrete_matrices.shape[1]), len(images)
+    eye = np.eye(group.discrete_matrices.shape[1])
+    r = len(images)
     for length in range(1, 5):
-        for letters in product(range(r), repeat=length) if r**length <= 256 else ():
+        for letters in product(range(r), repeat=length) if r**length <= _MOST_WORDS else ():
             word = [(k, 1) for k in letters]
-            there = _of_word(group.discrete_matrices, word)
-            if _gap(there, eye) < TOLERANCE and _gap(_of_word(images, word), _one(images)) > 1e2 * TOLERANCE:
+            in_group = _of_word(group.discrete_matrices, word)
+            if _gap(in_group, eye) < LAW and _gap(_of_word(images, word), _identity(images)) > _SHORT_WORD:
                 shown = " ".join(group.labels_discrete[k] for k in letters)
                 raise AxiomError(
                     f"{name}: no representation of {group.name}: {shown} is the identity in the group, but the product "
@@ -172,7 +178,7 @@ def _check_commute(
         pairs = ((p[q], q[p]) for p in Da for q in Db)
     else:
         pairs = ((p @ q, q @ p) for p in [*Da, *Xa] for q in [*Db, *Xb])
-    for left, right in pairs:
-        size = max(1.0, float(np.abs(left).max()))
-        if np.abs(left - right).max() > 1e2 * TOLERANCE * size:
+    for pq, qp in pairs:
+        size = max(1.0, float(np.abs(pq).max()))
+        if np.abs(pq - qp).max() > _SHORT_WORD * size:
             raise AxiomError(f"{name}: the images of {a.name} and {b.name}, factors of a product, do not commute")

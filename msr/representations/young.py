@@ -8,7 +8,8 @@ from msr.errors import ConfigError
 
 __all__ = ["SymmetricCharacters", "symmetric_characters"]
 
-MAX_POINTS = 16  # 231 classes; the table grows as the square of the number of partitions
+MAX_POINTS = 16
+"""Most points of a table: 231 classes. The table grows as the square of the number of partitions."""
 
 Partition = tuple[int, ...]
 
@@ -48,7 +49,7 @@ def symmetric_characters(n: int) -> SymmetricCharacters:
 def _partitions(n: int, largest: int) -> list[Partition]:
     if n == 0:
         return [()]
-    return [(first, *rest) for first in range(min(n, largest), 0, -1) for rest in _partitions(n - first, first)]
+    return [(first, *others) for first in range(min(n, largest), 0, -1) for others in _partitions(n - first, first)]
 
 
 def _beta(shape: Partition) -> frozenset[int]:
@@ -60,12 +61,14 @@ def _beta(shape: Partition) -> frozenset[int]:
 def _character(beta: frozenset[int], cycles: Partition) -> int:
     if not cycles:
         return 1
-    k, rest = cycles[0], cycles[1:]
+    k = cycles[0]
+    shorter = cycles[1:]
+    # Murnaghan-Nakayama: take away a rim hook of length k in all ways, with the sign of its height.
     total = 0
     for b in beta:
         if b >= k and b - k not in beta:
             height = sum(b - k < other < b for other in beta)
-            total += (-1) ** height * _character((beta - {b}) | {b - k}, rest)
+            total += (-1) ** height * _character((beta - {b}) | {b - k}, shorter)
     return total
 
 

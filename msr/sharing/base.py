@@ -1,25 +1,26 @@
-"""Sharing patterns: the ``U`` of ``vec(W) = U v`` as objects that a layer can hold.
+"""The contract of sharing patterns: the ``U`` of ``vec(W) = U v`` as an object that a layer can hold.
 
-A pattern knows the shape of the weight it makes and of the filter ``v`` it makes it from. Its parameters are learned
-across tasks (the outer loop); the filter belongs to the layer and is fitted by each task (the inner loop).
+A pattern knows the shape of the weight ``W`` that it makes and of the filter ``v`` that it makes it from. Its
+parameters are learned across tasks (the outer loop); the filter belongs to the layer and is fitted by each task (the
+inner loop).
+
+A pattern may also know how to be applied to data without building ``W``: see :meth:`Sharing.linear_cost`.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from msr import kron
 from msr.arrays import takes_arrays
-from msr.errors import ConfigError, ModelError, ShapeError
+from msr.errors import ModelError, ShapeError
+from msr.modules import PackageModule
+from msr.sharing.application import Convolution, PathCost
 
-__all__ = ["DenseSharing", "Init", "KroneckerSharing", "Sharing", "SharingFactory"]
-
-Init = Literal["scaled", "reference"]
-_INITS = ("scaled", "reference")
+__all__ = ["Sharing", "SharingFactory"]
 
 
 class SharingFactory(Protocol):
@@ -36,20 +37,24 @@ class SharingFactory(Protocol):
         """The pattern for a weight ``(out, in, *kernel)``."""
 
 
-class Sharing(nn.Module, ABC):
+class Sharing(PackageModule, ABC):
     """A linear map from filters to weights, ``vec(W) = U v``.
 
+    A subclass gives four methods: ``materialize``, ``project``, ``matrix`` and ``squared_norm``. Layers then build
+    ``W`` and call torch's own operation. A pattern that can be applied to data without building ``W`` says so by a pair
+    of methods more: ``linear_cost`` with ``apply_linear``, ``convolution_cost`` with ``apply_convolution``.
+
     Attributes: ``weight_shape`` of ``W`` (torch's own: ``(out, in, *kernel)``), ``filter_shape`` of ``v``.
-    The engine recognises a pattern by ``is_sharing_pattern`` and learns its parameters in the outer loop.
+    The parameters of a pattern are learned in the outer loop (:func:`msr.meta.from_module`).
     """
 
-    is_sharing_pattern = True
     weight_shape: tuple[int, ...]
     filter_shape: tuple[int, ...]
 
     def __init__(self, weight_shape: Sequence[int], filter_shape: Sequence[int]):
         super().__init__()
-        self.weight_shape, self.filter_shape = tuple(weight_shape), tuple(filter_shape)
+        self.weight_shape = tuple(weight_shape)
+        self.filter_shape = tuple(filter_shape)
         if len(self.weight_shape) < 2 or min(self.weight_shape) < 1:
             raise ShapeError(
                 f"a weight shape needs at least two axes (out, in, ...), all positive; got {self.weight_shape}"
@@ -58,7 +63,7 @@ class Sharing(nn.Module, ABC):
     @abstractmethod
     @takes_arrays("v")
     def materialize(self, v: Tensor) -> Tensor:
-        """The weight: ``(..., *filter_shape) -> (..., *weight_shape)``."""
+        """The weight ``W = reshape(U v)``: ``(..., *filter_shape) -> (..., *weight_shape)``."""
 
     @abstractmethod
     @takes_arrays("weight")
@@ -72,6 +77,41 @@ class Sharing(nn.Module, ABC):
     @abstractmethod
     def squared_norm(self) -> Tensor:
         """``‖U‖²_F``, without building ``U``."""
+
+    def weight_cost(self) -> int:
+        """Multiplications that :meth:`materialize` takes for one filter; here those of a product with a full ``U``."""
+        return self.n_weight * self.n_filter
+
+    def linear_cost(self) -> PathCost | None:
+        """What :meth:`apply_linear` costs a row of ``x``; None where the pattern cannot do without ``W``, as here.
+
+        A layer with ``path="auto"`` compares this with ``numel(W)`` multiplications a row and :meth:`weight_cost` once.
+        """
+        return None
+
+    def apply_linear(self, v: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
+        """``x Wᵀ + bias`` without building ``W``; called only where :meth:`linear_cost` gives a cost.
+
+        It must be exactly this function of ``x``: layers with any pattern count as affine (:mod:`msr.equivariance`).
+        Shapes: ``v filter_shape``, ``x (*, in)``, ``bias (out,)``; the result is ``(*, out)``.
+        """
+        raise ModelError(f"{type(self).__name__} gives a linear_cost, so it must define apply_linear")
+
+    def convolution_cost(self, convolution: Convolution) -> PathCost | None:
+        """What :meth:`apply_convolution` costs a pixel; None where the pattern cannot do without ``W``, as here.
+
+        Pixels are counted in the output, or in the input of a transposed convolution. A layer with ``path="auto"``
+        compares this with ``numel(W)`` multiplications a pixel and :meth:`weight_cost` once.
+        """
+        return None
+
+    def apply_convolution(self, v: Tensor, x: Tensor, bias: Tensor | None, convolution: Convolution) -> Tensor:
+        """The convolution of ``x`` with ``W``, plus the bias, without building ``W``.
+
+        Called only where :meth:`convolution_cost` gives a cost. It must be exactly this function of ``x``, as above.
+        Shapes: ``v filter_shape``, ``x ([N,] in, *space)``, ``bias (out,)``; the result is ``([N,] out, *space)``.
+        """
+        raise ModelError(f"{type(self).__name__} gives a convolution_cost, so it must define apply_convolution")
 
     @property
     def n_weight(self) -> int:
@@ -95,8 +135,13 @@ class Sharing(nn.Module, ABC):
 
     @takes_arrays("bias")
     def share_bias(self, bias: Tensor) -> Tensor:
-        """The bias that a layer with this pattern adds, from its free one ``(out,)``: here the same."""
+        """The bias that a layer with this pattern adds, from its free one ``(out,)``: here the free one itself."""
         return bias
+
+    @property
+    def ties_bias(self) -> bool:
+        """Whether the pattern shares numbers of the bias too, so that :meth:`share_bias` may change it."""
+        return type(self).share_bias is not Sharing.share_bias
 
     @takes_arrays("weight", "bias")
     def residual(self, weight: Tensor, bias: Tensor | None = None) -> float:
@@ -105,15 +150,18 @@ class Sharing(nn.Module, ABC):
         With a bias, the larger of that and ``‖shared b − b‖ / ‖b‖``.
         """
         with torch.no_grad():
-            return self._residual_of(self.project(weight), weight, bias)
+            return self.residual_at(self.project(weight), weight, bias)
 
-    def _residual_of(self, v: Tensor, weight: Tensor, bias: Tensor | None) -> float:
-        """:meth:`residual`, where the projection is known already."""
-        lost = [(self.materialize(v), weight)]
+    @takes_arrays("v", "weight", "bias")
+    @torch.no_grad()
+    def residual_at(self, v: Tensor, weight: Tensor, bias: Tensor | None = None) -> float:
+        """As :meth:`residual`, for a caller that has the projection ``v`` of the weight already."""
+        pairs = [(self.materialize(v), weight)]
         if bias is not None:
-            lost.append((self.share_bias(bias), bias))
+            pairs.append((self.share_bias(bias), bias))
+        # A weight of zeros is represented exactly: 0 over the smallest number is 0.
         tiny = torch.finfo(weight.dtype).tiny
-        return max(float((kept - given).norm() / given.norm().clamp_min(tiny)) for kept, given in lost)
+        return max(float((kept - given).norm() / given.norm().clamp_min(tiny)) for kept, given in pairs)
 
     def initial_filter(self, generator: torch.Generator | None = None) -> Tensor:
         """A random filter for which the entries of ``W`` have the variance of torch's own layers, ``1 / (3 fan_in)``.
@@ -125,6 +173,7 @@ class Sharing(nn.Module, ABC):
             squared = self.squared_norm()
             if squared.is_meta:
                 return torch.empty(self.filter_shape, device="meta", dtype=squared.dtype)
+            # A uniform draw from [−b, b] has the variance b²/3, and numel(W) / fan_in is the number of outputs.
             tiny = torch.finfo(squared.dtype).tiny
             bound = float((self.weight_shape[0] / squared.clamp_min(tiny)).sqrt())
             v = torch.empty(self.filter_shape, device=squared.device, dtype=squared.dtype)
@@ -137,185 +186,4 @@ class Sharing(nn.Module, ABC):
 
     def _check(self, tensor: Tensor, wanted: tuple[int, ...], what: str) -> None:
         if tensor.ndim < len(wanted) or tuple(tensor.shape[tensor.ndim - len(wanted) :]) != wanted:
-            raise ShapeError(f"{what} must end in the shape {wanted}, but came {tuple(tensor.shape)}")
-
-
-class DenseSharing(Sharing):
-    """A full matrix ``U`` of shape ``(numel(W), k)``: any linear sharing pattern, at ``numel(W) · k`` numbers.
-
-    Init: ``"scaled"`` (default) makes the ``k`` columns orthogonal with squared length ``out / (3 k)``, so that every
-    direction of ``v`` moves the weight equally and ``W`` starts with the variance of ``nn.Linear``. ``"reference"``
-    is the paper's code, ``U ~ N(0, 0.01²)`` and ``v ~ N(0, 1/out²)``: both factors start near zero, a saddle of
-    ``U v`` where each one's gradient is the size of the other, so the first hundreds of steps hardly move.
-    Source: arXiv:2007.02933, section 4.1.
-    """
-
-    is_plain = True  # calls nothing of torch that meta-learning needs in another form
-    U: Tensor
-
-    def __init__(
-        self,
-        weight_shape: Sequence[int],
-        k: int,
-        *,
-        init: Init = "scaled",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        generator: torch.Generator | None = None,
-    ):
-        _check_init(init)
-        super().__init__(weight_shape, (k,))
-        if not 1 <= k <= self.n_weight:
-            raise ShapeError(
-                f"k must be between 1 and the {self.n_weight} numbers of a weight {self.weight_shape}; got {k}"
-            )
-        self.init = init
-        self.U = nn.Parameter(torch.empty(self.n_weight, k, device=device, dtype=dtype))
-        with torch.no_grad():
-            if init == "reference":
-                self.U.normal_(std=0.01, generator=generator)
-            else:
-                _orthogonal_(self.U, math.sqrt(self.weight_shape[0] / (3 * k)), generator)
-
-    @classmethod
-    @takes_arrays("U")
-    def from_matrix(cls, U: Tensor, weight_shape: Sequence[int], *, learn: bool = True) -> "DenseSharing":
-        """A pattern with the given ``U (numel(W), k)``; with ``learn=False`` it is a constant (an oracle)."""
-        if U.ndim != 2 or U.shape[0] != math.prod(weight_shape):
-            raise ShapeError(
-                f"U must be ({math.prod(weight_shape)}, k) for a weight {tuple(weight_shape)}; got {tuple(U.shape)}"
-            )
-        pattern = cls(weight_shape, U.shape[1], init="reference", device="meta", dtype=U.dtype)
-        pattern.init = "scaled"  # how a filter for it is drawn; U itself is given
-        if learn:
-            pattern.U = nn.Parameter(U.detach().clone())
-        else:
-            del pattern.U
-            pattern.register_buffer("U", U.detach().clone())
-        return pattern
-
-    @takes_arrays("v")
-    def materialize(self, v: Tensor) -> Tensor:
-        """``reshape(U v)``."""
-        self._check(v, self.filter_shape, "the filter v")
-        return kron.unvec(v @ self.U.mT, self.weight_shape)
-
-    @takes_arrays("weight")
-    def project(self, weight: Tensor) -> Tensor:
-        """``U⁺ vec(W)``."""
-        self._check(weight, self.weight_shape, "the weight")
-        return kron.vec(weight, len(self.weight_shape)) @ kron.pinv(self.U).mT
-
-    def matrix(self) -> Tensor:
-        """``U``."""
-        return self.U
-
-    def squared_norm(self) -> Tensor:
-        """``‖U‖²_F``."""
-        return self.U.square().sum()
-
-    def initial_filter(self, generator: torch.Generator | None = None) -> Tensor:
-        """As in :class:`Sharing`; with ``init="reference"`` the reference's ``N(0, 1/out²)``."""
-        if self.init == "scaled":
-            return super().initial_filter(generator)
-        v = torch.empty(self.filter_shape, device=self.U.device, dtype=self.U.dtype)
-        return v.normal_(std=1 / self.weight_shape[0], generator=generator)
-
-
-class KroneckerSharing(Sharing):
-    """One factor a weight axis: linear ``W = A V Bᵀ``, convolution ``W = V ×₁ A ×₂ B ×₃ C``; ``U = A ⊗ B (⊗ C)``.
-
-    The kernel's axes count as one, of size ``∏ kernel``. A factor is ``(axis of W, axis of v)``. With square factors
-    (the default) ``v`` is as large as ``W`` and the pattern is a preconditioner; a smaller ``filter_shape`` makes
-    ``v`` smaller than ``W`` and the pattern a true restriction.
-
-    Init: square factors are identities, so that a new layer starts exactly as its ``torch.nn`` twin. Rectangular
-    ones start, with ``"scaled"`` (default), as random orthogonal columns of squared length ``d / r``, which keeps the
-    twin's weight variance, and with ``"reference"`` as the truncated identity ``eye(d, r)``.
-    Source: arXiv:2007.02933, appendix A.
-    """
-
-    is_plain = True  # calls nothing of torch that meta-learning needs in another form
-    A: Tensor
-    B: Tensor
-
-    def __init__(
-        self,
-        weight_shape: Sequence[int],
-        filter_shape: Sequence[int] | None = None,
-        *,
-        init: Init = "scaled",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        generator: torch.Generator | None = None,
-    ):
-        _check_init(init)
-        modes = _modes(weight_shape)
-        super().__init__(weight_shape, modes if filter_shape is None else filter_shape)
-        if len(self.filter_shape) != len(modes) or any(
-            not 1 <= r <= d for r, d in zip(self.filter_shape, modes, strict=False)
-        ):
-            raise ShapeError(
-                f"filter_shape must have one size for each of the weight's axes {modes} (the kernel's axes count as "
-                f"one), between 1 and that axis; got {self.filter_shape}"
-            )
-        self.modes = modes
-        for name, d, r in zip("ABC", modes, self.filter_shape, strict=False):
-            factor = torch.empty(d, r, device=device, dtype=dtype)
-            if d == r or init == "reference":
-                nn.init.eye_(factor)
-            else:
-                _orthogonal_(factor, math.sqrt(d / r), generator)
-            self.register_parameter(name, nn.Parameter(factor))
-
-    @property
-    def factors(self) -> tuple[Tensor, ...]:
-        """``(A, B)`` for a linear weight, ``(A, B, C)`` for a convolution."""
-        return tuple(getattr(self, name) for name in "ABC"[: len(self.modes)])
-
-    @takes_arrays("v")
-    def materialize(self, v: Tensor) -> Tensor:
-        """``V ×₁ A ×₂ B (×₃ C)``."""
-        self._check(v, self.filter_shape, "the filter v")
-        weight = kron.apply_factors(self.factors, v)
-        return weight.reshape(*v.shape[: v.ndim - len(self.modes)], *self.weight_shape)
-
-    @takes_arrays("weight")
-    def project(self, weight: Tensor) -> Tensor:
-        """``W ×₁ A⁺ ×₂ B⁺ (×₃ C⁺)``."""
-        self._check(weight, self.weight_shape, "the weight")
-        lead = weight.shape[: weight.ndim - len(self.weight_shape)]
-        return kron.solve_factors(self.factors, weight.reshape(*lead, *self.modes))
-
-    def _residual_of(self, v: Tensor, weight: Tensor, bias: Tensor | None) -> float:
-        """Identities, the start of square factors, are passed over: on a wide layer they cost more than all else."""
-        if all(map(kron.is_identity, self.factors)):
-            return 0.0
-        return super()._residual_of(v, weight, bias)
-
-    def matrix(self) -> Tensor:
-        """``A ⊗ B (⊗ C)``."""
-        return kron.kron(*self.factors)
-
-    def squared_norm(self) -> Tensor:
-        """``‖A‖² ‖B‖² (‖C‖²)``."""
-        return torch.stack([factor.square().sum() for factor in self.factors]).prod()
-
-
-def _modes(weight_shape: Sequence[int]) -> tuple[int, ...]:
-    out, fan, *kernel = weight_shape if len(weight_shape) >= 2 else (*weight_shape, 1, 1)[:2]
-    return (out, fan, math.prod(kernel)) if kernel else (out, fan)
-
-
-def _orthogonal_(matrix: Tensor, gain: float, generator: torch.Generator | None) -> None:
-    """Orthogonal columns of length ``gain``, in place; half precisions, which QR does not know, go through float32."""
-    if matrix.is_meta:
-        return
-    lifted = matrix.float() if matrix.dtype in (torch.float16, torch.bfloat16) else matrix
-    nn.init.orthogonal_(lifted, gain=gain, generator=generator)
-    matrix.copy_(lifted)
-
-
-def _check_init(init: str) -> None:
-    if init not in _INITS:
-        raise ConfigError(f"init must be one of {', '.join(_INITS)}; got {init!r}")
+            raise ShapeError(f"{what} must end in the shape {wanted}; got {tuple(tensor.shape)}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from msr import kron
 from msr.arrays import takes_arrays
 from msr.errors import ConfigError, ShapeError
+from msr.permutations import orbit_means
 from msr.representations import (
     AnyRepresentation,
     LieRepresentation,
@@ -20,6 +21,7 @@ from msr.representations import (
     tensor_product,
     trivial,
 )
+from msr.sharing.application import PathCost, apply_matrix
 from msr.sharing.base import Sharing
 
 __all__ = ["GroupSharing"]
@@ -28,16 +30,16 @@ __all__ = ["GroupSharing"]
 class GroupSharing(Sharing):
     """``U`` such that ``W = reshape(U v)`` runs over *all* equivariant weights, ``ρ_out(g) W = W ρ_in(g)``.
 
-    For permutation representations every weight is one of the ``k`` numbers of ``v`` (``U`` holds zeros and ones, and
-    is never built); otherwise ``U`` has orthonormal columns. Nothing here is learned.
+    For permutation representations every weight is one of the ``k`` numbers of ``v``: ``U`` holds zeros and ones, and
+    is not built. Otherwise ``U`` has orthonormal columns. Nothing here is learned.
 
     Args:
         rep_in: acts on the inputs of a linear layer, or on the input channels of a convolution.
         rep_out: the same for outputs.
         kernel: for a convolution, how the group acts on the positions of the kernel, for example
             ``grid_rotations((3, 3))``; the weight is then ``(out, in, *kernel.shape)`` with
-            ``W(g·p) = ρ_out(g) W(p) ρ_in(g)⁻¹``. Translation is the convolution's own affair: with circular padding, or
-            away from the boundary, the layer is equivariant to shifts and to the group.
+            ``W(g·p) = ρ_out(g) W(p) ρ_in(g)⁻¹``. The convolution itself is equivariant to shifts, so with circular
+            padding, or away from the boundary, the layer is equivariant to shifts and to the group.
 
     A bias is replaced by the nearest invariant one, for orthogonal actions its mean over the group: any other would
     break the symmetry. A saved layer loads only into one with the same representations.
@@ -49,7 +51,7 @@ class GroupSharing(Sharing):
 
     U: Tensor
     bias_basis: Tensor
-    one: Tensor
+    unit: Tensor
     labels: Tensor
     bias_labels: Tensor
 
@@ -71,8 +73,8 @@ class GroupSharing(Sharing):
         self.rep_in, self.rep_out, self.kernel = rep_in, rep_out, kernel
         invariant = equivariant_basis(trivial(rep_out.group), rep_out.reshape(rep_out.dim))
         self._n_bias = invariant.dim
-        # What is exact is kept: a layer moved to another precision is as exact as that one allows, and one that was
-        # on the meta device finds its labels again.
+        # The exact basis and labels are kept beside the buffers. So a layer that was moved to half precision and back
+        # is as exact as before, and one that was on the meta device, which holds no numbers, gets its labels again.
         self._exact = {
             name: tensor
             for name, tensor in {
@@ -83,16 +85,18 @@ class GroupSharing(Sharing):
             }.items()
             if tensor is not None
         }
-        self.register_buffer("one", torch.ones((), device=device, dtype=dtype), persistent=False)
+        self.register_buffer("unit", torch.ones((), device=device, dtype=dtype), persistent=False)
         for name in self._exact:
-            # Which basis a null space is given in is a matter of chance, so a filter is only good with its own.
+            # A null space has many orthonormal bases, and which one the solver returns may differ between machines. A
+            # filter means something only in its own basis, so a saved layer keeps the basis beside the filter.
             self.register_buffer(name, None, persistent=name == "U")
         self._restore()
 
     def _restore(self) -> None:
+        """Set the buffers from the exact tensors, in the precision and on the device that ``unit`` has now."""
         for name, exact in self._exact.items():
             floats = exact.is_floating_point()
-            setattr(self, name, exact.to(self.one, copy=True) if floats else exact.flatten().to(self.one.device))
+            setattr(self, name, exact.to(self.unit, copy=True) if floats else exact.flatten().to(self.unit.device))
 
     @property
     def is_labelled(self) -> bool:
@@ -101,32 +105,56 @@ class GroupSharing(Sharing):
 
     @takes_arrays("v")
     def materialize(self, v: Tensor) -> Tensor:
-        """``v[labels]``, or ``reshape(U v)``."""
+        """``v[labels]``, or ``reshape(U v)``: ``(..., k) -> (..., *weight_shape)``."""
         self._check(v, self.filter_shape, "the filter v")
         flat = v.index_select(-1, self.labels) if self.is_labelled else v @ self.U.mT
         return kron.unvec(flat, self.weight_shape)
 
     @takes_arrays("weight")
     def project(self, weight: Tensor) -> Tensor:
-        """The nearest equivariant weight's ``v``: means over shared weights."""
+        """The filter of the nearest equivariant weight: means over shared weights, or ``Uᵀ vec(W)``.
+
+        Shapes: ``(..., *weight_shape) -> (..., k)``.
+        """
         self._check(weight, self.weight_shape, "the weight")
         flat = kron.vec(weight, len(self.weight_shape))
-        return _means(flat, self.labels, self.n_filter) if self.is_labelled else flat @ self.U
+        return orbit_means(flat, self.labels, self.n_filter) if self.is_labelled else flat @ self.U
 
     def matrix(self) -> Tensor:
-        """``U (numel(W), k)``, built for labelled patterns."""
+        """``U (numel(W), k)``; for labelled patterns it is built at each call."""
         if not self.is_labelled:
             return self.U
-        return torch.nn.functional.one_hot(self.labels, self.n_filter).to(self.one.dtype)
+        return torch.nn.functional.one_hot(self.labels, self.n_filter).to(self.unit.dtype)
 
     def squared_norm(self) -> Tensor:
-        """``‖U‖²_F``: every weight once, or the number of orthonormal columns."""
-        return self.one * (self.n_weight if self.is_labelled else self.n_filter)
+        """``‖U‖²_F``: a one for each weight of a labelled pattern, else the number of orthonormal columns."""
+        return self.unit * (self.n_weight if self.is_labelled else self.n_filter)
+
+    def weight_cost(self) -> int:
+        """A lookup for each weight of a labelled pattern, else the product ``U v``."""
+        return self.n_weight if self.is_labelled else super().weight_cost()
+
+    def linear_cost(self) -> PathCost | None:
+        """The products ``U x`` and then ``(U x) v`` for each row; a labelled pattern builds ``U`` first.
+
+        So for a labelled pattern, whose weight is a lookup, this is never the cheaper way.
+        """
+        if len(self.weight_shape) != 2:
+            return None
+        n_out, n_in = self.weight_shape
+        return PathCost(
+            (n_in + 1) * n_out * self.n_filter, once=self.n_weight * self.n_filter if self.is_labelled else 0
+        )
+
+    def apply_linear(self, v: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
+        """``y[i] = Σ_k (Σ_j U[i, j, k] x[j]) v[k] + bias[i]``."""
+        n_out, n_in = self.weight_shape
+        return apply_matrix(self.matrix(), v, x, bias, (n_out, n_in))
 
     def initial_filter(self, generator: torch.Generator | None = None) -> Tensor:
-        """As in :class:`Sharing`, without its detour over a norm that half precision cannot hold."""
+        """As in :class:`Sharing`, from the number that ``‖U‖²_F`` is, which half precision may not hold."""
         bound = math.sqrt(self.weight_shape[0] / (self.n_weight if self.is_labelled else self.n_filter))
-        v = torch.empty(self.filter_shape, device=self.one.device, dtype=self.one.dtype)
+        v = torch.empty(self.filter_shape, device=self.unit.device, dtype=self.unit.dtype)
         return v if v.is_meta else v.uniform_(-bound, bound, generator=generator)
 
     @takes_arrays("bias")
@@ -138,22 +166,24 @@ class GroupSharing(Sharing):
         if bias.shape != (self.weight_shape[0],):
             raise ShapeError(f"the bias must be ({self.weight_shape[0]},); got {tuple(bias.shape)}")
         if "bias_labels" in self._buffers:
-            return _means(bias, self.bias_labels, self._n_bias).index_select(0, self.bias_labels)
+            return orbit_means(bias, self.bias_labels, self._n_bias).index_select(0, self.bias_labels)
         basis = self.bias_basis.to(bias.dtype)
         return basis @ (basis.mT @ bias)
 
     def get_extra_state(self) -> Tensor:
-        """What a saved filter was a filter of, to be compared when it is loaded.
+        """A digest of the representations, saved beside the filter and compared when the filter is loaded.
 
-        A tensor of whole numbers, so that what is done with every value of a ``state_dict`` (copies, averages) can be
-        done with this one.
+        It is a tensor of whole numbers, so that code which treats every value of a ``state_dict`` alike (copies,
+        averages over checkpoints) works on this one too.
         """
         return torch.tensor(list(self._fingerprint()), dtype=torch.int64)
 
     def set_extra_state(self, state: Tensor | str) -> None:
-        """Raise ConfigError for a filter that was saved with other representations.
+        """Check that a saved filter belongs to this pattern's representations.
 
-        Averages of equal states are the same up to rounding; files of older versions hold the digest as a text.
+        Averages of equal states equal them up to rounding, so the numbers are rounded first. Files of older versions
+        hold the digest as a text.
+        Raises: ConfigError when the filter was saved with other representations.
         """
         saved = bytes.fromhex(state) if isinstance(state, str) else bytes(state.double().round().long().tolist())
         if saved != self._fingerprint():
@@ -163,32 +193,36 @@ class GroupSharing(Sharing):
             )
 
     def _fingerprint(self) -> bytes:
+        """Twelve bytes that tell the representations apart, the same on every machine."""
         digest = hashlib.blake2b(digest_size=12)
         for rep in (self.rep_in, self.rep_out, self.kernel):
             if rep is not None:
-                rounded = np.round(np.asarray(_moves(rep), dtype=np.float64), 6) + 0.0  # no negative zero
+                # Six decimals are the same on machines that round differently; adding 0 turns −0 into 0, whose bytes
+                # differ.
+                rounded = np.round(np.asarray(_moves(rep), dtype=np.float64), 6) + 0.0
                 digest.update(repr(rep.shape).encode() + rounded.tobytes())
         return digest.digest()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "GroupSharing":
         super()._apply(fn, recurse)
-        self.one = torch.ones_like(self.one)
+        self.unit = torch.ones_like(self.unit)
         self._restore()
         return self
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if f"{prefix}U" in state_dict and not self.U.is_meta:
-            # The saved basis may have been rounded. It spans what the exact one does, so only the rotation between
-            # them is taken from it: the orthogonal factor of their product.
-            exact, saved = self._exact["U"], state_dict[f"{prefix}U"].detach().double().cpu()
-            left, _, right = torch.linalg.svd(exact.mT @ saved)
-            self._exact["U"] = exact @ (left @ right)
+            # The saved basis may have been rounded. It spans what the exact one spans, so only the rotation between
+            # the two is taken from it: the orthogonal factor of their product (orthogonal Procrustes problem).
+            exact = self._exact["U"]
+            saved = state_dict[f"{prefix}U"].detach().double().cpu()
+            from_left, _, from_right = torch.linalg.svd(exact.mT @ saved)
+            self._exact["U"] = exact @ (from_left @ from_right)
             self._restore()
 
 
 def _moves(rep: AnyRepresentation) -> Any:
-    """What tells a representation: all permutations where they are listed, else what the generators do."""
+    """The numbers that define a representation: all permutations where they are listed, else those of generators."""
     if isinstance(rep, LieRepresentation):
         return rep.matrices
     if rep.is_permutation:
@@ -198,8 +232,3 @@ def _moves(rep: AnyRepresentation) -> Any:
     if rep.group.algebra_dim == 0:
         return discrete
     return np.concatenate([discrete.ravel(), rep.infinitesimal().numpy().ravel()])
-
-
-def _means(flat: Tensor, labels: Tensor, n: int) -> Tensor:
-    sums = flat.new_zeros(*flat.shape[:-1], n).index_add(-1, labels, flat)
-    return sums / torch.bincount(labels, minlength=n).to(flat.dtype)

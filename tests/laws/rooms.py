@@ -55,7 +55,7 @@ FLOORS = [
             "span/": "the span that tasks share, found in closed form; angles between spans",
             "statistics/": "is this mean small? estimates, rules with error rates, bets",
             "episodes.py": "the shape in which tasks travel: support and query",
-            "modules.py": "copies of a module, or what cannot be copied",
+            "modules.py": "copies of a module, or what cannot be copied; kinds of module",
             "models/": "saved layers and networks, read without trust",
         },
     ),
@@ -72,11 +72,16 @@ FLOORS = [
         },
     ),
     Floor(
-        "patterns, checks and problems",
+        "patterns and problems",
         {
             "sharing/": "the U of vec(W) = U v: dense, Kronecker, of a known group",
-            "equivariance/": "measure it, assert it in a test, certify it, find the layer that breaks it",
             "tasks/": "families of tasks for every user: linear tasks of any group, controls, task files",
+        },
+    ),
+    Floor(
+        "checks",
+        {
+            "equivariance/": "measure it, assert it in a test, certify it, find the layer that breaks it",
         },
     ),
     Floor(

@@ -9,7 +9,7 @@ SURFACE = {
         "Episodes", "Estimate", "__version__",
     ],
     "msr.sharing": [
-        "DenseSharing", "GroupSharing", "KroneckerSharing", "Sharing", "SharingFactory",
+        "Convolution", "DenseSharing", "GroupSharing", "KroneckerSharing", "PathCost", "Sharing", "SharingFactory",
     ],
     "msr.layers": [
         "Coverage", "LeftAlone", "LeftAloneWarning", "ReparamConv1d", "ReparamConv2d", "ReparamConv3d",
@@ -64,7 +64,9 @@ SURFACE = {
         "apply_factors", "is_identity", "kron", "nearest_kronecker", "pinv", "solve_factors", "unvec", "vec",
     ],
     "msr.permutations": [
-        "Automorphisms", "automorphisms",
+        "Automorphisms", "Indices", "automorphisms", "check_permutation_action", "cycle_lengths", "cycles",
+        "inverse_of", "orbit_labels", "orbit_mean_errors", "orbit_means", "orbitals", "parity_of", "power_of",
+        "relabelled_orbitals", "reynolds_operator",
     ],
     "msr.episodes": [
         "Episodes",

@@ -67,6 +67,7 @@ W = circulant(draw(4))
 SHIFTS = torch.stack([torch.eye(4, dtype=torch.float64).roll(i, 1).flatten() for i in range(4)], 1)
 NET = seeded(lambda: nn.Sequential(nn.Linear(4, 4, bias=False), nn.Tanh()).double())
 KRONECKER = KroneckerSharing((2, 3), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+SMALL = KroneckerSharing((2, 3), (2, 1), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 DENSE = DenseSharing.from_matrix(SHIFTS, (4, 4))
 GROUP = GroupSharing(C4, C4, dtype=torch.float64)
 TASKS = sample_group(C4, C4, n_tasks=60, noise=0.1)
@@ -140,6 +141,8 @@ WALK = {
     "msr.sharing.Sharing.project weight": (KRONECKER.project, [draw(2, 3)]),
     "msr.sharing.Sharing.share_bias bias": (KRONECKER.share_bias, [draw(2)]),
     "msr.sharing.Sharing.residual weight bias": (GROUP.residual, [draw(4, 4), draw(4)]),
+    "msr.sharing.Sharing.residual_at v weight bias": (GROUP.residual_at, [draw(4), draw(4, 4), draw(4)]),
+    "msr.sharing.KroneckerSharing.residual_at v weight bias": (SMALL.residual_at, [draw(2, 1), draw(2, 3), draw(2)]),
     "msr.layers.calibrate x": (calibrated, [draw(9, 3)]),
     "msr.layers.fold statistics": (lambda x: fold(normed(), statistics=x)[0].running_mean, [draw(9, 3)]),
     "msr.meta.GaussNewton.init initial": (lambda w: GaussNewton().init({"w": w}), [draw(2)]),
@@ -278,11 +281,19 @@ def test_what_is_no_tensor_is_refused_by_name(name, wrong):
         call()
 
 
+PART_OF_FORWARD = "a part of a layer's forward, which says what torch's own do of an array"
 LEFT_OUT = {
     "msr.equivariance.Mean.judge": "the class of msr.statistics, handed on",
     "msr.equivariance.Tail.judge": "the class of msr.statistics, handed on",
     "msr.equivariance.ZeroFailure.judge": "the class of msr.statistics, handed on",
     "msr.layers.ReparamLinear.forward": "a torch layer, which says what torch's own do of an array",
+    "msr.sharing.Sharing.apply_linear": PART_OF_FORWARD,
+    "msr.sharing.Sharing.apply_convolution": PART_OF_FORWARD,
+    "msr.sharing.DenseSharing.apply_linear": PART_OF_FORWARD,
+    "msr.sharing.GroupSharing.apply_linear": PART_OF_FORWARD,
+    "msr.sharing.KroneckerSharing.apply_linear": PART_OF_FORWARD,
+    "msr.sharing.KroneckerSharing.apply_convolution": PART_OF_FORWARD,
+    "msr.sharing.Convolution.mix_channels": PART_OF_FORWARD,
     "msr.sharing.GroupSharing.set_extra_state": "what state_dict holds",
     "msr.meta.InnerSolver.init": "an interface",
     "msr.meta.MetaParameters.with_leaves": "holds what it is given",
@@ -358,7 +369,7 @@ def test_arrays_of_every_layout():
         ([[1.0], [1.0, 2.0]], r"unequal lengths \(1, 2\)", ShapeError),
         ([torch.ones(2, 1), torch.ones(2, 3)], "unlike shapes", ShapeError),
         (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged), r"\(2, 3\)", ShapeError),
-        (None, "came a NoneType", DataError),
+        (None, "got a NoneType", DataError),
         (torch.ones, "must be a tensor", DataError),
     ],
 )

@@ -12,8 +12,8 @@ from msr.discovery.answer.result import Discovery, PartialSymmetry
 from msr.discovery.data.tasks import prepare
 from msr.groups.naming.group_name import Action, GroupName
 from msr.groups.naming.name import name_group
-from msr.representations.commutant.algebra import commutant
-from msr.representations.commutant.skew import continuous
+from msr.representations.commutant.isotypic import commutant
+from msr.representations.commutant.lie_algebra import continuous
 from msr.representations.commutant.values import Commutant, Continuous
 
 LONG = "a sentence that goes on " * 40

@@ -62,7 +62,7 @@ def test_solve_factors_is_the_dense_least_squares(deficient):
     seed=st.integers(0, 99),
     dtype=st.sampled_from([torch.float32, torch.float64]),
 )
-def test_orthogonal_columns_have_the_pseudo_inverse_that_they_had(d, r, gain, seed, dtype):
+def test_the_shortcut_for_orthogonal_columns_is_the_pseudo_inverse(d, r, gain, seed, dtype):
     """The shortcut gives the numbers of the long way, for equal columns and for ones that only nearly are."""
     gen = torch.Generator().manual_seed(seed)
     F = torch.empty(max(d, r), min(d, r), dtype=dtype)
@@ -96,7 +96,7 @@ def test_identities_and_orthogonal_factors_take_no_singular_values(monkeypatch, 
     assert called
 
 
-def test_shortcuts_stay_out_of_derivatives_and_maps(gen):
+def test_shortcuts_are_not_taken_under_derivatives_and_vmap(gen):
     """At an identity, the derivative of the pseudo-inverse is not that of a constant."""
     W, eye = numbers(0, 4, 3), torch.eye(3, dtype=torch.float64)
     torch.autograd.gradcheck(lambda F: kron.solve_factors([F], W), eye.clone().requires_grad_())
@@ -128,12 +128,12 @@ def test_nearest_kronecker_recovers_a_product_and_beats_neighbours(gen):
     [
         (lambda: kron.kron(), "at least one factor"),
         (lambda: kron.kron(torch.ones(3)), r"factor 0 must be a matrix.*\(3,\)"),
-        (lambda: kron.apply_factors([torch.ones(2, 3)], torch.ones(2)), r"\(3,\).*came \(2,\)"),
-        (lambda: kron.solve_factors([torch.ones(2, 3)], torch.ones(3)), r"\(2,\).*came \(3,\)"),
+        (lambda: kron.apply_factors([torch.ones(2, 3)], torch.ones(2)), r"\(3,\).*got \(2,\)"),
+        (lambda: kron.solve_factors([torch.ones(2, 3)], torch.ones(3)), r"\(2,\).*got \(3,\)"),
         (lambda: kron.unvec(torch.ones(5), (2, 3)), "5 entries"),
         (lambda: kron.nearest_kronecker(torch.ones(4, 4), (2, 2), (3, 2)), r"\(6, 4\).*\(4, 4\)"),
     ],
 )
-def test_shape_errors_say_what_came_and_what_fits(call, says):
+def test_shape_errors_say_what_was_got_and_what_fits(call, says):
     with pytest.raises(ShapeError, match=says):
         call()

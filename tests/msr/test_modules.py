@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations, prune
 from msr.errors import ModelError
 from msr.layers import fold, reparameterize
 from msr.meta import from_module
-from msr.modules import copied
+from msr.modules import AffineModule, PackageModule, copied
 from tests.support.cases import seeded
 
 DOORS = {"copied": copied, "from_module": from_module, "reparameterize": reparameterize, "fold": fold}
@@ -88,7 +88,7 @@ def test_a_copy_shares_nothing_and_what_is_no_module_is_refused():
     twin = copied(net)
     assert twin.weight is not net.weight
     assert torch.equal(twin.weight, net.weight)
-    with pytest.raises(ModelError, match="came a OrderedDict"):
+    with pytest.raises(ModelError, match="got a OrderedDict"):
         copied(net.state_dict())
 
 
@@ -100,3 +100,50 @@ def test_torchscript_is_named_and_the_module_it_was_made_of_works():
     with pytest.raises(ModelError, match="TorchScript"):
         from_module(scripted)
     from_module(net)
+
+
+class Scaled(AffineModule, affine=True):
+    def forward(self, x):
+        return 2 * x
+
+
+class Absolute:
+    def forward(self, x):
+        return x.abs()
+
+
+def test_a_claim_to_be_affine_goes_with_the_forward_it_was_made_for(monkeypatch):
+    class Inherits(Scaled):
+        pass
+
+    class Overrides(Scaled):
+        def forward(self, x):
+            return super().forward(x).abs()
+
+    class MixedIn(Absolute, Scaled):
+        pass
+
+    class ClaimsAnew(Scaled, affine=True):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    class NeverClaims(AffineModule):
+        def forward(self, x):
+            return x
+
+    claims = {kind: kind.claims_affine() for kind in (Scaled, Inherits, Overrides, MixedIn, ClaimsAnew, NeverClaims)}
+    assert [kind for kind, claim in claims.items() if claim] == [Scaled, Inherits, ClaimsAnew]
+    monkeypatch.setattr(Scaled, "forward", Absolute.forward)
+    assert not Scaled.claims_affine()
+    assert not Inherits.claims_affine()
+    assert ClaimsAnew.claims_affine()
+
+
+def test_a_class_says_of_itself_alone_that_it_is_plain():
+    class Plain(PackageModule, plain=True):
+        pass
+
+    class Derived(Plain):
+        pass
+
+    assert [PackageModule.is_plain, Plain.is_plain, Derived.is_plain] == [False, True, False]

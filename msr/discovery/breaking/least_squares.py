@@ -5,8 +5,8 @@ from torch import Tensor
 
 from msr.discovery.breaking.sample import Average, Sample, away
 from msr.discovery.data.forms import chunks
+from msr.permutations import reynolds_operator
 from msr.permutations.actions import Indices
-from msr.permutations.orbits import averaged
 from msr.span import SharedSpan
 
 __all__ = ["LeastSquares"]
@@ -26,7 +26,7 @@ class LeastSquares:
     method = "least squares"
     symmetric = False
 
-    def __init__(self, sample: Sample, average: Average = averaged):
+    def __init__(self, sample: Sample, average: Average = reynolds_operator):
         self._sample, self._average = sample, average
         self._known = sample.solvable
         self._places = self._known.nonzero()[:, 0]

@@ -8,8 +8,8 @@ from torch import Tensor
 from msr.discovery.breaking.least_squares import LeastSquares
 from msr.discovery.breaking.sample import TASKS, Average, Broken, Sample, away
 from msr.discovery.data.forms import chunks, sum_of_squares
+from msr.permutations import reynolds_operator
 from msr.permutations.actions import Indices
-from msr.permutations.orbits import averaged
 from msr.span import SharedSpan
 from msr.span.filters import places
 
@@ -45,7 +45,9 @@ class Pairs:
     method = "pairs of examples"
     symmetric = True
 
-    def __init__(self, sample: Sample, average: Average = averaged, common: bool | None = None, noise: float = 1.0):
+    def __init__(
+        self, sample: Sample, average: Average = reynolds_operator, common: bool | None = None, noise: float = 1.0
+    ):
         self._sample, self._average = sample, average
         self._common = _common_mean(sample) if common is None else common
         # Tasks much shorter than the usual one would leave all others with fewer parts.

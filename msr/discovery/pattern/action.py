@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msr.discovery.pattern.classes import Colouring, Rows
+from msr.permutations import reynolds_operator
 from msr.permutations.actions import Indices
-from msr.permutations.orbits import averaged
 from msr.permutations.search import Automorphisms, automorphisms
 
 __all__ = ["Points"]
@@ -73,10 +73,10 @@ class Points:
 
     def _average(self, U: Tensor, orbits: Indices) -> Tensor:
         if not self.signed:
-            return averaged(U, orbits)
+            return reynolds_operator(U, orbits)
         A = U.view(self.m, self.n, -1)
         both = torch.cat([torch.cat([A, -A], 1), torch.cat([-A, A], 1)])
-        mean = averaged(both.flatten(0, 1), orbits).view(both.shape)
+        mean = reynolds_operator(both.flatten(0, 1), orbits).view(both.shape)
         return mean[: self.m, : self.n].flatten(0, 1)
 
     def plain(self, colours: NDArray[_Kind]) -> NDArray[_Kind]:

@@ -7,8 +7,8 @@ import numpy as np
 from msr.discovery.answer.claims import Candidate
 from msr.discovery.answer.result import Discovery
 from msr.discovery.answer.sentences import cannot_tell
+from msr.permutations import orbitals
 from msr.permutations.actions import Indices
-from msr.permutations.orbits import pair_orbits_of
 
 __all__ = ["agreed", "differ", "orbits_of"]
 
@@ -33,7 +33,7 @@ def _same_group(a: Candidate | None, b: Candidate | None) -> bool:
 
 def orbits_of(candidate: Candidate) -> Indices:
     """Its orbits on weights, which are all that a linear layer shows of it."""
-    return pair_orbits_of(candidate.generators_in, candidate.generators_out)
+    return orbitals(candidate.generators_in, candidate.generators_out)
 
 
 def differ(a: Candidate, b: Candidate) -> bool:

@@ -6,7 +6,7 @@ from torch import Tensor
 from msr.discovery.answer.claims import Candidate
 from msr.discovery.pattern.action import Points
 from msr.discovery.verdict.agreement import orbits_of
-from msr.permutations.orbits import relabelled
+from msr.permutations import relabelled_orbitals
 
 __all__ = ["specificity"]
 
@@ -25,7 +25,7 @@ def specificity(points: Points, chosen: Candidate, U: Tensor, seed: int) -> floa
     as_good = others = 0
     for _ in range(_RELABELLINGS):
         s, t = points.relabelling(generator)
-        orbits = relabelled(own, s, t)
+        orbits = relabelled_orbitals(own, s, t)
         if len(np.unique(own * count + orbits)) == count:
             as_good += 1
             continue

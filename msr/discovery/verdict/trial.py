@@ -23,8 +23,8 @@ from msr.discovery.verdict.agreement import differ, orbits_of
 from msr.discovery.verdict.evidence import Evidence, spread, weights
 from msr.discovery.verdict.rule import SHARE, Proposal
 from msr.errors import DataError
+from msr.permutations import orbitals
 from msr.permutations.actions import Indices
-from msr.permutations.orbits import pair_orbits_of
 
 __all__ = ["RESOLVED", "VETO", "Bench", "Trial"]
 
@@ -160,14 +160,14 @@ class Bench:
                     np.concatenate([getattr(largest, side), getattr(other, side)])
                     for side in ("generators_in", "generators_out")
                 )
-                orbits = pair_orbits_of(*both)
+                orbits = orbitals(*both)
                 colours = orbits.reshape(self.points.lines, self.points.columns)
                 found.append(self._candidate(Colouring(colours, int(orbits.max()) + 1, 0.0, math.inf), rows, learned))
         return found
 
     def _candidate(self, cut: Colouring, rows: Rows, learned: Learned) -> Candidate:
         group = self.points.automorphisms(cut, rows)
-        orbits = pair_orbits_of(group.generators_in, group.generators_out)
+        orbits = orbitals(group.generators_in, group.generators_out)
         U = learned.span.U
         residual = float((self.points.average(U, orbits) - U).norm() / U.norm())
         share = self._share(learned, orbits)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from msr.equivariance.measuring.boundary import Interior
 from msr.equivariance.measuring.evaluation import run
 from msr.errors import ModelError, ShapeError
+from msr.modules import AffineModule
 from msr.representations import AnyRepresentation
 
 __all__ = ["MAX_INPUTS", "as_affine", "is_affine"]
@@ -47,9 +48,8 @@ def is_affine(f: Any) -> bool:
         return False  # a hook, or a forward put on this one instance, may do anything
     if type(f) is nn.Sequential:
         return all(is_affine(part) for part in f)
-    # A subclass with a forward of its own may do anything too.
-    ours = getattr(f, "is_affine", False) is True and type(f).forward.__module__.startswith("msr.layers")
-    return type(f) in _AFFINE or ours
+    # A subclass of torch's layers may have a forward of its own, so they count by their exact type.
+    return type(f) in _AFFINE or (isinstance(f, AffineModule) and f.claims_affine())
 
 
 def as_affine(

@@ -16,6 +16,7 @@ from msr.equivariance.measuring.inputs import draw_inputs, seeded, template_of
 from msr.errors import ConfigError, ModelError, NonFiniteError
 from msr.groups import Group
 from msr.representations import AnyRepresentation
+from msr.sharing import Sharing
 from msr.statistics.rules import Tail, ZeroFailure
 
 __all__ = ["decide"]
@@ -44,7 +45,7 @@ def decide(
     """
     check_representations(rep_in, rep_out, group)
     generator = setting.generator or seeded(0, rep_in)
-    if isinstance(f, Tensor) or getattr(f, "is_sharing_pattern", False):
+    if isinstance(f, (Tensor, Sharing)):
         if not isinstance(setting.rule, (Auto, Exact)) or setting.mask is not None:
             raise ConfigError("a weight or a sharing pattern is decided exactly: leave out rule and mask")
         return _decide_linear_map(f, rep_in, rep_out, setting, generator)
@@ -69,7 +70,11 @@ def decide(
 
 
 def _decide_linear_map(
-    f: object, rep_in: AnyRepresentation, rep_out: AnyRepresentation, setting: Setting, generator: torch.Generator
+    f: Tensor | Sharing,
+    rep_in: AnyRepresentation,
+    rep_out: AnyRepresentation,
+    setting: Setting,
+    generator: torch.Generator,
 ) -> Certificate:
     """A weight, or a sharing pattern: there is nothing to draw inputs for."""
     specificity_test: Specificity | None = None
@@ -81,7 +86,7 @@ def _decide_linear_map(
             W = f.detach().reshape(rep_out.dim, rep_in.dim)
             specificity_test = specificity(W, rep_in, rep_out, unused, n_random=setting.n_random, generator=generator)
     else:
-        finding = exact.of_pattern(f.matrix(), rep_in, rep_out, setting.eps)  # type: ignore[attr-defined]
+        finding = exact.of_pattern(f.matrix(), rep_in, rep_out, setting.eps)
     if finding.size == 0:
         warnings.append("the weight is zero: it commutes with everything")
     return _certificate(finding, rep_in.group, setting, specificity_test, warnings)

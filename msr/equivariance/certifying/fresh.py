@@ -8,6 +8,7 @@ from torch.nn.parameter import is_lazy
 
 from msr.errors import ConfigError
 from msr.modules import copied
+from msr.sharing import Sharing
 
 __all__ = ["module_to_redraw", "redrawn", "signs_of_a_start"]
 
@@ -36,7 +37,7 @@ def redrawn(module: nn.Module, seed: int) -> nn.Module:
     # Parameters are told apart by identity, since several modules may share one.
     done: set[int] = {id(p) for p in new.parameters() if not p.requires_grad}
     for part in new.modules():
-        if getattr(part, "is_sharing_pattern", False):
+        if isinstance(part, Sharing):
             done.update(id(p) for p in part.parameters())
     with torch.no_grad():
         for part in new.modules():
@@ -104,7 +105,7 @@ def signs_of_a_start(module: nn.Module) -> list[str]:
     """What in a module looks as before any training: running statistics of 0 and 1, zero biases, scales of one."""
     signs = []
     for name, part in module.named_modules():
-        if getattr(part, "is_sharing_pattern", False):
+        if isinstance(part, Sharing):
             continue
         buffers = dict(part.named_buffers(recurse=False))
         prefix = f"{name}." if name else ""

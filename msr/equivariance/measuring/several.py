@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from msr.arrays import as_tensor
 from msr.errors import ConfigError, DataError, ModelError, ShapeError
 from msr.representations import AnyRepresentation, LieRepresentation, Representation, direct_sum
+from msr.sharing import Sharing
 
 __all__ = ["Packed", "Several", "as_one", "is_several", "pack"]
 
@@ -74,7 +75,7 @@ def as_one(
         x = x if x is None or callable(x) else as_tensor(x, "x")
         mask = mask if mask is None else as_tensor(mask, "mask")
         return f, rep_in, rep_out, x, mask  # type: ignore[return-value]
-    if isinstance(f, Tensor) or getattr(f, "is_sharing_pattern", False):
+    if isinstance(f, (Tensor, Sharing)):
         raise ConfigError("a weight has one input and one output: give it the direct sums, rep_a + rep_b")
     packed = pack(f, rep_in, rep_out, x)
     return packed.function, packed.rep_in, packed.rep_out, packed.inputs(x), packed.mask(mask)

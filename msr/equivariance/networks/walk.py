@@ -12,6 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from msr.equivariance.measuring.evaluation import error_text
 from msr.errors import ConfigError, ModelError, MSRError
 from msr.representations import AnyRepresentation
+from msr.sharing import Sharing
 
 __all__ = ["Layer", "Representations", "Walk", "walk"]
 
@@ -248,7 +249,8 @@ def _is_one_layer(module: nn.Module, is_root: bool) -> bool:
     So do reparameterised and parametrized modules, whose parts hold weights and do not run; and a module that holds
     TorchScript, since its parts take no hooks (the network itself only if all its parts are TorchScript).
     """
-    if hasattr(module, "sharing") or isinstance(module, (*_ONE_LAYER, torch.jit.ScriptModule)):
+    holds_pattern = any(isinstance(child, Sharing) for child in module.children())
+    if holds_pattern or isinstance(module, (*_ONE_LAYER, torch.jit.ScriptModule)):
         return True
     if is_parametrized(module):
         return True

@@ -1,4 +1,4 @@
-"""Small groups that have a name, and the proof that a group is one of them."""
+"""The catalogue of named groups with a table, and the proof that a group is one of them."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,14 +7,14 @@ from functools import lru_cache, partial, reduce
 from sympy import factorint  # type: ignore[import-untyped]
 
 from msr.groups import FiniteGroup, cyclic, direct_product
-from msr.groups.naming.atoms import Atom, Maker, abelian_types, named_atoms
+from msr.groups.naming.invariants import Invariants, fingerprint, invariants_of, invariants_of_product
 from msr.groups.naming.isomorphism import find_isomorphism, split_metacyclic
-from msr.groups.naming.marks import Marks, fingerprint, marks_of, marks_of_product
-from msr.permutations.actions import Indices
-from msr.permutations.work import uncounted
+from msr.groups.naming.named_factors import Maker, NamedFactor, abelian_types, named_factors
+from msr.permutations import Indices
+from msr.permutations.work_budget import uncounted
 
 __all__ = [
-    "MAX_TABLE", "abelian_name", "bracketed", "find_isomorphism", "fingerprint", "invariants_from_killed",
+    "MAX_TABLE", "abelian_name", "bracketed", "find_isomorphism", "fingerprint", "invariant_factors",
     "known_name", "named_groups", "names_that_fit",
 ]  # fmt: skip
 
@@ -23,14 +23,14 @@ MAX_TABLE = 1024
 
 
 def known_name(group: FiniteGroup) -> str | None:
-    """A name with a proof.
+    """The name of a group, with a proof; None where there is none.
 
-    Abelian groups by their invariants, others by an isomorphism to a named group, or by two elements that keep the
-    relations of a semidirect product of cyclic groups.
+    Abelian groups are proven by their invariant factors, others by an isomorphism to a named group, or by two elements
+    that satisfy the relations of a semidirect product of cyclic groups.
     """
     if group.is_abelian:
-        return abelian_name(_abelian_invariants(group.element_orders))
-    for name, make in _fitting(marks_of(group)):
+        return abelian_name(_abelian_invariant_factors(group.element_orders))
+    for name, make in _with_invariants(invariants_of(group)):
         if find_isomorphism(make(), group) is not None:
             return name
     return split_metacyclic(group)
@@ -38,7 +38,7 @@ def known_name(group: FiniteGroup) -> str | None:
 
 def names_that_fit(group: FiniteGroup) -> tuple[str, ...]:
     """The named groups that share the fingerprint of a group that is not abelian."""
-    return tuple(name for name, _ in _fitting(marks_of(group)))
+    return tuple(name for name, _ in _with_invariants(invariants_of(group)))
 
 
 def abelian_name(invariants: Sequence[int]) -> str:
@@ -46,20 +46,23 @@ def abelian_name(invariants: Sequence[int]) -> str:
     return " x ".join(f"C{n}" for n in invariants) or "trivial"
 
 
-def _abelian_invariants(element_orders: Indices) -> list[int]:
-    """Invariant factors, each dividing the next: read off how many elements have an order that divides each power."""
-    order = len(element_orders)
+def _abelian_invariant_factors(element_orders: Indices) -> list[int]:
+    """The invariant factors of an abelian group, each dividing the next, from the orders of its elements."""
     killed = {
-        p: [int((p**i % element_orders == 0).sum()) for i in range(1, most + 1)] for p, most in factorint(order).items()
+        prime: [int((prime**i % element_orders == 0).sum()) for i in range(1, most + 1)]
+        for prime, most in factorint(len(element_orders)).items()
     }
-    return invariants_from_killed(killed)
+    return invariant_factors(killed)
 
 
-def invariants_from_killed(killed: dict[int, list[int]]) -> list[int]:
-    """Invariant factors from how many elements ``p``, ``p²``, … kill, for each prime ``p``."""
+def invariant_factors(killed: dict[int, list[int]]) -> list[int]:
+    """The invariant factors of an abelian group, each dividing the next.
+
+    ``killed``: for each prime ``p`` the numbers of elements with ``x^p = e``, with ``x^(p²) = e``, and so on.
+    """
     factors: list[int] = []
     for prime, counts in killed.items():
-        # log_p of the elements killed by p^i grows by the number of cyclic parts of length at least i.
+        # From i − 1 to i, the logarithm to the base p grows by the number of cyclic factors of order p^i or more.
         logs = [0, *(round(math.log(count, prime)) for count in counts)]
         parts = [logs[i] - logs[i - 1] for i in range(1, len(logs))]
         powers = [prime ** sum(p > j for p in parts) for j in range(parts[0])]
@@ -70,69 +73,72 @@ def invariants_from_killed(killed: dict[int, list[int]]) -> list[int]:
 
 def named_groups(order: int) -> Iterator[tuple[str, Maker]]:
     """Groups of this order that have a name, none abelian, simple names first."""
-    for atoms, invariants in _products(order):
-        yield _product_name(atoms, invariants), partial(_product, atoms, invariants)
+    for factors, cyclic_orders in _products(order):
+        yield _product_name(factors, cyclic_orders), partial(_product, factors, cyclic_orders)
 
 
-def _fitting(marks: Marks) -> Iterator[tuple[str, Maker]]:
-    """The named groups that share the marks; factors have theirs computed once."""
-    for atoms, invariants in _products(marks.order):
-        parts = [_marks_of_atom(atom) for atom in atoms] + [_marks_of_cyclic(n) for n in invariants]
-        if math.prod(p.centre for p in parts) != marks.centre:
+def _with_invariants(wanted: Invariants) -> Iterator[tuple[str, Maker]]:
+    """The named groups with these invariants; those of factors are computed once."""
+    for factors, cyclic_orders in _products(wanted.order):
+        parts = [_invariants_of_factor(factor) for factor in factors]
+        parts += [_invariants_of_cyclic(n) for n in cyclic_orders]
+        # The cheap numbers first: most products differ in them.
+        if math.prod(p.centre for p in parts) != wanted.centre:
             continue
-        if (
-            math.prod(p.abelianisation for p in parts) == marks.abelianisation
-            and reduce(marks_of_product, parts) == marks
-        ):
-            yield _product_name(atoms, invariants), partial(_product, atoms, invariants)
+        if math.prod(p.abelianisation for p in parts) != wanted.abelianisation:
+            continue
+        if reduce(invariants_of_product, parts) == wanted:
+            yield _product_name(factors, cyclic_orders), partial(_product, factors, cyclic_orders)
 
 
 @lru_cache(maxsize=4096)
-def _marks_by_name(name: str, order: int) -> Marks:
+def _invariants_by_name(name: str, order: int) -> Invariants:
     with uncounted():
-        return marks_of(next(atom.make() for atom in named_atoms(order) if atom.name == name))
+        return invariants_of(next(factor.make() for factor in named_factors(order) if factor.name == name))
 
 
-def _marks_of_atom(atom: Atom) -> Marks:
-    return _marks_by_name(atom.name, atom.order)
+def _invariants_of_factor(factor: NamedFactor) -> Invariants:
+    return _invariants_by_name(factor.name, factor.order)
 
 
 @lru_cache(maxsize=256)
-def _marks_of_cyclic(n: int) -> Marks:
+def _invariants_of_cyclic(n: int) -> Invariants:
     with uncounted():
-        return marks_of(cyclic(n))
+        return invariants_of(cyclic(n))
 
 
 @lru_cache(maxsize=256)
-def _products(order: int) -> tuple[tuple[tuple[Atom, ...], tuple[int, ...]], ...]:
-    """Atoms and the orders of cyclic factors, fewest factors first."""
+def _products(order: int) -> tuple[tuple[tuple[NamedFactor, ...], tuple[int, ...]], ...]:
+    """All direct products of an order as named factors and the orders of cyclic ones, fewest factors first."""
 
-    def nonabelian(left: int, least: int) -> Iterator[tuple[tuple[Atom, ...], int]]:
-        yield (), left
-        for a in (d for d in range(max(6, least), left + 1) if left % d == 0):
-            for atom in named_atoms(a):
-                for rest, over in nonabelian(left // a, a):
-                    yield (atom, *rest), over
+    def nonabelian(remaining: int, least: int) -> Iterator[tuple[tuple[NamedFactor, ...], int]]:
+        """Products of named factors of orders from ``least`` on, ascending, and the order that is left over."""
+        yield (), remaining
+        # The smallest group that is not abelian has 6 elements.
+        for order_of_first in (d for d in range(max(6, least), remaining + 1) if remaining % d == 0):
+            for factor in named_factors(order_of_first):
+                for following, over in nonabelian(remaining // order_of_first, order_of_first):
+                    yield (factor, *following), over
 
-    found = [
-        (atoms, invariants)
-        for atoms, over in nonabelian(order, 6)
-        if atoms
-        for invariants in (abelian_types(over) if over > 1 else [()])
+    products = [
+        (factors, cyclic_orders)
+        for factors, over in nonabelian(order, 6)
+        if factors
+        for cyclic_orders in (abelian_types(over) if over > 1 else [()])
     ]
-    return tuple(sorted(found, key=lambda one: (len(one[0]) + len(one[1]), -one[0][-1].order)))
+    return tuple(sorted(products, key=lambda product: (len(product[0]) + len(product[1]), -product[0][-1].order)))
 
 
-def _product_name(atoms: tuple[Atom, ...], invariants: tuple[int, ...]) -> str:
-    if len(atoms) == 1 and not invariants:
-        return atoms[0].name
-    return " x ".join([*sorted(bracketed(atom.name) for atom in atoms), *(f"C{n}" for n in invariants)])
+def _product_name(factors: tuple[NamedFactor, ...], cyclic_orders: tuple[int, ...]) -> str:
+    if len(factors) == 1 and not cyclic_orders:
+        return factors[0].name
+    return " x ".join([*sorted(bracketed(factor.name) for factor in factors), *(f"C{n}" for n in cyclic_orders)])
 
 
-def _product(atoms: tuple[Atom, ...], invariants: tuple[int, ...]) -> FiniteGroup:
-    return direct_product(*(atom.make() for atom in atoms), *map(cyclic, invariants))
+def _product(factors: tuple[NamedFactor, ...], cyclic_orders: tuple[int, ...]) -> FiniteGroup:
+    return direct_product(*(factor.make() for factor in factors), *map(cyclic, cyclic_orders))
 
 
 def bracketed(name: str) -> str:
-    """The name as a factor of a longer one."""
+    """The name as a factor of a longer one: in brackets if it has several words."""
     return f"({name})" if " " in name else name

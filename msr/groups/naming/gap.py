@@ -1,4 +1,4 @@
-"""GAP, where it is installed, on groups that have no name here: <https://www.gap-system.org>."""
+"""Names from the computer algebra system GAP, where it is installed: <https://www.gap-system.org>."""
 
 import importlib.util
 import re
@@ -6,11 +6,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 
 __all__ = ["gap_name"]
 
 _SECONDS = 20.0
+"""Time after which GAP is ended, in seconds. Chosen by hand."""
 # The small groups library knows most orders up to 2,000, and its index is the isomorphism class.
 _SCRIPT = """\
 G := Group({generators});;
@@ -25,15 +26,15 @@ def gap_name(generators: Indices) -> tuple[str, bool] | None:
     """What GAP calls the group that permutations ``(r, n)`` generate, and whether that tells its isomorphism class.
 
     An index of the small groups library does, such as ``SmallGroup(16,3)``; a structure description alone may fit
-    several groups. Dihedral groups are written as everywhere here, ``D4`` for the one of 8 elements, where GAP writes
-    ``D8``. None where GAP is not installed, or does not answer within 20 s: the answer is then the same as without it.
+    several groups. Dihedral groups are written as everywhere in this package, ``D4`` for the one of 8 elements, where
+    GAP writes ``D8``. None where GAP is not installed, or does not answer within 20 s.
     """
     command = _command()
     if command is None or len(generators) == 0:
         return None
     lists = ", ".join(f"PermList({(row + 1).tolist()})" for row in generators)
     try:
-        # Its own process: a crash or an endless search of GAP's is none of ours.
+        # In a process of its own, so that a crash or an endless search ends nothing but GAP.
         answer = subprocess.run(
             [*command, "-q", "-A", "-r", "-T", "-x", "4096"],
             input=_SCRIPT.format(generators=lists).encode(),
@@ -45,9 +46,9 @@ def gap_name(generators: Indices) -> tuple[str, bool] | None:
         answer = error.stdout or b""
     except OSError:
         return None
-    said = dict(re.findall(r"^msr (id|name) (.+)$", answer.decode(errors="replace"), re.MULTILINE))
-    index = re.fullmatch(r"\[ (\d+), (\d+) \]", said.get("id", ""))
-    words = re.sub(r"\bD(\d+)\b", lambda found: f"D{int(found[1]) // 2}", said.get("name", ""))
+    answers = dict(re.findall(r"^msr (id|name) (.+)$", answer.decode(errors="replace"), re.MULTILINE))
+    index = re.fullmatch(r"\[ (\d+), (\d+) \]", answers.get("id", ""))
+    words = re.sub(r"\bD(\d+)\b", lambda match: f"D{int(match[1]) // 2}", answers.get("name", ""))
     if index:
         known = f"SmallGroup({index[1]},{index[2]})"
         return (f"{known}, {words}" if words else known), True
@@ -55,7 +56,7 @@ def gap_name(generators: Indices) -> tuple[str, bool] | None:
 
 
 def _command() -> list[str] | None:
-    """The program on the path, or that of the wheel ``passagemath-gap``, which has to be told where its library is."""
+    """The program on the path, or that of the wheel ``passagemath-gap``, which needs the path of its library."""
     program = shutil.which("gap")
     if program is not None:
         return [program]

@@ -14,7 +14,7 @@ class Action(Brief):
 
     Attributes:
         degree: how many points there are; ``orbits`` their sizes, largest first, fixed points included.
-        order: of the group of permutations that is seen here; ``kernel`` how many elements move no point.
+        order: of the group of permutations of these points; ``kernel`` how many elements move none of them.
         transitive: one orbit; regular: transitive, and no element but the identity of the image fixes a point.
         primitive: transitive, and no partition but the trivial two is kept.
         blocks: the size of a smallest nontrivial block, where the action is transitive and not primitive.
@@ -39,9 +39,9 @@ class Action(Brief):
             if self.blocks is not None and not self.regular:
                 words.append(f"in blocks of {self.blocks}")
         else:
-            moved = [size for size in self.orbits if size > 1]
-            fixed = len(self.orbits) - len(moved)
-            words.append(f"orbits of {', '.join(map(str, moved))}" + (f", {fixed} fixed" if fixed else ""))
+            moved_sizes = [size for size in self.orbits if size > 1]
+            fixed = len(self.orbits) - len(moved_sizes)
+            words.append(f"orbits of {', '.join(map(str, moved_sizes))}" + (f", {fixed} fixed" if fixed else ""))
         if self.kernel > 1:
             words.append(f"(kernel of order {self.kernel})")
         return " ".join(words)
@@ -72,8 +72,8 @@ class GroupName(Brief):
     @property
     def title(self) -> str:
         """The name with the kind of group in words, such as ``the cyclic group C12``."""
-        found = re.fullmatch(r"([CDSAQ])(\d+)", self.name)
-        if not found:
+        family = re.fullmatch(r"([CDSAQ])(\d+)", self.name)
+        if not family:
             return self.name if self.name.startswith(("a ", "trivial")) else f"the group {self.name}"
         kinds = {"C": "cyclic", "D": "dihedral", "S": "symmetric", "A": "alternating", "Q": "dicyclic"}
-        return f"the {'quaternion' if self.name == 'Q8' else kinds[found[1]]} group {self.name}"
+        return f"the {'quaternion' if self.name == 'Q8' else kinds[family[1]]} group {self.name}"

@@ -11,6 +11,6 @@ from msr.meta.exact.faults import explain
 from msr.meta.exact.hooks import refuse_backward_hooks
 from msr.meta.exact.mode import Exact
 from msr.meta.exact.norms import fused_norms, set_norm
-from msr.meta.exact.plain import is_plain_module
+from msr.meta.exact.plain import KnownFunction, is_plain_module
 
-__all__ = ["Exact", "explain", "fused_norms", "is_plain_module", "refuse_backward_hooks", "set_norm"]
+__all__ = ["Exact", "KnownFunction", "explain", "fused_norms", "is_plain_module", "refuse_backward_hooks", "set_norm"]

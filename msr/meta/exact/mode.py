@@ -45,14 +45,13 @@ class Exact:
     """A function that runs with exact forms in the place of torch's fused functions; equal to one of the same function.
 
     Checkpointed parts of it run directly: the engine differentiates its own recording, which needs what they forget.
-    A function that is known to need no form, a loss of torch's or one that says ``is_plain``, runs as it is.
+    A function that is known to need no form (:func:`~msr.meta.exact.plain.is_plain_function`) runs as it is.
     """
 
     function: Callable
 
     def __post_init__(self) -> None:
-        plain = is_plain_function(self.function) or getattr(self.function, "is_plain", False) is True
-        object.__setattr__(self, "_plain", plain)
+        object.__setattr__(self, "_plain", is_plain_function(self.function))
 
     @classmethod
     def of(cls, function: Callable) -> "Exact":

@@ -4,13 +4,16 @@ Looking at every call of torch costs a tenth of a small outer step that runs sid
 layers whose code is torch's or this package's; whatever a network's own ``forward`` does is looked at.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules import module as library
 
-__all__ = ["LAYERS", "LOSSES", "is_plain_function", "is_plain_module", "no_hooks_for_all"]
+from msr.modules import PackageModule
+
+__all__ = ["LAYERS", "LOSSES", "KnownFunction", "is_plain_function", "is_plain_module", "no_hooks_for_all"]
 
 _LAYERS = (
     "Identity Flatten Unflatten Linear Bilinear Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d "
@@ -26,15 +29,26 @@ LOSSES = frozenset(getattr(F, name) for name in _LOSSES.split())
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
+class KnownFunction(ABC):
+    """A function of this package that knows whether what it calls has an exact form."""
+
+    @property
+    @abstractmethod
+    def is_plain(self) -> bool:
+        """Whether it calls nothing that has an exact form."""
+
+
 def is_plain_function(function: Callable) -> bool:
-    """Whether a criterion is one of torch's that need no exact form."""
+    """Whether a function is known to need no exact form: one of torch's losses, or one that knows it of itself."""
+    if isinstance(function, KnownFunction):
+        return function.is_plain
     return isinstance(function, type(F.mse_loss)) and function in LOSSES
 
 
 def is_plain_module(module: nn.Module) -> bool:
     """Whether all layers of a module are known, as their classes wrote them, with no hook.
 
-    A layer of this package says so of its own class by ``is_plain``, which classes derived from it do not inherit.
+    A layer of this package says so of its own class (:class:`msr.modules.PackageModule`).
     """
     return all(_is_plain(part) for part in module.modules())
 
@@ -47,5 +61,5 @@ def no_hooks_for_all() -> bool:
 
 def _is_plain(part: nn.Module) -> bool:
     kind = type(part)
-    known = kind in LAYERS or kind is nn.Sequential or vars(kind).get("is_plain", False)
+    known = kind in LAYERS or kind is nn.Sequential or (issubclass(kind, PackageModule) and kind.is_plain)
     return known and "forward" not in vars(part) and not any(getattr(part, name, None) for name in _HOOKS)

@@ -11,7 +11,7 @@ from torch import Tensor
 from msr.discovery.answer.claims import Candidate
 from msr.discovery.answer.result import Discovery
 from msr.groups import FiniteGroup, from_permutations
-from msr.permutations.actions import Indices, orbit_labels
+from msr.permutations import Indices, orbit_labels
 
 __all__ = [
     "Classes", "Reading", "classes_of", "cycles", "elements_of", "letters", "number", "percent", "reading", "residuals",

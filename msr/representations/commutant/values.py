@@ -1,4 +1,4 @@
-"""What is said of a commutant and of continuous symmetries."""
+"""The answers about a commutant and about continuous symmetries, as values."""
 
 from dataclasses import dataclass, field
 
@@ -26,9 +26,14 @@ class Commutant(Brief):
 class Continuous(Brief):
     """The Lie algebra of skew pairs ``(A, B)`` with ``A W = W B`` for all weights, which any linear layer has.
 
-    ``name``: of the algebra, such as ``so(3)`` or ``u(1)^3``; ``decided``: whether an extra constraint says that these
-    symmetries are the problem's own. For linear layers alone it never is: ``note`` says so. ``rtol``: up to which share
-    of the largest two singular values counted as one.
+    Attributes:
+        dimension: of the algebra.
+        name: of the algebra, such as ``so(3)`` or ``u(1)^3``.
+        inputs, outputs: the isotypic parts on either side.
+        decided: whether an extra constraint shows that these symmetries are those of the problem. Linear layers alone
+            never decide it.
+        note: what follows, and what does not, in a few sentences.
+        rtol: the share of the largest singular value up to which two singular values counted as equal.
     """
 
     dimension: int

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from msr.discovery import discover
-from msr.permutations.orbits import pair_orbits_of
+from msr.permutations import orbitals
 from tests.msr.discovery.test_discovery_parts import cycle, frucht, heat
 
 
@@ -45,7 +45,7 @@ def orbits_of(found):
     if found.group is None:
         return None
     p, q = found.generators()
-    return pair_orbits_of(p, q).reshape(q.shape[1], p.shape[1])
+    return orbitals(p, q).reshape(q.shape[1], p.shape[1])
 
 
 def same_partition(a, b):

@@ -16,7 +16,7 @@ from msr.discovery.pattern.learning import by_length, explained, learn
 from msr.discovery.pattern.partial import partial_symmetries
 from msr.errors import ConfigError
 from msr.groups import cyclic, dihedral, symmetric
-from msr.permutations.orbits import averaged, pair_orbits_of, relabelled
+from msr.permutations import orbitals, relabelled_orbitals, reynolds_operator
 from msr.permutations.search import automorphisms
 from msr.representations import equivariant_basis, natural, regular
 from msr.tasks.sampling import sample_group
@@ -182,10 +182,10 @@ def test_both_signs_of_a_point_move_together():
 
 def test_weights_keep_their_mean_over_all_signs_at_once(gen):
     points, U = Points(3, 2, None, True), torch.randn(6, 4, generator=gen)
-    opposite = pair_orbits_of(np.array([[3, 4, 5, 0, 1, 2]]), np.array([[2, 3, 0, 1]]))
+    opposite = orbitals(np.array([[3, 4, 5, 0, 1, 2]]), np.array([[2, 3, 0, 1]]))
     torch.testing.assert_close(points.average(U, opposite), U)
     # An output whose sign changes alone has no mean.
-    one = pair_orbits_of(np.array([[0, 1, 2, 3, 4, 5]]), np.array([[2, 1, 0, 3]]))
+    one = orbitals(np.array([[0, 1, 2, 3, 4, 5]]), np.array([[2, 1, 0, 3]]))
     expected = U.view(2, 3, 4) * torch.tensor([0.0, 1.0])[:, None, None]
     torch.testing.assert_close(points.average(U, one).view(2, 3, 4), expected)
     classes = points.plain(np.arange(4 * 6).reshape(4, 6))
@@ -196,7 +196,7 @@ def test_means_over_a_group_are_of_the_weights_in_units_that_came(gen):
     """Where inputs differ in units, weights that are equal there are not equal here."""
     factors = np.array([[1.0, 2.0], [1.0, 2.0]])
     points, U = Points(2, 2, None, False, factors), torch.randn(4, 3, generator=gen, dtype=torch.float64)
-    swap = pair_orbits_of(np.array([[1, 0]]), np.array([[0, 1]]))
+    swap = orbitals(np.array([[1, 0]]), np.array([[0, 1]]))
     found = points.average(U, swap).view(2, 2, 3)
     torch.testing.assert_close(found[:, 0], 2 * found[:, 1])
     torch.testing.assert_close(found[:, 0], (U.view(2, 2, 3)[:, 0] + 2 * U.view(2, 2, 3)[:, 1]) / 2)
@@ -271,14 +271,14 @@ def test_pair_orbits_are_those_of_the_group():
     rep = natural(dihedral(5))
     gens = rep.permutations[list(rep.group.generators)]
     labels = equivariant_basis(rep, rep).labels.flatten().numpy()
-    assert np.array_equal(pair_orbits_of(gens, gens), labels)
+    assert np.array_equal(orbitals(gens, gens), labels)
     none = np.empty((0, 5), dtype=int)
-    assert np.array_equal(pair_orbits_of(none, none), np.arange(25))
+    assert np.array_equal(orbitals(none, none), np.arange(25))
 
 
 def test_averages_are_means_over_orbits(gen):
     U = torch.randn(5, 3, generator=gen, dtype=torch.float64)
-    found = averaged(U, np.array([0, 1, 0, 2, 0]))
+    found = reynolds_operator(U, np.array([0, 1, 0, 2, 0]))
     torch.testing.assert_close(found[[0, 2, 4]], U[[0, 2, 4]].mean(0).expand(3, -1))
     torch.testing.assert_close(found[[1, 3]], U[[1, 3]])
 
@@ -289,7 +289,7 @@ def test_orbits_of_a_renamed_group_are_those_of_its_conjugate():
     for _ in range(10):
         s, t = draw.permutation(4), draw.permutation(5)
         conjugates = (a[moves[:, np.argsort(a)]] for a, moves in ((s, p), (t, q)))
-        expected, found = pair_orbits_of(*conjugates), relabelled(pair_orbits_of(p, q), s, t)
+        expected, found = orbitals(*conjugates), relabelled_orbitals(orbitals(p, q), s, t)
         assert np.array_equal(expected[:, None] == expected, found[:, None] == found)
 
 

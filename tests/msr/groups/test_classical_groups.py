@@ -124,7 +124,7 @@ def test_maps_between_tensors_of_real_groups(group, moment, a, b):
     assert abs(moment(a + b) - found) < 1e-9
 
 
-def test_the_components_make_the_difference():
+def test_discrete_generators_remove_equivariant_maps():
     """The controls: invariants that a mirror or parity takes away."""
     for group, k, dim in ((orthogonal(2), 2, 1), (so(2), 2, 2), (orthogonal(3), 3, 0), (so(3), 3, 1)):
         assert equivariant_basis(trivial(group), power(defining(group), group, k)).dim == dim

@@ -35,7 +35,7 @@ from msr.groups import (
     trivial,
     wreath_product,
 )
-from msr.permutations.actions import orbit_labels
+from msr.permutations import orbit_labels
 from msr.representations import quotient
 from tests.support.cases import permutation_groups
 
@@ -68,10 +68,10 @@ def frobenius21():
         ([[0, 1, 2], [1, 2, 0], [2, 1, 0]], AxiomError, "no cancellation: 0·1 = 2·1 = 1, so element 1 has no inv"),
         (LOOP, AxiomError, r"not associative: \(1·1\)·2 = 2, but 1·\(1·2\) = 4 \(elements 1, 1, 2\)"),
         ([[0, 1]], ShapeError, r"square \(order, order\); got \(1, 2\)"),
-        ([0, 1], ShapeError, r"came \(2,\)"),
-        (np.empty((0, 0), dtype=int), ShapeError, r"came \(0, 0\)"),
+        ([0, 1], ShapeError, r"got \(2,\)"),
+        (np.empty((0, 0), dtype=int), ShapeError, r"got \(0, 0\)"),
         ([[0.0]], ShapeError, "holds integers; got float64"),
-        (np.broadcast_to(np.int16(0), (MAX_ORDER + 1,) * 2), ShapeError, f"up to order {MAX_ORDER}.*came 8193"),
+        (np.broadcast_to(np.int16(0), (MAX_ORDER + 1,) * 2), ShapeError, f"up to order {MAX_ORDER}.*got 8193"),
     ],
 )
 def test_a_broken_table_is_named(table, error, says):
@@ -95,7 +95,7 @@ def reduced_latin_squares(n):
 
 
 @pytest.mark.parametrize(("n", "squares", "groups"), [(3, 1, 1), (4, 4, 4), (5, 56, 6)])
-def test_light_finds_every_loop_that_is_no_group(n, squares, groups):
+def test_lights_test_finds_every_loop_that_is_no_group(n, squares, groups):
     seen = accepted = 0
     for table in reduced_latin_squares(n):
         t, every = np.array(table), range(n)
@@ -128,7 +128,7 @@ def test_associativity_is_tested_with_every_generator():
         ({"points": [[0, 1, 2]]}, ShapeError, r"points must be \(3, n\) integers; got \(1, 3\)"),
         ({"points": np.zeros((3, 1))}, ShapeError, "float64"),
         ({"points": [[0, 1, 2], [1, 1, 0], [2, 0, 1]]}, AxiomError, r"element 1 is no permutation of 0 to 2: \[1, 1"),
-        ({"points": [[1, 0, 2]] * 3}, AxiomError, r"the identity must move no point; it gives \[1, 0, 2\]"),
+        ({"points": [[1, 0, 2]] * 3}, AxiomError, r"the identity must move no point; got \[1, 0, 2\]"),
         ({"points": [[0, 1, 2], [1, 2, 0], [1, 2, 0]]}, AxiomError, "for elements g = 1 and h = 1, .* at point i = 0"),
     ],
 )
@@ -279,7 +279,7 @@ def test_the_trivial_group():
         assert [c.tolist() for c in group.conjugacy_classes] == [[0]]
 
 
-def test_small_dihedral_groups_that_corners_do_not_tell_apart():
+def test_small_dihedral_groups_whose_corners_do_not_show_all_elements():
     assert dihedral(1) == cyclic(2)
     assert dihedral(2) == v4()
     assert Counter(dihedral(2).element_orders.tolist()) == {1: 1, 2: 3}
@@ -342,12 +342,12 @@ def test_dicyclic_relations(order):
         (lambda: cyclic(0), ConfigError, "cyclic: n must be at least 1; got 0"),
         (lambda: dihedral(0), ConfigError, "dihedral: n must"),
         (lambda: symmetric(0), ConfigError, "symmetric: n must"),
-        (lambda: alternating(-1), ConfigError, "alternating: n must.*came -1"),
+        (lambda: alternating(-1), ConfigError, "alternating: n must.*got -1"),
         (lambda: quaternion(4), ConfigError, "multiple of 4, from 8 on; got 4"),
-        (lambda: quaternion(10), ConfigError, "came 10"),
+        (lambda: quaternion(10), ConfigError, "got 10"),
         (lambda: frobenius(9, 2), ConfigError, "a prime p above 2 .* such as 7 and 3; got 9 and 2"),
-        (lambda: frobenius(7, 4), ConfigError, "divides p - 1.*came 7 and 4"),
-        (lambda: frobenius(2, 1), ConfigError, "came 2 and 1"),
+        (lambda: frobenius(7, 4), ConfigError, "divides p - 1.*got 7 and 4"),
+        (lambda: frobenius(2, 1), ConfigError, "got 2 and 1"),
         (lambda: frobenius(2000003, 2), ConfigError, "p is at most 1000000; got 2000003"),
         (lambda: quaternion(40000), ConfigError, "quaternion: order 40000 is more than 8192"),
         (lambda: from_permutations([]), ConfigError, "at least one permutation; the identity alone"),
@@ -382,7 +382,7 @@ def test_a_direct_product_is_made_of_pairs():
     agrees_with_sympy(G, of_sympy([[*p, *range(3, 7)] for p in a.points.tolist()] + [[0, 1, 2, 4, 5, 6, 3]]))
 
 
-def test_direct_products_of_one_and_three():
+def test_direct_products_of_one_group_and_of_three():
     C2 = cyclic(2)
     assert direct_product(C2) is C2
     cube = direct_product(C2, C2, C2)
@@ -393,7 +393,7 @@ def test_direct_products_of_one_and_three():
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
-def test_dihedral_is_cyclic_turned_round(n):
+def test_a_dihedral_group_is_a_semidirect_product_by_inversion(n):
     built, D = semidirect_product(cyclic(n), cyclic(2), lambda h, k: (-k if h else k) % n, "mine"), dihedral(n)
     place = [k + n * h for k in range(n) for h in range(2)]  # (k, h) as D numbers it
     assert np.array_equal(D.table[np.ix_(place, place)], np.array(place)[built.table])
@@ -425,7 +425,7 @@ def test_symmetric_group_of_four_is_a_semidirect_product():
     agrees_with_sympy(built, SymmetricGroup(4))
 
 
-def test_a_semidirect_product_with_nothing_moving_is_direct():
+def test_a_semidirect_product_by_a_trivial_action_is_direct():
     assert semidirect_product(symmetric(3), cyclic(4), lambda h, n: n) == direct_product(symmetric(3), cyclic(4))
 
 
@@ -470,7 +470,7 @@ def test_a_wreath_product_lets_a_group_act_on_itself_where_its_points_do_not_ser
     assert (G.order, G.points.shape[1]) == (inner.order**2 * 2, points)
 
 
-def test_wreath_products_with_nothing():
+def test_wreath_products_with_trivial_groups():
     assert wreath_product(trivial(), symmetric(3)) == symmetric(3)
     assert wreath_product(symmetric(3), trivial()) == symmetric(3)
     assert wreath_product(trivial(), trivial()) == trivial()
@@ -588,7 +588,7 @@ def test_a_subgroup_is_a_group_that_acts_as_before():
     assert quaternion().subgroup([1]).group == cyclic(4)
     with pytest.raises(ConfigError, match="S4 has the elements 0 to 23; got 24"):
         S4.subgroup([24])
-    with pytest.raises(ConfigError, match="came -1"):
+    with pytest.raises(ConfigError, match="got -1"):
         S4.closure([-1])
 
 
@@ -711,7 +711,7 @@ def test_the_algebras_preserve_what_they_are_named_for():
     assert special_linear(2).labels == ("E01", "E10", "H0")
 
 
-def test_directions_of_turns_boosts_and_translations():
+def test_directions_of_rotations_boosts_and_translations():
     turn = exp(np.pi / 2 * so(3).matrices[0])  # J01 takes axis 0 to axis 1
     np.testing.assert_allclose(turn @ [1, 0, 0], [0, 1, 0], atol=1e-12)
     np.testing.assert_allclose(exp(np.pi / 2 * lorentz().matrices[2]) @ [0, 0, 1, 0], [0, 0, 0, 1], atol=1e-12)
@@ -725,7 +725,7 @@ def test_directions_of_turns_boosts_and_translations():
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda: LieAlgebra(np.ones((2, 2))), ShapeError, r"g: generators are square.*came \(2, 2\)"),
+        (lambda: LieAlgebra(np.ones((2, 2))), ShapeError, r"g: generators are square.*got \(2, 2\)"),
         (lambda: LieAlgebra(np.ones((1, 2, 3))), ShapeError, "square"),
         (lambda: LieAlgebra(np.ones((0, 2, 2))), ShapeError, "at least one"),
         (lambda: LieAlgebra(np.full((1, 2, 2), np.nan)), NonFiniteError, "g: .*nan or infinity"),
@@ -737,7 +737,7 @@ def test_directions_of_turns_boosts_and_translations():
         (lambda: LieAlgebra(1e-6 * so(3).matrices[1:]), AxiomError, "the bracket of X0 and X1.*add it as a generator"),
         (lambda: LieAlgebra(so(3).matrices, labels="ab"), ShapeError, "3 generators need as many labels; got 2"),
         (lambda: so(1), ConfigError, "at least 2 dimensions; got 1"),
-        (lambda: special_linear(1), ConfigError, "came 1"),
+        (lambda: special_linear(1), ConfigError, "got 1"),
         (lambda: lorentz(0), ConfigError, "one axis of space; got 0"),
     ],
 )

@@ -34,7 +34,7 @@ from msr.groups import (
     wreath_product,
 )
 from msr.groups.permutation_group import CircleGroup
-from msr.permutations.actions import power_of
+from msr.permutations import power_of
 from msr.representations import (
     LieRepresentation,
     copies,
@@ -233,7 +233,7 @@ def test_large_circles_are_numbered_as_small_ones(mirrors):
         (lambda: cyclic(9000).check(9000), ConfigError, "elements 0 to 8999; got 9000"),
         (lambda: cyclic(9000).element("s"), ConfigError, "such as r, r2; got 's'"),
         (lambda: PermutationGroup([[0, 0]]), AxiomError, "no permutation"),
-        (lambda: so(3).check((1.0, 2.0)), ShapeError, r"3 coefficients.*came \(1.0, 2.0\)"),
+        (lambda: so(3).check((1.0, 2.0)), ShapeError, r"3 coefficients.*got \(1.0, 2.0\)"),
         (lambda: so(3).check((1.0, 2.0, float("nan"))), ShapeError, "finite numbers"),
         (lambda: direct_product(so(3), cyclic(2)).check(1), ConfigError, r"a tuple of 2, .* so\(3\), C2; got 1"),
         (lambda: direct_product(so(3), cyclic(2)).check(((1.0, 0, 0), 5)), ConfigError, "elements 0 to 1; got 5"),
@@ -282,7 +282,7 @@ def twins(group):
 
 
 @pytest.mark.parametrize("group", [symmetric(4), alternating(4), dihedral(6)], ids=lambda g: g.name)
-def test_they_act_as_with_a_table(group):
+def test_groups_without_a_table_act_as_those_with_one(group):
     _, pairs = twins(group)
     for ours, theirs in ((b, a) for a, b in pairs):
         assert ours.is_permutation == theirs.is_permutation
@@ -313,7 +313,7 @@ def test_equivariant_maps_are_those_of_the_table(group):
                 torch.testing.assert_close(P @ P.mT, Q @ Q.mT, atol=1e-9, rtol=0)
 
 
-def test_products_kept_apart_are_the_products_with_a_table():
+def test_products_kept_as_factors_act_as_those_with_a_table():
     a, b = natural(symmetric(3)) + sign(symmetric(3)), planar(4)
     joined = outer_product(a, b)
     assert isinstance(joined.group, FiniteGroup)
@@ -349,7 +349,7 @@ def test_points_in_space_that_may_be_swapped(gen):
     assert equivariant_basis(again, again).dim == 2 * 2 * 3
 
 
-def test_factor_by_factor_is_all_at_once():
+def test_solving_factor_by_factor_gives_the_whole_null_space():
     """The tensor product of the parts' maps, against the null space of the whole."""
     group = direct_product(symmetric(3), so(3), dihedral(3))
     V = outer_product(natural(symmetric(3)), defining(so(3)), planar(3, flips=True))
@@ -399,7 +399,7 @@ def test_a_thousand_points_and_a_large_torus():
         (lambda: permutation(symmetric(8), [[1, 1], [0, 1]]), AxiomError, "no permutation"),
         (lambda: from_matrices(symmetric(8), [[[1.0]], [[-1.0]]]), AxiomError, "no representation of S8"),
         (lambda: from_matrices(symmetric(8), [[[2.0]], [[1.0]]]), AxiomError, "no representation of S8"),
-        (lambda: from_matrices(symmetric(8), [[[1.0]]]), ShapeError, "2 discrete generators.*came"),
+        (lambda: from_matrices(symmetric(8), [[[1.0]]]), ShapeError, "2 discrete generators.*got"),
         (lambda: from_matrices(symmetric(8), np.zeros((2, 2, 2))), AxiomError, "is singular"),
         (lambda: from_matrices(orthogonal(3), {"P": [[2.0]]}), AxiomError, "P P is the identity in the group"),
         (
@@ -412,7 +412,7 @@ def test_a_thousand_points_and_a_large_torus():
             AxiomError,
             r"no representation of so\(3\)",
         ),
-        (lambda: from_matrices(orthogonal(3), {"P": np.eye(3)}, infinitesimal=np.ones((2, 3, 3))), ShapeError, "came"),
+        (lambda: from_matrices(orthogonal(3), {"P": np.eye(3)}, infinitesimal=np.ones((2, 3, 3))), ShapeError, "got"),
         (
             lambda: from_matrices(
                 direct_product(so(2), symmetric(8)), [np.diag([1.0, -1.0])] * 2, infinitesimal=so(2).matrices
@@ -478,7 +478,7 @@ def test_generators_in_single_precision_are_taken_and_made_exact(algebra, gen):
         LieRepresentation(algebra, torch.tensor(wrong).float())
 
 
-def test_matrices_of_permutations_are_noticed(gen):
+def test_permutation_matrices_make_a_permutation_representation(gen):
     S4 = symmetric(4)
     assert from_matrices(S4, natural(S4).matrices()) == natural(S4)
     assert from_matrices(S4, natural(S4).matrices().float()).is_permutation

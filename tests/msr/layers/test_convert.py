@@ -39,7 +39,7 @@ def x(gen):
     return torch.randn(4, 3, 8, 8, generator=gen)
 
 
-def test_square_kronecker_keeps_the_function(net, x):
+def test_square_kronecker_keeps_the_outputs(net, x):
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     converted, residuals = reparameterize(net)
     torch.testing.assert_close(converted(x), net(x))
@@ -49,7 +49,7 @@ def test_square_kronecker_keeps_the_function(net, x):
     assert not converted[0].training
 
 
-def test_thin_pattern_says_what_it_loses(net, x, gen):
+def test_a_thin_pattern_warns_of_its_residual(net, x, gen):
     with pytest.warns(ResidualWarning, match=r"layer '5': the pattern misses \d+\.\d+%"):
         converted, residuals = reparameterize(net, ["5"], sharing=partial(DenseSharing, k=3), generator=gen)
     W, U = net[5].weight.detach(), converted[5].sharing.U.detach()
@@ -99,7 +99,7 @@ def test_a_layer_used_twice_stays_one_layer(gen, x):
     torch.testing.assert_close(folded(x), net(x))
 
 
-def test_what_would_be_lost_is_refused(net):
+def test_hooks_and_tied_weights_are_refused(net):
     with pytest.raises(ConfigError, match="'9' does not exist; layers that can be converted: 0, 3, 5"):
         reparameterize(net, ["9"])
     with pytest.raises(ConfigError, match="'1' is a BatchNorm2d"):

@@ -26,16 +26,16 @@ def layer(path="auto", n=N) -> ReparamLinear:
 
 def step(made: nn.Module, n=N) -> Allocations:
     x, slope = torch.ones(ROWS, n, requires_grad=True), torch.ones(ROWS, n)
-    with Allocations() as seen:
+    with Allocations() as allocations:
         forward_backward(made, x, slope)
-    return seen
+    return allocations
 
 
 @pytest.mark.parametrize("n", [N, 4096])
 def test_the_dense_weight_is_never_made(n):
-    seen = step(layer(n=n), n)
-    assert seen.largest < 4 * n * n
-    assert seen.largest == 4 * ROWS * n  # an activation: nothing larger than input and output
+    allocations = step(layer(n=n), n)
+    assert allocations.largest < 4 * n * n
+    assert allocations.largest == 4 * ROWS * n  # an activation: nothing larger than input and output
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,9 @@ def test_the_dense_weight_is_never_made(n):
 )
 def test_a_dense_weight_is_seen(made):
     # The negative control: where a tensor of the weight's size is made (a weight, a weight's gradient), it shows.
-    seen = step(made())
-    assert seen.largest >= WEIGHT_BYTES
-    assert seen.peak >= WEIGHT_BYTES
+    allocations = step(made())
+    assert allocations.largest >= WEIGHT_BYTES
+    assert allocations.peak >= WEIGHT_BYTES
 
 
 @pytest.mark.parametrize("kind", ["small filter", "square factors", "dense, k = 16", "plain"])
@@ -71,36 +71,36 @@ def test_materialising_breaks_the_peak(monkeypatch):
 
 class TestCounter:
     def test_views_count_once_and_the_dead_not_at_all(self):
-        with Allocations() as seen:
+        with Allocations() as allocations:
             a = torch.ones(1000)
             b = (a * 2)[::2]
-            assert (seen.alive, seen.peak) == (8000, 8000)
+            assert (allocations.alive, allocations.peak) == (8000, 8000)
             del b
-            assert seen.alive == 4000
+            assert allocations.alive == 4000
             a.view(10, 100).add_(1)
             torch.ones(500)
-        assert (seen.alive, seen.peak, seen.largest) == (4000, 8000, 4000)
+        assert (allocations.alive, allocations.peak, allocations.largest) == (4000, 8000, 4000)
 
     def test_saved_activations_live_with_their_graph(self):
         x = torch.ones(100, requires_grad=True)
-        with Allocations() as seen:
+        with Allocations() as allocations:
             y = x.exp().sum()
-            assert seen.alive == 400 + 4  # exp saves its result
+            assert allocations.alive == 400 + 4  # exp saves its result
             y.backward()
             assert x.grad is not None
-        assert seen.peak >= 800
+        assert allocations.peak >= 800
 
     def test_what_existed_before_does_not_count(self):
         x = torch.ones(100)
-        with Allocations() as seen:
+        with Allocations() as allocations:
             x.view(10, 10).mul_(2)
-        assert seen.peak == 0
+        assert allocations.peak == 0
 
     def test_an_address_used_again_is_a_new_tensor(self):
-        with Allocations() as seen:
+        with Allocations() as allocations:
             for _ in range(20):
                 torch.ones(1000)
-        assert (seen.alive, seen.peak) == (0, 4000)
+        assert (allocations.alive, allocations.peak) == (0, 4000)
 
 
 def test_the_allocator_agrees(tmp_path):
@@ -111,9 +111,9 @@ from torch.profiler import ProfilerActivity, profile
 from tests.msr.layers.test_layer_memory import N, ROWS, layer
 from benchmarks.layers import forward_backward
 made, x, slope = layer(), torch.ones(ROWS, N, requires_grad=True), torch.ones(ROWS, N)
-with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
     forward_backward(made, x, slope)
-seen.export_chrome_trace({str(tmp_path / "trace.json")!r})
+profiled.export_chrome_trace({str(tmp_path / "trace.json")!r})
 """
     environment = {**os.environ, "PYTHONPATH": ".", "KINETO_LOG_LEVEL": "5"}
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)

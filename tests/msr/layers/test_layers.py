@@ -214,7 +214,7 @@ def test_vmap_over_filters(gen):
         )
 
 
-def test_repr_says_what_it_is(gen):
+def test_repr_gives_arguments_and_pattern(gen):
     text = repr(ReparamConv2d(4, 6, 3, padding=1, generator=gen))
     assert "4, 6, kernel_size=(3, 3)" in text
     assert "KroneckerSharing(weight_shape=(6, 4, 3, 3)" in text
@@ -260,12 +260,12 @@ def test_repr_says_what_it_is(gen):
         (lambda g: ReparamLinear(5, 4, generator=g)(torch.ones(3, 6)), RuntimeError, "shapes"),
     ],
 )
-def test_errors(make, error, says, gen):
+def test_bad_arguments_are_refused(make, error, says, gen):
     with pytest.raises(error, match=says):
         make(gen)
 
 
-def test_scaled_start_lets_a_deep_network_speak_and_the_reference_start_does_not(gen):
+def test_the_scaled_start_keeps_a_signal_through_layers_and_the_reference_start_does_not(gen):
     """Why "scaled" is the default: three reference layers shrink a signal to nothing, and its gradients with it."""
     x = torch.randn(64, 32, generator=gen)
     sizes = {}

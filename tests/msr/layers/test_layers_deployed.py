@@ -12,8 +12,8 @@ from msr.errors import ConfigError, ModelError, ShapeError
 from msr.layers import LeftAloneWarning, ReparamLinear, ResidualWarning, coverage, fold, reparameterize
 from msr.layers.base import _known_less
 from msr.sharing import DenseSharing, KroneckerSharing
-from tests.msr.layers.test_shared_weights import CASES as IN_PLACE
-from tests.msr.layers.test_shared_weights import SHAPE
+from tests.msr.layers.test_single_weights import CASES as IN_PLACE
+from tests.msr.layers.test_single_weights import SHAPE
 from tests.support.cases import randomize, seeded
 
 LAYERS = {
@@ -55,7 +55,7 @@ def test_export_with_any_batch(name, sharing, gen):
 
 
 @pytest.mark.parametrize("make", [lambda: nn.LSTM(4, 3), lambda: nn.GRU(4, 3), lambda: nn.MultiheadAttention(4, 2)])
-def test_signatures_stay(make):
+def test_forward_signatures_are_those_of_the_plain_modules(make):
     """Export matches sizes that are left open with the arguments by their names."""
     net = seeded(make)
     assert inspect.signature(reparameterize(net).module.forward) == inspect.signature(net.forward)
@@ -137,13 +137,13 @@ class Mixed(nn.Module):
         self.held = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
 
 
-def test_what_is_left_alone_is_said_and_listed():
+def test_weights_left_alone_are_warned_of_and_listed():
     net = seeded(Mixed)
     total = sum(p.numel() for p in net.parameters())
-    with pytest.warns(LeftAloneWarning) as said:
+    with pytest.warns(LeftAloneWarning) as warned:
         result = reparameterize(net)
-    assert len(said) == 1
-    text = str(said[0].message)
+    assert len(warned) == 1
+    text = str(warned[0].message)
     for words in ("embedding", "(names.weight)", "bilinear", "bare parameter of Mixed", "parametrized by WeightNorm"):
         assert words in text
     assert "norm.weight" not in text  # a norm has no weight for a pattern to make
@@ -153,15 +153,15 @@ def test_what_is_left_alone_is_said_and_listed():
     assert left["names.weight"].share == pytest.approx(80 / total)
     assert (left["norm.weight"].kind, left["table"].shape) == ("norm", (4, 8))
     assert {"names.weight", "two.weight", "two.bias", "token", "table", "norm.weight", "norm.bias"} < set(left)
-    seen = coverage(result.module)
-    assert seen.shared == {"line.weight": 64, "line.bias": 8}
-    assert sum(seen.shared.values()) + sum(part.numel for part in left.values()) == total
-    assert str(result) == str(seen)
-    assert str(seen).startswith(f"patterns make {72 / total:.1%} of the parameters; left alone: embedding")
-    assert "\n" not in str(seen)
+    counted = coverage(result.module)
+    assert counted.shared == {"line.weight": 64, "line.bias": 8}
+    assert sum(counted.shared.values()) + sum(part.numel for part in left.values()) == total
+    assert str(result) == str(counted)
+    assert str(counted).startswith(f"patterns make {72 / total:.1%} of the parameters; left alone: embedding")
+    assert "\n" not in str(counted)
 
 
-def test_a_choice_is_no_surprise():
+def test_chosen_layers_give_no_warning_of_the_others():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = reparameterize(seeded(Mixed), ["line"])
@@ -173,9 +173,9 @@ def test_a_choice_is_no_surprise():
 def test_coverage_counts_as_the_plain_network_does(gen):
     for make in IN_PLACE.values():
         net = seeded(make)
-        seen = coverage(converted(make, gen, sharing=small))
+        counted = coverage(converted(make, gen, sharing=small))
         names = {name: p.numel() for name, p in net.named_parameters()}
-        assert {**seen.shared, **{name: part.numel for name, part in seen.left.items()}} == names
+        assert {**counted.shared, **{name: part.numel for name, part in counted.left.items()}} == names
     tied = seeded(lambda: nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)))
     tied[1].weight = tied[0].weight
     assert set(coverage(tied).left) == {"0.weight", "0.bias", "1.bias"}
@@ -192,11 +192,11 @@ def test_coverage_counts_as_the_plain_network_does(gen):
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated", "ignore:Lazy modules are a new feature")
-def test_kinds(make, name, kind):
+def test_kinds_of_parameters_left_alone(make, name, kind):
     assert coverage(seeded(make)).left[name].kind == kind
 
 
-def test_fold_says_what_it_left_alone(gen):
+def test_fold_warns_of_what_it_left_alone(gen):
     net = nn.Sequential(
         ReparamLinear(4, 4, generator=gen), seeded(lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
     )
@@ -225,7 +225,7 @@ def test_a_factory_that_makes_no_pattern(gen):
     ],
     ids=["made", "lazy", "parametrized", "embedding"],
 )
-def test_nothing_to_convert_names_only_what_can_be_had(make, says, says_not):
+def test_an_error_names_only_weights_that_can_be_chosen(make, says, says_not):
     with pytest.raises(ConfigError, match=says) as raised:
         reparameterize(seeded(make))
     assert says_not not in str(raised.value)
@@ -233,9 +233,9 @@ def test_nothing_to_convert_names_only_what_can_be_had(make, says, says_not):
 
 def test_advice_is_given_where_it_can_be_followed():
     norm = nn.utils.parametrizations.weight_norm
-    with pytest.warns(LeftAloneWarning, match="parametrized by WeightNorm") as seen:
+    with pytest.warns(LeftAloneWarning, match="parametrized by WeightNorm") as warned:
         reparameterize(seeded(lambda: nn.Sequential(norm(nn.Linear(4, 4)), nn.Linear(4, 3))))
-    assert "by name" not in str(seen[0].message)
+    assert "by name" not in str(warned[0].message)
     with pytest.warns(LeftAloneWarning, match="layers= takes weights by name"):
         reparameterize(seeded(lambda: nn.Sequential(nn.Embedding(4, 4), nn.Linear(4, 3))))
 

@@ -22,10 +22,9 @@ from msr.groups import (
     symmetric,
     wreath_product,
 )
-from msr.permutations import automorphisms
-from msr.permutations.actions import orbit_labels
-from msr.permutations.chains import Chain, is_giant
+from msr.permutations import automorphisms, orbit_labels
 from msr.permutations.refinement import Search, SearchTooLong, keeps
+from msr.permutations.stabiliser_chains import Chain, is_giant
 from msr.representations import grid_rotations, grid_shifts, natural, pair_orbits, quotient, regular, trivial
 
 
@@ -118,7 +117,7 @@ def test_inputs_and_outputs_may_differ():
     ],
     ids=["one", "equal", "negative", "all differ", "bytes", "equal rows", "twins", "blocks"],
 )
-def test_small_matrices_have_the_order_that_one_counts(colours, order):
+def test_small_matrices_have_as_many_automorphisms_as_enumeration_finds(colours, order):
     assert same_group(colours) == order
 
 
@@ -154,7 +153,7 @@ ROOK = srg16([(0, 1), (0, 2), (0, 3), (1, 0), (2, 0), (3, 0)])
     ],
     ids=["Shrikhande", "rook", "both", "two rooks", "one between two"],
 )
-def test_partitions_that_refine_alike_are_told_apart_by_the_search(blocks, order):
+def test_the_search_distinguishes_partitions_with_equal_refinements(blocks, order):
     """The Shrikhande and the rook's graph have the same parameters: no refinement splits them, only failing does."""
     colours = np.full((16 * len(blocks),) * 2, 3)
     for i, block in enumerate(blocks):
@@ -207,7 +206,7 @@ def test_orders_are_those_of_counting_and_do_not_depend_on_numbering(data):
 
 
 @given(st.integers(0, 10**6), st.sampled_from(sorted(EXACT)))
-def test_a_renumbered_pattern_has_as_many(seed, name):
+def test_a_renumbered_pattern_has_as_many_automorphisms(seed, name):
     make, order = EXACT[name]
     rng = np.random.default_rng(seed)
     colours = pattern(make(), make())
@@ -263,7 +262,7 @@ def latin(n, seed, switches=200):
     return np.any(same, 0) + np.eye(n * n, dtype=int)
 
 
-def test_our_search_ends_by_work_and_says_what_to_install(monkeypatch):
+def test_our_search_ends_when_it_has_read_too_much_and_says_what_to_install(monkeypatch):
     """A Latin square without symmetry, of which no refinement splits a cell: every pair of cells has to be tried."""
     colours = latin(8, 0)
     search = Search(colours, 1e9)
@@ -335,7 +334,7 @@ def test_patterns_of_256_points_take_little_work(make, order, millions):
         assert Chain(moves).order == order
 
 
-def test_the_chain_of_a_group_is_that_of_sympy():
+def test_stabiliser_chains_have_the_orders_that_sympy_computes():
     rng = np.random.default_rng(0)
     for n in (1, 2, 5, 7, 9, 12):
         for r in (1, 2, 3):

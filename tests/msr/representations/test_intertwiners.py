@@ -198,7 +198,7 @@ def test_solving_by_blocks_is_solving_at_once(name):
     )
 
 
-def test_each_weight_of_a_block_lands_in_its_place():
+def test_each_weight_of_a_block_is_put_in_its_place():
     """From 2 + 1 numbers to 1 + 2: only plane to plane is free, in rows 1 and 2, columns 0 and 1."""
     basis = equivariant_basis(planar(4) + from_matrices(C4, {"r": [[1.0]]}), SIGN4 + planar(4))
     support = basis.matrix().abs().sum(dim=1).reshape(3, 3) > 1e-9
@@ -288,8 +288,8 @@ def test_orbits_of_pairs_are_numbered_in_reading_order():
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda: pair_orbits([[0, 1]], [[0, 1]] * 2), ShapeError, r"same generators.*came \(1, 2\) and \(2, 2\)"),
-        (lambda: pair_orbits([[[0, 1]]], [[0, 1]]), ShapeError, r"came \(1, 1, 2\)"),
+        (lambda: pair_orbits([[0, 1]], [[0, 1]] * 2), ShapeError, r"same generators.*got \(1, 2\) and \(2, 2\)"),
+        (lambda: pair_orbits([[[0, 1]]], [[0, 1]]), ShapeError, r"got \(1, 1, 2\)"),
         (lambda: pair_orbits([[0, 0]], [[0, 1]]), AxiomError, "some row of generators_in is no perm.* of 0 to 1"),
         (lambda: pair_orbits([[0, 1]], [[0, 1, 3]]), AxiomError, "generators_out is no permutation of 0 to 2"),
         (lambda: pair_orbits([[0.0, 1.0]], [[0, 1]]), AxiomError, "generators_in"),
@@ -333,7 +333,7 @@ def test_a_thousand_points():
 # Precision
 
 
-def test_a_representation_that_is_a_little_off_is_solved_all_the_same():
+def test_a_slightly_inexact_representation_is_solved():
     rng = np.random.default_rng(0)
     exact = planar(3)
     off = exact.matrices().numpy() + 1e-9 * rng.standard_normal((3, 2, 2)) * (np.arange(3) > 0)[:, None, None]
@@ -383,7 +383,7 @@ def test_the_gap_of_a_sum_is_that_of_its_worst_block():
     assert gaps[-1] > min(gaps) == equivariant_basis(slow + fast, slow + fast).gap
 
 
-def test_scalars_commute_with_all_however_they_were_rounded():
+def test_rounded_scalars_commute_with_all_matrices():
     for n, rep in ((4, planar(2)), (4, planar(4).pullback(cyclic(2), [0, 2])), (9, skewed(trivial(S3, 3)))):
         assert equivariant_basis(rep, rep).dim == n
     rep = copies(planar(2), 2)
@@ -392,7 +392,7 @@ def test_scalars_commute_with_all_however_they_were_rounded():
 
 
 @pytest.mark.parametrize("n", [16, 100, 1000])
-def test_small_turns_are_told_from_none(n):
+def test_small_rotations_differ_from_the_identity(n):
     assert equivariant_basis(planar(n), planar(n)).dim == 2
     assert equivariant_basis(planar(n), trivial(cyclic(n))).dim == 0
 
@@ -533,7 +533,7 @@ def test_every_equivariant_layer_has_a_filter(pi, gen):
     assert float((U @ psi - w[:, None]).norm() / w.norm()) < 1e-7
 
 
-def test_a_layer_without_symmetry_is_neither(pi, gen):
+def test_a_random_layer_is_not_equivariant_and_has_no_filter(pi, gen):
     U = group_convolution(pi.group, pi)
     W = torch.randn(pi.group.order, pi.dim, generator=gen, dtype=torch.float64)
     assert equivariance_gap(W, pi) > 0.1

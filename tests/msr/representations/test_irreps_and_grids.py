@@ -112,7 +112,7 @@ def test_irreps_of_large_circles():
     ("make", "says"),
     [
         (lambda: irrep(so(3), 1.5), r"so\(3\) are 0, 1, 2, …; got 1.5"),
-        (lambda: irrep(so(3), -1), "came -1"),
+        (lambda: irrep(so(3), -1), "got -1"),
         (lambda: irrep(so(3), 1, parity=1), "connected, so it has no parity"),
         (lambda: irrep(orthogonal(3), 1), "give parity=1 or parity=-1"),
         (lambda: irrep(special_unitary(2), 0.3), "0, 1/2, 1, …; got 0.3"),
@@ -124,7 +124,7 @@ def test_irreps_of_large_circles():
         (lambda: irrep(dihedral(6), 3, parity=2), "parity is 1 or -1"),
     ],
 )
-def test_degrees_that_there_are_not(make, says):
+def test_degrees_that_do_not_exist_are_refused(make, says):
     with pytest.raises(ConfigError, match=says):
         make()
 
@@ -191,7 +191,7 @@ def test_mirrors_of_any_axes(gen):
         (lambda: grid_reflections((4, 4), ()), ConfigError, r"axes of \(4, 4\)"),
     ],
 )
-def test_grids_that_do_not_turn_so(make, error, says):
+def test_turns_that_a_grid_does_not_have_are_refused(make, error, says):
     with pytest.raises(error, match=says):
         make()
 

@@ -64,11 +64,11 @@ def test_frobenius_groups(p, q):
         ("s999999999", "999999999 points are more than 1000000"),
         ("q6", "multiple of 4, from 8 on; got 6"),
         ("s3wrq8", "has no points that tell its elements apart"),
-        ("f9:2", "needs a prime p above 2 .* came 9 and 2"),
+        ("f9:2", "needs a prime p above 2 .* got 9 and 2"),
         ("f7:4", "a q above 1 that divides p - 1, such as 7 and 3; got 7 and 4"),
-        ("f7:1", "came 7 and 1"),
-        ("f7:0", "came 7 and 0"),
-        ("f0:2", "came 0 and 2"),
+        ("f7:1", "got 7 and 1"),
+        ("f7:0", "got 7 and 0"),
+        ("f0:2", "got 0 and 2"),
         ("f999999937:2", "p is at most 1000000"),
         ("c2xf8:7", "'c2xf8:7': frobenius: needs a prime"),
     ],
@@ -168,10 +168,10 @@ def test_the_last_element_moves_an_image_as_its_name_says(text, group, move):
         ("regular+", "c4", r"no representation is written 'regular\+'"),
         ("2*3*regular", "c4", "no representation"),
         ("x*regular", "c4", "before a .* stands a number of copies, from 1 to 999999; got 'x'"),
-        ("0*regular", "c4", "came '0'"),
-        ("*regular", "c4", "came ''"),
-        ("²*regular", "c4", "came '²'"),
-        ("9999999*regular", "c4", "came '9999999'"),
+        ("0*regular", "c4", "got '0'"),
+        ("*regular", "c4", "got ''"),
+        ("²*regular", "c4", "got '²'"),
+        ("9999999*regular", "c4", "got '9999999'"),
         ("trivial:-1", "c4", "'-1' is no size; write a number, or NxM for images"),
         ("trivial:9999999", "c4", "is no size"),
         ("trivial:0", "c4", "at least one number; got 0"),
@@ -295,7 +295,7 @@ def test_zeros_before_a_number_say_nothing():
     assert parse_representation("0" * 4000 + "2*regular", cyclic(4)).shape == (8,)
 
 
-def test_the_most_can_be_told():
+def test_the_largest_size_can_be_given():
     assert parse_representation("regular", cyclic(4), most=4).dim == 4
     with pytest.raises(ConfigError, match="acts on 4 numbers, and 3 is the most"):
         parse_representation("regular", cyclic(4), most=3)

@@ -49,7 +49,7 @@ from msr.representations import (
     tensor_product,
     trivial,
 )
-from msr.representations.algebra import SumRepresentation, TensorRepresentation
+from msr.representations.combinators import SumRepresentation, TensorRepresentation
 from tests.support.cases import permutation_groups
 
 
@@ -142,7 +142,7 @@ def test_every_pair_of_matrices_keeps_the_law(rep):
     close(torch.einsum("gij,hjk->ghik", M, M), M[table])
 
 
-def test_what_it_says_of_itself_is_what_the_matrices_say(rep):
+def test_properties_of_a_representation_agree_with_its_matrices(rep):
     M = rep.matrices()
     eye = torch.eye(rep.dim, dtype=torch.float64)
     close(rep.character(), torch.einsum("gii->g", M))
@@ -201,9 +201,9 @@ def test_a_representation_cannot_be_changed():
 
 
 def test_points_of_another_shape_are_refused():
-    with pytest.raises(ShapeError, match=r"turns acts on points of shape \(3, 3\).*came \(3, 2\)"):
+    with pytest.raises(ShapeError, match=r"turns acts on points of shape \(3, 3\).*got \(3, 2\)"):
         grid_rotations(3).act(1, torch.zeros(3, 2))
-    with pytest.raises(ShapeError, match=r"came \(9,\)"):
+    with pytest.raises(ShapeError, match=r"got \(9,\)"):
         grid_rotations(3).act(1, torch.zeros(9))
     assert grid_rotations(3).check_shape(torch.zeros(5, 2, 3, 3)) == (5, 2)
     for shape in ((2, 3), (-2, -2), (0,)):
@@ -215,7 +215,7 @@ def test_points_of_another_shape_are_refused():
 # Constructors and their errors
 
 
-def test_actions_differentiate_and_come_back():
+def test_the_gradient_of_an_action_is_multiplied_by_the_transpose():
     for rep in (natural(D4), planar(4, flips=True), natural(D4) * planar(4, flips=True)):
         x = torch.ones(2, *rep.shape, dtype=torch.float64, requires_grad=True)
         weight = torch.arange(float(rep.dim), dtype=torch.float64).reshape(rep.shape)
@@ -244,8 +244,8 @@ def broken_rotation():
         ),
         (lambda: from_matrices(C4, torch.zeros(4, 2, 2)), AxiomError, "the identity's matrix must be the identity"),
         (lambda: from_matrices(C4, torch.ones(3, 2, 2)), ShapeError, r"C4 needs .* \(4, n, n\); got \(3, 2, 2\)"),
-        (lambda: from_matrices(C4, torch.ones(4, 2, 3)), ShapeError, r"came \(4, 2, 3\)"),
-        (lambda: from_matrices(C4, torch.ones(4, 0, 0)), ShapeError, r"came \(4, 0, 0\)"),
+        (lambda: from_matrices(C4, torch.ones(4, 2, 3)), ShapeError, r"got \(4, 2, 3\)"),
+        (lambda: from_matrices(C4, torch.ones(4, 0, 0)), ShapeError, r"got \(4, 0, 0\)"),
         (lambda: from_matrices(C4, np.ones((4, 1, 1)) * 1j), ShapeError, r"complex matrices; write the real form"),
         (lambda: from_matrices(C4, {1: torch.tensor([[1j]])}), ShapeError, "complex matrices"),
         (
@@ -261,9 +261,9 @@ def broken_rotation():
         (lambda: from_matrices(C4, {"r": [[-1.0]], "e": [[-1.0]]}), AxiomError, "the identity's matrix"),
         (lambda: from_matrices(C4, {"t": [[1.0]]}), ConfigError, "C4 has no element 't'"),
         (lambda: permutation(S4, S4.points[S4.inverses]), AxiomError, r"g = .*\).*where g sends i; .*holds the inv"),
-        (lambda: permutation(C4, C4.points[:3]), ShapeError, r"C4 needs \(4, n\) integers.*came \(3, 4\)"),
+        (lambda: permutation(C4, C4.points[:3]), ShapeError, r"C4 needs \(4, n\) integers.*got \(3, 4\)"),
         (lambda: permutation(C4, C4.points * 1.0), ShapeError, "float64"),
-        (lambda: permutation(C4, np.empty((4, 0), dtype=int)), ShapeError, r"came \(4, 0\)"),
+        (lambda: permutation(C4, np.empty((4, 0), dtype=int)), ShapeError, r"got \(4, 0\)"),
         (lambda: permutation(C4, [[0, 0]] * 4), AxiomError, r"element 0 \(e\) is no permutation of 0 to 1: \[0, 0\]"),
         (lambda: permutation(C4, {"r": [1, 2, 0]}), AxiomError, r"g = 1 \(r\) and h = 3 \(r3\)"),
         (lambda: permutation(C4, {"r": [1, 2]}), AxiomError, r"given for r is no permutation: \[1, 2\]"),
@@ -758,7 +758,7 @@ def test_lie_sums_products_and_duals_of_group_elements(gen):
             ShapeError,
             r"so\(3\) needs 3 square matrices; got \(2",
         ),
-        (lambda: LieRepresentation(so(3), np.ones((3, 2, 3))), ShapeError, r"came \(3, 2, 3\)"),
+        (lambda: LieRepresentation(so(3), np.ones((3, 2, 3))), ShapeError, r"got \(3, 2, 3\)"),
         (
             lambda: LieRepresentation(so(3), so(3).matrices, shape=(2, 2)),
             ShapeError,

@@ -56,7 +56,7 @@ def test_every_filter_and_bias_gives_an_equivariant_layer(pair, path, gen):
 
 
 @pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
-def test_the_pattern_is_the_matrix_it_says_it_is(pair, gen):
+def test_materialize_and_project_are_those_of_the_matrix(pair, gen):
     sharing = GroupSharing(*pair, dtype=torch.float64)
     U, v = sharing.matrix(), torch.randn(3, sharing.n_filter, generator=gen, dtype=torch.float64)
     torch.testing.assert_close(sharing.materialize(v), (v @ U.mT).unflatten(-1, sharing.weight_shape))
@@ -77,7 +77,7 @@ def test_shared_weights_are_one_number():
     assert "U" not in dict(sharing.named_buffers())
 
 
-def test_an_unshared_bias_would_break_it(gen):
+def test_an_unshared_bias_would_break_the_equivariance(gen):
     rep = regular(C4)
     layer = layer_for(rep, rep, gen)
     assert layer.bias.std() > 0
@@ -142,7 +142,7 @@ def test_training_moves_the_filter_and_keeps_the_group(gen):
         torch.testing.assert_close(layer(rep.act(g, x)), rep.act(g, layer(x)))
 
 
-def test_it_is_the_oracle_of_a_learned_pattern(gen):
+def test_a_group_pattern_is_the_oracle_of_a_learned_one(gen):
     """The same Ridge fit as with the dense pattern of the same span."""
     rep = regular(cyclic(5))
     episodes = random_episodes(gen, 3, 2, 4, (5,), (5,))
@@ -159,7 +159,7 @@ def test_it_is_the_oracle_of_a_learned_pattern(gen):
     torch.testing.assert_close(*losses)
 
 
-def test_conversion_says_what_a_group_cannot_keep(gen):
+def test_conversion_warns_of_what_a_group_cannot_keep(gen):
     rep = regular(C4)
     plain = seeded(lambda: nn.Linear(4, 4, bias=False)).requires_grad_(False)
     pattern = lambda shape, **how: GroupSharing(rep, rep)  # noqa: E731
@@ -173,7 +173,7 @@ def test_conversion_says_what_a_group_cannot_keep(gen):
         reparameterize(uneven, sharing=pattern)
 
 
-def test_it_moves_between_precisions_and_copies(gen):
+def test_a_layer_moves_between_precisions_and_copies(gen):
     layer = layer_for(planar(4), regular(C4), gen, torch.float32)
     double = copy.deepcopy(layer).double()
     x = torch.randn(2, 2, generator=gen)
@@ -191,7 +191,7 @@ def test_bad_input_is_named():
         ReparamLinear(5, 4, sharing=GroupSharing(regular(C4), regular(C4)))
 
 
-def test_precisions_keep_what_they_can(gen):
+def test_double_layers_are_exact_and_half_ones_have_the_right_variance(gen):
     layer = layer_for(regular(cyclic(8)), planar(8), gen, torch.float32)
     assert_equivariant(layer.double(), cyclic(8), regular(cyclic(8)), planar(8))
     half = GroupSharing(natural(cyclic(256)), natural(cyclic(256)), dtype=torch.float16)
@@ -251,9 +251,9 @@ def test_a_layer_for_sixteen_tokens(gen):
     x = torch.randn(3, 16, generator=gen, dtype=torch.float64)
     for g in (*rep.group.generators, *rep.group.sample(3, gen)):
         torch.testing.assert_close(layer(rep.act(g, x)), rep.act(g, layer(x)))
-    again = layer_for(rep, rep, gen)
-    again.load_state_dict(layer.state_dict())
-    torch.testing.assert_close(again(x), layer(x))
+    loaded = layer_for(rep, rep, gen)
+    loaded.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(loaded(x), layer(x))
     alternate = natural(PermutationGroup([[1, 0, *range(2, 16)]], "swap"))
     with pytest.raises(ConfigError, match="belongs to other representations"):
         layer_for(alternate, alternate, gen).load_state_dict(layer.state_dict(), strict=False)

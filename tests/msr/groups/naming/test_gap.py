@@ -13,7 +13,7 @@ import pytest
 from msr.groups import dihedral, direct_product, quaternion
 from msr.groups.naming import gap, name_group, primitive_groups
 from msr.groups.naming.gap import gap_name
-from msr.groups.naming.matrix_groups import linear_group
+from msr.groups.naming.linear_groups import linear_group
 from msr.representations import regular
 
 needs_gap = pytest.mark.skipif(gap._command() is None, reason='GAP is not installed; try: pip install "msr[gap]"')
@@ -92,7 +92,7 @@ def answering(tmp_path, monkeypatch):
 
 
 @needs_gap
-def test_gap_names_what_has_no_name_here():
+def test_gap_names_groups_that_have_no_name_here():
     assert gap_name(heisenberg()) == ("SmallGroup(125,3), (C5 x C5) : C5", True)
     found = name_group(nameless(), nameless())
     assert (found.order, found.certain) == (1030200, False)
@@ -125,7 +125,7 @@ def test_an_index_is_a_proof_and_a_description_is_none(answering):
     assert (found.name, found.certain) == ("C2 x D4 x QD16", False)
 
 
-def test_the_generators_are_told_counted_from_one(answering):
+def test_gap_gets_the_generators_with_points_from_one(answering):
     answering("print('msr name', asked.split('(', 1)[1].split(';')[0])")
     assert gap_name(np.array([[1, 2, 0], [1, 0, 2]])) == ("PermList([2, 3, 1]), PermList([2, 1, 3]))", False)
 
@@ -141,7 +141,7 @@ def test_the_generators_are_told_counted_from_one(answering):
     ],
     ids=["another program", "failed", "garbled", "nothing", "no text"],
 )
-def test_what_does_not_answer_changes_nothing(code, answering):
+def test_a_program_that_does_not_answer_changes_nothing(code, answering):
     answering(code)
     assert gap_name(heisenberg()) is None
 
@@ -160,7 +160,7 @@ def test_a_program_that_cannot_be_started_changes_nothing(tmp_path, monkeypatch)
 
 
 @needs_gap
-def test_long_names_come_whole():
+def test_long_names_are_not_cut():
     """GAP would break a line after 80 letters."""
     swaps = np.tile(np.arange(36), (18, 1))
     for i in range(18):
@@ -168,7 +168,7 @@ def test_long_names_come_whole():
     assert gap_name(swaps) == (" x ".join(["C2"] * 18), False)
 
 
-def test_a_search_without_end_is_left_and_what_was_said_before_it_counts(answering, monkeypatch):
+def test_an_endless_search_is_ended_and_its_earlier_answers_count(answering, monkeypatch):
     monkeypatch.setattr(gap, "_SECONDS", 1.0)
     answering("time.sleep(60)")
     assert gap_name(heisenberg()) is None
@@ -182,7 +182,7 @@ def test_without_gap_there_is_no_name_from_it(monkeypatch, tmp_path):
     assert gap_name(heisenberg()) is None
 
 
-def test_the_wheel_is_told_where_its_library_is(monkeypatch, tmp_path):
+def test_the_program_of_the_wheel_gets_the_path_of_its_library(monkeypatch, tmp_path):
     class Wheel:
         origin = str(tmp_path / "passagemath_gap" / "__init__.py")
 
@@ -197,6 +197,6 @@ def test_the_wheel_is_told_where_its_library_is(monkeypatch, tmp_path):
     assert gap._command() == [str(tmp_path / "gap" / "gap"), "-l", str(tmp_path / "gap")]
 
 
-def test_no_group_is_no_question(answering):
+def test_gap_is_not_asked_about_an_empty_list_of_generators(answering):
     answering("print('msr name C2')")
     assert gap_name(np.empty((0, 4), np.int64)) is None

@@ -22,12 +22,12 @@ from msr.groups import (
     symmetric,
     wreath_product,
 )
-from msr.groups.naming import gap, name_group, permuted, structure
+from msr.groups.naming import extensions, gap, generated_group, name_group
 from msr.groups.naming import name as naming
 from msr.groups.naming.catalogue import find_isomorphism, fingerprint, known_name, named_groups, names_that_fit
-from msr.groups.naming.matrix_groups import linear_group
-from msr.groups.naming.structure import structure_name
-from msr.permutations import automorphisms, chains, work
+from msr.groups.naming.extensions import structure_name
+from msr.groups.naming.linear_groups import linear_group
+from msr.permutations import automorphisms, stabiliser_chains, work_budget
 from msr.representations import grid_rotations, natural, quotient, regular
 from tests.support.cases import permutation_groups
 
@@ -146,7 +146,7 @@ def test_isomorphic_groups_have_one_name(group, name):
     assert named(group).name == name
 
 
-def test_the_traps_that_counts_of_elements_fall_into():
+def test_groups_with_equal_orders_of_elements_have_different_names():
     """M16 and C2 x C8 have as many elements of each order; so do C4 x C4, C4:C4 and Q8 x C2."""
     for trap in (
         [metacyclic(8, 2, 5), direct_product(C(2), C(8))],
@@ -197,7 +197,7 @@ def test_a_primitive_group_is_named_by_degree_and_order():
     assert (found.order, found.name, found.certain) == (7920, "M11", True)
 
 
-def test_a_wreath_product_says_how_its_top_moves_the_blocks():
+def test_the_name_of_a_wreath_product_says_how_the_top_group_moves_the_blocks():
     """S3 on its own six elements is another top than S3 on three points: 2^6 * 6 elements, not 2^3 * 6."""
     on_six = from_permutations(list(acting(FiniteGroup(S(3).table))))
     assert on_six.points.shape[1] == 6
@@ -462,7 +462,7 @@ def test_a_certain_name_is_never_shared_by_different_groups():
 
 
 @pytest.mark.parametrize("order", [8, 12, 16, 20, 24, 42, 48, 54, 60, 64, 72, 96])
-def test_the_catalogue_says_what_it_makes(order):
+def test_groups_of_the_catalogue_have_its_order_and_are_recognised(order):
     for name, make in named_groups(order):
         group = make()
         assert group.order == order, name
@@ -531,7 +531,7 @@ def test_large_symmetric_groups_need_no_chain():
         (np.array([[0, 1]]), np.array([[2, 1]]), AxiomError, "of the outputs 0 to 1"),
     ],
 )
-def test_what_generates_no_group_is_named(p, q, error, says):
+def test_arrays_that_generate_no_group_are_refused(p, q, error, says):
     with pytest.raises(error, match=says):
         name_group(p, q)
 
@@ -644,9 +644,11 @@ def test_matrix_groups_have_their_name(arguments, name):
 def test_a_known_order_is_not_computed_again(monkeypatch):
     """Without it a stabiliser chain is built on all points; with it only on blocks."""
     found = automorphisms(np.kron(np.eye(3, dtype=int), np.ones((7, 7), int)) + np.eye(21, dtype=int))
-    chain = permuted.Chain
+    chain = generated_group.Chain
     built = []
-    monkeypatch.setattr(permuted, "Chain", lambda rows, *a, **k: built.append(rows.shape[1]) or chain(rows, *a, **k))
+    monkeypatch.setattr(
+        generated_group, "Chain", lambda rows, *a, **k: built.append(rows.shape[1]) or chain(rows, *a, **k)
+    )
     said = name_group(found.generators_in, found.generators_out, order=found.order)
     assert (said.name, said.order) == ("S7 wr S3", math.factorial(7) ** 3 * 6)
     assert max(built) <= 7
@@ -660,7 +662,7 @@ def test_an_order_that_cannot_be_is_refused(order):
         name_group(np.array([[1, 2, 0]]), np.array([[0]]), order=order)
 
 
-def test_a_group_without_a_name_says_of_what_it_is_a_part():
+def test_a_group_without_a_name_is_described_by_its_index_in_a_named_one():
     """The even elements of S5 x S6: no direct product, and known as a part of one."""
     moves = [shifted(11, 0, 5), [0, 1, 3, 4, 2, *range(5, 11)], [*range(5), 6, 7, 5, 8, 9, 10], shifted(11, 6, 11)]
     moves += [[1, 0, 2, 3, 4, 6, 5, 7, 8, 9, 10]]
@@ -682,7 +684,7 @@ def test_structures_depend_on_the_group_alone():
 
 def test_blocks_that_two_sides_share_are_named_with_their_order_known(monkeypatch):
     """The order of a part could not be proven; the error advised to give an order that had been given."""
-    monkeypatch.setattr(chains, "_MOST_CHECKED", 1e5)
+    monkeypatch.setattr(stabiliser_chains, "_MOST_CHECKED", 1e5)
     colours = np.kron(np.eye(5, dtype=np.int64), np.ones((5, 5), dtype=np.int64))
     group = automorphisms(colours)
     named = name_group(group.generators_in, group.generators_out, order=group.order)
@@ -694,7 +696,7 @@ def test_blocks_that_two_sides_share_are_named_with_their_order_known(monkeypatc
 
 def test_the_order_of_a_side_follows_from_that_of_the_whole(monkeypatch):
     """Two kinds of inputs in each block: the order of what the group does to them has no bound that it reaches."""
-    monkeypatch.setattr(chains, "_MOST_CHECKED", 1e4)
+    monkeypatch.setattr(stabiliser_chains, "_MOST_CHECKED", 1e4)
     colours = np.kron(np.eye(5, dtype=np.int64), [[1, 1, 1, 1, 2, 2, 2]] * 2)
     group = automorphisms(colours)
     named = name_group(group.generators_in, group.generators_out, order=group.order)
@@ -708,11 +710,11 @@ def test_the_order_of_a_side_follows_from_that_of_the_whole(monkeypatch):
 def test_a_bound_is_asked_for_before_a_long_check(monkeypatch):
     """Blocks bound the order of a wreath product; to check its Schreier generators takes many times as long."""
     rows = automorphisms(cycles(16, 8)).generators_in
-    check = chains.Chain._check
+    check = stabiliser_chains.Chain._check
     checked = []
-    monkeypatch.setattr(chains, "_CHEAP", 1e5)
-    monkeypatch.setattr(chains.Chain, "_check", lambda chain: checked.append(chain.degree) or check(chain))
-    assert permuted.Permuted(rows).order == 32**8 * math.factorial(8)
+    monkeypatch.setattr(stabiliser_chains, "_CHEAP", 1e5)
+    monkeypatch.setattr(stabiliser_chains.Chain, "_check", lambda chain: checked.append(chain.degree) or check(chain))
+    assert generated_group.GeneratedGroup(rows).order == 32**8 * math.factorial(8)
     assert 128 not in checked
 
 
@@ -752,12 +754,12 @@ def crystal(n):
     return automorphisms(np.sort(steps, 0)[0] * n + np.sort(steps, 0)[1])
 
 
-def test_a_structure_that_takes_too_long_is_left_out(monkeypatch):
+def test_a_structure_that_takes_too_long_is_described_by_its_order(monkeypatch):
     """The steps are counted, so that the same group is cut short in the same place everywhere."""
     moves = crystal(5).generators_in
     group = from_permutations(list(moves))
     assert structure_name(group) != (f"a group of order {group.order}", False)
-    monkeypatch.setattr(structure, "_MOST_WORK", 1e3)
+    monkeypatch.setattr(extensions, "_MOST_WORK", 1e3)
     assert structure_name(group) == (f"a group of order {group.order}", False)
 
 
@@ -765,8 +767,8 @@ def test_isomorphic_parts_are_named_once(monkeypatch):
     """Parts of a group are many, and of few kinds: each kind is looked up once."""
     group = semidirect_product(direct_product(C(4), C(4)), C(4), lambda h, x: (x % 4 * 4 + x // 4) if h % 2 else x)
     asked = []
-    monkeypatch.setattr(structure, "known_name", lambda part: asked.append(part) or known_name(part))
-    structure._Names().of_parts(group)
+    monkeypatch.setattr(extensions, "known_name", lambda part: asked.append(part) or known_name(part))
+    extensions._Names().of_parts(group)
     assert len(asked) > 3
     # Abelian parts are named by their counts, sooner than they are compared.
     kinds = [part for part in asked if not part.is_abelian]
@@ -775,16 +777,16 @@ def test_isomorphic_parts_are_named_once(monkeypatch):
         assert find_isomorphism(a, b) is None
 
 
-def test_a_limit_counts_what_is_done_within_it():
+def test_a_budget_counts_the_steps_within_its_block():
     """A limit within another takes from both, and what is kept for later counts nowhere."""
-    work.spend(1e9)
-    with work.limited(10):
-        with pytest.raises(work.WorkSpent), work.limited(5):
-            work.spend(6)
-        with work.limited(100):
-            work.spend(3)
-        with work.uncounted():
-            work.spend(1e9)
-        with pytest.raises(work.WorkSpent):
-            work.spend(2)
-    work.spend(1e9)
+    work_budget.spend(1e9)
+    with work_budget.limited(10):
+        with pytest.raises(work_budget.WorkSpent), work_budget.limited(5):
+            work_budget.spend(6)
+        with work_budget.limited(100):
+            work_budget.spend(3)
+        with work_budget.uncounted():
+            work_budget.spend(1e9)
+        with pytest.raises(work_budget.WorkSpent):
+            work_budget.spend(2)
+    work_budget.spend(1e9)

@@ -19,7 +19,7 @@ from msr.representations import (
     tensor_product,
     trivial,
 )
-from msr.representations.commutant.algebra import commutant, isotypic, transposed_products
+from msr.representations.commutant.isotypic import commutant, isotypic, transposed_products
 
 REAL, COMPLEX, QUATERNIONIC = "real", "complex", "quaternionic"
 
@@ -231,11 +231,11 @@ def test_planted_parts_are_found(size, multiplicity, kind, seed):
 @pytest.mark.parametrize(
     ("matrices", "rtol", "error", "says"),
     [
-        (torch.zeros(3, 3), 1e-6, ShapeError, r"\(r, d, d\), at least one.*came \(3, 3\)"),
-        (torch.zeros(1, 3, 4), 1e-6, ShapeError, r"came \(1, 3, 4\)"),
+        (torch.zeros(3, 3), 1e-6, ShapeError, r"\(r, d, d\), at least one.*got \(3, 3\)"),
+        (torch.zeros(1, 3, 4), 1e-6, ShapeError, r"got \(1, 3, 4\)"),
         (torch.zeros(0, 3, 3), 1e-6, ShapeError, "at least one"),
         (torch.full((1, 2, 2), float("nan")), 1e-6, NonFiniteError, "nan or infinity"),
-        (torch.eye(2)[None], 0.0, ConfigError, "rtol.*came 0"),
+        (torch.eye(2)[None], 0.0, ConfigError, "rtol.*got 0"),
         (torch.eye(2)[None], 0.5, ConfigError, "rtol.*at most 0.1"),
     ],
 )

@@ -18,9 +18,10 @@ from msr.representations import (
     regular,
     tensor_product,
 )
-from msr.representations.commutant.gaps import skew_spectrum
-from msr.representations.commutant.skew import MAX_BASIS, continuous, killing_form, skew_pairs, structure_constants
+from msr.representations.commutant.lie_algebra import MAX_BASIS, continuous, skew_pairs
+from msr.representations.commutant.spectral_gaps import skew_spectrum
 from msr.span import find_span, in_chunks
+from tests.msr.representations.commutant.brackets import killing_form, structure_constants
 
 
 def span_of(rep_in, rep_out=None):
@@ -152,7 +153,7 @@ def test_structure_constants_agree_with_the_lie_algebra_class():
     torch.testing.assert_close(killing_form(c), torch.stack([torch.stack([(x @ y).trace() for y in ad]) for x in ad]))
 
 
-def test_what_no_weight_sees_or_reaches_is_left_out():
+def test_inputs_and_outputs_without_weights_are_left_out():
     W = span_of(regular(cyclic(6)))
     wider = torch.nn.functional.pad(W, (0, 3, 0, 2))
     found, plain = continuous(wider), continuous(W)
@@ -184,7 +185,7 @@ def test_without_any_bias_the_constant_input_is_unseen():
 
 
 @pytest.mark.parametrize("shape", [(3, 6, 6), (2, 4, 7), (2, 7, 4), (12, 2, 9)])
-def test_random_spans_have_none(shape, gen):
+def test_random_spans_have_no_continuous_symmetry(shape, gen):
     found = continuous(torch.randn(shape, generator=gen))
     assert (found.dimension, found.name) == (0, "zero")
     assert [kind for *_, kind in found.inputs.parts] == ["real"]
@@ -277,7 +278,7 @@ def springs(noise, gen):
 
 
 @pytest.mark.parametrize("noise", [0, 0.1])
-def test_a_learned_span_says_its_own_tolerance(noise, gen):
+def test_the_tolerance_of_a_learned_span_is_read_from_its_spectrum(noise, gen):
     W, x, y = springs(noise, gen)
     span = find_span(in_chunks(x, y), k=4)
     learned = span.U.mT.reshape(-1, 8, 8)
@@ -300,7 +301,7 @@ def test_a_learned_span_says_its_own_tolerance(noise, gen):
 
 @pytest.mark.parametrize("noise", [1e-4, 1e-2, 3e-2])
 @pytest.mark.parametrize("name", ["regular C8", "natural S5", "regular S3", "torus 2x3"])
-def test_noise_leaves_a_gap(name, noise, gen):
+def test_the_spectrum_of_noisy_weights_has_a_gap(name, noise, gen):
     W = CASES[name][0].double()
     W = W / W.flatten(1).norm(dim=1).mean()
     E = torch.randn(W.shape, generator=gen, dtype=torch.float64)

@@ -1,14 +1,13 @@
 """All matrices that commute with a set of maps, by the structure of their *-algebra.
 
-A set of matrices closed under transposition generates an algebra that splits the space into irreducible parts. Its
-commutant is what Schur's lemma leaves: ``m × m`` matrices over the reals, the complex numbers or the quaternions for a
-part that occurs ``m`` times.
+A set of matrices that is closed under transposition generates an algebra under which the space splits into irreducible
+parts. By Schur's lemma the commutant of the algebra consists of ``m × m`` matrices over the reals, the complex numbers
+or the quaternions for a part that occurs ``m`` times. All copies of one irreducible part together are an isotypic part.
 """
 
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,54 +19,24 @@ from torch import Tensor
 
 from msr.arrays import takes_arrays
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
+from msr.representations.commutant.parts import FIELD, Array, Part
 from msr.representations.commutant.values import Commutant
 
-__all__ = ["FIELD", "Part", "commutant", "isotypic", "structure", "transposed_products"]
+__all__ = ["commutant", "isotypic", "structure", "transposed_products"]
 
-Array: TypeAlias = NDArray[np.float64]
-
-FIELD = {"real": 1, "complex": 2, "quaternionic": 4}
 _KINDS = {size - 1: kind for kind, size in FIELD.items()}
-_DRAWS = 5  # of elements of a division algebra: more than the three directions that a skew one can have
-_SLACK = 4  # of the tolerance: a product of two elements, or one seen in a basis that moved, is off by more than one
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """One isotypic part: the copies of one irreducible part of the algebra.
-
-    In the coordinates ``Q = (Q_1, …, Q_L)`` every element of the algebra is ``Σ Q_a x_ab Q_bᵀ`` with ``x_ab (w, w)`` a
-    number of the field (a sum of 1 and the units), and every element of the commutant is ``Σ_a Q_a S Q_aᵀ``, where
-    ``S (w, w)`` commutes with the units.
-
-    Attributes:
-        frames: ``Q (L, d, w)``, each with orthonormal columns, ``w`` = multiplicity · size of the field.
-        units: ``(0, 1 or 3, w, w)``, skew matrices with square −1 that anticommute: ``i``; or ``i, j, k``.
-        kind: "real", "complex" or "quaternionic".
-    """
-
-    frames: Array
-    units: Array
-    kind: str
-
-    @property
-    def multiplicity(self) -> int:
-        """How many copies there are."""
-        return self.frames.shape[2] // FIELD[self.kind]
-
-    @property
-    def dimension(self) -> int:
-        """Of one copy, over the reals: as many frames as it has dimensions over its field."""
-        return len(self.frames) * FIELD[self.kind]
-
-    def commuting(self, S: Array) -> Array:
-        """The part of ``S (…, w, w)`` that commutes with the units: the mean of ``u S uᵀ`` over ``1`` and the units."""
-        return (S + sum(u @ S @ u.T for u in self.units)) / FIELD[self.kind]
-
-    def placed(self, S: Array) -> Array:
-        """``Σ_a Q_a S Q_aᵀ (…, d, d)`` of ``S (…, w, w)``."""
-        side = self.frames.transpose(1, 0, 2)
-        return np.einsum("iaw,...wv,jav->...ij", side, S, side, optimize=True)
+"""The field by its number of imaginary units."""
+_DRAWS = 5
+"""Random elements of a division algebra: more than the three skew directions that there can be."""
+_SLACK = 4
+"""Errors are compared with this multiple of the tolerance, since a product of two elements, or an element in a basis
+that was turned, is off by more than one element is. Chosen by hand."""
+_SMALL = 64
+"""Up to this dimension the best of several random combinations is taken, which costs nothing there."""
+_TINY = 1e-300
+"""Keeps a division by zero from happening."""
+_COMMUTES = 1e-5
+"""Least relative error at which a random element of the commutant counts as commuting: rounding stays below it."""
 
 
 def transposed_products(W: Tensor, generator: torch.Generator, *, outputs: bool, count: int = 3) -> Tensor:
@@ -99,7 +68,8 @@ def commutant(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> Commuta
     Args:
         rtol: two numbers closer than this share of the largest singular value are one. For matrices with noise, about
             twice the noise's spectral norm over the matrices'. With noise of a percent, parts that differ by little
-            beyond some ten dimensions are told apart no more: the answer is then of larger dimension, or a DataError.
+            beyond some ten dimensions are no longer separated: the answer then has a larger dimension, or
+            is a DataError.
         seed: of the random elements; with exact matrices the answer does not depend on it.
 
     Raises: ShapeError, NonFiniteError, ConfigError; DataError where no structure fits.
@@ -134,11 +104,11 @@ def isotypic(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> tuple[Pa
     M = _checked(matrices, rtol)
     generator = torch.Generator().manual_seed(seed)
     d = M.shape[1]
-    # With noise it matters how far the eigenvalues are apart, and small matrices cost nothing: the best of several.
-    basis, levels = max((_levels(_drawn(M, generator), rtol) for _ in range(8 if d <= 64 else 1)), key=lambda c: c[2])[
-        :2
-    ]
-    known = [_drawn(M, generator) for _ in range(4 if d <= 64 else 2)]
+    # With noise it matters how far different eigenvalues are apart: of several combinations the best one is taken.
+    attempts = (_levels(_drawn(M, generator), rtol) for _ in range(8 if d <= _SMALL else 1))
+    basis, levels, _ = max(attempts, key=lambda attempt: attempt[2])
+    known = [_drawn(M, generator) for _ in range(4 if d <= _SMALL else 2)]
+    # Every round turns the basis, so that there are more levels, or adds an element: both end.
     for _ in range(4 * len(M) + 2 * d):
         blocks = np.stack([basis.T @ X @ basis for X in known])
         parts, turns = _parts(blocks, levels, rtol, generator)
@@ -147,7 +117,10 @@ def isotypic(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> tuple[Pa
             continue
         fresh = _drawn(M, generator)
         if _commutes(parts, levels, basis.T @ fresh @ basis, rtol, generator):
-            return tuple(Part(np.stack([basis[:, levels[a]] @ T for a, T in p.frames]), p.units, p.kind) for p in parts)
+            return tuple(
+                Part(np.stack([basis[:, levels[a]] @ turn for a, turn in part.frames]), part.units, part.kind)
+                for part in parts
+            )
         if len(known) >= 2 * len(M) + 4:
             break
         known.append(fresh)
@@ -158,8 +131,12 @@ def isotypic(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> tuple[Pa
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """A part in the basis of eigenvectors: pairs of an eigenspace and the turn ``(w, w)`` from the part's frame."""
+class _LocalPart:
+    """A part in the basis of eigenvectors.
+
+    ``frames``: pairs of the number of an eigenspace and the orthogonal matrix ``(w, w)`` that takes the frame of the
+    part to the basis of that eigenspace.
+    """
 
     frames: list[tuple[int, Array]]
     units: Array
@@ -174,7 +151,7 @@ def _checked(matrices: Tensor, rtol: float) -> Tensor:
     if not matrices.isfinite().all():
         raise NonFiniteError("a matrix holds nan or infinity: leave it out, or find where it comes from")
     M = matrices.detach().double()
-    # One scale for all: a matrix of rounding errors beside the others says nothing.
+    # One scale for all, so that a matrix of rounding errors beside large ones does not count as much as they do.
     return M / M.abs().amax().clamp_min(torch.finfo(torch.float64).tiny)
 
 
@@ -183,33 +160,36 @@ def _drawn(M: Tensor, generator: torch.Generator) -> Array:
     weights = torch.randn(2, len(M), generator=generator, dtype=torch.float64)
     flat = M.flatten(1)
     X = (weights[0] @ flat).view(M.shape[1:]) + (weights[1] @ flat).view(M.shape[1:]).mT
+    # The spectral norm by power iteration; a rough value is enough.
     v = torch.randn(len(X), generator=generator, dtype=torch.float64)
     for _ in range(20):
-        v = X.mT @ (X @ (v / v.norm().clamp_min(1e-300)))
+        v = X.mT @ (X @ (v / v.norm().clamp_min(_TINY)))
     scale = math.sqrt(float(v.norm()))
     return (X / scale if scale > 0 else X).numpy()
 
 
 def _levels(X: Array, rtol: float) -> tuple[Array, list[slice], float]:
-    """Eigenvectors of ``X + Xᵀ``, the runs of equal eigenvalues, and the least distance between two runs."""
+    """Eigenvectors of ``X + Xᵀ``, its levels (runs of equal eigenvalues), and the least distance of two levels."""
     values, basis = np.linalg.eigh((X + X.T) / 2)
     steps = np.diff(values)
-    apart = steps > rtol * max(np.abs(values).max(), 1e-300)
-    starts = [0, *(np.flatnonzero(apart) + 1).tolist(), len(values)]
-    return basis, [slice(a, b) for a, b in pairwise(starts)], float(steps[apart].min(initial=math.inf))
+    is_boundary = steps > rtol * max(np.abs(values).max(), _TINY)
+    ends = [0, *(np.flatnonzero(is_boundary) + 1).tolist(), len(values)]
+    return basis, [slice(a, b) for a, b in pairwise(ends)], float(steps[is_boundary].min(initial=math.inf))
 
 
 def _parts(
     blocks: Array, levels: list[slice], rtol: float, generator: torch.Generator
-) -> tuple[list[_Found], dict[int, tuple[Array, list[int]]]]:
-    """The parts, or how to turn and cut eigenspaces that hold more than one level."""
+) -> tuple[list[_LocalPart], dict[int, tuple[Array, list[int]]]]:
+    """The parts, or, for each level that holds several eigenspaces, the turn and the sizes that cut it."""
     widths = np.array([s.stop - s.start for s in levels])
+    # Levels between which some element has a block that is not zero belong to one part.
     strength = _strengths(blocks, levels, widths)
     graph = coo_array(strength > _SLACK * rtol)
     count, which = connected_components(graph, directed=False)
-    parts: list[_Found] = []
+    parts: list[_LocalPart] = []
     turns: dict[int, tuple[Array, list[int]]] = {}
-    for members in np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which, minlength=count))[:-1]):
+    ends = np.cumsum(np.bincount(which, minlength=count))[:-1]
+    for members in np.split(np.argsort(which, kind="stable"), ends):
         w = int(widths[members].min())
         inside = _within(blocks, levels, members) if widths[members].max() > 1 else None
         if inside is not None:
@@ -222,19 +202,19 @@ def _parts(
                 "all must be alike: the matrices hold more noise than that, or less; give another rtol"
             )
         if inside is None:
-            parts.append(_Found([(int(a), np.ones((1, 1))) for a in members], np.empty((0, 1, 1)), "real"))
+            parts.append(_LocalPart([(int(a), np.ones((1, 1))) for a in members], np.empty((0, 1, 1)), "real"))
             continue
         frames = _carried(inside, strength[np.ix_(members, members)])
         units, cut = _field(inside, frames, rtol, generator)
         if cut is not None:
             turns[int(members[0])] = cut
             continue
-        parts.append(_Found(list(zip(map(int, members), frames, strict=True)), units, _KINDS[len(units)]))
+        parts.append(_LocalPart(list(zip(map(int, members), frames, strict=True)), units, _KINDS[len(units)]))
     return parts, turns
 
 
 def _strengths(blocks: Array, levels: list[slice], widths: NDArray[np.int64]) -> Array:
-    """Of the blocks between two eigenspaces: root mean square singular value, the largest of the elements."""
+    """The root mean square singular value of the block between two levels, the largest among the elements."""
     starts = [s.start for s in levels]
     squares = np.add.reduceat(np.add.reduceat(blocks**2, starts, axis=1), starts, axis=2)
     squares = (squares + squares.transpose(0, 2, 1)).max(axis=0)
@@ -242,7 +222,7 @@ def _strengths(blocks: Array, levels: list[slice], widths: NDArray[np.int64]) ->
 
 
 def _within(blocks: Array, levels: list[slice], members: NDArray[np.int64]) -> Array:
-    """Blocks ``(r, L, L, w, w)`` between the eigenspaces of a part; narrow ones padded with zeros."""
+    """Blocks ``(r, L, L, w, w)`` between the levels of a part; narrow ones are padded with zeros."""
     w = max(levels[a].stop - levels[a].start for a in members)
     inside = np.zeros((len(blocks), len(members), len(members), w, w))
     if all(levels[a].stop - levels[a].start == w for a in members):
@@ -258,9 +238,10 @@ def _within(blocks: Array, levels: list[slice], members: NDArray[np.int64]) -> A
 def _uneven(
     inside: Array, levels: list[slice], members: NDArray[np.int64], rtol: float, generator: torch.Generator
 ) -> dict[int, tuple[Array, list[int]]]:
-    """Eigenspaces where a symmetric element is not a number: two levels that happen to have one eigenvalue.
+    """How to cut the levels that hold several eigenspaces, which happen to have one eigenvalue in ``H``.
 
-    Between true eigenspaces ``X_ab`` is a number of the field times an isometry, so ``X_ab X_abᵀ`` is a real number.
+    Between single eigenspaces a block ``X_ab`` is a number of the field times an isometry, so ``X_ab X_abᵀ`` is a
+    multiple of the identity. A random sum of such products that is not one shows the eigenspaces by its own.
     """
     r, L = inside.shape[:2]
     weights = 0.5 + torch.rand(2, r, L, L, generator=generator, dtype=torch.float64).numpy()
@@ -282,14 +263,16 @@ def _cut(S: Array, tolerance: float) -> tuple[Array, list[int]] | None:
     if len(S) == 1:
         return None
     values, vectors = np.linalg.eigh(S)
-    breaks = np.flatnonzero(np.diff(values) > tolerance) + 1
-    if not len(breaks):
+    boundaries = np.flatnonzero(np.diff(values) > tolerance) + 1
+    if not len(boundaries):
         return None
-    return vectors, np.diff([0, *breaks.tolist(), len(values)]).tolist()
+    return vectors, np.diff([0, *boundaries.tolist(), len(values)]).tolist()
 
 
 def _turned(basis: Array, levels: list[slice], turns: dict[int, tuple[Array, list[int]]]) -> tuple[Array, list[slice]]:
-    basis, sizes = basis.copy(), []
+    """The basis and the levels after some levels were turned and cut."""
+    basis = basis.copy()
+    sizes = []
     for a, level in enumerate(levels):
         if a in turns:
             basis[:, level] = basis[:, level] @ turns[a][0]
@@ -301,35 +284,42 @@ def _turned(basis: Array, levels: list[slice], turns: dict[int, tuple[Array, lis
 
 
 def _carried(inside: Array, strength: Array) -> list[Array]:
-    """A turn of each eigenspace that makes the blocks numbers of one field, along the strongest links."""
-    L, w = len(strength), inside.shape[-1]
+    """Orthogonal matrices ``(w, w)``, one a level, after which every block is a number of one field.
+
+    The first level keeps its basis; from there the matrices are carried along the strongest blocks, which noise turns
+    least: a maximal spanning tree of the levels.
+    """
+    L = len(strength)
+    w = inside.shape[-1]
     frames = [np.eye(w)] * L
     if L == 1:
         return frames
-    tree = minimum_spanning_tree(np.where(strength > 0, 1 / np.maximum(strength, 1e-300), 0))
+    tree = minimum_spanning_tree(np.where(strength > 0, 1 / np.maximum(strength, _TINY), 0))
     order, before = breadth_first_order(tree, 0, directed=False)
     for b in order[1:]:
         a = before[b]
-        # Of the elements both ways, the one that is largest: an isometry times a number, so its polar factor.
+        # Of the blocks of all elements, both ways, the largest. It is a number times an isometry, its polar factor.
         both = np.concatenate([inside[:, b, a], inside[:, a, b].swapaxes(1, 2)])
-        left, _, right = np.linalg.svd(both[np.square(both).sum((1, 2)).argmax()])
-        frames[b] = left @ right @ frames[a]
+        U, _, Vt = np.linalg.svd(both[np.square(both).sum((1, 2)).argmax()])
+        frames[b] = U @ Vt @ frames[a]
     return frames
 
 
 def _field(
     inside: Array, frames: list[Array], rtol: float, generator: torch.Generator
 ) -> tuple[Array, tuple[Array, list[int]] | None]:
-    """The units of the field that the blocks are numbers of, or how to cut the first eigenspace where they are none.
+    """The imaginary units of the field, or how to cut the first level where the blocks are no numbers of a field.
 
-    A number of the field is a real one plus a skew matrix. Random ones span 0, 1 or 3 skew directions.
+    A number of the field is a multiple of the identity plus a skew matrix, so random ones span 0, 1 or 3 skew
+    directions, and their symmetric part has one eigenvalue.
     """
     r, L, _, w, _ = inside.shape
     T = np.stack(frames)
     x = (T.swapaxes(1, 2)[None, :, None] @ inside @ T[None, None]).reshape(r * L * L, w * w)
     weights = torch.randn(_DRAWS, len(x), generator=generator, dtype=torch.float64).numpy() / math.sqrt(L * r)
     y = (weights @ x).reshape(_DRAWS, w, w)
-    # The identity is in the algebra, and the transposes are: numbers of the field plus words of up to four.
+    # A level that the elements themselves do not cut is cut by words in them, which span the algebra: products of two
+    # elements are tried next, and then products of two of those.
     for step in range(3):
         off = y - np.trace(y, axis1=1, axis2=2)[:, None, None] / w * np.eye(w)
         sizes = np.sqrt(np.square(off).sum((1, 2)) / w)
@@ -340,7 +330,7 @@ def _field(
             if cut is not None:
                 return np.empty((0, w, w)), cut
         if step < 2:
-            unit = off / max(sizes.max(), 1e-300)
+            unit = off / max(sizes.max(), _TINY)
             y = unit + unit @ np.roll(unit, 1, axis=0)
     skew = (y - y.swapaxes(1, 2)).reshape(_DRAWS, w * w)
     _, values, directions = np.linalg.svd(skew, full_matrices=False)
@@ -353,7 +343,7 @@ def _field(
     return directions[:rank].reshape(rank, w, w) * math.sqrt(w), None
 
 
-def _commutes(parts: list[_Found], levels: list[slice], F: Array, rtol: float, generator: torch.Generator) -> bool:
+def _commutes(parts: list[_LocalPart], levels: list[slice], F: Array, rtol: float, generator: torch.Generator) -> bool:
     """Whether a random element of the commutant commutes with ``F``, all in the basis of eigenvectors."""
     placed: list[Array] = [np.empty((0, 0))] * len(levels)
     for part in parts:
@@ -364,7 +354,7 @@ def _commutes(parts: list[_Found], levels: list[slice], F: Array, rtol: float, g
             placed[a] = T @ S @ T.T
     B = block_diag(*placed)
     # A wrong structure is off by the size of the elements, a right one by noise over distances of eigenvalues.
-    return bool(np.linalg.norm(B @ F - F @ B) <= max(math.sqrt(rtol), 1e-5) * np.linalg.norm(F) * 2)
+    return bool(np.linalg.norm(B @ F - F @ B) <= max(math.sqrt(rtol), _COMMUTES) * np.linalg.norm(F) * 2)
 
 
 def _skew(m: int, kind: str) -> int:

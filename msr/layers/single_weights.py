@@ -1,8 +1,8 @@
 """Patterns for single weights of modules that have no twin: attention, recurrent layers, bare parameters.
 
-The mechanism is torch's own, ``torch.nn.utils.parametrize``: the module stays what it is, and reading the weight makes
-it from the filter. So whoever reads ``attention.in_proj_weight`` or ``cell.weight_hh`` gets the weight that the pattern
-makes, in ``functional_call`` and ``vmap`` too.
+The mechanism is torch's own, ``torch.nn.utils.parametrize``: the module stays what it is, and each read of the weight
+makes it from the filter. So all code that reads ``attention.in_proj_weight`` or ``cell.weight_hh`` gets the weight that
+the pattern makes, in ``functional_call`` and ``vmap`` too.
 """
 
 import functools
@@ -17,15 +17,16 @@ from torch.nn.utils import parametrize
 
 from msr.errors import ModelError
 from msr.layers.plain_weights import take_plain_weight
-from msr.modules import dotted
-from msr.sharing.base import Sharing
+from msr.modules import PackageModule, dotted
+from msr.sharing import Sharing
 
 __all__ = ["SharedWeight", "fold_weights", "is_shared", "share_weight", "shared_weights"]
 
-_here = threading.local()
+# Weights that were made within the running call of a module, for each thread: see `_making_once`.
+_call = threading.local()
 
 
-class SharedWeight(nn.Module):
+class SharedWeight(PackageModule):
     """``vec(W) = U v`` as a parametrization: ``v`` is the parametrization's ``original``, ``U`` its ``sharing``."""
 
     def __init__(self, sharing: Sharing):
@@ -34,15 +35,17 @@ class SharedWeight(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         """The weight, in the parameters' own precision even under autocast."""
-        if torch.compiler.is_compiling() or getattr(_here, "made", None) is None:
+        if torch.compiler.is_compiling() or getattr(_call, "made", None) is None:
             return self._made(v)
-        # The key holds all that may change in one call; the values keep what is named in it alive.
+        # The key names all that may change within one call. The value holds the two objects that the key names by
+        # identity, so that no other object can get their identity meanwhile.
         key = (id(self), id(v), torch.is_grad_enabled())
-        if key not in _here.made:
-            _here.made[key] = self, v, self._made(v)
-        return _here.made[key][-1]
+        if key not in _call.made:
+            _call.made[key] = (self, v, self._made(v))
+        return _call.made[key][-1]
 
     def _made(self, v: Tensor) -> Tensor:
+        """The weight, made from this filter now."""
         kind = v.device.type
         if kind != "meta" and torch.is_autocast_enabled(kind):
             with torch.autocast(kind, enabled=False):
@@ -50,7 +53,7 @@ class SharedWeight(nn.Module):
         return self.sharing.materialize(v)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The nearest filter."""
+        """The filter of the nearest weight that the pattern can make; torch calls this for an assigned weight."""
         return self.sharing.project(weight)
 
 
@@ -61,17 +64,22 @@ def _making_once(forward: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():  # a compiler finds repeated products by itself
             return forward(self, *args, **kwargs)
-        before, _here.made = getattr(_here, "made", None), {}
+        outer_call = getattr(_call, "made", None)
+        _call.made = {}
         try:
             return forward(self, *args, **kwargs)
         finally:
-            _here.made = before
+            _call.made = outer_call
 
     return call
 
 
 class _Recurrent(nn.Module):
-    """A recurrent layer without torch's list of its own weights, which would outlive the filters it was made from."""
+    """A recurrent layer that keeps no list of its weights.
+
+    torch's recurrent layers keep their weights in a list. Here weights are made from filters at each call, and a kept
+    list would hold those of an earlier one.
+    """
 
     @property
     def _flat_weights(self) -> list[Tensor]:
@@ -79,19 +87,19 @@ class _Recurrent(nn.Module):
 
     @_flat_weights.setter
     def _flat_weights(self, weights: list[Tensor]) -> None:
-        """Nothing is kept."""
+        """Do nothing: torch assigns the list here, and none is kept."""
 
     def _init_flat_weights(self) -> None:
         self._flat_weight_refs: list[Any] = []
 
     def _update_flat_weights(self) -> None:
-        """There is nothing to update."""
+        """Do nothing: torch asks for the list to follow a changed weight, and none is kept."""
 
     def flatten_parameters(self) -> None:
-        """There is no storage to join: the weights are made anew in each call."""
+        """Do nothing: the weights are made anew in each call, so they have no lasting storage to be joined in."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        nn.Module.__setattr__(self, name, value)  # torch's own looks for the place in the list
+        nn.Module.__setattr__(self, name, value)  # the recurrent layers' own would look for a place in the list
 
     def _replicate_for_data_parallel(self) -> nn.Module:
         return nn.Module._replicate_for_data_parallel(self)
@@ -131,19 +139,19 @@ _PLAIN = {ours: plain for plain, ours in _CLASSES.items()}
 
 
 def share_weight(module: nn.Module, name: str, sharing: Sharing) -> None:
-    """Make ``module.name`` from a pattern, in place; its present value is projected on the pattern."""
+    """Make ``module.name`` from a pattern, in place; the present weight is projected on the pattern."""
     if type(module) in _CLASSES:
         module.__class__ = _CLASSES[type(module)]
         if isinstance(module, _Recurrent):
             module.__dict__.pop("_flat_weights")
             module._init_flat_weights()
     if not is_shared(module):
-        # Where each parameter stood: folded, it goes back there, and so do the keys of a state_dict.
+        # The order of the parameters, so that folding gives back a state_dict with its keys in the same order.
         module.__dict__["_order"] = tuple(module._parameters)
         module._register_load_state_dict_pre_hook(_take_plain_weights, with_module=True)
     learns = cast(Tensor, module._parameters[name]).requires_grad
     parametrize.register_parametrization(module, name, SharedWeight(sharing), unsafe=True)
-    if not learns:  # a frozen weight stays frozen: its pattern too
+    if not learns:  # a frozen weight stays frozen, and so does its pattern
         sharing.requires_grad_(False)
 
 
@@ -166,19 +174,20 @@ def fold_weights(name: str, module: nn.Module) -> None:
 
     Raises: ModelError when the module carries parametrizations that are not patterns.
     """
-    ours = shared_weights(module)
+    by_patterns = shared_weights(module)
     lists = cast(nn.ModuleDict, module.parametrizations)
-    if foreign := [key for key in lists if key not in ours or len(lists[key]) > 1]:  # type: ignore[arg-type]
+    if foreign := [key for key in lists if key not in by_patterns or len(lists[key]) > 1]:  # type: ignore[arg-type]
         raise ModelError(
             f"{dotted(name, foreign[0])} carries a parametrization that is no pattern; remove it with "
             "torch.nn.utils.parametrize.remove_parametrizations before folding"
         )
     plain = {}
-    for key in ours:
+    for key in by_patterns:
         original = cast(Tensor, lists[key].original)
-        learns = original.requires_grad or any(p.requires_grad for p in ours[key].parameters())
+        learns = original.requires_grad or any(p.requires_grad for p in by_patterns[key].parameters())
         plain[key] = nn.Parameter(getattr(module, key).contiguous().clone(), requires_grad=learns)
-    # torch's own removal would take the weight away from every deepcopy, since copies share one class.
+    # torch's remove_parametrizations deletes the weight's property from the class. Deep copies share the class, so they
+    # would lose their weight too; here the class is changed for this module alone.
     module.__class__ = type(module).__bases__[0]
     del module._modules["parametrizations"]
     for hook_id, hook in list(module._load_state_dict_pre_hooks.items()):
@@ -195,6 +204,7 @@ def fold_weights(name: str, module: nn.Module) -> None:
 
 
 def _take_plain_weights(module: nn.Module, state: dict[str, Any], prefix: str, *args: Any) -> None:
+    """Before a state is loaded: plain weights in it become filters; torch calls this with its list of errors last."""
     for name, step in shared_weights(module).items():
         home = f"{prefix}parametrizations.{name}"
         take_plain_weight(state, prefix + name, f"{home}.original", f"{home}.0.sharing.", step.sharing, args[-1])

@@ -1,4 +1,4 @@
-"""Groups of matrices over small fields, as permutations of vectors or of lines."""
+"""Linear groups over small finite fields, as permutations of vectors or of lines."""
 
 from functools import lru_cache
 from itertools import product
@@ -6,25 +6,29 @@ from typing import Literal
 
 import numpy as np
 
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 
 __all__ = ["Field", "linear_group"]
 
 
 class Field:
-    """``GF(p^k)``: elements are numbers below ``q``, the digits to the base ``p`` a polynomial's coefficients.
+    """The field ``GF(p^k)`` of ``q = p^k`` elements, by its tables.
+
+    An element is a number below ``q``, whose digits to the base ``p`` are the coefficients of a polynomial.
 
     Attributes:
-        plus, times: ``(q, q)`` tables.
-        primitive: an element whose powers are all but 0.
+        plus, times: the tables of addition and multiplication, ``(q, q)``.
+        primitive: an element whose powers are all elements but 0.
     """
 
     def __init__(self, p: int, k: int):
-        self.p, self.k, self.q = p, k, p**k
+        self.p = p
+        self.k = k
+        self.q = p**k
         digits = np.stack(np.unravel_index(np.arange(self.q), (p,) * k))[::-1].T
         weights = p ** np.arange(k)
         self.plus: Indices = (digits[:, None] + digits) % p @ weights
-        # Modulo the first monic polynomial of degree k, x^k = -Σ c_i x^i, for which x or another element is primitive.
+        # The first monic polynomial x^k + Σ c_i x^i of degree k modulo which some element is primitive is irreducible.
         for low in product(range(p), repeat=k):
             times = self._times(digits, np.asarray(low), weights)
             powers = [self._powers(times, a) for a in range(1, self.q)]
@@ -35,8 +39,10 @@ class Field:
         raise AssertionError("there is a field of every prime power")
 
     def _times(self, digits: Indices, low: Indices, weights: Indices) -> Indices:
-        # A row for x^i times each element, by shifting digits and taking off what overflows.
-        shifted, rows = digits, []
+        """The table of multiplication modulo ``x^k + Σ c_i x^i``, with the coefficients ``c`` in ``low``."""
+        # A row for x^i times each element: shift the digits, and replace an overflowing x^k by its remainder.
+        shifted = digits
+        rows = []
         for _ in range(self.k):
             rows.append(shifted)
             top = shifted[:, -1:]
@@ -51,7 +57,7 @@ class Field:
 
     @property
     def frobenius(self) -> Indices:
-        """``x → x^p``."""
+        """The Frobenius automorphism ``x → x^p``, as the images of all elements."""
         power: Indices = np.arange(self.q)
         for _ in range(self.p - 1):
             power = self.times[power, np.arange(self.q)]
@@ -75,15 +81,17 @@ def linear_group(
 ) -> Indices:
     """Generators of a group of ``d × d`` matrices over ``GF(p^k)``, as permutations ``(r, points)``.
 
-    ``Σ`` and ``Γ`` add the field's automorphisms. On ``vectors`` but 0 the group is itself; on ``lines`` scalars do
-    nothing, ``PSL`` and so on; ``affine`` adds shifts of all vectors, ``ASL`` and so on.
+    ``Σ`` and ``Γ`` stand for the groups with the automorphisms of the field. On the nonzero ``vectors`` the group acts
+    faithfully; on ``lines`` scalars act trivially, which gives ``PSL`` and so on; ``affine`` adds all translations and
+    acts on all vectors: ``ASL`` and so on.
     """
     field = _field(p, k)
     q = field.q
     vectors = np.stack(np.unravel_index(np.arange(q**d), (q,) * d), 1)
     weights = q ** np.arange(d)[::-1]
     maps = []
-    # Shears generate SL: one for each basis of the field over its prime, here for all powers of a primitive element.
+    # Shears generate SL. In each place one is needed for every element of a basis of the field over its prime field,
+    # such as the first k powers of a primitive element.
     for i, j in product(range(d), repeat=2):
         scale = 1
         for _ in range(k if i != j else 0):
@@ -101,16 +109,16 @@ def linear_group(
         for j in range(d):
             scale = 1
             for _ in range(k):
-                moved = vectors.copy()
-                moved[:, j] = field.plus[moved[:, j], scale]
-                maps.append(moved @ weights)
+                translated = vectors.copy()
+                translated[:, j] = field.plus[translated[:, j], scale]
+                maps.append(translated @ weights)
                 scale = int(field.times[scale, field.primitive])
         return np.stack(maps)
     rows = np.stack(maps)[:, 1:] - 1
     if on == "vectors":
         return rows
-    # A line by its least vector.
-    every = vectors[1:]
-    least = np.min([field.times[a, every] @ weights for a in range(1, q)], axis=0) - 1
+    # A line is called by its least vector.
+    nonzero = vectors[1:]
+    least = np.min([field.times[a, nonzero] @ weights for a in range(1, q)], axis=0) - 1
     lines, line_of = np.unique(least, return_inverse=True)
     return line_of[rows[:, lines]]

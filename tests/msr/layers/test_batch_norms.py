@@ -35,14 +35,14 @@ def fitted(gen):
     adapted = learner.adapt(params, x, torch.randn(1, 20, 3, generator=gen))
     own = {name: tensor[0] for name, tensor in adapted.items()}
     load_params(net, params.shared, own)
-    return net, x[0], lambda given: problem.predict({**params.shared, **own}, given)
+    return net, x[0], lambda batch: problem.predict({**params.shared, **own}, batch)
 
 
 def distance(ours, right):
     return float((ours - right).detach().norm() / right.detach().norm())
 
 
-def test_folding_what_kept_no_statistics_is_refused(gen):
+def test_folding_a_network_with_stale_statistics_is_refused(gen):
     net, x, evaluated = fitted(gen)
     right = evaluated(x)
     assert distance(copy.deepcopy(net).eval()(x), right) > 0.7  # what eval() would silently have been
@@ -52,7 +52,7 @@ def test_folding_what_kept_no_statistics_is_refused(gen):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_statistics_from_examples(training, gen):
+def test_statistics_are_taken_from_examples(training, gen):
     net, x, evaluated = fitted(gen)
     folded = fold(net.train(training), statistics=x)
     assert folded.training is training
@@ -68,7 +68,7 @@ def test_statistics_from_examples(training, gen):
         fold(net)  # a copy was made
 
 
-def test_statistics_of_the_set_at_hand(gen):
+def test_folded_norms_can_use_the_set_at_hand(gen):
     net, x, evaluated = fitted(gen)
     folded = fold(net, statistics="set").eval()
     for given in (x, x[:7] - 1):
@@ -76,7 +76,7 @@ def test_statistics_of_the_set_at_hand(gen):
     assert not [key for key in folded.state_dict() if "running" in key or "tracked" in key]
 
 
-def test_calibrate_in_place_leaves_all_else(gen):
+def test_calibrate_changes_nothing_but_running_statistics(gen):
     net, x, evaluated = fitted(gen)
     net[2].eval()
     before = {name: p.clone() for name, p in net.named_parameters()}
@@ -102,7 +102,7 @@ def test_statistics_kept_before_meta_training_are_stale_too(gen):
     fold(net)
 
 
-def test_weights_that_moved_while_no_set_was_counted(gen):
+def test_weights_that_changed_while_no_set_was_counted_are_stale(gen):
     """As when they come from a functional call without ``load_params``; a new network in training mode is no such."""
     net = seeded(network)
     fold(net)
@@ -123,7 +123,7 @@ def test_norms_without_running_statistics_are_never_stale(gen):
         fold(net, statistics="sets")
 
 
-def test_a_norm_used_twice_is_said_to_be_off(gen):
+def test_calibrate_returns_the_difference_for_a_norm_used_twice(gen):
     norm = seeded(lambda: nn.BatchNorm1d(3))
     net = nn.Sequential(norm, nn.Softplus(), norm)
     x = 5 * torch.randn(30, 3, generator=gen)

@@ -1,4 +1,4 @@
-"""Which parameters of a network are made from patterns, and which are left alone, and why."""
+"""The inventory of a network's parameters: which ones patterns make, which are left alone, and what those are."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
 from msr.layers.base import ReparamLayer
-from msr.layers.weights import is_shared, shared_weights
+from msr.layers.single_weights import is_shared, shared_weights
 from msr.modules import dotted
-from msr.sharing.base import Sharing
+from msr.sharing import Sharing
 
 __all__ = ["Coverage", "LeftAlone", "LeftAloneWarning", "coverage"]
 
@@ -47,7 +47,7 @@ class LeftAlone:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What patterns make of a network, counted as in the plain network; printed, it is one line.
+    """What patterns make of a network, counted as in the plain network. Its text is one line.
 
     Attributes:
         shared: parameters that patterns make, and the biases of their layers: name as in the plain network, and size.
@@ -74,50 +74,52 @@ def coverage(module: nn.Module) -> Coverage:
     A parameter with several names is counted once, under its first.
     """
     shared: dict[str, int] = {}
-    alone: list[tuple[str, str, Tensor]] = []
-    seen: set[int] = set()
-    inside: tuple[str, ...] = ()
+    others: list[tuple[str, str, Tensor]] = []
+    counted: set[int] = set()
+    # What lies within these modules, a pattern and a filter, is counted as the weight that it makes.
+    done_within: tuple[str, ...] = ()
     for name, part in module.named_modules():
-        if inside and f"{name}.".startswith(inside):
+        if done_within and f"{name}.".startswith(done_within):
             continue
         if isinstance(part, ReparamLayer):
             shared[dotted(name, "weight")] = part.sharing.n_weight
             if part.bias is not None:
                 shared[dotted(name, "bias")] = part.bias.numel()
-            inside += (f"{name}." if name else "",)
+            done_within += (f"{name}." if name else "",)
             if not name:
                 break
             continue
         for key, step in shared_weights(part).items():
             shared[dotted(name, key)] = step.sharing.n_weight
-            inside += (dotted(name, f"parametrizations.{key}."),)
+            done_within += (dotted(name, f"parametrizations.{key}."),)
         for key, parameter in part.named_parameters(recurse=False):
-            if id(parameter) in seen:
+            if id(parameter) in counted:
                 continue
-            seen.add(id(parameter))
+            counted.add(id(parameter))
+            # Biases of a module count as its weights do, as they do in a layer with a twin.
             if is_shared(part) and parameter.ndim < 2:
                 shared[dotted(name, key)] = parameter.numel()
             else:
-                alone.append((dotted(name, key), _kind(module, name, part), parameter))
-    sizes = {name: 0 if is_lazy(p) else p.numel() for name, _, p in alone}
+                others.append((dotted(name, key), _kind(module, name, part), parameter))
+    sizes = {name: 0 if is_lazy(p) else p.numel() for name, _, p in others}
     total = max(1, sum(shared.values()) + sum(sizes.values()))
     left = {
         name: LeftAlone(kind, tuple(p.shape) if sizes[name] else (), sizes[name], sizes[name] / total)
-        for name, kind, p in alone
+        for name, kind, p in others
     }
     return Coverage(shared, left)
 
 
 def by_kind(left: dict[str, LeftAlone]) -> str:
-    """Kinds with their share and a first name, largest first, for one line."""
+    """Kinds of parameters with their share of all and the name of a first one, largest parameter first, in one line."""
     kinds: dict[str, list[str]] = {}
     for name, part in sorted(left.items(), key=lambda item: -item[1].numel):
         kinds.setdefault(part.kind, []).append(name)
-    words = []
+    items = []
     for kind, names in kinds.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        words.append(f"{kind} {sum(left[name].share for name in names):.1%} ({names[0]}{more})")
-    return ", ".join(words)
+        items.append(f"{kind} {sum(left[name].share for name in names):.1%} ({names[0]}{more})")
+    return ", ".join(items)
 
 
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
@@ -139,8 +141,8 @@ def _kind(module: nn.Module, name: str, part: nn.Module) -> str:
     kind = type(part).__name__
     for types, word in _KINDS:
         if isinstance(part, types):
-            is_own = type(part).__module__.startswith("torch.") or isinstance(part, Sharing)
-            kind = word if is_own else f"{word} of a class of its own, {kind}"
+            is_known = _is_class_of_torch(type(part)) or isinstance(part, Sharing)
+            kind = word if is_known else f"{word} of a class of its own, {kind}"
             break
     else:
         kind = f"bare parameter of {kind}"
@@ -152,7 +154,13 @@ def _kind(module: nn.Module, name: str, part: nn.Module) -> str:
     return kind
 
 
+def _is_class_of_torch(kind: type) -> bool:
+    """Whether torch itself defines a class; torch has no common base that a subclass of a user would not have too."""
+    return kind.__module__.partition(".")[0] == "torch"
+
+
 def _parametrizing(module: nn.Module, name: str) -> Iterator[str]:
+    """The names of the parametrizations that make the tensor in whose list a module lies."""
     steps = name.split(".")
     home = module.get_submodule(".".join(steps[: steps.index("parametrizations") + 2]))
     for step in home.children():

@@ -1,4 +1,4 @@
-"""Gaps in the spectrum of skew pairs: how many of them a span commutes with, as far as its noise lets it be seen."""
+"""Gaps in the singular values of the equation of skew pairs: how many pairs commute with a span, despite its noise."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,19 @@ from torch import Tensor
 
 __all__ = ["Gap", "gaps", "orthonormal", "skew_spectrum"]
 
-# A gap lies above singular values up to this share of the largest, and its ends are this many times apart.
-_LEVEL, _GAP = 0.1, 3.0
-_ZERO = 1e-7  # of the largest, roots of what rounding leaves of zero
+_LEVEL = 0.1
+"""Largest singular value below a gap, as a share of the largest of all. Chosen by hand."""
+_GAP = 3.0
+"""Least ratio of the singular values above and below a gap. Chosen by hand."""
+_ZERO = 1e-7
+"""Share of the largest below which a singular value is zero: they are roots of eigenvalues, known to rounding."""
+_RANK = 1e-9
+"""Share of the largest singular value of the maps below which a direction is none of the span's."""
 
 
 @dataclass(frozen=True, eq=False)
 class Gap:
-    """In the ``values`` of a basis, ascending: so many are ``below`` it."""
+    """A gap in the singular ``values`` of a basis, ascending, with ``below`` of them below it."""
 
     basis: Tensor
     below: int
@@ -28,23 +33,24 @@ class Gap:
 
     @property
     def ratio(self) -> float:
-        """How many times its ends are apart; what is known to rounding only is zero."""
+        """The value above it over the value below it, where the latter is at least what rounding leaves of zero."""
         return self.ends[1] / max(self.ends[0], _ZERO)
 
 
 def orthonormal(V: Tensor) -> Tensor:
-    """A basis of the span, in which a weak map counts as much as a strong one."""
+    """An orthonormal basis of the span, in which a weak direction counts as much as a strong one."""
     _, values, rows = torch.linalg.svd(V.flatten(1), full_matrices=False)
-    return rows[values > 1e-9 * values[0]].view(-1, *V.shape[1:])
+    return rows[values > _RANK * values[0]].view(-1, *V.shape[1:])
 
 
 def skew_spectrum(V: Tensor, fixed: Tensor | None) -> Tensor:
     """Singular values, ascending, of ``(A, B) ↦ (A W_j − W_j B)_j`` on skew pairs; ``B`` leaves a constant in place."""
     m, n = V.shape[1:]
     a, b = torch.triu_indices(m, m, 1)
-    moved = n if fixed is None else n - 1
-    c, d = torch.triu_indices(moved, moved, 1)
-    # Of E_ab − E_ba and W (E_cd − E_dc), over all maps.
+    # The constant input is the last one.
+    free = n if fixed is None else n - 1
+    c, d = torch.triu_indices(free, free, 1)
+    # Inner products of (E_ab − E_ba) W and W (E_cd − E_dc), summed over the maps, without building either.
     both = sum((w[a][:, c] * w[b][:, d] - w[a][:, d] * w[b][:, c] for w in V), V.new_zeros(len(a), len(c)))
     outer = _skew_gram(torch.einsum("kij,klj->il", V, V), a, b)
     inner = _skew_gram(torch.einsum("kij,kil->jl", V, V), c, d)
@@ -55,18 +61,18 @@ def skew_spectrum(V: Tensor, fixed: Tensor | None) -> Tensor:
 def _skew_gram(S: Tensor, i: Tensor, j: Tensor) -> Tensor:
     """``⟨X_p W, X_q W⟩`` of the skew units ``X = E_ij − E_ji``, for ``S = W Wᵀ``."""
 
-    def term(one: Tensor, other: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        return (one[:, None] == other[None]) * S[left][:, right]
+    def term(row: Tensor, column: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        return (row[:, None] == column[None]) * S[left][:, right]
 
     return term(i, i, j, j) - term(i, j, j, i) - term(j, i, i, j) + term(j, j, i, i)
 
 
 def gaps(basis: Tensor, fixed: Tensor | None) -> list[Gap]:
-    """All that are wide enough, the widest first."""
+    """All gaps in the spectrum of a basis that are wide enough, the widest first."""
     values = skew_spectrum(basis, fixed)
     if len(values) < 2 or float(values[-1]) == 0:
         return []
     shares = values / values[-1]
-    wide = (shares[:-1] <= _LEVEL) & (shares[1:] >= _GAP * shares[:-1].clamp_min(_ZERO))
-    found = [Gap(basis, below + 1, values) for below in wide.nonzero().flatten().tolist()]
-    return sorted(found, key=lambda gap: -gap.ratio)
+    is_gap = (shares[:-1] <= _LEVEL) & (shares[1:] >= _GAP * shares[:-1].clamp_min(_ZERO))
+    wide = [Gap(basis, last + 1, values) for last in is_gap.nonzero().flatten().tolist()]
+    return sorted(wide, key=lambda gap: -gap.ratio)

@@ -1,4 +1,4 @@
-"""How a small group without a name is built: direct factors, or a normal subgroup and what is left of the group."""
+"""A small group without a name as an extension: direct factors, or a normal subgroup and the quotient by it."""
 
 from collections import defaultdict
 
@@ -6,27 +6,27 @@ import numpy as np
 
 from msr.groups import FiniteGroup
 from msr.groups.naming.catalogue import bracketed, find_isomorphism, known_name
-from msr.permutations.actions import Indices
-from msr.permutations.work import WorkSpent, limited, spend
+from msr.permutations import Indices
+from msr.permutations.work_budget import WorkSpent, limited, spend
 
 __all__ = ["structure_name"]
 
 _MAX_NORMAL = 100
-"""Normal subgroups that are looked at."""
+"""Normal subgroups after which no more joins of them are made. Chosen by hand."""
 _MAX_LIFTS = 4096
-"""Ways to lift generators of a quotient, above which no complement is looked for."""
+"""Ways to lift generators of a quotient above which no complement is searched for. Chosen by hand."""
 _MAX_MATCH = 1000
-"""Steps of a search for an isomorphism to a group that was named before."""
+"""Steps of a search for an isomorphism to a part that was named before. Chosen by hand."""
 _MOST_WORK = 2e6
 """Steps that a name may take, about a microsecond each."""
 
 
 def structure_name(group: FiniteGroup) -> tuple[str, bool]:
-    """A name from normal subgroups, and whether it is proven: only that of a direct product of proven names is.
+    """A name from the normal subgroups, and whether it is proven, as only a direct product of proven factors is.
 
-    ``N:Q`` is a semidirect product, with an action that the name leaves open; in ``N.Q`` no complement was found. Of
-    all normal subgroups the one with the shortest name is chosen, so that the name depends on the group alone. A group
-    for which that would take too long is described by its order.
+    ``N:Q`` is a semidirect product, whose action the name leaves open; in ``N.Q`` no complement was found. Of all
+    normal subgroups the one that gives the shortest name is chosen, so that the name depends on the group alone. A
+    group for which that would take too long is described by its order.
     """
     try:
         with limited(_MOST_WORK):
@@ -40,7 +40,7 @@ def _unnamed(group: FiniteGroup) -> str:
 
 
 class _Names:
-    """Names of groups and of their parts, where isomorphic parts are named once."""
+    """Names of groups and of their parts; isomorphic parts are named once."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, ...], list[tuple[FiniteGroup, tuple[str, bool]]]] = defaultdict(list)
@@ -50,7 +50,7 @@ class _Names:
         if group.is_abelian:
             spend(50 + group.order)
             return known_name(group) or _unnamed(group), True
-        # Some groups of one kind differ; an isomorphism proves which do not.
+        # Groups that differ may agree in these numbers; an isomorphism proves that two of them do not differ.
         sizes = np.bincount(group.class_index)
         kind = (
             group.order,
@@ -74,53 +74,59 @@ class _Names:
         if factors is not None:
             parts = [self.of(_part(group, mask)) for mask in factors]
             return " x ".join(sorted(bracketed(name) for name, _ in parts)), all(proven for _, proven in parts)
-        found = []
+        extensions = []
         for mask in normal:
             names = self.of(_part(group, mask))[0], self.of(_quotient(group, mask))[0]
             if not any(name.startswith("a ") for name in names):
-                found.append((names, mask))
-        found.sort(key=lambda one: (len(":".join(map(_tight, one[0]))), ":".join(map(_tight, one[0]))))
-        # The shortest name of a semidirect product; whether one is, takes long to tell.
-        for names, mask in found:
+                extensions.append((names, mask))
+
+        def shortest_first(extension: tuple[tuple[str, str], Indices]) -> tuple[int, str]:
+            name = ":".join(map(_bracketed, extension[0]))
+            return len(name), name
+
+        extensions.sort(key=shortest_first)
+        # Whether an extension splits takes long to tell, so the shortest names are tried first.
+        for names, mask in extensions:
             if _splits(group, mask):
-                return ":".join(map(_tight, names)), False
-        return (".".join(map(_tight, found[0][0])) if found else _unnamed(group)), False
+                return ":".join(map(_bracketed, names)), False
+        return (".".join(map(_bracketed, extensions[0][0])) if extensions else _unnamed(group)), False
 
 
-def _tight(name: str) -> str:
+def _bracketed(name: str) -> str:
+    """The name as a part of an extension, in brackets where it has parts itself."""
     return f"({name})" if any(mark in name for mark in " :.") else name
 
 
 def _normal_subgroups(group: FiniteGroup) -> list[Indices]:
-    """Masks of those but the group and 1, up to a number: joins of the closures of conjugacy classes."""
-    found: dict[bytes, Indices] = {}
+    """Masks of the proper normal subgroups, largest first: the closures of conjugacy classes, and joins of them."""
+    known: dict[bytes, Indices] = {}
     for class_ in group.conjugacy_classes[1:]:
         spend(100 + group.order * len(class_) / 100)
         mask = np.zeros(group.order, dtype=bool)
         mask[group.closure(class_.tolist())] = True
-        found[mask.tobytes()] = mask
-    least = list(found.values())
-    frontier = least
-    while frontier and len(found) < _MAX_NORMAL:
+        known[mask.tobytes()] = mask
+    of_classes = list(known.values())
+    frontier = of_classes
+    while frontier and len(known) < _MAX_NORMAL:
         reached = []
-        for one in frontier:
-            for other in least:
+        for a in frontier:
+            for b in of_classes:
                 spend(5)
-                if not (other & ~one).any():
+                if not (b & ~a).any():
                     continue
-                # The product of two normal subgroups is one.
-                spend(30 + int(one.sum()) * int(other.sum()) / 30)
+                # The set of products of two normal subgroups is a normal subgroup.
+                spend(30 + int(a.sum()) * int(b.sum()) / 30)
                 mask = np.zeros(group.order, dtype=bool)
-                mask[group.table[np.ix_(np.flatnonzero(one), np.flatnonzero(other))]] = True
-                if mask.tobytes() not in found:
-                    found[mask.tobytes()] = mask
+                mask[group.table[np.ix_(np.flatnonzero(a), np.flatnonzero(b))]] = True
+                if mask.tobytes() not in known:
+                    known[mask.tobytes()] = mask
                     reached.append(mask)
         frontier = reached
-    return sorted((m for m in found.values() if m.sum() < group.order), key=lambda m: (-int(m.sum()), m.tobytes()))
+    return sorted((m for m in known.values() if m.sum() < group.order), key=lambda m: (-int(m.sum()), m.tobytes()))
 
 
 def _direct_factors(group: FiniteGroup, normal: list[Indices]) -> tuple[Indices, Indices] | None:
-    """The first two normal subgroups that meet in 1 alone and are as large together as the group."""
+    """The first two normal subgroups that meet in the identity alone and whose orders multiply to the group's."""
     sizes = [int(mask.sum()) for mask in normal]
     of_size: dict[int, list[int]] = defaultdict(list)
     for i, size in enumerate(sizes):
@@ -134,6 +140,7 @@ def _direct_factors(group: FiniteGroup, normal: list[Indices]) -> tuple[Indices,
 
 
 def _part(group: FiniteGroup, mask: Indices) -> FiniteGroup:
+    """A normal subgroup as a group of its own."""
     spend(300 + int(mask.sum()) ** 2 / 100)
     return group.subgroup(np.flatnonzero(mask).tolist(), "N").group
 
@@ -145,6 +152,7 @@ def _quotient(group: FiniteGroup, mask: Indices) -> FiniteGroup:
 
 
 def _cosets(group: FiniteGroup, mask: Indices) -> tuple[Indices, Indices]:
+    """The number of the coset of each element, and the least element of each coset."""
     spend(50 + group.order * int(mask.sum()) / 100)
     least = group.table[:, mask].min(1)
     first, place = np.unique(least, return_inverse=True)
@@ -152,19 +160,19 @@ def _cosets(group: FiniteGroup, mask: Indices) -> tuple[Indices, Indices]:
 
 
 def _splits(group: FiniteGroup, mask: Indices) -> bool:
-    """Whether some lifts of generators of the quotient generate no more than the quotient has."""
+    """Whether the extension splits: some lifts of generators of the quotient generate no more elements than it has."""
     place, _ = _cosets(group, mask)
     quotient = _quotient(group, mask)
     lifts = [np.flatnonzero(place == q) for q in quotient.generators]
-    if np.prod([float(len(one)) for one in lifts]) > _MAX_LIFTS:
+    if np.prod([float(len(lift)) for lift in lifts]) > _MAX_LIFTS:
         return False
-    # A lift of the right order only.
+    # In a complement an element has the order of its image.
     orders = [quotient.element_orders[q] for q in quotient.generators]
-    left = [one[group.element_orders[one] == order].tolist() for one, order in zip(lifts, orders, strict=True)]
-    sizes = [len(quotient.closure(quotient.generators[: i + 1])) for i in range(len(left))]
+    candidates = [lift[group.element_orders[lift] == order].tolist() for lift, order in zip(lifts, orders, strict=True)]
+    sizes = [len(quotient.closure(quotient.generators[: i + 1])) for i in range(len(candidates))]
     chosen: list[int] = []
-    # Depth first; lifts of some of the generators that already generate too much are taken no further.
-    options = [left[0][::-1]]
+    # Depth first: where the first few lifts generate too much already, the others are not tried.
+    options = [candidates[0][::-1]]
     while options:
         if not options[-1]:
             options.pop()
@@ -174,18 +182,19 @@ def _splits(group: FiniteGroup, mask: Indices) -> bool:
         chosen.append(options[-1].pop())
         if not _generate_at_most(group, chosen, sizes[len(chosen) - 1]):
             chosen.pop()
-        elif len(chosen) == len(left):
+        elif len(chosen) == len(candidates):
             return True
         else:
-            options.append(left[len(chosen)][::-1])
+            options.append(candidates[len(chosen)][::-1])
     return False
 
 
 def _generate_at_most(group: FiniteGroup, chosen: list[int], most: int) -> bool:
-    """Whether these elements generate no more than so many."""
+    """Whether some elements generate a subgroup of at most ``most`` elements."""
     inside = np.zeros(group.order, dtype=bool)
     inside[0] = True
-    frontier, count = np.zeros(1, dtype=np.int64), 1
+    frontier = np.zeros(1, dtype=np.int64)
+    count = 1
     generators = np.asarray(chosen)
     while len(frontier):
         spend(12 + len(frontier) * len(chosen) / 20)

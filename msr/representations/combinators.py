@@ -1,4 +1,4 @@
-"""Representations made from representations: direct sums and tensor products, kept as what they are made of."""
+"""Direct sums, tensor products and outer products of representations, which keep their summands or factors."""
 
 from collections.abc import Sequence
 from functools import cached_property, reduce
@@ -13,8 +13,9 @@ from torch import Tensor
 from msr.errors import ConfigError
 from msr.groups import FiniteGroup, ProductGroup, direct_product
 from msr.groups.group import Element
+from msr.groups.immutable import frozen
 from msr.kron import kron
-from msr.permutations.actions import Indices, frozen
+from msr.permutations import Indices
 from msr.representations.base import Representation, same_group
 from msr.representations.elementary import Reshaped
 from msr.representations.generated import LiftedRepresentation, RebasedRepresentation
@@ -68,14 +69,18 @@ def outer_product(*representations: Representation | LieRepresentation) -> Repre
     if len(representations) == 1:
         return representations[0]  # type: ignore[return-value]
     if isinstance(group, FiniteGroup):
-        numbers, lifted = np.arange(group.order), []
+        # Element (g, h, …) of the product has a number in mixed radix, the last factor first.
+        remaining = np.arange(group.order)
+        lifted = []
         for rep in reversed(representations):
             assert isinstance(rep, Representation)
             size = rep.group.order
-            lifted.append(rep.pullback(group, numbers % size, rep.name))
-            numbers = numbers // size
+            lifted.append(rep.pullback(group, remaining % size, rep.name))
+            remaining = remaining // size
         return tensor_product(*reversed(lifted))
-    factors, place = [], 0
+    # Without a table: each representation is lifted to the product of the groups, and their tensor product is taken.
+    factors = []
+    place = 0
     for rep in representations:
         # A product of products is one product, so a factor may stand for several.
         count = len(rep.group.factors) if isinstance(rep.group, ProductGroup) else 1
@@ -87,20 +92,17 @@ def outer_product(*representations: Representation | LieRepresentation) -> Repre
 
 
 class SumRepresentation(Representation):
-    """A direct sum; acts block by block."""
+    """A direct sum of ``parts``; acts block by block."""
+
+    parts: tuple[Representation, ...]
 
     def __init__(self, parts: Sequence[Representation]):
         group = same_group(parts, "direct_sum")
         super().__init__(group, (sum(p.dim for p in parts),), " + ".join(_counted([p.name for p in parts])))
-        self.__dict__["parts"] = tuple(parts)
-
-    @property
-    def parts(self) -> tuple[Representation, ...]:
-        """The summands."""
-        return self.__dict__["parts"]
+        self.__dict__.update(parts=tuple(parts))
 
     def blocks(self) -> tuple[Representation, ...]:
-        """The summands."""
+        """The summands, none of which is a sum itself."""
         return self.parts
 
     @property
@@ -111,7 +113,8 @@ class SumRepresentation(Representation):
     @cached_property
     def permutations(self) -> Indices | None:
         """Side by side, each moved past those before it."""
-        columns, offset = [], 0
+        columns = []
+        offset = 0
         for part in self.parts:
             if part.permutations is None:
                 return None
@@ -125,7 +128,7 @@ class SumRepresentation(Representation):
         return np.concatenate([part.moves(element) + at for part, at in zip(self.parts, offsets, strict=True)])
 
     def infinitesimal(self) -> Tensor:
-        """Block diagonal."""
+        """``dρ(X)``, block diagonal."""
         X = super().infinitesimal()
         at = 0
         for part in self.parts if len(X) else ():
@@ -150,38 +153,35 @@ class SumRepresentation(Representation):
         return all(part.is_orthogonal for part in self.parts)
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """Block by block."""
+        """Each summand acts on its part of the vector."""
         pieces = x.split([part.dim for part in self.parts], dim=-1)
         return torch.cat([p.act_flat(element, piece) for p, piece in zip(self.parts, pieces, strict=True)], dim=-1)
 
     def matrix(self, element: Element) -> Tensor:
-        """Block diagonal."""
+        """``ρ(g)``, block diagonal."""
         return torch.block_diag(*(part.matrix(element) for part in self.parts))
 
     def character(self) -> NDArray[np.float64]:
-        """``Σ χ_i``."""
+        """The sum of the characters, ``Σ χ_i``."""
         return np.sum([part.character() for part in self.parts], axis=0)
 
 
 class TensorRepresentation(Representation):
-    """A tensor product; acts on each factor's axes in turn."""
+    """A tensor product of ``factors``; acts on each factor's axes in turn."""
+
+    factors: tuple[Representation, ...]
 
     def __init__(self, factors: Sequence[Representation]):
         group = same_group(factors, "tensor_product")
         shape = tuple(n for factor in factors for n in factor.shape)
         super().__init__(group, shape, " * ".join(f"({f.name})" if "+" in f.name else f.name for f in factors))
-        self.__dict__["factors"] = tuple(factors)
-
-    @property
-    def factors(self) -> tuple[Representation, ...]:
-        """The factors."""
-        return self.__dict__["factors"]
+        self.__dict__.update(factors=tuple(factors))
 
     def blocks(self) -> tuple[Representation, ...]:
-        """Copies of the rest for each dimension of a trivial first factor; itself otherwise."""
-        first, *rest = self.factors
+        """With a trivial first factor, a copy of the other factors for each of its dimensions; itself otherwise."""
+        first, *others = self.factors
         if first.dim > 1 and first.is_trivial:
-            return tensor_product(*rest).blocks() * first.dim
+            return tensor_product(*others).blocks() * first.dim
         return (self,)
 
     @cached_property
@@ -208,6 +208,7 @@ class TensorRepresentation(Representation):
 
     def infinitesimal(self) -> Tensor:
         """``Σ 1 ⊗ … dρ(X) … ⊗ 1``."""
+        # The product rule: one factor is differentiated at a time.
         total = super().infinitesimal()
         eyes = [torch.eye(factor.dim, dtype=torch.float64) for factor in self.factors]
         for i, factor in enumerate(self.factors if len(total) else ()):
@@ -228,7 +229,7 @@ class TensorRepresentation(Representation):
 
     @cached_property
     def is_trivial(self) -> bool:
-        """Whether nothing moves: every factor only multiplies by a number, and the numbers cancel."""
+        """Whether every element acts as the identity: the factors are trivial, or multiply by numbers that cancel."""
         if all(factor.is_trivial for factor in self.factors):
             return True
         product = np.ones(len(self.group.generators))
@@ -245,8 +246,8 @@ class TensorRepresentation(Representation):
         points = x.reshape(*x.shape[:-1], *sizes)
         for axis, factor in enumerate(self.factors):
             if not factor.is_trivial:
-                where = axis - len(sizes)
-                points = factor.act_flat(element, points.movedim(where, -1)).movedim(-1, where)
+                place = axis - len(sizes)
+                points = factor.act_flat(element, points.movedim(place, -1)).movedim(-1, place)
         return points.reshape(x.shape)
 
     def matrix(self, element: Element) -> Tensor:
@@ -254,14 +255,14 @@ class TensorRepresentation(Representation):
         return kron(*(factor.matrix(element) for factor in self.factors))
 
     def character(self) -> NDArray[np.float64]:
-        """``∏ χ_i``."""
+        """The product of the characters, ``∏ χ_i``."""
         return np.prod([factor.character() for factor in self.factors], axis=0)
 
 
 def as_outer(rep: Representation | LieRepresentation) -> list[tuple[int, Any]] | None:
     """``(factor of the group, its representation)`` for an outer product, in order; None for anything else."""
     while isinstance(rep, Reshaped):
-        rep = rep.__dict__["inner"]
+        rep = rep.inner
     if not isinstance(rep, TensorRepresentation):
         return None
     parts = []

@@ -85,7 +85,7 @@ def functional(net, params, x):
 
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("training", [True, False])
-def test_the_function_is_kept_and_comes_back(make, training, gen):
+def test_outputs_are_kept_by_conversion_and_by_folding(make, training, gen):
     net = seeded(make).train(training)
     x = torch.randn(SHAPE, generator=gen)
     module, residuals = reparameterize(net)
@@ -146,15 +146,16 @@ class Matrix(nn.Module):
 
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 def test_functional_calls_reach_every_weight(make, gen):
-    """Moved parameters, given to a functional call, act as they do moved in place: nothing is kept from before."""
+    """Changed parameters act in a functional call as they do in place, so nothing is kept from an earlier call."""
     _, module = converted(make, gen)
     x = torch.randn(SHAPE, generator=gen, dtype=torch.float64)
-    before, there = module(x), copy.deepcopy(module)
+    before = module(x)
+    in_place = copy.deepcopy(module)
     for name, parameter in module.named_parameters():
-        moved = {name: parameter.detach() + torch.randn(parameter.shape, generator=gen, dtype=torch.float64)}
-        y = functional(module, moved, x)
-        torch.testing.assert_close(y, load_params(there, moved)(x), msg=lambda text, name=name: f"{name}: {text}")
-        load_params(there, {name: parameter})
+        changed = {name: parameter.detach() + torch.randn(parameter.shape, generator=gen, dtype=torch.float64)}
+        y = functional(module, changed, x)
+        torch.testing.assert_close(y, load_params(in_place, changed)(x), msg=lambda text, name=name: f"{name}: {text}")
+        load_params(in_place, {name: parameter})
         torch.testing.assert_close(module(x), before)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -187,10 +188,10 @@ def test_tasks_are_judged_with_the_weights_that_they_fitted(name, gen):
     adapted = learner.adapt(params, e.support_x, e.support_y)
     for task in range(2):
         own = {n: t[task] for n, t in adapted.items()}
-        there = load_params(copy.deepcopy(module), params.shared, own)
+        fitted = load_params(copy.deepcopy(module), params.shared, own)
         predicted = problem.predict({**params.shared, **own}, e.query_x[task])
-        torch.testing.assert_close(there(e.query_x[task]), predicted)
-        torch.testing.assert_close(fold(there)(e.query_x[task]), predicted)
+        torch.testing.assert_close(fitted(e.query_x[task]), predicted)
+        torch.testing.assert_close(fold(fitted)(e.query_x[task]), predicted)
         fitted, start = (
             problem.loss({**params.shared, **own_or_start}, e.support_x[task], e.support_y[task])
             for own_or_start in (own, params.initial)
@@ -285,14 +286,14 @@ def test_weights_by_name(gen):
     assert layer == {"0": 0.0}  # a layer with a twin gets its twin
 
 
-def test_a_thin_pattern_says_what_it_loses(gen):
+def test_a_thin_pattern_warns_of_its_residual(gen):
     with pytest.warns(ResidualWarning, match=r"layer 'weight_ih_l0': the pattern misses \d+\.\d+%"):
         module, residuals = reparameterize(seeded(lambda: nn.GRU(8, 3)), "weight_ih_l0", sharing=small, generator=gen)
     given, kept = (net.weight_ih_l0.detach() for net in (seeded(lambda: nn.GRU(8, 3)), module))
     assert residuals == {"weight_ih_l0": pytest.approx(float((given - kept).norm() / given.norm()), rel=1e-4)}
 
 
-def test_what_cannot_be_made_is_refused(gen):
+def test_weights_that_a_pattern_cannot_make_are_refused(gen):
     parts = {"e": partial(nn.Embedding, 4, 3, padding_idx=0), "l": partial(nn.Linear, 3, 3), "r": partial(nn.GRU, 3, 3)}
     net = seeded(lambda: nn.ModuleDict({name: make() for name, make in parts.items()}))
     with pytest.raises(ModelError, match="padding_idx"):
@@ -331,16 +332,16 @@ def test_plain_checkpoints_load(gen):
             module = reparameterize(seeded(make), sharing=small, generator=gen).module
         with pytest.warns(ResidualWarning, match=r"weight.*: the pattern misses \d+"):
             module.load_state_dict(seeded(make, seed=1).state_dict())
-        again = fold(module).state_dict()
+        folded_state = fold(module).state_dict()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            module.load_state_dict(again)  # what it can make, it loads exactly
-        torch.testing.assert_close(fold(module).state_dict(), again)
+            module.load_state_dict(folded_state)  # what it can make, it loads exactly
+        torch.testing.assert_close(fold(module).state_dict(), folded_state)
         with pytest.raises(RuntimeError, match="in the checkpoint, but the pattern makes"):
-            module.load_state_dict({key: value[..., :1] for key, value in again.items()})
+            module.load_state_dict({key: value[..., :1] for key, value in folded_state.items()})
 
 
-def test_made_once_in_a_call(gen, monkeypatch):
+def test_each_weight_is_made_once_in_a_call(gen, monkeypatch):
     """However often attention and recurrent layers read their weights."""
     for make, weights in ((CASES["attention"], 2), (CASES["lstm"], 8)):  # two weights a layer and direction
         _, module = converted(make, gen)

@@ -1,10 +1,12 @@
-"""The continuous symmetries of linear layers with given weights: they are there even where the problem's are finite.
+"""The Lie algebra of the orthogonal maps that every linear layer of a span commutes with.
 
-A circulant matrix commutes with a torus, not with shifts alone. What all weights of a span commute with is a Lie
-algebra, which this module measures and names, so that nobody takes it for the symmetry of the problem.
+It is there even where the symmetry of the problem is finite: a circulant matrix commutes with a torus, not with shifts
+alone. This module measures and names the algebra, so that nobody takes it for the symmetry of the problem.
 """
 
 from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -14,19 +16,31 @@ from torch import Tensor
 
 from msr.arrays import takes_arrays
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
-from msr.representations.commutant.algebra import Part, isotypic, structure, transposed_products
-from msr.representations.commutant.gaps import gaps, orthonormal
+from msr.representations.commutant.isotypic import isotypic, structure, transposed_products
+from msr.representations.commutant.parts import Part
+from msr.representations.commutant.spectral_gaps import gaps, orthonormal
 from msr.representations.commutant.values import Commutant, Continuous
 
-__all__ = ["MAX_BASIS", "continuous", "killing_form", "skew_pairs", "structure_constants"]
+__all__ = ["MAX_BASIS", "continuous", "skew_pairs"]
 
-MAX_BASIS = 64  # inputs or outputs of a basis that is written out: so(64) alone is 2016 pairs of matrices
-_MOST_NUMBERS = 2**25  # of the random elements of the algebra of one side
-_MOST_WORK = 2**34  # multiplications to make them, before giving up
-# Tolerances to choose from: the first is that of weights without noise.
+MAX_BASIS = 64
+"""Most inputs or outputs of a basis that is written out: so(64) alone is 2016 pairs of matrices."""
+_MOST_NUMBERS = 2**25
+"""Numbers in the random elements of the algebra of one side: 256 MB."""
+_MOST_WORK = 2**34
+"""Multiplications that making these elements may take, before the search for a structure is given up."""
 _TOLERANCES = (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 7e-3, 1e-2, 2e-2, 3e-2, 5e-2, 7e-2, 0.1)
-_RUN = 3  # neighbours of them that agree are enough
-_MOST_UNKNOWNS = 2100  # skew pairs of a spectrum that is written out: its eigenvalues take a second
+"""Tolerances to choose from, as shares of the largest singular value. The first is that of weights without noise; above
+1e-3 they are dense, since there a learned span has its errors. Chosen by hand."""
+_RUN = 3
+"""Neighbouring tolerances that have to give the expected dimension before larger ones are no longer tried."""
+_MOST_UNKNOWNS = 2100
+"""Most skew pairs whose spectrum is computed: its eigenvalues take a second."""
+_BASE_MAPS = 4
+"""Fewest maps of a span, and fewest random elements of its algebra, that a decomposition begins with."""
+_FIT = 1e-5
+"""Least error, relative, at which a random pair counts as commuting with fresh maps of the span: rounding stays below
+it. With noise the limit is the root of the tolerance, because noise is divided by distances of eigenvalues."""
 
 
 @takes_arrays("W")
@@ -53,7 +67,7 @@ def continuous(
             one of the inputs, as a part of multiplicity one.
         rtol: as in ``commutant``; a direction is unseen where the singular value is below this share of the largest.
             ``"auto"`` takes the widest gap in the singular values of ``(A, B) ↦ (A W_j − W_j B)_j`` for their number,
-            of an orthonormal basis of the span or, where that has none, of the matrices as they came; and then a
+            of an orthonormal basis of the span or, where that has none, of the matrices as they are; and then a
             tolerance that gives an algebra of that dimension. A learned span has such a gap where its error is
             well below the differences of its weights. Beyond some 45 inputs and outputs, whose spectrum costs too much,
             it is the least tolerance, from 1e-6 on, at which some structure fits. What was taken stands in the answer.
@@ -64,16 +78,17 @@ def continuous(
     Source: Schur's lemma for *-algebras; see ``commutant``.
     """
     V, fixed = _checked(W, constant, rtol)
-    sides = _decomposed(V, fixed, rtol, seed)
-    unseen, unreached = V.shape[2] - sides.rows.shape[1], V.shape[1] - sides.columns.shape[1]
-    found = structure(sides.inputs)
-    parts = []
+    decomposition = _decomposed(V, fixed, rtol, seed)
+    unseen = V.shape[2] - decomposition.rows.shape[1]
+    unreached = V.shape[1] - decomposition.columns.shape[1]
+    inputs = structure(decomposition.inputs)
+    free = []
     if unseen:
-        parts.append(f"{unseen} direction{'s' * (unseen > 1)} of the inputs that no weight sees")
+        free.append(f"{unseen} direction{'s' * (unseen > 1)} of the inputs that no weight sees")
     if unreached:
-        parts.append(f"{unreached} direction{'s' * (unreached > 1)} of the outputs that none reaches")
-    freely = f" Left out, since nothing ties them: {' and '.join(parts)}." if parts else ""
-    if found.skew_dimension:
+        free.append(f"{unreached} direction{'s' * (unreached > 1)} of the outputs that none reaches")
+    left_out = f" Left out, since nothing ties them: {' and '.join(free)}." if free else ""
+    if inputs.skew_dimension:
         note = (
             "Any linear layer with these weights commutes with this continuous group. Whether the symmetry of the "
             "problem is finite or continuous is decided only by an extra constraint: a pointwise nonlinearity, or that "
@@ -82,13 +97,13 @@ def continuous(
     else:
         note = "Linear layers with these weights commute with no continuous group of orthogonal maps."
     return Continuous(
-        dimension=found.skew_dimension,
-        name=_name(found),
-        inputs=found,
-        outputs=structure(sides.outputs),
+        dimension=inputs.skew_dimension,
+        name=_name(inputs),
+        inputs=inputs,
+        outputs=structure(decomposition.outputs),
         decided=False,
-        note=note + freely + sides.chosen,
-        rtol=sides.rtol,
+        note=note + left_out + decomposition.origin,
+        rtol=decomposition.rtol,
     )
 
 
@@ -108,75 +123,54 @@ def skew_pairs(
             f"a basis is written out for at most {MAX_BASIS} inputs and outputs; got {V.shape[2]} and {V.shape[1]}: "
             "take the dimension and the name from continuous()"
         )
-    sides = _decomposed(V, fixed, rtol, seed)
-    size = sides.rows.shape[1]
-    pieces = [torch.from_numpy(part.placed(_skew_basis(part))) for part in sides.inputs]
-    inner = torch.cat([torch.zeros(0, size, size, dtype=torch.float64), *pieces])
-    B = sides.rows @ inner @ sides.rows.mT
-    return sides.tied(B), B
+    decomposition = _decomposed(V, fixed, rtol, seed)
+    rows = decomposition.rows
+    size = rows.shape[1]
+    of_parts = [torch.from_numpy(part.placed(_skew_basis(part))) for part in decomposition.inputs]
+    on_seen = torch.cat([torch.zeros(0, size, size, dtype=torch.float64), *of_parts])
+    B = rows @ on_seen @ rows.mT
+    return decomposition.tied(B), B
 
 
-def structure_constants(A: Tensor, B: Tensor) -> Tensor:
-    """``c[i, j, k]`` of ``[X_i, X_j] = Σ_k c_ijk X_k`` for the pairs ``X = (A, B)``, ``(q, q, q)``.
+@dataclass(frozen=True, eq=False)
+class _Decomposition:
+    """The isotypic parts of the inputs and of the outputs of a span.
 
-    Shapes: ``A (q, out, out)``, ``B (q, in, in)``, linearly independent, as ``skew_pairs`` gives them.
-    Raises: ShapeError; DataError where a bracket leaves the span.
-    """
-    if A.ndim != 3 or B.ndim != 3 or len(A) != len(B):
-        raise ShapeError(f"as many A (q, out, out) as B (q, in, in) are needed; got {tuple(A.shape)}, {tuple(B.shape)}")
-    X = torch.cat([A.flatten(1), B.flatten(1)], dim=1).double()
-    # Row by row, so that the brackets of a large algebra never lie there all at once.
-    inverse = torch.linalg.pinv(X)
-    rows = []
-    for a, b in zip(A.double(), B.double(), strict=True):
-        brackets = torch.cat([(a @ A - A @ a).flatten(1), (b @ B - B @ b).flatten(1)], dim=1)
-        row = brackets @ inverse
-        if (brackets - row @ X).abs().max() > 1e-6 * X.abs().max() ** 2:
-            raise DataError("the pairs are no Lie algebra: a bracket leaves their span; give a basis of skew_pairs()")
-        rows.append(row)
-    return torch.stack(rows) if rows else X.new_zeros(0, 0, 0)
-
-
-def killing_form(c: Tensor) -> Tensor:
-    """``K_ij = tr(ad_i ad_j) = Σ_kl c_ikl c_jlk``, ``(q, q)``, from structure constants ``(q, q, q)``.
-
-    Negative semidefinite for a compact algebra; its kernel is the centre, the ``u(1)`` of the name.
-    """
-    return torch.einsum("ikl,jlk->ij", c, c)
-
-
-class _Sides:
-    """The parts of inputs and outputs of a span, in bases of the directions that it sees and reaches.
-
-    ``rtol`` is the tolerance, and ``chosen`` says where it is from if it was not given.
+    Attributes:
+        V: the maps from which it was made, ``(k, out, in)``.
+        rows: an orthonormal basis of the inputs that some map sees, ``(in, seen)``.
+        columns: an orthonormal basis of the outputs that some map reaches, ``(out, reached)``.
+        inputs, outputs: the parts, in these bases.
+        rtol: the tolerance.
+        origin: a sentence that says where the tolerance is from, if it was not given.
     """
 
-    chosen = ""
+    V: Tensor
+    rows: Tensor
+    columns: Tensor
+    inputs: tuple[Part, ...]
+    outputs: tuple[Part, ...]
+    rtol: float
+    origin: str = ""
 
-    def __init__(
-        self,
-        V: Tensor,
-        rows: Tensor,
-        columns: Tensor,
-        inputs: tuple[Part, ...],
-        outputs: tuple[Part, ...],
-        rtol: float,
-    ):
-        self.V, self.rows, self.columns, self.inputs, self.outputs = V, rows, columns, inputs, outputs
-        self.rtol = rtol
-        weight = torch.einsum("kij,klj->il", V, V)
-        self.back = torch.linalg.pinv(columns.mT @ weight @ columns, hermitian=True)
+    @cached_property
+    def _inverse_gram(self) -> Tensor:
+        """``(Σ_j W_j W_jᵀ)⁻¹`` on the reached outputs."""
+        gram = torch.einsum("kij,klj->il", self.V, self.V)
+        return torch.linalg.pinv(self.columns.mT @ gram @ self.columns, hermitian=True)
 
     @property
     def nullity(self) -> int:
-        """Dimension of all skew pairs: of the algebra, and of what moves unseen inputs and unreached outputs freely."""
-        free = (self.V.shape[2] - self.rows.shape[1], self.V.shape[1] - self.columns.shape[1])
-        return structure(self.inputs).skew_dimension + sum(size * (size - 1) // 2 for size in free)
+        """Dimension of all skew pairs: those of the algebra, and those that move unseen and unreached directions."""
+        unseen = self.V.shape[2] - self.rows.shape[1]
+        unreached = self.V.shape[1] - self.columns.shape[1]
+        free = sum(size * (size - 1) // 2 for size in (unseen, unreached))
+        return structure(self.inputs).skew_dimension + free
 
     def tied(self, B: Tensor) -> Tensor:
         """``A = Σ_j W_j B W_jᵀ (Σ_j W_j W_jᵀ)⁻¹`` on the reached outputs."""
-        moved = sum((w @ B @ w.mT for w in self.V), torch.zeros(()))
-        return moved @ self.columns @ self.back @ self.columns.mT
+        numerator = sum((w @ B @ w.mT for w in self.V), torch.zeros(()))
+        return numerator @ self.columns @ self._inverse_gram @ self.columns.mT
 
 
 def _checked(W: Tensor, constant: bool, rtol: float | Literal["auto"]) -> tuple[Tensor, Tensor | None]:
@@ -198,58 +192,63 @@ def _checked(W: Tensor, constant: bool, rtol: float | Literal["auto"]) -> tuple[
     return V, torch.eye(V.shape[2], dtype=torch.float64)[-1] if biased else None
 
 
-def _decomposed(V: Tensor, fixed: Tensor | None, rtol: float | Literal["auto"], seed: int) -> _Sides:
+def _decomposed(V: Tensor, fixed: Tensor | None, rtol: float | Literal["auto"], seed: int) -> _Decomposition:
     if not isinstance(rtol, str):
-        return _sides(V, fixed, rtol, seed)
+        return _decomposed_at(V, fixed, rtol, seed)
     if sum(size * (size - 1) // 2 for size in V.shape[1:]) > _MOST_UNKNOWNS:
-        return _at_first_tolerance(V, fixed, seed)
-    # Only the span matters; but in many noisy maps of a small one, noise has directions of its own, and those are weak.
-    found = gaps(orthonormal(V), fixed) + gaps(V, fixed)
-    for gap in found:
-        sides = _of_nullity(gap.basis, fixed, gap.below, gap.ends[0], seed)
-        if sides is not None:
-            if sides.rtol > _TOLERANCES[0]:
-                sides.chosen = (
-                    f" The tolerance, {sides.rtol:.1g}, is from a gap in the spectrum, between {gap.ends[0]:.1e} and "
-                    f"{gap.ends[1]:.1e} of its largest value."
+        return _at_least_tolerance(V, fixed, seed)
+    # Only the span matters, so its orthonormal basis comes first. Many noisy maps of a small span have further
+    # directions, of noise alone; these are weak in the maps as they are, and as strong as others in the basis.
+    candidates = gaps(orthonormal(V), fixed) + gaps(V, fixed)
+    for gap in candidates:
+        decomposition = _of_nullity(gap.basis, fixed, gap.below, gap.ends[0], seed)
+        if decomposition is not None:
+            if decomposition.rtol > _TOLERANCES[0]:
+                origin = (
+                    f" The tolerance, {decomposition.rtol:.1g}, is from a gap in the spectrum, between "
+                    f"{gap.ends[0]:.1e} and {gap.ends[1]:.1e} of its largest value."
                 )
-            return sides
+                return replace(decomposition, origin=origin)
+            return decomposition
     # Without any gap no pair commutes.
-    sides = None if found else _of_nullity(orthonormal(V), fixed, 0, 0.0, seed)
-    if sides is None:
+    decomposition = None if candidates else _of_nullity(orthonormal(V), fixed, 0, 0.0, seed)
+    if decomposition is None:
         raise DataError(
             "the weights fit no structure at any rtol up to 0.1 that has as many symmetries as a gap in their spectrum "
             "says; they hold too much noise: give cleaner weights, or an rtol"
         )
-    return sides
+    return decomposition
 
 
-def _at_first_tolerance(V: Tensor, fixed: Tensor | None, seed: int) -> _Sides:
+def _at_least_tolerance(V: Tensor, fixed: Tensor | None, seed: int) -> _Decomposition:
+    """The decomposition at the least tolerance at which there is one."""
     for rtol in _TOLERANCES:
         try:
-            sides = _sides(V, fixed, rtol, seed)
+            decomposition = _decomposed_at(V, fixed, rtol, seed)
         except DataError as error:
             if rtol == _TOLERANCES[-1]:
                 raise error
             continue
         if rtol > _TOLERANCES[0]:
-            sides.chosen = f" The tolerance, {rtol:.1g}, is the least at which some structure fits."
-        return sides
+            origin = f" The tolerance, {rtol:.1g}, is the least at which some structure fits."
+            return replace(decomposition, origin=origin)
+        return decomposition
     raise AssertionError("there are tolerances")
 
 
-def _of_nullity(V: Tensor, fixed: Tensor | None, nullity: int, noise: float, seed: int) -> _Sides | None:
-    """A decomposition with so many skew pairs: at the middle of the first run of tolerances that give one."""
-    run: list[_Sides] = []
+def _of_nullity(V: Tensor, fixed: Tensor | None, nullity: int, noise: float, seed: int) -> _Decomposition | None:
+    """The decomposition with as many skew pairs as the spectrum says, in the middle of the first run of tolerances."""
+    run: list[_Decomposition] = []
     for rtol in _TOLERANCES:
-        if 10 * rtol < noise:  # far below the noise nothing is equal
+        # A tolerance far below the noise finds nothing equal.
+        if 10 * rtol < noise:
             continue
         try:
-            sides = _sides(V, fixed, rtol, seed, patient=False)
+            decomposition = _decomposed_at(V, fixed, rtol, seed, patient=False)
         except DataError:
-            sides = None
-        if sides is not None and sides.nullity == nullity:
-            run.append(sides)
+            decomposition = None
+        if decomposition is not None and decomposition.nullity == nullity:
+            run.append(decomposition)
             if rtol == _TOLERANCES[0]:
                 break  # there is no noise
         elif len(run) >= _RUN:
@@ -257,29 +256,31 @@ def _of_nullity(V: Tensor, fixed: Tensor | None, nullity: int, noise: float, see
     return run[len(run) // 2] if run else None
 
 
-def _sides(V: Tensor, fixed: Tensor | None, rtol: float, seed: int, *, patient: bool = True) -> _Sides:
-    """Decomposes both sides from a few random maps of the span, then more until fresh ones say nothing new.
+def _decomposed_at(V: Tensor, fixed: Tensor | None, rtol: float, seed: int, *, patient: bool = True) -> _Decomposition:
+    """The decomposition at one tolerance, from a few random maps of the span, and more until it fits fresh ones too.
 
-    ``patient``: random elements of the algebra are added even when all maps are there, as noise may want it.
+    ``patient``: further random elements of the algebra are drawn even when all maps are there, as noise may ask for.
     """
     generator = torch.Generator().manual_seed(seed)
     error: DataError | None = None
     k, m, n = V.shape
-    # Fewer maps than that have not the rows and columns to see all inputs and reach all outputs.
-    start = few = max(4, -(-2 * n // m), -(-2 * m // n))
+    # Fewer maps have too few rows and columns to see all inputs and to reach all outputs.
+    start = max(_BASE_MAPS, -(-2 * n // m), -(-2 * m // n))
+    few = start
     while few == start or (few <= (4 * k * k if patient else 2 * k) and min(few, k) ** 2 * m * n * few <= _MOST_WORK):
-        count = max(4, min(few, _MOST_NUMBERS // max(m, n) ** 2))
+        count = max(_BASE_MAPS, min(few, _MOST_NUMBERS // max(m, n) ** 2))
         drawn = V if k <= few else _mixed(V, few, generator)
         fresh = _mixed(V, 2, generator)
-        rows, columns = _range(drawn, fixed, rtol), _range(drawn.mT, None, rtol)
+        rows = _row_space(drawn, fixed, rtol)
+        columns = _row_space(drawn.mT, None, rtol)
         try:
             inputs = _side(drawn, rows, fixed, False, count, rtol, seed, generator)
             outputs = _side(drawn, columns, fixed, True, count, rtol, seed, generator)
-            sides = _Sides(drawn, rows, columns, inputs, outputs, rtol)
-            if _fits(sides, fresh, rtol, generator) and _matches(structure(inputs), structure(outputs)):
-                return sides
-        except DataError as one:
-            error = one
+            decomposition = _Decomposition(drawn, rows, columns, inputs, outputs, rtol)
+            if _fits(decomposition, fresh, rtol, generator) and _matches(structure(inputs), structure(outputs)):
+                return decomposition
+        except DataError as misfit:
+            error = misfit
         few *= 2
     raise error or DataError(
         f"the weights fit no structure at rtol={rtol:g}: what commutes with some of them does not with others; they "
@@ -288,17 +289,18 @@ def _sides(V: Tensor, fixed: Tensor | None, rtol: float, seed: int, *, patient: 
 
 
 def _mixed(V: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Random combinations of the maps, on their scale."""
     weights = torch.randn(count, len(V), generator=generator, dtype=torch.float64) / len(V) ** 0.5
     return (weights @ V.flatten(1)).view(count, *V.shape[1:])
 
 
-def _range(V: Tensor, fixed: Tensor | None, rtol: float) -> Tensor:
-    """An orthonormal basis ``(d, seen)`` of all rows of the maps, and of the input that stays in place."""
+def _row_space(V: Tensor, fixed: Tensor | None, rtol: float) -> Tensor:
+    """An orthonormal basis ``(d, seen)`` of the space of all rows of the maps and of the input that stays in place."""
     gram = V.flatten(0, 1).mT @ V.flatten(0, 1)
     if fixed is not None:
         gram = gram + float(gram.diagonal().max()) * torch.outer(fixed, fixed)
     values, vectors = torch.linalg.eigh(gram)
-    # Squares of singular values, known to rounding only.
+    # The eigenvalues are squares of singular values, and known to rounding only.
     least = max(rtol**2, 16 * len(gram) * torch.finfo(torch.float64).eps)
     return vectors[:, values > least * values[-1]]
 
@@ -307,12 +309,13 @@ def _side(
     V: Tensor, basis: Tensor, fixed: Tensor | None, outputs: bool, count: int, rtol: float, seed: int,
     generator: torch.Generator,
 ) -> tuple[Part, ...]:  # fmt: skip
-    seen = basis.mT @ V if outputs else V @ basis
-    M = transposed_products(seen, generator, outputs=outputs, count=count)
+    maps = basis.mT @ V if outputs else V @ basis
+    # One scale for all, so that the tolerance means the same for each element.
+    M = transposed_products(maps, generator, outputs=outputs, count=count)
     M = M / M.abs().max()
     if fixed is not None:
-        # B e = 0 makes the projection on e commute with B, and what e is sent to, with A.
-        line = seen @ fixed if outputs else (basis.mT @ fixed)[None]
+        # B e = 0 for the constant input e: then the projection onto e commutes with B, and that onto W e with A.
+        line = maps @ fixed if outputs else (basis.mT @ fixed)[None]
         if line.abs().max() > rtol:
             mixed = torch.randn(len(line), len(line), generator=generator, dtype=torch.float64)
             extra = line.mT @ mixed @ line
@@ -320,32 +323,34 @@ def _side(
     return isotypic(M, rtol=rtol, seed=seed)
 
 
-def _fits(sides: _Sides, fresh: Tensor, rtol: float, generator: torch.Generator) -> bool:
-    """Whether random pairs commute with fresh maps of the span, which also see and reach nothing new."""
+def _fits(decomposition: _Decomposition, fresh: Tensor, rtol: float, generator: torch.Generator) -> bool:
+    """Whether a random pair commutes with fresh maps of the span, which see and reach no further directions."""
+    rows = decomposition.rows
+    columns = decomposition.columns
     size = fresh.norm()
-    tolerance = 2 * max(rtol**0.5, 1e-5)
-    if (fresh - sides.columns @ (sides.columns.mT @ fresh @ sides.rows) @ sides.rows.mT).norm() > tolerance * size:
+    tolerance = 2 * max(rtol**0.5, _FIT)
+    if (fresh - columns @ (columns.mT @ fresh @ rows) @ rows.mT).norm() > tolerance * size:
         return False
-    B = np.zeros((sides.rows.shape[1],) * 2)
-    for part in sides.inputs:
+    on_seen = np.zeros((rows.shape[1],) * 2)
+    for part in decomposition.inputs:
         w = part.frames.shape[2]
         S = torch.randn(w, w, generator=generator, dtype=torch.float64).numpy() / w**0.5
-        B += part.placed(part.commuting(S))
-    whole = sides.rows @ torch.from_numpy(B) @ sides.rows.mT
-    A = sides.tied(whole)
-    return bool((A @ fresh - fresh @ whole).norm() <= tolerance * size)
+        on_seen += part.placed(part.commuting(S))
+    B = rows @ torch.from_numpy(on_seen) @ rows.mT
+    A = decomposition.tied(B)
+    return bool((A @ fresh - fresh @ B).norm() <= tolerance * size)
 
 
 def _matches(inputs: Commutant, outputs: Commutant) -> bool:
-    """One algebra, seen from two sides."""
+    """Whether both sides have parts of the same multiplicities and types, as those of one algebra do."""
     return sorted(part[1:] for part in inputs.parts) == sorted(part[1:] for part in outputs.parts)
 
 
-def _name(found: Commutant) -> str:
+def _name(commutant: Commutant) -> str:
     """From the parts: ``so(m)``, ``u(m) = su(m) + u(1)``, ``sp(m)``."""
     simple: Counter[tuple[int, str]] = Counter()
     circles = 0
-    for _, m, kind in found.parts:
+    for _, m, kind in commutant.parts:
         if kind == "quaternionic":
             simple[m * (2 * m + 1), f"sp({m})"] += 1
         elif kind == "complex":
@@ -367,9 +372,10 @@ def _skew_basis(part: Part) -> NDArray[np.float64]:
     w = part.frames.shape[2]
     i, j = np.triu_indices(w, 1)
     S = np.zeros((len(i), w, w))
-    S[np.arange(len(i)), i, j], S[np.arange(len(i)), j, i] = 1.0, -1.0
+    S[np.arange(len(i)), i, j] = 1.0
+    S[np.arange(len(i)), j, i] = -1.0
     if len(part.units):
-        # A projection in coordinates of unit length: its range is spanned by the eigenvectors at one.
+        # The mean over the units is an orthogonal projection: the eigenvectors with eigenvalue one span its range.
         image = part.commuting(S)[:, i, j]
         values, vectors = np.linalg.eigh((image + image.T) / 2)
         S = np.einsum("qp,pij->qij", vectors[:, values > 0.5].T, S)

@@ -1,0 +1,57 @@
+"""Values that cannot change after they are made: groups, representations, and the arrays that they hold."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from msr.errors import ShapeError
+
+__all__ = ["Immutable", "as_array", "frozen", "refrozen"]
+
+
+class Immutable:
+    """A base class whose instances refuse assignment, because groups and representations are compared and cached.
+
+    Constructors write with ``self.__dict__.update(...)``, and so do cached properties. Pickled and copied instances get
+    their arrays back read-only.
+    """
+
+    name: str
+    plural: ClassVar[str] = "values"
+    """What the instances are called in messages."""
+
+    def __setattr__(self, key: str, value: object) -> None:
+        raise AttributeError(f"{self.name}: {self.plural} are immutable; build another instead of setting {key!r}")
+
+    def __delattr__(self, key: str) -> None:
+        raise AttributeError(f"{self.name}: {self.plural} are immutable; {key!r} cannot be removed")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(refrozen(state))
+
+
+def as_array(values: ArrayLike | torch.Tensor, name: str) -> NDArray[Any]:
+    """An array from an array, a tensor or nested lists; ShapeError for rows of different length."""
+    if isinstance(values, torch.Tensor):
+        return np.asarray(values.detach().cpu())
+    try:
+        return np.asarray(values)
+    except ValueError:
+        lengths = sorted({np.shape(row) for row in values}) if isinstance(values, Iterable) else []
+        shown = ", ".join(map(str, lengths[:4]))
+        raise ShapeError(f"{name}: all rows must have the same length; got {shown}") from None
+
+
+def frozen(array: NDArray) -> NDArray:
+    """A private copy that cannot be written to."""
+    copy = np.array(array)
+    copy.setflags(write=False)
+    return copy
+
+
+def refrozen(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of a pickled or copied value with its arrays read-only again, since numpy hands them back writable."""
+    return {key: frozen(value) if isinstance(value, np.ndarray) else value for key, value in state.items()}

@@ -1,0 +1,60 @@
+"""The action of a group on one side, inputs or outputs: its orbits, kernel and blocks."""
+
+import numpy as np
+from sympy import factorint  # type: ignore[import-untyped]
+
+from msr.groups.naming.generated_group import GeneratedGroup, covers, minimal_systems
+from msr.groups.naming.group_name import Action
+from msr.permutations import Indices, orbit_labels
+
+__all__ = ["action_of"]
+
+
+def action_of(group: GeneratedGroup, rows: Indices, side: Indices) -> Action:
+    """The action of a group on the points of one side.
+
+    Args:
+        group: on the points that it moves, of both sides.
+        rows: its generators on all points, ``(r, in + out)``.
+        side: the points of the side, consecutive numbers.
+    """
+    generators = rows[:, side] - (side[0] if len(side) else 0)
+    degree = len(side)
+    labels = orbit_labels(generators) if len(generators) else np.arange(degree)
+    sizes = tuple(sorted(np.bincount(labels).tolist(), reverse=True))
+    moved_points = np.flatnonzero(np.isin(group.moved, side))
+    image = group.on(moved_points, group.order if _is_faithful(group, rows, side) else None)
+    transitive = len(sizes) == 1 and degree > 1
+    regular = transitive and image.order == degree
+    blocks = None
+    if regular:
+        # The blocks of a regular action are the cosets of the subgroups, and by Cauchy's theorem every prime divisor of
+        # the order is the order of a subgroup.
+        smallest = min(factorint(degree))
+        blocks = smallest if smallest < degree else None
+    elif transitive:
+        blocks = min((int(np.bincount(system)[0]) for system in minimal_systems(image)), default=None)
+    return Action(
+        degree=degree,
+        orbits=sizes,
+        order=image.order,
+        kernel=group.order // image.order,
+        transitive=transitive,
+        regular=regular,
+        primitive=transitive and blocks is None,
+        blocks=blocks,
+    )
+
+
+def _is_faithful(group: GeneratedGroup, rows: Indices, side: Indices) -> bool:
+    """Whether the action on a side shows the whole group, as far as maps between orbits tell; False is no proof.
+
+    It does if every orbit of the core lies on this side or is the equivariant image of an orbit that does.
+    """
+    inside = set(side.tolist())
+    on_side = [points for points in (group.moved[p] for p in group.points) if int(points[0]) in inside]
+    return all(
+        int(points[0]) in inside
+        or any(len(larger) >= len(points) and covers(rows, larger, points) for larger in on_side)
+        for points in (group.moved[p] for p in group.core)
+    )

@@ -1,0 +1,55 @@
+"""The Reynolds operator of a permutation group: the mean over the group, which is the mean over each orbit.
+
+For a group acting by permutations, ``(1/|G|) Σ_g ρ(g) x`` holds at each point the mean of ``x`` over the orbit of the
+point, so no element of the group is needed, only the labels of its orbits. The operator is the orthogonal projection
+onto the invariant vectors.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from msr.permutations.actions import Indices
+
+__all__ = ["orbit_mean_errors", "orbit_means", "reynolds_operator"]
+
+
+def orbit_means(values: Tensor, labels: Tensor, count: int, *, dim: int = -1) -> Tensor:
+    """The mean over each orbit, along one axis; differentiable, on the device and in the precision of ``values``.
+
+    Args:
+        values: ``(…, n, …)``, with the points on the axis ``dim``.
+        labels: ``(n,)``, the orbit of each point, from 0; int64, on the device of ``values``.
+        count: the number of orbits; the result has that many entries on the axis ``dim``.
+    """
+    shape = list(values.shape)
+    shape[dim] = count
+    # `index_add` adds one entry after another, so the sums do not depend on the axis or on the layout in memory.
+    sums = values.new_zeros(shape).index_add(dim, labels, values)
+    sizes = torch.bincount(labels, minlength=count).to(values.dtype)
+    axes_after = values.ndim - 1 - dim % values.ndim
+    return sums / (sizes.view(-1, *[1] * axes_after) if axes_after else sizes)
+
+
+def reynolds_operator(values: Tensor, labels: Indices | Tensor) -> Tensor:
+    """``R x = (1/|G|) Σ_g ρ(g) x``: each row is replaced by the mean of the rows of its orbit.
+
+    Applied to a basis ``U`` of weights, it gives the nearest weights that the group leaves invariant.
+
+    Shapes: ``values (n, k)``, ``labels (n,)`` as from :func:`~msr.permutations.orbit_labels` or
+    :func:`~msr.permutations.orbitals`; the result is ``(n, k)``.
+    """
+    index = torch.as_tensor(labels)
+    count = int(index.max()) + 1
+    return orbit_means(values, index, count, dim=0)[index]
+
+
+def orbit_mean_errors(errors: NDArray[np.float64], labels: Indices) -> NDArray[np.float64]:
+    """The standard error of the mean over each orbit, ``√(Σ e²) / size``, for independent errors ``e`` of the points.
+
+    Shapes: ``errors (n,)`` (root mean square, or standard errors) and ``labels (n,)``; the result is ``(n,)``, at each
+    point the error of what :func:`reynolds_operator` puts there.
+    """
+    sizes = np.bincount(labels).astype(float)
+    return (np.sqrt(np.bincount(labels, weights=errors**2)) / sizes)[labels]
