@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.harness.command import command, duration, say
 from msr.groups import dihedral
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 from msr.permutations.refinement import Search
 from msr.representations import grid_rotations, pair_orbits, regular
 

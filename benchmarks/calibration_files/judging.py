@@ -18,7 +18,7 @@ from benchmarks.calibration_files.patterns import pair_orbits, refines
 from benchmarks.calibration_files.problems import ALPHA, CAP, EPS, File, Problem, Truth
 from msr.discovery import Discovery, discover
 from msr.errors import MSRError
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 
 __all__ = ["judged", "oracle", "outcome_of", "statements_of"]
 

@@ -28,7 +28,7 @@ from benchmarks.calibration_files.problems import (
     on_pattern,
     solved,
 )
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 from msr.permutations.search import automorphisms
 
 __all__ = ["BASES", "CURVES", "PAIRS", "null_cells", "plain"]

@@ -41,14 +41,14 @@ def certifies(x: Tensor, y: Tensor, orbits: np.ndarray, eps: float, alpha: float
     )
     energy = sample.energies - known[0].noise(span, every)  # type: ignore[arg-type]
     evidence = Evidence(
-        broken=broken,
-        along=broken,
-        left=0 * broken,
+        breaking=broken,
+        along_pattern=broken,
+        beyond_linear=0 * broken,
         energy=energy,
-        whole=sample.energies,
-        loudness=torch.ones_like(broken),
+        energy_with_noise=sample.energies,
+        noise_ratio=torch.ones_like(broken),
         spread=spread(broken),
-        noise=spread(broken),
+        noise_spread=spread(broken),
         unit=float(energy.mean()),
         symmetric=symmetric,
         shares=(1.0, 0.0, 0.0),

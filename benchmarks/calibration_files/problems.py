@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from benchmarks.calibration_files.patterns import elements, pair_orbits, random_elements
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 
 __all__ = [
     "ALPHA", "CAP", "EPS", "Cell", "Expected", "File", "Inputs", "Problem", "Tasks", "Truth", "ar_noise", "balanced",

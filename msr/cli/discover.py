@@ -1,4 +1,4 @@
-"""``msr discover``: the symmetry that the tasks of a file share."""
+"""The command ``msr discover``: find the symmetry that the tasks of a file share, and write the answer."""
 
 import os
 from pathlib import Path
@@ -21,11 +21,15 @@ __all__ = ["run"]
 
 
 def run(options: Any) -> int:
-    """Discover, write what was asked for, and then say it; the exit code."""
+    """Discover, write the files that were asked for, print the answer, and return the exit code.
+
+    Args:
+        options: the parsed flags of :mod:`msr.cli.flags`.
+    """
     arrays = read_arrays(options.tasks)
     split = torch.from_numpy(np.asarray(arrays["split"]).astype(bool)) if "split" in arrays else None
-    # As they lie in the file: they become float64 where they are taken in, a part at a time.
-    found = discover(
+    # The arrays keep the dtype of the file. discover makes float64 of them a part at a time, which saves memory.
+    discovery = discover(
         arrays.pop("x"),
         arrays.pop("y"),
         layer="linear" if options.layer == "auto" else options.layer,
@@ -39,20 +43,21 @@ def run(options: Any) -> int:
         signed=options.signed,
         threads=options.threads,
     )
-    answer = as_json(found.as_dict())
+    answer = as_json(discovery.as_dict())
     files: dict[Path, Write] = {}
     if options.out is not None:
-        files.update(_report(options, found, answer))
+        files.update(_report(options, discovery, answer))
     if options.json is not None and not is_terminal(options.json):
         files[options.json] = lambda file: file.write(answer.encode())
-    give(answer if is_terminal(options.json) else f"{found}\n", files, options.out)
+    give(answer if is_terminal(options.json) else f"{discovery}\n", files, options.out)
     if options.out is not None:
         say(f"report: {printable(reports(options.out)['page'])}")
-    return EXIT_CODES[found.verdict]
+    return EXIT_CODES[discovery.verdict]
 
 
-def _report(options: Any, found: Discovery, answer: str) -> dict[Path, Write]:
-    page = discovery_page(found, source=str(options.tasks), command=repeat(options))
+def _report(options: Any, discovery: Discovery, answer: str) -> dict[Path, Write]:
+    """The files of ``--out``: the page and the answer as JSON."""
+    page = discovery_page(discovery, source=str(options.tasks), command=repeat(options))
     files = reports(options.out)
     return {
         files["page"]: lambda file: file.write(page.encode()),
@@ -61,13 +66,14 @@ def _report(options: Any, found: Discovery, answer: str) -> dict[Path, Write]:
 
 
 def repeat(options: Any) -> str:
-    """The command line that gives the same answer."""
+    """The command line that gives the same answer, with all flags written out and quoted for a shell."""
     words = ["msr", "discover", _as_word(options.tasks), "--layer", options.layer, "--k", str(options.k)]
     if options.kernel is not None:
         words += ["--kernel", str(options.kernel)]
-    words += ["--circular"] * options.circular + ["--valid"] * options.valid + ["--signed"] * options.signed
+    words += [f"--{flag}" for flag in ("circular", "valid", "signed") if getattr(options, flag)]
     words += ["--seeds", str(options.seeds), "--alpha", f"{options.alpha!r}", "--eps", f"{options.eps!r}"]
-    words += ["--threads", str(options.threads)] * (options.threads is not None)
+    if options.threads is not None:
+        words += ["--threads", str(options.threads)]
     if options.json is not None:
         words += ["--json", "-" if is_terminal(options.json) else _as_word(options.json)]
     if options.out is not None:
@@ -76,5 +82,5 @@ def repeat(options: Any) -> str:
 
 
 def _as_word(path: Path) -> str:
-    """A name that is not taken for a flag."""
+    """A path as a word of the command line; one that starts with ``-`` gets ``./`` so that it is not read as a flag."""
     return os.path.join(".", path) if str(path).startswith("-") else str(path)

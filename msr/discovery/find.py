@@ -1,53 +1,59 @@
-"""From a folder of small related data sets to a verdict: learn the sharing, read groups off it, test them apart."""
+"""From a folder of small related data sets to a verdict: the whole walk, in the order in which it happens.
+
+1. *Data* (``data/``): tasks are checked, each is centred, and coordinates are brought to common units.
+2. *Pattern* (``pattern/learning.py``): some tasks **teach**. A span ``vec(W) = U v`` is fitted to them.
+3. *Classes* (``pattern/classes.py``): weights whose rows of ``U`` agree within their errors form a class.
+4. *Action* (``pattern/action.py``): the permutations of inputs and outputs that keep the classes form a group.
+5. *Candidates* (``pattern/candidates.py``): finer and coarser classes give several groups; each is listed once.
+6. *Breaking* (``breaking/``): all other tasks **test**. How much of their own weights breaks each group?
+7. *Evidence* (``verdict/evidence.py``): e-values for three claims, that a group breaks less than ε, more than ε, or
+   anything at all.
+8. *Rule* (``verdict/rule.py``): the largest group that breaks less than ε and was not seen to be broken is chosen.
+9. *Certificate* (``verdict/certification.py``): exceptions among the tasks, and what is not linear, are bounded.
+10. *Doubts* (``verdict/doubts.py``): any reason against the answer turns it into *cannot tell*.
+11. *Result* (``assembly.py``, ``answer/result.py``): the group gets its name, and the answer is put together.
+12. *Sentences* (``answer/sentences.py``): the answer in words.
+
+Steps 2 to 8 are repeated on several random splits into teaching and testing tasks, until nothing more would change.
+
+**Who decides that a group is certified?** Three functions, and all must agree. The rule chooses the group
+(:func:`msr.discovery.verdict.rule.decided`). The certificate says whether exceptions are rare enough
+(:attr:`msr.discovery.verdict.certification.Exceptions.rare`, shown as ``certified``). No doubt is raised
+(:func:`msr.discovery.verdict.doubts.doubts_about`). Their numbers stand in :mod:`msr.discovery.thresholds`.
+"""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 
-from msr.discovery.answer.claims import APART, Candidate, Certificate
-from msr.discovery.answer.result import Discovery, PartialSymmetry, Verdict, short
-from msr.discovery.answer.sentences import (
-    cannot_tell,
-    found_sentence,
-    never_seen,
-    not_linear,
-    not_shown,
-    nothing_sentence,
-    two_closure_note,
-)
+from msr.discovery.answer.candidate import Candidate
+from msr.discovery.answer.result import Discovery
+from msr.discovery.answer.sentences import cannot_tell, found_sentence, never_seen, nothing_sentence
+from msr.discovery.assembly import assembled
 from msr.discovery.breaking.biases import Biases, biases
 from msr.discovery.data.splits import splits
-from msr.discovery.data.tasks import Prepared, prepare
+from msr.discovery.data.tasks import prepare
 from msr.discovery.data.workload import refuse_at_the_door, refuse_if_too_large, threads_for
-from msr.discovery.linearity.lack_of_fit import LackOfFit, serial_correlation
-from msr.discovery.pattern.classes import Rows
-from msr.discovery.pattern.hypothesis_class import class_automorphisms
-from msr.discovery.pattern.learning import Learned, explained
+from msr.discovery.pattern.candidates import is_trivial
+from msr.discovery.pattern.learning import explained
 from msr.discovery.pattern.partial import partial_symmetries
-from msr.discovery.verdict.advice import larger_tolerance, why_unclear
-from msr.discovery.verdict.agreement import agreed, differ, orbits_of
-from msr.discovery.verdict.evidence import Exceptions, bound
+from msr.discovery.question import Question
+from msr.discovery.verdict.agreement import agreed
+from msr.discovery.verdict.certification import certificate_of
+from msr.discovery.verdict.doubts import doubts_about
+from msr.discovery.verdict.findings import Findings, clear_everywhere, larger_untested, suspect
+from msr.discovery.verdict.instruments import Instruments
 from msr.discovery.verdict.rule import Decision, decided, judged
-from msr.discovery.verdict.specificity import specificity
-from msr.discovery.verdict.trial import RESOLVED, VETO, Bench, Trial
-from msr.errors import ConfigError, DataError, MissingExtraError
-from msr.groups.naming.group_name import GroupName
+from msr.discovery.verdict.teaching import taught_by_few
+from msr.discovery.verdict.testing import Trial, tested
+from msr.errors import ConfigError, DataError
 from msr.groups.naming.name import name_group
-from msr.permutations.actions import Indices
-from msr.representations.commutant.lie_algebra import continuous
-from msr.representations.commutant.values import Continuous
 from msr.threads import checked_threads, using_threads
 
 __all__ = ["discover"]
-
-_SPEAKS = 2.0  # an e-value that is worth another look
-# Eigenvalues are equal within so many relative errors of a row: the wide one sees through noise, where it fits at all.
-_TOLERANCES = (5.0, 2.0)
-_MAX_CONTINUOUS = 512  # points of a side
-_MAX_CLASS = 1024  # weights
-_SERIAL_TASKS = 240  # that are enough to see noise which goes on from one example to the next
 
 
 def discover(
@@ -71,31 +77,31 @@ def discover(
 ) -> Discovery:
     """Which permutations of inputs and outputs do all tasks respect, and what is the group they form?
 
-    Each task is a linear layer of its own, ``y = W_i x + b_i + noise``; all share ``vec(W_i) = U v_i``. A task is
-    looked at about its own mean, so biases and offsets play no part. Some of the tasks, at random, fit the span of
-    ``U`` (:func:`~msr.meta.find_span`). Weights whose rows of ``U`` agree up to the error of the fit, which spans of
-    two halves show, are one class; the permutations that keep the classes form a group, and several cuts give several
-    groups. The other tasks test each group in their own weights, whatever was learned. That is done on up to four
-    splits, whose evidence is averaged as e-values (:mod:`msr.discovery.verdict.rule`).
+    Each task is a linear layer of its own, ``y = W_i x + b_i + noise``; all share a pattern, ``vec(W_i) = U v_i``. A
+    pair of permutations ``P`` of inputs and ``Q`` of outputs is a symmetry if ``Q W_i = W_i P`` for all tasks. Biases
+    and offsets play no part, since every task is centred first. The steps are those of :mod:`msr.discovery.find`.
 
     Shapes: ``x (tasks, examples, ...)``, ``y (tasks, examples, ...)``, or a list of pairs ``(x_i, y_i)`` of unequal
     lengths, or one data set ``x (rows, inputs)``; convolutions ``(tasks, examples, channels, *space)``.
 
     Args:
         layer: what a task is: a linear layer on all numbers, or a convolution (then the group moves channels and taps).
-        kernel: taps along each axis, for a convolution; ``circular``: it wraps around; ``stride`` and ``padding`` as
-            torch has them.
+        kernel: number of taps along each axis, for a convolution.
+        circular: whether the convolution wraps around.
+        stride, padding: of the convolution, as torch has them.
         k: the dimension of the sharing, if it is known.
-        eps: tolerance: a group counts as a symmetry where what breaks it makes less than this of the outputs' size.
-        alpha: error rate, of all that is said of groups together; what is said of biases has one of its own.
-        seeds: how many times to repeat with other splits; where they do not agree the verdict is "cannot tell".
-        fresh: ``(tasks,)``, which tasks are kept for the tests; by default several random splits are made.
-        signed: look for signed permutations, which odd activations such as tanh let through; changing the sign of all
-            inputs and outputs at once is always one.
-        seed: the splits, and random relabellings.
-        threads: that torch works with meanwhile. By default one, and all that torch has where a layer is so large that
-            they may gain, and a short measurement shows that they do.
-        memory: bytes that may be taken; by default what is free. It is estimated from shapes, before the work.
+        eps: the tolerance, a share of the outputs' size (root mean square). A group counts as a symmetry if the part of
+            the weights that breaks it contributes less than this to the outputs.
+        alpha: error rate of all claims about groups together. The claim about biases has an error rate of its own.
+        seeds: how many whole searches are made, with other random splits each; where their answers differ the verdict
+            is "cannot tell".
+        fresh: ``(tasks,)``, which tasks are kept for testing; by default several random splits are made.
+        signed: look for signed permutations, which odd activations such as tanh let through. The change of the signs of
+            all inputs and outputs at once is then part of every group.
+        seed: of the random splits and relabellings.
+        threads: number of threads torch uses meanwhile. By default one; for large layers all that torch has, where a
+            short measurement shows that they are faster.
+        memory: bytes that may be used; by default what is free. The need is estimated from shapes, before the work.
 
     Raises: DataError, ShapeError, ConfigError for data and options that cannot be used. Too few tasks or too much noise
     is no error: the verdict is "cannot tell", with a hint.
@@ -111,275 +117,143 @@ def discover(
         data = prepare(x, y, layer=layer, kernel=kernel, circular=circular, stride=stride, padding=padding, fresh=fresh)
     refuse_if_too_large(len(data.x), data.x.shape[1], data.n, data.m, memory)
     with using_threads(threads or threads_for(data)) as count:
-        answers = [_Search(data, k, eps, alpha, signed, one).run() for one in range(seed, seed + seeds)]
+        answers = [search(Question(data, k, eps, alpha, signed, s)) for s in range(seed, seed + seeds)]
     return replace(agreed(answers), seconds=time.perf_counter() - started, threads=count)
 
 
-class _Search:
-    def __init__(
-        self,
-        data: Prepared,
-        k: int | Literal["auto"],
-        eps: float,
-        alpha: float,
-        signed: bool,
-        seed: int,
-        advising: bool = True,
-    ):
-        self.data, self.k, self.eps, self.alpha, self.signed, self.seed = data, k, eps, alpha, signed, seed
-        self.advising = advising  # whether a hint may take a search of its own
+def search(question: Question, advising: bool = True) -> Discovery:
+    """One search with one seed, from prepared tasks to an answer.
 
-    def run(self) -> Discovery:
-        """Learn, propose and test on one split after another, until nothing is left open; then name."""
-        data = self.data
-        if data.too_few is not None:
-            return self._answer("cannot tell", cannot_tell("too few tasks"), (data.too_few,))
-        freedom = int((data.counts - 1).sum())
-        if data.n > freedom:
-            return self._answer("cannot tell", cannot_tell("no sharing was learned"), (never_seen(data.n, freedom),))
-        self.bench = Bench(data, self.k, self.eps, self.alpha, self.signed)
-        planned = splits(len(data.x), data.fresh, self.seed)
-        trials: list[Trial] = []
-        refusals: list[str] = []
-        candidates: list[Candidate] = []
-        decision = Decision(None, ())
-        for number, split in enumerate(planned):
-            try:
-                trials.append(self.bench.trial(split, self.seed + number))
-            except DataError as error:
-                refusals.append(str(error))
-                continue
-            candidates = judged([t.proposals for t in trials], len(planned), self.eps, self.alpha)
-            decision = decided(candidates, self.bench.says_nothing)
-            if decision.open or decision.weak or self._suspect(trials, decision.named):
-                continue
-            if decision.named is None and self._clear(trials):
-                break
-            if decision.named is not None and self._untested(decision.named, candidates) is None:
-                break
-        if not trials:
-            return self._answer("cannot tell", cannot_tell("no sharing was learned"), (refusals[0],))
-        return self._concluded(trials, candidates, decision, refusals, len(planned))
+    Args:
+        advising: whether a hint may make further searches, with larger tolerances.
+    """
+    data = question.data
+    # Step 1, data: are there enough tasks and examples to learn anything?
+    if data.too_few is not None:
+        return assembled(question, "cannot tell", cannot_tell("too few tasks"), [data.too_few])
+    freedom = int((data.counts - 1).sum())
+    if data.n > freedom:
+        return assembled(question, "cannot tell", cannot_tell("no sharing was learned"), [never_seen(data.n, freedom)])
 
-    def _clear(self, trials: list[Trial]) -> bool:
-        """Whether all splits saw that no permutation keeps the weights, and all tasks together say so too."""
-        return (
-            all(self.bench.clear(trial.learned, trial.finest, trial.found) for trial in trials)
-            and self.bench.without_symmetry
-        )
+    # Steps 2 to 8, on one split after another: pattern, classes, action, candidates; breaking, evidence, rule.
+    instruments = Instruments(question)
+    findings = _over_splits(instruments)
+    if not findings.trials:
+        return assembled(question, "cannot tell", cannot_tell("no sharing was learned"), findings.refusals[:1])
+    named = findings.decision.named
+    reported = findings.reported
 
-    def _suspect(self, trials: list[Trial], named: Candidate | None) -> bool:
-        """Whether something speaks against the group that would be named, so that all splits should be heard."""
-        if named is None:
-            return False
-        own = [p.evidence for t in trials for p in t.proposals if not differ(p.candidate, named)]
-        return any(one.not_kept(self.eps**2) >= _SPEAKS for one in own)
+    # Step 9, certificate: exceptions, and what is not linear.
+    lack = instruments.nonlinearity.of_all_tasks
+    certificate = None
+    if named is not None:
+        lack = instruments.nonlinearity.with_pattern(reported.taught.learned, reported.test)
+        certificate = certificate_of(instruments, named, reported, lack, findings.trials)
 
-    def _concluded(
-        self,
-        trials: list[Trial],
-        candidates: list[Candidate],
-        decision: Decision,
-        refusals: list[str],
-        planned: int,
-    ) -> Discovery:
-        """The verdict, in words."""
-        named = decision.named
-        said = self._first_with(trials, named) if named is not None else max(trials, key=lambda t: len(t.teach))
-        left = explained(said.learned.span, self.data.x, self.data.y, said.test)
-        hints = []
-        some = slice(_SERIAL_TASKS)
-        serial = serial_correlation(
-            self.bench.sample.x[some], self.bench.sample.y[some], self.data.counts[some], self.data.order[some]
-        )
-        if serial.p_value <= VETO * self.alpha:
-            hints.append(
-                f"the noise of neighbouring examples is correlated ({serial.correlation:.2f}), so they do not count as "
-                "examples of their own: differences of neighbouring examples, in x and in y, may be independent"
-            )
-        certificate, lack = None, self.bench.lack
-        if named is not None:
-            lack = self.bench.lack_of(said)
-            certificate = self._certificate(named, said, lack, trials)
-            if self.bench.not_linear(lack) and lack is not self.bench.lack:
-                hints.append(self._not_linear(lack))
-            vague = self.bench.points.unknown(self._rows_as_came(said.learned), RESOLVED)
-            if len(certificate.exceptions) > 0 and not certificate.certified:
-                hints.append(
-                    f"{len(certificate.exceptions)} of {certificate.n_tasks} tasks break the group of order "
-                    f"{short(named.order)}, which are too many for exceptions"
-                )
-            if vague:
-                hints.append(
-                    f"{vague} inputs or outputs seem to carry nothing, but their weights are not known well enough to "
-                    "say what they could be swapped with: leave them out, bring them to like units, or give more tasks"
-                )
-            if decision.open:
-                orders = ", ".join(short(c.order) for c in decision.open)
-                hints.append(f"a larger group (order {orders}) may hold as well: more tasks would settle it")
-            elif untested := self._untested(named, candidates):
-                hints.append(
-                    f"all tasks together seem to keep a larger group (order {short(untested.order)}) that no part of "
-                    "them proposed, so that none was left to test it: give more tasks"
-                )
-        elif self.bench.not_linear(lack):
-            hints.append(self._not_linear(lack))
-        elif decision.open:
-            likeliest = max(decision.open, key=lambda c: (c.exact, -c.breaking))
-            tolerance = larger_tolerance(self.bench, trials, planned, self._names) if self.advising else None
-            hints.append(not_shown(likeliest, self.eps, tolerance))
-        elif decision.weak or not self._clear(trials):
-            hints.append(refusals[0] if refusals else why_unclear(self.bench, trials, candidates))
-        shared: dict[str, Any] = {"candidates": candidates, "explained": left}
-        if named is None and not hints and self.bench.of_all is not None:
-            learned, finest, _ = self.bench.of_all
-            classes = self.bench.points.plain(finest.colours)
-            partial = partial_symmetries(classes, learned.rows)
-            sentence = nothing_sentence(finest.n_colours, partial, candidates, self.alpha)
-            return self._answer("none", sentence, (), learned=learned, classes=classes, partial=partial, **shared)
-        shared["learned"] = learned = self._learned_from_all(said)
-        shared["classes"] = self.bench.points.plain(said.finest.colours)
-        if named is not None and certificate is not None and not hints:
-            name = name_group(named.generators_in, named.generators_out, order=named.order)
-            sentence = found_sentence(name, certificate, candidates, learned.span.k, left, self.signed)
-            kept = self._biases(named, said)
-            return self._answer(
-                "found", sentence, (), group=name, chosen=named, certificate=certificate, kept=kept, **shared
-            )
-        return self._answer(
-            "cannot tell", cannot_tell(hints[0]), tuple(hints), chosen=named, certificate=certificate, **shared
-        )
+    # Step 10, doubts: each of them takes the answer back.
+    doubts = doubts_about(instruments, findings, certificate, lack, _searching_again(question) if advising else None)
 
-    def _biases(self, named: Candidate, said: Trial) -> Biases | None:
-        """Whether the group that is named keeps the tasks' biases: a question of its own."""
-        if self.signed:
-            return None
-        data, span = self.data, said.learned.span
-        out = torch.from_numpy(named.generators_out)
-        return biases(data.x, data.y, data.counts, data.means, out, self.eps, self.alpha, (span.U, span.v0), said.test)
+    # Steps 11 and 12, result and sentences: a name or none, and the sentence that says so.
+    share = explained(reported.taught.learned.span, data.x, data.y, reported.test)
+    if named is None and not doubts and instruments.all_taught is not None:
+        return _none(instruments, findings, share)
+    # The pattern that is shown is that of all tasks; it has no part in any test.
+    shown = reported.taught if instruments.all_taught is None else instruments.all_taught
+    shared: dict[str, Any] = {
+        "learned": shown.learned,
+        "classes": question.points.plain(reported.taught.finest.colours),
+        "candidates": findings.candidates,
+        "chosen": named,
+        "certificate": certificate,
+        "explained": share,
+    }
+    if named is None or certificate is None or doubts:
+        return assembled(question, "cannot tell", cannot_tell(doubts[0]), doubts, **shared)
+    name = name_group(named.generators_in, named.generators_out, order=named.order)
+    k = shown.learned.span.k
+    sentence = found_sentence(name, certificate, findings.candidates, k, share, question.signed)
+    of_biases = _biases(question, named, reported)
+    return assembled(question, "found", sentence, [], group=name, biases=of_biases, **shared)
 
-    def _learned_from_all(self, said: Trial) -> Learned:
-        """The pattern that is shown, from all tasks; it has no part in any test."""
-        return said.learned if self.bench.of_all is None else self.bench.of_all[0]
 
-    def _untested(self, named: Candidate, candidates: list[Candidate]) -> Candidate | None:
-        """The largest group beyond the one that would be named which all tasks together seem to keep, and none judged.
+def _over_splits(instruments: Instruments) -> Findings:
+    """Teach, test and apply the rule on one split after another, until nothing is left open.
 
-        A name that is too small is wrong as well; this takes names back, and gives none.
-        """
-        if self.bench.of_all is None:
-            return None
-        more = [
-            c
-            for c in self.bench.of_all[2]
-            if c.exact and c.order > named.order and all(differ(c, other) for other in candidates)
-        ]
-        return max(more, key=lambda c: c.order, default=None)
-
-    def _first_with(self, trials: list[Trial], one: Candidate) -> Trial:
-        return next(t for t in trials if any(not differ(p.candidate, one) for p in t.proposals))
-
-    def _rows_as_came(self, learned: Learned) -> Rows:
-        return learned.views(self.bench.points, self.data)[-1].rows
-
-    def _not_linear(self, lack: LackOfFit) -> str:
-        return not_linear(float(lack.residual.mean() / self.bench.sample.energies.mean()))
-
-    def _names(self, eps: float) -> bool:
-        """Whether a search with another tolerance names a group."""
-        again = _Search(self.data, self.k, eps, self.alpha, self.signed, self.seed, advising=False)
-        return again.run().verdict == "found"
-
-    def _certificate(self, named: Candidate, said: Trial, lack: LackOfFit, trials: list[Trial]) -> Certificate:
-        evidence = next(p.evidence for p in said.proposals if not differ(p.candidate, named))
-        every = [p.evidence for t in trials for p in t.proposals if not differ(p.candidate, named)]
-        limit = self.eps**2
-        exceptions = Exceptions.of(evidence, limit, APART * self.alpha, torch.from_numpy(self.data.came))
-        nonlinear, tested = None, lack.tested
-        if tested.any():
-            energy = self.bench.sample.energies - self.bench.noise(said, lack)
-            nonlinear = bound(lack.energy[tested], energy[tested], APART * self.alpha)
-        linear = not self.bench.not_linear(lack)
-        reach = min(one.reach(limit) for one in every)
-        whole = not linear or (nonlinear is not None and named.high + nonlinear <= limit)
-        return Certificate(
-            null=(
-                f"E min(b - {limit:.3g} e, {reach:.3g}) >= 0, b the energy of what breaks the group in "
-                "a task's outputs, e that of its outputs, noise left out of both, in units of the mean of e"
-            ),
-            eps=self.eps,
-            alpha=self.alpha,
-            p_value=named.p_within,
-            breaking=named.breaking,
-            bound=named.high,
-            method=said.method,
-            exceptions=exceptions.seen,
-            exceptions_at_most=exceptions.at_most,
-            exceptions_break=exceptions.break_,
-            counts_up_to=min(1.0, limit + reach) ** 0.5,
-            nonlinear_at_most=nonlinear,
-            covers="the outputs" if whole else "the linear layer",
-            linear=linear,
-            n_tasks=exceptions.tasks,
-            splits=len(trials),
-            certified=exceptions.rare,
-            specificity=specificity(self.bench.points, named, said.learned.span.U, self.seed),
-        )
-
-    def _class_order(self, chosen: Candidate | None) -> int | None:
-        """Of the symmetries of the set of all layers that the chosen group allows."""
-        if chosen is None or self.signed or self.data.m * self.data.n > _MAX_CLASS:
-            return None
-        orbits = orbits_of(chosen).reshape(self.data.m, -1)
+    An e-value of the rule is a mean over all planned splits, so that stopping early never makes a claim easier.
+    """
+    question = instruments.question
+    planned = splits(len(question.data.x), question.data.fresh, question.seed)
+    trials: list[Trial] = []
+    refusals: list[str] = []
+    candidates: list[Candidate] = []
+    decision = Decision(None, ())
+    for number, split in enumerate(planned):
         try:
-            return class_automorphisms(orbits).order
-        except MissingExtraError:  # a search that was given up takes nothing from the answer to the question
-            return None
+            # Pattern, classes, action and candidates, from the tasks that teach.
+            taught, teach, test = taught_by_few(instruments, split, question.seed + number)
+            # Breaking and evidence, from the tasks that test.
+            trials.append(tested(instruments, taught, teach, test))
+        except DataError as error:
+            refusals.append(str(error))
+            continue
+        # The rule, from all splits so far.
+        proposals = [trial.proposals for trial in trials]
+        candidates = judged(proposals, len(planned), question.eps, question.alpha)
+        decision = decided(candidates, lambda c: is_trivial(question, c))
+        if decision.open or decision.weak or suspect(instruments, trials, decision.named):
+            continue
+        if decision.named is None and clear_everywhere(instruments, trials):
+            break
+        if decision.named is not None and larger_untested(instruments, decision.named, candidates) is None:
+            break
+    return Findings(tuple(trials), tuple(refusals), candidates, decision, len(planned))
 
-    def _continuous(self, learned: Learned, chosen: Candidate | None) -> Continuous | None:
-        """What any linear layer with these weights commutes with, as far as the error of the fit shows it."""
-        rows = learned.as_came(self.data)
-        if max(rows.shape) > _MAX_CONTINUOUS:
-            return None
-        if chosen is not None and not self.signed:
-            rows = rows.averaged(orbits_of(chosen))
-        maps = torch.from_numpy(rows.values).T.reshape(-1, *rows.shape)
-        for times in _TOLERANCES:
-            rtol = min(0.1, max(1e-5, times * rows.error / rows.size))
-            try:
-                return continuous(maps, rtol=rtol, seed=self.seed)
-            except DataError:  # no structure fits at that precision
-                continue
+
+def _none(instruments: Instruments, findings: Findings, share: float) -> Discovery:
+    """The answer that no permutation is a symmetry, with the partial symmetries of the pattern of all tasks."""
+    question = instruments.question
+    taught = instruments.all_taught
+    assert taught is not None
+    classes = question.points.plain(taught.finest.colours)
+    partial = partial_symmetries(classes, taught.learned.rows)
+    sentence = nothing_sentence(taught.finest.n_colours, partial, findings.candidates, question.alpha)
+    return assembled(
+        question,
+        "none",
+        sentence,
+        [],
+        learned=taught.learned,
+        classes=classes,
+        partial=partial,
+        candidates=findings.candidates,
+        explained=share,
+    )
+
+
+def _searching_again(question: Question) -> Callable[[float], bool]:
+    """Whether a whole search of the same tasks with another tolerance names a group."""
+
+    def names(eps: float) -> bool:
+        return search(replace(question, eps=eps), advising=False).verdict == "found"
+
+    return names
+
+
+def _biases(question: Question, named: Candidate, reported: Trial) -> Biases | None:
+    """Whether the named group keeps the tasks' biases as well: a question of its own, with its own error rate."""
+    if question.signed:
         return None
-
-    def _answer(
-        self,
-        verdict: Verdict,
-        sentence: str,
-        hints: tuple[str, ...],
-        *,
-        learned: Learned | None = None,
-        group: GroupName | None = None,
-        chosen: Candidate | None = None,
-        candidates: list[Candidate] | None = None,
-        certificate: Certificate | None = None,
-        kept: Biases | None = None,
-        partial: tuple[PartialSymmetry, ...] = (),
-        explained: float | None = None,
-        classes: Indices | None = None,
-    ) -> Discovery:
-        data, span = self.data, learned.span if learned else None
-        lie = self._continuous(learned, chosen) if learned else None
-        spectrum = span.start.spectrum if span is not None and span.start is not None else None
-        pattern = span.U * torch.from_numpy(data.factors).reshape(-1, 1) if span else None
-        noise = span.noise * float((data.units[1] ** 2).mean()) if span else None
-        note = two_closure_note(chosen.order, orbits_of(chosen)) if chosen else ""
-        return Discovery(
-            verdict=verdict, sentence=sentence, hints=hints, layer=data.layer, signed=self.signed,
-            shape_in=data.shape_in, shape_out=data.shape_out, inputs=data.inputs, outputs=data.outputs,
-            dimension=span.k if span else None, group=group, chosen=chosen, candidates=tuple(candidates or ()),
-            certificate=certificate, biases=kept, partial=partial, continuous=lie, two_closure_note=note,
-            classes=classes, pattern=pattern, noise=noise, explained=explained,
-            class_order=self._class_order(chosen), spectrum=spectrum,
-            training=span.residuals if span else (), n_tasks=len(data.x), left_out=data.left_out, seconds=0.0,
-        )  # fmt: skip
+    data = question.data
+    span = reported.taught.learned.span
+    permutations = torch.from_numpy(named.generators_out)
+    return biases(
+        data.x,
+        data.y,
+        data.counts,
+        data.means,
+        permutations,
+        question.eps,
+        question.alpha,
+        (span.U, span.v0),
+        reported.test,
+    )

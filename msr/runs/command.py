@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
+from msr.errors import MSRError
+from msr.failures import BAD_INPUT, explained, report, say
+from msr.printable import printable, quoted
 from msr.runs import signals
 from msr.runs.config import CommonConfig, Config, parse, threads_for
 from msr.runs.folder import held, recorded_threads, release
 from msr.runs.streams import Guard, guarded
-from msr.errors import MSRError
-from msr.failures import BAD_INPUT, explained, report, say
-from msr.printable import printable, quoted
 
 __all__ = ["main"]
 

@@ -19,11 +19,11 @@ from typing import Any, NoReturn
 import torch
 from filelock import FileLock, Timeout
 
-from msr.runs.config import CommonConfig, read_config
-from msr.runs.identity import asked, environment, identity
 from msr.errors import ConfigError, DataError
 from msr.failures import one_line, say
 from msr.files.writing import append_line, write_whole
+from msr.runs.config import CommonConfig, read_config
+from msr.runs.identity import asked, environment, identity
 from msr.threads import MOST
 
 __all__ = ["Row", "RunFolder", "held", "recorded_threads", "release"]

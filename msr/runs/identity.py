@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from msr.runs.config import NOT_COMPARED, CommonConfig
 from msr.errors import ConfigError
+from msr.runs.config import NOT_COMPARED, CommonConfig
 from msr.version import __version__
 
 __all__ = ["FORMAT", "asked", "environment", "hash_of", "identity"]

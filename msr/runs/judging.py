@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from msr.runs.folder import Row
 from msr.episodes import Episodes
-from msr.statistics.estimate import Estimate
 from msr.meta import SGD, Learner, MetaParameters
+from msr.runs.folder import Row
+from msr.statistics.estimate import Estimate
 
 __all__ = [
     "capped_losses", "cell", "curve", "estimate_or_none", "finite_or_none", "four_decimals", "gains", "judged",

@@ -13,16 +13,16 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import nn
 
-from msr.runs import signals
-from msr.runs.divergence import MOST_ROLLBACKS, LastGood, halve_rates, is_number, largest_loss, odd_rates
-from msr.runs.folder import Row, RunFolder
-from msr.runs.identity import asked
 from msr.episodes import Episodes
 from msr.errors import DataError, NonFiniteError
 from msr.failures import one_line, say
 from msr.files.writing import write_whole
 from msr.meta import InnerSolver, Learner, MetaParameters, OuterLoop, from_module
 from msr.meta.checkpoints.file import DamagedCheckpointError, read_checkpoint, write_checkpoint
+from msr.runs import signals
+from msr.runs.divergence import MOST_ROLLBACKS, LastGood, halve_rates, is_number, largest_loss, odd_rates
+from msr.runs.folder import Row, RunFolder
+from msr.runs.identity import asked
 
 __all__ = ["Trained", "identity_of", "restored", "train", "trained_params"]
 

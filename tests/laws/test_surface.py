@@ -72,7 +72,7 @@ SURFACE = {
         "Episodes",
     ],
     "msr.discovery": [
-        "Candidate", "Certificate", "Discovery", "PartialSymmetry", "discover",
+        "Candidate", "Discovery", "GroupCertificate", "PartialSymmetry", "discover",
     ],
     "msr.files": [
         "Write", "append_line", "refuse_inputs", "write_together", "write_whole",

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from msr.brief import Brief
-from msr.discovery.answer.claims import Candidate, Certificate
+from msr.discovery.answer.candidate import Candidate
+from msr.discovery.answer.certificate import GroupCertificate
 from msr.discovery.answer.result import Discovery, PartialSymmetry
 from msr.discovery.data.tasks import prepare
 from msr.groups.naming.group_name import Action, GroupName
@@ -45,7 +46,7 @@ def stuffed(kind):
 
 
 @pytest.mark.parametrize(
-    "kind", [Action, Candidate, Certificate, Commutant, Continuous, Discovery, GroupName, PartialSymmetry]
+    "kind", [Action, Candidate, Commutant, Continuous, Discovery, GroupCertificate, GroupName, PartialSymmetry]
 )
 def test_every_value_of_a_result_prints_in_twenty_lines(kind):
     text = repr(stuffed(kind))

@@ -86,13 +86,13 @@ def test_small_layers_have_one_thread_unless_told(monkeypatch, gen):
     """Asked with too few tasks, of which nothing is learned with any number of threads."""
     x, y = (torch.randn(40, 4, 2, generator=gen) for _ in range(2))
     seen = []
-    searched = find._Search.run
+    searched = find.search
 
-    def watched(search):
+    def watched(question):
         seen.append(torch.get_num_threads())
-        return searched(search)
+        return searched(question)
 
-    monkeypatch.setattr(find._Search, "run", watched)
+    monkeypatch.setattr(find, "search", watched)
     alone, together = discover(x, y), discover(x, y, threads=2)
     assert seen == [1, 2] == [alone.threads, together.threads]
     assert alone.as_dict()["threads"] == 1

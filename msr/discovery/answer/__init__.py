@@ -1,1 +1,1 @@
-"""What a discovery says: values, evidence and sentences."""
+"""The answer of a discovery: its values, each with its unit, and the sentences that users read."""

@@ -1,35 +1,43 @@
-"""What a discovery says: frozen values with their evidence, which may answer *cannot tell*."""
+"""The answer of a discovery as a frozen value: the verdict, which may be *cannot tell*, and all evidence for it."""
 
 import html
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from torch import Tensor
 
 from msr.brief import Brief
-from msr.discovery.answer.claims import Candidate, Certificate
+from msr.discovery.answer.candidate import Candidate
+from msr.discovery.answer.certificate import GroupCertificate
 from msr.discovery.breaking.biases import Biases
+from msr.discovery.thresholds import THRESHOLDS, Thresholds
 from msr.groups.naming.group_name import GroupName
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 from msr.representations.commutant.values import Continuous
 from msr.version import __version__
 
-__all__ = ["Discovery", "PartialSymmetry", "Verdict", "short"]
+__all__ = ["SCHEMA", "Discovery", "PartialSymmetry", "Verdict", "short"]
+
+SCHEMA = 1
+"""Version of the keys that :meth:`Discovery.as_dict` writes. It goes up when a key is renamed, removed or redefined."""
+
+_EXACT_INTEGERS = 2**53
+"""Largest whole number up to which every one is exact in the double precision that JSON readers use."""
 
 Verdict: TypeAlias = Literal["found", "none", "cannot tell"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PartialSymmetry(Brief):
-    """A map of points to points that keeps the weights wherever both it and the weight are defined.
+    """A map of some points to points that keeps every weight on which it is defined.
 
     Attributes:
-        map_in, map_out: where each input and output goes; −1 outside the domain.
-        overlap: the share of inputs and outputs in the domain.
-        residual: of the weights between points of the domain, against their images.
-        name: such as ``translation on the interior, generator i -> i + 1``.
+        map_in: ``(in,)``, where each input goes; −1 outside the domain. ``map_out``: ``(out,)``, the same of outputs.
+        overlap: the share of inputs and outputs that lie in the domain, between 0 and 1.
+        residual: ``‖images − weights‖ / ‖weights‖`` over the weights between points of the domain; no unit.
+        name: what the map is, such as ``translation on the interior, generator i -> i + 1``.
     """
 
     map_in: Indices
@@ -41,23 +49,40 @@ class PartialSymmetry(Brief):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Discovery(Brief):
-    """The answer: a verdict in one sentence, the group with its evidence, and what else was seen.
+    """The answer: a verdict in one sentence, the group with its evidence, and what else was learned.
 
     Attributes:
-        shape_in, shape_out: of the layer: of one input and output, or of a convolution's window and its channels.
+        verdict: ``found``: one group is named. ``none``: no permutation is a symmetry. ``cannot tell``: anything else.
+        sentence: the verdict in words. ``hints``: for *cannot tell*, the reasons, and what would help.
+        layer: ``linear``, ``conv1d`` or ``conv2d``.
         signed: whether signed permutations were looked for. The group then moves twice the points, ``+j`` and ``−j``.
-        inputs, outputs: the coordinates that vary, flat; permutations and pattern speak of these alone.
+        shape_in, shape_out: shape of one input and one output of the layer; for a convolution, of its window and of
+            its output channels.
+        inputs, outputs: the flat places of the coordinates that vary within tasks. Permutations, classes and pattern
+            speak of these alone, in this order.
+        dimension: of the sharing, ``k``; None where nothing was learned.
+        group: the named group; None where none is named.
+        chosen: the candidate that the rule chose. It stands without a name where a doubt took the answer back.
+        candidates: every group that was tested, in increasing order.
+        certificate: what was shown of the chosen group beside the rule; None where none was chosen.
+        biases: whether the named group keeps the tasks' biases, a question of its own; None where no group is named,
+            or where signs were looked for.
+        partial: partial symmetries, looked for where the verdict is *none*.
+        continuous: continuous symmetries of every linear layer with these weights; None where not looked for.
+        two_closure_note: a note where a smaller group has the same orbitals as the chosen one; else empty.
         classes: ``(out, in)``, the finest classes of weights that were told apart; None where nothing was learned.
-        biases: what the named group does to the tasks' biases, a question apart from that about weights; None where no
-            group is named, or signs were looked for.
-        pattern: ``U (outputs · inputs, k)``.
-        noise: the variance of the residual of a number of ``y``; where outputs differ in units, as if it did alike.
-        class_order: how many permutations keep the set of all layers with the found symmetry, though not each of them;
-            None where they were not looked for, or the search was given up.
-        training: the squared residual of the fitting tasks at each iteration of the fit, as a share of their squared
+        pattern: ``U (outputs · inputs, k)`` in the units of the caller; None where nothing was learned.
+        noise: variance of the residual of one number of ``y``, in the caller's units squared. Where outputs have
+            different units it is a mean over outputs, as if each had noise in proportion to its unit.
+        explained: the share of the squared outputs of testing tasks that the learned sharing explains; at most 1.
+        class_order: number of pairs of permutations that map the set of all layers with the chosen symmetry to itself,
+            including those that do not keep each layer; None where it was not counted.
+        spectrum: singular values of the spectral start of the fit, largest first; None where there was none.
+        training: squared residual of the teaching tasks at each iteration of the fit, as a share of their squared
             outputs.
-        explained: the share of the squared outputs of tasks kept from the fit that the learned sharing explains.
-        threads: that torch worked with.
+        n_tasks: number of different tasks that were used. ``left_out``: what was left out or changed, in words.
+        seconds: wall-clock time. ``threads``: number of threads that torch used.
+        thresholds: the decision constants that held when the answer was made.
     """
 
     verdict: Verdict
@@ -73,7 +98,7 @@ class Discovery(Brief):
     group: GroupName | None
     chosen: Candidate | None
     candidates: tuple[Candidate, ...]
-    certificate: Certificate | None
+    certificate: GroupCertificate | None
     biases: Biases | None
     partial: tuple[PartialSymmetry, ...]
     continuous: Continuous | None
@@ -89,40 +114,50 @@ class Discovery(Brief):
     left_out: tuple[str, ...]
     seconds: float
     threads: int = 1
+    thresholds: Thresholds = field(default_factory=THRESHOLDS)
 
     def __str__(self) -> str:
-        said = self.sentence.removeprefix("Cannot tell: ")
-        lines = [f"{self.verdict.upper()}{'.' if said == self.sentence else ':'} {said}"]
+        sentence = self.sentence.removeprefix("Cannot tell: ")
+        lines = [f"{self.verdict.upper()}{'.' if sentence == self.sentence else ':'} {sentence}"]
         if self.dimension is not None:
             lines.append(f"dimension of the sharing: {self.dimension}; {self.n_tasks} tasks, {self.seconds:.1f} s")
         if self.biases is not None:
             lines.append(f"biases: {self.biases}")
         lines += [f"left out: {text}" for text in self.left_out]
-        lines += [f"hint: {text}" for text in self.hints if text not in said]
+        lines += [f"hint: {text}" for text in self.hints if text not in sentence]
         if self.two_closure_note:
             lines.append(f"note: {self.two_closure_note}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """The short form, for notebooks."""
-        first, *rest = str(self).split("\n")
-        items = "".join(f"<li>{html.escape(line)}</li>" for line in rest)
+        """The text of ``str()`` as HTML, which notebooks show."""
+        first, *others = str(self).split("\n")
+        items = "".join(f"<li>{html.escape(line)}</li>" for line in others)
         return f"<div><p><strong>{html.escape(first)}</strong></p><ul>{items}</ul></div>"
 
     def generators(self) -> tuple[Indices, Indices]:
-        """Of the group, ``(r, in)`` and ``(r, out)``, on all coordinates; those that never vary stay in place."""
+        """Permutations that generate the chosen group, on all coordinates; those that never vary stay in place.
+
+        Shapes: ``(r, all inputs)`` and ``(r, all outputs)``; ``r`` is 0 where no group was chosen. For signed
+        permutations these are the places; :meth:`signs` gives the signs.
+        """
+        size_in = math.prod(self.shape_in)
+        size_out = math.prod(self.shape_out)
         if self.chosen is None:
-            return (np.empty((0, math.prod(self.shape_in)), int), np.empty((0, math.prod(self.shape_out)), int))
+            return np.empty((0, size_in), int), np.empty((0, size_out), int)
         p, q = self.chosen.generators_in, self.chosen.generators_out
         if self.signed:
-            p, q = (g[:, : len(kept)] % len(kept) for g, kept in ((p, self.inputs), (q, self.outputs)))
-        return (
-            _on_all(p, self.inputs, math.prod(self.shape_in)),
-            _on_all(q, self.outputs, math.prod(self.shape_out)),
-        )
+            # Points +j and −j are numbered j and j + n, so the place is the number modulo n.
+            n, m = len(self.inputs), len(self.outputs)
+            p = p[:, :n] % n
+            q = q[:, :m] % m
+        return _on_all(p, self.inputs, size_in), _on_all(q, self.outputs, size_out)
 
     def signs(self) -> tuple[Indices, Indices]:
-        """Of the generators, alike: ``−1`` where a coordinate changes its sign on the way; all ``1`` if not signed."""
+        """The signs that go with :meth:`generators`, in the same shapes: −1 where a coordinate changes its sign.
+
+        All are 1 where signs were not looked for.
+        """
         p, q = (np.ones_like(g) for g in self.generators())
         if self.signed and self.chosen is not None:
             n, m = len(self.inputs), len(self.outputs)
@@ -131,26 +166,10 @@ class Discovery(Brief):
         return p, q
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the pattern, as plain values: what ``msr discover --json`` writes."""
-        group = None
-        if self.group is not None and self.chosen is not None:
-            p, q = self.generators()
-            group = {
-                "name": self.group.name,
-                "order": self.group.order,
-                "certain": self.group.certain,
-                "alternatives": list(self.group.alternatives),
-                "generators_in": p.tolist(),
-                "generators_out": q.tolist(),
-                "signs_in": self.signs()[0].tolist() if self.signed else None,
-                "signs_out": self.signs()[1].tolist() if self.signed else None,
-                "action": {"inputs": asdict(self.group.on_inputs), "outputs": asdict(self.group.on_outputs)},
-                "fingerprint": {key: _plain(value) for key, value in self.group.fingerprint.items()},
-                "two_closure_note": self.two_closure_note,
-            }
-        certificate = None
-        if self.certificate is not None:
-            certificate = asdict(self.certificate)
+        """Everything but the pattern, as plain values that JSON can hold: what ``msr discover --json`` writes.
+
+        ``schema`` is the version of the keys, ``thresholds`` the decision constants that held.
+        """
         return {
             "verdict": self.verdict,
             "sentence": self.sentence,
@@ -160,38 +179,12 @@ class Discovery(Brief):
             "shape_in": list(self.shape_in),
             "shape_out": list(self.shape_out),
             "dimension": self.dimension,
-            "group": group,
-            "partial": [
-                {
-                    "name": one.name,
-                    "overlap": one.overlap,
-                    "residual": one.residual,
-                    "map_in": one.map_in.tolist(),
-                    "map_out": one.map_out.tolist(),
-                }
-                for one in self.partial
-            ],
+            "group": self._group_as_dict(),
+            "partial": [_partial_as_dict(one) for one in self.partial],
             "continuous": None if self.continuous is None else asdict(self.continuous),
             "residual": None if self.chosen is None else self.chosen.residual,
-            "candidates": [
-                {
-                    "order": str(c.order) if c.order > 2**53 else c.order,
-                    "classes": c.n_colours,
-                    "residual": c.residual,
-                    "breaking": c.breaking,
-                    "low": c.low,
-                    "high": c.high,
-                    "status": c.status,
-                    "seen_broken": c.seen_broken,
-                    "exact": c.exact,
-                    "share": c.share,
-                    "p_within": c.p_within,
-                    "p_beyond": c.p_beyond,
-                    "p_not_kept": c.p_not_kept,
-                }
-                for c in self.candidates
-            ],
-            "certificate": certificate,
+            "candidates": [_candidate_as_dict(one) for one in self.candidates],
+            "certificate": None if self.certificate is None else asdict(self.certificate),
             "biases": None if self.biases is None else asdict(self.biases),
             "noise": self.noise,
             "explained": self.explained,
@@ -201,27 +194,80 @@ class Discovery(Brief):
             "left_out": list(self.left_out),
             "seconds": self.seconds,
             "threads": self.threads,
+            "thresholds": {name: _plain(value) for name, value in asdict(self.thresholds).items()},
+            "schema": SCHEMA,
             "version": __version__,
+        }
+
+    def _group_as_dict(self) -> dict[str, Any] | None:
+        """The named group, on all coordinates."""
+        if self.group is None or self.chosen is None:
+            return None
+        p, q = self.generators()
+        return {
+            "name": self.group.name,
+            "order": self.group.order,
+            "certain": self.group.certain,
+            "alternatives": list(self.group.alternatives),
+            "generators_in": p.tolist(),
+            "generators_out": q.tolist(),
+            "signs_in": self.signs()[0].tolist() if self.signed else None,
+            "signs_out": self.signs()[1].tolist() if self.signed else None,
+            "action": {"inputs": asdict(self.group.on_inputs), "outputs": asdict(self.group.on_outputs)},
+            "fingerprint": {key: _plain(value) for key, value in self.group.fingerprint.items()},
+            "two_closure_note": self.two_closure_note,
         }
 
 
 def short(order: int) -> str:
-    """An order for people: large ones to two digits."""
+    """The order of a group for people: with separators, and from a thousand million on to two digits."""
     if order < 10**9:
         return f"{order:,}"
     exponent = len(str(order)) - 1
     return f"{order // 10 ** (exponent - 1) / 10:.1f}e{exponent}"
 
 
+def _candidate_as_dict(candidate: Candidate) -> dict[str, Any]:
+    """The numbers of a candidate. An order beyond the exact whole numbers of a double is written as text."""
+    return {
+        "order": str(candidate.order) if candidate.order > _EXACT_INTEGERS else candidate.order,
+        "classes": candidate.n_colours,
+        "residual": candidate.residual,
+        "breaking": candidate.breaking,
+        "low": candidate.low,
+        "high": candidate.high,
+        "status": candidate.status,
+        "seen_broken": candidate.seen_broken,
+        "exact": candidate.exact,
+        "share": candidate.share,
+        "p_within": candidate.p_within,
+        "p_beyond": candidate.p_beyond,
+        "p_not_kept": candidate.p_not_kept,
+    }
+
+
+def _partial_as_dict(partial: PartialSymmetry) -> dict[str, Any]:
+    """A partial symmetry with lists in place of arrays."""
+    return {
+        "name": partial.name,
+        "overlap": partial.overlap,
+        "residual": partial.residual,
+        "map_in": partial.map_in.tolist(),
+        "map_out": partial.map_out.tolist(),
+    }
+
+
 def _on_all(permutations: Indices, places: Indices, size: int) -> Indices:
+    """Permutations of some places, extended to all ``size`` places by leaving the others where they are."""
     full = np.tile(np.arange(size), (len(permutations), 1))
     full[:, places] = places[permutations]
     return full
 
 
 def _plain(value: object) -> object:
+    """A value with text as keys and lists in place of tuples, all the way down."""
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [_plain(inner) for inner in value]
     return value

@@ -1,13 +1,15 @@
-"""The sentences of a discovery."""
+"""The sentences that a user reads: verdicts, what was shown of the named group, and why nothing can be told."""
 
 import math
 
 import numpy as np
 
-from msr.discovery.answer.claims import Candidate, Certificate
+from msr.discovery.answer.candidate import Candidate
+from msr.discovery.answer.certificate import GroupCertificate
 from msr.discovery.answer.result import PartialSymmetry, short
+from msr.discovery.thresholds import THRESHOLDS
 from msr.groups.naming.group_name import GroupName
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 
 __all__ = [
     "cannot_tell",
@@ -24,13 +26,16 @@ __all__ = [
     "two_closure_note",
 ]
 
+_PLACES = 8
+"""Places of exceptions that a sentence lists."""
 
-_LITTLE_KNOWN = 0.25  # of the outputs' energy: a bound that is no help
+_TAIL = 1e-6
+"""Smallest p-value that is written out."""
 
 
 def p_words(p_value: float) -> str:
-    """Such as ``p = 0.003``; digits far out in a tail are not known."""
-    return f"p = {p_value:.2g}" if p_value >= 1e-6 else "p < 1e-6"
+    """A p-value, such as ``p = 0.003``; below 1e-6 without digits, since those depend on the far tails of numbers."""
+    return f"p = {p_value:.2g}" if p_value >= _TAIL else "p < 1e-6"
 
 
 def share(value: float) -> str:
@@ -39,12 +44,12 @@ def share(value: float) -> str:
 
 
 def cannot_tell(why: str) -> str:
-    """The verdict when neither a group nor its absence is shown."""
+    """The sentence of the verdict *cannot tell*, with its reason."""
     return f"Cannot tell: {why}."
 
 
 def never_seen(inputs: int, freedom: int) -> str:
-    """Where there are more inputs than examples, in all tasks together."""
+    """The hint where all tasks together have fewer examples than inputs: centred, they span ``freedom`` directions."""
     return (
         f"the inputs span at most {freedom} of {inputs} directions, in all tasks together, so the weights on the rest "
         "cannot be learned: give more tasks or examples, or fewer inputs"
@@ -52,10 +57,15 @@ def never_seen(inputs: int, freedom: int) -> str:
 
 
 def found_sentence(
-    name: GroupName, certificate: Certificate, candidates: list[Candidate], k: int, explained: float, signed: bool
+    name: GroupName, certificate: GroupCertificate, candidates: list[Candidate], k: int, explained: float, signed: bool
 ) -> str:
-    """The group, how it acts, what keeping to it costs, what else was tried."""
-    inputs, outputs = str(name.on_inputs), str(name.on_outputs)
+    """The sentence of the verdict *found*: the group, how it acts, what was shown of it, and what else was tested.
+
+    Args:
+        k: dimension of the sharing. ``explained``: the share of the outputs that it explains.
+    """
+    inputs = str(name.on_inputs)
+    outputs = str(name.on_outputs)
     acts = f"inputs and outputs alike ({inputs})" if inputs == outputs else f"inputs ({inputs}), outputs ({outputs})"
     called = name.title[0].upper() + name.title[1:]
     if not name.certain:
@@ -78,56 +88,62 @@ def found_sentence(
     )
 
 
-def linear_words(certificate: Certificate) -> str:
-    """What of the outputs is not linear in the inputs, and whether it is counted."""
+def linear_words(certificate: GroupCertificate) -> str:
+    """What was shown of the part of the outputs that is not linear in the inputs."""
     if not certificate.linear:
         return "the tasks are not quite linear, and all that a linear layer leaves was counted as breaking it"
     if certificate.nonlinear_at_most is None:
         return "whether the tasks are linear could not be tested"
-    if certificate.nonlinear_at_most >= _LITTLE_KNOWN:
+    if certificate.nonlinear_at_most >= THRESHOLDS().nonlinear_bound_useful:
         return "nothing beyond a linear layer was seen, but with these examples products of inputs could make much"
     most = size(certificate.nonlinear_at_most)
     return f"nothing beyond a linear layer was seen (products of inputs make at most {most} of the outputs)"
 
 
-def exceptions_words(certificate: Certificate) -> str:
-    """What share of the tasks may be exceptions, and which were seen to be."""
-    most, size_ = f"{certificate.exceptions_at_most:.1%}", f"{certificate.exceptions_break:.0%}"
-    said = f"at most {most} of the tasks may be exceptions, which break it by more than {size_}"
-    if certificate.exceptions:
-        places = ", ".join(str(i) for i in certificate.exceptions[:8])
-        more = len(certificate.exceptions) - 8
-        said += f" (seen: task{'s' * (len(certificate.exceptions) > 1)} {places}{f' and {more} more' * (more > 0)})"
-    return said
+def exceptions_words(certificate: GroupCertificate) -> str:
+    """The bound on the share of exceptions, and the places of those that were seen."""
+    most = f"{certificate.exceptions_at_most:.1%}"
+    breaking = f"{certificate.exceptions_break:.0%}"
+    sentence = f"at most {most} of the tasks may be exceptions, which break it by more than {breaking}"
+    count = len(certificate.exceptions)
+    if count:
+        places = ", ".join(str(i) for i in certificate.exceptions[:_PLACES])
+        more = f" and {count - _PLACES} more" if count > _PLACES else ""
+        sentence += f" (seen: task{'s' * (count > 1)} {places}{more})"
+    return sentence
 
 
 def size(energy: float) -> str:
-    """A share of the outputs' size, from one of their energy."""
+    """A share of the outputs' size in per cent, from a share of their energy: its square root, and 0 if negative."""
     return f"{math.sqrt(max(energy, 0.0)):.1%}"
 
 
-def not_linear(left: float) -> str:
-    """That no linear layer makes the tasks."""
+def not_linear(residual: float) -> str:
+    """The hint where the tasks are no linear layers; ``residual`` is the share of energy that a linear layer leaves."""
     return (
-        f"the tasks are not linear: a linear layer leaves {math.sqrt(max(left, 0)):.0%} of the outputs' size, and "
+        f"the tasks are not linear: a linear layer leaves {math.sqrt(max(residual, 0)):.0%} of the outputs' size, and "
         "products or other functions of the inputs explain a part of that"
     )
 
 
-def not_shown(one: Candidate, eps: float, retried: float | None) -> str:
-    """Why a group that may hold is not named, and what helps: ``retried`` is a tolerance that these tasks answer at."""
-    said = f"a group of order {short(one.order)} may hold, but these tasks do not show it within {share(eps)} "
-    said += "of the outputs"
-    if one.high < 1:
-        said += f", only within {size(one.high)}"
-    helps = f"with --eps {retried:g} they pass the same test; " if retried is not None else ""
-    return f"{said}: {helps}more tasks, more examples a task or less noise would show less"
+def not_shown(candidate: Candidate, eps: float, larger_eps: float | None) -> str:
+    """The hint where a group may hold but is not shown to: how far it was shown, and what helps.
+
+    Args:
+        larger_eps: a tolerance at which a whole search of these tasks names a group, if one is known.
+    """
+    order = short(candidate.order)
+    sentence = f"a group of order {order} may hold, but these tasks do not show it within {share(eps)} of the outputs"
+    if candidate.high < 1:
+        sentence += f", only within {size(candidate.high)}"
+    helps = f"with --eps {larger_eps:g} they pass the same test; " if larger_eps is not None else ""
+    return f"{sentence}: {helps}more tasks, more examples a task or less noise would show less"
 
 
 def nothing_sentence(
     classes: int, partial: tuple[PartialSymmetry, ...], candidates: list[Candidate], alpha: float
 ) -> str:
-    """That no group was found, and what was tested."""
+    """The sentence of the verdict *none*: what was told apart, what was rejected, and a partial symmetry if any."""
     rejected = sum(c.seen_broken or c.status == "beyond" for c in candidates)
     sentence = f"No group found: {classes} classes of weights are told apart, and no permutation keeps them"
     if rejected == 1:
@@ -141,10 +157,13 @@ def nothing_sentence(
 
 
 def two_closure_note(order: int, orbits: Indices) -> str:
-    """Whether a smaller group could have the same orbits on weights, which are all that a linear layer shows.
+    """The note where a smaller group may have the same orbitals; empty where none can.
 
-    A group that is transitive on an orbit has an order divisible by its size; if the least common multiple of the sizes
-    is the whole order, no smaller group has these orbits, and the note is empty.
+    A linear layer shows a group's orbitals only. A group with these orbitals has an order divisible by the size of each
+    (orbit and stabiliser). If the least common multiple of the sizes is the order itself, no smaller group has them.
+
+    Args:
+        orbits: ``(out · in,)``, the orbital of each weight.
     """
     if order == 1 or math.lcm(*np.bincount(orbits).tolist()) == order:
         return ""

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from msr.discovery.breaking.sample import Average, Sample, away
 from msr.discovery.data.forms import chunks
-from msr.permutations import reynolds_operator
-from msr.permutations.actions import Indices
+from msr.permutations import Indices, reynolds_operator
 from msr.span import SharedSpan
 
 __all__ = ["LeastSquares"]

@@ -8,8 +8,7 @@ from torch import Tensor
 from msr.discovery.breaking.least_squares import LeastSquares
 from msr.discovery.breaking.sample import TASKS, Average, Broken, Sample, away
 from msr.discovery.data.forms import chunks, sum_of_squares
-from msr.permutations import reynolds_operator
-from msr.permutations.actions import Indices
+from msr.permutations import Indices, reynolds_operator
 from msr.span import SharedSpan
 from msr.span.filters import places
 

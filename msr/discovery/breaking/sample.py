@@ -10,7 +10,7 @@ from torch import Tensor
 
 from msr.discovery.data.forms import Derived, chunks, some_of, sum_of_squares
 from msr.discovery.data.tasks import Prepared
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 from msr.span import SharedSpan
 
 __all__ = ["TASKS", "Average", "Broken", "Sample", "away"]

@@ -17,7 +17,7 @@ from msr.discovery.data.sizes import check_sizes
 from msr.discovery.data.unseen import spread_within, unseen_directions, unseen_words, with_noise
 from msr.discovery.data.windows import Layer, as_linear
 from msr.errors import DataError
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 
 __all__ = ["FEWEST_FRESH", "Layer", "Prepared", "prepare"]
 

@@ -1,1 +1,1 @@
-"""The pattern that some tasks teach, its classes of equal weights, and the permutations that keep them."""
+"""What some tasks teach: the pattern, its classes of equal weights, and the groups of permutations that keep them."""

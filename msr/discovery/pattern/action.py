@@ -1,4 +1,4 @@
-"""What a group moves: the inputs and outputs, or both signs of each; and the automorphisms of coloured weights."""
+"""How a group acts on a layer: what its permutations move, and the automorphisms of coloured weights."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -9,30 +9,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msr.discovery.pattern.classes import Colouring, Rows
-from msr.permutations import reynolds_operator
-from msr.permutations.actions import Indices
+from msr.discovery.thresholds import THRESHOLDS
+from msr.permutations import Indices, reynolds_operator
 from msr.permutations.search import Automorphisms, automorphisms
 
 __all__ = ["Points"]
 
 _Kind = TypeVar("_Kind", bound=np.generic)
 
-# An input or output whose weights are smaller than this many of their errors carries none; and one that is this much
-# weaker than others must be known this well, since weak points look alike to a rough fit.
-_NOTHING = 2.0
-_WEAK, _KNOWN = 0.1, 8.0
-
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """``n`` inputs and ``m`` outputs of a layer, each one point; ``signed``: each two points, ``+`` and ``−``.
+    """The points that permutations move: the ``n`` inputs and ``m`` outputs of a layer, or both signs of each.
 
-    Signed permutations send ``+j`` to ``±j′`` and ``−j`` to ``∓j′``. They are what an odd activation, such as tanh,
-    lets through. As permutations of twice the points, ``j`` and ``j + n``, all else stays as it is.
+    Without ``signed`` each input and each output is one point. With it each is two points, ``+j`` (number ``j``) and
+    ``−j`` (number ``j + n``). A signed permutation sends ``+j`` to ``±j′`` and ``−j`` to ``∓j′``, so it is an ordinary
+    permutation of twice the points. Signed permutations commute with odd activations such as tanh.
+
+    A layer then has ``lines × columns`` weights between points, ``(m, n)`` or ``(2m, 2n)``; the weight between two
+    points of opposite sign is the negative of the layer's weight.
 
     Attributes:
-        ties: ``(n, n)``, what permutations of inputs must keep between them, or None.
-        factors: ``(m, n)``, of which weights times these a permutation speaks, where units differ; or None.
+        n, m: numbers of inputs and of outputs.
+        ties: ``(n, n)``, labels of pairs of inputs that a permutation must keep, as for the taps of a convolution; or
+            None where inputs move freely.
+        signed: whether signed permutations are meant.
+        factors: ``(m, n)``. A symmetry speaks of the weights times these, where coordinates were brought to other
+            units for the fit; None where they were not.
     """
 
     n: int
@@ -43,127 +46,160 @@ class Points:
 
     @property
     def columns(self) -> int:
-        """Points of the inputs."""
+        """Number of points of the inputs."""
         return 2 * self.n if self.signed else self.n
 
     @property
     def lines(self) -> int:
-        """Points of the outputs."""
+        """Number of points of the outputs."""
         return 2 * self.m if self.signed else self.m
 
     def rows(self, rows: Rows) -> Rows:
-        """A row for each weight between points."""
+        """The row of each weight between points, from the rows of the layer's weights."""
         if not self.signed:
             return rows
         A = rows.values.reshape(self.m, self.n, -1)
-        both = np.concatenate([np.concatenate([A, -A], 1), np.concatenate([-A, A], 1)])
+        signed = np.concatenate([np.concatenate([A, -A], 1), np.concatenate([-A, A], 1)])
         errors = self.both_signs(rows.errors.reshape(self.m, -1)).ravel()
-        return Rows(both.reshape(-1, both.shape[2]), errors, (2 * self.m, 2 * self.n))
+        return Rows(signed.reshape(-1, signed.shape[2]), errors, (2 * self.m, 2 * self.n))
 
     def both_signs(self, labels: NDArray[_Kind]) -> NDArray[_Kind]:
-        """Of the weights ``(m, n)``, on all weights between points."""
+        """Labels ``(m, n)`` of the layer's weights, repeated for all weights between points ``(lines, columns)``."""
         return np.tile(labels, (2, 2)) if self.signed else labels
 
-    def average(self, U: Tensor, orbits: Indices) -> Tensor:
-        """The nearest span of invariant weights, ``(m n, k)``."""
-        if self.factors is None:
-            return self._average(U, orbits)
-        factors = torch.from_numpy(self.factors).reshape(-1, 1)
-        return self._average(U * factors, orbits) / factors
-
-    def _average(self, U: Tensor, orbits: Indices) -> Tensor:
-        if not self.signed:
-            return reynolds_operator(U, orbits)
-        A = U.view(self.m, self.n, -1)
-        both = torch.cat([torch.cat([A, -A], 1), torch.cat([-A, A], 1)])
-        mean = reynolds_operator(both.flatten(0, 1), orbits).view(both.shape)
-        return mean[: self.m, : self.n].flatten(0, 1)
-
     def plain(self, colours: NDArray[_Kind]) -> NDArray[_Kind]:
-        """Of what is said of all weights between points, that of the weights themselves, ``(m, n)``."""
+        """The part of labels ``(lines, columns)`` that belongs to the layer's weights themselves, ``(m, n)``."""
         return colours[: self.m, : self.n]
 
-    def says_nothing(self, generators_in: Indices, generators_out: Indices) -> bool:
-        """Whether the group is what every layer has: nothing, or the change of all signs at once."""
+    def average(self, U: Tensor, orbitals: Indices) -> Tensor:
+        """Reynolds operator: the invariant part of weights ``U (m n, k)``, a mean over each orbital.
+
+        Where coordinates have units of their own, the mean is taken of the weights in their original units.
+        """
+        if self.factors is None:
+            return self._average(U, orbitals)
+        factors = torch.from_numpy(self.factors).reshape(-1, 1)
+        return self._average(U * factors, orbitals) / factors
+
+    def _average(self, U: Tensor, orbitals: Indices) -> Tensor:
+        if not self.signed:
+            return reynolds_operator(U, orbitals)
+        A = U.view(self.m, self.n, -1)
+        signed = torch.cat([torch.cat([A, -A], 1), torch.cat([-A, A], 1)])
+        mean = reynolds_operator(signed.flatten(0, 1), orbitals).view(signed.shape)
+        return mean[: self.m, : self.n].flatten(0, 1)
+
+    def is_trivial(self, generators_in: Indices, generators_out: Indices) -> bool:
+        """Whether every linear layer has this group: the identity alone, or with the change of all signs at once."""
         for p, q in zip(generators_in, generators_out, strict=True):
-            for moved in (p, q):
-                every = np.arange(len(moved))
-                opposite = (every + len(moved) // 2) % len(moved)
-                if not (moved == every).all() and not (self.signed and (moved == opposite).all()):
+            for permutation in (p, q):
+                identity = np.arange(len(permutation))
+                opposite = (identity + len(permutation) // 2) % len(permutation)
+                is_identity = bool((permutation == identity).all())
+                changes_all_signs = self.signed and bool((permutation == opposite).all())
+                if not is_identity and not changes_all_signs:
                     return False
         return True
 
-    def moved(self, orbits: Indices) -> NDArray[np.bool_]:
-        """Of all weights between points: whether the orbit ties one to another, or to its own negative."""
+    def moved(self, orbitals: Indices) -> NDArray[np.bool_]:
+        """Which weights between points the group moves: those tied to another weight, or to their own negative.
+
+        Shapes: ``orbitals (lines · columns,)``; the result is ``(lines · columns,)``.
+        """
         if not self.signed:
-            return np.asarray(np.bincount(orbits)[orbits] > 1)
-        i, j = np.divmod(np.arange(len(orbits)), self.columns)
+            return np.asarray(np.bincount(orbitals)[orbitals] > 1)
+        # Each weight of the layer stands in four places, twice with each sign. An orbital that holds the same weight
+        # twice with one sign ties nothing, so places are first reduced to (weight, sign).
+        i, j = np.divmod(np.arange(len(orbitals)), self.columns)
         sign = (i >= self.m) ^ (j >= self.n)
         weight = (i % self.m) * self.n + j % self.n
-        pairs = np.unique(np.stack([orbits, 2 * weight + sign], 1), axis=0)
-        return np.asarray(np.bincount(pairs[:, 0])[orbits] > 1)
+        pairs = np.unique(np.stack([orbitals, 2 * weight + sign], 1), axis=0)
+        return np.asarray(np.bincount(pairs[:, 0])[orbitals] > 1)
 
     def relabelling(self, generator: np.random.Generator) -> tuple[Indices, Indices]:
-        """Random permutations of the inputs and of the outputs."""
-        s, t = generator.permutation(self.n), generator.permutation(self.m)
+        """Random permutations of the inputs and of the outputs, which keep the two signs of a point together."""
+        s = generator.permutation(self.n)
+        t = generator.permutation(self.m)
         if self.signed:
-            s, t = np.concatenate([s, s + self.n]), np.concatenate([t, t + self.m])
+            s = np.concatenate([s, s + self.n])
+            t = np.concatenate([t, t + self.m])
         return s, t
 
     def used(self, rows: Rows) -> tuple[Indices, Indices]:
-        """Inputs and outputs that carry weight, known well enough."""
-        squares = ((rows.values**2).sum(1), rows.errors**2)
-        strength, error = (one.reshape(rows.shape) for one in squares)
+        """Inputs and outputs whose weights are certainly not zero, by their numbers; ``rows`` are those of points.
 
-        def carries(axis: int) -> Indices:
-            size, wrong = (np.sqrt(one.mean(axis)) for one in (strength, error))
-            weak = np.minimum(_KNOWN * wrong, _WEAK * rows.size)
-            return np.flatnonzero(size > np.maximum(np.maximum(_NOTHING * wrong, weak), 1e-5 * rows.size))
+        A point is unused if its weights (root mean square) are below a few of their standard errors. A point with weak
+        weights must be known better than that, because all weak points look alike in a rough fit and would seem to be
+        interchangeable.
+        """
+        limits = THRESHOLDS()
+        squared_size = (rows.values**2).sum(1).reshape(rows.shape)
+        squared_error = (rows.errors**2).reshape(rows.shape)
 
-        return carries(0), carries(1)
+        def along(axis: int) -> Indices:
+            size = np.sqrt(squared_size.mean(axis))
+            error = np.sqrt(squared_error.mean(axis))
+            weak = np.minimum(limits.point_weak_errors * error, limits.point_weak * rows.size)
+            least = np.maximum(np.maximum(limits.point_errors * error, weak), limits.point_least * rows.size)
+            return np.flatnonzero(size > least)
+
+        return along(0), along(1)
 
     def unknown(self, rows: Rows, most: float) -> int:
-        """How many inputs and outputs seem to carry nothing, with errors of more than this share of a usual weight."""
-        error = (rows.errors**2).reshape(rows.shape)
-        found = 0
+        """How many inputs and outputs are unused with an error of more than ``most`` times the typical weight."""
+        squared_error = (rows.errors**2).reshape(rows.shape)
+        count = 0
         for axis, used in enumerate(self.used(rows)):
-            vague = np.sqrt(error.mean(axis)) > most * rows.size
+            vague = np.sqrt(squared_error.mean(axis)) > most * rows.size
             vague[used] = False
-            found += int(vague.sum())
-        return found // 2 if self.signed else found
+            count += int(vague.sum())
+        return count // 2 if self.signed else count
 
     def automorphisms(self, cut: Colouring, rows: Rows) -> Automorphisms:
-        """Of the points that carry weight; those that carry none can be swapped at will, and stay."""
+        """The permutations of used points that keep the classes of weights and the ties between points.
+
+        Unused points stay in place. They could all be swapped without any effect, which would say nothing.
+        """
         lines, columns = cut.colours.shape
         used_in, used_out = self.used(rows)
         if len(used_in) == 0 or len(used_out) == 0:
             return Automorphisms(np.empty((0, columns), np.int64), np.empty((0, lines), np.int64), 1)
-        seen = _tied(
+        graph = _with_ties(
             cut.colours[np.ix_(used_out, used_in)],
-            _part(self._ties_in(), used_in),
-            _part(self._ties_out(), used_out),
+            _restricted(self._ties_in(), used_in),
+            _restricted(self._ties_out(), used_out),
         )
-        small = automorphisms(seen)
-        r = len(small.generators_in)
-        p, q = np.tile(np.arange(columns), (r, 1)), np.tile(np.arange(lines), (r, 1))
+        small = automorphisms(graph)
+        count = len(small.generators_in)
+        p = np.tile(np.arange(columns), (count, 1))
+        q = np.tile(np.arange(lines), (count, 1))
+        # The first columns and rows of the graph are the used points; those after them only carry the ties.
         p[:, used_in] = used_in[small.generators_in[:, : len(used_in)]]
         q[:, used_out] = used_out[small.generators_out[:, : len(used_out)]]
         if self.signed:
-            # The change of all signs is that of the points that carry nothing too.
-            opposite_in, opposite_out = (np.roll(np.arange(size), size // 2) for size in (columns, lines))
-            every = (p[:, used_in] == opposite_in[used_in]).all(1) & (q[:, used_out] == opposite_out[used_out]).all(1)
-            p[every], q[every] = opposite_in, opposite_out
+            # A generator that changes the signs of all used points changes those of the unused ones as well, so that
+            # it is recognised as the change of all signs at once, which every layer has.
+            opposite_in = np.roll(np.arange(columns), columns // 2)
+            opposite_out = np.roll(np.arange(lines), lines // 2)
+            all_in = (p[:, used_in] == opposite_in[used_in]).all(1)
+            all_out = (q[:, used_out] == opposite_out[used_out]).all(1)
+            p[all_in & all_out] = opposite_in
+            q[all_in & all_out] = opposite_out
         return Automorphisms(p, q, small.order)
 
     def _ties_in(self) -> Indices | None:
-        return _signs(self.n, self.ties) if self.signed else self.ties
+        return _signed_ties(self.n, self.ties) if self.signed else self.ties
 
     def _ties_out(self) -> Indices | None:
-        return _signs(self.m, None) if self.signed else None
+        return _signed_ties(self.m, None) if self.signed else None
 
 
-def _signs(points: int, ties: Indices | None) -> Indices:
-    """Ties of both signs: a point, its opposite, and the others with what tied them before."""
+def _signed_ties(points: int, ties: Indices | None) -> Indices:
+    """Ties between both signs of points, ``(2 · points, 2 · points)``.
+
+    The label is 0 from a point to itself and 1 to its opposite, so that the two signs of a point move together. Between
+    other points it is the label they had before.
+    """
     before = np.zeros((points, points), np.int64) if ties is None else ties
     doubled = np.tile(before, (2, 2)) * 2 + 2
     every = np.arange(2 * points)
@@ -172,25 +208,30 @@ def _signs(points: int, ties: Indices | None) -> Indices:
     return doubled
 
 
-def _part(ties: Indices | None, points: Indices) -> Indices | None:
+def _restricted(ties: Indices | None, points: Indices) -> Indices | None:
+    """The ties among some points, ``(len(points), len(points))``."""
     return None if ties is None else ties[np.ix_(points, points)]
 
 
-def _tied(colours: Indices, ties_in: Indices | None, ties_out: Indices | None) -> Indices:
-    """Rows and columns that stand for inputs and outputs as if they were of the other side.
+def _with_ties(colours: Indices, ties_in: Indices | None, ties_out: Indices | None) -> Indices:
+    """The coloured weights with auxiliary rows and columns that make automorphisms keep the ties.
 
-    A row for each input meets the inputs by what ties them to it, so it can only move where its input does.
+    One row is added for each input, coloured by that input's ties to all inputs. An automorphism must then move the row
+    together with its input, and so keeps the ties. Columns are added for outputs in the same way.
+
+    Shapes: ``colours (m, n)``, ``ties_in (n, n)``, ``ties_out (m, m)``; the result is ``(m + n, n + m)``, less the part
+    for ties that are None. The colours of weights, of ties and of the remaining corner are all different.
     """
     m, n = colours.shape
     more_rows = 0 if ties_in is None else len(ties_in)
     more_columns = 0 if ties_out is None else len(ties_out)
-    fresh = int(colours.max()) + 1
-    whole = np.full((m + more_rows, n + more_columns), fresh)
+    free_colour = int(colours.max()) + 1
+    whole = np.full((m + more_rows, n + more_columns), free_colour)
     whole[:m, :n] = colours
     if ties_in is not None:
-        whole[m:, :n] = ties_in + fresh + 3
-        fresh = int(whole.max())
+        whole[m:, :n] = ties_in + free_colour + 3
+        free_colour = int(whole.max())
     if ties_out is not None:
-        whole[:m, n:] = ties_out + fresh + 3
-        whole[m:, n:] = fresh + 2
+        whole[:m, n:] = ties_out + free_colour + 3
+        whole[m:, n:] = free_colour + 2
     return whole

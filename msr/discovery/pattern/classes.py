@@ -1,4 +1,4 @@
-"""From a fitted span to colourings of the weights: which ones are one and the same, at several levels."""
+"""From the rows of a learned pattern to classes of equal weights: several cuts of one hierarchical clustering."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,30 +9,27 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage, maxdists
 from torch import Tensor
 
+from msr.discovery.thresholds import THRESHOLDS
 from msr.errors import ConfigError
-from msr.permutations.actions import Indices
+from msr.permutations import Indices, orbit_mean_errors, reynolds_operator
 
-__all__ = ["MAX_WEIGHTS", "NOISE", "Colouring", "Rows", "aligned", "colourings", "parted", "rows_of"]
+__all__ = ["MAX_WEIGHTS", "Colouring", "Rows", "aligned", "colourings", "noise_floor", "parted", "rows_of"]
 
 MAX_WEIGHTS = 12_000
-"""Most weights of a layer that are clustered: their distances take 0.6 GB then."""
-
-# Means up to this many errors of a row apart are what noise makes: two rows of one class differ by √2 errors, seldom by
-# 3, and the means of two halves of a class by less.
-NOISE = 4.0
-_FLOOR = 1e-4  # of the size of a row: what float32 data tell apart
-# A weight this many errors from the mean of its class differs from it, and never less than this share of its size.
-_FURTHEST = 5.0
-_EXACT = 3e-4
-_LEVELS = 8
-_RATIO = 1.3  # a step between two heights that is worth a look
+"""Largest number of weights that is clustered. A limit of memory: the distances of all pairs take 0.6 GB then."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A row for each weight, ``(out · in, k)``, with ``r_e · r_f = E[W_e W_f]`` over tasks, so no gauge is left.
+    """A row of numbers for each weight of a layer, with the row's error.
 
-    ``errors``: how far each row is from the truth, ``(out · in,)``, root mean square.
+    Rows ``r_e`` and ``r_f`` of two weights satisfy ``r_e · r_f = E[W_e W_f]`` over tasks. So two weights that are equal
+    in every task have equal rows, and lengths and distances of rows do not depend on the basis chosen for the span.
+
+    Attributes:
+        values: ``(out · in, k)``, row-major over ``(out, in)``.
+        errors: ``(out · in,)``, estimated root-mean-square distance of each row from its true value.
+        shape: ``(out, in)``.
     """
 
     values: NDArray[np.float64]
@@ -41,40 +38,51 @@ class Rows:
 
     @property
     def error(self) -> float:
-        """Root mean square over all rows."""
+        """Error of a row, root mean square over all rows."""
         return float(np.sqrt((self.errors**2).mean()))
 
     @property
     def size(self) -> float:
-        """Root mean square of a row."""
+        """Length of a row, root mean square over all rows."""
         return float(np.sqrt((self.values**2).sum(1).mean()))
 
     def relative_error(self, of: NDArray[np.bool_] | slice = slice(None)) -> float:
-        """Of these rows together; infinite where they are zero, and 0 where there is none."""
-        wrong, size = (self.errors[of] ** 2).sum(), (self.values[of] ** 2).sum()
-        return float(np.sqrt(wrong / size)) if size > 0 else math.inf if wrong > 0 else 0.0
+        """Error of the selected rows together, over their length together.
 
-    def constant_on(self, orbits: Indices) -> bool:
-        """Whether no row is further from the mean of its orbit than errors bring it."""
-        mean = self.averaged(orbits)
-        away, error = np.linalg.norm(self.values - mean.values, axis=1), np.hypot(self.errors, mean.errors)
-        return bool((away <= np.maximum(_FURTHEST * error, _EXACT * self.size)).all())
+        It is infinite where they are zero but have an error, and 0 where no row is selected.
+        """
+        squared_error = (self.errors[of] ** 2).sum()
+        squared_size = (self.values[of] ** 2).sum()
+        if squared_size > 0:
+            return float(np.sqrt(squared_error / squared_size))
+        return math.inf if squared_error > 0 else 0.0
 
-    def averaged(self, orbits: Indices) -> "Rows":
-        """Each row replaced by the mean over its orbit, whose error is smaller by the root of the orbit's size."""
-        counts = np.bincount(orbits).astype(float)
-        sums = np.zeros((len(counts), self.values.shape[1]))
-        np.add.at(sums, orbits, self.values)
-        errors = np.sqrt(np.bincount(orbits, weights=self.errors**2)) / counts
-        return Rows((sums / counts[:, None])[orbits], errors[orbits], self.shape)
+    def constant_on(self, orbitals: Indices) -> bool:
+        """Whether every row equals the mean of its orbital, up to the errors of both."""
+        limits = THRESHOLDS()
+        mean = self.averaged(orbitals)
+        distance = np.linalg.norm(self.values - mean.values, axis=1)
+        error = np.hypot(self.errors, mean.errors)
+        allowed = np.maximum(limits.orbit_errors * error, limits.orbit_distance * self.size)
+        return bool((distance <= allowed).all())
+
+    def averaged(self, orbitals: Indices) -> "Rows":
+        """Reynolds operator: each row replaced by the mean over its orbital.
+
+        The error of a mean of ``s`` independent rows is smaller by ``√s``.
+        """
+        values = reynolds_operator(torch.from_numpy(self.values), orbitals).numpy()
+        return Rows(values, orbit_mean_errors(self.errors, orbitals), self.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class Colouring:
-    """Classes of weights ``(out, in)``, and the gap around them.
+    """Classes of weights, and how clearly they are separated.
 
     Attributes:
-        within, above: the distance of the means in the last merge inside the classes and in the first between them.
+        colours: ``(out, in)``, the class of each weight, numbered from 0; there are ``n_colours`` classes.
+        within: distance of the two means that the last merge inside a class joined, in the units of the rows.
+        above: distance of the two means that the first merge between classes would join, likewise.
     """
 
     colours: Indices
@@ -84,56 +92,72 @@ class Colouring:
 
 
 def parted(cut: Colouring, labels: Indices) -> Colouring:
-    """The classes with those of different labels told apart."""
-    colours = np.unique(cut.colours * (int(labels.max()) + 1) + labels, return_inverse=True)[1].reshape(labels.shape)
+    """The same classes, except that weights with different ``labels (out, in)`` are never in one class."""
+    pairs = cut.colours * (int(labels.max()) + 1) + labels
+    colours = np.unique(pairs, return_inverse=True)[1].reshape(labels.shape)
     return replace(cut, colours=colours, n_colours=int(colours.max()) + 1)
 
 
 def rows_of(U: Tensor, v0: Tensor) -> NDArray[np.float64]:
-    """``U L`` with ``L Lᵀ = I + v0 v0ᵀ``, the second moment of the tasks' filters."""
+    """The rows ``U L`` with ``L Lᵀ = I + v0 v0ᵀ``, the second moment of the tasks' filters.
+
+    The fit normalises filters to ``v ~ (v0, I)``, so ``U L Lᵀ Uᵀ = E[W Wᵀ]``, as :class:`Rows` needs.
+    """
     k = U.shape[1]
-    second = torch.eye(k, dtype=torch.float64) + torch.outer(v0, v0)
-    return (U.double() @ torch.linalg.cholesky(second)).numpy()
+    second_moment = torch.eye(k, dtype=torch.float64) + torch.outer(v0, v0)
+    return (U.double() @ torch.linalg.cholesky(second_moment)).numpy()
 
 
 def aligned(rows: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rows in the gauge that brings them nearest, by least squares.
+    """The rows times the matrix that brings them nearest to others, by least squares.
 
-    Any matrix may do it, not an orthogonal one alone: two sets of tasks differ by chance in how much they use each
-    direction, which is no error of the span.
+    Two fits of one span differ by a change of basis, which is no error. Any matrix is allowed, not only an orthogonal
+    one: two sets of tasks also differ by chance in how much they use each direction of the span.
     """
     return rows @ np.linalg.lstsq(rows, to, rcond=None)[0]
 
 
-def colourings(rows: Rows) -> list[Colouring]:
-    """Ward's clustering of the rows, cut where the heights jump, finest first; always with the cut at the noise.
+def noise_floor(rows: Rows) -> float:
+    """Distance of two means of rows up to which they may be equal: a multiple of the error, or of float32 rounding."""
+    limits = THRESHOLDS()
+    return max(limits.class_noise * rows.error, limits.class_distance * rows.size)
 
-    Single linkage would chain through noise: on the same rows it finds half as often.
-    Raises: ConfigError for more weights than can be clustered.
+
+def colourings(rows: Rows) -> list[Colouring]:
+    """Classes by Ward's clustering of the rows, cut at several heights, finest classes first.
+
+    One cut is always at the level that noise alone reaches (:func:`noise_floor`). The others are at the largest ratios
+    of neighbouring heights above it. Ward's linkage is used because single linkage joins different classes through
+    chains of noisy rows: on the same rows it found the right classes half as often.
+
+    Raises: ConfigError for more than :data:`MAX_WEIGHTS` weights.
     """
     if len(rows.values) > MAX_WEIGHTS:
         raise ConfigError(f"a layer of {len(rows.values)} weights is too large to cluster; at most {MAX_WEIGHTS}")
     if len(rows.values) == 1:
         return [Colouring(np.zeros(rows.shape, dtype=np.int64), 1, 0.0, np.inf)]
+    limits = THRESHOLDS()
     tree = linkage(rows.values, "ward")
-    # Ward's height is √(2ab/(a+b)) times the distance between the means of two classes of a and b rows. That distance
-    # does not grow with the classes, so it can be held against the error of a row.
+    # Ward's height is √(2ab/(a+b)) times the distance between the means of two classes of a and b rows. Dividing by
+    # that factor leaves the distance, which does not grow with the classes and can be compared with a row's error.
     sizes = np.concatenate([np.ones(len(rows.values)), tree[:, 3]])
     a, b = (sizes[tree[:, i].astype(int)] for i in (0, 1))
-    steps = tree.copy()
-    steps[:, 2] = tree[:, 2] / np.sqrt(2 * a * b / (a + b))
-    largest = maxdists(steps)  # in the subtree below each merge
+    distances = tree.copy()
+    distances[:, 2] = tree[:, 2] / np.sqrt(2 * a * b / (a + b))
+    # Distances need not grow towards the root, so a cut uses the largest one in the subtree below each merge.
+    largest = maxdists(distances)
     bounds = np.concatenate([[0.0], np.sort(largest), [np.inf]])
-    floor = max(NOISE * rows.error, _FLOOR * rows.size)
-    # Between two merges the classes are the same; a cut lies in the widest gaps, measured against the noise.
-    low, high = np.maximum(bounds[:-1], floor), bounds[1:]
+    floor = noise_floor(rows)
+    # Every height between two neighbouring bounds gives the same classes. Gaps below the noise floor do not count.
+    low = np.maximum(bounds[:-1], floor)
+    high = bounds[1:]
     ratios = high / low
-    gaps = np.flatnonzero((ratios >= _RATIO) & (high > floor))
-    noise = int(np.searchsorted(bounds[1:], floor, side="right"))
-    chosen = sorted({noise, *gaps[np.argsort(ratios[gaps])[::-1]][:_LEVELS].tolist()})
-    found = []
-    for merges in chosen:
+    gaps = np.flatnonzero((ratios >= limits.class_gap) & (high > floor))
+    at_noise = int(np.searchsorted(bounds[1:], floor, side="right"))
+    widest = gaps[np.argsort(ratios[gaps])[::-1]][: limits.class_cuts]
+    cuts = []
+    for merges in sorted({at_noise, *widest.tolist()}):
         labels = fcluster(tree, bounds[merges], "monocrit", monocrit=largest)
         colours = np.unique(labels, return_inverse=True)[1].reshape(rows.shape)
-        found.append(Colouring(colours, int(colours.max()) + 1, float(bounds[merges]), float(bounds[merges + 1])))
-    return found
+        cuts.append(Colouring(colours, int(colours.max()) + 1, float(bounds[merges]), float(bounds[merges + 1])))
+    return cuts

@@ -1,19 +1,20 @@
-"""The weaker symmetry: permutations that keep the set of all layers, though not each layer."""
+"""Symmetries of the hypothesis class: permutations that map the set of all layers of a span to itself."""
 
 import numpy as np
 
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 from msr.permutations.search import Automorphisms, automorphisms
 
 __all__ = ["class_automorphisms"]
 
 
 def class_automorphisms(colours: Indices) -> Automorphisms:
-    """All pairs of permutations with ``(Q ⊗ P) U = U R`` for some ``R``: classes of weights go to classes.
+    """All pairs of permutations ``(P, Q)`` with ``(Q ⊗ P) U = U R`` for some matrix ``R``.
 
-    Here ``U`` is the span of all weights that are equal on each class. These maps take every layer of the span to
-    another one of it. They hold the symmetries of the layers themselves, with ``R = I``, as a normal subgroup; circular
-    convolutions, for example, may be shifted on one side alone, or have their taps rescaled.
+    ``U`` is the span of all weights that are constant on each class of ``colours``. Such a pair sends classes of
+    weights to classes, so it takes every layer of the span to a layer of the span, though not to the same one. The
+    symmetries of each single layer are those with ``R = I``. They are a normal subgroup, so all the pairs lie in its
+    normaliser. For circular convolutions, for example, one side may be shifted alone, and the taps may be rescaled.
 
     Shapes: ``colours (out, in)``. Raises: ShapeError as :func:`~msr.permutations.search.automorphisms`.
     """
@@ -21,11 +22,15 @@ def class_automorphisms(colours: Indices) -> Automorphisms:
     m, n = given.shape
     values = np.unique(given, return_inverse=True)[1].reshape(m, n)
     count = int(values.max()) + 1
-    # A row for each weight, which meets its input, its output and its class; a last row keeps those three kinds apart.
+    # Incidence graph: one row for each weight, joined to its input, its output and its class. Permutations of rows and
+    # columns that keep it are the pairs wanted, with the permutation of classes that they cause.
     incidence = np.zeros((m * n + 1, n + m + count), dtype=np.int64)
     i, j = np.divmod(np.arange(m * n), n)
     rows = np.arange(m * n)
-    incidence[rows, j] = incidence[rows, n + i] = incidence[rows, n + m + values.ravel()] = 1
+    incidence[rows, j] = 1
+    incidence[rows, n + i] = 1
+    incidence[rows, n + m + values.ravel()] = 1
+    # The last row colours the three kinds of columns, so that an input never goes to an output or to a class.
     incidence[-1] = np.repeat([2, 3, 4], [n, m, count])
-    found = automorphisms(incidence)
-    return Automorphisms(found.generators_in[:, :n], found.generators_in[:, n : n + m] - n, found.order)
+    group = automorphisms(incidence)
+    return Automorphisms(group.generators_in[:, :n], group.generators_in[:, n : n + m] - n, group.order)

@@ -1,4 +1,4 @@
-"""What some tasks share, as rows of a pattern that can be compared, with their error."""
+"""The pattern: what the teaching tasks share, as one row of numbers for each weight, with the error of each row."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,20 +13,25 @@ from msr.discovery.breaking.pairs import ridge
 from msr.discovery.data.tasks import Prepared
 from msr.discovery.pattern.action import Points
 from msr.discovery.pattern.classes import Rows, aligned, rows_of
-from msr.permutations.actions import Indices
+from msr.discovery.thresholds import THRESHOLDS
+from msr.permutations import Indices
 from msr.span import SharedSpan, find_span
 from msr.span.moments import Chunks
 
 __all__ = ["Learned", "View", "by_length", "explained", "learn"]
 
-
-# Examples of the halves of all tasks of one length, for each input.
-_TIMES = 2
+_AT_ONCE = 64
+"""Tasks that are held at once while the explained share is computed. A limit of memory, not a decision."""
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Rows to cluster; ``labels`` ``(out, in)`` say which may be of one class, or None where any may."""
+    """Rows to cluster, in one choice of units.
+
+    Attributes:
+        rows: of all weights between points.
+        labels: ``(lines, columns)``; only weights with equal labels may be in one class. None where any two may.
+    """
 
     rows: Rows
     labels: Indices | None
@@ -34,33 +39,42 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """The span of the tasks that teach, and its rows in the units of :func:`~msr.discovery.data.tasks.prepare`."""
+    """The pattern that some tasks teach.
+
+    Attributes:
+        span: the fitted span, ``vec(W) = U v``, in the units of :func:`~msr.discovery.data.tasks.prepare`.
+        rows: the row of each weight ``(m, n)`` with its error, in the same units.
+    """
 
     span: SharedSpan
     rows: Rows
 
     def views(self, points: Points, data: Prepared) -> list[View]:
-        """The rows by which a verdict is reached; and, where coordinates differ in units, those in the units that came.
+        """The rows to cluster: one view, or two where coordinates have different units.
 
-        Large weights hide the small ones where units differ, so weights of like units are compared first. A group may
-        still move one coordinate to another whose numbers happen to be larger.
+        Where units differ, large weights would hide the differences of small ones, so the first view compares only
+        weights between coordinates of like units. A group may still exchange coordinates whose numbers differ in size;
+        the second view compares all weights in the original units.
         """
         if data.labels is None:
             return [View(points.rows(self.rows), None)]
-        alike, any_ = points.rows(self.rows), points.rows(self.as_came(data))
-        return [View(alike, points.both_signs(data.labels)), View(any_, None)]
+        like_units = View(points.rows(self.rows), points.both_signs(data.labels))
+        original_units = View(points.rows(self.in_original_units(data)), None)
+        return [like_units, original_units]
 
-    def as_came(self, data: Prepared) -> Rows:
-        """The rows in the units of the tasks as they came, up to one number for all."""
+    def in_original_units(self, data: Prepared) -> Rows:
+        """The rows in the units in which the caller gave the tasks, up to one factor for all."""
         if data.labels is None:
             return self.rows
         factors = data.factors.reshape(-1, 1)
         return Rows(self.rows.values * factors, self.rows.errors * factors[:, 0], self.rows.shape)
 
     def energy(self, second: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The share of the outputs' energy from each weight ``(out, in)``.
+        """The share of the outputs' energy that each weight produces, ``(out, in)``; the shares add up to 1.
 
-        ``second`` ``(in,)`` are mean squares of the inputs, ``scale`` ``(out,)`` what each output is divided by.
+        Args:
+            second: ``(in,)``, mean squares of the inputs.
+            scale: ``(out,)``, what each output is divided by, so that all outputs count alike.
         """
         energy = (self.rows.values**2).sum(1).reshape(self.rows.shape) * second[None] / scale[:, None] ** 2
         return np.asarray(energy / energy.sum())
@@ -69,11 +83,12 @@ class Learned:
 def learn(
     x: Tensor, y: Tensor, counts: Tensor, k: int | Literal["auto"], seed: int, tasks: Tensor | None = None
 ) -> Learned:
-    """Fit the span to tasks that are centred and end in zeros, and again to each half of them.
+    """Fit the span to the teaching tasks, and again to two halves of them, whose difference gives the errors.
 
-    ``tasks`` are the places of those that teach, by default all; no copy of them all is made.
+    Shapes: ``x (tasks, examples, n)``, ``y (tasks, examples, m)``, centred in each task and zero past ``counts
+    (tasks,)``. ``tasks`` are the places of those that teach, by default all; the others are not read.
 
-    Raises: DataError where they do not determine it.
+    Raises: DataError where the tasks do not determine the span.
     """
     teach = torch.arange(len(x)) if tasks is None else tasks
     span = find_span(by_length(x, y, counts, teach), k=k, seed=seed)
@@ -84,46 +99,56 @@ def learn(
         chunks = by_length(x, y, counts, teach[part])
         other = find_span(chunks, k=span.k, start=span.U, seed=seed)
         halves.append(aligned(rows_of(other.U, other.v0), values))
-    # Half of the difference of two halves has the variance of their mean. A single one says little; but the error of a
-    # weight is as that of least squares, in which noise of the output and size of the input are factors.
+    # A quarter of the squared difference of the two halves estimates the variance of their mean.
     squares = ((halves[0] - halves[1]) ** 2).sum(1).reshape(m, n) / 4
+    # One squared difference is too noisy to be used for its weight alone. In least squares the variance of a weight is
+    # (noise of the output) × (1 / size of the input), so the means over rows and columns are multiplied instead.
     mean = max(float(squares.mean()), 1e-300)
     errors = np.sqrt(squares.mean(1)[:, None] * squares.mean(0)[None] / mean).ravel()
     return Learned(span, Rows(values, errors, (m, n)))
 
 
 def by_length(x: Tensor, y: Tensor, counts: Tensor, tasks: Tensor | None = None, size: int = 500) -> Chunks:
-    """Passes over tasks of unequal length: those of one number of examples together, without the zeros past it.
+    """Passes over tasks of unequal length, for :func:`~msr.span.find_span`: chunks of tasks with one length each.
 
-    ``tasks`` are the places of those that are passed over, in this order; by default all.
+    A chunk ends where its tasks do, without the zeros past their counts, and has at most ``size`` tasks. Tasks of a
+    rare length are skipped: the halves of the tasks of one length together must have enough examples to show every
+    input, or the fit of all would stop. If every length is rare, none is skipped.
 
-    Tasks of a length that few have, too few for their halves to show every input, are left out, unless all are such.
+    Args:
+        tasks: places of the tasks that are passed over, in this order; by default all.
     """
     every = torch.arange(len(x)) if tasks is None else tasks
-    own = counts[every]
-    lengths, tasks_of = torch.unique(own, return_counts=True)
-    plenty = lengths[tasks_of * (lengths // 2) >= _TIMES * x.shape[2]].tolist() or lengths.tolist()
+    own_counts = counts[every]
+    lengths, tasks_of = torch.unique(own_counts, return_counts=True)
+    enough = tasks_of * (lengths // 2) >= THRESHOLDS().half_examples_per_input * x.shape[2]
+    common_lengths = lengths[enough].tolist() or lengths.tolist()
 
     def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
-        for length in plenty:
-            for some in every[own == length].split(size):
-                yield x[some, :length], y[some, :length]
+        for length in common_lengths:
+            for chunk in every[own_counts == length].split(size):
+                yield x[chunk, :length], y[chunk, :length]
 
     return one_pass
 
 
 def explained(span: SharedSpan, x: Tensor, y: Tensor, tasks: Tensor | None = None) -> float:
-    """The share of the squared outputs that a span explains of other tasks, or of some of them, each with a filter."""
+    """The share of the squared outputs that the span explains of tasks, each with a filter fitted to it (ridge).
+
+    Shapes: as :func:`learn`; ``tasks`` are the places of those that are looked at, by default all. At most 1; no unit.
+    """
     m, n, k = y.shape[2], x.shape[2], span.k
     by_input = span.U.view(m, n, k).permute(1, 0, 2).reshape(n, m * k)
-    left = energy = 0.0
-    for some in (torch.arange(len(x)) if tasks is None else tasks).split(64):
-        X, Y = x[some], y[some]
+    residual = energy = 0.0
+    for chunk in (torch.arange(len(x)) if tasks is None else tasks).split(_AT_ONCE):
+        X, Y = x[chunk], y[chunk]
+        # features[t, (example, output), k] = what filter k alone makes of the inputs.
         features = (X.flatten(0, 1) @ by_input).view(len(X), -1, k)
-        rest = Y.flatten(1) - features @ span.v0
+        remainder = Y.flatten(1) - features @ span.v0
         normal = features.mT @ features
+        # The noise is the ridge penalty of the posterior mean; the floor keeps the equations solvable without noise.
         penalty = max(span.noise, 1e-12 * float(normal.diagonal(dim1=1, dim2=2).mean()))
-        step = ridge(normal, (features.mT @ rest.unsqueeze(2)).squeeze(2), penalty)
-        left += float((rest - (features @ step.unsqueeze(2)).squeeze(2)).square().sum())
+        step = ridge(normal, (features.mT @ remainder.unsqueeze(2)).squeeze(2), penalty)
+        residual += float((remainder - (features @ step.unsqueeze(2)).squeeze(2)).square().sum())
         energy += float(Y.square().sum())
-    return 1 - left / energy
+    return 1 - residual / energy

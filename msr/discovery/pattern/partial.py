@@ -1,149 +1,174 @@
-"""Partial symmetries: maps of points to points that keep the weights where both are defined."""
+"""Partial symmetries: maps of some points to points that keep every weight on which they are defined."""
 
 import numpy as np
 
 from msr.discovery.answer.result import PartialSymmetry
 from msr.discovery.pattern.classes import Rows
-from msr.permutations.actions import Indices
+from msr.discovery.thresholds import THRESHOLDS
+from msr.permutations import Indices
 
 __all__ = ["partial_symmetries"]
 
-_LEAST = 0.5  # a map of less than this share of the points is chance
+_Map = tuple[Indices, Indices]
+"""A map of inputs ``(n,)`` and of outputs ``(m,)``: where each goes, −1 where the map is not defined."""
 
 
-def partial_symmetries(colours: Indices, rows: Rows, *, limit: int = 4) -> tuple[PartialSymmetry, ...]:
-    """One-to-one maps of part of the points that keep each class of weights, the largest domains first.
+def partial_symmetries(colours: Indices, rows: Rows, *, limit: int | None = None) -> tuple[PartialSymmetry, ...]:
+    """One-to-one maps of part of the points that keep the class of every weight between them, largest domains first.
 
-    A seed sends one output to another. Where a class holds one weight of an output, it sends the input of that weight
-    to the input of the image's, and on from there, until nothing follows. A seed whose consequences contradict each
-    other is dropped. Of a map and its inverse only one is given, and no map that is a power of another's.
+    A seed sends one output to another. Where a class has exactly one weight in an output, the input of that weight must
+    go to the input of the matching weight in the image; that input forces further outputs, and so on until nothing more
+    is forced. A seed whose consequences contradict each other is dropped. Of a map and its inverse only one is given,
+    and no map that agrees with a power of another.
 
     Args:
-        colours: ``(out, in)``; a class that holds at least half of all weights says nothing, as zeros do.
+        colours: ``(out, in)``, classes of weights. A class with at least half of all weights (``partial_silent``)
+            forces nothing, because it is taken for the class of zeros.
+        rows: of the weights, for the residual of each map.
+        limit: the largest number of maps that are given; by default the threshold ``partial_most``.
     """
     m, n = colours.shape
     counts = np.bincount(colours.ravel())
-    silent = int(counts.argmax()) if counts.max() * 2 >= counts.sum() else -1
-    found: list[PartialSymmetry] = []
-    taken: set[bytes] = set()
+    limits = THRESHOLDS()
+    background = int(counts.argmax()) if counts.max() >= limits.partial_silent * counts.sum() else -1
+    maps: list[PartialSymmetry] = []
+    known: set[bytes] = set()
     for target in range(1, m):
         # The first output may lie outside a map's domain; the middle one lies in that of every short translation.
         for start in (0, m // 2):
             if start == target:
                 continue
-            maps = _grown(colours, start, target, silent)
-            if maps is None:
+            grown = _grown(colours, start, target, background)
+            if grown is None:
                 continue
-            p, q = maps
+            p, q = grown
             overlap = float(((p >= 0).sum() + (q >= 0).sum()) / (m + n))
             moves_inputs = (p >= 0).any() and not _is_identity(p, q)
-            if overlap < _LEAST or not moves_inputs or p.tobytes() + q.tobytes() in taken:
+            too_small = overlap < limits.partial_overlap
+            if too_small or not moves_inputs or _key(p, q) in known:
                 continue
-            for a, b in ((p, q), (_inverse(p), _inverse(q))):
-                taken.add(a.tobytes() + b.tobytes())
-            found.append(
-                PartialSymmetry(
-                    map_in=p,
-                    map_out=q,
-                    overlap=overlap,
-                    residual=_residual(p, q, rows),
-                    name=_name(p, q),
-                )
-            )
-    found.sort(key=lambda s: (-s.overlap, s.residual))
-    return _generators(found)[:limit]
+            known.add(_key(p, q))
+            known.add(_key(_inverse(p), _inverse(q)))
+            residual = _residual(p, q, rows)
+            maps.append(PartialSymmetry(map_in=p, map_out=q, overlap=overlap, residual=residual, name=_name(p, q)))
+    maps.sort(key=lambda s: (-s.overlap, s.residual))
+    return _generators(maps)[: limits.partial_most if limit is None else limit]
 
 
-def _grown(colours: Indices, start: int, target: int, silent: int) -> tuple[Indices, Indices] | None:
-    """The largest map that sends one output to another, by following classes; None if it contradicts itself."""
+def _key(p: Indices, q: Indices) -> bytes:
+    """What identifies a map."""
+    return p.tobytes() + q.tobytes()
+
+
+def _grown(colours: Indices, start: int, target: int, background: int) -> _Map | None:
+    """The map that is forced by sending output ``start`` to output ``target``; None if it contradicts itself."""
     m, n = colours.shape
-    maps = {"in": np.full(n, -1), "out": np.full(m, -1)}
-    back = {"in": np.full(n, -1), "out": np.full(m, -1)}
+    images = {"in": np.full(n, -1), "out": np.full(m, -1)}
+    origins = {"in": np.full(n, -1), "out": np.full(m, -1)}
     queue = [("out", start, target)]
     while queue:
-        side, a, b = queue.pop()
-        if maps[side][a] == b:
+        side, point, image = queue.pop()
+        if images[side][point] == image:
             continue
-        if maps[side][a] != -1 or back[side][b] != -1:
+        if images[side][point] != -1 or origins[side][image] != -1:
             return None
-        maps[side][a], back[side][b] = b, a
-        line, image = (colours[a], colours[b]) if side == "out" else (colours[:, a], colours[:, b])
-        other = "in" if side == "out" else "out"
-        for colour, where in _alone(line, silent).items():
-            there = _alone(image, silent).get(colour)
-            if there is not None:
-                queue.append((other, where, there))
-    p, q = maps["in"], maps["out"]
-    rows, columns = np.flatnonzero(q >= 0), np.flatnonzero(p >= 0)
-    if not (colours[np.ix_(q[rows], p[columns])] == colours[np.ix_(rows, columns)]).all():
+        images[side][point] = image
+        origins[side][image] = point
+        if side == "out":
+            line = colours[point]
+            image_line = colours[image]
+            other = "in"
+        else:
+            line = colours[:, point]
+            image_line = colours[:, image]
+            other = "out"
+        image_places = _unique_places(image_line, background)
+        for colour, place in _unique_places(line, background).items():
+            if colour in image_places:
+                queue.append((other, place, image_places[colour]))
+    p, q = images["in"], images["out"]
+    # The steps above only compare classes that occur once in a line; all others are compared here.
+    outputs = np.flatnonzero(q >= 0)
+    inputs = np.flatnonzero(p >= 0)
+    if not (colours[np.ix_(q[outputs], p[inputs])] == colours[np.ix_(outputs, inputs)]).all():
         return None
     return p, q
 
 
-def _alone(line: Indices, silent: int) -> dict[int, int]:
-    """Classes that hold one weight of a line, and where."""
+def _unique_places(line: Indices, background: int) -> dict[int, int]:
+    """The classes that occur exactly once in a row or column, and where; without the background class."""
     colours, first, counts = np.unique(line, return_index=True, return_counts=True)
-    return {int(c): int(at) for c, at, count in zip(colours, first, counts, strict=True) if count == 1 and c != silent}
+    triples = zip(colours, first, counts, strict=True)
+    return {int(colour): int(place) for colour, place, count in triples if count == 1 and colour != background}
 
 
 def _residual(p: Indices, q: Indices, rows: Rows) -> float:
+    """``‖moved weights − weights‖ / ‖weights‖`` over the weights between points of the domain."""
     values = rows.values.reshape(*rows.shape, -1)
-    a, b = np.flatnonzero(q >= 0), np.flatnonzero(p >= 0)
-    here, there = values[np.ix_(a, b)], values[np.ix_(q[a], p[b])]
-    return float(np.linalg.norm(here - there) / max(np.linalg.norm(here), 1e-300))
+    outputs = np.flatnonzero(q >= 0)
+    inputs = np.flatnonzero(p >= 0)
+    weights = values[np.ix_(outputs, inputs)]
+    images = values[np.ix_(q[outputs], p[inputs])]
+    return float(np.linalg.norm(weights - images) / max(np.linalg.norm(weights), 1e-300))
 
 
 def _inverse(p: Indices) -> Indices:
-    back = np.full(len(p), -1)
-    where = np.flatnonzero(p >= 0)
-    back[p[where]] = where
-    return back
+    """The inverse of a one-to-one partial map."""
+    inverse = np.full(len(p), -1)
+    domain = np.flatnonzero(p >= 0)
+    inverse[p[domain]] = domain
+    return inverse
 
 
 def _is_identity(p: Indices, q: Indices) -> bool:
+    """Whether every point of the domain stays in place."""
     return all((x[x >= 0] == np.flatnonzero(x >= 0)).all() for x in (p, q))
 
 
-def _generators(found: list[PartialSymmetry]) -> tuple[PartialSymmetry, ...]:
-    """Leave out what agrees with a power of an earlier one, or of its inverse, wherever both are defined."""
-    kept: list[PartialSymmetry] = []
-    for one in found:
-        if not any(_is_power(one, other) for other in kept):
-            kept.append(one)
-    return tuple(kept)
+def _generators(maps: list[PartialSymmetry]) -> tuple[PartialSymmetry, ...]:
+    """The maps without those that agree with a power of an earlier one, wherever both are defined."""
+    generators: list[PartialSymmetry] = []
+    for candidate in maps:
+        if not any(_is_power(candidate, other) for other in generators):
+            generators.append(candidate)
+    return tuple(generators)
 
 
-def _is_power(one: PartialSymmetry, other: PartialSymmetry) -> bool:
-    for base_in, base_out in (
-        (other.map_in, other.map_out),
-        (_inverse(other.map_in), _inverse(other.map_out)),
-    ):
+def _is_power(candidate: PartialSymmetry, other: PartialSymmetry) -> bool:
+    """Whether a map agrees with some power of another one, or of its inverse."""
+    forwards = (other.map_in, other.map_out)
+    backwards = (_inverse(other.map_in), _inverse(other.map_out))
+    for base_in, base_out in (forwards, backwards):
         p, q = base_in, base_out
         for _ in range(len(base_out)):
-            where_p, where_q = (p >= 0) & (one.map_in >= 0), (q >= 0) & (one.map_out >= 0)
-            if not where_q.any():
+            both_in = (p >= 0) & (candidate.map_in >= 0)
+            both_out = (q >= 0) & (candidate.map_out >= 0)
+            if not both_out.any():
                 break
-            if (p[where_p] == one.map_in[where_p]).all() and (q[where_q] == one.map_out[where_q]).all():
+            if (p[both_in] == candidate.map_in[both_in]).all() and (q[both_out] == candidate.map_out[both_out]).all():
                 return True
-            p, q = _after(base_in, p), _after(base_out, q)
+            p = _composed(base_in, p)
+            q = _composed(base_out, q)
     return False
 
 
-def _after(outer: Indices, inner: Indices) -> Indices:
+def _composed(outer: Indices, inner: Indices) -> Indices:
     """``outer ∘ inner``, where both are defined."""
     composed = np.full(len(inner), -1)
-    where = inner >= 0
-    composed[where] = outer[inner[where]]
+    domain = inner >= 0
+    composed[domain] = outer[inner[domain]]
     return composed
 
 
 def _name(p: Indices, q: Indices) -> str:
+    """What a reader is told the map is, such as ``translation on the interior, generator i -> i + 1``."""
     if (p >= 0).all() and (q >= 0).all():
         return "a permutation that keeps the weights, but not the biases"
     steps = {int(x[i] - i) for x in (p, q) for i in np.flatnonzero(x >= 0)}
     if len(steps) == 1:
         (step,) = steps
         return f"translation on the interior, generator i -> i {'+' if step > 0 else '-'} {abs(step)}"
+    # A reflection sends i to c − i, so i plus its image is the same for all points of a side.
     if all(len({int(x[i] + i) for i in np.flatnonzero(x >= 0)}) == 1 for x in (p, q)):
         return "a reflection of part of the points"
     return "a map of part of the points"

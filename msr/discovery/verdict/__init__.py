@@ -1,1 +1,1 @@
-"""From what the tasks say of each candidate to the group that is named, or to none, or to *cannot tell*."""
+"""From the groups that teaching tasks propose to a verdict: evidence of testing tasks, rule, certificate, doubts."""

@@ -1,4 +1,8 @@
-"""What tasks that chose nothing say of a group: that it breaks less than the tolerance, or more, or anything at all."""
+"""Evidence: what the testing tasks of one split show of one group, as e-values against three null hypotheses.
+
+An e-value is the gain of a bettor against a null hypothesis (:mod:`msr.statistics.betting`). Under the null it is at
+most 1 in expectation, so a value of ``1/α`` or more has probability at most ``α``.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,167 +10,165 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from msr.discovery.thresholds import THRESHOLDS
 from msr.statistics.betting import e_against_nonnegative_mean, e_against_symmetry
-from msr.statistics.shares import upper_share
 
-__all__ = ["EXACT", "Evidence", "Exceptions", "bound", "least", "spread", "weights"]
+__all__ = ["Evidence", "Shares", "error_shares", "least_limit", "spread"]
 
-EXACT = 1 / 20
-"""A group that breaks less than this share of the tolerance is kept: numbers and simulators are not exact."""
-
-# An exception breaks more than this many times the tolerance's energy beyond it: twice the tolerance in all.
-_CAP = 3.0
-_SIGMAS = 3.0  # of a task's noise, up to which its excess counts in full, where noise is symmetric
-_SKEWED = 8.0  # the same where it is skewed, as squares are: to cut them sooner would lower their mean
-_SEEN = 8.0  # of the same, from which on a task is seen to be an exception
-_RARE = 0.05  # the share of the tasks that may be seen to be exceptions and not count against a group being kept
 _BISECTIONS = 30
-# Of the error rate, what goes to the group that was preferred, to the others, and to showing that groups are broken.
-_PREFERRED, _OTHERS, _AGAINST = 0.6, 0.075, 0.075
+"""Halvings of the 9 decades in which a limit is searched: more than the three digits that are wanted need."""
+
+_LOG_LEAST = -9.0
+"""Decimal logarithm of the least limit that is looked at; float32 data resolve no smaller energies."""
+
+Shares = tuple[float, float, float]
+"""Shares of the error rate α: for showing *within*, *beyond* and *not kept* of one group."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Of one group on the tasks of one split, none of which chose it; energies are in the units of the outputs.
+    """What the testing tasks of one split show of one group, which none of them helped to propose.
+
+    Units: all energies are mean squares of the outputs of a task, each output divided by its scale (see
+    :class:`~msr.discovery.breaking.sample.Sample`). A ``limit`` is a share of energy, such as ``ε²``; it has no unit.
 
     Attributes:
-        broken: what breaks the group in the weights of each task, estimated without bias.
-        along: of that, what lies along the directions in which the learned pattern breaks it.
-        left: what may break it beyond: all that a linear layer leaves, where the tasks are not linear; else nothing.
-        energy: of each task's outputs, less that of noise, at least about; ``whole``: with all of it.
-        loudness: how many times as much noise as is usual the task has, at least 1; ``(tasks,)``.
-        spread: of ``broken`` over other tasks: by noise, where the group holds.
-        noise: the same of the group that seems to hold, which noise alone spreads.
-        unit: the mean energy of the outputs of those other tasks.
-        symmetric: whether noise is as likely to raise as to lower ``broken`` by as much.
-        shares: of the error rate, for showing that the group is within the tolerance, beyond it, and not kept.
-        tasks: their places among all.
+        breaking: ``(tasks,)``, energy of the part of each task's weights that breaks the group, an unbiased estimate.
+        along_pattern: ``(tasks,)``, the share of it in the directions in which the learned pattern breaks the group.
+            It misses other directions, but has less noise.
+        beyond_linear: ``(tasks,)``, energy that may break the group besides: the whole residual of a linear layer
+            where the tasks are not linear, and 0 otherwise.
+        energy: ``(tasks,)``, energy of the outputs without noise, approximately.
+        energy_with_noise: ``(tasks,)``, energy of the outputs as they are.
+        noise_ratio: ``(tasks,)``, noise of the task over the usual noise, at least 1.
+        spread: standard deviation of ``breaking`` over other tasks, which taught. If the group is a symmetry it is
+            caused by noise alone.
+        noise_spread: the same number for the group that the fit prefers. It is caused by noise alone even where the
+            group at hand is no symmetry.
+        unit: mean energy without noise of those other tasks. Excesses are divided by it.
+        symmetric: whether noise raises ``breaking`` as often as it lowers it by the same amount.
+        shares: the shares of the error rate that this group has in this split.
+        tasks: ``(tasks,)``, places of the testing tasks among all.
     """
 
-    broken: Tensor
-    along: Tensor
-    left: Tensor
+    breaking: Tensor
+    along_pattern: Tensor
+    beyond_linear: Tensor
     energy: Tensor
-    whole: Tensor
-    loudness: Tensor
+    energy_with_noise: Tensor
+    noise_ratio: Tensor
     spread: float
-    noise: float
+    noise_spread: float
     unit: float
     symmetric: bool
-    shares: tuple[float, float, float]
+    shares: Shares
     tasks: Tensor
 
     def excess(self, limit: float) -> Tensor:
-        """``b − limit · e`` of each task, at most about, in units of the outputs' energy."""
-        return (self.broken + self.left - limit * self.energy) / self.unit
+        """``(b − limit · e) / unit`` of each task, ``(tasks,)``: positive where it breaks the group by more than that.
+
+        ``b`` includes what may break the group beyond the linear layer.
+        """
+        return (self.breaking + self.beyond_linear - limit * self.energy) / self.unit
 
     def reach(self, limit: float) -> float:
-        """Up to where a task's excess counts; beyond it is an exception."""
-        return max(_CAP * limit, (_SIGMAS if self.symmetric else _SKEWED) * self.spread / self.unit)
+        """The largest excess that counts; a task beyond it counts as this much.
+
+        The mean of numbers without a largest value cannot be bounded by any test. The reach is wide enough that noise
+        is seldom clipped: that needs more room where the noise is skewed, as that of squares is.
+        """
+        limits = THRESHOLDS()
+        deviations = limits.noise_cap if self.symmetric else limits.noise_cap_skewed
+        return max(limits.excess_cap * limit, deviations * self.spread / self.unit)
+
+    def cap(self, limit: float) -> float:
+        """The largest share of the energy by which a task counts as breaking the group, at the tolerance ``limit``."""
+        return limit + self.reach(limit)
 
     def within(self, limit: float, cap: float) -> float:
-        """E-value against the null that typical tasks break the limit or more; a task counts up to the cap."""
+        """E-value against the null ``E min(b − limit · e, reach) ≥ 0``: typical tasks break the limit or more.
+
+        ``cap`` is that of the tolerance. A bound at a smaller limit then speaks of the same clipped mean.
+        """
         reach = max(cap - limit, self.reach(limit))
         return e_against_nonnegative_mean(self.excess(limit), reach)
 
-    def cap(self, limit: float) -> float:
-        """Up to where a task counts as breaking, where the tolerance is this limit."""
-        return limit + self.reach(limit)
-
     def beyond(self, limit: float) -> float:
-        """E-value against the null that they break the limit or less, of the outputs with their noise."""
-        # Noise that is skewed raises what breaks a group, so here it is only cut on the safe side.
-        reach = max(_CAP * limit, _SIGMAS * self.noise / self.unit)
-        return e_against_nonnegative_mean((limit * self.whole - self.broken) / self.unit, reach)
+        """E-value against the null that typical tasks break the limit or less.
+
+        The energy here includes the noise of the outputs. That makes a rejection harder, which is the safe side.
+        """
+        limits = THRESHOLDS()
+        # Skewed noise has its long tail towards large breaking, where clipping makes a rejection harder as well. So the
+        # reach for symmetric noise is enough, whatever the noise.
+        reach = max(limits.excess_cap * limit, limits.noise_cap * self.noise_spread / self.unit)
+        return e_against_nonnegative_mean((limit * self.energy_with_noise - self.breaking) / self.unit, reach)
 
     def not_kept(self, limit: float) -> float:
-        """E-value against the null that the group is kept, up to :data:`EXACT` of the tolerance and few exceptions."""
+        """E-value against the null that the group is kept: broken by at most a small share of the limit.
+
+        Measured numbers and simulators are never exact, so breaking up to ``kept_share`` of the tolerance counts as
+        none. Exceptions are left out where they are rare. It is the mean of two e-values: of all that breaks the group,
+        and of its part along the learned pattern.
+        """
+        limits = THRESHOLDS()
         typical = ~self.exceptions(limit)
-        if float((~typical).double().mean()) > _RARE:
+        if float((~typical).double().mean()) > limits.exceptions_most:
             typical = torch.ones_like(typical)
-        kept = EXACT**2 * limit * self.whole
-        both = (e_against_symmetry((one - kept)[typical]) for one in (self.broken, self.along))
-        return sum(both) / 2
+        allowed = limits.kept_share**2 * limit * self.energy_with_noise
+        of_all = e_against_symmetry((self.breaking - allowed)[typical])
+        of_pattern = e_against_symmetry((self.along_pattern - allowed)[typical])
+        return (of_all + of_pattern) / 2
 
     def exceptions(self, limit: float) -> Tensor:
-        """Which of the tasks are seen to be exceptions, ``(tasks,)``."""
-        return self.excess(limit) > (_SEEN * self.loudness * self.spread / self.unit).clamp_min(_CAP * limit)
+        """Which tasks clearly break the group, ``(tasks,)``: their excess is above the cap and their own noise."""
+        limits = THRESHOLDS()
+        noise = limits.exception_errors * self.noise_ratio * self.spread / self.unit
+        return self.excess(limit) > noise.clamp_min(limits.excess_cap * limit)
 
 
-@dataclass(frozen=True)
-class Exceptions:
-    """Tasks that break a group that typical ones keep.
+def error_shares(count: int, preferred: bool) -> list[Shares]:
+    """The shares of the error rate for ``count`` groups of one split, in their order.
 
-    Attributes:
-        seen: their places in what came.
-        at_most: the share of all tasks that may be exceptions, by the bound of Clopper and Pearson.
-        break_: an exception breaks the group by more than this share of the outputs' size, which three standard
-            deviations of noise do not hide.
-        tasks: how many were looked at.
+    Where the first group is preferred it gets most of what is spent on *within*. All shares together are at most three
+    quarters; the rest belongs to the certificate (exceptions, and what is not linear).
     """
-
-    seen: tuple[int, ...]
-    at_most: float
-    break_: float
-    tasks: int
-
-    @classmethod
-    def of(cls, evidence: Evidence, limit: float, alpha: float, came: Tensor) -> "Exceptions":
-        """From one split; ``came`` says where each task stood."""
-        seen = evidence.exceptions(limit)
-        noise = evidence.spread / evidence.unit
-        size = limit + max(_CAP * limit, _SEEN * noise) + _SIGMAS * noise
-        return cls(
-            seen=tuple(sorted(int(i) for i in came[evidence.tasks[seen]])),
-            at_most=upper_share(int(seen.sum()), len(seen), alpha),
-            break_=min(size, 1.0) ** 0.5,
-            tasks=len(seen),
-        )
-
-    @property
-    def rare(self) -> bool:
-        """Whether few enough were seen for the group to be named beside them."""
-        return len(self.seen) <= _RARE * self.tasks
+    limits = THRESHOLDS()
+    for_others = limits.other_share if preferred else limits.other_share + limits.preferred_share
+    within = for_others / max(1, count - preferred)
+    against = limits.against_share / max(1, 2 * count)
+    shares = []
+    for i in range(count):
+        is_preferred = preferred and i == 0
+        shares.append((limits.preferred_share if is_preferred else within, against, against))
+    return shares
 
 
-def bound(values: Tensor, energy: Tensor, alpha: float) -> float:
-    """What share of the energy the values are below on average over typical tasks, at level ``alpha``; at most 1."""
-    # Every other value says how far they spread, and the rest is tested.
-    unit, noise = max(float(energy[::2].mean()), 1e-300), spread(values[::2])
-    values, energy = values[1::2], energy[1::2]
+def least_limit(holds: Callable[[float], bool]) -> float:
+    """The least limit from which on a statement holds, to three digits, by bisection of the logarithm.
 
-    def shown(at: float) -> bool:
-        reach = max(_CAP * at, _SKEWED * noise / unit)
-        return e_against_nonnegative_mean((values - at * energy) / unit, reach) >= 1 / alpha
-
-    return least(shown)
-
-
-def least(holds: Callable[[float], bool]) -> float:
-    """The least limit from which on it holds, to three digits; limits between 1e-9 and 1."""
-    low, high = -9.0, 0.0
+    It lies between 1e-9 and 1. The result is 1 where the statement holds at no limit.
+    """
+    low, high = _LOG_LEAST, 0.0
     if not holds(10**high):
         return 1.0
     if holds(10**low):
         return 10**low
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        low, high = (low, middle) if holds(10**middle) else (middle, high)
+        if holds(10**middle):
+            high = middle
+        else:
+            low = middle
     return float(10**high)
 
 
-def weights(count: int, preferred: bool) -> list[tuple[float, float, float]]:
-    """The shares of the error rate of each of ``count`` groups, of which the first may be preferred.
-
-    In all they are three quarters; the rest is for exceptions and for what is not linear.
-    """
-    others = (_OTHERS if preferred else _OTHERS + _PREFERRED) / max(1, count - preferred)
-    against = _AGAINST / max(1, 2 * count)
-    return [(_PREFERRED if preferred and i == 0 else others, against, against) for i in range(count)]
-
-
 def spread(values: Tensor) -> float:
-    """A standard deviation that a few large values do not move: of the middle half, or of the middle nine tenths."""
+    """A standard deviation that a few large values do not change; infinite where no value is finite.
+
+    It is the larger of two robust estimates: from the median absolute deviation, and from the distance of the 5% and
+    95% quantiles. Their factors, 1.4826 and 1/3.29, give the standard deviation of normal numbers.
+    """
     known = values[values.isfinite()]
     if len(known) == 0:
         return torch.inf

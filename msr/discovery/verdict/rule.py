@@ -1,23 +1,30 @@
-"""The rule: which group is named, from what all splits say of all groups together."""
+"""The rule: from the evidence of all splits to the one group that may be named.
+
+:func:`judged` merges what all splits show of each group into one :class:`Candidate` with a status; :func:`decided`
+chooses among the candidates. Both only compare numbers with thresholds that were fixed beforehand.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from msr.discovery.answer.claims import Candidate, Status
-from msr.discovery.verdict.agreement import differ
-from msr.discovery.verdict.evidence import Evidence, least
+from msr.discovery.answer.candidate import Candidate, Status, same_group
+from msr.discovery.thresholds import THRESHOLDS
+from msr.discovery.verdict.evidence import Evidence, least_limit
 
-__all__ = ["SHARE", "Decision", "Proposal", "decided", "judged"]
+__all__ = ["Decision", "Proposal", "decided", "judged"]
 
-SHARE = 0.5
-"""A group whose weights differ, if by little, counts only if it moves this share of what the weights do."""
+_LEAST_BOUND = 1e-9
+"""Where :func:`~msr.discovery.verdict.evidence.least_limit` ends: a lower bound this small is given as 0."""
+
+_TINY = 1e-300
+"""Keeps one over an e-value finite."""
 
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """A group that one split proposed, and what its other tasks say of it."""
+    """A group that one split proposed, and what its testing tasks show of it."""
 
     candidate: Candidate
     evidence: Evidence
@@ -25,9 +32,14 @@ class Proposal:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What the rule makes of the groups: the one that is named, if any, and those that stand in the way.
+    """Which candidate the rule names, and which ones forbid an answer.
 
-    ``weak``: those that move weak weights only and were not shown to be broken: they forbid *none*, and no more.
+    Attributes:
+        named: the group that is named unless a doubt takes it back; None where the rule names none.
+        open: candidates for which neither *within* nor *beyond* was shown, and which are larger than the named one, if
+            there is one. A name or *none* is given only where there are none of them.
+        weak: where none is named: candidates that move weak weights only and were not shown to be broken. They are
+            never named, but *none* is not said either while there are some.
     """
 
     named: Candidate | None
@@ -36,41 +48,56 @@ class Decision:
 
 
 def judged(trials: Sequence[Sequence[Proposal]], planned: int, eps: float, alpha: float) -> list[Candidate]:
-    """Each group once, with the evidence of all splits; smallest first.
+    """Each proposed group once, with the evidence of all splits and its status; in increasing order of the groups.
 
-    An e-value is the mean over the ``planned`` splits of that in each, times the share of the error rate that the group
-    had there; splits that did not propose it, or were not made, count as nothing. All claims about all groups together
-    then hold with probability ``1 − α``: over false ones, the mean of the sum is at most one.
+    The e-value of a group is ``Σ share · e / planned`` over the splits that proposed it: the share of the error rate
+    that it had there, times its e-value there, over the number of planned splits. Splits that did not propose it, or
+    were not made, count as zero. If several null hypotheses about several groups hold, the sum of their e-values has
+    expectation at most 1, so all claims together hold with probability ``1 − α``.
     """
     groups: list[list[Proposal]] = []
-    for one in (one for trial in trials for one in trial):
-        for group in groups:
-            if not differ(group[0].candidate, one.candidate):
-                group.append(one)
-                break
-        else:
-            groups.append([one])
-    found = [_summary(group, planned, eps, alpha) for group in groups]
-    return sorted(found, key=lambda c: c.order)
+    for proposals in trials:
+        for proposal in proposals:
+            for group in groups:
+                if same_group(group[0].candidate, proposal.candidate):
+                    group.append(proposal)
+                    break
+            else:
+                groups.append([proposal])
+    candidates = [_merged(group, planned, eps, alpha) for group in groups]
+    return sorted(candidates, key=lambda c: c.order)
 
 
-def decided(candidates: Sequence[Candidate], nothing: Callable[[Candidate], bool]) -> Decision:
-    """Name the largest group that is within the tolerance and not seen broken, if no larger one is open.
+def decided(candidates: Sequence[Candidate], trivial: Callable[[Candidate], bool]) -> Decision:
+    """Name the largest group that was shown to be within the tolerance and not shown to be broken.
 
-    ``nothing`` says which groups any layer has. A group that is not kept up to the errors of the fit and moves weak
-    weights only costs little whatever it does: it is never named.
+    Larger groups that are still open are listed beside it, and forbid the name. A group can be named only if the fitted
+    weights keep it up to their errors, or if it moves at least ``group_share`` of the outputs' energy: a group of weak
+    weights breaks little whether or not it is a symmetry, so *within* says nothing about it.
+
+    Args:
+        trivial: whether every linear layer has a group; such a group is no answer.
     """
-    alive = [c for c in candidates if not (c.seen_broken or c.status == "beyond" or nothing(c))]
-    can = [c for c in alive if c.exact or c.share >= SHARE]
-    held = [c for c in can if c.status == "within"]
+
+    def rejected(candidate: Candidate) -> bool:
+        return candidate.seen_broken or candidate.status == "beyond"
+
+    def can_be_named(candidate: Candidate) -> bool:
+        return candidate.exact or candidate.share >= THRESHOLDS().group_share
+
+    possible = [c for c in candidates if not (rejected(c) or trivial(c))]
+    strong = [c for c in possible if can_be_named(c)]
+    weak = [c for c in possible if not can_be_named(c)]
+    held = [c for c in strong if c.status == "within"]
     named = max(held, key=lambda c: c.order, default=None)
-    unsettled = tuple(c for c in can if c.status == "open" and (named is None or c.order > named.order))
-    return Decision(named, unsettled, tuple(c for c in alive if named is None and not any(c is one for one in can)))
+    unsettled = [c for c in strong if c.status == "open" and (named is None or c.order > named.order)]
+    return Decision(named, tuple(unsettled), tuple(weak) if named is None else ())
 
 
-def _summary(group: list[Proposal], planned: int, eps: float, alpha: float) -> Candidate:
+def _merged(group: list[Proposal], planned: int, eps: float, alpha: float) -> Candidate:
+    """One candidate from the proposals of the same group by several splits."""
     limit = eps**2
-    parts = [one.evidence for one in group]
+    parts = [proposal.evidence for proposal in group]
 
     def within(at: float) -> float:
         return sum(part.shares[0] * part.within(at, part.cap(limit)) for part in parts) / planned
@@ -79,24 +106,24 @@ def _summary(group: list[Proposal], planned: int, eps: float, alpha: float) -> C
         return sum(part.shares[1] * part.beyond(at) for part in parts) / planned
 
     not_kept = sum(part.shares[2] * part.not_kept(limit) for part in parts) / planned
-    means = [min(1.0, float(part.broken.mean() / part.energy.mean())) for part in parts]
-    status: Status = "within" if within(limit) >= 1 / alpha else "beyond" if beyond(limit) >= 1 / alpha else "open"
-    first = group[0].candidate
+    means = [min(1.0, float(part.breaking.mean() / part.energy.mean())) for part in parts]
+    status: Status = "open"
+    if within(limit) >= 1 / alpha:
+        status = "within"
+    elif beyond(limit) >= 1 / alpha:
+        status = "beyond"
+    # A confidence bound is the limit at which the same test turns.
+    low = least_limit(lambda at: beyond(at) < 1 / alpha)
     return replace(
-        first,
-        exact=any(one.candidate.exact for one in group),
-        residual=min(one.candidate.residual for one in group),
+        group[0].candidate,
+        exact=any(proposal.candidate.exact for proposal in group),
+        residual=min(proposal.candidate.residual for proposal in group),
         breaking=float(np.mean(means)),
-        low=_above(least(lambda at: beyond(at) < 1 / alpha)),
-        high=least(lambda at: within(at) >= 1 / alpha),
-        p_within=min(1.0, 1 / max(within(limit), 1e-300)),
-        p_beyond=min(1.0, 1 / max(beyond(limit), 1e-300)),
-        p_not_kept=min(1.0, 1 / max(not_kept, 1e-300)),
+        low=low if low > _LEAST_BOUND else 0.0,
+        high=least_limit(lambda at: within(at) >= 1 / alpha),
+        p_within=min(1.0, 1 / max(within(limit), _TINY)),
+        p_beyond=min(1.0, 1 / max(beyond(limit), _TINY)),
+        p_not_kept=min(1.0, 1 / max(not_kept, _TINY)),
         status=status,
         seen_broken=not_kept >= 1 / alpha,
     )
-
-
-def _above(low: float) -> float:
-    """The least limit of all says that there is no lower bound."""
-    return low if low > 1e-9 else 0.0

@@ -1,34 +1,38 @@
-"""How special the group is that fits: how many others of its kind, at random, fit what was learned as well."""
+"""Specificity: how many random relabellings of the group fit the learned pattern as well as the group itself."""
 
 import numpy as np
 from torch import Tensor
 
-from msr.discovery.answer.claims import Candidate
+from msr.discovery.answer.candidate import Candidate, orbitals_of
 from msr.discovery.pattern.action import Points
-from msr.discovery.verdict.agreement import orbits_of
+from msr.discovery.thresholds import THRESHOLDS
 from msr.permutations import relabelled_orbitals
+from msr.statistics.randomisation import randomisation_p_value
 
 __all__ = ["specificity"]
 
-_RELABELLINGS = 99
-
 
 def specificity(points: Points, chosen: Candidate, U: Tensor, seed: int) -> float | None:
-    """The share of random relabellings of a group, on inputs and outputs apart, that ``U (m n, k)`` keeps as well.
+    """``(1 + #) / (1 + B)``: the share of ``B`` random relabellings that fit ``U (m n, k)`` as well as the group.
 
-    It counts the group itself, as a p-value does; None where every relabelling gives the same group.
+    A relabelling renames inputs and outputs independently, which gives a conjugate group of the same kind elsewhere.
+    The group itself is counted once, as in a permutation p-value, so the least result is ``1 / (1 + B)``. A small value
+    means that this very group fits, and not groups of its kind in general. None where every relabelling has the same
+    orbitals as the group, so that there is nothing to compare.
     """
     generator = np.random.default_rng(seed)
-    own = orbits_of(chosen)
-    count = int(own.max()) + 1
-    limit = float((points.average(U, own) - U).square().sum())
+    draws = THRESHOLDS().relabellings
+    of_group = orbitals_of(chosen)
+    count = int(of_group.max()) + 1
+    own_residual = float((points.average(U, of_group) - U).square().sum())
     as_good = others = 0
-    for _ in range(_RELABELLINGS):
+    for _ in range(draws):
         s, t = points.relabelling(generator)
-        orbits = relabelled_orbitals(own, s, t)
-        if len(np.unique(own * count + orbits)) == count:
+        labels = relabelled_orbitals(of_group, s, t)
+        # As many joint labels as labels: the relabelled group has the same orbitals.
+        if len(np.unique(of_group * count + labels)) == count:
             as_good += 1
             continue
         others += 1
-        as_good += float((points.average(U, orbits) - U).square().sum()) <= limit
-    return (1 + as_good) / (1 + _RELABELLINGS) if others else None
+        as_good += float((points.average(U, labels) - U).square().sum()) <= own_residual
+    return randomisation_p_value(as_good, draws) if others else None

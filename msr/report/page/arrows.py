@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 from msr.report.page.svg import element, picture, text
 
 __all__ = ["MOST_POINTS", "Layout", "arrows", "layout"]

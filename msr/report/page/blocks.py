@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 from msr.report.page.arrows import MOST_POINTS, arrows, layout
 from msr.report.page.svg import scrolled
 

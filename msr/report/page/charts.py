@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from msr.groups import FiniteGroup
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 from msr.report.page.style import colour_of, ink_on
 from msr.report.page.svg import element, picture, text
 from msr.report.page.view import Classes, Reading, letters, power, words

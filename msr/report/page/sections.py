@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from msr.discovery.answer.result import Discovery, PartialSymmetry
-from msr.permutations.actions import Indices
+from msr.permutations import Indices
 from msr.report.page.blocks import figure, moves, panels_of, paragraph, section
 from msr.report.page.svg import scrolled
 from msr.representations.commutant.values import Continuous

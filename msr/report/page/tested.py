@@ -4,7 +4,8 @@ import html
 import math
 from collections.abc import Iterator
 
-from msr.discovery.answer.claims import APART, Candidate, Certificate
+from msr.discovery.answer.candidate import Candidate
+from msr.discovery.answer.certificate import GroupCertificate
 from msr.discovery.answer.result import Discovery
 from msr.discovery.answer.sentences import p_words, share
 from msr.report.page.blocks import paragraph, section
@@ -18,7 +19,7 @@ _MOST_PLACES = 12
 _e = html.escape
 
 
-def seen(certificate: Certificate) -> str:
+def seen(certificate: GroupCertificate) -> str:
     """Which exceptions were seen."""
     places = certificate.exceptions
     if not places:
@@ -39,7 +40,7 @@ def tested(found: Discovery) -> str:
     )]  # fmt: skip
     if not found.candidates:
         return section(title, *parts, paragraph("No permutation keeps the classes, so there was no group to test."))
-    claims = _of_all_groups() if certificate is None else _of_the_named(certificate)
+    claims = _of_all_groups() if certificate is None else _of_the_named(certificate, found.thresholds.certificate_share)
     items = "".join(f"<li><b>{_e(term)}</b> {_e(said)}</li>" for term, said in claims)
     parts.append(f'<ul class="claims">{items}</ul>')
     if certificate is not None:
@@ -61,10 +62,10 @@ def tested(found: Discovery) -> str:
     return section(title, *parts, f"<figure>{scrolled(table, 'Candidate groups', kind='wide')}</figure>")
 
 
-def _of_the_named(certificate: Certificate) -> Iterator[tuple[str, str]]:
+def _of_the_named(certificate: GroupCertificate, own_share: float) -> Iterator[tuple[str, str]]:
     """What each test of the group that is named says, and its null hypothesis."""
     eps, level = share(certificate.eps), f"level {certificate.alpha:g}"
-    apart = f"level {certificate.alpha * APART:g}"
+    apart = f"level {certificate.alpha * own_share:g}"
     yield (
         "Typical tasks.",
         f"The null hypothesis: in typical tasks, what breaks the named group makes {eps} of {certificate.covers} or "
@@ -122,7 +123,7 @@ def _together(alpha: float | None) -> str:
     )
 
 
-def _these(certificate: Certificate) -> str:
+def _these(certificate: GroupCertificate) -> str:
     """The exceptions by their places, as many as can be read."""
     count_ = len(certificate.exceptions)
     places = seen(certificate).removeprefix("seen: ")
@@ -131,7 +132,7 @@ def _these(certificate: Certificate) -> str:
     )
 
 
-def _linear(certificate: Certificate, apart: str) -> str:
+def _linear(certificate: GroupCertificate, apart: str) -> str:
     """Whether the tasks are linear, and what becomes of what is not."""
     if not certificate.linear:
         return (

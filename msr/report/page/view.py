@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from msr.discovery.answer.claims import Candidate
+from msr.discovery.answer.candidate import Candidate
 from msr.discovery.answer.result import Discovery
 from msr.groups import FiniteGroup, from_permutations
 from msr.permutations import Indices, orbit_labels

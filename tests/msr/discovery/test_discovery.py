@@ -1,4 +1,4 @@
-"""Discovery end to end: the right name or none, and what changes nothing about the answer."""
+"""Discovery end to end: the right name or none, and changes of the data that must not change the answer."""
 
 import importlib.util
 import json
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msr.discovery import discover
+from msr.discovery import discover, find
 from msr.errors import ConfigError, DataError, ShapeError
 from msr.groups import cyclic, dihedral, direct_product, quaternion, symmetric, wreath_product
 from msr.permutations import automorphisms
@@ -109,7 +109,7 @@ def test_controls_without_symmetry_are_none(family, truth):
 @pytest.mark.parametrize(
     ("breaking", "status", "broken"), [(0.002, "within", False), (0.02, "within", True), (0.15, "beyond", True)]
 )
-def test_the_tolerance_is_what_it_says(breaking, status, broken):
+def test_breaking_is_measured_in_the_unit_of_the_tolerance(breaking, status, broken):
     """A group that breaks a twentieth of the tolerance holds; between that and the tolerance it is listed."""
     s = sample("C8", truth="broken", breaking=breaking)
     found = discover(s.x, s.y, eps=0.05)
@@ -131,7 +131,7 @@ def test_a_group_that_is_broken_by_the_tolerance_is_not_named(eps):
 
 @pytest.mark.parametrize("noise", [1, 3])
 @pytest.mark.parametrize("family", ["C8", "Klein", "D4 on a grid", "S4 on 4 points"])
-def test_where_noise_hides_the_group_no_other_is_named(family, noise):
+def test_no_wrong_group_is_named_where_noise_hides_the_right_one(family, noise):
     for seed in range(2):
         s = sample(family, noise, n_tasks=160, seed=seed)
         found = discover(s.x, s.y, seed=seed)
@@ -166,7 +166,7 @@ def test_units_alone_change_no_number():
 
 
 class TestInputsOfAllKinds:
-    """Symmetric under C8, and under D8 but for a tenth, which noise hides: D8 is wrong, however the inputs came."""
+    """Tasks that keep C8 and break D8 by a tenth, which noise hides. D8 is the wrong answer, whatever the inputs."""
 
     KINDS = ("drawn anew", "the same in every task", "centred", "means of their own", "sizes of their own")
 
@@ -206,7 +206,7 @@ class TestInputsOfAllKinds:
 
 
 class TestUnitsThatDiffer:
-    """Of parts of the coordinates: where inputs are a hundred times as large, weights of the same use are as small."""
+    """Some coordinates have numbers a hundred times as large as others, so that their weights are as much smaller."""
 
     @pytest.mark.parametrize("noise", [0.1, 0.5])
     @pytest.mark.parametrize("side", ["inputs", "outputs"])
@@ -221,7 +221,7 @@ class TestUnitsThatDiffer:
         assert found.group.name == "C8", found
         moved = found.group.on_inputs if side == "inputs" else found.group.on_outputs
         assert moved.orbits == (8, 8)
-        # The pattern is in the units that came.
+        # The pattern is in the original units.
         W = found.pattern.view(len(found.outputs), len(found.inputs), -1)
         large, small = (W[:, :8], W[:, 8:]) if side == "inputs" else (W[8:], W[:8])
         assert float(large.norm() / small.norm()) == pytest.approx(100, rel=0.2)
@@ -237,7 +237,7 @@ class TestUnitsThatDiffer:
         assert found.group.name == "C8"
         assert found.group.on_inputs.regular
 
-    def test_weights_alike_but_for_units_are_not_the_same(self):
+    def test_weights_that_differ_by_their_units_alone_are_not_equal(self):
         """Two halves of the inputs with weights of one use: swapping them is no symmetry of the numbers that came."""
         s = sample("C8", noise=0.1)
         x = torch.cat([s.x[:, :10], s.x[:, 10:]], 2)
@@ -249,7 +249,7 @@ class TestUnitsThatDiffer:
         assert found.group.name == "C8", found
         assert found.group.on_inputs.orbits == (8, 8)
 
-    def test_what_is_as_small_as_its_errors_is_not_equal(self):
+    def test_weights_as_small_as_their_errors_are_no_evidence_of_a_group(self):
         """Inputs that move the outputs by a thousandth each: which of them can be swapped is not known."""
         for seed in range(3):
             s, draw = sample("C8", seed=seed), torch.Generator().manual_seed(seed)
@@ -330,7 +330,7 @@ class TestWhatFilesHold:
 
     @pytest.mark.parametrize("noise", [0, 0.05])
     def test_weak_inputs_are_not_swapped_because_they_are_weak(self, noise):
-        """They break C8 by 1.4%, so it is listed and not named; nor is C8 x C2, with a swap that costs as little."""
+        """They break C8 by 1.4%, so it is listed and not named. The same holds for C8 x C2, which also swaps them."""
         s, draw = sample("C8"), torch.Generator().manual_seed(1)
         x = torch.cat([s.x, torch.randn(240, 20, 2, generator=draw)], 2)
         W = torch.cat([s.w, 0.01 * torch.randn(240, 8, 2, generator=draw)], 2)
@@ -352,7 +352,7 @@ class TestWhatFilesHold:
             assert found.verdict != "found", found
 
     def test_a_group_of_weak_inputs_alone_is_listed_and_not_named(self):
-        """It costs little and is not exact; the answer shows it, and does not count it."""
+        """It breaks little because its weights are weak, and it is not exact. So it is listed and not named."""
         draw = torch.Generator().manual_seed(0)
         basis = torch.randn(5, 8, 10, generator=draw) * torch.tensor([1.0] * 8 + [0.05] * 2)
         basis[:, :, 9] = 1.5 * basis[:, :, 8]
@@ -390,8 +390,8 @@ class TestWhatFilesHold:
 
     @pytest.mark.parametrize("noise", [0, 0.5])
     @pytest.mark.parametrize("size", [0.3, 0.5])
-    def test_weights_of_their_own_that_no_span_holds_break_a_group(self, size, noise):
-        """Learned or not: the part that tasks do not share looks like noise to the span."""
+    def test_weights_that_tasks_do_not_share_break_a_group(self, size, noise):
+        """To the span, the part that tasks do not share looks like noise; the test must see it all the same."""
         draw = torch.Generator().manual_seed(0)
         s = sample("C8", n_tasks=200)
         W = s.w + size * torch.randn(200, 8, 8, generator=draw) / 8**0.5
@@ -401,7 +401,7 @@ class TestWhatFilesHold:
         assert found.group is None
 
     @pytest.mark.parametrize("offset", [100.0, 1e4])
-    def test_offsets_name_no_group(self, offset):
+    def test_offsets_do_not_change_the_group(self, offset):
         s = sample("C8", 0.05)
         assert discover(s.x, s.y + offset).group.name == "C8"
         assert discover(s.x + offset, s.y).group.name == "C8"
@@ -426,7 +426,7 @@ class TestWhatFilesHold:
         y = torch.randn(240, 20, 8, generator=torch.Generator().manual_seed(1))
         assert discover(x, y).verdict == "cannot tell"
 
-    def test_what_cannot_be_used_is_refused(self):
+    def test_unusable_data_and_options_are_refused(self):
         s = sample("C8")
         with pytest.raises(DataError, match="outputs never vary"):
             discover(s.x, s.y * 0 + 3)
@@ -452,7 +452,7 @@ class TestWhatFilesHold:
         found = discover(s.x, s.y, fresh=fresh)
         assert found.group.name == "C8"
         assert (found.certificate.n_tasks, found.certificate.splits) == (60, 1)
-        # Tasks of another kind there: what was chosen without them does not hold on them.
+        # If the tasks kept for testing are of another kind, the group that the others chose does not hold on them.
         broken = s.y.clone()
         broken[fresh] = broken[fresh].flip(2)
         assert discover(s.x, broken, fresh=fresh).group is None
@@ -464,10 +464,8 @@ class TestWhatFilesHold:
         found = discover(s.x, s.y, seeds=3)
         assert found.group.name == "C8"
         assert found.certificate.p_value == max(discover(s.x, s.y, seed=i).certificate.p_value for i in range(3))
-        import msr.discovery.find as room
-
         answers = iter([found, discover(*sample("Q8")[:2])])
-        monkeypatch.setattr(room._Search, "run", lambda self: next(answers))
+        monkeypatch.setattr(find, "search", lambda question: next(answers))
         mixed = discover(s.x, s.y, seeds=2)
         assert mixed.verdict == "cannot tell"
         assert "do not agree (found (C8); found (Q8))" in mixed.sentence
@@ -563,7 +561,7 @@ class TestSigned:
         assert answer["signed"] is True
         assert np.abs(answer["group"]["signs_in"]).min() == 1
 
-    def test_every_weight_keeps_to_them(self):
+    def test_the_weights_are_invariant_under_signed_generators(self):
         s = sample_group(self.negacyclic(), self.negacyclic(), n_tasks=300)
         found = discover(s.x, s.y, signed=True)
         (p, q), (a, b) = found.generators(), found.signs()
@@ -575,7 +573,7 @@ class TestSigned:
             torch.testing.assert_close(moved, s.w, atol=1e-5, rtol=0)
 
     def test_all_signs_at_once_are_always_one(self):
-        """Biases are taken out with each task's mean."""
+        """Biases do not forbid it, since they are removed with each task's mean."""
         s = sample("C8", 0.1)
         assert discover(s.x, s.y, signed=True).group.order == 16
         bias = torch.randn(240, 1, 1, generator=torch.Generator().manual_seed(1))
@@ -598,7 +596,7 @@ class TestSigned:
         found = discover(x, s.y, signed=True)
         assert (found.group.name, found.chosen.share) == ("C2 x C8", pytest.approx(1))
 
-    def test_a_control_has_no_more_than_that(self):
+    def test_a_control_has_only_the_change_of_all_signs(self):
         s = sample("C8", truth="none")
         found = discover(s.x, s.y, signed=True)
         assert found.verdict == "none", found
@@ -630,7 +628,7 @@ class TestTheAnswer:
         assert found.sentence.removeprefix("Cannot tell: ") in str(found)
         assert "<li>" in found._repr_html_() or found.dimension is None
 
-    def test_the_caveat_where_it_bites(self):
+    def test_the_note_on_smaller_groups_is_given_where_one_is_possible(self):
         assert discover(*sample("C8")[:2]).two_closure_note == ""
         assert "2-closure" in discover(*sample("S4 on 4 points")[:2]).two_closure_note
 
@@ -638,7 +636,7 @@ class TestTheAnswer:
         assert discover(*sample("C8")[:2]).class_order == 256
 
     def test_the_answer_stands_where_the_search_in_the_class_is_given_up(self, monkeypatch):
-        """The class has far more points than the layer; its search ended the whole of discover() with an error."""
+        """The hypothesis class has far more points than the layer, so its search may exceed the limit of work."""
         monkeypatch.setattr(sys.modules["msr.permutations.search"], "_MOST_READ", 2e4)
         monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None)
         found = discover(*sample("C8")[:2])

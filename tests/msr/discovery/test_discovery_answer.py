@@ -1,18 +1,19 @@
-"""What a discovery says, word for word and number for number; and which tasks, levels and units each test is given."""
+"""The words and numbers of an answer; and which tasks, levels and units each test of a group is given."""
 
 import json
+import re
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-import msr.discovery.find as room
-import msr.discovery.verdict.trial as bench
-from msr.discovery import discover
-from msr.discovery.answer.claims import Candidate, Certificate
-from msr.discovery.answer.result import Discovery, PartialSymmetry, short
+from msr.discovery import discover, find
+from msr.discovery.answer.candidate import Candidate
+from msr.discovery.answer.certificate import GroupCertificate
+from msr.discovery.answer.result import SCHEMA, Discovery, PartialSymmetry, short
 from msr.discovery.answer.sentences import (
     cannot_tell,
     exceptions_words,
@@ -29,7 +30,12 @@ from msr.discovery.answer.sentences import (
 from msr.discovery.breaking.biases import Biases
 from msr.discovery.breaking.pairs import LeastSquares, Pairs
 from msr.discovery.data.tasks import prepare
+from msr.discovery.pattern import candidates as proposing
+from msr.discovery.question import Question
+from msr.discovery.thresholds import THRESHOLDS, Thresholds
+from msr.discovery.verdict import certification, testing
 from msr.discovery.verdict.agreement import agreed
+from msr.discovery.verdict.estimators import Estimators
 from msr.groups import cyclic, dihedral, direct_product
 from msr.groups.naming.name import name_group
 from msr.representations import equivariant_basis, natural, regular, trivial
@@ -40,7 +46,7 @@ SHIFT, SWAP = np.array([[1, 2, 0]]), np.array([[1, 0]])
 
 
 def candidate(p, q, order, status="open", seen_broken=False, **changes):
-    """Of generators ``p`` on inputs and ``q`` on outputs; every number differs."""
+    """A candidate with generators ``p`` on inputs and ``q`` on outputs; all its numbers differ from each other."""
     base = Candidate(
         colours=np.zeros((q.shape[1], p.shape[1]), int), n_colours=7, generators_in=p, generators_out=q, order=order,
         residual=0.11, exact=status != "beyond", share=0.17, breaking=0.0012, low=0.0011, high=0.0144, p_within=0.15,
@@ -50,7 +56,8 @@ def candidate(p, q, order, status="open", seen_broken=False, **changes):
 
 
 def certificate(**changes):
-    base = Certificate(
+    """A certificate whose numbers differ from each other."""
+    base = GroupCertificate(
         null="", eps=0.05, alpha=0.01, p_value=1e-5, breaking=0.0003, bound=0.0004, method="pairs of examples",
         exceptions=(), exceptions_at_most=0.019, exceptions_break=0.12, counts_up_to=0.1, nonlinear_at_most=0.0009,
         covers="the linear layer", linear=True, n_tasks=100, splits=2, certified=True, specificity=0.03,
@@ -59,7 +66,7 @@ def certificate(**changes):
 
 
 def answer(**changes):
-    """Of a group that turns inputs 0, 2, 3 of four and swaps outputs 1, 2 of three."""
+    """An answer with a group that turns inputs 0, 2, 3 of four and swaps outputs 1, 2 of three."""
     p, q = SHIFT, SWAP
     chosen = candidate(p, q, 6, "within")
     base = Discovery(
@@ -76,6 +83,26 @@ def answer(**changes):
 
 
 # ------------------------------------------------------------------------------------------------------- plain values
+
+
+def test_the_files_of_the_walk_exist():
+    """The docstring of ``find`` lists the steps, and names the file or folder of each."""
+    room = Path(find.__file__).parent
+    files = re.findall(r"``([\w/]+\.py)``", find.__doc__)
+    folders = re.findall(r"``(\w+)/``", find.__doc__)
+    assert len(files) + len(folders) >= 12
+    assert all((room / name).is_file() for name in files)
+    assert all((room / name).is_dir() for name in folders)
+
+
+def test_the_answer_carries_the_thresholds_that_held_and_a_schema_version():
+    plain = json.loads(json.dumps(answer().as_dict()))
+    assert plain["schema"] == SCHEMA == 1
+    assert plain["thresholds"].keys() == {f.name for f in fields(Thresholds)}
+    assert plain["thresholds"]["group_share"] == 0.5
+    with THRESHOLDS.moved(group_share=0.4):
+        moved = answer()
+    assert moved.as_dict()["thresholds"]["group_share"] == 0.4
 
 
 def test_every_number_has_its_own_name_in_plain_values():
@@ -115,7 +142,7 @@ def test_the_group_in_plain_values_acts_on_all_coordinates():
     assert group["two_closure_note"] == "a smaller one"
 
 
-def test_signs_are_of_the_coordinates_that_vary():
+def test_signs_belong_to_the_coordinates_that_vary():
     """The first input goes to minus the second, the second to the first; only the last output changes its sign."""
     p, q = np.array([[4, 0, 2, 1, 3, 5]]), np.array([[0, 3, 2, 1]])
     one = answer(signed=True, chosen=candidate(p, q, 4, "within"))
@@ -166,7 +193,7 @@ def test_larger_groups_that_are_broken_by_little_are_listed_with_how_much():
     assert "; 2 larger groups rejected, of which one of order 12 by 0.5%: broken, if within the tolerance" in said
 
 
-def test_exceptions_are_said_with_their_places():
+def test_exceptions_are_listed_with_their_places():
     assert (
         exceptions_words(certificate())
         == "at most 1.9% of the tasks may be exceptions, which break it by more than 12%"
@@ -176,7 +203,7 @@ def test_exceptions_are_said_with_their_places():
     assert exceptions_words(certificate(exceptions=tuple(range(11)))).endswith("4, 5, 6, 7 and 3 more)")
 
 
-def test_what_is_not_linear_is_said():
+def test_the_sentence_about_what_is_not_linear():
     assert "at most 3.0% of the outputs" in linear_words(certificate())
     assert "could not be tested" in linear_words(certificate(nonlinear_at_most=None))
     for most in (0.0009, None):
@@ -184,7 +211,7 @@ def test_what_is_not_linear_is_said():
     assert "a linear layer leaves 30% of the outputs' size" in not_linear(0.09)
 
 
-def test_the_sentence_of_a_group_says_how_sure_the_name_is():
+def test_the_sentence_says_how_certain_the_name_is():
     name = replace(name_group(SHIFT, SWAP), certain=False, alternatives=("C6", "S3"))
     assert "(perhaps C6 or S3)" in found_sentence(name, certificate(), [], 7, 0.9, False)
     assert "(without a name here)" in found_sentence(replace(name, alternatives=()), certificate(), [], 7, 0.9, False)
@@ -193,7 +220,7 @@ def test_the_sentence_of_a_group_says_how_sure_the_name_is():
     assert "without a name" not in sure
 
 
-def test_digits_far_out_in_a_tail_are_not_given():
+def test_tiny_p_values_are_written_without_digits():
     assert [p_words(p) for p in (0.3, 0.00123, 1e-6, 9e-7, 0.0)] == [
         "p = 0.3",
         "p = 0.0012",
@@ -203,7 +230,7 @@ def test_digits_far_out_in_a_tail_are_not_given():
     ]
 
 
-def test_an_answer_says_each_thing_once():
+def test_an_answer_does_not_repeat_its_reason():
     why = "the group of order 8 is not certified"
     said = str(answer(verdict="cannot tell", sentence=cannot_tell(why), hints=(why, "more tasks would help")))
     assert said.startswith("CANNOT TELL: the group of order 8")
@@ -224,11 +251,11 @@ def test_why_a_group_is_not_shown_and_what_would_help():
     assert "only within" not in not_shown(replace(one, high=1.0), 0.05, None)
 
 
-def test_sizes_are_roots_of_energies():
+def test_sizes_are_square_roots_of_energies():
     assert [size(energy) for energy in (0.0004, 1.0, -1e-9)] == ["2.0%", "100.0%", "0.0%"]
 
 
-def test_a_tolerance_is_said_with_all_its_digits():
+def test_a_tolerance_is_written_with_all_its_digits():
     assert [share(eps) for eps in (0.05, 0.025, 0.0549, 0.004, 1e-6)] == ["5%", "2.5%", "5.49%", "0.4%", "0.0001%"]
     said = found_sentence(name_group(SHIFT, SWAP), certificate(eps=0.0249), [], 7, 0.9, False)
     assert "makes less than 2.49% of the linear layer" in said
@@ -254,7 +281,7 @@ def test_large_orders_have_two_digits():
     ]  # fmt: skip
 
 
-def test_a_smaller_group_is_ruled_out_where_the_orbits_leave_no_room():
+def test_the_note_on_smaller_groups_is_empty_where_the_orbitals_allow_none():
     orbits = np.array([0, 0, 1, 1, 1])
     assert two_closure_note(6, orbits) == ""
     assert two_closure_note(1, np.arange(5)) == ""
@@ -264,7 +291,7 @@ def test_a_smaller_group_is_ruled_out_where_the_orbits_leave_no_room():
 # ---------------------------------------------------------------------------------------------------------- agreement
 
 
-def test_splits_that_find_one_group_and_test_it_apart_cannot_tell():
+def test_answers_that_differ_make_the_verdict_cannot_tell():
     found = answer()
     doubt = answer(verdict="cannot tell", group=None)
     for answers in ([found, doubt], [doubt, found]):
@@ -275,7 +302,7 @@ def test_splits_that_find_one_group_and_test_it_apart_cannot_tell():
         assert "2 random splits" in mixed.hints[0]
 
 
-def test_the_weakest_certificate_of_all_splits_is_shown():
+def test_of_answers_that_agree_the_largest_p_value_is_shown():
     splits = [answer(certificate=certificate(p_value=p)) for p in (0.001, 0.008, 0.002)]
     assert agreed(splits).certificate.p_value == 0.008
     assert agreed(splits[:1]) is splits[0]
@@ -289,33 +316,36 @@ def test_the_weakest_certificate_of_all_splits_is_shown():
 
 
 def watched(monkeypatch, where, name):
-    """What a function was called with, and what it gave, each time."""
-    real, seen = getattr(where, name), []
+    """A list that will hold the arguments and the result of each call of a function."""
+    real = getattr(where, name)
+    calls = []
 
     def called(*args, **kwargs):
-        out = real(*args, **kwargs)
-        seen.append((args, out))
-        return out
+        result = real(*args, **kwargs)
+        calls.append((args, result))
+        return result
 
     monkeypatch.setattr(where, name, called)
-    return seen
+    return calls
 
 
-def test_each_part_of_the_tasks_does_its_own_work(monkeypatch):
-    """Some tasks teach; the others test, at the levels and in the units that were fixed beforehand."""
+def test_some_tasks_teach_and_others_test(monkeypatch):
+    """The tests get only tasks that did not teach, at the levels and in the units that were fixed beforehand."""
     rep = regular(cyclic(4))
     s = sample_group(rep, rep, noise=0.2, n_tasks=200)
     fresh = torch.arange(200) % 10 < 3
-    learned, tested = watched(monkeypatch, bench, "learn"), watched(monkeypatch, bench, "Evidence")
-    listed, judged = watched(monkeypatch, room.Exceptions, "of"), watched(monkeypatch, room, "judged")
+    learned = watched(monkeypatch, proposing, "learn")
+    tested = watched(monkeypatch, testing, "Evidence")
+    listed = watched(monkeypatch, certification.Exceptions, "of")
+    judged = watched(monkeypatch, find, "judged")
     found = discover(s.x, s.y, fresh=fresh, eps=0.1, alpha=0.02)
     assert found.verdict == "found"
-    # All tasks teach what is shown, and may only take a name back.
+    # The pattern of all tasks is shown to the reader, and may only take a name back.
     ((args, _), (every, _)) = learned
     assert (len(args[5]), len(every[5])) == (140, 200)
     for _, one in tested:
-        assert len(one.broken) == len(one.energy) == len(one.tasks)
-    # A group must be kept by the tasks that taught it, before the others test it.
+        assert len(one.breaking) == len(one.energy) == len(one.tasks)
+    # The first look is at the tasks that taught the group: it must be kept by them before the others test it.
     first, *others = (one.tasks for _, one in tested)
     place = prepare(s.x, s.y, fresh=fresh).fresh
     assert set(first.tolist()) == set((~place).nonzero().flatten().tolist())
@@ -328,7 +358,7 @@ def test_each_part_of_the_tasks_does_its_own_work(monkeypatch):
     ((args, exceptions),) = listed
     assert args[0] is named
     assert args[1:3] == (pytest.approx(0.01), pytest.approx(0.02 / 8))
-    # Places in what came, and none of them taught.
+    # Exceptions are listed by their original places, and none of these tasks taught.
     assert set(args[3][named.tasks].tolist()) == set(fresh.nonzero().flatten().tolist())
     shown = found.certificate
     assert (shown.n_tasks, shown.splits, shown.eps, shown.alpha) == (60, 1, 0.1, 0.02)
@@ -336,14 +366,14 @@ def test_each_part_of_the_tasks_does_its_own_work(monkeypatch):
         found.chosen.p_within, found.chosen.high, found.chosen.breaking
     )  # fmt: skip
     assert shown.p_value == pytest.approx(1 / (0.6 * named.within(0.01, named.cap(0.01))))
-    assert (shown.exceptions_at_most, shown.exceptions_break) == (exceptions.at_most, exceptions.break_)
+    assert (shown.exceptions_at_most, shown.exceptions_break) == (exceptions.at_most, exceptions.breaking)
     assert shown.exceptions == ()
     assert shown.bound <= 0.01
     assert "0.01 e" in shown.null
 
 
 @pytest.mark.parametrize(("times", "status"), [(0.7, "beyond"), (0.97, "open"), (1.03, "open"), (1.4, "within")])
-def test_what_is_said_turns_at_the_tolerance(times, status):
+def test_the_status_changes_at_the_tolerance(times, status):
     rep = regular(cyclic(4))
     s = sample_group(rep, rep, truth="broken", breaking=0.05, n_tasks=160, seed=1)
     found = discover(s.x, s.y, eps=0.05 * times)
@@ -351,7 +381,7 @@ def test_what_is_said_turns_at_the_tolerance(times, status):
     assert one.breaking**0.5 == pytest.approx(0.05, rel=0.2)
     assert one.low**0.5 < 0.05 < one.high**0.5
     assert (one.status, one.seen_broken) == (status, True)
-    assert found.group is None  # what is seen to be broken is not named, however little it is
+    assert found.group is None  # a group that is seen broken is not named, however little breaks it
 
 
 class TestFreshTasksOfAnotherKind:
@@ -366,14 +396,14 @@ class TestFreshTasksOfAnotherKind:
         x = torch.randn(240, 20, 6, generator=gen)
         return x, W, fresh
 
-    def test_more_of_the_same_group_is_no_harm(self, gen):
-        """The test is of the tasks' own weights, whatever was learned."""
+    def test_weights_outside_the_span_that_keep_the_group_do_no_harm(self, gen):
+        """The test looks at the tasks' own weights, whatever was learned."""
         x, W, fresh = self.tasks(gen, others=1.0)
         found = discover(x, x @ W.mT + 0.05 * torch.randn(x.shape, generator=gen), fresh=fresh, eps=0.2)
         assert found.group.order == 6
         assert found.explained < 0.9
 
-    def test_what_breaks_the_group_there_is_seen(self, gen):
+    def test_weights_that_break_the_group_are_seen(self, gen):
         x, W, fresh = self.tasks(gen)
         W[fresh] += 0.1 * torch.randn(60, 6, 6, generator=gen)
         found = discover(x, x @ W.mT, fresh=fresh)
@@ -417,16 +447,16 @@ def test_a_larger_group_that_is_open_leaves_the_answer_open(noise, gen):
 
 
 def test_the_quieter_estimate_is_taken(gen, monkeypatch):
-    """Both are there where examples are many; the tasks that teach say which has less noise."""
+    """With many examples both can be used; the tasks that teach say which one has less noise."""
     rep = regular(cyclic(3))
     s = sample_group(rep, rep, n_tasks=160, noise=0.1)
-    desk = bench.Bench(room.prepare(s.x, s.y), 3, 0.05, 0.01, False)
+    estimators = Estimators(Question(prepare(s.x, s.y), 3, 0.05, 0.01, False, 0))
     orbits = equivariant_basis(rep, rep).labels.flatten().numpy()
-    assert [type(one) for one in desk._estimators(orbits, 0.1)] == [Pairs, LeastSquares]
+    assert [type(one) for one in estimators.usable(orbits, 0.1)] == [Pairs, LeastSquares]
     noise = torch.randn(160, generator=gen, dtype=torch.float64)
 
     class Estimate:
-        """Noise of some size."""
+        """An estimator that gives noise of some size."""
 
         def __init__(self, size, symmetric=True):
             self.size, self.symmetric = size, symmetric
@@ -438,15 +468,15 @@ def test_the_quieter_estimate_is_taken(gen, monkeypatch):
     chosen = candidate(np.array([[1, 2, 0]]), np.array([[1, 2, 0]]), 3)
     learned = SimpleNamespace(span=SimpleNamespace(noise=0.01))
     for known in ([loud, calm], [calm, loud], [skewed, calm]):
-        monkeypatch.setattr(desk, "_estimators", lambda orbits, noise, known=known: known)
-        assert desk._quietest(chosen, learned, torch.arange(60)) is calm
-    monkeypatch.setattr(desk, "_estimators", lambda orbits, noise: [loud])
-    assert desk._quietest(chosen, learned, torch.arange(60)) is loud
-    monkeypatch.setattr(desk, "_estimators", lambda orbits, noise: [])
-    assert desk._quietest(chosen, learned, torch.arange(60)) is None
+        monkeypatch.setattr(estimators, "usable", lambda orbits, noise, known=known: known)
+        assert estimators.quietest(chosen, learned, torch.arange(60)) is calm
+    monkeypatch.setattr(estimators, "usable", lambda orbits, noise: [loud])
+    assert estimators.quietest(chosen, learned, torch.arange(60)) is loud
+    monkeypatch.setattr(estimators, "usable", lambda orbits, noise: [])
+    assert estimators.quietest(chosen, learned, torch.arange(60)) is None
 
 
-def test_the_share_that_a_group_moves_counts_every_output_alike(gen):
+def test_the_share_that_a_group_moves_gives_all_outputs_the_same_weight(gen):
     """Two inputs that can be swapped make one output, ten times as large as the other, which a third makes."""
     x, a = torch.randn(400, 20, 3, generator=gen), torch.randn(400, 1, 2, generator=gen)
     y = a * torch.stack([10 * (x[:, :, 0] + x[:, :, 1]), x[:, :, 2]], 2)
@@ -455,7 +485,7 @@ def test_the_share_that_a_group_moves_counts_every_output_alike(gen):
     assert found.chosen.share == pytest.approx(0.5, abs=0.15)
 
 
-def test_signed_groups_have_no_order_of_the_class():
+def test_the_class_order_is_not_counted_for_signed_groups():
     rep = regular(cyclic(3))
     s = sample_group(rep, rep, n_tasks=120, noise=0.1)
     found = discover(s.x, s.y, signed=True)
@@ -463,7 +493,7 @@ def test_signed_groups_have_no_order_of_the_class():
     assert found.class_order is None
 
 
-def test_relabellings_that_give_the_same_group_cost_as_little():
+def test_relabellings_that_give_the_same_group_count_as_good_ones():
     rep = regular(direct_product(cyclic(2), cyclic(2)))
     s = sample_group(rep, rep, n_tasks=200, noise=0.1)
     assert discover(s.x, s.y).certificate.specificity == pytest.approx(96 / 24**2, abs=0.1)

@@ -1,4 +1,4 @@
-"""Files that discovery must not be wrong on: offsets, nonlinear tasks, exceptions, copies, dependent inputs.
+"""Data on which discovery must not be wrong: offsets, nonlinear tasks, exceptions, copies, dependent inputs.
 
 And changes of a file that say nothing about the symmetry, which must change no answer.
 """
@@ -41,7 +41,7 @@ def linear_tasks(orbits, offset=0.0, noise=0.1, tasks=160, examples=16, seed=0, 
 
 
 def orbits_of(found):
-    """Of the group that is named, on weights ``(out, in)``; None where none is."""
+    """The orbitals of the group that is named, ``(out, in)``; None where none is."""
     if found.group is None:
         return None
     p, q = found.generators()
@@ -53,7 +53,7 @@ def same_partition(a, b):
     return pairs == len(np.unique(a)) == len(np.unique(b))
 
 
-# ------------------------------------------------------------------------------------------- what says nothing about it
+# ----------------------------------------------------------------------------- changes that say nothing of the symmetry
 
 
 def of_d5():
@@ -124,7 +124,7 @@ CHANGES = (
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", FILES)
-def test_what_says_nothing_about_it_changes_no_answer(name, change):
+def test_changes_that_say_nothing_of_the_symmetry_change_no_answer(name, change):
     first = before(name)
     found = discover(*change(*FILES[name][0](), torch.Generator().manual_seed(3)))
     assert found.verdict == first.verdict == ("none" if FILES[name][1] is None else "found")
@@ -187,13 +187,13 @@ def test_an_offset_of_the_inputs_changes_no_name(orbits, order):
 
 
 def skew(draw, W, share, size):
-    """In a share of the tasks, what S3 does not allow and C3 does."""
+    """Weights that C3 allows and S3 does not, in a random share of the tasks."""
     rare = (draw.random(len(W)) < share)[:, None, None]
     turn = np.where(ring(3, flips=False) == 1, 1.0, np.where(ring(3, flips=False) == 2, -1.0, 0.0))
     return rare * turn * draw.normal(size=(len(W), 1, 1)) * size
 
 
-def test_rare_exceptions_are_spoken_of():
+def test_rare_exceptions_are_listed():
     """Two tasks in a hundred break S3: where it is named, those that were seen are listed by their places."""
     listed = 0
     for seed in range(3):
@@ -228,7 +228,7 @@ def test_repeated_examples_do_not_count_twice():
         assert found.group.order == 12
 
 
-def test_rows_repeated_to_fill_up_are_not_called_a_break():
+def test_rows_repeated_to_fill_up_short_tasks_do_not_break_the_group():
     draw = np.random.default_rng(0)
     x, y = linear_tasks(ring(4), examples=20, noise=0.2)
     for task in range(len(x)):
@@ -240,7 +240,7 @@ def test_rows_repeated_to_fill_up_are_not_called_a_break():
 
 
 def test_correlated_noise_is_no_reason_for_none():
-    """Noise of neighbouring examples is alike, as in a series: it may hide a group, and makes none false."""
+    """Noise of neighbouring examples is correlated, as in time series: that may hide a group, and must not deny one."""
     draw = np.random.default_rng(0)
     x, y = linear_tasks(ring(5, flips=False), noise=0.0)
     noise = draw.normal(size=y.shape)
@@ -253,7 +253,7 @@ def test_correlated_noise_is_no_reason_for_none():
         assert any("correlated" in hint for hint in found.hints)
 
 
-# --------------------------------------------------------------------------------------------------- what it can answer
+# -------------------------------------------------------------------------------------- data that must have an answer
 
 
 @pytest.mark.parametrize("tasks", [80, 84])
@@ -263,7 +263,7 @@ def test_the_fewest_tasks_that_are_taken_are_enough(tasks):
         assert discover(x, y, seed=seed).group.order == 8
 
 
-def test_two_examples_say_what_would_help():
+def test_with_two_examples_a_task_the_hint_says_what_would_help():
     x, y = linear_tasks(ring(4), noise=0.05)
     found = discover(x[:, :2], y[:, :2])
     assert found.verdict == "cannot tell"
@@ -271,7 +271,7 @@ def test_two_examples_say_what_would_help():
     assert not any("--eps 2" in hint or "1604487" in hint for hint in found.hints)
 
 
-def test_a_tolerance_in_a_hint_is_one_that_helps():
+def test_the_tolerance_in_a_hint_gives_an_answer():
     """Noise hides D4 at the tolerance; the hint names one at which these very tasks answer."""
     x, y = linear_tasks(ring(4), noise=1.0, tasks=120)
     found = discover(x, y, eps=0.03)
@@ -297,7 +297,7 @@ def test_one_hot_inputs_are_no_obstacle():
     assert any((a == np.arange(12)[::-1]).all() and (b == [1, 0]).all() for a, b in zip(p, q, strict=True))
 
 
-def test_inputs_that_add_up_to_nothing_are_no_obstacle():
+def test_inputs_that_add_up_to_zero_are_no_obstacle():
     """Currents into a ring of electrodes; D6 acts on what they span."""
 
     def currents(draw, shape):

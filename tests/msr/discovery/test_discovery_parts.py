@@ -1,4 +1,4 @@
-"""The parts of discovery: classes of weights, points and their groups, partial maps, what tasks teach."""
+"""The steps of discovery one by one: classes of weights, points and their groups, partial maps, the learned pattern."""
 
 import math
 
@@ -11,9 +11,9 @@ from msr.discovery.data.forms import Derived
 from msr.discovery.data.tasks import _placed, prepare
 from msr.discovery.pattern.action import Points
 from msr.discovery.pattern.classes import MAX_WEIGHTS, Rows, aligned, colourings, rows_of
-from msr.discovery.pattern.distinct import all_distinct
 from msr.discovery.pattern.learning import by_length, explained, learn
 from msr.discovery.pattern.partial import partial_symmetries
+from msr.discovery.pattern.refinement import all_distinct
 from msr.errors import ConfigError
 from msr.groups import cyclic, dihedral, symmetric
 from msr.permutations import orbitals, relabelled_orbitals, reynolds_operator
@@ -27,7 +27,7 @@ def numbers(seed=0):
 
 
 def known_to(error, values, shape):
-    """Rows that are all as far from the truth."""
+    """Rows that all have the same error."""
     return Rows(values, np.full(len(values), error), shape)
 
 
@@ -73,7 +73,7 @@ def test_units_do_not_matter():
     assert [c.n_colours for c in a] == [c.n_colours for c in b]
 
 
-def test_coarser_cuts_come_too():
+def test_coarser_cuts_are_given_as_well():
     """Two classes a little apart, far from a third: three classes, and two."""
     rows = np.repeat([[0.0, 0], [0.3, 0], [5, 5]], 10, axis=0) + 0.001 * numbers().standard_normal((30, 2))
     assert [c.n_colours for c in colourings(known_to(0.0015, rows, (30, 1)))] == [3, 2, 1]
@@ -94,13 +94,13 @@ def test_what_float32_cannot_tell_apart_is_one_class():
     assert [c.n_colours for c in colourings(known_to(0.0, rows, (10, 1)))] == [2, 1]
 
 
-def test_the_cut_at_the_noise_comes_even_where_nothing_jumps():
+def test_the_cut_at_the_noise_is_given_even_where_no_height_jumps():
     first = colourings(known_to(0.01, numbers().random((300, 1)), (300, 1)))[0]
     assert 1 < first.n_colours < 100
     assert first.within <= 0.04 < first.above
 
 
-def test_of_many_jumps_the_widest_are_taken():
+def test_at_most_eight_of_many_jumps_are_cut():
     steps = 2.0 ** np.arange(14)
     steps[6:] *= 50
     cuts = colourings(known_to(0.0, np.cumsum(np.append(0, steps))[:, None], (15, 1)))
@@ -125,14 +125,14 @@ def test_rows_have_the_second_moment_of_the_weights(gen):
     torch.testing.assert_close(torch.from_numpy(rows @ rows.T), W.mT @ W / len(W), rtol=0.05, atol=0.1)
 
 
-def test_alignment_takes_any_gauge_away():
+def test_alignment_undoes_any_change_of_basis():
     draw = numbers()
     rows, gauge = draw.standard_normal((20, 3)), draw.standard_normal((3, 3))
     np.testing.assert_allclose(aligned(rows @ gauge, rows), rows, atol=1e-10)
     assert np.abs(aligned(draw.standard_normal((20, 3)), rows) - rows).max() > 0.5
 
 
-def test_averages_over_orbits_lose_error():
+def test_the_mean_over_an_orbital_has_a_smaller_error():
     labels, rows = pattern(regular(cyclic(8)), 0.4)
     calm = rows.averaged(labels.ravel())
     assert calm.error == pytest.approx(0.4 / math.sqrt(8))
@@ -141,7 +141,7 @@ def test_averages_over_orbits_lose_error():
     assert len(np.unique(calm.values.round(12), axis=0)) == 8
 
 
-def test_the_error_after_averages_over_unequal_orbits_is_that_of_all_weights():
+def test_the_error_after_averaging_over_unequal_orbitals():
     """Four weights have half of it, the fifth all of it."""
     calm = known_to(0.3, np.ones((5, 2)), (5, 1)).averaged(np.array([0, 0, 1, 0, 0]))
     assert calm.error == pytest.approx(0.3 * math.sqrt((4 / 4 + 1) / 5))
@@ -165,7 +165,7 @@ def all_alike(m, n, ties=None, signed=False):
     return points.automorphisms(colourings(rows)[0], rows)
 
 
-def test_points_alike_move_as_they_like():
+def test_equal_points_may_all_be_permuted():
     group = all_alike(2, 3)
     assert group.order == math.factorial(2) * math.factorial(3)
     assert group.generators_in.shape[1] == 3
@@ -192,7 +192,7 @@ def test_weights_keep_their_mean_over_all_signs_at_once(gen):
     assert classes.tolist() == [[0, 1, 2], [6, 7, 8]]
 
 
-def test_means_over_a_group_are_of_the_weights_in_units_that_came(gen):
+def test_the_reynolds_operator_averages_in_the_original_units(gen):
     """Where inputs differ in units, weights that are equal there are not equal here."""
     factors = np.array([[1.0, 2.0], [1.0, 2.0]])
     points, U = Points(2, 2, None, False, factors), torch.randn(4, 3, generator=gen, dtype=torch.float64)
@@ -209,7 +209,7 @@ def test_taps_with_signs_move_as_the_grid_does():
 
 
 @pytest.mark.parametrize(
-    ("moved_in", "moved_out", "signed", "nothing"),
+    ("moved_in", "moved_out", "signed", "trivial"),
     [
         ([0, 1], [0, 1], False, True),
         ([1, 0], [1, 0], True, True),  # the change of all signs at once
@@ -218,10 +218,10 @@ def test_taps_with_signs_move_as_the_grid_does():
         ([1, 0], [0, 1], False, False),
     ],
 )
-def test_what_every_layer_has_is_nothing(moved_in, moved_out, signed, nothing):
+def test_groups_that_every_layer_has_are_trivial(moved_in, moved_out, signed, trivial):
     n = 1 if signed else 2
     points = Points(n, n, None, signed)
-    assert points.says_nothing(np.array([moved_in]), np.array([moved_out])) is nothing
+    assert points.is_trivial(np.array([moved_in]), np.array([moved_out])) is trivial
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_what_every_layer_has_is_nothing(moved_in, moved_out, signed, nothing):
         (1e-3, 0.0, True),
     ],
 )
-def test_inputs_and_outputs_carry_weight_that_is_known(weak, error, used):
+def test_inputs_and_outputs_are_used_where_their_weights_are_known(weak, error, used):
     values = np.ones((4, 3))
     values[:, 2] = weak
     values[3] = 0  # this output has a bias alone
@@ -244,7 +244,7 @@ def test_inputs_and_outputs_carry_weight_that_is_known(weak, error, used):
     assert used_out.tolist() == [0, 1, 2]
 
 
-def test_an_input_that_one_output_alone_uses_carries_weight():
+def test_an_input_of_one_output_alone_is_used():
     values = np.eye(4)
     assert [u.tolist() for u in Points(4, 4, None, False).used(known_to(0.0, values.reshape(-1, 1), (4, 4)))] == [
         [0, 1, 2, 3]
@@ -336,14 +336,14 @@ def path(n):
     ],
     ids=["Frucht", "Frucht under noise", "cycle", "path", "no edge", "loop", "leaf"],
 )  # fmt: skip
-def test_points_are_told_apart_where_no_permutation_keeps_the_weights(graph, error, apart):
+def test_colour_refinement_tells_points_apart_where_no_permutation_keeps_the_weights(graph, error, apart):
     values, shape = heat(graph, (0.3, 0.7, 1.2))
     values = values + error / math.sqrt(3) * numbers().standard_normal(values.shape)
     every = np.arange(len(graph))
     assert all_distinct(known_to(error, values, shape), every, every) is apart
 
 
-def test_points_that_carry_nothing_need_not_be_told_apart():
+def test_unused_points_need_not_be_told_apart():
     values, shape = heat(frucht(), (0.3, 0.7))
     W = np.zeros((14, 14, 2))
     W[:12, :12] = values.reshape(*shape, 2)
@@ -352,7 +352,7 @@ def test_points_that_carry_nothing_need_not_be_told_apart():
     assert not all_distinct(rows, np.arange(14), np.arange(14))
 
 
-def test_no_group_is_ever_told_apart():
+def test_points_that_a_group_moves_are_never_told_apart():
     """Whatever noise draws, where a permutation keeps the weights."""
     for seed in range(20):
         rep = (regular(cyclic(5)), natural(dihedral(6)), natural(symmetric(4)))[seed % 3]
@@ -384,7 +384,7 @@ def test_a_shift_of_the_interior_is_found_once():
     assert found.name == "translation on the interior, generator i -> i + 1"
 
 
-def test_relabelled_points_have_a_map_without_a_shift():
+def test_a_translation_of_relabelled_points_is_found_without_its_name():
     colours, _ = taps(12, 10, [0, 1, 2])
     p, q = numbers().permutation(12), numbers(1).permutation(10)
     moved = np.empty_like(colours)
@@ -426,7 +426,7 @@ def test_the_residual_of_a_map_is_how_far_it_moves_the_weights():
     assert found.residual > 0.1
 
 
-def test_classes_speak_where_they_hold_one_weight_of_a_line_and_less_than_half_of_all():
+def test_classes_force_images_where_they_are_unique_in_a_line_and_not_the_background():
     def maps(colours):
         found = partial_symmetries(np.array(colours), known_to(0.0, np.eye(4)[np.ravel(colours)], np.shape(colours)))
         return [(one.map_in.tolist(), one.map_out.tolist()) for one in found]
@@ -509,7 +509,7 @@ def test_the_error_of_a_weight_is_that_of_its_output_and_its_input(gen):
     assert 0.5 < found / np.sqrt((errors[others] ** 2).mean()) < 1.1  # what all rows have in common is not seen there
 
 
-def test_weights_are_compared_in_the_units_of_their_likes_and_in_those_that_came(gen):
+def test_weights_are_compared_among_like_units_and_in_the_original_units(gen):
     rep = regular(cyclic(4))
     s = sample_group(rep + rep, rep, n_tasks=200, noise=0.1)
     x = s.x.clone()
@@ -554,7 +554,7 @@ def test_tasks_of_one_length_come_together_without_the_zeros_past_it(gen):
             assert torch.equal(b[0], y[place, : a.shape[1]])
 
 
-def test_a_length_that_few_tasks_have_teaches_nothing(gen):
+def test_tasks_of_a_rare_length_are_skipped(gen):
     """Halves of two tasks of three examples show two of eight inputs' directions, and would stop all others."""
     x, y = torch.randn(60, 12, 8, generator=gen), torch.randn(60, 12, 2, generator=gen)
     counts = torch.full((60,), 12)
@@ -588,7 +588,7 @@ def test_what_a_span_explains_of_other_tasks():
     assert explained(learned.span, data.x[150:], other) < 0.3
 
 
-def test_tasks_that_are_made_where_they_are_looked_at_are_those_of_the_whole(gen):
+def test_values_derived_a_part_at_a_time_equal_the_whole(gen):
     values, unit = torch.randn(7, 5, 3, generator=gen), torch.rand(3, generator=gen) + 1
     turn = torch.randn(3, 2, generator=gen)
     some = torch.tensor([4, 0])
@@ -599,7 +599,7 @@ def test_tasks_that_are_made_where_they_are_looked_at_are_those_of_the_whole(gen
             assert torch.allclose(made[places], whole[places])
 
 
-def test_tasks_teach_by_their_places_as_they_would_by_themselves(gen):
+def test_selecting_tasks_by_place_equals_passing_them_alone(gen):
     x, y = torch.randn(30, 6, 3, generator=gen), torch.randn(30, 6, 2, generator=gen)
     counts, tasks = torch.tensor([4, 6, 5]).repeat(10), torch.randperm(30, generator=gen)[:21]
     apart = list(by_length(x[tasks], y[tasks], counts[tasks], size=4)())

@@ -1,4 +1,4 @@
-"""From what tasks say of groups to the one that is named: evidence, exceptions, bounds, and the rule."""
+"""From the evidence of tasks to the group that is named: evidence, exceptions, bounds, and the rule."""
 
 import math
 
@@ -7,10 +7,12 @@ import pytest
 import torch
 from scipy import stats
 
-from msr.discovery.answer.claims import Candidate
+from msr.discovery.answer.candidate import Candidate
 from msr.discovery.data.intake import FEWEST
 from msr.discovery.data.splits import splits
-from msr.discovery.verdict.evidence import EXACT, Evidence, Exceptions, bound, least, spread, weights
+from msr.discovery.thresholds import THRESHOLDS
+from msr.discovery.verdict.certification import Exceptions, upper_bound
+from msr.discovery.verdict.evidence import Evidence, error_shares, least_limit, spread
 from msr.discovery.verdict.rule import Proposal, decided, judged
 
 EPS, ALPHA = 0.1, 0.01
@@ -18,18 +20,22 @@ LIMIT = EPS**2
 C3, C6, S3 = [[1, 2, 0]], [[1, 2, 3, 4, 5, 0]], [[1, 2, 0], [1, 0, 2]]
 
 
-def evidence(broken, along=None, energy=1.0, noise=0.0, unit=1.0, shares=(0.8, 0.05, 0.05), tasks=None, left=0.0):
-    broken = torch.as_tensor(broken, dtype=torch.float64)
-    energy = torch.full_like(broken, energy)
+def evidence(
+    breaking, along=None, energy=1.0, noise=0.0, unit=1.0, shares=(0.8, 0.05, 0.05), tasks=None, beyond_linear=0.0
+):
+    """Of tasks that break the group by these energies; all other numbers are the same for all tasks."""
+    breaking = torch.as_tensor(breaking, dtype=torch.float64)
+    energy = torch.full_like(breaking, energy)
     return Evidence(
-        broken=broken, along=broken if along is None else torch.as_tensor(along, dtype=torch.float64),
-        left=torch.full_like(broken, left), energy=energy, whole=energy, spread=noise, noise=noise,
-        unit=unit, loudness=torch.ones_like(broken), symmetric=True, shares=shares,
-        tasks=torch.arange(len(broken)) if tasks is None else tasks,
+        breaking=breaking, along_pattern=breaking if along is None else torch.as_tensor(along, dtype=torch.float64),
+        beyond_linear=torch.full_like(breaking, beyond_linear), energy=energy, energy_with_noise=energy, spread=noise,
+        noise_spread=noise, unit=unit, noise_ratio=torch.ones_like(breaking), symmetric=True, shares=shares,
+        tasks=torch.arange(len(breaking)) if tasks is None else tasks,
     )  # fmt: skip
 
 
 def steady(level, count=300, noise=0.0, seed=0):
+    """The same energy in every task, plus Gaussian noise."""
     draw = torch.Generator().manual_seed(seed)
     return level + noise * torch.randn(count, generator=draw, dtype=torch.float64)
 
@@ -45,7 +51,7 @@ def group(generators, order, exact=True, share=1.0, **more):
 # ----------------------------------------------------------------------------------------------------------- evidence
 
 
-def test_what_breaks_a_group_less_or_more_than_the_tolerance_is_told():
+def test_groups_well_below_and_well_above_the_tolerance_are_told_apart():
     small, large = (evidence(steady(level, noise=0.002), noise=0.002) for level in (0.2 * LIMIT, 2.5 * LIMIT))
     assert small.within(LIMIT, small.cap(LIMIT)) > 1e6
     assert small.beyond(LIMIT) < 1
@@ -65,7 +71,7 @@ def test_each_task_is_measured_by_its_own_energy():
     assert a.within(LIMIT, a.cap(LIMIT)) == pytest.approx(b.within(LIMIT, b.cap(LIMIT)), rel=1e-9)
 
 
-def test_a_task_counts_up_to_the_reach():
+def test_an_excess_counts_up_to_the_reach():
     """One task that breaks the group wholly cannot hide that all others keep it; it is an exception."""
     broken = steady(0.0)
     broken[7] = 1.0
@@ -82,7 +88,7 @@ def test_a_task_counts_up_to_the_reach():
     assert evidence(broken, noise=10.0, unit=2.0).reach(LIMIT) == pytest.approx(15)  # three of the noise's errors
 
 
-def test_a_mean_that_rare_large_tasks_make_is_not_within():
+def test_rare_tasks_that_break_much_are_part_of_the_mean():
     """Nine in ten keep the group, and the tenth breaks it as far as counts: the mean is more than the tolerance."""
     draw = np.random.default_rng(0)
     named = 0
@@ -93,15 +99,16 @@ def test_a_mean_that_rare_large_tasks_make_is_not_within():
 
 
 def test_less_than_a_twentieth_of_the_tolerance_is_kept():
-    assert EXACT == 1 / 20
-    for level, seen in ((0.9 * EXACT**2, False), (1.5 * EXACT**2, True)):
+    exact = THRESHOLDS().kept_share
+    assert exact == 1 / 20
+    for level, seen in ((0.9 * exact**2, False), (1.5 * exact**2, True)):
         one = evidence(steady(level * LIMIT))
         assert (one.not_kept(LIMIT) > 1 / ALPHA) is seen
     noisy = evidence(steady(0.0, noise=0.01), noise=0.01)
     assert noisy.not_kept(LIMIT) < 1 / ALPHA
 
 
-def test_what_is_seen_along_the_learned_directions_is_enough():
+def test_breaking_along_the_learned_directions_alone_is_enough_to_see_it():
     noise, calm = steady(0.0, noise=0.05), steady(0.0005, noise=0.0005)
     assert evidence(noise, along=calm).not_kept(LIMIT) > 1 / ALPHA
     assert evidence(noise, along=noise).not_kept(LIMIT) < 1 / ALPHA
@@ -116,26 +123,26 @@ def test_few_exceptions_do_not_break_a_group_for_the_others():
         assert (one.not_kept(LIMIT) > 1 / ALPHA) is seen, count
 
 
-def test_an_exception_is_beyond_its_own_noise():
+def test_an_exception_stands_out_from_the_noise():
     broken = torch.tensor([0.0, 0.03, 0.05, 0.5])
     assert evidence(broken).exceptions(LIMIT).tolist() == [False, False, True, True]  # three times the limit beyond it
     assert evidence(broken, noise=0.02).exceptions(LIMIT).tolist() == [False, False, False, True]
 
 
-def test_exceptions_are_listed_by_their_places_in_what_came():
+def test_exceptions_are_listed_by_their_original_places():
     broken = steady(0.0, count=100)
     broken[[3, 10]] = 0.5
-    tasks, came = torch.arange(200).flip(0)[:100], torch.arange(200) * 2
-    found = Exceptions.of(evidence(broken, tasks=tasks), LIMIT, ALPHA, came)
-    assert found.seen == (2 * (199 - 10), 2 * (199 - 3))
-    assert found.tasks == 100
-    assert stats.binom.cdf(2, 100, found.at_most) == pytest.approx(ALPHA)
-    assert found.break_ == pytest.approx(2 * EPS)
-    assert found.rare
+    tasks = torch.arange(200).flip(0)[:100]
+    original = torch.arange(200) * 2
+    exceptions = Exceptions.of(evidence(broken, tasks=tasks), LIMIT, ALPHA, original)
+    assert exceptions.places == (2 * (199 - 10), 2 * (199 - 3))
+    assert exceptions.n_tasks == 100
+    assert stats.binom.cdf(2, 100, exceptions.at_most) == pytest.approx(ALPHA)
+    assert exceptions.breaking == pytest.approx(2 * EPS)
+    assert exceptions.rare
     # Where noise is large, only what is beyond it can be seen.
-    assert Exceptions.of(evidence(broken, noise=0.02), LIMIT, ALPHA, came).break_ == pytest.approx(
-        math.sqrt(LIMIT + 11 * 0.02)
-    )
+    noisy = Exceptions.of(evidence(broken, noise=0.02), LIMIT, ALPHA, original)
+    assert noisy.breaking == pytest.approx(math.sqrt(LIMIT + 11 * 0.02))
 
 
 @pytest.mark.parametrize(("count", "rare"), [(0, True), (5, True), (6, False)])
@@ -145,22 +152,22 @@ def test_one_in_twenty_may_be_exceptions(count, rare):
     assert Exceptions.of(evidence(broken), LIMIT, ALPHA, torch.arange(100)).rare is rare
 
 
-def test_the_bound_is_where_the_bet_is_won():
+def test_the_upper_bound_is_the_least_limit_that_a_bet_shows():
     values, energy = steady(0.004, noise=0.001), torch.full((300,), 2.0, dtype=torch.float64)
-    found = bound(values, energy, 0.01)
-    assert 0.002 < found < 0.0035
-    assert bound(values, energy, 0.001) > found
-    assert bound(steady(3.0), energy, 0.01) == 1.0  # nothing is shown
-    assert bound(values[:3], energy[:3], 0.01) == 1.0
+    bound = upper_bound(values, energy, 0.01)
+    assert 0.002 < bound < 0.0035
+    assert upper_bound(values, energy, 0.001) > bound
+    assert upper_bound(steady(3.0), energy, 0.01) == 1.0  # nothing is shown
+    assert upper_bound(values[:3], energy[:3], 0.01) == 1.0
 
 
 def test_the_least_limit_is_found_to_three_digits():
-    assert least(lambda at: at >= 0.0123) == pytest.approx(0.0123, rel=1e-3)
-    assert least(lambda at: True) == 1e-9
-    assert least(lambda at: False) == 1.0
+    assert least_limit(lambda at: at >= 0.0123) == pytest.approx(0.0123, rel=1e-3)
+    assert least_limit(lambda at: True) == 1e-9
+    assert least_limit(lambda at: False) == 1.0
 
 
-def test_a_spread_is_not_moved_by_a_few():
+def test_a_few_large_values_do_not_change_the_spread():
     values = torch.randn(2001, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     values[:40], values[40:60] = 1e6, torch.inf
     assert spread(values) == pytest.approx(1.0, rel=0.1)
@@ -168,8 +175,8 @@ def test_a_spread_is_not_moved_by_a_few():
 
 
 @pytest.mark.parametrize(("count", "preferred"), [(1, True), (1, False), (5, True), (7, False)])
-def test_the_error_rate_is_shared_out_once(count, preferred):
-    shares = weights(count, preferred)
+def test_the_shares_of_the_error_rate_add_up_to_three_quarters_at_most(count, preferred):
+    shares = error_shares(count, preferred)
     assert len(shares) == count
     assert sum(map(sum, shares)) <= 0.75 + 1e-12
     assert min(map(min, shares)) > 0
@@ -194,28 +201,28 @@ def test_the_status_of_a_group(level, status, broken):
     assert (one.p_not_kept <= ALPHA) is broken
 
 
-def test_groups_are_one_where_their_orbits_are_and_come_by_order():
+def test_groups_with_equal_orbitals_are_merged_and_sorted_by_order():
     kept = evidence(steady(0.0))
     trials = [
         [Proposal(group(S3, 6), kept), Proposal(group(C3, 3, exact=False), kept)],
         [Proposal(group([[2, 0, 1]], 3), kept)],  # the other generator of C3
     ]
-    found = judged(trials, 2, EPS, ALPHA)
-    assert [c.order for c in found] == [3, 6]
-    assert found[0].exact  # in one of the splits
-    # S3 has orbits of its own, and one split of two alone spoke of it.
-    assert found[1].p_within == pytest.approx(2 * found[0].p_within, rel=1e-6)
+    cyclic, symmetric = judged(trials, 2, EPS, ALPHA)
+    assert (cyclic.order, symmetric.order) == (3, 6)
+    assert cyclic.exact  # in one of the splits
+    # S3 has orbitals of its own, and only one split of two tested it.
+    assert symmetric.p_within == pytest.approx(2 * cyclic.p_within, rel=1e-6)
 
 
-def test_splits_that_were_planned_and_not_made_count_as_nothing():
+def test_planned_splits_that_were_not_made_count_as_zero():
     one = Proposal(group(C3, 3), evidence(steady(0.3 * LIMIT, 40)))
     p = [judged([[one]], planned, EPS, ALPHA)[0].p_within for planned in (1, 4)]
     assert p[1] == pytest.approx(4 * p[0])
-    again = judged([[one]] * 4, 4, EPS, ALPHA)[0]
-    assert again.p_within == pytest.approx(p[0])
+    all_made = judged([[one]] * 4, 4, EPS, ALPHA)[0]
+    assert all_made.p_within == pytest.approx(p[0])
 
 
-def test_a_share_of_the_error_rate_is_paid_for_by_the_p_value():
+def test_a_smaller_share_of_the_error_rate_gives_a_larger_p_value():
     values = steady(0.3 * LIMIT, 40)
     p = [
         judged([[Proposal(group(C3, 3), evidence(values, shares=(share, 0.1, 0.1)))]], 1, EPS, ALPHA)[0].p_within
@@ -231,7 +238,7 @@ def test_all_claims_together_keep_the_level():
     for _ in range(60):
         trials = []
         for split in range(2):
-            shares = weights(3, bool(split))
+            shares = error_shares(3, bool(split))
             # E min(b − limit, 3 limit) = 0.
             values = np.where(draw.random((3, 60)) < 0.25, 4 * LIMIT, 0.0)
             trials.append([
@@ -244,36 +251,37 @@ def test_all_claims_together_keep_the_level():
 # ----------------------------------------------------------------------------------------------------------- the rule
 
 
-def nothing(candidate):
+def trivial(candidate):
+    """Here, groups of order 2 are those that every layer has."""
     return candidate.order == 2
 
 
-def test_the_largest_that_is_within_and_not_broken_is_named():
+def test_the_largest_group_within_the_tolerance_and_not_seen_broken_is_named():
     small, large = group(C3, 3, status="within"), group(S3, 6, status="within")
-    assert decided([small, large], nothing).named is large
-    assert decided([small, group(S3, 6, status="within", seen_broken=True)], nothing).named is small
-    assert decided([small, group(S3, 6, status="beyond")], nothing).named is small
-    assert decided([small, group(S3, 6, status="beyond")], nothing).open == ()
+    assert decided([small, large], trivial).named is large
+    assert decided([small, group(S3, 6, status="within", seen_broken=True)], trivial).named is small
+    assert decided([small, group(S3, 6, status="beyond")], trivial).named is small
+    assert decided([small, group(S3, 6, status="beyond")], trivial).open == ()
 
 
-def test_a_larger_one_that_is_open_stands_in_the_way_unless_it_is_broken():
+def test_a_larger_open_group_forbids_the_name_unless_it_is_seen_broken():
     small, large = group(C3, 3, status="within"), group(S3, 6, status="open")
-    decision = decided([small, large], nothing)
+    decision = decided([small, large], trivial)
     assert (decision.named, decision.open) == (small, (large,))
-    assert decided([small, group(S3, 6, status="open", seen_broken=True)], nothing).open == ()
+    assert decided([small, group(S3, 6, status="open", seen_broken=True)], trivial).open == ()
     smaller = group(C3, 3, status="open")
-    assert decided([smaller, group(S3, 6, status="within")], nothing).open == ()
-    assert decided([smaller], nothing).open == (smaller,)
+    assert decided([smaller, group(S3, 6, status="within")], trivial).open == ()
+    assert decided([smaller], trivial).open == (smaller,)
 
 
-def test_what_every_layer_has_and_what_moves_weak_weights_alone_is_not_named():
-    assert decided([group([[1, 0, 2]], 2, status="within")], nothing).named is None
+def test_trivial_groups_and_groups_of_weak_weights_are_not_named():
+    assert decided([group([[1, 0, 2]], 2, status="within")], trivial).named is None
     weak = group(C3, 3, exact=False, share=0.3, status="within")
-    assert decided([weak], nothing).named is None
+    assert decided([weak], trivial).named is None
     strong = group(C3, 3, exact=False, share=0.6, status="within")
-    assert decided([strong], nothing).named is strong
-    assert decided([group(C3, 3, exact=True, share=0.3, status="within")], nothing).named is not None
-    assert decided([], nothing).named is None
+    assert decided([strong], trivial).named is strong
+    assert decided([group(C3, 3, exact=True, share=0.3, status="within")], trivial).named is not None
+    assert decided([], trivial).named is None
 
 
 # ------------------------------------------------------------------------------------------------------------- splits
@@ -303,10 +311,10 @@ def test_fresh_tasks_test_and_the_others_teach():
     assert not fresh[split.order[:75]].any()
 
 
-def test_what_a_linear_layer_leaves_may_break_a_group_but_does_not_show_that_it_is_broken():
+def test_the_residual_of_a_linear_layer_forbids_within_but_does_not_show_breaking():
     kept = steady(0.0, noise=0.001)
     assert evidence(kept).within(LIMIT, 0.0) > 1 / ALPHA
-    nonlinear = evidence(kept, left=2 * LIMIT)
+    nonlinear = evidence(kept, beyond_linear=2 * LIMIT)
     assert nonlinear.within(LIMIT, 0.0) < 1
     assert nonlinear.beyond(LIMIT) < 1
     assert nonlinear.not_kept(LIMIT) < 1 / ALPHA

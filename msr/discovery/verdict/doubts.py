@@ -1,0 +1,112 @@
+"""Doubts: reasons not to give the answer that the rule suggests. With any of them the verdict is *cannot tell*.
+
+A doubt can only take an answer back, never give one. Each is a sentence that says what would help.
+"""
+
+from collections.abc import Callable
+
+from msr.discovery.answer.certificate import GroupCertificate
+from msr.discovery.answer.result import short
+from msr.discovery.answer.sentences import not_linear, not_shown
+from msr.discovery.linearity.lack_of_fit import LackOfFit, serial_correlation
+from msr.discovery.thresholds import THRESHOLDS
+from msr.discovery.verdict.advice import larger_tolerance, why_unclear
+from msr.discovery.verdict.findings import Findings, clear_everywhere, larger_untested
+from msr.discovery.verdict.instruments import Instruments
+
+__all__ = ["doubts_about"]
+
+
+def doubts_about(
+    instruments: Instruments,
+    findings: Findings,
+    certificate: GroupCertificate | None,
+    lack: LackOfFit,
+    names: Callable[[float], bool] | None,
+) -> list[str]:
+    """All reasons against the answer, the most important first; none if it stands.
+
+    Args:
+        certificate: of the named group; None where the rule names none.
+        lack: the test of linearity that goes with the answer.
+        names: whether a whole search with another tolerance names a group; None where that must not be tried.
+    """
+    of_noise = _correlated_noise(instruments)
+    if certificate is not None:
+        return of_noise + _about_the_name(instruments, findings, certificate, lack)
+    return of_noise + _about_none(instruments, findings, lack, names)
+
+
+def _correlated_noise(instruments: Instruments) -> list[str]:
+    """Every test counts examples as independent. The noise of neighbouring examples must not be correlated."""
+    question = instruments.question
+    sample = question.sample
+    limits = THRESHOLDS()
+    first = slice(limits.serial_tasks)
+    serial = serial_correlation(
+        sample.x[first], sample.y[first], question.data.counts[first], question.data.order[first]
+    )
+    # This check can only take an answer back, so it runs at a smaller level than the test that gives one.
+    if serial.p_value <= limits.veto_share * question.alpha:
+        return [
+            f"the noise of neighbouring examples is correlated ({serial.correlation:.2f}), so they do not count as "
+            "examples of their own: differences of neighbouring examples, in x and in y, may be independent"
+        ]
+    return []
+
+
+def _about_the_name(
+    instruments: Instruments, findings: Findings, certificate: GroupCertificate, lack: LackOfFit
+) -> list[str]:
+    """Doubts about the group that the rule names."""
+    question = instruments.question
+    named = findings.decision.named
+    assert named is not None
+    doubts = []
+    # Where the test of all tasks detects something, everything beyond a linear layer was counted as breaking the group
+    # and the name still stands. The test with the learned pattern comes too late for that.
+    of_pattern = lack is not instruments.nonlinearity.of_all_tasks
+    if of_pattern and instruments.nonlinearity.detected(lack):
+        doubts.append(_not_linear(instruments, lack))
+    if len(certificate.exceptions) > 0 and not certificate.certified:
+        doubts.append(
+            f"{len(certificate.exceptions)} of {certificate.n_tasks} tasks break the group of order "
+            f"{short(named.order)}, which are too many for exceptions"
+        )
+    rows = findings.reported.taught.learned.views(question.points, question.data)[-1].rows
+    unknown = question.points.unknown(rows, THRESHOLDS().weights_resolved)
+    if unknown:
+        doubts.append(
+            f"{unknown} inputs or outputs seem to carry nothing, but their weights are not known well enough to "
+            "say what they could be swapped with: leave them out, bring them to like units, or give more tasks"
+        )
+    if findings.decision.open:
+        orders = ", ".join(short(c.order) for c in findings.decision.open)
+        doubts.append(f"a larger group (order {orders}) may hold as well: more tasks would settle it")
+    elif untested := larger_untested(instruments, named, findings.candidates):
+        doubts.append(
+            f"all tasks together seem to keep a larger group (order {short(untested.order)}) that no part of "
+            "them proposed, so that none was left to test it: give more tasks"
+        )
+    return doubts
+
+
+def _about_none(
+    instruments: Instruments, findings: Findings, lack: LackOfFit, names: Callable[[float], bool] | None
+) -> list[str]:
+    """The first doubt about the answer *none*."""
+    question = instruments.question
+    decision = findings.decision
+    if instruments.nonlinearity.detected(lack):
+        return [_not_linear(instruments, lack)]
+    if decision.open:
+        likeliest = max(decision.open, key=lambda c: (c.exact, -c.breaking))
+        tolerance = larger_tolerance(question, findings, names) if names is not None else None
+        return [not_shown(likeliest, question.eps, tolerance)]
+    if decision.weak or not clear_everywhere(instruments, findings.trials):
+        return [findings.refusals[0] if findings.refusals else why_unclear(question, findings)]
+    return []
+
+
+def _not_linear(instruments: Instruments, lack: LackOfFit) -> str:
+    return not_linear(float(lack.residual.mean() / instruments.question.sample.energies.mean()))

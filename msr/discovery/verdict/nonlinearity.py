@@ -1,0 +1,73 @@
+"""Nonlinearity: whether the tasks are more than linear layers, and how much noise a linear layer leaves in each."""
+
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from msr.discovery.linearity.lack_of_fit import LackOfFit, lack_of_fit
+from msr.discovery.pattern.learning import Learned
+from msr.discovery.question import Question
+from msr.discovery.thresholds import THRESHOLDS
+
+__all__ = ["Nonlinearity"]
+
+_UNTESTED = "none"
+"""The method of a :class:`LackOfFit` where the examples are too few for any test."""
+
+
+class Nonlinearity:
+    """Tests for lack of fit of a linear layer, made once for all splits and when first asked for."""
+
+    def __init__(self, question: Question):
+        self._question = question
+
+    @cached_property
+    def of_all_tasks(self) -> LackOfFit:
+        """The test on the residuals of least squares in each task; its method is "none" where examples are few."""
+        sample = self._question.sample
+        return lack_of_fit(sample.x, sample.y, sample.counts)
+
+    def with_pattern(self, learned: Learned, test: Tensor) -> LackOfFit:
+        """The same test; where examples are few, on what the learned pattern leaves of some testing tasks."""
+        of_all = self.of_all_tasks
+        if of_all.method != _UNTESTED:
+            return of_all
+        data = self._question.data
+        sample = self._question.sample
+        looked_at = test[: THRESHOLDS().span_test_tasks]
+        U = (learned.span.U.view(data.m, data.n, -1) / sample.scale[:, None, None]).flatten(0, 1)
+        lack = lack_of_fit(
+            sample.x[looked_at], sample.y[looked_at], sample.counts[looked_at], span=(U, learned.span.v0)
+        )
+        # The result has an entry for each task. Tasks that were not tested get the mean residual of those that were.
+        energy = torch.zeros_like(of_all.energy)
+        tested = torch.zeros_like(of_all.tested)
+        residual = torch.full_like(of_all.residual, float(lack.residual.mean()))
+        energy[looked_at] = lack.energy
+        tested[looked_at] = lack.tested
+        residual[looked_at] = lack.residual
+        return replace(lack, energy=energy, tested=tested, residual=residual)
+
+    def detected(self, lack: LackOfFit) -> bool:
+        """Whether functions of the inputs explain a part of what a linear layer leaves, at level α."""
+        return lack.p_value <= self._question.alpha
+
+    def noise_energy(self, learned: Learned, lack: LackOfFit) -> Tensor:
+        """What noise adds to the energy of each task's outputs, ``(tasks,)``: the residual of a linear layer.
+
+        Where the residuals are not known it is the noise of the fitted span, the same for all tasks.
+        """
+        if lack.method == _UNTESTED:
+            sample = self._question.sample
+            return (learned.span.noise * sample.scale.pow(-2).sum()).expand(len(sample))
+        return lack.residual
+
+    @cached_property
+    def noise_ratio(self) -> Tensor:
+        """Residual of each task over the median residual, at least 1, ``(tasks,)``; 1 where it is not known."""
+        lack = self.of_all_tasks
+        if lack.method == _UNTESTED:
+            return torch.ones(len(self._question.sample), dtype=torch.float64)
+        return (lack.residual / lack.residual.median().clamp_min(1e-300)).clamp_min(1)
