@@ -32,8 +32,9 @@ Curve = list[tuple[float, int, float]]  # seconds, outer steps, error
 
 def chunks(family: TranslationTasks, n_tasks: int = TASKS) -> Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]:
     """All examples of the first training tasks, drawn once: drawing is part of the time."""
-    e = family.episodes("train", torch.arange(n_tasks))
-    x, y = torch.cat([e.support_x, e.query_x], 1).flatten(2), torch.cat([e.support_y, e.query_y], 1).flatten(2)
+    x, y = family.episodes("train", torch.arange(n_tasks)).examples()
+    x = x.flatten(2)
+    y = y.flatten(2)
     return lambda: iter([(x, y)])
 
 

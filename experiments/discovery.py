@@ -147,7 +147,7 @@ def run_arm(arm: Arm, config: Config) -> Row:
     """Discover once, and say whether it is right."""
     family = family_of(arm.family, arm.noise, arm.seed, arm.tasks, config)
     e = family.episodes("train", torch.arange(arm.tasks))
-    x, y = torch.cat([e.support_x, e.query_x], 1), torch.cat([e.support_y, e.query_y], 1)
+    x, y = e.examples()
     right = truth(arm.family)
     row: Row = {"family": arm.family, "noise": arm.noise, "tasks": arm.tasks, "seed": arm.seed, "truth": right}
     # The run's threads, also for large families: what results.json records is what was computed with.

@@ -333,7 +333,7 @@ def fit_jointly(
 
     def everything(step: int) -> tuple[Tensor, Episodes]:
         tasks, e = sample(data.family, config, step)
-        x, y = torch.cat([e.support_x, e.query_x], 1), torch.cat([e.support_y, e.query_y], 1)
+        x, y = e.examples()
         return tasks, Episodes(x, y, x, y)
 
     trained = train(loop, folder, joint_name(arm), everything, steps)

@@ -15,7 +15,7 @@ __all__ = ["Episodes"]
 class Episodes(NamedTuple):
     """A batch of tasks. Every tensor is ``(tasks, examples, ...)``; support and query differ in ``examples`` only.
 
-    Each of the four is a tensor, or a tuple or dictionary of tensors (nested as you like) where a network takes several
+    Each of the four parts is a tensor, or a (nested) tuple or dictionary of tensors where a network takes several
     inputs or is judged by several targets; all of them have the same tasks and examples. NumPy arrays become tensors in
     :meth:`split`, and in :meth:`check`, which every learner calls.
 
@@ -34,7 +34,8 @@ class Episodes(NamedTuple):
 
         Raises: ShapeError when that leaves a set empty, or for lists of tasks with unequal numbers of examples.
         """
-        x, y = _tensors("x", x), _tensors("y", y)
+        x = _tensors("x", x)
+        y = _tensors("y", y)
         n_examples = leaves_of(x)[0].shape[1]
         if not 1 <= shots < n_examples:
             raise ShapeError(
@@ -42,9 +43,20 @@ class Episodes(NamedTuple):
             )
         if isinstance(x, Tensor) and isinstance(y, Tensor):
             return cls(x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:])
-        first, rest = slice(None, shots), slice(shots, None)
+        first = slice(None, shots)
+        rest = slice(shots, None)
         support = [mapped(lambda leaf: leaf[:, first], tree) for tree in (x, y)]
         return cls(*support, *(mapped(lambda leaf: leaf[:, rest], tree) for tree in (x, y)))
+
+    def examples(self) -> tuple[Tree, Tree]:
+        """``x`` and ``y`` of all examples of each task, its support set followed by its query set.
+
+        Shapes: ``(tasks, support + query examples, ...)``, in the tuples or dictionaries of the parts.
+        Raises: ShapeError where support and query differ in more than their number of examples.
+        """
+        x = _one_after_the_other("x", self.support_x, self.query_x)
+        y = _one_after_the_other("y", self.support_y, self.query_y)
+        return x, y
 
     @property
     def n_tasks(self) -> int:
@@ -53,7 +65,7 @@ class Episodes(NamedTuple):
         return (part if isinstance(part, Tensor) else leaves_of(part)[0]).shape[0]
 
     def select(self, tasks: slice | Tensor) -> "Episodes":
-        """The same episodes for some of the tasks."""
+        """The episodes of some of the tasks, chosen by a slice, indices or a mask."""
         return Episodes(*(part[tasks] if isinstance(part, Tensor) else _each(part, tasks) for part in self))
 
     def to(self, device: torch.device | str) -> "Episodes":
@@ -61,7 +73,10 @@ class Episodes(NamedTuple):
         return Episodes(*(mapped(lambda leaf: leaf.to(device), _tensors(n, t)) for n, t in self._asdict().items()))
 
     def check(self) -> "Episodes":
-        """Itself (with tensors for arrays), or an error that names the tensor and the axis at fault."""
+        """The episodes themselves, with tensors for arrays, or an error that names the tensor and the axis at fault.
+
+        Raises: ShapeError for parts whose tasks or examples differ; DataError for a batch or a set that is empty.
+        """
         if not all(map(isinstance, self, (Tensor,) * 4)):
             return self._checked_trees()
         if self._are_plainly_right():
@@ -70,12 +85,12 @@ class Episodes(NamedTuple):
         return self
 
     def _are_plainly_right(self) -> bool:
-        """Whether nothing is at fault, at a glance: every outer step asks."""
+        """A quick test that nothing is at fault, since every outer step checks its episodes."""
         if any(part.is_nested for part in self):
             return False
         support, support_y, query, query_y = (part.shape[:2] for part in self)
-        alike = support == support_y and query == query_y and len(support) == len(query) == 2
-        return alike and support[0] == query[0] and 0 not in (*support, *query)
+        x_fits_y = support == support_y and query == query_y and len(support) == len(query) == 2
+        return x_fits_y and support[0] == query[0] and 0 not in (*support, *query)
 
     def _checked_trees(self) -> "Episodes":
         whole = Episodes(*(_tensors(name, part) for name, part in zip(self._fields, self, strict=True)))
@@ -86,22 +101,44 @@ class Episodes(NamedTuple):
 
     def _check_leaves(self, named: list[tuple[str, Tensor]]) -> None:
         n_tasks = named[0][1].shape[:1]
-        first: dict[str, tuple[str, int]] = {}  # of each role, and its number of examples
+        first: dict[str, tuple[str, int]] = {}  # for support and for query: the first tensor and its number of examples
         if n_tasks == (0,):
             raise DataError("the batch holds no task; give at least one")
         for name, part in named:
             if part.is_nested:
-                as_tensor(part, name)  # which names the counts
+                as_tensor(part, name)  # raises an error that names the numbers of examples
             if part.ndim < 2 or part.shape[:1] != n_tasks:
                 raise ShapeError(
                     f"{name} must be (tasks, examples, ...) with {self.n_tasks} tasks as in support_x; "
-                    f"came {tuple(part.shape)}"
+                    f"got {tuple(part.shape)}"
                 )
             if part.shape[1] == 0:
                 raise DataError(f"{name} holds no example (axis 1 of {tuple(part.shape)} is empty)")
             other, n_examples = first.setdefault(name[:-2], (name, part.shape[1]))
             if part.shape[1] != n_examples:
                 raise ShapeError(f"{other} has {n_examples} examples a task, {name} has {part.shape[1]} (axis 1)")
+
+
+def _one_after_the_other(name: str, support: Tree, query: Tree) -> Tree:
+    """Support and query joined along the examples, axis 1."""
+    if isinstance(support, dict) and isinstance(query, dict) and support.keys() == query.keys():
+        return {key: _one_after_the_other(name, part, query[key]) for key, part in support.items()}
+    if isinstance(support, tuple) and isinstance(query, tuple) and len(support) == len(query):
+        parts = [_one_after_the_other(name, *pair) for pair in zip(support, query, strict=True)]
+        return type(support)(*parts) if hasattr(support, "_fields") else tuple(parts)
+    if isinstance(support, (dict, tuple)) or isinstance(query, (dict, tuple)):
+        raise ShapeError(
+            f"support_{name} and query_{name} hold different parts, so they cannot be joined; give both the same tuple "
+            "or dictionary of tensors"
+        )
+    first = _tensor(f"support_{name}", support)
+    second = _tensor(f"query_{name}", query)
+    if first.shape[:1] != second.shape[:1] or first.shape[2:] != second.shape[2:]:
+        raise ShapeError(
+            f"support_{name} and query_{name} may differ in their number of examples (axis 1) only, to be joined; got "
+            f"{tuple(first.shape)} and {tuple(second.shape)}"
+        )
+    return torch.cat([first, second], 1)
 
 
 def _each(tree: Tree, tasks: slice | Tensor) -> Tree:

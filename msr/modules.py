@@ -73,17 +73,17 @@ def copied(module: nn.Module) -> nn.Module:
 
 
 def as_at_first(module: nn.Module) -> nn.Module:
-    """A deep copy without the tensors that calls have left on the module (features, attention weights): None there.
+    """A deep copy in which tensors that calls have stored on the module (features, attention weights) are None.
 
-    For modules that :func:`copied` has taken once, so that whatever now has a history came of a call.
+    It is for modules that :func:`copied` has returned, in which only a call can have stored a tensor with a history.
     """
-    left = [value for part in module.modules() for value in vars(part).values() if value is not part._parameters]
-    memo: dict[int, Any] = {id(tensor): None for value in left for tensor in _results(value)}
+    values = [value for part in module.modules() for value in vars(part).values() if value is not part._parameters]
+    memo: dict[int, Any] = {id(tensor): None for value in values for tensor in _results(value)}
     return copy.deepcopy(module, memo)
 
 
 def with_parts_replaced(module: nn.Module, new: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    """The module with others in the place of some of its parts, in place, under each of their names."""
+    """Replace some parts of a module in place, under each of their names; returns the module, or what replaces it."""
     for part in list(module.modules()):
         for name, child in list(part._modules.items()):  # named_children() hides a module's second name
             if child is not None and child in new:
@@ -92,11 +92,12 @@ def with_parts_replaced(module: nn.Module, new: Mapping[nn.Module, nn.Module]) -
 
 
 def dotted(home: str, key: str) -> str:
-    """The name of something in a part of a module, whose own name is empty for the whole."""
+    """``home.key``, the name of an attribute of a part of a module; the whole module's own name is empty."""
     return f"{home}.{key}".lstrip(".")
 
 
 def _results(value: Any) -> list[Tensor]:
+    """Tensors with a history, or of a function transform, in an attribute's value and in containers there."""
     if isinstance(value, Tensor):
         try:
             return [] if value.is_leaf and not is_wrapped(value) else [value]
@@ -125,13 +126,13 @@ def _refuse_computed_weight(name: str, part: nn.Module, hook: Any) -> None:
 
 
 def _at_fault(module: nn.Module) -> tuple[str, nn.Module]:
-    """The innermost part that does not copy; of several the first."""
-    found = ("", module)
+    """The innermost part that cannot be copied; of several the first one."""
+    fault = ("", module)
     for name, part in module.named_modules():
-        inside = not found[0] or name.startswith(f"{found[0]}.")
-        if inside and not _copies(part):
-            found = (name, part)
-    return found
+        is_inside = not fault[0] or name.startswith(f"{fault[0]}.")
+        if is_inside and not _copies(part):
+            fault = (name, part)
+    return fault
 
 
 def _copies(part: nn.Module) -> bool:
@@ -143,7 +144,7 @@ def _copies(part: nn.Module) -> bool:
 
 
 def _computed(part: nn.Module) -> str | None:
-    """Which attributes hold a tensor with a history, the usual reason; lists and dictionaries are looked into."""
+    """Which attributes hold a tensor with a history, the usual reason why copying fails; None if no attribute does."""
     names = [name for name, value in vars(part).items() if not name.startswith("_") and _has_history(value)]
     if not names:
         names = [name for name, value in vars(part).items() if name not in _TORCHS_OWN and _has_history(value)]

@@ -1,4 +1,4 @@
-"""Several tensors as one: tuples and dictionaries of tensors, nested as one likes."""
+"""Several tensors as one value: nested tuples and dictionaries of tensors."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -8,11 +8,11 @@ from torch import Tensor
 __all__ = ["Tree", "assembled", "leaves_of", "mapped", "structure_of"]
 
 Tree: TypeAlias = Any
-"""A tensor, or a tuple or dictionary of trees. Lists are no trees: they are what ragged data come in."""
+"""A tensor, or a tuple or dictionary of trees. A list is no tree, since data of unequal sizes come in lists."""
 
 
 def mapped(function: Callable[[Any], Any], tree: Tree) -> Tree:
-    """The same tuples and dictionaries with ``function`` of each leaf."""
+    """The same tuples and dictionaries, with each leaf replaced by ``function`` of it."""
     if isinstance(tree, dict):
         return {key: mapped(function, part) for key, part in tree.items()}
     if isinstance(tree, tuple):
@@ -22,14 +22,14 @@ def mapped(function: Callable[[Any], Any], tree: Tree) -> Tree:
 
 
 def leaves_of(tree: Tree) -> list[Any]:
-    """All leaves, in order."""
-    found: list[Any] = []
-    mapped(found.append, tree)
-    return found
+    """All leaves, in the order in which :func:`mapped` meets them."""
+    leaves: list[Any] = []
+    mapped(leaves.append, tree)
+    return leaves
 
 
 def structure_of(trees: Sequence[Tree]) -> Tree | None:
-    """The trees with their leaves' places in place of the leaves; None where each is a plain tensor."""
+    """The trees with each leaf replaced by its number; None where each tree is a plain tensor."""
     if all(isinstance(tree, Tensor) for tree in trees):
         return None
     places = iter(range(len(leaves_of(tuple(trees)))))
@@ -37,5 +37,5 @@ def structure_of(trees: Sequence[Tree]) -> Tree | None:
 
 
 def assembled(structure: Tree, tensors: Sequence[Tensor]) -> Tree:
-    """The inverse of :func:`leaves_of` for trees of that structure."""
+    """The trees of this structure (see :func:`structure_of`) that hold these tensors: undoes :func:`leaves_of`."""
     return mapped(lambda place: tensors[place], structure)

@@ -24,7 +24,7 @@ def draw_weights(
     learned = _adapted_weights(learner, params, few)
     panels = {f"task {i}, learned": w for i, w in enumerate(learned)}
     if truth is not None:
-        x, y = torch.cat([few.support_x, few.query_x], 1), torch.cat([few.support_y, few.query_y], 1)
+        x, y = few.examples()
         basis = truth.to(x.dtype)
         for i, weight in enumerate(learned):
             columns = basis.unflatten(0, weight.shape)

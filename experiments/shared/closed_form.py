@@ -53,7 +53,7 @@ def chunks_of(
     def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, n_tasks, chunk):
             e = family.episodes("train", torch.arange(start, min(start + chunk, n_tasks)))
-            x, y = torch.cat([e.support_x, e.query_x], 1), torch.cat([e.support_y, e.query_y], 1)
+            x, y = e.examples()
             x, y = x[:, :examples], y[:, :examples]
             yield patches(x, y, kernel) if kernel else (x.flatten(2), y.flatten(2))
 
@@ -84,8 +84,7 @@ def found_or_why_not(family: TaskFamily, k: int | Literal["auto"], *, required: 
 def found_dimension(family: TaskFamily, make: Callable[[Any, str, Tensor], Episodes], kernel: int) -> int:
     """The dimension that a family's convolutions share, support and query being the halves of a task's examples."""
     episodes = make(family, "train", torch.arange(min(TASKS, family.n_tasks("train") or TASKS)))
-    x = torch.cat([episodes.support_x, episodes.query_x], 1)
-    y = torch.cat([episodes.support_y, episodes.query_y], 1)
+    x, y = episodes.examples()
     return find_span(in_chunks(*patches(x, y, kernel))).k
 
 

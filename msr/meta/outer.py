@@ -1,4 +1,4 @@
-"""The outer loop: optimise what tasks share, stop on the first number that is not finite, resume where it stopped."""
+"""The outer loop: optimise what tasks share, stop at the first number that is not finite, resume from checkpoints."""
 
 import copy
 import math
@@ -28,13 +28,15 @@ class OuterLoop:
 
     Args:
         learner: gives the meta-gradient.
-        params: where to start; copied.
+        params: where to start; they are copied.
         optimizer: ``parameter groups -> torch.optim.Optimizer``, for example ``partial(torch.optim.Adam, lr=1e-2)``.
             The groups carry the names ``shared``, ``initial`` and ``inner``, so that rates can differ.
         scheduler: ``optimizer -> torch.optim.lr_scheduler.LRScheduler``, stepped once an outer step.
-        clip_norm: the largest norm of the whole gradient; longer ones are shortened.
+        clip_norm: the largest norm of the whole gradient; a larger gradient is scaled down to it.
 
-    Attributes: ``params``, the current values; ``steps_done``.
+    Attributes:
+        params: the current values.
+        steps_done: how many outer steps were taken.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class OuterLoop:
     ):
         if clip_norm is not None and not clip_norm > 0:
             raise ConfigError(f"clip_norm must be positive; got {clip_norm}")
-        self.learner, self.clip_norm, self.steps_done = learner, clip_norm, 0
+        self.learner = learner
+        self.clip_norm = clip_norm
+        self.steps_done = 0
         self.params = params.with_leaves([p.detach().clone() for p in params.leaves()])
         groups = [
             {"params": list(group.values()), "name": name}
@@ -65,8 +69,8 @@ class OuterLoop:
         ``tasks`` are the tasks' own indices, for the error message; ``largest`` is the mean loss beyond which training
         counts as diverged.
         Raises: NonFiniteError when a loss or the gradient is nan or infinite, or the mean loss is above ``largest``.
-        The parameters are then those of the last good step: nothing was updated. Also where the update itself does
-        not fit the numbers of this precision, and then parameters and the optimiser may be half updated.
+        Nothing is updated then, so the parameters are those of the last good step. It is raised too where the update
+        itself overflows this precision; then parameters and the optimiser may be updated in part.
         """
         if not self._checked:
             checked = self.learner.check(self.params, episodes)
@@ -74,10 +78,12 @@ class OuterLoop:
             self.learner.solver.check(self.learner.problem, self.params, x, y)
             self._checked = True
         losses, gradient = self.learner.meta_gradient(self.params, episodes)
-        leaves, slopes = self.params.leaves(), gradient.leaves()
-        *norms, total = torch.stack([*torch._foreach_norm(slopes), losses.sum()]).tolist()  # one wait for the device
+        leaves = self.params.leaves()
+        slopes = gradient.leaves()
+        # All numbers are read at once, since each read waits for the device.
+        *norms, total = torch.stack([*torch._foreach_norm(slopes), losses.sum()]).tolist()
         norm = math.hypot(*norms)
-        if not math.isfinite(norm + total):  # what it was is asked only then
+        if not math.isfinite(norm + total):
             self._refuse(losses, gradient, tasks)
         if total > largest * len(losses):
             raise NonFiniteError(
@@ -105,6 +111,7 @@ class OuterLoop:
         return losses
 
     def _refuse(self, losses: Tensor, gradient: MetaParameters, tasks: Tensor | None) -> NoReturn:
+        """Raise NonFiniteError that names the tasks, or the parameters, with a number that is not finite."""
         tasks = None if tasks is None else as_tensor(tasks, "tasks")
         bad = (~losses.isfinite()).nonzero().flatten().cpu()
         if len(bad):
@@ -119,7 +126,7 @@ class OuterLoop:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that continuing needs, as tensors and plain values.
+        """Everything that is needed to continue, as tensors and plain values.
 
         Raises: NonFiniteError if a parameter, or a number that the optimiser keeps, is nan or infinite, so that no
         checkpoint ever holds one.
@@ -140,18 +147,19 @@ class OuterLoop:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`; where the learner's batching is "auto", with what was chosen then.
+        """Continue from :meth:`state_dict`. Where the learner's batching is "auto", it becomes the one chosen then.
 
         Raises: DataError, with nothing changed, when the state is not of a loop like this one: other names, shapes or
         types, a number that is not finite, an optimiser or a scheduler of another kind or with other settings (rates
-        apart). All of it is checked, and tried on copies, first.
+        may differ). All of that is checked, and tried on copies, before anything changes.
         """
         check_state(state, self.params, self.optimizer, self.scheduler, self.steps_done)
         with torch.no_grad():
             for name, group in zip(MetaParameters._fields, self.params, strict=True):
                 for n, tensor in group.items():
                     tensor.copy_(state["params"][name][n])
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would keep these very tensors
+        # A copy, since torch keeps the tensors that it is given, and steps them.
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         if self.scheduler is not None:
             self.scheduler.load_state_dict(copy.deepcopy(state["scheduler"]))
         self.steps_done = state["steps_done"]
@@ -163,25 +171,26 @@ class OuterLoop:
     ) -> None:
         """Write a checkpoint, all or nothing: a crash leaves the previous one whole.
 
-        One file, so that weights and optimiser state can never be of two different steps; it holds a hash of its
-        content (:mod:`msr.meta.checkpoints.file`). ``extra`` holds plain values of the caller's own, ``identity`` plain
-        values that say whose the checkpoint is.
+        It is one file, so that weights and optimiser state can never be of two different steps, and it holds a hash of
+        its content (:mod:`msr.meta.checkpoints.file`). ``extra`` holds plain values of the caller's own, ``identity``
+        plain values that say which run the checkpoint belongs to.
         """
         write_checkpoint(path, self.state_dict(), extra or {}, identity)
 
     def load(self, path: Path, *, identity: Mapping[str, Any] | None = None, force: bool = False) -> dict[str, Any]:
-        """Continue from a checkpoint of :meth:`save` and return its ``extra``; no code is read, only values.
+        """Continue from a checkpoint of :meth:`save` and return its ``extra``; only values are read, no code.
 
-        ``force`` accepts a checkpoint of another ``identity``, and one of a format of before, in which damage cannot
-        be found. Raises: DataError, one line that names the file, with nothing changed: for damage
+        ``force`` accepts a checkpoint of another ``identity``, and one of an older format, in which damage cannot be
+        found.
+        Raises: DataError, one line that names the file, with nothing changed: for damage
         (:class:`~msr.meta.checkpoints.file.DamagedCheckpointError`), for another identity, and as
         :meth:`load_state_dict`.
         """
-        found = read_checkpoint(path, self.params.leaves()[0].device)
+        checkpoint = read_checkpoint(path, self.params.leaves()[0].device)
         if not force:
-            found.refuse_others(identity or {})
+            checkpoint.refuse_others(identity or {})
         try:
-            self.load_state_dict(found.state)
+            self.load_state_dict(checkpoint.state)
         except DataError as error:
             raise DataError(f"{path} does not fit: {error}; remove it, or run what it was made with") from error
-        return found.extra
+        return checkpoint.extra

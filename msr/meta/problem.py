@@ -1,47 +1,36 @@
-"""A learning problem as functions on dictionaries of tensors, and the way there from a module."""
+"""A learning problem as functions on dictionaries of tensors; the parameters that are learned, and their gradient."""
 
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd as _Dropout
+from torch import Tensor
 
 from msr.arrays import as_tensor
-from msr.errors import ConfigError, ModelError
-from msr.meta.checks.reach import aliases
-from msr.meta.checks.steady import refuse_changing_weights
-from msr.meta.exact import Exact, KnownFunction, is_plain_module, refuse_backward_hooks
-from msr.meta.setnorm import use_set_statistics
-from msr.modules import copied, dotted
-from msr.sharing import Sharing
+from msr.meta.exact import Exact
 from msr.trees import Tree
 
-__all__ = ["FunctionalModule", "MetaParameters", "Params", "Problem", "from_module", "load_params"]
+__all__ = ["MetaGradient", "MetaParameters", "Params", "Problem", "as_params"]
 
 Params = dict[str, Tensor]
 
 
 def as_params(params: Params) -> Params:
-    """The same names with tensors for arrays."""
+    """The same parameters, with tensors for arrays."""
     return {name: as_tensor(value, name) for name, value in params.items()}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What a task asks: predict ``y`` from ``x``.
+    """What each task asks: predict ``y`` from ``x``.
 
     Attributes:
         predict: ``(params, x) -> prediction``, pure; ``x`` holds the examples of one task, ``(examples, ...)``: a
             tensor, or a tuple or dictionary of them.
         criterion: ``(prediction, y) -> scalar``, the mean loss over the examples.
 
-    Both run with exact forms of torch's fused functions (:mod:`msr.meta.exact`), whoever calls them.
+    Whoever calls the two, they run with exact forms of torch's fused functions (:mod:`msr.meta.exact`).
     """
 
     predict: Callable[[Params, Tree], Any]
@@ -52,15 +41,17 @@ class Problem:
             object.__setattr__(self, name, Exact.of(getattr(self, name)))
 
     def loss(self, params: Params, x: Tree, y: Tree) -> Tensor:
-        """The criterion of the prediction."""
+        """The criterion of the prediction for one task's examples, a scalar."""
         return self.criterion(self.predict(params, x), y)
 
 
 class MetaParameters(NamedTuple):
     """What the outer loop learns.
 
-    ``shared`` stays as it is inside a task (the sharing patterns ``U``), ``initial`` is where each task starts (the
-    filters ``v``, biases), ``inner`` belongs to the inner solver (learning rates, a ridge penalty).
+    Attributes:
+        shared: parameters that no task changes (the sharing patterns ``U``), by name.
+        initial: where each task starts (the filters ``v``, biases), by name.
+        inner: what the inner solver learns (learning rates, a ridge penalty), by name.
     """
 
     shared: Params
@@ -77,119 +68,8 @@ class MetaParameters(NamedTuple):
         return MetaParameters(*({name: next(rest) for name in group} for group in self))
 
 
-class FunctionalModule(NamedTuple):
-    """A module as a problem, with its parameters split by role; frozen ones live inside the problem."""
+class MetaGradient(NamedTuple):
+    """Query losses of the tasks ``(tasks,)``, and the gradient of their mean."""
 
-    problem: Problem
-    shared: Params
-    initial: Params
-
-
-def from_module(
-    module: nn.Module,
-    criterion: Callable[[Any, Tree], Tensor] = F.mse_loss,
-    *,
-    shared: Callable[[str], bool] | None = None,
-) -> FunctionalModule:
-    """The problem ``criterion(module(x), y)`` and the module's parameters, split into shared and adapted.
-
-    Args:
-        module: any network; it is copied, never changed. Its inputs are a task's ``x``: a tensor is its one argument, a
-            tuple its arguments in order, a dictionary its arguments by keyword.
-        criterion: ``(prediction, y) -> scalar``.
-        shared: ``name -> bool`` says which parameters all tasks share. By default those of sharing patterns
-            (:class:`msr.sharing.Sharing`). Parameters that do not require a gradient are constants.
-
-    Batch norm uses the statistics of the set it is given, the support set while adapting and the query set when
-    judged (the common, *transductive* protocol of few-shot learning). Running statistics are neither used nor kept,
-    so nothing passes from one task to another.
-
-    What can only be seen by calling the network is tried on the first batch that a learner gets: that its answer is
-    a function of its parameters and inputs, and that it reads every parameter by the name it is registered under.
-
-    Raises: ConfigError when no parameter is left for a task to adapt; ModelError for a backward hook, which tasks
-    cannot run, for active dropout and for weights that change whenever they are read (spectral norm in training), which
-    would differ between a task's inner steps, and for a layer that cannot be copied.
-    """
-    dropping = [
-        name for name, part in module.named_modules() if isinstance(part, _Dropout) and part.training and part.p
-    ]
-    if dropping:
-        raise ModelError(f"dropout is active in {', '.join(dropping)}; remove it, or call eval() on the module first")
-    refuse_backward_hooks(module)
-    if isinstance(module, torch.jit.ScriptModule):
-        raise ModelError(
-            "the module is TorchScript, which cannot be called with other parameters than its own; give the module "
-            "that torch.jit.script or torch.jit.trace was called with"
-        )
-    given = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    alias_of = aliases(module, given)
-    module = use_set_statistics(copied(module))
-    refuse_changing_weights(module)
-    is_shared = shared or _in_sharing_pattern(module)
-    constants = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
-    learned = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
-    groups = {role: {n: p for n, p in learned.items() if bool(is_shared(n)) is role} for role in (True, False)}
-    if not groups[False]:
-        raise ConfigError(
-            f"no parameter is left for a task to adapt; the shared ones are {', '.join(groups[True]) or 'none'}"
-        )
-
-    predict = ModulePrediction(module, constants, {n: weakref.ref(p) for n, p in given.items()}, alias_of)
-    return FunctionalModule(Problem(predict, criterion), groups[True], groups[False])
-
-
-@dataclass(frozen=True, eq=False)
-class ModulePrediction(KnownFunction):
-    """A module's answer with other parameters than its own: a tuple goes in by position, a dictionary by keyword.
-
-    Attributes:
-        module: a copy of the user's.
-        constants: its parameters that nobody learns.
-        originals: the learned parameters of the user's module itself, as long as it lives, for the search for those who
-            read them past their names.
-        aliases: tensors of the module in a learned parameter's memory, by place, with the parameter's name.
-    """
-
-    module: nn.Module
-    constants: Params
-    originals: dict[str, "weakref.ref[Tensor]"]
-    aliases: dict[str, str]
-
-    @cached_property
-    def is_plain(self) -> bool:
-        """Whether the module calls nothing that has an exact form."""
-        return is_plain_module(self.module)
-
-    def __call__(self, params: Params, x: Tree) -> Any:
-        """The prediction."""
-        arguments = x if isinstance(x, tuple) else () if isinstance(x, dict) else (x,)
-        keywords = x if isinstance(x, dict) else None
-        return torch.func.functional_call(self.module, {**self.constants, **params}, arguments, keywords)
-
-
-def load_params(module: nn.Module, *groups: Params) -> nn.Module:
-    """Copy learned tensors into the module they came from, in place; returns it.
-
-    ``load_params(net, params.shared, adapted_of_a_task)`` is that task's network. Its batch norms have not kept the
-    running statistics that would belong to these weights (:func:`from_module`): in ``eval()`` it is another function,
-    until :func:`msr.layers.calibrate` sets them, and :func:`msr.layers.fold` refuses it till then.
-    Raises: ConfigError for a name that the module does not have.
-    """
-    own = dict(module.named_parameters())
-    with torch.no_grad():
-        for name, tensor in (item for group in groups for item in group.items()):
-            if name not in own:
-                raise ConfigError(f"the module has no parameter {name!r}; it has {', '.join(own)}")
-            own[name].copy_(as_tensor(tensor, name))
-    for part in module.modules():
-        if isinstance(part, _BatchNorm) and part.num_batches_tracked is not None:
-            # ``fold`` reads this by its name: statistics are of older weights until a set has been counted since.
-            vars(part)["counted_when_loaded"] = int(part.num_batches_tracked)
-    return module
-
-
-def _in_sharing_pattern(module: nn.Module) -> Callable[[str], bool]:
-    homes = [name for name, part in module.named_modules() if isinstance(part, Sharing)]
-    names = {dotted(home, n) for home in homes for n, _ in module.get_submodule(home).named_parameters()}
-    return names.__contains__
+    losses: Tensor
+    gradient: MetaParameters

@@ -3,12 +3,12 @@
 from msr.span.angles import orthonormal_basis as orthonormal_basis
 from msr.span.angles import principal_cosines as principal_cosines
 from msr.span.angles import span_cosine as span_cosine
-from msr.span.find import RankCut as RankCut
-from msr.span.find import SharedSpan as SharedSpan
-from msr.span.find import find_span as find_span
-from msr.span.moments import Chunks as Chunks
-from msr.span.moments import in_chunks as in_chunks
-from msr.span.moments import patches as patches
+from msr.span.chunks import Chunks as Chunks
+from msr.span.chunks import in_chunks as in_chunks
+from msr.span.chunks import patches as patches
+from msr.span.rank_cut import RankCut as RankCut
+from msr.span.shared_span import SharedSpan as SharedSpan
+from msr.span.shared_span import find_span as find_span
 from msr.span.spectral import SpectralStart as SpectralStart
 from msr.span.spectral import spectral_start as spectral_start
 

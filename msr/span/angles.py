@@ -17,20 +17,23 @@ __all__ = ["orthonormal_basis", "principal_cosines", "span_cosine"]
 def orthonormal_basis(matrix: Tensor, *, rtol: float | None = None) -> Tensor:
     """Orthonormal columns with the same span as the columns of ``matrix``, in float64.
 
-    Shapes: ``(n, k) -> (n, rank)``. Directions with a singular value at or below ``rtol`` times the largest are not
-    part of the span; the default is ``max(n, k)`` times the precision of the *incoming* dtype.
-    Raises: NonFiniteError on nan or infinity, so that no angle is ever computed from one.
+    Shapes: ``(n, k) -> (n, rank)``. Directions with a singular value at or below ``rtol`` times the largest one are not
+    part of the span. The default, ``max(n, k)`` times the precision of the *given* dtype, is the rounding error of the
+    singular values.
+    Raises: ShapeError unless the matrix has two axes; NonFiniteError on nan or infinity, so that no angle is ever
+    computed from one.
     """
     if matrix.ndim != 2:
-        raise ShapeError(f"orthonormal_basis: a matrix (n, k) is needed, but the shape is {tuple(matrix.shape)}")
+        raise ShapeError(f"orthonormal_basis: a matrix (n, k) is needed; got the shape {tuple(matrix.shape)}")
     if not torch.isfinite(matrix).all():
         raise NonFiniteError("orthonormal_basis: the matrix holds nan or infinity")
     if rtol is None:
+        # Whole numbers are exact, so only the rounding of float64 counts for them.
         eps = torch.finfo(matrix.dtype).eps if matrix.dtype.is_floating_point else 1e-15
         rtol = max(matrix.shape) * eps
-    left, sizes, _ = torch.linalg.svd(matrix.detach().double(), full_matrices=False)
+    vectors, sizes, _ = torch.linalg.svd(matrix.detach().double(), full_matrices=False)
     rank = int((sizes > rtol * sizes[0]).sum()) if len(sizes) else 0
-    return left[:, :rank]
+    return vectors[:, :rank]
 
 
 @takes_arrays("a", "b")
@@ -46,17 +49,21 @@ def principal_cosines(a: Tensor, b: Tensor) -> Tensor:
 
 @takes_arrays("learned", "truth")
 def span_cosine(learned: Tensor, truth: Tensor) -> float:
-    """How much of the true span the learned span holds: ``min ‖P t‖`` over unit ``t`` in the true span.
+    """How much of the true span the learned span contains: ``min ‖P t‖`` over unit vectors ``t`` of the true span.
 
     ``P`` projects on the learned span. This is the smallest principal cosine when the learned span has at least as
-    many dimensions as the true one, and 0 when it has fewer, since then some true direction is lost entirely.
-    Shapes: ``learned (n, k)``, ``truth (n, l)``.  Units: none; 1 holds all of it, 0 misses some direction.
+    many dimensions as the true one, and 0 when it has fewer, since it is then orthogonal to some true direction.
+    Shapes: ``learned (n, k)``, ``truth (n, l)``.
+    Units: none. At 1 the true span is contained; at 0 the learned one is orthogonal to some true direction.
+    Raises: ShapeError for spaces of different dimensions, or a true span of dimension 0; NonFiniteError on nan or
+    infinity.
     """
     if learned.shape[0] != truth.shape[0]:
         raise ShapeError(f"span_cosine: the spans live in spaces of {learned.shape[0]} and {truth.shape[0]} dimensions")
-    # The length of a column is gauge: a short one counts as a direction like any other.
+    # The length of a learned column has no meaning, so a short one must not be cut off as rounding.
     lengths = learned.detach().norm(dim=0)
-    a, b = orthonormal_basis(learned / lengths.where(lengths > 0, 1)), orthonormal_basis(truth)
+    a = orthonormal_basis(learned / lengths.where(lengths > 0, 1))
+    b = orthonormal_basis(truth)
     if b.shape[1] == 0:
         raise ShapeError("span_cosine: the true span has dimension 0, so there is nothing to find")
     if a.shape[1] < b.shape[1]:

@@ -1,27 +1,19 @@
-"""See the span of a sharing pattern without any gradient: the moments of many rough task estimates."""
+"""A start of the shared span without iterations over filters: the second moment of many rough task estimates."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import nan
 
 import torch
 from torch import Tensor
 
-from msr.errors import ConfigError, DataError, listed
-from msr.span.moments import Chunks, Passes, Standardised, halves, merged
+from msr.errors import ConfigError
+from msr.span.chunks import Chunks
+from msr.span.rough_weights import RoughPairs
+from msr.span.standardised import Standardised
+from msr.span.thresholds import THRESHOLDS
 
-__all__ = ["SpectralStart", "spectral_start"]
-
-# Relative to the mean squared length of an example. Only a scalar of the estimate depends on it: see `_rough_weights`.
-_RIDGE = 0.1
-_REPLICATES = 5
-_NULL_WIDTH = 4
-# Power iterations come up to the edge of a spectrum from below; measured shortfall up to 10%.
-_EDGE_MARGIN = 1.1
-# Up to this many weights the second moment is formed in one pass instead of being sketched in several.
-_DENSE = 300
-# From so many inputs on, second moments of the inputs of each task are not formed.
-_WIDE = 128
+__all__ = ["SecondMoment", "SpectralStart", "spectral_start"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,20 +21,21 @@ class SpectralStart:
     """The second moment ``S = E[vec W vec Wᵀ]`` of the tasks' weights, as two rough estimates of each task show it.
 
     Inputs are first divided by their root mean square over all tasks, one by one, and outputs as a whole, so numbers do
-    not depend on units; ``basis`` is for inputs and outputs as they came.
+    not depend on units; ``basis`` is for inputs and outputs in the units of the data.
 
     Attributes:
-        basis: the eigenvectors that the sketch saw, orthonormal, float64, ``(m n, p)``, in the order of ``spectrum``.
+        basis: the eigenvectors that the sketch found, orthonormal, float64, ``(m n, p)``, in the order of ``spectrum``.
         k: the recommended dimension, how many eigenvalues lie above ``edge``.
-        spectrum: eigenvalues of the estimate, largest first (those that the sketch saw). Negative ones are noise, since
-            ``S`` has none.
-        edge: what noise reaches, 1.1 times the larger of ``null`` and the size of the most negative eigenvalue.
+        spectrum: eigenvalues of the estimate, largest first (those that the sketch found). Negative ones are noise,
+            since ``S`` has none.
+        edge: the largest eigenvalue that noise explains, 1.1 times the larger of ``null`` and the size of the most
+            negative eigenvalue.
         null: parallel analysis: the largest eigenvalue in size when the products of the two estimates get random
-            signs and the directions found are taken out; the largest of 5 replicates.
+            signs and the directions of the signal are projected out; the largest of 5 replicates.
         gap: the ratio ``spectrum[k − 1] / max(spectrum[k], edge)``; 0 when ``k`` is 0.
         stability: for each direction of the span (that of ``k`` dimensions, or of those asked for), the cosine with
-            the span that half of the tasks give, the smaller of both halves; 1 is stable.
-        n_tasks: how many tasks were seen.
+            the span that half of the tasks give, the smaller one of both halves; 1 is stable.
+        n_tasks: how many tasks there are.
     """
 
     basis: Tensor
@@ -73,22 +66,23 @@ def spectral_start(
 ) -> SpectralStart:
     """Estimate the span of ``U`` in ``vec(W_i) = U v_i`` from examples ``y = W_i x + noise`` of many tasks.
 
-    Each task's examples are split in two. Each half gives a rough estimate, near the one of least norm,
+    Each task's examples are split in two. Each half gives a rough estimate, close to the one of least norm,
     ``Ŵ = Yᵀ (X Xᵀ + ρ)⁻¹ X``, which shrinks ``W`` to the part ``W P`` that its inputs span. The mean of ``P`` over the
     tasks is measured for each half, ``Q_a`` and ``Q_b``, and the noise of the two halves is independent, so
 
         S = (I ⊗ Q_a⁻¹) E[vec Ŵ_a vec Ŵ_bᵀ] (I ⊗ Q_b⁻¹)
 
     has no bias from few examples or from noise of any kind, where the inputs of every half are drawn afresh,
-    independently of ``W``. (With the same inputs in all tasks, a fixed grid for example, it has.) Its leading
+    independently of ``W``. (With the same inputs in all tasks, a fixed grid for example, it is biased.) Its leading
     eigenspace is found by block power iteration: ``passes`` passes over the chunks, memory of one chunk's rough weights
-    and a thin block (of a full matrix for up to 300 weights), and of all rough weights while they take under 64 MiB.
+    and a thin block (of a full matrix for up to 300 weights), and of all rough weights while they take under 16 MiB.
 
     Args:
-        k: how many directions are wanted, where that is known; otherwise the sketch grows as long as it finds more.
+        k: how many directions are wanted, where that is known; otherwise the sketch grows as long as it finds more
+            directions.
         max_k: the largest dimension looked for.
-        evidence: false skips ``null`` and ``stability`` (they are nan), half of the work.
-        seed: of the sketch and of the random signs.
+        evidence: false skips ``null`` and ``stability`` (they are nan), which saves half of the work.
+        seed: of the random sketch and of the random signs.
 
     Raises: DataError for tasks with a single example, outputs that are all zero, chunks that change between passes, or
     inputs that leave out a direction; ConfigError for a ``k`` that cannot be; ShapeError and NonFiniteError for chunks
@@ -96,87 +90,73 @@ def spectral_start(
     Source: parallel analysis by random signs: Hong, Sheng and Dobriban, arXiv:2012.02985; sketch: Halko, Martinsson
     and Tropp, arXiv:0909.4061.
     """
-    view = _View(chunks)
-    size = view.m * view.n
+    t = THRESHOLDS()
+    second = SecondMoment(chunks)
+    size = second.m * second.n
     for name, value in (("k", k), ("max_k", max_k)):
         if value is not None and not 1 <= value <= size:
             raise ConfigError(f"{name} must be between 1 and the {size} numbers of a weight; got {value}")
     if passes < 1:
         raise ConfigError(f"passes must be at least 1; got {passes}")
     generator = torch.Generator().manual_seed(seed)
-    width = size if size <= _DENSE else min(size, (k or 16) + 16)
-    spectrum, vectors = view.eigenpairs(_normal(size, width, generator), passes)
-    # The sketch is wide enough when at most half of it is signal; a signal stands above what is negative.
-    while width < size and (k is None) and (found := _above_negative(spectrum)) > width // 2:
-        if max_k is not None and found >= max_k:
+    width = size if size <= t.dense_weights else min(size, (k or t.sketch_guess) + t.sketch_surplus)
+    spectrum, vectors = second.eigenpairs(_normal(size, width, generator), passes)
+    # A sketch of which most is signal may have missed some. It grows, unless its size was given.
+    signal = _above_negative(spectrum)
+    while width < size and k is None and signal > int(t.sketch_signal * width):
+        if max_k is not None and signal >= max_k:
             break
-        width = min(size, 3 * width)
+        width = min(size, t.sketch_growth * width)
         fresh = _normal(size, width - vectors.shape[1], generator)
-        spectrum, vectors = view.eigenpairs(torch.cat([vectors, fresh], 1), passes)
-    found = min(_above_negative(spectrum), max_k or size)
-    null = view.null_edge(vectors[:, :found], passes, seed, generator) if evidence else nan
-    edge = max(_EDGE_MARGIN * max(null if evidence else 0.0, -float(spectrum[-1])), 1e-6 * float(spectrum[0]))
+        spectrum, vectors = second.eigenpairs(torch.cat([vectors, fresh], 1), passes)
+        signal = _above_negative(spectrum)
+    signal = min(signal, max_k or size)
+    null = second.null_edge(vectors[:, :signal], passes, seed, generator) if evidence else nan
+    edge = max(t.edge_margin * max(null if evidence else 0.0, -float(spectrum[-1])), t.least_edge * float(spectrum[0]))
     recommended = min(int((spectrum > edge).sum()), max_k or size)
     leading = vectors[:, : k or max(recommended, 1)]
     following = float(spectrum[recommended]) if recommended < len(spectrum) else 0.0
     return SpectralStart(
-        basis=torch.linalg.qr(view.tasks.weights(vectors))[0],
+        basis=torch.linalg.qr(second.tasks.weights(vectors))[0],
         k=recommended,
         spectrum=spectrum,
         edge=edge,
         null=null,
         gap=float(spectrum[recommended - 1]) / max(following, edge) if recommended else 0.0,
-        stability=view.stability(leading, passes, generator) if evidence else torch.full((leading.shape[1],), nan),
-        n_tasks=view.n_tasks,
+        stability=second.stability(leading, passes, generator) if evidence else torch.full((leading.shape[1],), nan),
+        n_tasks=second.n_tasks,
     )
 
 
-class _View:
-    """Passes over pairs of rough weights, after passes that measure scales and shrinkage."""
+class SecondMoment:
+    """``S = E[vec W vec Wᵀ]`` as pairs of rough weights show it, seen through products with thin blocks.
 
-    def __init__(self, chunks: Chunks):
-        self.tasks = chunks if isinstance(chunks, Standardised) else Standardised(chunks)
-        self.m, self.n, self.n_tasks = self.tasks.m, self.tasks.n, self.tasks.n_tasks
-        # Halves of three examples see less on the one side; tasks may differ in their number of examples.
-        reached: dict[tuple[int, int], list[Tensor]] = {}
-        counts: dict[tuple[int, int], int] = {}
-        for x, y in self.tasks():
-            for side, half in enumerate(halves(x, y)):
-                _, inputs, right = _rough_weights(*half)
-                key = (x.shape[1], side)
-                parts = reached.setdefault(key, [])
-                if self.n <= _WIDE:
-                    parts.append((inputs.mT @ right).sum(0))
-                else:
-                    # Sums over tasks and examples at once, and one of them: each is as large as many tasks.
-                    part = inputs.flatten(0, 1).mT @ right.flatten(0, 1)
-                    parts[:] = [part if not parts else parts[0].add_(part)]
-                counts[key] = counts.get(key, 0) + len(x)
-        self._debias = {key: _inverse(torch.stack(parts).sum(0) / counts[key]) for key, parts in reached.items()}
-        self.pairs = Passes(lambda: merged(self._pairs()))
+    Shapes: ``S (m n, m n)``; it is only formed where it is small.
+    """
 
-    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """A pass: two estimates of each weight with independent errors, ``(tasks, m n)`` each, in float32."""
-        for x, y in self.tasks():
-            pair = []
-            for side, half in enumerate(halves(x, y)):
-                left, _, right = _rough_weights(*half)
-                pair.append((left.mT.float() @ (right @ self._debias[x.shape[1], side]).float()).flatten(1))
-            yield pair[0], pair[1]
+    def __init__(self, chunks: Chunks | Standardised):
+        rough = RoughPairs(chunks)
+        self.tasks = rough.tasks
+        self.m = rough.tasks.m
+        self.n = rough.tasks.n
+        self.n_tasks = rough.tasks.n_tasks
+        self._pairs = rough.pairs
 
-    def moments(self, blocks: list[Tensor | None], weights: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    def products(self, blocks: list[Tensor | None], weights: Callable[[Tensor], Tensor]) -> list[Tensor]:
         """``S_b Y_b`` for each block ``Y_b (m n, p)`` in one pass, with ``S_b`` a weighted mean over the tasks.
 
         A block of None stands for the identity. ``weights`` gives ``(tasks, blocks)`` for the tasks' indices; where
         it is 0 the task is not looked at.
         """
-        totals, seen = [torch.zeros((), dtype=torch.float64)] * len(blocks), 0
-        for a, b in self.pairs():
-            weight = weights(torch.arange(seen, seen + len(a))).float() / (2 * self.n_tasks)
-            seen += len(a)
+        totals = [torch.zeros((), dtype=torch.float64)] * len(blocks)
+        n_before = 0
+        for a, b in self._pairs():
+            # Divided by 2, since each task adds a bᵀ and its transpose: the estimate is symmetric.
+            weight = weights(torch.arange(n_before, n_before + len(a))).float() / (2 * self.n_tasks)
+            n_before += len(a)
             for i, block in enumerate(blocks):
-                here = weight[:, i] != 0
-                w, p, q = (weight[:, i : i + 1], a, b) if here.all() else (weight[here, i : i + 1], a[here], b[here])
+                some = weight[:, i] != 0
+                w, p, q = (weight[:, i : i + 1], a, b) if some.all() else (weight[some, i : i + 1], a[some], b[some])
                 if block is None:
                     half = p.mT @ (w * q)
                     part = half + half.mT
@@ -189,20 +169,29 @@ class _View:
     def eigenpairs(
         self, block: Tensor, passes: int, weights: Callable[[Tensor], Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Leading eigenvalues, largest first, and eigenvectors of the moment, float64."""
+        """Leading eigenvalues, largest first, and eigenvectors ``(m n, p)``, float64, by block power iteration.
+
+        ``block (m n, p)`` is the start; a square one asks for all eigenpairs of the full matrix. ``weights`` of the
+        tasks are 1 by default.
+        """
         weights = weights or (lambda tasks: torch.ones(len(tasks), 1))
         if block.shape[1] == len(block):
-            values, vectors = torch.linalg.eigh(self.moments([None], weights)[0])
+            values, vectors = torch.linalg.eigh(self.products([None], weights)[0])
             return values.flip(0), vectors.flip(1)
         for _ in range(passes):
             basis = torch.linalg.qr(block)[0]
-            block = self.moments([basis], weights)[0]
+            block = self.products([basis], weights)[0]
+        # Rayleigh-Ritz: the eigenpairs of S within the block.
         small = basis.mT @ block
         values, rotation = torch.linalg.eigh((small + small.mT) / 2)
         return values.flip(0), basis @ rotation.flip(1)
 
     def stability(self, span: Tensor, passes: int, generator: torch.Generator) -> Tensor:
-        """Cosines of the directions with the leading spans of every other task, and of the rest; the smaller one."""
+        """For each direction of ``span (m n, k)``, its cosine with the leading span of half of the tasks.
+
+        The halves are the tasks of even and of odd index; the smaller cosine counts.
+        """
+        t = THRESHOLDS()
         size, k = span.shape
         cosines = []
         for parity in (0, 1):
@@ -210,67 +199,42 @@ class _View:
             def weights(tasks: Tensor, parity: int = parity) -> Tensor:
                 return (tasks[:, None] % 2 == parity).double()
 
-            block = _normal(size, size if size <= _DENSE else min(size, k + 8), generator)
+            width = size if size <= t.dense_weights else min(size, k + t.stability_surplus)
+            block = _normal(size, width, generator)
             vectors = self.eigenpairs(block, passes, weights)[1][:, :k]
             cosines.append((vectors.mT @ span).norm(dim=0))
         return torch.stack(cosines).amin(0).clamp(max=1.0)
 
-    def null_edge(self, found: Tensor, passes: int, seed: int, generator: torch.Generator) -> float:
-        """The largest eigenvalue in size under random signs, outside of the directions found."""
-        signs, size = torch.Generator(), len(found)
+    def null_edge(self, signal: Tensor, passes: int, seed: int, generator: torch.Generator) -> float:
+        """The largest eigenvalue in size under random signs of the tasks, outside of the directions ``signal``.
+
+        Random signs leave the noise of the products as it is, and take the mean of the signal away; what varies of the
+        signal is projected out. This is parallel analysis.
+        """
+        t = THRESHOLDS()
+        signs = torch.Generator()
+        size = len(signal)
 
         def weights(tasks: Tensor) -> Tensor:
-            if int(tasks[0]) == 0:  # a new pass: the same signs again
+            if int(tasks[0]) == 0:  # a new pass begins, which must see the signs of the pass before
                 signs.manual_seed(seed + 1)
-            return 2.0 * torch.randint(2, (len(tasks), _REPLICATES), generator=signs) - 1
+            return 2.0 * torch.randint(2, (len(tasks), t.null_replicates), generator=signs) - 1
 
-        if size <= _DENSE:
-            rest = torch.eye(size, dtype=torch.float64) - found @ found.mT
-            moments = self.moments([None] * _REPLICATES, weights)
+        if size <= t.dense_weights:
+            rest = torch.eye(size, dtype=torch.float64) - signal @ signal.mT
+            moments = self.products([None] * t.null_replicates, weights)
             return max(float(torch.linalg.eigvalsh(rest @ moment @ rest).abs().max()) for moment in moments)
-        images = [_normal(size, _NULL_WIDTH, generator) for _ in range(_REPLICATES)]
+        images = [_normal(size, t.null_width, generator) for _ in range(t.null_replicates)]
         for _ in range(passes):
-            bases = [torch.linalg.qr(image - found @ (found.mT @ image))[0] for image in images]
-            images = self.moments(list(bases), weights)
+            bases = [torch.linalg.qr(image - signal @ (signal.mT @ image))[0] for image in images]
+            images = self.products(list(bases), weights)
         return max(float(torch.linalg.matrix_norm(b.mT @ i, 2)) for b, i in zip(bases, images, strict=True))
 
 
 def _above_negative(spectrum: Tensor) -> int:
-    """How many eigenvalues stand above the size of the most negative one."""
-    return int((spectrum > max(-_EDGE_MARGIN * float(spectrum[-1]), 1e-6 * float(spectrum[0]))).sum())
-
-
-def _rough_weights(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``L (tasks, r, m)``, ``Z (tasks, r, n)``, ``R (tasks, r, n)`` with ``Ŵ = Lᵀ R`` and ``P = Zᵀ R``, r small.
-
-    ``Ŵ = Yᵀ (X Xᵀ + ρ)⁻¹ X`` and ``P = Xᵀ (X Xᵀ + ρ)⁻¹ X``. Without ρ, estimates from about as many examples as inputs
-    would have no bounded variance. ρ changes ``P``, which is measured, so it adds no bias.
-    """
-    if x.shape[1] <= x.shape[2]:
-        return y, x, _solve(x @ x.mT, x)
-    gram = x.mT @ x
-    eye = torch.eye(x.shape[2], dtype=x.dtype).expand_as(gram)
-    return x.mT @ y, gram, _solve(gram, eye)
-
-
-def _solve(gram: Tensor, right: Tensor) -> Tensor:
-    scale = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(gram.dtype).tiny)
-    eye = torch.eye(gram.shape[1], dtype=gram.dtype)
-    return torch.cholesky_solve(right, torch.linalg.cholesky(gram + _RIDGE * scale[:, None, None] * eye))
-
-
-def _inverse(reached: Tensor) -> Tensor:
-    """``Q⁻¹``, or an error that names the inputs which never reach a direction."""
-    sizes, axes = torch.linalg.eigh((reached + reached.mT) / 2)
-    lost = sizes < 1e-8 * sizes[-1]
-    if lost.any() or not sizes[-1] > 0:
-        where = axes[:, lost].abs().amax(1).argsort(descending=True)[: int(lost.sum())].sort().values
-        raise DataError(
-            f"the inputs span {int((~lost).sum())} of {len(sizes)} directions only, in all tasks together, so the "
-            f"weights on the rest cannot be learned; look at input coordinates {listed(where.tolist())}: some are made "
-            "from others, or all tasks have the same few inputs"
-        )
-    return (axes / sizes) @ axes.mT
+    """How many eigenvalues stand above the size of the most negative one, which can only be noise."""
+    t = THRESHOLDS()
+    return int((spectrum > max(-t.edge_margin * float(spectrum[-1]), t.least_edge * float(spectrum[0]))).sum())
 
 
 def _normal(rows: int, columns: int, generator: torch.Generator) -> Tensor:

@@ -57,6 +57,24 @@ def data(gen, tasks=3):
     return x, torch.randn(tasks, 7, 4, generator=gen, dtype=torch.float64)
 
 
+def test_examples_are_the_support_followed_by_the_query(gen):
+    x, y = data(gen)
+    joined_x, joined_y = Episodes.split(x, y, 4).examples()
+    assert torch.equal(joined_x, x)
+    assert torch.equal(joined_y, y)
+    for form in FORMS.values():
+        parts, _ = Episodes.split(form(x), y, 4).examples()
+        assert type(parts) is type(form(x))
+        assert all(map(torch.equal, leaves_of(parts), leaves_of(form(x))))
+    nested, _ = Episodes.split({"a": (x.numpy(), y.numpy())}, y, 4).examples()
+    assert torch.equal(nested["a"][0], x)
+    episodes = Episodes.split(x, y, 4)
+    with pytest.raises(ShapeError, match=r"support_x and query_x may differ .* got \(3, 4, 5\) and \(3, 3, 4\)"):
+        episodes._replace(query_x=episodes.query_y).examples()
+    with pytest.raises(ShapeError, match="support_y and query_y hold different parts"):
+        episodes._replace(query_y=(episodes.query_y,)).examples()
+
+
 def gradient(make, x, y, solver, way):
     shared = (lambda name: name.startswith("first")) if isinstance(solver, Ridge) else None
     problem, held, initial = from_module(seeded(make), shared=shared)

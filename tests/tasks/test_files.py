@@ -35,7 +35,7 @@ def test_the_authors_files_load_as_they_are(rank):
 def test_round_trip_and_memory_map(tmp_path):
     source = TranslationTasks(rank=2, length=9, shots=2, queries=3)
     e = source.episodes("train", torch.arange(12))
-    x, y = torch.cat([e.support_x, e.query_x], 1), torch.cat([e.support_y, e.query_y], 1)
+    x, y = e.examples()
     write_tasks(tmp_path / "tasks.npz", x, y, source.filters("train", torch.arange(12)))
     assert [p.name for p in tmp_path.iterdir()] == ["tasks.npz"]
     family = FileTasks(tmp_path / "tasks.npz", shots=2, test_fraction=0.25)
@@ -144,7 +144,7 @@ def test_whole_numbers_that_torch_does_not_hold_are_named(tmp_path, arrays):
     labels = np.arange(40, dtype=np.uint64).reshape(10, 4)
     np.savez(tmp_path / "t.npz", x=arrays["x"], y=labels + 2**62)
     first = FileTasks(tmp_path / "t.npz").episodes("train", torch.tensor([0]))
-    assert torch.cat([first.support_y, first.query_y], 1)[0].tolist() == [2**62 + n for n in range(4)]
+    assert first.examples()[1][0].tolist() == [2**62 + n for n in range(4)]
     np.savez(tmp_path / "t.npz", x=arrays["x"], y=labels + 2**63)
     with pytest.raises(DataError, match=r"array 'y' has whole numbers from 2\^63 on"):
         FileTasks(tmp_path / "t.npz").episodes("train", torch.tensor([0]))

@@ -10,7 +10,7 @@ from msr.discovery.breaking.sample import TASKS, Average, Broken, Sample, away
 from msr.discovery.data.forms import chunks, sum_of_squares
 from msr.permutations import Indices, reynolds_operator
 from msr.span import SharedSpan
-from msr.span.filters import places
+from msr.span.moments import triangle_places
 
 __all__ = ["Average", "Broken", "LeastSquares", "Pairs", "Sample", "ridge"]
 
@@ -298,7 +298,7 @@ class _Moments:
         twice = torch.where(above[0] == above[1], 0.5, 1.0).double()
         normal = self.gram[:, :, above[0], above[1]] @ (products[:, pairs[0], pairs[1]] * twice[:, None])
         right = (self.cross - (symmetric @ v0) @ self.gram).flatten(2) @ symmetric.flatten(0, 1)
-        return normal[..., places(k)], right
+        return normal[..., triangle_places(k)], right
 
 
 def _common_mean(sample: Sample) -> bool:

@@ -16,7 +16,7 @@ from msr.discovery.pattern.classes import Rows, aligned, rows_of
 from msr.discovery.thresholds import THRESHOLDS
 from msr.permutations import Indices
 from msr.span import SharedSpan, find_span
-from msr.span.moments import Chunks
+from msr.span.chunks import Chunks
 
 __all__ = ["Learned", "View", "by_length", "explained", "learn"]
 

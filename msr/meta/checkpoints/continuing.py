@@ -1,4 +1,4 @@
-"""Whether an outer loop can continue from a state: all that could fail is tried on copies, before anything changes."""
+"""Whether an outer loop can continue from a state, checked and tried on copies before anything changes."""
 
 import copy
 import math
@@ -15,9 +15,9 @@ from msr.meta.problem import MetaParameters
 __all__ = ["check_state", "not_finite"]
 
 _KEYS = ("params", "optimizer", "scheduler", "steps_done", "batching")
-_RATES = ("lr", "initial_lr", "max_lr", "min_lr")
-_CYCLED = ("betas", "momentum")
-_MOVING = ("base_lrs", "last_epoch", "T_i", "T_cur")
+_RATES = ("lr", "initial_lr", "max_lr", "min_lr")  # settings of an optimiser that may differ when a run continues
+_CYCLED = ("betas", "momentum")  # settings that some schedulers change from step to step
+_MOVING = ("base_lrs", "last_epoch", "T_i", "T_cur")  # entries of a scheduler that change from step to step, and rates
 
 
 def check_state(
@@ -29,7 +29,7 @@ def check_state(
 ) -> None:
     """Raise DataError, with nothing changed, unless a loop of these parts can continue from ``state``.
 
-    ``steps_done`` are those of the loop as it is: its scheduler counts along.
+    ``steps_done`` counts the steps of this loop so far, which its scheduler has counted too.
     """
     if not isinstance(state, Mapping):
         raise DataError(f"the checkpoint is not one of an outer loop but a {type(state).__name__}")
@@ -48,7 +48,8 @@ def check_state(
         raise DataError(f"the checkpoint's optimizer{bad} is not finite")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on copies, steps of the two come in an order that torch warns of
+            # torch warns of the order in which the copies of optimiser and scheduler take their steps.
+            warnings.simplefilter("ignore")
             _try_on_copies(state, optimizer, scheduler, steps_done)
     except DataError:
         raise
@@ -61,16 +62,16 @@ def check_state(
 def not_finite(value: Any, where: str = "") -> str:
     """Where the first nan or infinity is in a tree of tensors and numbers, as ``[key][key]``; "" where there is none.
 
-    A number may be infinite (a bound that binds nothing), but not nan; a tensor neither.
+    A plain number may be infinite (a bound that is switched off), but not nan; a tensor may hold neither.
     """
     if isinstance(value, Tensor):
         return "" if bool(value.isfinite().all()) else where or " state"
     if isinstance(value, float):
         return where if math.isnan(value) else ""
     if isinstance(value, Mapping):
-        return next((bad for key, one in value.items() if (bad := not_finite(one, f"{where}[{key!r}]"))), "")
+        return next((bad for key, item in value.items() if (bad := not_finite(item, f"{where}[{key!r}]"))), "")
     if isinstance(value, (list, tuple)):
-        return next((bad for i, one in enumerate(value) if (bad := not_finite(one, f"{where}[{i}]"))), "")
+        return next((bad for i, item in enumerate(value) if (bad := not_finite(item, f"{where}[{i}]"))), "")
     return ""
 
 
@@ -78,18 +79,22 @@ def _check_params(saved: Any, params: MetaParameters) -> None:
     if not isinstance(saved, Mapping) or set(saved) != set(MetaParameters._fields):
         raise DataError(f"the checkpoint's params must hold {', '.join(MetaParameters._fields)}; got {_shown(saved)}")
     for name, group in zip(MetaParameters._fields, params, strict=True):
-        found = saved[name]
-        if not isinstance(found, Mapping) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        saved_group = saved[name]
+        if not isinstance(saved_group, Mapping) or not all(
+            isinstance(tensor, Tensor) for tensor in saved_group.values()
+        ):
             raise DataError(f"the checkpoint's {name} parameters are no tensors by name")
-        if {n: t.shape for n, t in group.items()} != {n: t.shape for n, t in found.items()}:
+        if {n: t.shape for n, t in group.items()} != {n: t.shape for n, t in saved_group.items()}:
             raise DataError(
-                f"the checkpoint's {name} parameters are {', '.join(map(str, found)) or 'none'}, "
+                f"the checkpoint's {name} parameters are {', '.join(map(str, saved_group)) or 'none'}, "
                 f"this run's are {', '.join(group) or 'none'}, or their shapes differ"
             )
         for n, tensor in group.items():
-            if found[n].dtype != tensor.dtype or found[n].layout != tensor.layout:
-                raise DataError(f"the checkpoint's {name} parameter {n} is {found[n].dtype}, this run's {tensor.dtype}")
-            if not found[n].isfinite().all():
+            if saved_group[n].dtype != tensor.dtype or saved_group[n].layout != tensor.layout:
+                raise DataError(
+                    f"the checkpoint's {name} parameter {n} is {saved_group[n].dtype}, this run's {tensor.dtype}"
+                )
+            if not saved_group[n].isfinite().all():
                 raise DataError(f"the checkpoint's {name} parameter {n} is not finite")
 
 
@@ -99,26 +104,28 @@ def _try_on_copies(
     scheduler: torch.optim.lr_scheduler.LRScheduler | None,
     steps_done: int,
 ) -> None:
-    """Load into copies, compare with what a step of this run's optimiser keeps, and take a step of zero gradient."""
+    """Load the state into copies, compare it with what this run's optimiser keeps, and take a step of zero gradient."""
     saved = state["optimizer"]
-    model = copy.deepcopy(optimizer)
-    model.state.clear()
-    _step(model)
+    # What an optimiser keeps for each parameter shows after its first step.
+    stepped = copy.deepcopy(optimizer)
+    stepped.state.clear()
+    _step(stepped)
     own, copied_scheduler = copy.deepcopy((optimizer, scheduler))
     n = sum(len(group["params"]) for group in optimizer.param_groups)
     if state["steps_done"] > 0 or saved["state"]:
-        _check_like(model.state_dict()["state"], saved["state"], "optimizer['state']")
-    for before, found in zip(own.state_dict()["param_groups"], saved["param_groups"], strict=True):
-        if before["params"] != list(found["params"]) or [type(i) for i in found["params"]] != [int] * len(
-            before["params"]
-        ):
-            raise DataError(f"the checkpoint's optimizer numbers the parameters {_shown(found['params'])}")
+        _check_like(stepped.state_dict()["state"], saved["state"], "optimizer['state']")
+    for own_group, saved_group in zip(own.state_dict()["param_groups"], saved["param_groups"], strict=True):
+        numbers = list(saved_group["params"])
+        # True equals 1, so the types are compared too.
+        if own_group["params"] != numbers or any(type(number) is not int for number in numbers):
+            raise DataError(f"the checkpoint's optimizer numbers the parameters {_shown(saved_group['params'])}")
     for kept in saved["state"].values():
         if "step" in kept and float(kept["step"]) != state["steps_done"]:
             raise DataError(
                 f"the checkpoint's optimizer has done {float(kept['step']):g} steps, its loop {state['steps_done']}"
             )
-    own.load_state_dict(copy.deepcopy(dict(saved)))  # torch would keep, and step, these very tensors
+    # A copy, since torch keeps the tensors that it is given, and steps them.
+    own.load_state_dict(copy.deepcopy(dict(saved)))
     if len(own.state_dict()["state"]) not in (0, n):
         raise DataError("the checkpoint's optimizer has the state of some parameters and not of others")
     cycled = _CYCLED if getattr(scheduler, "cycle_momentum", False) else ()
@@ -147,7 +154,8 @@ def _try_on_copies(
 def _check_scheduler(
     state: Mapping[str, Any], scheduler: torch.optim.lr_scheduler.LRScheduler, steps_done: int
 ) -> None:
-    own, saved = scheduler.state_dict(), state["scheduler"]
+    own = scheduler.state_dict()
+    saved = state["scheduler"]
     bad = not_finite(saved)
     if bad:
         raise DataError(f"the checkpoint's scheduler{bad} is not finite")
@@ -156,7 +164,7 @@ def _check_scheduler(
         if not all(0 <= float(rate) < math.inf for rate in saved.get(key, [])):
             raise DataError(f"the checkpoint's scheduler has {key} = {_shown(saved[key])}")
     if type(scheduler).__module__ != "torch.optim.lr_scheduler":
-        return  # only of torch's own is it known what stays as it was set and what counts along
+        return  # which entries are settings and which count steps is known of torch's own schedulers only
     for key in own.keys() - set(_MOVING):
         if not key.startswith("_") and own[key] != saved[key]:
             raise DataError(
@@ -169,36 +177,37 @@ def _check_scheduler(
 
 
 def _step(optimizer: torch.optim.Optimizer) -> None:
+    """Take a step with zero gradients and zero rates, which cannot fail for the size of a rate."""
     for group in optimizer.param_groups:
-        group["lr"] = group["lr"] * 0  # whatever the rate is, this step shall not fail for its size
+        group["lr"] = group["lr"] * 0
         for leaf in group["params"]:
             leaf.grad = torch.zeros_like(leaf)
     optimizer.step()
 
 
 def _check_like(own: Any, saved: Any, where: str) -> None:
-    """Raise DataError unless two trees have the same keys, lengths, kinds of values, and tensors alike."""
+    """Raise DataError unless two trees have the same keys, lengths, kinds of values, and tensor shapes and types."""
     if isinstance(own, Tensor) or isinstance(saved, Tensor):
         kinds = [(t.dtype, tuple(t.shape)) if isinstance(t, Tensor) else type(t).__name__ for t in (saved, own)]
         if kinds[0] != kinds[1]:
             raise DataError(f"the checkpoint's {where} is {_shown(kinds[0])}, this run's {_shown(kinds[1])}")
     elif isinstance(own, Mapping) and isinstance(saved, Mapping):
         if own.keys() != saved.keys():
-            there, here = (", ".join(map(str, sorted(tree, key=str))) or "nothing" for tree in (saved, own))
-            raise DataError(f"the checkpoint's {where} holds {there[:120]}, this run's {here[:120]}")
+            saved_keys, own_keys = (", ".join(map(str, sorted(tree, key=str))) or "nothing" for tree in (saved, own))
+            raise DataError(f"the checkpoint's {where} holds {saved_keys[:120]}, this run's {own_keys[:120]}")
         for key in own:
             _check_like(own[key], saved[key], f"{where}[{key!r}]")
     elif isinstance(own, (list, tuple)) and isinstance(saved, (list, tuple)):
         if len(own) != len(saved):
             raise DataError(f"the checkpoint's {where} has {len(saved)} entries, this run's {len(own)}")
-        for i, (one, other) in enumerate(zip(own, saved, strict=True)):
-            _check_like(one, other, f"{where}[{i}]")
+        for i, (own_item, saved_item) in enumerate(zip(own, saved, strict=True)):
+            _check_like(own_item, saved_item, f"{where}[{i}]")
     elif _kind(own) != _kind(saved):
         raise DataError(f"the checkpoint's {where} is {_shown(saved)}, where this run has {_shown(own)}")
 
 
 def _kind(value: Any) -> str:
-    """Numbers are of one kind, since 1 and 1.0 stand for each other in torch's states."""
+    """The kind of a value; whole and other numbers are of one kind, since torch's states mix 1 and 1.0."""
     return "number" if type(value) in (int, float) else type(value).__name__
 
 

@@ -1,4 +1,4 @@
-"""Checkpoint files: one dictionary of tensors and plain values, with a hash of all of it and a note of whose it is.
+"""Checkpoint files: one dictionary of tensors and plain values, with a hash of all of it and the identity of its run.
 
 A file is what ``torch.save`` makes of ``{"format", "msr", "identity", "notes", "sha256", "extra", **state}``, read with
 ``weights_only=True``, so that no code is ever read from it. Two checks find damage: the CRC-32 of each member of the
@@ -37,8 +37,13 @@ class DamagedCheckpointError(DataError):
 class Checkpoint(NamedTuple):
     """What a checkpoint file holds.
 
-    ``state`` is the loop's own and ``extra`` the caller's; ``identity`` says whose it is and is compared; ``notes``
-    (versions, threads) are for people.
+    Attributes:
+        path: the file.
+        state: the outer loop's own state.
+        extra: plain values of the caller's.
+        identity: plain values that say which run it belongs to; they are compared when a run continues.
+        notes: versions and threads, for people to read.
+        format: the format of the file.
     """
 
     path: Path
@@ -53,19 +58,22 @@ class Checkpoint(NamedTuple):
 
         A key of ``identity`` that the file lacks is a difference; a further key of the file is none.
         """
-        found = [f"{key} is {self.identity.get(key, _NOT_SET)} there, {value} here" for key, value in identity.items()
-                 if self.identity.get(key, _NOT_SET) != value]  # fmt: skip
+        differences = []
         if self.format != FORMAT:
-            found.insert(0, f"format {self.format}, which has no hash to find damage by, there, {FORMAT} here")
-        return found
+            differences.append(f"format {self.format}, which has no hash to find damage by, there, {FORMAT} here")
+        for key, value in identity.items():
+            own = self.identity.get(key, _NOT_SET)
+            if own != value:
+                differences.append(f"{key} is {own} there, {value} here")
+        return differences
 
     def refuse_others(self, identity: Mapping[str, Any]) -> None:
         """Raise DataError where :meth:`differences` finds any."""
-        found = self.differences(identity)
-        if found:
+        differences = self.differences(identity)
+        if differences:
             raise DataError(
-                f"{self.path} is a checkpoint of something else ({'; '.join(found)}); continue with what it was made "
-                "with, remove it, or accept it with force (of a runner: --force)"
+                f"{self.path} is a checkpoint of something else ({'; '.join(differences)}); continue with what it was "
+                "made with, remove it, or accept it with force (of a runner: --force)"
             )
 
 
@@ -74,7 +82,7 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint whole or not at all; a crash leaves the one that was there.
 
-    ``identity`` says whose it is, as plain values: an experiment, an arm, a seed.
+    ``identity`` says which run it belongs to, as plain values: an experiment, an arm, a seed.
     Raises: ConfigError for a value that is no tensor and not plain; OSError that names the file.
     """
     content = {
@@ -151,8 +159,8 @@ def _hash(hasher: Any, value: Any, where: str) -> None:
             _hash(hasher, value[key], f"{where}.{key}" if where else str(key))
     elif isinstance(value, (list, tuple)):
         put("tuple" if isinstance(value, tuple) else "list", str(len(value)).encode())
-        for place, one in enumerate(value):
-            _hash(hasher, one, f"{where}[{place}]")
+        for place, item in enumerate(value):
+            _hash(hasher, item, f"{where}[{place}]")
     elif type(value) is float:
         put("float", struct.pack(">d", value))
     elif value is None or type(value) in (bool, int, str):
@@ -162,21 +170,21 @@ def _hash(hasher: Any, value: Any, where: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """The same with NumPy's single numbers as Python's, which are exactly equal, and which torch reads back."""
+    """The same tree with Python's numbers for NumPy's scalars, which are exactly equal; torch reads only the former."""
     if isinstance(value, np.generic):
         return value.item()
     if type(value) is dict:
-        return {_plain(key): _plain(one) for key, one in value.items()}
+        return {_plain(key): _plain(item) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(_plain(one) for one in value)
+        return type(value)(_plain(item) for item in value)
     return value
 
 
 def _content(path: Path, data: bytes, device: torch.device | str) -> dict[str, Any]:
-    """The dictionary in a file whose members have the CRC-32 that is noted with them."""
+    """The dictionary in a file, each of whose members has the CRC-32 that is stored with it."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            # torch stores its members as they are: a packed one could be any size once unpacked.
+            # torch does not compress members. A compressed one could become any size when it is unpacked.
             if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
                 raise _damaged(path, "has packed members, which no checkpoint has")
             bad = archive.testzip()
@@ -193,16 +201,17 @@ def _content(path: Path, data: bytes, device: torch.device | str) -> dict[str, A
 
 
 def _check_hash(path: Path, content: dict[str, Any]) -> None:
-    version, noted = content["format"], content.get("sha256")
+    version = content["format"]
+    stored = content.get("sha256")
     if type(version) is not int:
         raise _damaged(path, f"has a format {version!r} where a number is needed")
     if version > FORMAT:
         raise _damaged(path, f"has format {version}, and this msr {__version__} reads up to {FORMAT}")
     try:
-        found = content_hash({key: value for key, value in content.items() if key != "sha256"})
+        computed = content_hash({key: value for key, value in content.items() if key != "sha256"})
     except TypeError as error:
         raise _damaged(path, f"holds what no checkpoint does: {error}") from None
-    if found != noted or version != FORMAT:
+    if computed != stored or version != FORMAT:
         raise _damaged(path, "is damaged: its content has not the SHA-256 it was written with")
 
 

@@ -1,10 +1,11 @@
-"""Engines: the libraries that can run the inner gradient steps, behind one interface and loaded on use."""
+"""Engines: the libraries that can take the inner gradient steps, behind one interface and imported on use."""
 
 import importlib
 from typing import Literal, get_args
 
 from msr.errors import ConfigError, MissingExtraError, kind_and_line
-from msr.meta.solvers.inner import SGD, InnerSolver
+from msr.meta.solvers.base import InnerSolver
+from msr.meta.solvers.gradient_steps import SGD
 
 __all__ = ["Engine", "load"]
 
@@ -27,17 +28,17 @@ def load(engine: Engine, solver: InnerSolver) -> InnerSolver:
         raise ConfigError(f"engine must be one of {', '.join(get_args(Engine))}; got {engine!r}")
     if engine == "torch":
         return solver
-    if type(solver) is not SGD:  # a subclass may step in a way of its own, which a library would not know
+    if type(solver) is not SGD:  # a subclass may step in a way of its own, which the libraries do not know
         raise ConfigError(
             f"engine {engine!r} takes gradient steps only: give it an SGD. "
             f"{type(solver).__name__} runs on engine='torch'"
         )
     try:
-        adapter = importlib.import_module(f"msr.meta.engines.{engine}")
+        library = importlib.import_module(f"msr.meta.engines.{engine}")
     except Exception as error:  # an import runs code, which can fail in any way
         if isinstance(error, ModuleNotFoundError) and error.name == engine:
             what = f"engine {engine!r} needs the library {engine}, which is not installed"
         else:
             what = f"engine {engine!r}: {engine} is installed but does not import ({kind_and_line(error)})"
         raise MissingExtraError(f"{what}. Try: {_INSTALL[engine]}") from error
-    return adapter.Solver(solver)
+    return library.Solver(solver)

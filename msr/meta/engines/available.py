@@ -10,7 +10,7 @@ import torch
 
 __all__ = ["declare_torchvision_operators", "why_not"]
 
-# Kept alive: what a library declares goes when it goes.
+# Kept, since declarations are withdrawn when the object that made them is freed.
 _declared: list[torch.library.Library] = []
 
 
@@ -18,13 +18,13 @@ def declare_torchvision_operators() -> None:
     """Let torchvision be imported where its compiled operators do not load.
 
     learn2learn imports torchvision for its data sets, and a torchvision made for CUDA does not load its operators
-    beside a torch without CUDA; its import then dies of ``operator torchvision::nms does not exist``. The two names
-    that the import asks for are declared, with nothing behind them. Where the operators load, nothing is declared.
+    beside a torch without CUDA. Its import then fails with ``operator torchvision::nms does not exist``. The two names
+    that the import asks for are declared here without an implementation. Where the operators load, nothing is declared.
     """
-    found = importlib.util.find_spec("torchvision")
-    if _declared or found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("torchvision")
+    if _declared or spec is None or not spec.submodule_search_locations:
         return
-    for library in Path(found.submodule_search_locations[0]).glob("_C*.so"):
+    for library in Path(spec.submodule_search_locations[0]).glob("_C*.so"):
         with contextlib.suppress(OSError):
             torch.ops.load_library(library)
             return
@@ -35,7 +35,10 @@ def declare_torchvision_operators() -> None:
 
 
 def why_not(engine: str) -> str | None:
-    """What keeps an engine's library from being used here, or None. An absent one is no fault, a broken one raises."""
+    """Why an engine's library cannot be used here, in words, if it is not installed; None if it can be used.
+
+    Raises: whatever the import raises, for a library that is installed but broken.
+    """
     if importlib.util.find_spec(engine) is None:
         return f"{engine} is not installed; docs/engines.md says how"
     before = dict(os.environ)

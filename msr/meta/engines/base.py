@@ -1,4 +1,4 @@
-"""What the adapters share: one task as a module, and an SGD that a library runs."""
+"""What the engines share: one task as a module, and an SGD whose steps a library takes."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from msr.meta.problem import MetaParameters, Params, Problem
-from msr.meta.solvers.inner import SGD
+from msr.meta.solvers.gradient_steps import SGD
 from msr.trees import Tree, mapped
 
 __all__ = ["LibrarySGD", "TaskModule"]
@@ -17,9 +17,9 @@ __all__ = ["LibrarySGD", "TaskModule"]
 class TaskModule(nn.Module):
     """A functional problem in the form that the libraries know: ``module(x)`` with the adapted tensors as parameters.
 
-    The parameters are zeros that hold a place. The learned start is a tensor with a history, which no ``Parameter``
-    can be, so each library puts it there by its own means. The shared tensors are seen as they are, and gradients
-    reach them.
+    The parameters are zeros that hold a place: the learned start is a tensor with a history, which no ``Parameter`` can
+    be, so each library puts it there by its own means. The shared tensors are used as they are, so gradients reach
+    them.
     """
 
     def __init__(self, problem: Problem, params: MetaParameters):
@@ -37,7 +37,10 @@ class TaskModule(nn.Module):
 
 @dataclass(frozen=True)
 class LibrarySGD(ABC):
-    """:class:`~msr.meta.solvers.inner.SGD` with its steps taken by a library: the same numbers, one task at a time."""
+    """The solver :class:`~msr.meta.solvers.gradient_steps.SGD` with its steps taken by a library, one task at a time.
+
+    The numbers are the same up to rounding.
+    """
 
     sgd: SGD
 
@@ -46,20 +49,22 @@ class LibrarySGD(ABC):
         return self.sgd.init(initial)
 
     def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:
-        """What SGD checks."""
+        """The check of :class:`~msr.meta.solvers.gradient_steps.SGD`."""
         self.sgd.check(problem, params, x, y)
 
     def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
-        """The parameters after the steps; with no history if gradients are switched off around the call."""
+        """The parameters after the steps; without a history if gradients are switched off around the call."""
         track = torch.is_grad_enabled()
-        with torch.inference_mode(mode=False), torch.enable_grad():  # the steps need slopes, whatever is around them
+        # The steps need slopes, even where gradients are switched off around the call.
+        with torch.inference_mode(mode=False), torch.enable_grad():
             if not track:
                 params = params.with_leaves([p.detach() for p in params.leaves()])
             # The libraries skip a parameter that requires no gradient.
             start = [p if p.requires_grad else p.detach().requires_grad_() for p in params.initial.values()]
             rates = list(self.sgd.rates(params).values())
-            module, n = TaskModule(problem, params), self.sgd.n_steps(training)
-            # A tensor made in inference mode can take no part in a slope; without that, some versions drop it unsaid.
+            module = TaskModule(problem, params)
+            n = self.sgd.n_steps(training)
+            # Autograd refuses tensors that were made in inference mode, or drops them silently in some versions.
             x, y = (mapped(lambda t: t.clone() if t.is_inference() else t, tree) for tree in (x, y))
             adapted = self._steps(module, start, rates, n, x, y, track=track)
         return dict(zip(params.initial, adapted if track else [p.detach() for p in adapted], strict=True))
@@ -68,4 +73,4 @@ class LibrarySGD(ABC):
     def _steps(
         self, module: TaskModule, start: list[Tensor], rates: list, n: int, x: Tree, y: Tree, *, track: bool
     ) -> list[Tensor]:
-        """The module's parameters, begun at ``start``, after ``n`` steps, in order; ``track`` keeps the history."""
+        """The module's parameters after ``n`` steps from ``start``, in order; ``track`` keeps the history."""

@@ -1,7 +1,7 @@
 """Exact forms: torch functions written out, where the fused one has wrong derivatives, or none.
 
 Meta-learning differentiates a derivative, under ``vmap`` and in forward mode too. Some of torch's fused operations give
-wrong numbers there without a word (norms, ``weight_norm``, determinants), others have no second derivative or no rule
+wrong numbers there with no warning (norms, ``weight_norm``, determinants), others have no second derivative or no rule
 for ``vmap`` (attention, distances, recurrent layers). While a problem predicts, and while its loss is computed, such a
 function is replaced by the same formula in elementary operations, whether a layer calls it or a network's own forward.
 What is replaced is in the tables :data:`~msr.meta.exact.forms.FORMS`; all else of torch is left alone.

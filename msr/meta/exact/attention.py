@@ -1,4 +1,4 @@
-"""Attention: the fused kernels have no second derivative."""
+"""Attention, written out, since torch's fused kernels have no second derivative."""
 
 import types
 from typing import Any
@@ -20,7 +20,10 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """``softmax(q kᵀ scale + mask) v``; the softmax in float32 at least, and zero for a query that may see nothing."""
+    """``softmax(q kᵀ scale + mask) v``, with the softmax in float32 at least.
+
+    A query whose mask hides every key gives zero.
+    """
     if is_causal and attn_mask is not None:
         raise ValueError("scaled_dot_product_attention: give attn_mask or is_causal=True, not both")
     if enable_gqa:
@@ -32,31 +35,34 @@ def _attention(
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
-    blind = None
+    sees_nothing = None
     if attn_mask is not None:
         hidden = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask == -torch.inf
-        blind = hidden.all(-1, keepdim=True)
-        # Of a query that sees nothing no entry is hidden: a softmax of minus infinities has nan for a slope.
-        hidden = hidden & ~blind
+        sees_nothing = hidden.all(-1, keepdim=True)
+        # The slope of a softmax of nothing but minus infinities is nan. So a query that sees nothing is not masked
+        # here; its weights are set to zero below.
+        hidden = hidden & ~sees_nothing
         if attn_mask.dtype != torch.bool:
             scores = scores + attn_mask.masked_fill(attn_mask == -torch.inf, 0)
         scores = scores.masked_fill(hidden, -torch.inf)
     weights = torch.softmax(scores, -1)
-    if blind is not None:
-        weights = weights.masked_fill(blind, 0)
+    if sees_nothing is not None:
+        weights = weights.masked_fill(sees_nothing, 0)
     weights = F.dropout(weights, dropout_p) if dropout_p else weights
     return weights.to(value.dtype) @ value
 
 
 def _with(function: Any, **names: Any) -> Any:
-    """The same Python function, with other meanings of some global names."""
-    code, scope = function.__code__, {**function.__globals__, **names}
+    """The same Python function, in which some global names mean other objects."""
+    code = function.__code__
+    scope = {**function.__globals__, **names}
     other = types.FunctionType(code, scope, function.__name__, function.__defaults__, function.__closure__)
     other.__kwdefaults__ = function.__kwdefaults__
     return other
 
 
-# Its own question whether a mode is running would send it around: recording runs another one outside of ours.
+# The function asks whether a mode is running, and would then call itself through that mode again. While an operation is
+# recorded there is one, outside of ours, so the answer is always no here.
 _OURS = {"scaled_dot_product_attention": _attention, "has_torch_function": lambda tensors: False}
 
 PYTHON: dict[Any, Any] = {

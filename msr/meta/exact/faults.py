@@ -1,4 +1,4 @@
-"""What torch says when it cannot differentiate something, in words that name the operation and a way out."""
+"""Torch's errors about missing derivatives, as errors that name the operation and a remedy."""
 
 import re
 
@@ -19,18 +19,18 @@ def explain(error: Exception, remedy: str) -> ModelError | None:
     """
     text = str(error)
     for pattern in _NO_DERIVATIVE:
-        found = pattern.search(text)
-        if found:
-            return ModelError(f"torch has no second derivative of {found[1]}, which this problem calls; {remedy}")
+        match = pattern.search(text)
+        if match:
+            return ModelError(f"torch has no second derivative of {match[1]}, which this problem calls; {remedy}")
     if "saved tensor hooks" in text:
         return ModelError(
             "this problem uses saved_tensors_hooks (save_on_cpu, or checkpointing of another library), which "
             "torch.func cannot differentiate; leave them out of the network's forward"
         )
-    asked = re.search(r"(requires_grad_|retain_grad)\(\)", text)
-    if asked and "functorch transform" in text:
+    method = re.search(r"(requires_grad_|retain_grad)\(\)", text)
+    if method and "functorch transform" in text:
         return ModelError(
-            f"this problem calls Tensor.{asked[1]}() while it predicts, which torch.func cannot differentiate; leave "
+            f"this problem calls Tensor.{method[1]}() while it predicts, which torch.func cannot differentiate; leave "
             "it out, and take a derivative inside a network by torch.func.grad or torch.func.jacrev"
         )
     if "data pointer of Tensor that doesn't have storage" in text:

@@ -1,4 +1,4 @@
-"""Hooks on gradients, which a functional call of a network never reaches."""
+"""Hooks on gradients, which do not run where a network is called with other parameters."""
 
 from collections.abc import Callable
 from typing import NoReturn
@@ -19,8 +19,8 @@ _OF_PARAMETERS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 def refuse_backward_hooks(module: nn.Module) -> None:
     """Raise ModelError where a hook on a gradient is registered, in the module, in a part of it, or on a parameter.
 
-    Those of modules do not work under ``torch.func``; those of parameters would be left out without a word, since tasks
-    have parameters of their own, and one that changes a gradient (a mask) changes what is learned.
+    Hooks of modules do not work under ``torch.func``. Hooks of parameters would be left out silently, since tasks have
+    parameters of their own; and a hook that changes a gradient (a mask) changes what is learned.
     """
     homes = [(name or "the module itself", part, _OF_MODULES) for name, part in module.named_modules()]
     homes += [(name, p, _OF_PARAMETERS) for name, p in module.named_parameters()]
@@ -34,10 +34,10 @@ def refuse_backward_hooks(module: nn.Module) -> None:
 
 
 def refuse_tensor_hook(register: Callable) -> NoReturn:
-    """Raise ModelError where a network's forward hangs a hook on a tensor's gradient.
+    """Raise ModelError where a network's forward registers a hook on a tensor's gradient.
 
-    In a loop such a hook would run in the inner steps and again when these are differentiated; side by side the tensor
-    does not seem to require a gradient, and a network that asks first would leave the hook out without a word.
+    In a loop such a hook would run in the inner steps, and again when these are differentiated. Under vmap the tensor
+    does not seem to require a gradient, and a network that asks for that first would leave the hook out silently.
     """
     raise ModelError(
         f"the network calls Tensor.{register.__name__}() while it predicts, which tasks cannot run: how often such a "

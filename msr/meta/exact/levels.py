@@ -1,4 +1,4 @@
-"""Which of torch's function transforms are running."""
+"""Which of torch's function transforms (``grad``, ``vmap``, ``jvp``) are running."""
 
 import torch
 
@@ -12,19 +12,19 @@ __all__ = ["gradients_alone", "in_forward_mode"]
 
 
 def _known() -> bool:
-    """Whether the transforms can be listed: by this torch, and not while its compiler reads the code."""
+    """Whether the running transforms can be listed: not by every torch, and not while its compiler reads the code."""
     return retrieve_all_functorch_interpreters is not None and not torch.compiler.is_compiling()
 
 
 def in_forward_mode() -> bool:
-    """Whether a forward-mode derivative is being taken; also where that cannot be known."""
+    """Whether a forward-mode derivative is being taken; true too where that cannot be known."""
     if not _known() or torch.autograd.forward_ad._current_level >= 0:
         return True
     return any(level.key() == TransformType.Jvp for level in retrieve_all_functorch_interpreters())
 
 
 def gradients_alone() -> bool:
-    """Whether at most two gradients in reverse mode are being taken, and no ``vmap`` and no forward mode is running."""
+    """Whether nothing is running but at most two gradients in reverse mode; false where that cannot be known."""
     if not _known() or torch.autograd.forward_ad._current_level >= 0:
         return False
     levels = [level.key() for level in retrieve_all_functorch_interpreters()]

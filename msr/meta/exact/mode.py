@@ -18,7 +18,7 @@ __all__ = ["Exact", "NeedsReverse"]
 
 
 class NeedsReverse(NotImplementedError):
-    """An operation was asked for a forward-mode derivative that would be wrong."""
+    """A forward-mode derivative was asked for that torch would compute wrongly."""
 
 
 class _Mode(TorchFunctionMode):
@@ -42,10 +42,10 @@ _running = _Running()
 
 @dataclass(frozen=True)
 class Exact:
-    """A function that runs with exact forms in the place of torch's fused functions; equal to one of the same function.
+    """A function that runs with exact forms in place of torch's fused functions; equal to one of the same function.
 
-    Checkpointed parts of it run directly: the engine differentiates its own recording, which needs what they forget.
-    A function that is known to need no form (:func:`~msr.meta.exact.plain.is_plain_function`) runs as it is.
+    Checkpointed parts of it run directly, since torch's function transforms need what checkpointing forgets. A function
+    that is known to need no form (:func:`~msr.meta.exact.plain.is_plain_function`) runs as it is.
     """
 
     function: Callable
@@ -55,11 +55,11 @@ class Exact:
 
     @classmethod
     def of(cls, function: Callable) -> "Exact":
-        """The same, made once only."""
+        """``function`` as one of these; itself where it is one already."""
         return function if isinstance(function, cls) else cls(function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it."""
+        """Call the function, with exact forms where it may need them."""
         if self._plain and no_hooks_for_all():  # type: ignore[attr-defined]
             return self.function(*args, **kwargs)
         with _exactly():

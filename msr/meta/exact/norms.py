@@ -1,8 +1,8 @@
 """Norms: statistics in float32 at least, and derivatives of every order in every mode.
 
 The fused norms of torch 2.13 give wrong derivatives with no warning: second ones under ``torch.func.vmap``
-(pytorch/functorch issue 534), gradients of forward-mode ones, and third ones. A gradient of a gradient, both in
-reverse mode and outside of ``vmap``, they do right; :func:`fused_norms` says where nothing else is asked for.
+(pytorch/functorch issue 534), gradients of forward-mode derivatives, and third ones. A gradient of a gradient is right,
+where both are in reverse mode and outside of ``vmap``; :func:`fused_norms` marks code that needs no other derivative.
 """
 
 import contextlib
@@ -30,11 +30,12 @@ _fused = _Fused()
 
 @contextlib.contextmanager
 def fused_norms(enabled: bool) -> Iterator[None]:
-    """Let norms run fused, which is several times faster on large images, where no ``vmap`` is running.
+    """Let norms within the block run fused where no ``vmap`` is running: several times as fast on large images.
 
-    Only for functions of which gradients and gradients of gradients are taken, both in reverse mode, and no others.
+    Only for code of which no other derivatives are taken than gradients, and gradients of gradients, in reverse mode.
     """
-    before, _fused.allowed = _fused.allowed, enabled or _fused.allowed
+    before = _fused.allowed
+    _fused.allowed = enabled or before
     try:
         yield
     finally:
@@ -46,11 +47,12 @@ def _runs_fused() -> bool:
 
 
 def _wide(x: Tensor) -> Tensor:
+    """In float32 where ``x`` is in half precision."""
     return x.float() if x.dtype in _HALVES else x
 
 
 def _normal(x: Tensor, axes: list[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """``(x − mean) / √(var + ε)``, the mean, and ``1/√(var + ε)``, of a wide ``x``."""
+    """``(x − mean) / √(var + ε)``, the mean, and ``1/√(var + ε)``, of an ``x`` in float32 or more."""
     mean = x.mean(axes, keepdim=True)
     centred = x - mean
     scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps)
@@ -58,6 +60,7 @@ def _normal(x: Tensor, axes: list[int], eps: float) -> tuple[Tensor, Tensor, Ten
 
 
 def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """``y · weight + bias`` in the type ``dtype``."""
     if weight is not None:
         y = y * weight
     return (y if bias is None else y + bias).to(dtype)
@@ -67,7 +70,8 @@ def set_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) 
     """Batch norm of a set ``(n, channels, ...)`` by its own statistics; the result has the type of ``x``."""
     if _runs_fused():
         return torch.batch_norm(x, weight, bias, None, None, True, 0.0, eps, torch.backends.cudnn.enabled)
-    axes, shape = [0, *range(2, x.ndim)], _of_channels(x)
+    axes = [0, *range(2, x.ndim)]
+    shape = _channel_shape(x)
     wide = _wide(x)
     centred = wide - wide.mean(axes, keepdim=True)
     scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps)
@@ -78,7 +82,8 @@ def set_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) 
     return y if y.dtype == x.dtype else y.to(x.dtype)
 
 
-def _of_channels(x: Tensor) -> list[int]:
+def _channel_shape(x: Tensor) -> list[int]:
+    """The shape in which one number for each channel broadcasts to ``x``."""
     return [1, -1] + [1] * (x.ndim - 2)
 
 
@@ -97,7 +102,7 @@ def _layer_norm(
     if _runs_fused():
         return torch.layer_norm(input, normalized_shape, weight, bias, eps).to(input.dtype)
     if tuple(input.shape[input.ndim - len(normalized_shape) :]) != tuple(normalized_shape):
-        return torch.layer_norm(input, normalized_shape, weight, bias, eps)  # says what is wrong
+        return torch.layer_norm(input, normalized_shape, weight, bias, eps)  # raises torch's own error
     y, _, _ = _normal(_wide(input), list(range(-len(normalized_shape), 0)), eps)
     return _affine(y, weight, bias, input.dtype)
 
@@ -112,9 +117,9 @@ def _native_layer_norm(
 def _rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
-    """Torch 2.5 forms the mean square in half precision, where it overflows."""
+    """``x / √(mean x² + ε)``, with the mean in float32: torch 2.5 forms it in half precision, where it overflows."""
     if tuple(input.shape[input.ndim - len(normalized_shape) :]) != tuple(normalized_shape):
-        return torch.rms_norm(input, normalized_shape, weight, eps)  # says what is wrong
+        return torch.rms_norm(input, normalized_shape, weight, eps)  # raises torch's own error
     wide = _wide(input)
     eps = torch.finfo(wide.dtype).eps if eps is None else eps
     mean_square = wide.square().mean(list(range(-len(normalized_shape), 0)), keepdim=True)
@@ -135,12 +140,12 @@ def _batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             return torch.batch_norm(input, weight, bias, None, None, False, momentum, eps, cudnn_enabled)  # raises
-        shape = _of_channels(input)
+        shape = _channel_shape(input)
         scale = torch.rsqrt(_wide(running_var) + eps)
         y = (_wide(input) - running_mean.view(shape)) * scale.view(shape)
         return _affine(y, _shaped(weight, shape), _shaped(bias, shape), input.dtype)
     if running_mean is not None and running_var is not None:
-        _keep(input, [0, *range(2, input.ndim)], running_mean, running_var, momentum)
+        _update_running(input, [0, *range(2, input.ndim)], running_mean, running_var, momentum)
     return set_norm(input, weight, bias, eps)
 
 
@@ -154,7 +159,7 @@ def _native_batch_norm(
     momentum: float,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Beside the result the mean and ``1/√(var + ε)`` of the set, both empty where none were computed."""
+    """The result, the mean and ``1/√(var + ε)`` of the set; the last two are empty outside of training."""
     y = _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
     if not training:
         return y, input.new_empty(0), input.new_empty(0)
@@ -162,12 +167,15 @@ def _native_batch_norm(
     return y, mean, torch.rsqrt(var + eps)
 
 
-def _keep(x: Tensor, axes: list[int], mean: Tensor, var: Tensor, momentum: float) -> None:
-    """Move running statistics as torch does, by the unbiased variance; those of single examples by their mean."""
+def _update_running(x: Tensor, axes: list[int], mean: Tensor, var: Tensor, momentum: float) -> None:
+    """Update running statistics in place as torch does, with the unbiased variance.
+
+    Where ``axes`` leave the examples apart (instance norm), the mean of their statistics is used.
+    """
     with torch.no_grad():
-        now_var, now_mean = (part.reshape(-1, x.shape[1]).mean(0) for part in torch.var_mean(_wide(x.detach()), axes))
-        mean.mul_(1 - momentum).add_(momentum * now_mean.to(mean.dtype))
-        var.mul_(1 - momentum).add_(momentum * now_var.to(var.dtype))
+        set_var, set_mean = (part.reshape(-1, x.shape[1]).mean(0) for part in torch.var_mean(_wide(x.detach()), axes))
+        mean.mul_(1 - momentum).add_(momentum * set_mean.to(mean.dtype))
+        var.mul_(1 - momentum).add_(momentum * set_var.to(var.dtype))
 
 
 def _python_batch_norm(
@@ -203,9 +211,10 @@ def _instance_norm(
             input, weight, bias, running_mean, running_var, True, momentum, eps, torch.backends.cudnn.enabled
         )
         return y.to(input.dtype)
-    axes, shape = list(range(2, input.ndim)), _of_channels(input)
+    axes = list(range(2, input.ndim))
+    shape = _channel_shape(input)
     if running_mean is not None and running_var is not None:
-        _keep(input, axes, running_mean, running_var, momentum)
+        _update_running(input, axes, running_mean, running_var, momentum)
     y, _, _ = _normal(_wide(input), axes, eps)
     return _affine(y, _shaped(weight, shape), _shaped(bias, shape), input.dtype)
 
@@ -230,7 +239,7 @@ def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
 
 
 def _weight_norm_interface(v: Tensor, g: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
-    """``v g / ‖v‖``, the norm over all axes but one; over all of them where ``dim`` is −1, which is torch's way."""
+    """``v g / ‖v‖`` and ``‖v‖``, the norm over all axes but ``dim``; as in torch, over all axes where ``dim`` is −1."""
     wide = _wide(v)
     if dim == -1:
         norm = wide.square().sum().sqrt()

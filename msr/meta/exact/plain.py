@@ -1,7 +1,7 @@
-"""Functions that call nothing which has an exact form, so that they run as they are.
+"""Functions that call nothing which has an exact form, so that they run without looking at each call of torch.
 
-Looking at every call of torch costs a tenth of a small outer step that runs side by side. Known are functions and
-layers whose code is torch's or this package's; whatever a network's own ``forward`` does is looked at.
+To look at each call costs a tenth of a small outer step under vmap. Only functions and layers whose code is torch's or
+this package's are known to need none; the calls of a network's own ``forward`` are looked at.
 """
 
 from abc import ABC, abstractmethod
@@ -46,7 +46,7 @@ def is_plain_function(function: Callable) -> bool:
 
 
 def is_plain_module(module: nn.Module) -> bool:
-    """Whether all layers of a module are known, as their classes wrote them, with no hook.
+    """Whether all layers of a module are of known classes, with their classes' own ``forward`` and no hook.
 
     A layer of this package says so of its own class (:class:`msr.modules.PackageModule`).
     """
@@ -54,9 +54,9 @@ def is_plain_module(module: nn.Module) -> bool:
 
 
 def no_hooks_for_all() -> bool:
-    """Whether no hook on all modules is in place, which could call anything."""
-    asked = getattr(library, "_has_any_global_hook", None)  # not public, so a torch may lack it
-    return asked is not None and not asked()
+    """Whether no hook for all modules is registered, which could call anything."""
+    has_hook = getattr(library, "_has_any_global_hook", None)  # not public, so a version of torch may lack it
+    return has_hook is not None and not has_hook()
 
 
 def _is_plain(part: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""Recurrent layers and cells, step by step: the fused ones write in place, which ``vmap`` cannot run."""
+"""Recurrent layers and cells, step by step, since the fused ones write in place, which ``vmap`` cannot run."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +14,8 @@ Cell = Callable[..., States]
 
 
 def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Cell:
+    """``h ← activation(W_ih x + b_ih + W_hh h + b_hh)``."""
+
     def cell(x: Tensor, state: States, w_ih: Tensor, w_hh: Tensor, *more: Tensor | None) -> States:
         return (activation(_sum(x, state[0], w_ih, w_hh, *more)),)
 
@@ -28,9 +30,11 @@ def _gru_cell(
     x: Tensor, state: States, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> States:
     (h,) = state
-    own, past = F.linear(x, w_ih, b_ih).chunk(3, -1), F.linear(h, w_hh, b_hh).chunk(3, -1)
-    reset, keep = torch.sigmoid(own[0] + past[0]), torch.sigmoid(own[1] + past[1])
-    new = torch.tanh(own[2] + reset * past[2])
+    of_input = F.linear(x, w_ih, b_ih).chunk(3, -1)
+    of_state = F.linear(h, w_hh, b_hh).chunk(3, -1)
+    reset = torch.sigmoid(of_input[0] + of_state[0])
+    keep = torch.sigmoid(of_input[1] + of_state[1])
+    new = torch.tanh(of_input[2] + reset * of_state[2])
     return (new + keep * (h - new),)
 
 
@@ -44,9 +48,9 @@ def _lstm_cell(
     w_hr: Tensor | None = None,
 ) -> States:
     h, c = state
-    enter, forget, new, leave = _sum(x, h, w_ih, w_hh, b_ih, b_hh).chunk(4, -1)
-    c = torch.sigmoid(forget) * c + torch.sigmoid(enter) * torch.tanh(new)
-    h = torch.sigmoid(leave) * torch.tanh(c)
+    input_gate, forget_gate, new, output_gate = _sum(x, h, w_ih, w_hh, b_ih, b_hh).chunk(4, -1)
+    c = torch.sigmoid(forget_gate) * c + torch.sigmoid(input_gate) * torch.tanh(new)
+    h = torch.sigmoid(output_gate) * torch.tanh(c)
     return (h if w_hr is None else F.linear(h, w_hr)), c
 
 
@@ -61,18 +65,19 @@ def _layers(
     train: bool,
     bidirectional: bool,
 ) -> tuple[list[Tensor], States]:
-    """Run all layers over steps of ``(sequences, features)``, of which later ones may hold fewer sequences.
+    """Run all layers over steps of ``(sequences, features)``; later steps of packed sequences hold fewer sequences.
 
-    ``start`` holds ``(layers · directions, sequences, hidden)``; so does the result beside the steps of the last layer.
+    Returns the outputs of the last layer, step by step, and the final states of all layers. Those and ``start`` are
+    ``(layers · directions, sequences, hidden)``.
     """
     directions = 2 if bidirectional else 1
-    each = len(params) // (n_layers * directions)
+    per_direction = len(params) // (n_layers * directions)
     ends: list[States] = []
     for layer in range(n_layers):
         outputs = []
         for direction in range(directions):
             place = layer * directions + direction
-            weights = list(params[place * each : (place + 1) * each])
+            weights = list(params[place * per_direction : (place + 1) * per_direction])
             if not has_biases:
                 weights[2:2] = [None, None]  # type: ignore[list-item]
             out, end = _one_way(cell, steps, tuple(s[place] for s in start), weights, backwards=direction == 1)
@@ -87,22 +92,25 @@ def _layers(
 def _one_way(
     cell: Cell, steps: list[Tensor], start: States, weights: list[Tensor], *, backwards: bool
 ) -> tuple[list[Tensor], States]:
+    """One layer in one direction: its outputs, in the order of ``steps``, and its final state."""
     outputs = []
-    state = start  # of all sequences; the first ones are still running
+    state = start
     for x in reversed(steps) if backwards else steps:
+        # Packed sequences are sorted by length, so the first ones are those that run in this step.
         running = x.shape[0]
         new = cell(x, tuple(s[:running] for s in state), *weights)
         outputs.append(new[0])
-        rest = running < start[0].shape[0]
-        state = tuple(torch.cat([n, s[running:]]) for n, s in zip(new, state, strict=True)) if rest else new
+        some_rest = running < start[0].shape[0]
+        state = tuple(torch.cat([n, s[running:]]) for n, s in zip(new, state, strict=True)) if some_rest else new
     return (outputs[::-1] if backwards else outputs), state
 
 
 def _network(cell: Cell) -> Callable:
-    """``torch.lstm`` and its like: of a tensor, or of packed sequences ``(data, batch_sizes, …)``."""
+    """A function with the arguments of ``torch.lstm`` and the like: for a tensor, or for packed sequences."""
 
     def run(input: Tensor, *args: Any) -> tuple[Tensor, ...]:
-        packed = not isinstance(args[2], bool)  # has_biases stands there otherwise
+        # torch has two signatures: (input, hx, params, has_biases, …) and (data, batch_sizes, hx, params, …).
+        packed = not isinstance(args[2], bool)
         if packed:
             batch_sizes, hx, params, *rest = args
             steps = list(input.split(batch_sizes.tolist()))
@@ -118,7 +126,7 @@ def _network(cell: Cell) -> Callable:
 
 
 def _step(cell: Cell, n_states: int) -> Callable:
-    """``torch.lstm_cell`` and its like."""
+    """A function with the arguments of ``torch.lstm_cell`` and the like."""
 
     def run(
         input: Tensor, hx: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None

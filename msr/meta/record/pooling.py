@@ -1,4 +1,4 @@
-"""Rewrite the pooling of a recorded network: the same numbers, from less memory."""
+"""Rewrite the pooling of a recorded network: the same numbers with fewer of them in memory."""
 
 import operator
 from typing import Any
@@ -15,27 +15,32 @@ _NORM = _aten.native_batch_norm.default
 
 
 def pool_before_relu(graph: Graph) -> None:
-    """``max_pool(relu(x)) = relu(max_pool(x))``: a quarter of the numbers for windows of 2 by 2, back and forth.
+    """``max_pool(relu(x))`` becomes ``relu(max_pool(x))``, which is equal and reads and writes fewer numbers.
 
-    The slopes are equal too. A window with a positive entry has its maximum at the same place. In one without, the
-    place may differ, but the slope of the ReLU there is zero either way. Only where nothing else reads ``relu(x)`` or
-    the places: not where a second derivative reads them, as on support sets, nor under vmap, where reshapes come
-    between.
+    For windows of 2 by 2 it is a quarter of them, forward and backward. The slopes are equal too. A window with a
+    positive entry has its maximum at the same place. In a window without one the place may differ, but there the slope
+    of the ReLU is zero in both forms.
+
+    This is done only where nothing else reads ``relu(x)`` or the places of the maxima. It is not done where a second
+    derivative reads them, as on support sets, nor under vmap, where reshapes stand between ReLU and pooling.
     """
     for node in list(graph.nodes):
-        found = _is(node, _RELU) and _readers(node)
-        if found:
-            _swap(graph, node, *found)
+        readers = _is(node, _RELU) and _readers(node)
+        if readers:
+            _swap(graph, node, *readers)
 
 
 def _readers(relu: Node) -> tuple[Node, list[tuple[Node, Node]]] | None:
-    """The pooling, and the pairs of slopes of the pooling and of the ReLU; nothing if there are other readers."""
+    """The pooling that reads the ReLU, and pairs of the slope of the pooling and that of the ReLU.
+
+    None if anything else reads the ReLU or the places of the maxima.
+    """
     pools = [user for user in relu.users if _is(user, _POOL)]
     if len(pools) != 1 or pools[0].args[0] is not relu:
         return None
     rim, holes = (pools[0].args[i] if len(pools[0].args) > i else () for i in (3, 4))
     if any(rim) and any(hole != 1 for hole in holes):  # type: ignore[arg-type, union-attr]
-        return None  # a window may lie in the padding alone: its maximum is -inf, before a ReLU and after
+        return None  # a window may lie in the padding alone, with a maximum of -inf, which a ReLU would make 0
     places = [item for item in pools[0].users if _item(item) == 1]
     pairs: list[tuple[Node, Node]] = []
     for slope in (user for user in relu.users if _is(user, _SLOPE_OF_POOL)):
@@ -46,16 +51,17 @@ def _readers(relu: Node) -> tuple[Node, list[tuple[Node, Node]]] | None:
             return None
         pairs.append((slope, gated[0]))
     known = {pools[0], *(node for pair in pairs for node in pair)}
-    # The places themselves differ where no entry is positive, so nothing else may read them.
-    shown = {user for item in places for user in item.users} - {slope for slope, _ in pairs}
-    return (pools[0], pairs) if known == set(relu.users) and not shown else None
+    # The places themselves differ where no entry is positive, so nothing but the slopes may read them.
+    other_readers = {user for item in places for user in item.users} - {slope for slope, _ in pairs}
+    return (pools[0], pairs) if known == set(relu.users) and not other_readers else None
 
 
 def _swap(graph: Graph, relu: Node, pool: Node, pairs: list[tuple[Node, Node]]) -> None:
+    """Put the ReLU after the pooling, and its slope before that of the pooling."""
     source: Any = relu.args[0]
     pool.replace_input_with(relu, source)
     values = [item for item in pool.users if _item(item) == 0]
-    if not values:  # the slope alone is wanted
+    if not values:  # only the slope is used
         with graph.inserting_after(pool):
             values = [graph.call_function(operator.getitem, (pool, 0))]
         values[0].meta = dict(pairs[0][0].args[0].meta) if pairs else {}  # type: ignore[union-attr]
@@ -69,8 +75,8 @@ def _swap(graph: Graph, relu: Node, pool: Node, pairs: list[tuple[Node, Node]]) 
     if not pairs:
         graph.erase_node(relu)
         return
-    # The slope of a pooling asks its input for the shape alone. What a norm before it read has the same and is kept for
-    # the slope of that norm, so what the norm wrote can go.
+    # The slope of a pooling reads only the shape of the pooling's input. Where that input comes from a norm, the norm's
+    # own input has the same shape and is kept anyway for the slope of the norm, so the norm's output can be freed.
     normed: Any = source.args[0] if _item(source) == 0 else None
     like = normed.args[0] if _is(normed, _NORM) else source
     for slope, gated in pairs:
@@ -78,7 +84,8 @@ def _swap(graph: Graph, relu: Node, pool: Node, pairs: list[tuple[Node, Node]]) 
             inner = graph.call_function(_SLOPE_OF_RELU, (slope.args[0], gate, 0))
             outer = graph.call_function(_SLOPE_OF_POOL, (inner, like, *slope.args[2:]))
         arriving: Any = slope.args[0]
-        inner.meta, outer.meta = dict(arriving.meta), dict(gated.meta)
+        inner.meta = dict(arriving.meta)
+        outer.meta = dict(gated.meta)
         gated.replace_all_uses_with(outer)
         graph.erase_node(gated)
         graph.erase_node(slope)
@@ -90,4 +97,5 @@ def _is(node: Any, target: Any) -> bool:
 
 
 def _item(node: Any) -> Any:
+    """Which item of an operation's results the node is; None if it is none."""
     return node.args[1] if isinstance(node, Node) and node.target is operator.getitem else None

@@ -1,4 +1,4 @@
-"""Record a function of tensors as a flat list of operations, in as few and as cheap ones as can be."""
+"""Record a function of tensors as a flat list of operations, and rewrite it into few and cheap ones."""
 
 import operator
 import warnings
@@ -11,8 +11,10 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from msr.errors import ModelError, first_line
+from msr.meta.record.nodes import CONTIGUOUS, PERMUTE, RESHAPE, is_transpose, shape_of
 from msr.meta.record.pooling import pool_before_relu
-from msr.meta.record.rewriting import CONTIGUOUS, PERMUTE, RESHAPE, is_transpose, shape_of, simplify, transposed_copy
+from msr.meta.record.products import transposed_copy
+from msr.meta.record.rewriting import simplify
 
 __all__ = ["NotRecorded", "has_channels_innermost", "record"]
 
@@ -26,16 +28,16 @@ _DIRECT = {f"aten::{name}": getattr(torch, name) for name in _NAMES.split()}
 
 
 class NotRecorded(ModelError):
-    """A function cannot be recorded; whether it runs otherwise is not known."""
+    """A function cannot be recorded. It may run unrecorded or not."""
 
 
 def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrite: bool = True) -> Callable:
-    """The function, for arguments of these shapes and strides, as a module that returns a list.
+    """The function, for arguments of these shapes and strides, as a module that returns a list of tensors.
 
-    In-place operations are made out of place first. Every result is a tensor of its own. ``rewrite=False`` keeps the
-    operations as they were recorded (to compare with).
+    In-place operations become operations that return a new tensor. No two results share memory. ``rewrite=False`` keeps
+    the operations as they were recorded, for comparison.
 
-    Raises: ModelError if the function looks at a value, which decides what it does next.
+    Raises: NotRecorded if the function looks at a value, since another value might lead to other operations.
     """
 
     def listed(*tensors: Tensor) -> list[Tensor]:
@@ -54,7 +56,7 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrit
             _call_directly(module)
             module.recompile()
             return module
-        except Exception as fault:  # a rule that cannot read a graph costs speed, never a run
+        except Exception as fault:  # a rule may fail on a graph in any way; that costs speed, not the run
             warnings.warn(f"the recording is replayed as it is; rewriting it failed: {fault!r}", stacklevel=2)
             module = _traced(listed, arguments)
             _own_results(module.graph)
@@ -63,11 +65,12 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrit
 
 
 def _keep_freed_memory() -> None:
-    """A large block, taken and freed, has glibc keep what the process frees later, up to 62 MiB in each of its arenas.
+    """Make glibc keep memory that the process frees from now on, up to 62 MiB in each of its arenas.
 
-    From a freed block it learns which sizes come and go (``M_MMAP_THRESHOLD`` in mallopt(3), 32 MiB at most). Without
-    that, each large result of a replay is fresh pages from the system, which takes longer than the operation that fills
-    them, and longer still where two threads ask (conv-4 on two workers: 0.17 against 0.11 s an outer step).
+    When a block is freed, glibc raises the size up to which it keeps freed blocks to the size of that one, to 32 MiB at
+    most (``M_MMAP_THRESHOLD`` in mallopt(3)). So a block of 31 MiB is taken and freed here. Without that, each large
+    result of a replay takes fresh pages from the system, which costs more than the operation that fills them, and still
+    more with two threads (conv-4 on two workers: 0.17 against 0.11 s an outer step).
     """
     torch.empty(31 << 20, dtype=torch.uint8, device="cpu")
 
@@ -77,7 +80,7 @@ def _traced(function: Callable, arguments: tuple[Tensor, ...]) -> GraphModule:
         try:
             module = make_fx(torch.func.functionalize(function))(*arguments)
         except RuntimeError:
-            # functionalize does not know autograd functions of one's own; in a recording there are none left.
+            # functionalize cannot handle custom autograd functions, but a recording no longer contains them.
             module = make_fx(torch.func.functionalize(make_fx(function)(*arguments)))(*arguments)
     except RuntimeError as error:
         raise NotRecorded(f"this problem cannot be traced ({first_line(error)})") from error
@@ -86,9 +89,9 @@ def _traced(function: Callable, arguments: tuple[Tensor, ...]) -> GraphModule:
 
 
 def _own_results(graph: Graph) -> None:
-    """No two results share memory, nor one with an argument, and each lies row by row.
+    """Make each result a tensor of its own, row by row: none shares memory with another result or an argument.
 
-    A caller may write into what it is given, and torch's fused optimisers misread a gradient in another layout than its
+    A caller may write into a result, and torch's fused optimisers misread a gradient in another layout than its
     parameter's, silently (torch 2.13).
     """
     (output,) = (node for node in graph.nodes if node.op == "output")
@@ -111,6 +114,7 @@ def _own_results(graph: Graph) -> None:
 
 
 def _may_share_memory(node: Node) -> bool:
+    """Whether the node may be a view of its first argument, or an item of an operation's results."""
     if node.target is operator.getitem:
         return True
     schema = getattr(node.target, "_schema", None)
@@ -121,15 +125,15 @@ _ROWS: dict[str, Any] = {"memory_format": torch.contiguous_format}
 
 
 def has_channels_innermost(tensor: Tensor) -> bool:
-    """Images ``(..., channels, height, width)`` in torch's channels-last layout, one channel included."""
+    """Whether images ``(..., channels, height, width)`` are in torch's channels-last layout; one channel counts too."""
     channels, height, width = tensor.shape[-3:] if tensor.ndim >= 4 else (0, 0, 0)
     return height * width > 1 and tensor.stride()[-3:] == (1, width * channels, channels)
 
 
 def _keep_channels_innermost(graph: Graph) -> None:
-    """Images made from flat rows (slopes of pooling) take the layout of the others.
+    """Bring images that are made from flat rows (slopes of pooling) into the channels-last layout of the others.
 
-    Without that, sums of the two layouts take 15 times as long, and convolutions of the one made anew twice.
+    Otherwise sums of the two layouts take 15 times as long, and convolutions of such images twice as long.
     """
     for node in list(graph.nodes):
         shape = shape_of(node) if node.target is RESHAPE else ()
@@ -140,6 +144,7 @@ def _keep_channels_innermost(graph: Graph) -> None:
 
 
 def _call_directly(module: GraphModule) -> None:
+    """Replace operations by the methods and functions of torch that call them with less overhead."""
     graph = module.graph
     for node in graph.nodes:
         if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):

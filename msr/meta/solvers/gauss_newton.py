@@ -9,14 +9,13 @@ from torch import Tensor
 
 from msr.errors import ConfigError, ModelError, ShapeError
 from msr.meta.problem import MetaParameters, Params, Problem, as_params
-from msr.meta.solvers.linear_solve import (
-    conjugate_gradient,
+from msr.meta.solvers.implicit import conjugate_gradient, implicit_minimum
+from msr.meta.solvers.least_squares import (
     damped_step,
     flatten,
-    implicit_minimum,
     jacobian,
+    jacobian_product,
     one_tensor,
-    pushed,
     rounding,
     unflatten,
 )
@@ -24,8 +23,17 @@ from msr.trees import Tree, assembled, leaves_of, structure_of
 
 __all__ = ["GaussNewton"]
 
-DENSE_UNKNOWNS, DENSE_JACOBIAN = 512, 2**20  # "auto" builds no larger system, and no larger Jacobian
-EASE, BRAKE = 3.0, 10.0
+DENSE_UNKNOWNS = 512
+"""``system="auto"`` factors no larger system (of the smaller one of unknowns and numbers), by time and memory."""
+
+DENSE_JACOBIAN = 2**20
+"""``system="auto"`` builds no Jacobian of more numbers a task: 4 MiB in float32."""
+
+EASE = 3.0
+"""The damping is divided by this after a step that does not raise the objective. Chosen by hand."""
+
+BRAKE = 10.0
+"""The damping is multiplied by this after a step that raises the objective, which is not taken. Chosen by hand."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +42,26 @@ class GaussNewton:
 
         v = argmin φ,   φ(v) = (1/N) ‖f(v) − y‖² + λ ‖v − v₀‖²
 
-    ``f`` is the prediction on the support set (``N`` numbers), ``v₀`` the learned start. Each step linearises ``f`` by
-    Jacobian products and minimises ``(1/N) ‖f(v) + Jδ − y‖² + λ ‖v + δ − v₀‖² + μ ‖δ‖²``; it is taken where φ does not
-    grow, and μ is divided by 3 then, multiplied by 10 otherwise, for each task on its own. Where ``f`` is
-    affine, one step without damping is :class:`Ridge`.
+    ``f`` is the prediction on the support set (``N`` numbers), ``v₀`` the learned start. Each step linearises ``f`` and
+    minimises ``(1/N) ‖f(v) + Jδ − y‖² + λ ‖v + δ − v₀‖² + μ ‖δ‖²``. A step is taken where φ does not grow, and μ is
+    then divided by 3; otherwise μ is multiplied by 10. Each task has its own μ. Where ``f`` is affine, one step without
+    damping is :class:`~msr.meta.solvers.ridge.Ridge`.
 
     Args:
-        steps: how many in training; ``test_steps`` how many in evaluation (default: the same).
+        steps: the number of steps in training; ``test_steps`` that in evaluation (default: the same).
         penalty: the start of λ, learned on a log scale unless ``learn`` is false.
         damping: μ of the first step, learned with λ where the gradient can see it (``"unrolled"``). 0 is plain
             Gauss-Newton, every step taken.
         system: how steps are solved, ``"dense"`` (Jacobian, then Cholesky or QR by size), ``"cg"`` (Jacobian products
             alone), or ``"auto"`` by size.
-        gradient: ``"unrolled"`` differentiates through the steps, with memory that grows with them (exactly; with
-            ``"cg"`` as far as conjugate gradients converge);
-            ``"implicit"`` differentiates the minimum (implicit function theorem), with memory that does not, and is
-            exact only as far as the steps have converged.
-        curvature: of the implicit gradient. ``"exact"`` is the Hessian of φ, right at a minimum and wild away from one;
-            ``"gauss_newton"`` is ``2 (JᵀJ/N + λI)``, always positive, and off by as much as residuals are left.
-        cg_steps: iterations of conjugate gradients, of the steps with ``"cg"`` and of the implicit gradient then.
+        gradient: ``"unrolled"`` differentiates through the steps, exactly (with ``"cg"`` as far as conjugate gradients
+            converge), with memory that grows with the number of steps; ``"implicit"`` differentiates the minimum
+            (implicit function theorem), with memory that does not grow, and is exact as far as the steps have
+            converged.
+        curvature: of the implicit gradient. ``"exact"`` is the Hessian of φ, which is right at a minimum, but may be
+            indefinite away from one; ``"gauss_newton"`` is ``2 (JᵀJ/N + λI)``, which is always positive, with an error
+            that is proportional to the residuals.
+        cg_steps: iterations of conjugate gradients, for the steps with ``"cg"`` and then for the implicit gradient too.
 
     The inner objective is the squared error whatever the problem's criterion is; labels are refused.
     Source: Levenberg, 1944; Marquardt, 1963; implicit gradients: Rajeswaran et al., arXiv:1909.04630.
@@ -111,75 +120,85 @@ class GaussNewton:
     def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
         """The parameters after ``steps`` (or ``test_steps``) steps."""
         steps = self.steps if training or self.test_steps is None else self.test_steps
-        structure, inputs = structure_of((x,)), leaves_of(x)
-        fit = _Fit(problem, list(params.shared), params.initial, structure, len(inputs))
+        structure = structure_of((x,))
+        inputs = leaves_of(x)
+        task = _Task(problem, list(params.shared), params.initial, structure, len(inputs))
         start = flatten(params.initial)
         args = [start, self._learned(params, "penalty", start), y, *inputs, *params.shared.values()]
         damping = self._learned(params, "damping", start)
         if self.gradient == "unrolled":
-            return unflatten(self._descend(fit, args, damping, steps), params.initial)
-        v = self._descend(fit, [a.detach() for a in args], damping.detach(), steps)
+            return unflatten(self._descend(task, args, damping, steps), params.initial)
+        v = self._descend(task, [a.detach() for a in args], damping.detach(), steps)
         if torch.is_grad_enabled():
             cg_steps = None if self._is_dense(len(start), y.numel()) else self.cg_steps
-            curvature = fit.exact if self.curvature == "exact" else fit.gauss_newton
-            v = implicit_minimum(fit.objective, v, args, curvature=curvature, cg_steps=cg_steps)
+            curvature = task.exact if self.curvature == "exact" else task.gauss_newton
+            v = implicit_minimum(task.objective, v, args, curvature=curvature, cg_steps=cg_steps)
         return unflatten(v, params.initial)
 
-    def _descend(self, fit: "_Fit", args: list[Tensor], damping: Tensor, steps: int) -> Tensor:
-        v, slack = args[0], 1 + 64 * torch.finfo(args[0].dtype).eps
+    def _descend(self, task: "_Task", args: list[Tensor], damping: Tensor, steps: int) -> Tensor:
+        v = args[0]
+        # Rounding of the objective must not count as growth: at a minimum every step would be refused.
+        slack = 1 + 64 * torch.finfo(v.dtype).eps
         with torch.no_grad():
-            height = fit.objective(v, *args)
+            height = task.objective(v, *args)
         for _ in range(steps):
-            candidate = v + self._step(fit, v, args, damping)
+            candidate = v + self._step(task, v, args, damping)
             if not self.damping:
                 v = candidate
                 continue
             with torch.no_grad():
-                new = fit.objective(candidate, *args)
-                better = new <= height * slack  # false for nan
-                height = torch.where(better, new, height)
+                new_height = task.objective(candidate, *args)
+                better = new_height <= height * slack  # false for nan
+                height = torch.where(better, new_height, height)
             v = torch.where(better, candidate, v)
             damping = damping * torch.where(better, 1 / EASE, BRAKE)
         return v
 
-    def _step(self, fit: "_Fit", v: Tensor, args: list[Tensor], damping: Tensor) -> Tensor:
-        """The minimiser δ of the linearised objective, as a ridge fit around ``t (v₀ − v)``, ``t = λ / (λ + μ)``.
+    def _step(self, task: "_Task", v: Tensor, args: list[Tensor], damping: Tensor) -> Tensor:
+        """The minimiser δ of the linearised objective, as a ridge fit around ``c = λ / (λ + μ) · (v₀ − v)``.
 
-        For ``λ ‖v + δ − v₀‖² + μ ‖δ‖²`` is ``(λ + μ) ‖δ − t (v₀ − v)‖²`` and a constant.
+        That is one since ``λ ‖v + δ − v₀‖² + μ ‖δ‖²`` equals ``(λ + μ) ‖δ − c‖²`` and a constant.
         """
         start, penalty, y, *rest = args
-        n, total = y.numel(), y.numel() * (penalty + damping)
+        n = y.numel()
+        total = n * (penalty + damping)
 
         def predict(z: Tensor) -> Tensor:
-            return fit.predict(z, *rest)
+            return task.predict(z, *rest)
 
         if self._is_dense(len(v), n):
             prediction, J = jacobian(predict, v, n)
             total = total + rounding(J)
-            home = n * penalty / total * (start - v)
-            r = y.flatten() - prediction - J @ home
-            return home + damped_step(J, r, total, primal=len(v) <= n)
-        home = n * penalty / total * (start - v)
-        prediction, moved = pushed(predict, v, home)
-        return home + self._cg_step(fit, [v, total, y.flatten() - prediction - moved, *rest])
+            centre = n * penalty / total * (start - v)
+            r = y.flatten() - prediction - J @ centre
+            return centre + damped_step(J, r, total, primal=len(v) <= n)
+        centre = n * penalty / total * (start - v)
+        prediction, shift = jacobian_product(predict, v, centre)
+        return centre + self._cg_step(task, [v, total, y.flatten() - prediction - shift, *rest])
 
-    def _cg_step(self, fit: "_Fit", args: list[Tensor]) -> Tensor:
+    def _cg_step(self, task: "_Task", args: list[Tensor]) -> Tensor:
         """``argmin ‖r − Jδ‖² + c ‖δ‖²`` by Jacobian products, with the derivative of the exact solution."""
         v, total, r, *rest = (a.detach() for a in args)
 
         def predict(z: Tensor) -> Tensor:
-            return fit.predict(z, *rest)
+            return task.predict(z, *rest)
 
-        pull = torch.func.vjp(predict, v)[1]
+        transposed = torch.func.vjp(predict, v)[1]  # w ↦ Jᵀ w
 
         def product(p: Tensor) -> Tensor:
-            return pull(pushed(predict, v, p)[1])[0] + total * p
+            return transposed(jacobian_product(predict, v, p)[1])[0] + total * p
 
-        delta = conjugate_gradient(product, pull(r)[0], min(len(v), self.cg_steps))
+        delta = conjugate_gradient(product, transposed(r)[0], min(len(v), self.cg_steps))
         if self.gradient == "implicit" or not torch.is_grad_enabled():
             return delta
+        # The iterations of conjugate gradients are not differentiated: the solution minimises a quadratic function,
+        # whose implicit derivative is exact and costs one more solve.
         return implicit_minimum(
-            fit.linearised, delta, args, curvature=lambda u, z, *args: fit.linearised(u, *args), cg_steps=self.cg_steps
+            task.linearised,
+            delta,
+            args,
+            curvature=lambda u, z, *args: task.linearised(u, *args),
+            cg_steps=self.cg_steps,
         )
 
     def _is_dense(self, k: int, n: int) -> bool:
@@ -192,10 +211,17 @@ class GaussNewton:
 
 
 @dataclass(frozen=True)
-class _Fit:
+class _Task:
     """A task's objectives as functions of flat vectors, with every tensor an argument (what vmap and autograd need).
 
     ``rest`` are the tensors of ``x``, ``n_inputs`` of them, and then the shared parameters.
+
+    Attributes:
+        problem: what is predicted.
+        shared: the names of the shared parameters.
+        like: the adapted parameters, for their names and shapes.
+        structure: that of ``x``, None where it is one tensor.
+        n_inputs: the number of tensors of ``x``.
     """
 
     problem: Problem
@@ -205,26 +231,29 @@ class _Fit:
     n_inputs: int
 
     def predict(self, v: Tensor, *rest: Tensor) -> Tensor:
-        """``f(v)``, flat."""
+        """``f(v)`` as one vector ``(N,)``."""
         named = dict(zip(self.shared, rest[self.n_inputs :], strict=True))
         x = rest[0] if self.structure is None else assembled(self.structure, rest)[0]
         return self.problem.predict({**named, **unflatten(v, self.like)}, x).flatten()
 
     def objective(self, v: Tensor, start: Tensor, penalty: Tensor, y: Tensor, *rest: Tensor) -> Tensor:
-        """``φ(v)``."""
+        """``φ(v)``, the penalised mean squared error."""
         misfit = (self.predict(v, *rest) - y.flatten()).square().mean()
         return misfit + penalty * (v - start).square().sum()
 
     def exact(self, u: Tensor, v: Tensor, *args: Tensor) -> Tensor:
-        """What has the Hessian of φ: φ."""
+        """φ itself, for its Hessian."""
         return self.objective(u, *args)
 
     def gauss_newton(self, u: Tensor, v: Tensor, start: Tensor, penalty: Tensor, y: Tensor, *rest: Tensor) -> Tensor:
-        """``(1/N) ‖J u‖² + λ ‖u‖²``, ``J`` at ``v``: its Hessian is that of φ where residuals or bends are small."""
-        moved = pushed(lambda z: self.predict(z, *rest), v, u)[1]
-        return moved.square().mean() + penalty * u.square().sum()
+        """``(1/N) ‖J u‖² + λ ‖u‖²``, ``J`` at ``v``. Its Hessian is that of φ without the residuals' second derivative.
+
+        So the two are close where residuals, or second derivatives of ``f``, are small.
+        """
+        product = jacobian_product(lambda z: self.predict(z, *rest), v, u)[1]
+        return product.square().mean() + penalty * u.square().sum()
 
     def linearised(self, delta: Tensor, v: Tensor, total: Tensor, r: Tensor, *rest: Tensor) -> Tensor:
         """``½ ‖r − Jδ‖² + ½ c ‖δ‖²``, ``J`` at ``v``."""
-        moved = pushed(lambda z: self.predict(z, *rest), v, delta)[1]
-        return (r - moved).square().sum() / 2 + total * delta.square().sum() / 2
+        product = jacobian_product(lambda z: self.predict(z, *rest), v, delta)[1]
+        return (r - product).square().sum() / 2 + total * delta.square().sum() / 2

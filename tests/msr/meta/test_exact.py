@@ -176,7 +176,7 @@ def test_running_statistics_move_as_torch_moves_them(kind, gen):
     torch.testing.assert_close(dict(ours.named_buffers()), dict(theirs.named_buffers()))
 
 
-def test_no_python_function_of_torch_calls_what_has_a_form_behind_our_back():
+def test_no_python_function_of_torch_calls_a_replaced_operation_unseen():
     """While such a function runs, the mode is off: one that calls a replaced operation needs a form of its own."""
     names = {getattr(f, "__name__", "") for f in FORMS if not isinstance(f, torch._ops.OpOverload)}
     for name, function in inspect.getmembers(F, inspect.isfunction):

@@ -161,7 +161,7 @@ def test_replaying_a_trace_does_not_change_the_gradient(make, solver, gen):
         torch.testing.assert_close(b_losses, a_losses)
         torch.testing.assert_close(b.leaves(), a.leaves())
         params = params.with_leaves([p - 0.1 * s for p, s in zip(params.leaves(), a.leaves(), strict=True)])
-    assert len(traced._records) == 3  # of 3 tasks: chunks of 2 and 1; of 4 tasks: chunks of 2
+    assert len(traced._records.entries) == 3  # of 3 tasks: chunks of 2 and 1; of 4 tasks: chunks of 2
 
 
 def test_traces_follow_layout_solver_and_the_envelope(gen):
@@ -206,7 +206,7 @@ def test_what_looks_at_values_cannot_be_traced(gen):
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("batching", ["loop", "auto"])
-def test_what_cannot_be_recorded_runs_unrecorded_if_left_to_choose(batching, workers, gen):
+def test_automatic_tracing_runs_other_problems_unrecorded_with_a_warning(batching, workers, gen):
     problem, shared, initial = linear_problem(gen)
 
     def branching(params, x):
@@ -231,11 +231,11 @@ def test_what_cannot_be_recorded_runs_unrecorded_if_left_to_choose(batching, wor
     assert learner.trace is False
 
 
-def test_what_can_be_recorded_is_if_left_to_choose(gen):
+def test_automatic_tracing_records_what_can_be_recorded(gen):
     problem, shared, initial = linear_problem(gen)
     learner = Learner(problem, SGD(1), batching="vmap", trace="auto")
     learner.meta_gradient(learner.init(shared, initial), random_episodes(gen, 2, 2, 3, (5,), (4,)))
-    assert len(learner._records) == 1
+    assert len(learner._records.entries) == 1
     with pytest.raises(ConfigError, match="trace must be True, False or 'auto'; got 'always'"):
         Learner(problem, SGD(1), trace="always")
 
@@ -340,7 +340,7 @@ def test_auto_batching_measures_and_keeps_the_faster(gen, monkeypatch):
         clock["now"] += clock["cost"][learner.batching]
         return original(params, episodes)
 
-    monkeypatch.setattr("msr.meta.ways.time.perf_counter", lambda: clock["now"])
+    monkeypatch.setattr("msr.meta.batching.time.perf_counter", lambda: clock["now"])
     monkeypatch.setattr(learner, "_meta_gradient", timed)
     params = learner.init(shared, initial)
     assert learner.choose_batching(params, episodes) == "loop"
@@ -351,7 +351,7 @@ def test_auto_batching_measures_and_keeps_the_faster(gen, monkeypatch):
     assert fresh.batching in ("vmap", "loop")
 
 
-def test_auto_batching_falls_back_to_a_loop_and_says_so(gen):
+def test_auto_batching_falls_back_to_a_loop_with_a_warning(gen):
     problem, shared, initial = linear_problem(gen)
 
     def branching(params, x):  # looks at a value, which vmap cannot
@@ -389,7 +389,7 @@ def test_batch_norm_uses_the_set_it_sees_and_nothing_leaks(gen):
     torch.testing.assert_close(prediction, expected)
     alone = learner.losses(params, episodes.select(slice(2, 3)))
     learner.meta_gradient(params, episodes)
-    torch.testing.assert_close(learner.losses(params, episodes)[2:], alone)  # whoever came before
+    torch.testing.assert_close(learner.losses(params, episodes)[2:], alone)  # whichever tasks were run before
     torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
 
 
@@ -450,7 +450,7 @@ def test_leaves_round_trip():
 
 @pytest.mark.parametrize("bad", [{"batching": "fast"}, {"chunk_size": 0}])
 def test_bad_learner_settings(bad, gen):
-    with pytest.raises(ConfigError, match="came"):
+    with pytest.raises(ConfigError, match="; got"):
         Learner(linear_problem(gen).problem, SGD(), **bad)
 
 

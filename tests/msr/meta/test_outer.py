@@ -105,7 +105,7 @@ def test_nan_is_never_written(gen, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
 
 
-def test_stopping_and_resuming_is_not_stopping_bit_for_bit(gen, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(gen, tmp_path):
     schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=8)
     batches = [batch(gen) for _ in range(8)]
     straight, first, second = (
@@ -154,7 +154,7 @@ def test_ridge_on_a_deep_network_is_refused_at_the_first_step(gen):
 
 
 def test_clip_norm_must_be_positive(gen):
-    with pytest.raises(ConfigError, match="came 0"):
+    with pytest.raises(ConfigError, match="got 0"):
         make_loop(gen, clip_norm=0)
 
 

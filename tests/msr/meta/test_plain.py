@@ -64,7 +64,7 @@ def test_known_layers_call_nothing_that_has_a_form(kind):
 @pytest.mark.parametrize("kind", [ReparamLinear, ReparamConv1d, ReparamConv2d, ReparamConv3d])
 @pytest.mark.parametrize("path", ["materialize", "factors"])
 @pytest.mark.parametrize("sharing", ["dense", "kronecker"])
-def test_so_do_layers_of_this_package(kind, path, sharing):
+def test_layers_of_this_package_call_nothing_that_has_a_form(kind, path, sharing):
     if sharing == "dense" and path == "factors" and kind is not ReparamLinear:
         pytest.skip("a convolution has factors of Kronecker patterns alone")
     arguments = {"sharing": lambda shape, **rest: DenseSharing(shape, 2, **rest)} if sharing == "dense" else {}

@@ -14,14 +14,17 @@ from msr.layers import ReparamLinear
 from msr.meta import Learner, Ridge, evaluate, from_module
 from msr.representations import grid_rotations, natural, regular
 from msr.sharing import DenseSharing
-from msr.span import find as span_room
 from msr.span import find_span, in_chunks, patches, spectral_start
-from msr.span import moments as examples_room
-from msr.span import rank as rank_room
-from msr.span import spectral as spectral_room
+from msr.span import moments as moments_module
+from msr.span.alternation import Alternation
 from msr.span.angles import orthonormal_basis, span_cosine
-from msr.span.filters import Filters, covered, extrapolated
-from msr.span.moments import Moments, halves
+from msr.span.dimension import half_filters
+from msr.span.extrapolation import extrapolated
+from msr.span.filters import Filters
+from msr.span.moments import Moments, covered, half_moments, halves, joined
+from msr.span.rank_cut import rank_cut, sign_p_values
+from msr.span.spectral import SecondMoment
+from msr.span.thresholds import THRESHOLDS, Thresholds
 from msr.tasks import FiniteGroupTasks
 from tasks import TranslationTasks
 
@@ -29,7 +32,7 @@ from tasks import TranslationTasks
 def drawn(family, n_tasks=300, examples=20):
     """All examples of a family's training tasks."""
     e = family.episodes("train", torch.arange(n_tasks))
-    x, y = torch.cat([e.support_x, e.query_x], 1), torch.cat([e.support_y, e.query_y], 1)
+    x, y = e.examples()
     return x[:, :examples], y[:, :examples]
 
 
@@ -87,7 +90,7 @@ def test_chunks_that_cannot_be_used_are_named(gen):
     bad[17, 2, 1] = math.nan
     with pytest.raises(NonFiniteError, match="task 17:"):
         spectral_start(in_chunks(x, bad, 10))
-    with pytest.raises(ShapeError, match=r"msr\.meta\.patches"):
+    with pytest.raises(ShapeError, match=r"msr\.span\.patches"):
         spectral_start(lambda: [(x[0], y[0])])
     with pytest.raises(DataError, match="no task"):
         spectral_start(list)
@@ -104,10 +107,10 @@ def test_chunks_that_cannot_be_used_are_named(gen):
 # ---------------------------------------------------------------------------------------------------------- spectrum
 
 
-def weigh(chunks):
-    """The second moment that the two halves show, for standardised inputs and outputs, and its view."""
-    view = spectral_room._View(chunks)
-    return view, view.moments([None], lambda tasks: torch.ones(len(tasks), 1))[0]
+def second_moment_of(chunks):
+    """The estimator, and the second moment that it gives for standardised inputs and outputs."""
+    second = SecondMoment(chunks)
+    return second, second.products([None], lambda tasks: torch.ones(len(tasks), 1))[0]
 
 
 @pytest.mark.parametrize("examples", [(2,), (3,), (4,), (9,), (2, 20)])
@@ -120,18 +123,18 @@ def test_the_second_moment_has_no_bias_from_few_examples_or_noise(examples, gen)
         x = torch.randn(20_000, n, 5, generator=gen, dtype=torch.float64)
         y = x @ (v @ U.mT).view(-1, 4, 5).mT
         pieces.append((x, y + 0.5 * torch.randn(y.shape, generator=gen, dtype=torch.float64)))
-    view, moment = weigh(lambda: pieces)
-    truth = view.tasks.standardise(U)
+    second, moment = second_moment_of(lambda: pieces)
+    truth = second.tasks.standardise(U)
     truth = truth @ truth.mT
     assert float((truth * moment).sum() / truth.square().sum()) == pytest.approx(1, abs=0.03)
 
 
-def test_weak_and_strong_inputs_count_alike(gen):
+def test_inputs_of_different_size_count_equally(gen):
     mix = torch.diag(torch.tensor([3.0, 1.0, 1.0, 0.5, 1e-4], dtype=torch.float64))
     U, _, x, y = span_tasks(gen, tasks=2000, examples=8, mix=mix)
-    found = find_span(in_chunks(x, y))
-    assert found.k == found.start.k == 3
-    assert span_cosine(found.U, U) > 0.9999
+    result = find_span(in_chunks(x, y))
+    assert result.k == result.start.k == 3
+    assert span_cosine(result.U, U) > 0.9999
     plain = (torch.linalg.pinv(x[:, :3]) @ y[:, :3]).mT.flatten(1)  # estimates as they are, stacked
     assert span_cosine(torch.linalg.svd(plain, full_matrices=False)[2][:3].mT, U) < 0.9
 
@@ -173,18 +176,18 @@ def test_passes_that_differ_are_refused(gen):
         in_chunks(x, y[:, :, 0])
 
 
-def test_what_needs_gradients_or_is_half_is_read(gen):
+def test_tensors_with_gradients_and_of_half_precision_are_read(gen):
     _U, _, x, y = span_tasks(gen)
     assert find_span(in_chunks(x.clone().requires_grad_(), y)).k == 3
     assert find_span(in_chunks(x.bfloat16(), y.float())).k == 3
 
 
-def test_the_sketch_agrees_with_the_full_matrix(monkeypatch, gen):
+def test_the_sketch_agrees_with_the_full_matrix(gen):
     _, _, x, y = span_tasks(gen, k=4, m=6, n=7, tasks=1000, noise=0.1)
     chunks = in_chunks(x, y, 128)
     full = spectral_start(chunks)
-    monkeypatch.setattr(spectral_room, "_DENSE", 0)
-    sketch = spectral_start(chunks, passes=8)
+    with THRESHOLDS.moved(dense_weights=0):
+        sketch = spectral_start(chunks, passes=8)
     assert (full.k, sketch.k) == (4, 4)
     assert sketch.basis.shape[1] < 42
     torch.testing.assert_close(sketch.spectrum[:4], full.spectrum[:4], rtol=1e-4, atol=0)
@@ -193,13 +196,14 @@ def test_the_sketch_agrees_with_the_full_matrix(monkeypatch, gen):
     torch.testing.assert_close(sketch.stability, full.stability, atol=1e-3, rtol=0)
 
 
-def test_the_sketch_grows_until_it_holds_the_signal(monkeypatch, gen):
-    monkeypatch.setattr(spectral_room, "_DENSE", 0)
+def test_the_sketch_grows_until_it_holds_the_signal(gen):
     U, _, x, y = span_tasks(gen, k=24, m=9, n=8, tasks=1000, examples=16)
-    found = spectral_start(in_chunks(x, y))
-    assert found.k == 24
-    assert span_cosine(found.span(), U) > 0.98
-    assert spectral_start(in_chunks(x, y), max_k=12).k == 12
+    with THRESHOLDS.moved(dense_weights=0):
+        start = spectral_start(in_chunks(x, y))
+        bounded = spectral_start(in_chunks(x, y), max_k=12)
+    assert start.k == 24
+    assert span_cosine(start.span(), U) > 0.98
+    assert bounded.k == 12
 
 
 def test_the_size_of_a_chunk_does_not_matter(gen):
@@ -213,7 +217,7 @@ def test_the_size_of_a_chunk_does_not_matter(gen):
     assert span_cosine(one.U, two.U) > 1 - 1e-8
 
 
-def test_the_evidence_is_about_the_right_things(gen):
+def test_gap_stability_and_edge_tell_signal_from_noise(gen):
     _, _, x, y = span_tasks(gen, k=2, noise=0.2)
     clear = spectral_start(in_chunks(x, y))
     assert clear.k == 2
@@ -230,8 +234,8 @@ def test_the_evidence_is_about_the_right_things(gen):
 
 def test_noise_alone_has_no_dimension(gen):
     x, y = (torch.randn(400, 6, n, generator=gen) for n in (5, 4))
-    found = [spectral_start(in_chunks(x[i : i + 200], y[i : i + 200]), seed=i).k for i in (0, 200)]
-    assert max(found) <= 1
+    dimensions = [spectral_start(in_chunks(x[i : i + 200], y[i : i + 200]), seed=i).k for i in (0, 200)]
+    assert max(dimensions) <= 1
     with pytest.raises(DataError, match="none of 4 directions is used"):
         find_span(in_chunks(x, y))
 
@@ -260,14 +264,14 @@ def test_filters_are_least_squares(gen):
     J = torch.einsum("tsn,mnk->tsmk", x, U.view(4, 5, 3)).flatten(1, 2)
     dense = torch.linalg.lstsq(J, y.flatten(1).unsqueeze(2)).solution.squeeze(2)
     filters, moments = Filters(U, 4, 5), Moments.of(x, y)
-    v, lost = filters.fit(moments)
+    v, residual = filters.fit(moments)
     torch.testing.assert_close(v, dense, rtol=1e-7, atol=1e-8)
-    left = (y.flatten(1) - (J @ dense.unsqueeze(2)).squeeze(2)).square().sum()
-    assert lost == pytest.approx(float(left), rel=1e-9)
-    far, worse = filters.fit(moments, 0.5)  # damped: no minimum, where the residual has no short form
+    dense_residual = (y.flatten(1) - (J @ dense.unsqueeze(2)).squeeze(2)).square().sum()
+    assert residual == pytest.approx(float(dense_residual), rel=1e-9)
+    far, worse = filters.fit(moments, 0.5)  # damped: v is no minimum, so all three terms of the residual count
     rest = y.flatten(1) - (J @ far.unsqueeze(2)).squeeze(2)
     assert worse == pytest.approx(float(rest.square().sum()), rel=1e-9)
-    assert worse > 1.01 * lost
+    assert worse > 1.01 * residual
     gram = J.mT @ J
     damped = torch.linalg.inv(gram + 1e-3 * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * torch.eye(3))
     got, reach = filters.damped(moments)
@@ -278,9 +282,10 @@ def test_filters_are_least_squares(gen):
 def test_one_iteration_is_least_squares_in_the_span(gen):
     _U, _, x, y = span_tasks(gen, noise=0.5)
     start = torch.linalg.qr(torch.randn(20, 3, generator=gen, dtype=torch.float64))[0]
-    fit = span_room._Fit(in_chunks(x, y, 30), 1e-3, 5)
-    x, y = x / fit.tasks.scale_x, y / fit.tasks.scale_y
-    better, left, energy, numbers, n_tasks = fit._step(start, None, 1e-10)
+    alternation = Alternation(in_chunks(x, y, 30), 1e-3, 5)
+    x = x / alternation.tasks.scale_x
+    y = y / alternation.tasks.scale_y
+    better, residual, energy, numbers, n_tasks = alternation.step(start, None, 1e-10)
     v = Filters(start, 4, 5).fit(Moments.of(x, y))[0]
     features = (x.unsqueeze(3) * v[:, None, None]).flatten(0, 1).flatten(1)  # (examples, n k)
     dense = torch.linalg.lstsq(features, y.flatten(0, 1)).solution.mT.reshape(20, 3)
@@ -288,8 +293,7 @@ def test_one_iteration_is_least_squares_in_the_span(gen):
     torch.testing.assert_close(better.mT @ better, torch.eye(3, dtype=torch.float64))
     assert (numbers, n_tasks) == (200 * 8 * 4, 200)
     assert energy == pytest.approx(float(y.square().sum()))
-    after = fit._step(better, None, 1e-10)[1]
-    assert after < left
+    assert alternation.step(better, None, 1e-10)[1] < residual
 
 
 FAMILIES = {
@@ -302,16 +306,16 @@ FAMILIES = {
 }
 
 
-def test_the_residuals_end_at_what_the_span_leaves():
+def test_the_last_residual_is_that_of_the_returned_span():
     x, y = drawn(FAMILIES["C8"](noise=0.3, seed=1))
-    found = find_span(in_chunks(x, y))
+    result = find_span(in_chunks(x, y))
     x, y = x.double(), y.double()
-    left = 0.0
-    for one, target in zip(x, y, strict=True):
-        features = torch.einsum("en,mnk->emk", one, found.U.view(8, 8, -1)).flatten(0, 1)
-        left += float(torch.linalg.lstsq(features, target.flatten()[:, None], driver="gelsd")[1].sum())
-    assert found.residuals[-1] == pytest.approx(left / float(y.square().sum()), rel=1e-3)
-    assert found.residuals[0] > found.residuals[-1]
+    residual = 0.0
+    for inputs, target in zip(x, y, strict=True):
+        features = torch.einsum("en,mnk->emk", inputs, result.U.view(8, 8, -1)).flatten(0, 1)
+        residual += float(torch.linalg.lstsq(features, target.flatten()[:, None], driver="gelsd")[1].sum())
+    assert result.residuals[-1] == pytest.approx(residual / float(y.square().sum()), rel=1e-3)
+    assert result.residuals[0] > result.residuals[-1]
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
@@ -319,15 +323,15 @@ def test_the_residuals_end_at_what_the_span_leaves():
 def test_the_dimension_and_the_span_of_known_families(name, noise):
     family = FAMILIES[name](noise=noise, seed=1)
     truth = family.true_span()
-    found = find_span(in_chunks(*drawn(family)))
-    assert found.k == truth.shape[1]
-    assert found.converged
-    assert span_cosine(found.U, truth) > (0.995 if noise else 1 - 1e-9)
+    result = find_span(in_chunks(*drawn(family)))
+    assert result.k == truth.shape[1]
+    assert result.converged
+    assert span_cosine(result.U, truth) > (0.995 if noise else 1 - 1e-9)
     if noise:
-        assert found.noise == pytest.approx(noise**2, rel=0.05)
-    assert found.cut.k == found.k
-    assert (found.cut.p_value[: found.k] == 1e-4).all()  # the least that random signs can give
-    assert (found.cut.energy[: found.k] > 0).all()
+        assert result.noise == pytest.approx(noise**2, rel=0.05)
+    assert result.cut.k == result.k
+    assert (result.cut.p_value[: result.k] == 1e-4).all()  # the least that random signs can give
+    assert (result.cut.energy[: result.k] > 0).all()
 
 
 def test_an_extrapolation_solves_a_linear_iteration(gen):
@@ -350,7 +354,7 @@ class TestExtrapolatedAlternation:
     def spans(self, monkeypatch, replacement=None):
         U, _, x, y = span_tasks(torch.Generator().manual_seed(5), k=6, m=5, n=6, tasks=300, examples=2)
         if replacement is not None:
-            monkeypatch.setattr(span_room, "extrapolated", replacement)
+            monkeypatch.setattr("msr.span.alternation.extrapolated", replacement)
         return U, find_span(in_chunks(x, y), k=6, max_iterations=300)
 
     def test_it_takes_fewer_iterations_to_the_same_span(self, monkeypatch):
@@ -361,30 +365,30 @@ class TestExtrapolatedAlternation:
         assert fast.iterations < 0.7 * slow.iterations
         assert min(span_cosine(fast.U, U), span_cosine(slow.U, U)) > 1 - 1e-9
 
-    def test_what_settles_is_a_plain_step(self):
+    def test_only_a_plain_step_counts_as_settled(self):
         """Random starts and noise, where an extrapolation can land just below the residual before it."""
         gen = torch.Generator().manual_seed(0)
         _, _, x, y = span_tasks(gen, k=6, m=5, n=6, tasks=300, examples=2, noise=0.1)
         settled = 0
         for seed in range(20):
             start = torch.randn(30, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-            found = find_span(in_chunks(x, y), k=6, start=start, max_iterations=200)
-            if found.converged:
-                on = find_span(in_chunks(x, y), k=6, start=found.U, max_iterations=10)
+            result = find_span(in_chunks(x, y), k=6, start=start, max_iterations=200)
+            if result.converged:
+                continued = find_span(in_chunks(x, y), k=6, start=result.U, max_iterations=10)
                 settled += 1
-                assert on.noise > 0.98 * found.noise
+                assert continued.noise > 0.98 * result.noise
         assert settled >= 3
 
-    def test_one_direction_that_comes_to_rest_at_once(self, gen):
+    def test_one_direction_that_converges_at_once(self, gen):
         x = torch.randn(60, 5, 1, generator=gen, dtype=torch.float64)
         y = 2 * x + torch.randn(60, 5, 1, generator=gen, dtype=torch.float64)
         assert find_span(in_chunks(x, y), k=1).U.shape == (1, 1)
 
-    def test_a_step_too_far_is_taken_back(self, monkeypatch):
+    def test_an_extrapolation_that_raises_the_residual_is_taken_back(self, monkeypatch):
         far = torch.randn(30, 6, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
-        U, found = self.spans(monkeypatch, lambda history: sum(history[-1]) if len(history) < 3 else far)
-        assert found.converged
-        assert span_cosine(found.U, U) > 1 - 1e-9
+        U, result = self.spans(monkeypatch, lambda history: sum(history[-1]) if len(history) < 3 else far)
+        assert result.converged
+        assert span_cosine(result.U, U) > 1 - 1e-9
 
 
 def test_convolutions_by_their_windows(gen):
@@ -392,19 +396,19 @@ def test_convolutions_by_their_windows(gen):
     weight = (torch.randn(200, 5, generator=gen, dtype=torch.float64) @ U.mT).view(200, 3, 2, 3, 3)
     x = torch.randn(200, 2, 2, 6, 6, generator=gen, dtype=torch.float64)
     y = torch.stack([F.conv2d(images, w) for images, w in zip(x, weight, strict=True)])
-    found = find_span(in_chunks(*patches(x, y, 3)))
-    assert found.k == 5
-    assert span_cosine(found.U, U) > 1 - 1e-9
+    result = find_span(in_chunks(*patches(x, y, 3)))
+    assert result.k == 5
+    assert span_cosine(result.U, U) > 1 - 1e-9
 
 
 @pytest.mark.parametrize("n_tasks", [80, 240])
 def test_wrong_dimensions_are_rare(n_tasks):
     """Forty families whose dimension is 2, few tasks included."""
-    found = []
+    dimensions = []
     for seed in range(40):
         family = group_tasks(natural(symmetric(5)), noise=0.3, seed=seed)
-        found.append(find_span(in_chunks(*drawn(family, n_tasks, 10))).k)
-    assert found.count(2) >= 39
+        dimensions.append(find_span(in_chunks(*drawn(family, n_tasks, 10))).k)
+    assert dimensions.count(2) >= 39
 
 
 def test_the_level_of_the_rank_cut(gen):
@@ -413,14 +417,14 @@ def test_the_level_of_the_rank_cut(gen):
     extra = torch.linalg.qr(torch.cat([U, torch.randn(20, 3, generator=gen, dtype=torch.float64)], 1))[0]
     wrong = 0
     for start in range(0, 8000, 80):
-        fit = span_room._Fit(in_chunks(x[start : start + 80], y[start : start + 80]), 1e-3, 5)
-        span = torch.linalg.qr(fit.tasks.standardise(extra))[0]
-        a, b = fit._half_filters(span[:, 2:])
-        wrong += int((rank_room.judged(a[3::4], b[3::4], 0.1, 0).p_value[0] <= 0.1).item())
+        alternation = Alternation(in_chunks(x[start : start + 80], y[start : start + 80]), 1e-3, 5)
+        span = torch.linalg.qr(alternation.tasks.standardise(extra))[0]
+        a, b = half_filters(alternation, span[:, 2:])
+        wrong += int((rank_cut(a[3::4], b[3::4], 0.1, 0).p_value[0] <= 0.1).item())
     assert 2 <= wrong <= 19  # of 100: 10 on average, 3 standard deviations
 
 
-def test_no_dimension_is_said_where_tasks_tell_no_more(gen):
+def test_a_dimension_beyond_what_tasks_can_tell_is_refused(gen):
     _, _, x, y = span_tasks(gen, k=10, m=2, n=8, tasks=1000, examples=6)
     with pytest.raises(DataError, match=r"all 9 directions .* so they cannot tell the dimension"):
         find_span(in_chunks(x, y))
@@ -445,9 +449,9 @@ def weak_tasks(gen, noise=0.0, sizes=(1, 0.3, 0.05, 0.01, 0.003), tasks=300, exa
 def test_every_direction_above_noise_is_counted(noise, k, gen):
     """A direction of 0.01 in size is lost at a noise of 30%, but not at one of 1%."""
     x, y = weak_tasks(gen, noise)
-    found = find_span(in_chunks(x, y))
-    assert found.k == k
-    assert (found.cut.p_value[k:] > 0.001).all()
+    result = find_span(in_chunks(x, y))
+    assert result.k == k
+    assert (result.cut.p_value[k:] > 0.001).all()
     assert find_span(in_chunks(x.float(), y.float())).k == k  # rounding of data is noise
 
 
@@ -458,7 +462,7 @@ def test_tasks_may_differ_in_their_number_of_examples(gen):
     assert find_span(lambda: map(tuple, centred)).k == 5
 
 
-def test_weak_couplings_between_neighbours_are_seen(gen):
+def test_weak_couplings_between_neighbours_are_counted(gen):
     """Each output is its input times a number, and 1% of its ring's neighbours."""
     size = torch.tensor([1, 0.01, 0, 0], dtype=torch.float64)
     steps = (torch.arange(6) - torch.arange(6)[:, None]) % 6
@@ -469,33 +473,33 @@ def test_weak_couplings_between_neighbours_are_seen(gen):
 
 
 @pytest.mark.parametrize(("tasks", "examples"), [(40, 24), (40, 7), (44, 7), (84, 7)])
-def test_few_noise_free_tasks_always_tell(tasks, examples, gen):
+def test_few_noise_free_tasks_give_the_dimension(tasks, examples, gen):
     """Seven examples of six inputs leave ten judges of forty tasks, so all signs have to be looked at."""
     for sizes in ((1, 0.8, 0.6), (1, 0.3, 0.05), (1, 1, 1)):
         x, y = weak_tasks(gen, sizes=sizes, tasks=tasks, examples=examples)
-        found = find_span(in_chunks(x, y))
-        assert found.k == 3
-        assert found.cut.n_tasks == (tasks // 4 if examples == 7 else tasks // 2)
+        result = find_span(in_chunks(x, y))
+        assert result.k == 3
+        assert result.cut.n_tasks == (tasks // 4 if examples == 7 else tasks // 2)
 
 
-def test_few_noisy_tasks_tell_nearly_as_many_directions_as_they_can(gen):
+def test_few_noisy_tasks_give_dimensions_up_to_their_limit(gen):
     for k in (5, 9):
         assert find_span(in_chunks(*weak_tasks(gen, 0.1, (1,) * k, tasks=40))).k == k
 
 
-def test_signs_of_few_judges_are_all_looked_at(gen):
+def test_all_signs_of_few_judges_are_enumerated(gen):
     products = torch.rand(10, 2, generator=gen, dtype=torch.float64) + 0.1
-    products[3, 1] *= -1e-3  # one against: two of all signs do as well, or more
-    p_value = rank_room._sign_p_values(products, 0)
+    products[3, 1] *= -1e-3  # one small negative product: two of all choices of signs give at least this sum
+    p_value = sign_p_values(products, 0)
     assert p_value.tolist() == [1 / 1024, 2 / 1024]
     many = torch.randn(13, 1, generator=gen, dtype=torch.float64)
     signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0], dtype=torch.float64)] * 13)
     share = float((signs @ many >= many.sum(0)).double().mean())
-    assert float(rank_room._sign_p_values(many, 0)) == pytest.approx(share, abs=0.02)
+    assert float(sign_p_values(many, 0)) == pytest.approx(share, abs=0.02)
 
 
-def test_what_a_direction_too_many_holds_of_the_true_ones_is_not_counted(gen):
-    """Its axis is known up to an error, by as many tasks as judge: eight strong directions, 300 times."""
+def test_a_surplus_direction_that_leans_on_true_ones_is_not_counted(gen):
+    """Its axis has an error, with as many tasks giving the axes as judging: eight strong directions, 300 times."""
 
     def halves_of(tasks):
         strong = torch.randn(tasks, 8, generator=gen, dtype=torch.float64)
@@ -507,12 +511,12 @@ def test_what_a_direction_too_many_holds_of_the_true_ones_is_not_counted(gen):
         a, b = halves_of(40)
         axes = torch.linalg.eigh(a.mT @ b + b.mT @ a)[1].flip(1)
         a, b = halves_of(40)
-        wrong += int(rank_room.judged(a @ axes, b @ axes, 0.1, 0).p_value[8] <= 0.1)
+        wrong += int(rank_cut(a @ axes, b @ axes, 0.1, 0).p_value[8] <= 0.1)
     assert wrong <= 45  # 30 on average at the level, 3 standard deviations
 
 
 def test_noise_free_tasks_with_inputs_of_any_size_and_shape(gen):
-    """What a fit that is not quite exact leaves looks like a direction on tasks whose inputs are alike."""
+    """Where tasks have similar inputs, the residual of a fit that is not quite exact looks like a direction."""
     for _ in range(5):
         x, y = weak_tasks(gen, sizes=(1,) * 8, tasks=80, outputs=5)
         mix = torch.eye(6, dtype=torch.float64) + 0.3 * torch.randn(80, 6, 6, generator=gen, dtype=torch.float64)
@@ -521,13 +525,13 @@ def test_noise_free_tasks_with_inputs_of_any_size_and_shape(gen):
         assert find_span(in_chunks(x, x @ weight)).k == 8
 
 
-def test_directions_that_hide_in_what_inputs_miss_are_not_counted():
-    """Fewer examples than inputs: a direction too many finds a fitting task whose inputs do not see it."""
+def test_surplus_directions_that_hide_where_inputs_are_missing_are_not_counted():
+    """With fewer examples than inputs, a surplus direction can lie where a fitting task has no inputs."""
     family = TranslationTasks(rank=1, shots=1, queries=19, n_train=500, n_test=None, seed=0)
     assert find_span(in_chunks(*drawn(family, 500))).k == 3
 
 
-def test_more_directions_than_judges_are_not_a_bound(gen):
+def test_the_limit_on_directions_grows_with_the_number_of_tasks(gen):
     """Mirrored pairs of nine points have 41 orbits; 150 tasks tell 37 directions apart."""
     weight = torch.randn(200, 9, 9, generator=gen, dtype=torch.float64)
     weight = weight + weight.flip(1, 2)
@@ -539,46 +543,46 @@ def test_more_directions_than_judges_are_not_a_bound(gen):
         find_span(in_chunks(x[:150], y[:150]))
 
 
-def test_tasks_whose_inputs_miss_a_direction_are_known(gen):
+def test_tasks_whose_inputs_miss_a_direction_are_recognised(gen):
     x = torch.randn(4, 10, 4, generator=gen, dtype=torch.float64)
     x[1, :, 2] = 1e-3 * x[1, :, 2]
     x[2] = x[2, :3].repeat(4, 1)[:10]
-    moments = span_room._both(x, x)
+    moments = half_moments(x, x)
     assert covered(moments, 4, 4).tolist() == [True, False, False, True]
-    assert not covered(span_room._both(x[:, :4], x[:, :4]), 4, 4).any()
+    assert not covered(half_moments(x[:, :4], x[:, :4]), 4, 4).any()
 
 
 def test_small_pieces_are_joined_in_order(monkeypatch, gen):
-    monkeypatch.setattr(examples_room, "_MERGED_NUMBERS", 100)
+    monkeypatch.setattr(moments_module, "_JOINED_NUMBERS", 100)
     pieces = [tuple(torch.randn(n, 3, generator=gen) for _ in range(2)) for n in (1, 5, 2, 30, 4)]
-    joined = list(examples_room.merged(pieces))
-    assert [len(a) for a, _ in joined] == [8, 30, 4]
+    items = list(joined(pieces))
+    assert [len(a) for a, _ in items] == [8, 30, 4]
     for side in (0, 1):
-        torch.testing.assert_close(torch.cat([p[side] for p in joined]), torch.cat([p[side] for p in pieces]))
+        torch.testing.assert_close(torch.cat([item[side] for item in items]), torch.cat([p[side] for p in pieces]))
     moments = Moments.of(*(torch.randn(3, 4, 2, generator=gen, dtype=torch.float64) for _ in range(2)))
-    (both,) = examples_room.merged([moments, moments])
+    (both,) = joined([moments, moments])
     assert isinstance(both, Moments)
     assert len(both.energy) == 6
 
 
 def test_too_small_a_start_is_doubled(gen):
     U, _, x, y = span_tasks(gen, k=6, tasks=300, examples=10)
-    found = find_span(in_chunks(x, y), start=U[:, :2])
-    assert found.k == 6
-    assert len(found.cut.energy) == 8
-    assert found.start is None
-    assert span_cosine(found.U, U) > 1 - 1e-9
+    result = find_span(in_chunks(x, y), start=U[:, :2])
+    assert result.k == 6
+    assert len(result.cut.energy) == 8
+    assert result.start is None
+    assert span_cosine(result.U, U) > 1 - 1e-9
 
 
 def test_the_gauge_is_the_prior(gen):
     U, v, x, y = span_tasks(gen, tasks=2000, noise=0.3, mean=2.0)
-    found = find_span(in_chunks(x, y), k=3)
-    own = (v @ U.mT) @ torch.linalg.pinv(found.U).mT
-    torch.testing.assert_close(own.mean(0), found.v0, atol=0.15, rtol=0)
-    assert found.v0.norm() > 3
+    result = find_span(in_chunks(x, y), k=3)
+    own = (v @ U.mT) @ torch.linalg.pinv(result.U).mT
+    torch.testing.assert_close(own.mean(0), result.v0, atol=0.15, rtol=0)
+    assert result.v0.norm() > 3
     torch.testing.assert_close(own.mT.cov(), torch.eye(3, dtype=torch.float64), atol=0.15, rtol=0)
-    assert found.noise == pytest.approx(0.09, rel=0.03)
-    assert found.penalty(8) == pytest.approx(found.noise / 8)
+    assert result.noise == pytest.approx(0.09, rel=0.03)
+    assert result.penalty(8) == pytest.approx(result.noise / 8)
     assert find_span(in_chunks(x, x @ torch.ones(5, 4, dtype=torch.float64)), k=1).penalty(8) == 1e-10
     # Many unknowns: the gauge of the span is free, and the noise is not overrated for it.
     _, _, x, y = span_tasks(gen, k=8, m=2, n=4, tasks=2000, examples=6, noise=1.0)
@@ -589,11 +593,11 @@ def test_the_gauge_is_the_prior(gen):
 def test_the_known_penalty_beats_others():
     """With the prior's gauge and penalty, ridge on one example is the posterior mean, so no other penalty is better."""
     family = TranslationTasks(rank=2, length=24, noise=0.5)
-    found = find_span(in_chunks(*drawn(family, 400)))
-    pattern = DenseSharing.from_matrix(found.U.float(), (22, 24))
+    result = find_span(in_chunks(*drawn(family, 400)))
+    pattern = DenseSharing.from_matrix(result.U.float(), (22, 24))
     layer = ReparamLinear(24, 22, bias=False, sharing=pattern, generator=torch.Generator())
     with torch.no_grad():
-        layer.v.copy_(found.v0)
+        layer.v.copy_(result.v0)
     problem, shared, initial = from_module(layer)
     test = [family.episodes("test", torch.arange(300))]
 
@@ -601,7 +605,7 @@ def test_the_known_penalty_beats_others():
         learner = Learner(problem, Ridge(penalty=penalty, learn=False), batching="vmap")
         return evaluate(learner, learner.init(shared, initial), test).mean
 
-    best = found.penalty(22)
+    best = result.penalty(22)
     assert mse(best) < mse(best * 5)
     assert mse(best) < mse(best / 5)
 
@@ -641,6 +645,35 @@ def test_what_cannot_be_fitted_is_refused(gen):
         spectral_start(chunks).span(21)
     with pytest.raises(ConfigError, match="at least one output number"):
         find_span(chunks, k=3).penalty(0)
+
+
+def test_each_threshold_is_read_where_it_decides(gen):
+    """A constant that is moved changes the answer, and its old value comes back after the block."""
+    _, _, x, y = span_tasks(gen, noise=0.3)
+    chunks = in_chunks(x, y)
+    standard = find_span(chunks)
+    moves = {
+        "rough_ridge": 0.2,
+        "edge_margin": 2.2,
+        "least_surplus": 8,
+        "most_damping": 0.1,
+        "slope_share": 1.0,
+        "random_signs": 4999,
+        "rounding": 0.5,
+    }
+    for name, value in moves.items():
+        with THRESHOLDS.moved(**{name: value}):
+            other = find_span(chunks)
+        evidence = [
+            (s.start.edge, s.cut.floor, *s.cut.energy.tolist(), *s.cut.p_value.tolist()) for s in (standard, other)
+        ]
+        assert evidence[0] != evidence[1], name
+    with THRESHOLDS.moved(fewest_tasks=201), pytest.raises(DataError, match="at least 201 tasks"):
+        find_span(chunks)
+    with THRESHOLDS.moved(max_unknowns=10), pytest.raises(ConfigError, match="more than 10"):
+        find_span(chunks, k=3)
+    assert THRESHOLDS() == Thresholds()
+    assert torch.equal(find_span(chunks).cut.energy, standard.cut.energy)
 
 
 def test_halves_share_no_example(gen):

@@ -230,7 +230,7 @@ def test_another_identity_is_refused_unless_forced(tmp_path):
     assert of(loop) == of(trained())
 
 
-def test_a_file_of_the_format_before_needs_force(tmp_path):
+def test_a_file_of_the_older_format_needs_force(tmp_path):
     path, loop = tmp_path / "a.pt", make_loop(1)
     torch.save(trained().state_dict() | {"extra": {"seconds": 2.0}}, path)
     with pytest.raises(DataError, match="format 1, which has no hash to find damage by, there, 2 here"):
@@ -239,7 +239,7 @@ def test_a_file_of_the_format_before_needs_force(tmp_path):
     assert of(loop) == of(trained())
 
 
-def test_force_takes_no_damage(tmp_path):
+def test_force_does_not_accept_damage(tmp_path):
     """Other numbers under the hash of before, in a zip whose checksums are right."""
     path, loop = tmp_path / "a.pt", make_loop(1)
     trained().save(path)
@@ -276,7 +276,7 @@ def test_only_tensors_and_plain_values_are_written(tmp_path):
     assert read_checkpoint(path).extra == {"rate": 0.1, "n": 3}
 
 
-def test_the_hash_tells_what_reads_alike_apart():
+def test_values_that_read_alike_have_different_hashes():
     alike = [
         {"a": 1}, {"a": 1.0}, {"a": True}, {"a": "1"}, {"a": [1]}, {"a": (1,)}, {"a": torch.tensor(1)}, {"b": 1},
         {"a": torch.tensor(1.0)}, {"a": torch.tensor([1.0])}, {"a": torch.tensor(1.0, dtype=torch.float64)}, {1: 1},

@@ -283,9 +283,11 @@ def test_solvers_that_an_engine_cannot_run_are_refused(engine, solver):
         Learner(Problem(lambda params, x: x), solver, engine=engine)
 
 
-@pytest.mark.parametrize(("how", "came"), [({"batching": "vmap"}, "batching='vmap'"), ({"trace": True}, "trace=True")])
-def test_only_ours_runs_tasks_side_by_side_or_from_a_record(backend, how, came):
-    with pytest.raises(ConfigError, match=f"engine '{backend}' can only run tasks in a loop, unrecorded; got {came}"):
+@pytest.mark.parametrize(
+    ("how", "option"), [({"batching": "vmap"}, "batching='vmap'"), ({"trace": True}, "trace=True")]
+)
+def test_only_ours_runs_tasks_side_by_side_or_from_a_record(backend, how, option):
+    with pytest.raises(ConfigError, match=f"engine '{backend}' can only run tasks in a loop, unrecorded; got {option}"):
         Learner(Problem(lambda params, x: x), SGD(), engine=backend, **how)
 
 

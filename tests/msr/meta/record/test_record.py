@@ -67,7 +67,7 @@ def test_each_rule_keeps_the_values_and_does_its_work(rule, gen):
     assert not lacks & set(found)
 
 
-def test_what_is_merged_is_merged(gen):
+def test_equal_operations_are_merged(gen):
     x, y, z = draw(gen, 5, 6), draw(gen, 6, 4), draw(gen, 6, 4)
     assert names(agree(lambda x, y, z: [x @ y + x @ z], x, y, z)).count("mm") == 1
     assert names(agree(lambda x, y, z: [y.mT @ x.mT + z.mT @ x.mT], x, y, z)).count("mm") == 1
@@ -76,7 +76,7 @@ def test_what_is_merged_is_merged(gen):
     assert names(agree(lambda x, y, z: [(y * 2.0) * 0.5], x, y, z)).count("mul") == 0
 
 
-def test_what_must_not_be_merged_is_not(gen):
+def test_different_operations_are_not_merged(gen):
     x, y = draw(gen, 3, 4), draw(gen, 3, 4)
     # A factor from the right, sums over a kept and a dropped axis, numbers of another dtype, an added one.
     agree(lambda x, y: [x @ y.mT + y @ x.mT, x.sum(1).sum(0), x.sum(0).unsqueeze(0).sum(0)], x, y)
@@ -172,7 +172,7 @@ def test_three_steps_share_their_products_with_the_pattern(gen):
     for steps in (1, 3):
         learner = Learner(problem, SGD(steps), batching="vmap", trace=True)
         learner.meta_gradient(learner.init(shared, initial), e)
-        (graph,) = (entry[0] for entry in learner._records.values())
+        (graph,) = (entry[0] for entry in learner._records.entries.values())
         counts.append(names(graph).count("mm"))
     assert counts[0] == counts[1] <= 5
 
@@ -210,7 +210,7 @@ def test_a_record_keeps_the_channels_innermost(gen):
     (problem, shared, initial), e = image_problem(gen)
     learner = Learner(problem, SGD(1), batching="loop", trace=True, channels_last=True)
     learner.meta_gradient(params := learner.init(shared, initial), e)
-    (graph,) = (entry[0] for entry in learner._records.values())
+    (graph,) = (entry[0] for entry in learner._records.entries.values())
     layouts = []
 
     class Watch(torch.fx.Interpreter):
@@ -278,7 +278,7 @@ def test_what_a_function_closes_over_is_read_right(function, gen):
     torch.testing.assert_close(list(got), list(function(x, y)))
 
 
-def test_a_rule_that_fails_costs_speed_alone(monkeypatch, gen):
+def test_a_rule_that_fails_costs_only_speed(monkeypatch, gen):
     x = torch.randn(3, 4, generator=gen)
 
     def broken(graph):
@@ -313,7 +313,7 @@ class TestPooling:
         "pool", [{}, {"stride": 1}, {"stride": 2, "padding": 1}, {"ceil_mode": True, "stride": 3}], ids=str
     )
     @pytest.mark.parametrize("normed", [True, False])
-    def test_relu_comes_after_it(self, pool, normed, gen):
+    def test_the_relu_comes_after_the_pooling(self, pool, normed, gen):
         def network(x):
             x = F.batch_norm(x, None, None, training=True) if normed else x.sin()
             return F.max_pool2d(x.relu(), 3, **pool)
@@ -340,13 +340,13 @@ class TestPooling:
         ],
         ids=["also read as it is", "also read as a constant", "two poolings"],
     )
-    def test_not_where_others_read_the_relu(self, network, gen):
+    def test_a_relu_that_others_read_stays(self, network, gen):
         w, x = self.images(gen)
         module = agree(slope_of(lambda x: network(x.relu())), w, x)
         pools = [n for n in operations(module) if "max_pool2d_with_indices.default" in str(n.target)]
         assert all("relu" in str(n.args[0].target) for n in pools)
 
-    def test_not_where_others_read_the_places(self, gen):
+    def test_a_pooling_whose_places_others_read_stays(self, gen):
         def function(w, x):
             value, places = F.max_pool2d((w * x).relu(), 2, return_indices=True)
             return [F.max_unpool2d(value + 1, places, 2), places]
@@ -358,7 +358,7 @@ class TestPooling:
         one = torch.randn(2, 3, 1, 1, generator=gen, dtype=torch.float64)
         agree(slope_of(lambda x: F.max_pool2d(x.relu(), 2, padding=1, dilation=2).clamp_min(-1)), one, one)
 
-    def test_where_the_slope_alone_is_wanted(self, gen):
+    def test_pooling_of_which_only_the_slope_is_used(self, gen):
         w, x = self.images(gen)
 
         def function(w, x, g):

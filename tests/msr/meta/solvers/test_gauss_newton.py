@@ -13,9 +13,9 @@ from benchmarks.inner_memory import SOLVERS, peak_bytes
 from msr.errors import ConfigError, ModelError, ShapeError
 from msr.layers import ReparamLinear
 from msr.meta import GaussNewton, Learner, MetaParameters, Problem, Ridge, from_module
-from msr.meta.solvers.linear_solve import conjugate_gradient, implicit_minimum
+from msr.meta.solvers.implicit import conjugate_gradient, implicit_minimum
 from msr.sharing import DenseSharing
-from tests.msr.meta.solvers.test_inner import linear_task
+from tests.msr.meta.solvers.test_gradient_steps_and_ridge import linear_task
 from tests.support.cases import random_episodes, randomize, seeded
 
 # Twelve steps reach the minimum of the problem below; three are on their way.
@@ -107,7 +107,7 @@ def test_meta_gradient_equals_finite_differences(way, gen):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_side_by_side_is_one_by_one(way, gen):
+def test_vmap_equals_a_loop_over_tasks(way, gen):
     problem, shared, initial, e = two_layers(gen, tasks=5)
     sides = [Learner(problem, WAYS[way], batching="vmap", chunk_size=2), Learner(problem, WAYS[way], batching="loop")]
     params = sides[0].init(shared, initial)
@@ -149,7 +149,7 @@ def test_implicit_is_unrolled_at_convergence(system, batching, gen):
 
 
 @pytest.mark.parametrize("system", ["dense", "cg"])
-def test_gauss_newton_curvature_is_exact_where_nothing_is_left_and_positive_elsewhere(system, gen):
+def test_gauss_newton_curvature_is_exact_without_residuals_and_positive_elsewhere(system, gen):
     """Targets that the network can reach, and hardly a penalty: then both curvatures are one."""
     problem, shared, initial, e = two_layers(gen, shots=6)
     truth = {name: v + 0.1 * torch.randn(v.shape, generator=gen, dtype=v.dtype) for name, v in initial.items()}
@@ -167,7 +167,7 @@ def test_gauss_newton_curvature_is_exact_where_nothing_is_left_and_positive_else
 
 
 @pytest.mark.parametrize(("k", "shots"), [((3, 2), 3), ((10, 6), 2)], ids=["tall", "wide"])
-def test_conjugate_gradients_are_the_dense_solve(k, shots, gen):
+def test_conjugate_gradients_equal_the_dense_solve(k, shots, gen):
     problem, shared, initial, e = two_layers(gen, k=k, shots=shots)
     dense, cg = (Learner(problem, GaussNewton(4, penalty=0.05, system=s), batching="vmap") for s in ("dense", "cg"))
     params = dense.init(shared, initial)
@@ -195,7 +195,7 @@ def test_damping_saves_what_full_steps_lose(system):
     assert scalar(torch.atan, 3.0, 0.0, steps=30, damping=1e-3, system=system) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_step_that_makes_it_worse_is_not_taken():
+def test_a_step_that_raises_the_objective_is_not_taken():
     heights = [abs(math.atan(scalar(torch.atan, 3.0, 0.0, steps=s, damping=1e-3))) for s in range(1, 12)]
     assert heights[0] == pytest.approx(math.atan(3.0))  # the first one runs away, so it stays
     assert all(b <= a for a, b in pairwise(heights))
@@ -231,7 +231,7 @@ def test_a_step_out_of_the_domain_is_not_taken():
     assert found == pytest.approx(0.01, rel=1e-4)
 
 
-def test_float32_gets_as_far_as_float32_can(gen):
+def test_float32_converges_to_its_precision(gen):
     problem, shared, initial, e = two_layers(gen)
     fits = []
     for dtype in (torch.float64, torch.float32):
@@ -351,5 +351,5 @@ def test_labels_and_other_shapes_are_refused(gen):
     ],
 )
 def test_bad_settings_are_refused(make):
-    with pytest.raises(ConfigError, match="came"):
+    with pytest.raises(ConfigError, match="; got"):
         make()

@@ -1,4 +1,4 @@
-"""Is a network a function? Found by behaviour: what it draws, what it keeps, and whether it answers the same twice."""
+"""Whether a network is a function of its arguments, by behaviour: no draws, no state, one answer."""
 
 import contextlib
 import copy
@@ -16,7 +16,7 @@ from msr.errors import ModelError
 from msr.modules import dotted
 from msr.trees import leaves_of
 
-__all__ = ["Unsteadiness", "agree", "held", "keeping_random_states", "refuse_changing_weights", "unsteadiness"]
+__all__ = ["Impurity", "agree", "held", "impurity", "keeping_random_states", "refuse_changing_weights"]
 
 Call = Callable[[], Any]
 
@@ -29,7 +29,7 @@ class _Source(NamedTuple):
 
 
 @dataclass
-class Unsteadiness:
+class Impurity:
     """Why a call is not a function of its arguments, in words, and the modules at fault by name ("" is the whole)."""
 
     reasons: list[str]
@@ -38,55 +38,58 @@ class Unsteadiness:
 
 @dataclass
 class _Visit:
-    """A module's turn in a call: what came in, what went out, and whether a random state moved meanwhile."""
+    """One run of a module within a call: its arguments, its answer, and whether a random state changed meanwhile."""
 
     name: str
-    came: Any
+    arguments: Any
     states: dict[str, Any]
-    went: Any = None
+    answer: Any = None
     drew: bool = False
 
 
-def unsteadiness(call: Call, modules: dict[str, nn.Module], device: torch.device) -> Unsteadiness | None:
-    """Call twice, and say what was drawn or kept, or that the answers differ; None for a function.
+def impurity(call: Call, modules: dict[str, nn.Module], device: torch.device) -> Impurity | None:
+    """Call twice, and say what was drawn or kept, or that the answers differ; None for a function of its arguments.
 
-    ``modules`` are those that the call is known to run. Their buffers are compared before and after, and the random
-    generators that they hold. Randomness is seen by the states of the generators, not by two answers alone: a layer
+    ``modules`` are those that the call is known to run. Their buffers, and the random generators that they hold, are
+    compared before and after. Randomness shows in the states of the generators, not only in the two answers: a layer
     that is dropped one time in ten gives the same answer twice more often than not.
     """
-    sources, buffers = _sources(modules, device), _buffers(modules)
-    states, before = _states(sources), {name: b.detach().clone() for name, b in buffers.items()}
+    sources = _sources(modules, device)
+    buffers = _buffers(modules)
+    states = _states(sources)
+    values = {name: b.detach().clone() for name, b in buffers.items()}
     answers = [call() for _ in range(2)]
-    moved = [name for name, state in _states(sources).items() if not _same(state, states[name])]
-    changed = [name for name, b in buffers.items() if not _same(b, before[name])]
+    drawn = [name for name, state in _states(sources).items() if not _same(state, states[name])]
+    changed = [name for name, b in buffers.items() if not _same(b, values[name])]
     differ = not agree(*answers)
-    if not (moved or changed or differ):
+    if not (drawn or changed or differ):
         return None
     reasons = []
-    if moved:
-        reasons.append(f"it draws random numbers ({', '.join(moved)})")
+    if drawn:
+        reasons.append(f"it draws random numbers ({', '.join(drawn)})")
     if changed:
         reasons.append(f"it changes its buffers ({', '.join(changed)})")
     if differ:
         reasons.append("two answers from the same parameters and inputs differ")
+    # Two more calls find the modules at fault, which costs a copy of every argument and answer.
     visits = [_visits(call, modules, sources) for _ in range(2)]
     owners = {name.rpartition(".")[0] for name in changed}
-    owners |= {name.rpartition(".")[0] for name in moved if name not in _GLOBAL}
-    return Unsteadiness(reasons, _innermost(owners | _at_fault(*visits)))
+    owners |= {name.rpartition(".")[0] for name in drawn if name not in _GLOBAL}
+    return Impurity(reasons, _innermost(owners | _at_fault(*visits)))
 
 
 def refuse_changing_weights(module: nn.Module) -> None:
-    """Raise for parametrised weights that change when they are read, which needs no input to be seen."""
+    """Raise ModelError for a parametrised weight that changes when it is read, which shows without any input."""
     for name, part in module.named_modules():
         if torch.nn.utils.parametrize.is_parametrized(part) and any(p.training for p in part.modules()):
             twin = copy.deepcopy(part)
             device = next((p.device for p in twin.parameters()), torch.device("cpu"))
             with keeping_random_states({"": twin}, device), torch.no_grad():
-                found = unsteadiness(partial(_parametrised, twin), {"": twin}, device)
-            if found:
+                fault = impurity(partial(_parametrised, twin), {"": twin}, device)
+            if fault:
                 at = dotted(name, "parametrizations")
                 raise ModelError(
-                    f"the weight of {name or 'the module'} changes whenever it is read ({'; '.join(found.reasons)}); "
+                    f"the weight of {name or 'the module'} changes whenever it is read ({'; '.join(fault.reasons)}); "
                     f"call net.get_submodule({at!r}).eval() first, or eval() on the whole"
                 )
 
@@ -97,7 +100,7 @@ def _parametrised(part: nn.Module) -> tuple[Tensor, ...]:
 
 @contextlib.contextmanager
 def keeping_random_states(modules: dict[str, nn.Module], device: torch.device) -> Iterator[None]:
-    """Leave each source of random numbers as it was found: the global ones, and generators that modules hold."""
+    """Put back the state of every source of random numbers afterwards: the global ones, and those that modules hold."""
     sources = _sources(modules, device)
     states = _states(sources)
     try:
@@ -109,8 +112,9 @@ def keeping_random_states(modules: dict[str, nn.Module], device: torch.device) -
 
 def agree(a: Any, b: Any) -> bool:
     """Whether two answers are equal up to rounding, 1,000 units in the last place and 1% at most; nan equals nan."""
-    one, other = leaves_of(_as_tree(a)), leaves_of(_as_tree(b))
-    return len(one) == len(other) and all(map(_close, one, other))
+    leaves_a = leaves_of(_as_tree(a))
+    leaves_b = leaves_of(_as_tree(b))
+    return len(leaves_a) == len(leaves_b) and all(map(_close, leaves_a, leaves_b))
 
 
 def _close(a: Any, b: Any) -> bool:
@@ -120,7 +124,11 @@ def _close(a: Any, b: Any) -> bool:
         return False
     if not (a.is_floating_point() or a.is_complex()):
         return torch.equal(a, b)
-    a, b = a.detach(), b.detach()
+    a = a.detach()
+    b = b.detach()
+    # Kernels may sum in another order from call to call, so equality cannot be asked for. 1,000 units in the last place
+    # is far above that, and far below what dropout does; half precision would allow everything without the 1%. Both
+    # chosen by hand.
     rtol = min(1e3 * torch.finfo(a.dtype).eps, 0.01)
     finite = a.isfinite() & b.isfinite()
     size = float(torch.where(finite, a, 0).abs().max()) if a.numel() else 0.0
@@ -128,7 +136,7 @@ def _close(a: Any, b: Any) -> bool:
 
 
 def _as_tree(answer: Any) -> Any:
-    """Lists as tuples, so that what is in them is compared; the outputs of other libraries are dictionaries already."""
+    """Lists as tuples, so that their entries are leaves; the outputs of other libraries are dictionaries already."""
     return tuple(map(_as_tree, answer)) if isinstance(answer, list) else answer
 
 
@@ -152,30 +160,30 @@ _GLOBAL = {
 
 
 def _sources(modules: dict[str, nn.Module], device: torch.device) -> dict[str, _Source]:
-    found = dict(_GLOBAL)
+    sources = dict(_GLOBAL)
     if device.type not in ("cpu", "meta"):
-        there = torch.get_device_module(device)
-        found[f"the {device.type} generator"] = _Source(
-            lambda: there.get_rng_state(device), lambda state: there.set_rng_state(state, device)
+        backend = torch.get_device_module(device)
+        sources[f"the {device.type} generator"] = _Source(
+            lambda: backend.get_rng_state(device), lambda state: backend.set_rng_state(state, device)
         )
     for home, module in modules.items():
         for name, part in module.named_modules(prefix=home):
             for key, value in vars(part).items():
                 for path, thing in [(key, value), *held(key, value)]:
-                    source = _own_source(thing)
+                    source = _source_of(thing)
                     if source is not None:
-                        found[dotted(name, path)] = source
-    return found
+                        sources[dotted(name, path)] = source
+    return sources
 
 
 def held(key: str, value: Any) -> list[tuple[str, Any]]:
-    """What a container holds, by a name for each."""
+    """The entries of a list, tuple or dictionary with a path for each, such as ``key[0]``; none for other values."""
     if isinstance(value, dict):
         return [(f"{key}[{k!r}]", v) for k, v in value.items()]
     return [(f"{key}[{i}]", v) for i, v in enumerate(value)] if isinstance(value, (list, tuple)) else []
 
 
-def _own_source(thing: Any) -> _Source | None:
+def _source_of(thing: Any) -> _Source | None:
     if isinstance(thing, torch.Generator):
         return _Source(thing.get_state, thing.set_state)
     if isinstance(thing, np.random.Generator):
@@ -197,18 +205,19 @@ def _buffers(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
 
 
 def _visits(call: Call, modules: dict[str, nn.Module], sources: dict[str, _Source]) -> list[_Visit]:
-    """The turns of the modules in a call, in the order in which they end."""
-    turns: list[_Visit] = []
-    open_turns: list[_Visit] = []
+    """The runs of the modules in a call, in the order in which they end."""
+    visits: list[_Visit] = []
+    unfinished: list[_Visit] = []
     handles = []
 
     def enter(name: str, part: nn.Module, args: tuple, kwargs: dict) -> None:
-        open_turns.append(_Visit(name, _copied((args, kwargs)), _states(sources)))
+        unfinished.append(_Visit(name, _copied((args, kwargs)), _states(sources)))
 
     def leave(part: nn.Module, args: tuple, kwargs: dict, answer: Any) -> None:
-        visit = open_turns.pop()
-        visit.went, visit.drew = _copied(answer), not _same(_states(sources), visit.states)
-        turns.append(visit)
+        visit = unfinished.pop()
+        visit.answer = _copied(answer)
+        visit.drew = not _same(_states(sources), visit.states)
+        visits.append(visit)
 
     for home, module in modules.items():
         for name, part in module.named_modules(prefix=home):
@@ -221,19 +230,21 @@ def _visits(call: Call, modules: dict[str, nn.Module], sources: dict[str, _Sourc
     finally:
         for handle in handles:
             handle.remove()
-    return turns
+    return visits
 
 
 def _at_fault(first: list[_Visit], second: list[_Visit]) -> set[str]:
-    """Modules that drew, or answered differently to the same."""
-    found = {visit.name for visit in (*first, *second) if visit.drew}
-    for one, other in zip(first, second, strict=False):
-        if one.name == other.name and agree(one.came, other.came) and not agree(one.went, other.went):
-            found.add(one.name)
-    return found
+    """Names of modules that drew random numbers, or gave different answers to equal arguments."""
+    names = {visit.name for visit in (*first, *second) if visit.drew}
+    for a, b in zip(first, second, strict=False):
+        if a.name == b.name and agree(a.arguments, b.arguments) and not agree(a.answer, b.answer):
+            names.add(a.name)
+    return names
 
 
 def _innermost(names: set[str]) -> list[str]:
+    """The names without those that hold another of them."""
+
     def holds(name: str) -> bool:
         return any(other != name and (not name or other.startswith(f"{name}.")) for other in names)
 

@@ -1,8 +1,9 @@
-"""The door of a problem: what an inner loop takes for granted, tried on the first batch that a learner gets.
+"""What an inner loop takes for granted of a problem, tried on the first batch that a learner gets.
 
-A task fits parameters and is judged by a prediction from them. So the prediction has to be a function, the same
-whenever it is asked; it has to see the parameters it is handed, all of them, by whatever way the network reads its
-weights; and the criterion has to compare it with the target number by number. None of that shows in a network's class.
+A task fits parameters and is judged by a prediction from them. So three things must hold. The prediction is a function
+of parameters and inputs, which gives the same answer each time. It depends on all parameters that are handed over, by
+whatever way the network reads its weights. The criterion compares it with the target number by number, without
+broadcasting. None of that can be told from a network's class.
 """
 
 import contextlib
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from msr.errors import ModelError, ShapeError, kind_and_line
-from msr.meta.checks.reach import Uses, moved
-from msr.meta.checks.steady import Unsteadiness, agree, keeping_random_states, unsteadiness
+from msr.meta.checks.parameter_reads import ParameterReads, shifted
+from msr.meta.checks.purity import Impurity, agree, impurity, keeping_random_states
 from msr.meta.exact import Exact
-from msr.meta.problem import MetaParameters, ModulePrediction, Params, Problem
+from msr.meta.functional_module import ModulePrediction
+from msr.meta.problem import MetaParameters, Params, Problem
 from msr.modules import as_at_first
 from msr.trees import Tree, mapped
 
@@ -55,36 +57,41 @@ def _try_module(predict: ModulePrediction, start: Params, x: Tree, device: torch
     twin = as_at_first(predict.module)
     call = _with(predict, twin)
     answers: list[Any] = []
-    uses = Uses.of(twin, predict.originals, predict.aliases, start)
+    reads = ParameterReads.of(twin, predict.originals, predict.aliases, start)
 
     def ask() -> Any:
-        with contextlib.nullcontext() if answers else uses:
+        with contextlib.nullcontext() if answers else reads:
             answers.append(call(start, x))
         return answers[-1]
 
-    found = unsteadiness(ask, {"": twin}, device)
-    if found:
-        raise ModelError(_unsteady(found) + _remedy(predict, found, start, x, device))
-    uses.refuse()
-    _compare_with_a_moved_copy(predict, call, start, x)
+    fault = impurity(ask, {"": twin}, device)
+    if fault:
+        raise ModelError(_in_words(fault) + _remedy(predict, fault, start, x, device))
+    reads.refuse()
+    _compare_with_a_shifted_copy(predict, call, start, x)
     return answers[0]
 
 
-def _compare_with_a_moved_copy(predict: ModulePrediction, call: Any, start: Params, x: Tree) -> None:
-    """Parameters handed over, and a fresh copy's own parameters moved to the same values: one answer, or a cache."""
-    there = moved(start)
+def _compare_with_a_shifted_copy(predict: ModulePrediction, call: Any, start: Params, x: Tree) -> None:
+    """Refuse a network that computes with parameters of an earlier call, by shifted values of all parameters.
+
+    They are handed over to the copy that has been called, and written into a fresh copy. The answers differ only where
+    something computed from parameters is kept between calls.
+    """
+    values = shifted(start)
     try:
-        handed, own = call(there, x), _in_place(as_at_first(predict.module), there, x)
+        handed_over = call(values, x)
+        written_in = _in_place(as_at_first(predict.module), values, x)
     except Exception as error:
         message = (
-            f"whether the network reads every parameter that it is given could not be tried: with all moved by 3% it "
-            f"raises {kind_and_line(error)}"
+            "whether the network reads every parameter that it is given could not be tried: with all of them shifted "
+            f"by 3% it raises {kind_and_line(error)}"
         )
         warnings.warn(message, stacklevel=2)
         return
-    if agree(handed, own):
+    if agree(handed_over, written_in):
         return
-    names = [name for name in there if not _alone(predict, name, start, there[name], x)]
+    names = [name for name in values if not _agrees_alone(predict, name, start, values[name], x)]
     raise ModelError(
         f"a prediction with other values of {', '.join(names) or 'the parameters'} is not that of a network that holds "
         "these values: something computed from them is kept between calls (a cached property, a list, an attribute), "
@@ -93,7 +100,7 @@ def _compare_with_a_moved_copy(predict: ModulePrediction, call: Any, start: Para
 
 
 def _in_place(module: nn.Module, params: Params, x: Tree) -> Any:
-    """The answer of a module whose own parameters are moved to these values; the module is changed."""
+    """The answer of a module whose own parameters are set to these values; the module is changed."""
     own = dict(module.named_parameters())
     with torch.no_grad():
         for name, value in params.items():
@@ -106,19 +113,19 @@ def _in_place(module: nn.Module, params: Params, x: Tree) -> Any:
     return Exact.of(ModulePrediction(module, {}, {}, {}))({}, x)
 
 
-def _alone(predict: ModulePrediction, name: str, start: Params, there: Tensor, x: Tree) -> bool:
-    """The same comparison, with one parameter moved."""
+def _agrees_alone(predict: ModulePrediction, name: str, start: Params, value: Tensor, x: Tree) -> bool:
+    """The same comparison, with one parameter shifted."""
     call = _with(predict, as_at_first(predict.module))
-    call(start, x)
-    one = {**start, name: there}
-    return agree(call(one, x), _in_place(as_at_first(predict.module), one, x))
+    call(start, x)  # fills what is kept between calls
+    params = {**start, name: value}
+    return agree(call(params, x), _in_place(as_at_first(predict.module), params, x))
 
 
-def _remedy(predict: ModulePrediction, found: Unsteadiness, start: Params, x: Tree, device: torch.device) -> str:
+def _remedy(predict: ModulePrediction, fault: Impurity, start: Params, x: Tree, device: torch.device) -> str:
     twin = as_at_first(predict.module)
-    for name in found.modules:
+    for name in fault.modules:
         twin.get_submodule(name).eval()
-    if unsteadiness(lambda: _with(predict, twin)(start, x), {"": twin}, device) is None:
+    if impurity(lambda: _with(predict, twin)(start, x), {"": twin}, device) is None:
         return "; call eval() on it before from_module, which was tried and mends it"
     return (
         "; eval() does not mend it. Draw such numbers beforehand and hand them over with the inputs (x may be a tuple "
@@ -126,10 +133,10 @@ def _remedy(predict: ModulePrediction, found: Unsteadiness, start: Params, x: Tr
     )
 
 
-def _unsteady(found: Unsteadiness) -> str:
-    names = ", ".join(name or "its own forward()" for name in found.modules)
+def _in_words(fault: Impurity) -> str:
+    names = ", ".join(name or "its own forward()" for name in fault.modules)
     at = f" in {names}" if names else ""
-    return f"the network is not a function of its parameters and inputs{at}: {'; '.join(found.reasons)}"
+    return f"the network is not a function of its parameters and inputs{at}: {'; '.join(fault.reasons)}"
 
 
 def _try_function(problem: Problem, start: Params, x: Tree, device: torch.device) -> Any:
@@ -141,29 +148,29 @@ def _try_function(problem: Problem, start: Params, x: Tree, device: torch.device
     with keeping_random_states(modules, device):
         try:
             answer = problem.predict(start, x)
-            found = unsteadiness(lambda: problem.predict(start, x), modules, device)
+            fault = impurity(lambda: problem.predict(start, x), modules, device)
         finally:
             with torch.no_grad():
                 for buffer, value in kept.items():
                     buffer.copy_(value)
-    if found:
+    if fault:
         raise ModelError(
-            f"{_unsteady(found).replace('the network', 'predict')}. It must be pure: draw such numbers beforehand and "
+            f"{_in_words(fault).replace('the network', 'predict')}. It must be pure: draw such numbers beforehand and "
             "hand them over with the inputs, and call eval() on modules that differ in training"
         )
     return answer
 
 
 def _try_criterion(problem: Problem, answer: Any, y: Tree) -> None:
-    """Torch's losses warn where they broadcast, and what they then give is the loss of other pairs of numbers."""
+    """Refuse a criterion that broadcasts: it would compare other pairs of numbers. Torch's losses warn when they do."""
     shapes = f"the prediction is {_shapes(answer)} and y is {_shapes(y)}"
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             problem.criterion(answer, y)
         except (RuntimeError, ValueError, TypeError) as error:
             raise ShapeError(f"the criterion cannot compare them: {shapes} ({kind_and_line(error)})") from error
-    if any("target size" in str(warning.message) for warning in said):
+    if any("target size" in str(warning.message) for warning in caught):
         raise ShapeError(f"{shapes}: comparing them would broadcast. Give y the prediction's shape, or the other way")
 
 
@@ -186,13 +193,13 @@ def _plain(leaf: Any) -> Any:
 
 def _held_modules(function: Any, depth: int = 3) -> dict[str, nn.Module]:
     """Modules that a function reaches through what it closes over, its globals, ``partial`` or its own object."""
-    found: dict[str, nn.Module] = {}
+    modules: dict[str, nn.Module] = {}
     for name, thing in _held_by(function):
         if isinstance(thing, nn.Module):
-            found[name] = thing
+            modules[name] = thing
         elif depth and str(getattr(thing, "__module__", "torch")).partition(".")[0] not in ("torch", "numpy", "None"):
-            found.update(_held_modules(thing, depth - 1))
-    return found
+            modules.update(_held_modules(thing, depth - 1))
+    return modules
 
 
 def _held_by(function: Any) -> list[tuple[str, Any]]:

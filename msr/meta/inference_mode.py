@@ -1,4 +1,4 @@
-"""Leaving inference mode, in which no slope can be taken."""
+"""A way out of inference mode, in which no gradient can be taken."""
 
 import functools
 from collections.abc import Callable
@@ -15,11 +15,11 @@ _F = TypeVar("_F", bound=Callable)
 
 
 def outside_inference_mode(method: _F) -> _F:
-    """Run a method as under ``torch.no_grad()`` where inference mode is on around the call.
+    """Run a method under ``torch.no_grad()`` instead, where inference mode is on around the call.
 
-    An inner loop takes slopes, in evaluation too, and what inference mode does to a slope depends on the version of
-    torch and on the library that takes the steps: an error, or a step that is lost with no word. Tensors that were made
-    in inference mode are copied, since autograd refuses them ever after.
+    An inner loop takes gradients, in evaluation too. In inference mode that gives an error, or silently no step at all,
+    by the version of torch and the library that takes the steps. Tensors that were made in inference mode are copied,
+    since autograd refuses them from then on.
     """
 
     @functools.wraps(method)
@@ -27,10 +27,11 @@ def outside_inference_mode(method: _F) -> _F:
         if not torch.is_inference_mode_enabled():
             return method(self, *args, **kwargs)
         with torch.inference_mode(mode=False), torch.no_grad():
-            return method(self, *mapped(_normal, args), **mapped(_normal, kwargs))
+            return method(self, *mapped(_usable, args), **mapped(_usable, kwargs))
 
     return run  # type: ignore[return-value]
 
 
-def _normal(leaf: Any) -> Any:
+def _usable(leaf: Any) -> Any:
+    """A copy of a tensor that was made in inference mode; anything else as it is."""
     return leaf.clone() if isinstance(leaf, Tensor) and leaf.is_inference() else leaf

@@ -147,7 +147,7 @@ def test_ridge_refuses_what_is_not_affine(gen):
     ],
 )
 def test_bad_settings_are_refused(make):
-    with pytest.raises(ConfigError, match="came"):
+    with pytest.raises(ConfigError, match="; got"):
         make()
 
 

@@ -1,4 +1,4 @@
-"""The door of a problem: networks that are no function, weights that no call reaches, losses that broadcast."""
+"""The check of a problem on the first batch: impure networks, weights that no call reaches, losses that broadcast."""
 
 import functools
 import random
@@ -102,7 +102,7 @@ UNSTEADY = {
 
 
 @pytest.mark.parametrize("name", UNSTEADY)
-def test_what_is_no_function_is_named_and_left_as_it_was(name):
+def test_an_impure_network_is_named_and_left_unchanged(name):
     behave, prepare, said = UNSTEADY[name]
     part = Block(behave, prepare or (lambda part: None))
     net = seeded(lambda: Net(forward=lambda net, x: net.line(net.between["part"](x)), part=part))
@@ -153,7 +153,7 @@ def test_torchs_own_random_layers_are_named_and_eval_is_advised_where_it_helps(n
 
 @pytest.mark.parametrize("door", ["meta_gradient", "losses", "adapt", "evaluate", "step"])
 @pytest.mark.parametrize("batching", ["loop", "vmap", "auto"])
-def test_every_door_of_a_learner_tries_the_problem(door, batching):
+def test_every_method_of_a_learner_tries_the_problem(door, batching):
     net = seeded(lambda: Net(forward=lambda net, x: net.line(x) + torch.rand(())))
     with pytest.raises(ModelError, match=r"in its own forward\(\).*draws random numbers"):
         judge(net, door, batching)
@@ -315,7 +315,7 @@ def test_networks_that_are_functions_pass(name):
         learner.meta_gradient(learner.init(shared, initial), episodes)
 
 
-def test_where_moved_parameters_are_no_network_the_probe_says_that_it_cannot_tell():
+def test_a_network_that_fails_with_shifted_parameters_gives_a_warning():
     def forward(net, x):
         if float(net.line.bias.detach().abs().sum()) > 0:
             raise ValueError("only with no bias")
@@ -359,7 +359,7 @@ def test_a_criterion_that_takes_other_shapes_is_the_users_own_business(gen):
         learner.losses(params, episodes)
 
 
-def test_the_probe_is_made_once_for_each_kind_of_shapes():
+def test_the_problem_is_tried_once_for_each_kind_of_shapes():
     calls = []
 
     def predict(params, x):

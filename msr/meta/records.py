@@ -1,0 +1,68 @@
+"""Recorded meta-gradients of chunks, kept by everything that a record depends on."""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from msr.meta.record.recording import record
+from msr.trees import Tree
+
+__all__ = ["MeanLoss", "Records"]
+
+MeanLoss = Callable[[list[Tensor], list[Tensor]], tuple[Tensor, Tensor]]
+"""``(leaves, chunk) -> (mean loss, losses)`` of the tasks of a chunk."""
+
+
+class Records:
+    """Records of meta-gradients. Each is kept together with ``owners``, so that no other object takes their ids.
+
+    Attributes:
+        entries: the record and its owners, by key.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[Hashable, tuple[Callable, tuple[object, ...]]] = {}
+
+    @staticmethod
+    def key(
+        owners: tuple[object, ...], leaves: list[Tensor], chunk: list[Tensor], n_tasks: int, structure: Tree
+    ) -> Hashable:
+        """All that a record depends on: what it was made from, and the tensors' shapes, layouts, types and devices.
+
+        Layouts count because views that change nothing in one layout are dropped from its record.
+        """
+        layouts = ((t.shape, t.stride(), t.dtype, t.device) for t in (*leaves, *chunk))
+        kind = leaves[0].device.type
+        cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        ids = tuple(map(id, owners))
+        return (*ids, n_tasks, cast, torch.get_default_dtype(), repr(structure), *layouts)
+
+    def make(
+        self,
+        key: Hashable,
+        owners: tuple[object, ...],
+        mean_loss: MeanLoss,
+        leaves: list[Tensor],
+        chunk: list[Tensor],
+    ) -> None:
+        """Record the gradient of ``mean_loss``: ``(*leaves, *chunk) -> [losses, *slopes]``.
+
+        Raises: NotRecorded if it looks at a value.
+        """
+        n_leaves = len(leaves)
+
+        def gradient(*tensors: Tensor) -> list[Any]:
+            take = torch.func.grad_and_value(mean_loss, has_aux=True)
+            slopes, (_, losses) = take(list(tensors[:n_leaves]), list(tensors[n_leaves:]))
+            return [losses, *slopes]
+
+        with torch.no_grad():
+            self.entries[key] = (record(gradient, *leaves, *chunk), owners)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self.entries
+
+    def __getitem__(self, key: Hashable) -> Callable:
+        return self.entries[key][0]

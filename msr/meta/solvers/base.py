@@ -1,0 +1,26 @@
+"""The interface of inner solvers: how one task fits its own parameters on its support set.
+
+A solver is a frozen value with three methods. ``check`` refuses a problem it cannot serve; ``init`` gives the numbers
+that the solver itself learns in the outer loop; ``adapt`` is a pure function of tensors, so it can be differentiated
+through and mapped over tasks.
+"""
+
+from typing import Protocol
+
+from msr.meta.problem import MetaParameters, Params, Problem
+from msr.trees import Tree
+
+__all__ = ["InnerSolver"]
+
+
+class InnerSolver(Protocol):
+    """What a :class:`~msr.meta.Learner` asks of the solver that fits each task."""
+
+    def init(self, initial: Params) -> Params:
+        """The numbers that the solver learns in the outer loop, by name, at their start; empty if there are none."""
+
+    def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:
+        """Raise if the solver cannot serve this problem, tried on one task's support set ``x, y (examples, ...)``."""
+
+    def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
+        """One task's parameters, by the names of ``initial``, fitted to the support set ``x, y (examples, ...)``."""

@@ -1,0 +1,186 @@
+"""Alternating least squares: all filters for a span, then the span for these filters, until little is gained."""
+
+from collections.abc import Iterator
+from math import inf
+
+import torch
+from torch import Tensor
+
+from msr.errors import ConfigError, DataError
+from msr.span.chunks import Chunks
+from msr.span.extrapolation import extrapolated
+from msr.span.filters import Filters
+from msr.span.moments import Moments, Passes, half_moments, joined, triangle_places
+from msr.span.standardised import Standardised
+from msr.span.thresholds import THRESHOLDS
+
+__all__ = ["Alternation", "has_role"]
+
+
+class Alternation:
+    """Fits of a span to the standardised tasks of some chunks.
+
+    Args:
+        tol: an iteration settles when it gains less than this share of what fitting pure noise would gain.
+        max_iterations: of a fit to all tasks.
+
+    Attributes:
+        tasks: the standardised tasks; ``n`` inputs, ``m`` outputs, ``n_tasks``.
+        iterations: of all fits so far.
+        converged: whether the last fit settled.
+        residuals: of the last fit, the squared residual in each iteration, as a share of the squared outputs.
+        damping: for fits to half of a task's examples: the share of the squared outputs that the last span left.
+    """
+
+    def __init__(self, chunks: Chunks, tol: float, max_iterations: int):
+        if max_iterations < 1 or not tol >= 0:
+            raise ConfigError(
+                f"at least one iteration and a tolerance of 0 or more are needed; got {max_iterations}, {tol}"
+            )
+        self.tasks = Standardised(chunks)
+        self.tol = tol
+        self.max_iterations = max_iterations
+        self.m = self.tasks.m
+        self.n = self.tasks.n
+        self.n_tasks = self.tasks.n_tasks
+        self.iterations = 0
+        self.converged = False
+        self.residuals: list[float] = []
+        self.damping = THRESHOLDS().most_damping
+        self._all_moments = Passes(lambda: joined(Moments.of(x, y) for x, y in self.tasks()))
+        self.half_moments = Passes(lambda: joined(half_moments(x, y) for x, y in self.tasks()))
+
+    def check_size(self, k: int) -> None:
+        """Raise if ``k`` numbers a task, or the normal equations of ``U``, cannot be fitted."""
+        fewest = self.tasks.fewest
+        examples = self.tasks.n_examples
+        most = THRESHOLDS().max_unknowns
+        if k > fewest:
+            raise DataError(
+                f"a task has {fewest} output numbers and {k} unknowns, so its fit says nothing about the span; "
+                "give more examples a task, or start from spectral_start and meta-train with Ridge"
+            )
+        if self.n * k > examples or self.degrees(k) <= 0:
+            raise DataError(
+                f"each row of the span has {self.n} inputs times k = {k} unknowns, and each task {k}: too many for "
+                f"{examples} examples in all; give more tasks, or start from spectral_start and meta-train with Ridge"
+            )
+        if self.n * k > most:
+            raise ConfigError(
+                f"{self.n} inputs times k = {k} unknowns a row are more than {most}; start from "
+                "spectral_start and meta-train with Ridge"
+            )
+
+    def degrees(self, k: int) -> int:
+        """Degrees of freedom of the residual: numbers less unknowns. A span has ``k (m n − k)``: its gauge is free."""
+        return self.tasks.numbers - self.n_tasks * k - k * (self.m * self.n - k)
+
+    def fit(self, span: Tensor, roles: tuple[int, ...] | None = None, overcomplete: bool = False) -> Tensor:
+        """The span after alternating on the tasks of these roles until an iteration gains little; orthonormal columns.
+
+        An over-complete span has no fixed point, so its iterations are not extrapolated. One of its surplus directions
+        can hide in what one task's inputs miss, where the size of the filter is free; so the tasks' filters are damped
+        then, but by no more than the span leaves of the outputs.
+        """
+        t = THRESHOLDS()
+        span = torch.linalg.qr(span)[0]
+        unknowns = span.shape[1] * (len(span) - span.shape[1])
+        last = inf  # the squared residual of the iteration before
+        history: list[tuple[Tensor, Tensor]] = []
+        plain = span  # what alternating alone gives; ``span`` may be an extrapolation from it
+        is_extrapolated = False
+        tol = t.overcomplete_tol if overcomplete else self.tol
+        perfect = t.overcomplete_perfect_fit if overcomplete else t.perfect_fit
+        self.converged = False
+        self.residuals = []
+        self.damping = t.most_damping
+        for _ in range(t.overcomplete_iterations if overcomplete else self.max_iterations):
+            better, residual, energy, numbers, n_tasks = self.step(
+                span, roles, self.damping if overcomplete else t.least_damping
+            )
+            if residual > last and is_extrapolated:
+                # The extrapolation went too far: go back to the plain iterate that it started from.
+                span = plain
+                history = []
+                is_extrapolated = False
+                self.iterations += 1
+                continue
+            self.residuals.append(residual / energy)
+            degrees = max(numbers - n_tasks * span.shape[1] - unknowns, int(t.least_degrees * numbers), 1)
+            self.damping = min(t.most_damping, max(t.least_damping, residual / energy))
+            # Fitted to pure noise, each unknown of the span would gain the variance of the noise once.
+            settled = last - residual <= tol * unknowns * residual / degrees
+            # An extrapolation may gain little by chance, so only a plain step counts as settled.
+            self.converged = residual <= perfect * energy or (settled and not is_extrapolated)
+            if self.converged:
+                break
+            recent = history[1 - t.extrapolation_memory :]
+            history = [] if overcomplete or settled else [*recent, (span, better - span)]
+            is_extrapolated = len(history) > 1
+            span = extrapolated(history) if is_extrapolated else better
+            plain = better
+            last = residual
+            self.iterations += 1
+        return torch.linalg.qr(span if self.converged else plain)[0]
+
+    def moments(self, roles: tuple[int, ...] | None = None) -> Iterator[Moments]:
+        """A pass over the moments of all tasks (None), or of those with these roles."""
+        n_before = 0
+        for moments in self._all_moments():
+            n_tasks = len(moments.energy)
+            chosen = None if roles is None else has_role(torch.arange(n_before, n_before + n_tasks), roles)
+            n_before += n_tasks
+            if chosen is None:
+                yield moments
+            elif chosen.any():
+                yield moments.select(chosen)
+
+    def step(
+        self, span: Tensor, roles: tuple[int, ...] | None, damping: float
+    ) -> tuple[Tensor, float, float, int, int]:
+        """One iteration: all filters for this span, then the span for these filters.
+
+        Returns the new span, and of the given one the squared residual; then the squared outputs, the output numbers,
+        and the tasks that were read.
+        """
+        k = span.shape[1]
+        filters = Filters(span, self.m, self.n)
+        # The normal equations Σ XᵀX ⊗ v vᵀ are the same for each row of the weight. Both of their factors are
+        # symmetric, so a quarter of the products is enough.
+        pairs = torch.triu_indices(k, k)
+        packed = torch.zeros(self.n * (self.n + 1) // 2, pairs.shape[1], dtype=torch.float64)
+        right = torch.zeros(self.m * self.n, k, dtype=torch.float64)
+        residual = 0.0
+        energy = 0.0
+        numbers = 0
+        n_tasks = 0
+        for moments in self.moments(roles):
+            v, part = filters.fit(moments, damping)
+            residual += part
+            energy += float(moments.energy.sum())
+            numbers += int(moments.numbers.sum())
+            n_tasks += len(v)
+            packed += moments.gram.mT @ (v[:, pairs[0]] * v[:, pairs[1]])
+            right += moments.cross.mT @ v
+        unpacked = packed[triangle_places(self.n)][:, :, triangle_places(k)]
+        normal = unpacked.transpose(1, 2).reshape(self.n * k, -1)
+        right = right.view(self.m, -1)
+        # A proximal term, far below what data determine, keeps a direction that no task uses where it is.
+        proximal = THRESHOLDS().proximal * normal.diagonal().mean()
+        normal.diagonal().add_(proximal)
+        right += proximal * span.reshape(self.m, -1)
+        factor, info = torch.linalg.cholesky_ex(normal)
+        if int(info) != 0:
+            raise DataError(
+                f"the span of {k} dimensions cannot be fitted to these tasks: the normal equations are singular; "
+                "give more tasks or ask for fewer dimensions"
+            )
+        better, gauge = torch.linalg.qr(torch.cholesky_solve(right.mT, factor).mT.reshape(-1, k))
+        # QR leaves the signs of the columns open. Each is chosen near the old column, so that iterates can be combined.
+        better = torch.where(gauge.diagonal() < 0, -better, better)
+        return better, residual, energy, numbers, n_tasks
+
+
+def has_role(tasks: Tensor, roles: tuple[int, ...]) -> Tensor:
+    """Whether tasks, given by index, have one of these roles; a task's role is the remainder of its index by 4."""
+    return torch.isin(tasks % 4, torch.tensor(roles))
