@@ -15,15 +15,19 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness.command import command
-from msr.equivariance import certify, specificity, weight_error
-from msr.equivariance.boundary import Interior
-from msr.equivariance.draws import Judge, draw_elements
+from msr.equivariance import Mean, Tail, ZeroFailure, certify, specificity, weight_error
+from msr.equivariance.certifying.draws import CalibratedComparison
+from msr.equivariance.measuring.boundary import Interior
+from msr.equivariance.measuring.inputs import draw_elements
 from msr.groups import cyclic
 from msr.representations import AnyRepresentation, regular, trivial
-from msr.statistics import mean_rule, tail_rule, zero_failure_rule
+from msr.statistics.rules import Sampled
 from msr.tasks.controls import broken_symmetry
 
-ALPHA, ETA, EPS, N = 0.05, 0.05, 0.1, 64
+ALPHA = 0.05
+ETA = 0.05
+EPS = 0.1
+N = 64
 REP = regular(cyclic(8))
 ROOT2 = math.sqrt(2)
 
@@ -55,10 +59,10 @@ def at_the_tail_boundary() -> dict[str, Draw]:
     return {"0 or sqrt 2": points(0.0, ROOT2), "eps or just above": points(EPS, 1.001 * EPS)}
 
 
-def share_certified(rule: Callable[..., object], draw: Draw, n: int, runs: int, generator: torch.Generator) -> float:
+def share_certified(rule: Sampled, draw: Draw, n: int, runs: int, generator: torch.Generator) -> float:
     """How often a rule certifies from ``n`` draws."""
     defects = draw(runs * n, generator).view(runs, n)
-    return sum(rule(row).verdict(ALPHA) == "certified" for row in defects) / runs  # type: ignore[attr-defined]
+    return sum(rule.judge(row, EPS, ALPHA).verdict(ALPHA) == "certified" for row in defects) / runs
 
 
 def broken_on(share: float) -> Callable[[Tensor], Tensor]:
@@ -70,9 +74,11 @@ def broken_on(share: float) -> Callable[[Tensor], Tensor]:
 
 def defects_of(f: Callable[[Tensor], Tensor], n: int, generator: torch.Generator) -> Tensor:
     """``n`` draws of (input, element), in units that were fixed on others, as a certificate does it."""
-    apart, x = torch.randn(N, 8, generator=generator), torch.randn(n, 8, generator=generator)
-    judge = Judge(f, REP, REP, Interior(REP, None), apart, draw_elements(REP.group, N, generator))
-    return judge.draws(x, draw_elements(REP.group, n, generator), EPS).values
+    reference = torch.randn(N, 8, generator=generator)
+    x = torch.randn(n, 8, generator=generator)
+    elements = draw_elements(REP.group, N, generator)
+    comparison = CalibratedComparison(f, REP, REP, Interior(REP, None), reference, elements)
+    return comparison.defects_of(x, draw_elements(REP.group, n, generator), EPS).values
 
 
 def hidden_breaks() -> list[tuple[str, Callable[[Tensor], Tensor], AnyRepresentation]]:
@@ -92,16 +98,33 @@ def hidden_breaks() -> list[tuple[str, Callable[[Tensor], Tensor], AnyRepresenta
     ]
 
 
+def share_of_certificates(
+    f: Callable[[Tensor], Tensor],
+    rep_out: AnyRepresentation,
+    rule: Sampled,
+    eps: float,
+    runs: int,
+    generator: torch.Generator,
+) -> float:
+    """How often :func:`certify` certifies a function by a rule on draws."""
+    certificates = (
+        certify(f, REP.group, REP, rep_out, eps=eps, alpha=ALPHA, rule=rule, n=N, n_random=0, generator=generator)
+        for _ in range(runs)
+    )
+    return sum(certificate.certified for certificate in certificates) / runs
+
+
 def levels(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
     """False certification at the boundary of each rule's null."""
-    rules: dict[str, tuple[Callable[..., object], dict[str, Draw]]] = {
-        "tail": (lambda d: tail_rule(d, EPS, ALPHA, ETA), at_the_tail_boundary()),
-        "zero-failure": (lambda d: zero_failure_rule(d, EPS, ALPHA, ETA), at_the_tail_boundary()),
-        "mean": (lambda d: mean_rule(d, EPS, ALPHA), at_the_mean_boundary()),
-    }
+    boundaries: list[tuple[Sampled, dict[str, Draw]]] = [
+        (Tail(ETA), at_the_tail_boundary()),
+        (ZeroFailure(ETA), at_the_tail_boundary()),
+        (Mean(), at_the_mean_boundary()),
+    ]
     rows: list[dict[str, object]] = []
     few = runs // 4
-    for name, (rule, draws) in rules.items():
+    for rule, draws in boundaries:
+        name = rule.name
         # With 64 draws the two tail rules are one: a single failure is too many for both.
         for n in (N,) if name == "mean" else (N, 2 * N):
             for case, draw in draws.items():
@@ -109,10 +132,9 @@ def levels(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
                 rows.append({"rule": name, "draws": n, "case": case, "rate": rate, "runs": runs})
         if name != "mean":
             # The whole path, certify() on a function that fails on just that share of its inputs.
-            options = {"eps": EPS, "alpha": ALPHA, "eta": ETA, "n": N, "n_random": 0, "generator": generator}
             for case, f, rep_out in hidden_breaks():
-                seen = [certify(f, REP.group, REP, rep_out, rule=name, **options).certified for _ in range(few)]  # type: ignore[arg-type]
-                rows.append({"rule": name, "draws": N, "case": case, "rate": sum(seen) / few, "runs": few})
+                rate = share_of_certificates(f, rep_out, rule, EPS, few, generator)
+                rows.append({"rule": name, "draws": N, "case": case, "rate": rate, "runs": few})
     kinds = {"random weights": few, "random networks": few // 4}
     for case, count in kinds.items():
         special = 0
@@ -141,29 +163,31 @@ def powers(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
     def layer(x: Tensor) -> Tensor:
         return x @ W.mT
 
-    def power(rule: str, eps: float) -> float:
-        if rule == "exact":
+    sampled: dict[str, Sampled] = {rule.name: rule for rule in (Tail(ETA), ZeroFailure(ETA), Mean())}
+
+    def power(name: str, eps: float) -> float:
+        if name == "exact":
             return float(certify(W, REP.group, REP, REP, eps=eps, n_random=0).certified)
-        options = {"eps": eps, "alpha": ALPHA, "eta": ETA, "n": N, "rule": rule, "n_random": 0, "generator": generator}
-        return sum(certify(layer, REP.group, REP, REP, **options).certified for _ in range(runs)) / runs  # type: ignore[arg-type]
+        return share_of_certificates(layer, REP, sampled[name], eps, runs, generator)
 
     drawn = defects_of(layer, 100_000, generator)
-    own = {"exact": weight_error(W, REP, REP).largest, "mean": float(drawn.mean())}
-    own["tail"] = own["zero-failure"] = float(drawn.quantile(1 - ETA))
+    quantity = {"exact": weight_error(W, REP, REP).largest, "mean": float(drawn.mean())}
+    quantity["tail"] = quantity["zero-failure"] = float(drawn.quantile(1 - ETA))
     return [
         {
-            "rule": rule,
-            "power": power(rule, 2 * own[rule]),
-            "power_mean": power(rule, 2 * own["mean"]),
-            "runs": 1 if rule == "exact" else runs,
+            "rule": name,
+            "power": power(name, 2 * quantity[name]),
+            "power_mean": power(name, 2 * quantity["mean"]),
+            "runs": 1 if name == "exact" else runs,
         }
-        for rule in ("exact", "tail", "zero-failure", "mean")
+        for name in ("exact", *sampled)
     ]
 
 
 def habits(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
     """What checks in common use accept: a layer broken on 5% of its inputs, tolerance ε."""
-    f, most = broken_on(0.05), 59
+    f = broken_on(0.05)
+    most = 59
     defects = defects_of(f, runs * most, generator).view(runs, most)
     accepted = {
         "one trial below eps": defects[:, 0] <= EPS,
@@ -178,7 +202,9 @@ def run(*, quick: bool = False, runs: int = 8000) -> dict[str, Any]:
     """Levels, powers and habits, with ``runs`` simulated certificates a line."""
     runs = 80 if quick else runs
     generator = torch.Generator().manual_seed(0)
-    level, power, habit = levels(runs, generator), powers(runs // 8, generator), habits(runs, generator)
+    level = levels(runs, generator)
+    power = powers(runs // 8, generator)
+    habit = habits(runs, generator)
     return {"alpha": ALPHA, "eta": ETA, "draws": N, "level": level, "power": power, "habits": habit}
 
 

@@ -13,8 +13,8 @@ from msr.cli.answers import as_json, give
 from msr.cli.doors import is_terminal
 from msr.cli.notations import read_notation
 from msr.equivariance import Certificate, certify
-from msr.equivariance.draws import draw_inputs, like, seeded
-from msr.equivariance.evaluate import said
+from msr.equivariance.measuring.evaluation import error_text
+from msr.equivariance.measuring.inputs import draw_inputs, seeded, template_of
 from msr.errors import ModelError, MSRError, NonFiniteError
 from msr.failures import is_lack_of_memory
 from msr.files.writing import Write
@@ -66,7 +66,7 @@ def run(options: Any) -> int:
     except (Exception, SystemExit) as error:  # a model's code may end in anything, and 1 is kept for a verdict
         if is_lack_of_memory(error):
             raise
-        raise ModelError(f"{options.model} failed: {type(error).__name__}: {said(error)}") from error
+        raise ModelError(f"{options.model} failed: {type(error).__name__}: {error_text(error)}") from error
     certificate = _in_units_that_came(certificate, exponent)
     if isinstance(model, OnnxNetwork):
         certificate = dataclasses.replace(certificate, warnings=(*certificate.warnings, BLACK_BOX))
@@ -110,7 +110,7 @@ def _in_units_that_came(certificate: Certificate, exponent: int) -> Certificate:
 
 def _check_size(path: Path, model: Any, rep_in: Representation, dtype: torch.dtype | None) -> None:
     """Raises ModelError for a network whose outputs cannot be squared; other faults are left for the check to find."""
-    x = draw_inputs(None, 2, rep_in, like(model, dtype), seeded(0, rep_in))
+    x = draw_inputs(None, 2, rep_in, template_of(model, dtype), seeded(0, rep_in))
     try:
         y = model(x)
         size = float(y.detach().abs().max()) if isinstance(y, Tensor) and y.numel() else 0.0

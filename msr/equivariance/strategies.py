@@ -20,12 +20,12 @@ __all__ = ["group_elements", "groups", "points", "representations"]
 
 
 def group_elements(group: FiniteGroup) -> "SearchStrategy[int]":
-    """Elements of a group; shrinks towards the identity."""
+    """Elements of a group, by index; examples shrink towards the identity."""
     return st.integers(0, group.order - 1)
 
 
 def groups(max_order: int = 24) -> "SearchStrategy[FiniteGroup]":
-    """Small groups of every kind; shrinks towards the trivial group."""
+    """Groups of order ``max_order`` at most, of every kind; examples shrink towards the trivial group."""
     small = [
         *(cyclic(n) for n in range(1, 9)), dihedral(2), symmetric(3), dihedral(4), quaternion(),
         direct_product(cyclic(2), cyclic(4)), dihedral(5), alternating(4), dihedral(6), symmetric(4),
@@ -34,18 +34,15 @@ def groups(max_order: int = 24) -> "SearchStrategy[FiniteGroup]":
 
 
 def representations(group: FiniteGroup) -> "SearchStrategy[Representation]":
-    """Permutation representations of a group.
-
-    Trivial, regular, natural, on the cosets of a cyclic subgroup, and sums.
-    """
+    """Permutation representations of a group: trivial, regular, natural, on cosets of a cyclic subgroup, and sums."""
     kinds = [trivial(group), regular(group)] + ([] if group.points is None else [natural(group)])
     kinds += [quotient(group, group.subgroup([g])) for g in group.generators]
-    one = st.sampled_from(kinds)
-    return one | st.tuples(one, one).map(lambda pair: pair[0] + pair[1])
+    single = st.sampled_from(kinds)
+    return single | st.tuples(single, single).map(lambda pair: pair[0] + pair[1])
 
 
 def points(representation: Representation, batch: int = 4) -> "SearchStrategy[torch.Tensor]":
-    """Standard normal inputs ``(batch, *shape)``, float64, each from a seed."""
+    """Standard normal inputs ``(batch, *shape)``, float64; each example comes from an integer seed."""
 
     def draw(seed: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)

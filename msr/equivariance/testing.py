@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from msr.equivariance.boundary import Interior
-from msr.equivariance.certificate import EquivarianceWarning
-from msr.equivariance.draws import draw_inputs, like, seeded
-from msr.equivariance.evaluate import Elements, Function, check_representations, choose_elements, said
-from msr.equivariance.fresh import module_to_redraw, redrawn
-from msr.equivariance.network import localise
-from msr.equivariance.several import Several, as_one
-from msr.equivariance.sides import Sides
-from msr.equivariance.walk import Representations
+from msr.equivariance.certifying.certificate import EquivarianceWarning
+from msr.equivariance.certifying.fresh import module_to_redraw, redrawn
+from msr.equivariance.measuring.boundary import Interior
+from msr.equivariance.measuring.evaluation import Elements, Function, check_representations, choose_elements, error_text
+from msr.equivariance.measuring.inputs import draw_inputs, seeded, template_of
+from msr.equivariance.measuring.several import Several, as_one
+from msr.equivariance.measuring.sides import Sides
+from msr.equivariance.networks.localisation import localise
+from msr.equivariance.networks.walk import Representations
 from msr.errors import ConfigError, MissingExtraError, PrecisionError
 from msr.groups import FiniteGroup, Group
 from msr.representations import AnyRepresentation
@@ -23,12 +23,14 @@ from msr.representations import AnyRepresentation
 __all__ = ["TOLERANCE", "assert_equivariant", "parametrize_elements"]
 
 TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1e-1, torch.float32: 1e-4, torch.float64: 1e-10}
-"""Largest defect that passes, by precision: some hundred times what rounding does to a small network."""
+"""Largest defect that passes, by precision: some hundred times the rounding of a small network. Chosen by hand."""
 
 HIDDEN = {torch.float16: 1e-1, torch.bfloat16: 3e-1, torch.float32: 3e-3, torch.float64: 1e-4}
-"""Defect that rounding may not hide where no tolerance is given: deep networks vary by a thousandth of their size."""
+"""Defect that rounding may not hide where no tolerance is given, by precision: deep networks vary by a thousandth of
+their size, so that a smaller one would refuse them. Chosen by hand."""
 
 MOST_ELEMENTS = 64
+"""Elements that are tried by default, at most: each costs an evaluation of the whole batch."""
 
 
 def assert_equivariant(
@@ -62,13 +64,15 @@ def assert_equivariant(
         x: inputs ``(batch, *rep_in.shape)``; default: ``batch`` standard normal ones, in the module's precision.
         elements: which to try. Default: all of a finite group up to order 64, else the generators and random ones, 64
             in all; of a Lie algebra the generators and 16 random ones.
-        tolerance: on the defect, which has no unit (0 commutes, 1 is unrelated); default by the precision of the
-            outputs or of the inputs, whichever is coarser (1e-4 in float32), and none for outputs that are whole
+        tolerance: the largest defect that passes, without unit (0 commutes, 1 is unrelated). Default by the precision
+            of the outputs or of the inputs, whichever is coarser (1e-4 in float32); zero for outputs that are whole
             numbers. Rounding may not hide a defect of a tolerance that is given, or by default of 3e-3 in float32.
-        mask: outputs free of the boundary, see :func:`interior`.
-        layers: representations inside the network, as for :func:`localise`; then a failure names the layer. What
-            cannot be measured there is a line of the message.
-        fresh: so many times more with parameters and buffers drawn anew (:func:`redrawn`), for what training may take
+        mask: outputs that the boundary does not reach, see :func:`interior`.
+        dtype: precision of the default inputs.
+        batch: how many default inputs.
+        layers: representations inside the network, as for :func:`localise`; then a failure names the layer, and a
+            layer that cannot be measured is a line of the message.
+        fresh: how many times more with parameters and buffers drawn anew (:func:`redrawn`), for what training may take
             away; the module itself is not changed.
         seed: of the random inputs and elements, together with ``rep_in.shape``.
 
@@ -86,17 +90,17 @@ def assert_equivariant(
         )
     generator = seeded(seed, rep_in)
     if x is None:
-        x = draw_inputs(None, batch, rep_in, like(f, dtype), generator)
+        x = draw_inputs(None, batch, rep_in, template_of(f, dtype), generator)
     chosen = _elements_to_try(elements, rep_in, rep_out, generator)
     inside = Interior(rep_out, mask)
     models = [f, *(redrawn(module_to_redraw(f), seed + i) for i in range(1, fresh + 1))]
     for i, model in enumerate(models):
         sides = Sides(model, x, rep_in, rep_out, chosen, inside, means=True)
         allowed = _coarsest(TOLERANCE, x.dtype, sides.dtype) if tolerance is None else tolerance
-        shown = _coarsest(HIDDEN, x.dtype, sides.dtype) if tolerance is None else tolerance
-        worst = _judge(sides, allowed)
+        must_show = _coarsest(HIDDEN, x.dtype, sides.dtype) if tolerance is None else tolerance
+        worst = _worst_failure(sides, allowed)
         if worst is None:
-            hidden = sides.typical.hidden_text(shown, sides.dtype)
+            hidden = sides.typical.hidden_text(must_show, sides.dtype)
             if hidden:
                 raise PrecisionError(f"cannot tell whether {_name(f)} is equivariant to {group.name} in {hidden}")
             _warn_if_it_says_little(rep_in, rep_out, sides)
@@ -111,7 +115,7 @@ def assert_equivariant(
 
 @dataclass(frozen=True)
 class _Failure:
-    """The worst of what differs: where, and by how much."""
+    """The failure with the largest defect: its element, input (``row``) and unit of the outputs, and its sizes."""
 
     element: Any
     row: int
@@ -121,8 +125,8 @@ class _Failure:
     compared: float
 
 
-def _judge(sides: Sides, tolerance: float) -> _Failure | None:
-    """The worst failure, or none. Every input meets every element, one element at a time."""
+def _worst_failure(sides: Sides, tolerance: float) -> _Failure | None:
+    """The failure with the largest defect, or None. Every input meets every element, one element at a time."""
     worst: _Failure | None = None
     for pair in sides.pairs():
         fails = pair.compared.fails(tolerance)
@@ -138,7 +142,8 @@ def _judge(sides: Sides, tolerance: float) -> _Failure | None:
             scale = pair.compared.scale[row]
             over = ~(pair.compared.difference[row] <= torch.maximum(floor, tolerance * scale))
             if bool(over.any()):
-                share, sizes = float(pair.window.double().mean()), pair.b.square().mean()
+                share = float(pair.window.double().mean())
+                sizes = pair.b.square().mean()
                 each = defects[row].where(over, torch.full_like(scale, -1.0))
                 unit = int(each.argmax())
                 worst = _Failure(pair.element, row, unit, float(each[unit]), float((sizes / share).sqrt()), share)
@@ -167,11 +172,11 @@ def _dtypes(sides: Sides) -> str:
 
 
 def _layer_lines(model: nn.Module, x: Tensor, layers: Representations, element: Any, tolerance: float) -> list[str]:
-    """Which layers break it; a report that cannot be made is a line, since the verdict stands without it."""
+    """Lines that say which layers break the symmetry; if that cannot be measured, a line that says why."""
     try:
         table = localise(model, x, layers, [element])
-    except Exception as error:  # whatever it is, it must not take the verdict's place
-        return [f"  the layers could not be measured: {said(error)}"]
+    except Exception as error:  # whatever it is, it must not replace the failure that is being reported
+        return [f"  the layers could not be measured: {error_text(error)}"]
     over = [i for i, value in enumerate(table.values[:, 0].tolist()) if value > tolerance]
     lines = [f"  layer {table.layers[i]}: defect {float(table.values[i, 0]):.3g} by itself" for i in over]
     if not over:
@@ -202,7 +207,10 @@ def _elements_to_try(
 
 
 def _coarsest(values: dict[torch.dtype, float], of_inputs: torch.dtype, of_outputs: torch.dtype) -> float:
-    """The value of the coarser floating point kind; outputs that are whole numbers are compared exactly."""
+    """The value for the coarser floating point precision; 0 for outputs that are whole numbers.
+
+    Raises: ConfigError for a precision without a default.
+    """
     dtypes = of_inputs, of_outputs
     if not of_outputs.is_floating_point:
         return 0.0

@@ -47,7 +47,7 @@ OPERATORS = _WINDOWED | set(_OTHERS.split())
 _FLOATS = {1: np.float32, 11: np.float64}
 _NUMBERS = {**_FLOATS, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16}
 _SHAPE_NUMBERS = 4096  # whole numbers, at most, that can say a shape
-_RUNTIME = "evaluate it with onnxruntime yourself, and hand the function to msr.equivariance.certification"
+_RUNTIME = "evaluate it with onnxruntime yourself, and hand the function to msr.equivariance.certify"
 
 
 def read_onnx(path: Path) -> "OnnxNetwork":

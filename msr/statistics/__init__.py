@@ -1,9 +1,23 @@
-"""Is this mean small? Estimates with intervals, rules with error rates, and bets."""
+"""Is this mean small? Estimates with intervals, rules with error rates, bets, sign tests and randomisation tests.
+
+Each test states the null hypothesis that a small p-value, or a large e-value, speaks against:
+
+=========================  ================================================================  ====================
+null hypothesis            test                                                              module
+=========================  ================================================================  ====================
+a share is at least η      :class:`Tail`, :class:`ZeroFailure` (exact binomial)              ``rules``, ``shares``
+a capped mean is at least  :class:`Mean` (empirical Bernstein); two bets                     ``rules``, ``betting``
+numbers are symmetric      by a bound, by flipping signs, by a bet                           ``symmetry``, ``betting``
+an order means nothing     random relabellings                                               ``randomisation``
+several at once            Holm's correction                                                 ``holm``
+=========================  ================================================================  ====================
+"""
 
 from msr.statistics.estimate import Estimate as Estimate
-from msr.statistics.rules import draws_needed as draws_needed
-from msr.statistics.rules import mean_rule as mean_rule
-from msr.statistics.rules import tail_rule as tail_rule
-from msr.statistics.rules import zero_failure_rule as zero_failure_rule
+from msr.statistics.rules import Mean as Mean
+from msr.statistics.rules import Outcome as Outcome
+from msr.statistics.rules import Tail as Tail
+from msr.statistics.rules import ZeroFailure as ZeroFailure
+from msr.statistics.shares import draws_needed as draws_needed
 
-__all__ = ["Estimate", "draws_needed", "mean_rule", "tail_rule", "zero_failure_rule"]
+__all__ = ["Estimate", "Mean", "Outcome", "Tail", "ZeroFailure", "draws_needed"]

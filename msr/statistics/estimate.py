@@ -34,7 +34,7 @@ class Estimate:
             values = np.array(values, dtype=np.float64)  # Python's own precision, whatever torch's default is
         sample = as_tensor(values, "values").detach().to("cpu", torch.float64).flatten()
         if len(sample) == 0:
-            raise DataError("a mean needs at least one value, none came")
+            raise DataError("a mean needs at least one value; got none")
         bad = (~sample.isfinite()).nonzero().flatten().tolist()
         if bad:
             raise NonFiniteError(f"{len(bad)} of {len(sample)} values are nan or infinite, the first at index {bad[0]}")

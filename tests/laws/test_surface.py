@@ -49,15 +49,16 @@ SURFACE = {
         "GROUPS", "MOST_POINTS", "REPRESENTATIONS", "parse_group", "parse_representation",
     ],
     "msr.equivariance": [
-        "Certificate", "Defects", "EquivarianceWarning", "LayerDefects", "NetworkCertificate", "Specificity",
-        "Turning", "assert_equivariant", "certify", "certify_network", "equivariance_error", "interior", "localise",
-        "parametrize_elements", "pattern_error", "specificity", "turn_images", "turning_error", "weight_error",
+        "Auto", "Certificate", "Defects", "EquivarianceWarning", "Exact", "LayerDefects", "Mean", "NetworkCertificate",
+        "Specificity", "Tail", "Turning", "ZeroFailure", "assert_equivariant", "certify", "certify_network",
+        "equivariance_error", "interior", "localise", "parametrize_elements", "pattern_error", "specificity",
+        "turn_images", "turning_error", "weight_error",
     ],
     "msr.equivariance.strategies": [
         "group_elements", "groups", "points", "representations",
     ],
     "msr.statistics": [
-        "Estimate", "draws_needed", "mean_rule", "tail_rule", "zero_failure_rule",
+        "Estimate", "Mean", "Outcome", "Tail", "ZeroFailure", "draws_needed",
     ],
     "msr.kron": [
         "apply_factors", "is_identity", "kron", "nearest_kronecker", "pinv", "solve_factors", "unvec", "vec",

@@ -36,7 +36,7 @@ from msr.representations.commutant import commutant, continuous, skew_pairs
 from msr.sharing import DenseSharing, GroupSharing, KroneckerSharing
 from msr.span import find_span, in_chunks, patches, spectral_start
 from msr.span.angles import orthonormal_basis, principal_cosines, span_cosine
-from msr.statistics import mean_rule, tail_rule, zero_failure_rule
+from msr.statistics import Mean, Tail, ZeroFailure
 from msr.statistics.estimate import Estimate
 from msr.tasks.controls import broken_span
 from msr.tasks.files import read_arrays, write_tasks
@@ -182,8 +182,8 @@ WALK = {
         lambda x, mask: assert_equivariant(lambda x: x @ W.T, cyclic(4), C4, C4, x=x, mask=mask),
         [draw(3, 4), torch.ones(4, dtype=torch.bool)],
     ),
-    "msr.equivariance.certification f": (lambda f: certify(f, cyclic(4), C4, C4, eps=0.01).verdict, [W]),
-    "msr.equivariance.certification mask": (
+    "msr.equivariance.certify f": (lambda f: certify(f, cyclic(4), C4, C4, eps=0.01).verdict, [W]),
+    "msr.equivariance.certify mask": (
         lambda mask: certify(nn.Tanh(), cyclic(4), C4, C4, eps=0.2, mask=mask).verdict,
         [torch.ones(4, dtype=torch.bool)],
     ),
@@ -201,9 +201,9 @@ WALK = {
         lambda x, mask: localise(NET, x, [C4] * 3, masks={"0": mask}).values,
         [draw(3, 4), torch.ones(4, dtype=torch.bool)],
     ),
-    "msr.statistics.mean_rule defects": (lambda d: mean_rule(d, 0.5, 0.1), [draw(50).abs()]),
-    "msr.statistics.tail_rule defects": (lambda d: tail_rule(d, 0.5, 0.1, 0.1), [draw(50).abs()]),
-    "msr.statistics.zero_failure_rule defects": (lambda d: zero_failure_rule(d, 0.5, 0.1, 0.1), [draw(50).abs()]),
+    "msr.statistics.Mean.judge defects": (lambda d: Mean().judge(d, 0.5, 0.1), [draw(50).abs()]),
+    "msr.statistics.Tail.judge defects": (lambda d: Tail(0.1).judge(d, 0.5, 0.1), [draw(50).abs()]),
+    "msr.statistics.ZeroFailure.judge defects": (lambda d: ZeroFailure(0.1).judge(d, 0.5, 0.1), [draw(50).abs()]),
     "msr.equivariance.pattern_error U": (lambda U: pattern_error(U, C4, C4).values, [SHIFTS]),
     "msr.equivariance.specificity f x": (
         lambda f, x: specificity(f, C4, C4, x=x, generator=torch.Generator().manual_seed(0)),
@@ -288,6 +288,9 @@ def test_what_is_no_tensor_is_refused_by_name(name, wrong):
 
 PART_OF_FORWARD = "a part of a layer's forward, which says what torch's own do of an array"
 LEFT_OUT = {
+    "msr.equivariance.Mean.judge": "the class of msr.statistics, handed on",
+    "msr.equivariance.Tail.judge": "the class of msr.statistics, handed on",
+    "msr.equivariance.ZeroFailure.judge": "the class of msr.statistics, handed on",
     "msr.layers.ReparamLinear.forward": "a torch layer, which says what torch's own do of an array",
     "msr.sharing.Sharing.apply_linear": PART_OF_FORWARD,
     "msr.sharing.Sharing.apply_convolution": PART_OF_FORWARD,

@@ -18,7 +18,8 @@ from msr.discovery.verdict.evidence import Evidence, least_limit, spread
 from msr.discovery.verdict.instruments import Instruments
 from msr.discovery.verdict.specificity import specificity
 from msr.discovery.verdict.testing import Trial, collected_evidence
-from msr.statistics.betting import against_positive, most_exceptions
+from msr.statistics.betting import e_against_nonnegative_mean
+from msr.statistics.shares import upper_share
 
 __all__ = ["Exceptions", "certificate_of", "upper_bound"]
 
@@ -56,7 +57,7 @@ class Exceptions:
         energy = limit + hidden + limits.noise_cap * noise
         return cls(
             places=tuple(sorted(int(i) for i in original_places[evidence.tasks[exceptional]])),
-            at_most=most_exceptions(int(exceptional.sum()), len(exceptional), alpha),
+            at_most=upper_share(int(exceptional.sum()), len(exceptional), alpha),
             breaking=min(energy, 1.0) ** 0.5,
             n_tasks=len(exceptional),
         )
@@ -132,7 +133,7 @@ def upper_bound(values: Tensor, energy: Tensor, alpha: float) -> float:
 
     def shown(at: float) -> bool:
         reach = max(limits.excess_cap * at, limits.noise_cap_skewed * noise / unit)
-        return against_positive((tested_values - at * tested_energy) / unit, reach) >= 1 / alpha
+        return e_against_nonnegative_mean((tested_values - at * tested_energy) / unit, reach) >= 1 / alpha
 
     return least_limit(shown)
 

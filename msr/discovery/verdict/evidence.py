@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from msr.discovery.thresholds import THRESHOLDS
-from msr.statistics.betting import against_nothing, against_positive
+from msr.statistics.betting import e_against_nonnegative_mean, e_against_symmetry
 
 __all__ = ["Evidence", "Shares", "error_shares", "least_limit", "spread"]
 
@@ -91,7 +91,7 @@ class Evidence:
         ``cap`` is that of the tolerance. A bound at a smaller limit then speaks of the same clipped mean.
         """
         reach = max(cap - limit, self.reach(limit))
-        return against_positive(self.excess(limit), reach)
+        return e_against_nonnegative_mean(self.excess(limit), reach)
 
     def beyond(self, limit: float) -> float:
         """E-value against the null that typical tasks break the limit or less.
@@ -102,7 +102,7 @@ class Evidence:
         # Skewed noise has its long tail towards large breaking, where clipping makes a rejection harder as well. So the
         # reach for symmetric noise is enough, whatever the noise.
         reach = max(limits.excess_cap * limit, limits.noise_cap * self.noise_spread / self.unit)
-        return against_positive((limit * self.energy_with_noise - self.breaking) / self.unit, reach)
+        return e_against_nonnegative_mean((limit * self.energy_with_noise - self.breaking) / self.unit, reach)
 
     def not_kept(self, limit: float) -> float:
         """E-value against the null that the group is kept: broken by at most a small share of the limit.
@@ -116,8 +116,8 @@ class Evidence:
         if float((~typical).double().mean()) > limits.exceptions_most:
             typical = torch.ones_like(typical)
         allowed = limits.kept_share**2 * limit * self.energy_with_noise
-        of_all = against_nothing((self.breaking - allowed)[typical])
-        of_pattern = against_nothing((self.along_pattern - allowed)[typical])
+        of_all = e_against_symmetry((self.breaking - allowed)[typical])
+        of_pattern = e_against_symmetry((self.along_pattern - allowed)[typical])
         return (of_all + of_pattern) / 2
 
     def exceptions(self, limit: float) -> Tensor:

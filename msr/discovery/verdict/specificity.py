@@ -7,6 +7,7 @@ from msr.discovery.answer.candidate import Candidate, orbitals_of
 from msr.discovery.pattern.action import Points
 from msr.discovery.thresholds import THRESHOLDS
 from msr.permutations import relabelled_orbitals
+from msr.statistics.randomisation import randomisation_p_value
 
 __all__ = ["specificity"]
 
@@ -34,4 +35,4 @@ def specificity(points: Points, chosen: Candidate, U: Tensor, seed: int) -> floa
             continue
         others += 1
         as_good += float((points.average(U, labels) - U).square().sum()) <= own_residual
-    return (1 + as_good) / (1 + draws) if others else None
+    return randomisation_p_value(as_good, draws) if others else None

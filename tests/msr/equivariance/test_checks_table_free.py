@@ -6,6 +6,7 @@ from torch import nn
 
 from msr.equivariance import (
     EquivarianceWarning,
+    Exact,
     assert_equivariant,
     certify,
     equivariance_error,
@@ -172,8 +173,8 @@ def test_generators_decide_exactly_at_zero(gen):
     with pytest.warns(EquivarianceWarning, match="words in them may not"):
         drawn = certify(linear, rep.group, rep, rep, eps=1e-2, n_random=0)
     assert (drawn.verdict, drawn.rule) == ("certified", "tail")
-    with pytest.raises(ConfigError, match="rule='exact' cannot serve"):
-        certify(linear, rep.group, rep, rep, eps=1e-2, n_random=0, rule="exact")
+    with pytest.raises(ConfigError, match=r"rule=Exact\(\) cannot serve"):
+        certify(linear, rep.group, rep, rep, eps=1e-2, n_random=0, rule=Exact())
 
 
 def test_patterns_of_groups_without_a_table_are_certified():

@@ -368,7 +368,7 @@ def test_sizes_at_the_ends_of_the_range_are_no_pass():
             assert_equivariant(uneven, C4, rep, rep, dtype=torch.float64)
 
 
-def test_passing_by_saying_nothing_warns():
+def test_a_pass_that_says_little_warns():
     rep = regular(C4)
     with pytest.warns(EquivarianceWarning, match="outputs are constant"):
         assert_equivariant(lambda x: 0 * x, C4, rep, rep)

@@ -1,0 +1,1 @@
+"""A verdict on equivariance with a stated null hypothesis and error rate."""

@@ -1,0 +1,123 @@
+"""Parameters and buffers drawn anew: does a module stay equivariant after training? And signs that it is untrained."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from msr.errors import ConfigError
+from msr.modules import copied
+from msr.sharing import Sharing
+
+__all__ = ["module_to_redraw", "redrawn", "signs_of_a_start"]
+
+
+def module_to_redraw(f: Any) -> nn.Module:
+    """The module itself. Raises ConfigError for a plain function, which has no parameters that could be found."""
+    if not isinstance(f, nn.Module):
+        raise ConfigError(
+            f"fresh= draws the parameters of a module anew; got {type(f).__name__}: pass the module itself"
+        )
+    return f
+
+
+def redrawn(module: nn.Module, seed: int) -> nn.Module:
+    """A copy with parameters and buffers as training could leave them, the same for the same seed.
+
+    A module with ``reset_parameters`` draws its own. A parameter that this sets to one number everywhere, such as the
+    ones and zeros of a norm, and a parameter of a module without that method, is drawn around its mean at its own
+    spread. Running statistics become random ones, variances between a half and two. Frozen parameters, other buffers,
+    and sharing patterns, which are learned across tasks, stay as they are.
+
+    Raises: ModelError for a module that cannot be copied, naming the layer; ConfigError for a lazy one.
+    """
+    new = copied(module)
+    generator = torch.Generator().manual_seed(seed)
+    # Parameters are told apart by identity, since several modules may share one.
+    done: set[int] = {id(p) for p in new.parameters() if not p.requires_grad}
+    for part in new.modules():
+        if isinstance(part, Sharing):
+            done.update(id(p) for p in part.parameters())
+    with torch.no_grad():
+        for part in new.modules():
+            own = [p for p in part.parameters(recurse=False) if id(p) not in done]
+            if any(is_lazy(p) for p in own):
+                raise ConfigError(f"{type(part).__name__} is lazy and has no parameters yet: run the module once first")
+            before = [p.clone() for p in own]
+            if own and callable(getattr(part, "reset_parameters", None)):
+                _reset(part, done, generator)
+            for p, old in zip(own, before, strict=True):
+                # Either nothing drew it, or it was set to a constant, which training would move.
+                if torch.equal(p, old) or _is_flat(p):
+                    p.copy_(_near(p, generator))
+            done.update(id(p) for p in own)
+            _draw_statistics(part, generator)
+    return new
+
+
+def _reset(part: nn.Module, keep: set[int], generator: torch.Generator) -> None:
+    """Let a module draw its parameters, as many as are not to be kept; torch's global random state is put back."""
+    kept = [(p, p.clone()) for p in part.parameters() if id(p) in keep]
+    seed = int(torch.randint(2**31, (), generator=generator))
+    devices = sorted({p.device.index or 0 for p in part.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        part.reset_parameters()  # type: ignore[operator]
+    for p, old in kept:
+        p.copy_(old)
+
+
+def _is_flat(p: Tensor) -> bool:
+    """Whether a parameter is one number everywhere."""
+    return bool((p == p.flatten()[:1]).all()) if p.numel() else False
+
+
+def _near(p: Tensor, generator: torch.Generator) -> Tensor:
+    """Numbers around the mean of a parameter, at the standard deviation of its entries.
+
+    Where all entries are the same number, the deviation is half of it, or 0.5 around zero: as much as training may do.
+    """
+    if not p.is_floating_point():
+        return p
+    noise = torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
+    mean = p.mean() if p.numel() else p.new_zeros(())
+    spread = (p - mean).square().mean().sqrt() if p.numel() else mean
+    if float(spread) > 0:
+        return mean + spread * noise
+    if float(mean) == 0:
+        return 0.5 * noise
+    return mean * (1 + 0.5 * noise.tanh())  # of the same sign: scales stay scales
+
+
+def _draw_statistics(part: nn.Module, generator: torch.Generator) -> None:
+    """Random running statistics of a norm, in place: standard normal means, variances between a half and two."""
+    buffers = dict(part.named_buffers(recurse=False))
+    mean = buffers.get("running_mean")
+    var = buffers.get("running_var")
+    if mean is not None and mean.is_floating_point():
+        mean.copy_(torch.randn(mean.shape, generator=generator, dtype=torch.float64).to(mean))
+    if var is not None and var.is_floating_point():
+        var.copy_(torch.exp2(2 * torch.rand(var.shape, generator=generator, dtype=torch.float64) - 1).to(var))
+
+
+def signs_of_a_start(module: nn.Module) -> list[str]:
+    """What in a module looks as before any training: running statistics of 0 and 1, zero biases, scales of one."""
+    signs = []
+    for name, part in module.named_modules():
+        if isinstance(part, Sharing):
+            continue
+        buffers = dict(part.named_buffers(recurse=False))
+        prefix = f"{name}." if name else ""
+        mean = buffers.get("running_mean")
+        var = buffers.get("running_var")
+        if mean is not None and var is not None and not mean.any() and bool((var == 1).all()):
+            signs.append(f"{prefix}running_mean is 0 and {prefix}running_var 1")
+        for key, p in part.named_parameters(recurse=False):
+            if not p.requires_grad or is_lazy(p) or p.numel() < 2:
+                continue
+            if not p.any():
+                signs.append(f"{prefix}{key} is 0")
+            elif bool((p == 1).all()):
+                signs.append(f"{prefix}{key} is 1")
+    return signs
