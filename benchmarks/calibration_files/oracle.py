@@ -6,7 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from msr.discovery.breaking.pairs import Broken, LeastSquares, Pairs, Sample
+from msr.discovery.breaking.estimator import BreakingEstimator
+from msr.discovery.breaking.least_squares import LeastSquares
+from msr.discovery.breaking.pairs import Pairs
+from msr.discovery.breaking.sample import Sample
 from msr.discovery.data.tasks import prepare
 from msr.discovery.linearity.lack_of_fit import lack_of_fit
 from msr.discovery.verdict.evidence import Evidence, spread
@@ -31,7 +34,7 @@ def certifies(x: Tensor, y: Tensor, orbits: np.ndarray, eps: float, alpha: float
     noise = float(lack.residual.mean() / sample.scale.pow(-2).sum())
     span = SimpleNamespace(U=U, v0=torch.zeros(U.shape[1], dtype=torch.float64), noise=noise, k=U.shape[1])
     every, nothing = torch.arange(len(data.x)), torch.zeros(len(labels), 0, dtype=torch.float64)
-    known: list[Broken] = [Pairs(sample)]
+    known: list[BreakingEstimator] = [Pairs(sample)]
     if bool(sample.solvable.all()):
         known.append(LeastSquares(sample))
     estimates = [one(labels, span, nothing, every)[0] for one in known]  # type: ignore[arg-type]

@@ -34,9 +34,10 @@ from msr.discovery.answer.result import Discovery
 from msr.discovery.answer.sentences import cannot_tell, found_sentence, never_seen, nothing_sentence
 from msr.discovery.assembly import assembled
 from msr.discovery.breaking.biases import Biases, biases
+from msr.discovery.data.memory import refuse_at_the_door, refuse_if_too_large
 from msr.discovery.data.splits import splits
 from msr.discovery.data.tasks import prepare
-from msr.discovery.data.workload import refuse_at_the_door, refuse_if_too_large, threads_for
+from msr.discovery.data.threads import threads_for
 from msr.discovery.pattern.candidates import is_trivial
 from msr.discovery.pattern.learning import explained
 from msr.discovery.pattern.partial import partial_symmetries

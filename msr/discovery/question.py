@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from msr.discovery.breaking.pairs import Sample
+from msr.discovery.breaking.sample import Sample
 from msr.discovery.data.tasks import Prepared
 from msr.discovery.pattern.action import Points
 

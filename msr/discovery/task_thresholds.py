@@ -59,13 +59,13 @@ class TaskThresholds:
         "More rows make longer pieces rather than more of them: a longer piece knows its own weights better.",
     )
 
-    # --- data.tasks, data.units, data.unseen: tasks made ready ----------------------------------------------------
+    # --- data.centring, data.null_directions: tasks made ready ----------------------------------------------------
     unit_gap: float = by_hand(
         3.0,
         "ratio of neighbouring sizes, sorted",
         "Coordinates whose sizes differ by more, with none between them, are taken to have different units.",
     )
-    loudest_task: float = by_hand(
+    task_size_most: float = by_hand(
         5.0,
         "times the median size of a task's outputs",
         "A larger task is scaled down to this, so that a few tasks do not decide for all. Smaller bounds them more.",
@@ -83,9 +83,9 @@ class TaskThresholds:
     rounding_alone: float = by_hand(
         0.5,
         "share of what a coordinate varies",
-        "Above it a coordinate is taken to be constant, and to vary by its rounding alone.",
+        "A coordinate with more is taken to be constant: it varies by its rounding alone.",
     )
-    unseen_variance: float = by_hand(
+    null_variance: float = by_hand(
         1e-9,
         "share of the largest variance of standardised inputs",
         "A direction with less is taken by no input: weights on it cannot be learned and count as zero.",
@@ -129,10 +129,11 @@ class TaskThresholds:
         "features of one degree",
         "So many are written out and whitened; beyond that the plain polynomial kernel stands for them.",
     )
-    freedom_per_feature: int = by_hand(
+    freedom_per_feature: int = threshold(
         1000,
-        "residual degrees of freedom for each feature",
-        "The second moments that whiten the features are known well enough from so many.",
+        unit="residual degrees of freedom for each feature",
+        reason="The second moments that whiten the features are known well enough from so many. More is slower.",
+        calibrated="raised from 10, with which products of three lost a third of their energy; a test holds that",
     )
     residual_block: int = by_hand(
         128,
@@ -147,24 +148,24 @@ class TaskThresholds:
     span_below_per_input: float = by_hand(
         2.0,
         "examples of the median task for each input",
-        "With fewer, and a few, the learned span is a better guide to a task's weights than its own least squares.",
+        "Below it (plus span_below_spare) the learned span is a better guide to a task's weights than least squares.",
     )
     span_below_spare: int = by_hand(
         4,
         "examples of the median task beyond those for each input",
-        "With few inputs a multiple of them would be too few examples for least squares.",
+        "Added to span_below_per_input: with few inputs a multiple of them would be too few examples.",
     )
     inputs_many: int = by_hand(
         10,
         "inputs",
         "From so many on it is asked first whether residuals have freedom enough for the forms, which then cost much.",
     )
-    residual_felt: float = by_hand(
+    residual_share_least: float = by_hand(
         1e-6,
         "share of an example that its residual keeps, 1 minus its leverage",
         "An example with less has no residual, and puts no condition on the forms.",
     )
-    kernel_left: float = by_hand(
+    kernel_share_least: float = by_hand(
         0.01,
         "share of a kernel's squared norm",
         "Where less is left of it once each example is kept from meeting itself, a task says nothing. Larger is safer.",
@@ -174,10 +175,10 @@ class TaskThresholds:
         "equations of the median task for each dimension of the span",
         "With fewer even the span leaves too few residuals, and linearity is not tested with it.",
     )
-    outputs_alike: float = by_hand(
+    output_ratio_most: float = by_hand(
         1.5,
         "ratio of the largest to the smallest size of an output",
-        "Below it all outputs are tested in one unit, else each in units of its own size.",
+        "Up to it all outputs are tested in one unit, beyond it each in units of its own size.",
     )
     mixtures_fewest: int = by_hand(
         8,
@@ -199,12 +200,12 @@ class TaskThresholds:
     least_squares_per_input: float = by_hand(
         1.5,
         "examples for each input",
-        "A task with fewer, and a few, is not estimated by least squares: its residuals could not tell the noise.",
+        "A task with fewer (plus least_squares_spare) is not solved by least squares: residuals tell noise too badly.",
     )
     least_squares_spare: int = by_hand(
         7,
         "examples beyond those for each input",
-        "The same with few inputs. More is safer: leverages are smaller, so unequal noise biases the estimate less.",
+        "Added to least_squares_per_input. More is safer: with small leverages unequal noise biases the estimate less.",
     )
     least_squares_condition: float = by_hand(
         1e-6,
@@ -216,22 +217,21 @@ class TaskThresholds:
         "draws of random signs",
         "Their mean is taken off as what noise adds; with more it adds less noise of its own.",
     )
-    pair_parts: int = threshold(
+    pair_parts: int = by_hand(
         10,
-        unit="parts of a task's examples",
-        reason="Pairs within a part are lost, a tenth; more parts cost the square of their number.",
-        calibrated="chosen by hand",
+        "parts of a task's examples",
+        "Pairs of examples within one part are lost, a share of 1 / parts; more parts cost the square of their number.",
     )
     pair_parts_few: int = threshold(
         5,
         unit="parts of a task's examples",
-        reason="The same where the layer is large or noise is small, so that more parts gain little.",
+        reason="The same where there are many tasks and weights, or little noise that more pairs could average out.",
         calibrated="was 4; raised by hand in November 2026, without a recorded study",
     )
     pair_parts_centred: int = by_hand(
         4,
         "parts of a task's examples",
-        "The same where each part loses an example to its own mean, so that many parts lose many.",
+        "The same where each part is centred by itself and so loses an example: many parts lose many.",
     )
     pair_weights_large: int = by_hand(
         2**16,
@@ -270,7 +270,7 @@ class TaskThresholds:
     )
 
     # --- breaking.biases: does the named group keep the biases? ---------------------------------------------------
-    bias_kept: float = by_hand(
+    bias_share_least: float = by_hand(
         1 / 20,
         "share of the tolerance, as a size",
         "Biases that break the group by less are not said to break it: no measured number is exact.",

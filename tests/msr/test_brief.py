@@ -69,7 +69,7 @@ def test_real_ones_say_what_matters(gen):
     x = torch.randn(90, 20, 6, generator=gen)
     prepared = repr(prepare(x, x))
     assert prepared.startswith("Prepared(x=<90×20×6>, y=<90×20×6>, counts=<90>")
-    assert "layer='linear',\n    shape_in=(6,)" in prepared
+    assert "positions=<90×20>,\n    layer='linear', shape_in=(6,)" in prepared
     assert "too_few" not in prepared
 
 

@@ -7,7 +7,7 @@ import torch
 
 from msr.discovery import discover, find
 from msr.discovery.data.tasks import prepare
-from msr.discovery.data.workload import threads_for
+from msr.discovery.data.threads import threads_for
 from msr.errors import ConfigError
 from msr.threads import chosen_threads, using_threads
 
@@ -103,7 +103,7 @@ def test_small_layers_have_one_thread_unless_told(monkeypatch, gen):
 def test_large_layers_are_measured(monkeypatch, gen):
     """What is measured is a step of the fit: it runs, and what is chosen from it is taken."""
     steps = []
-    monkeypatch.setattr("msr.discovery.data.workload.chosen_threads", lambda step: steps.append(step()) or 2)
+    monkeypatch.setattr("msr.discovery.data.threads.chosen_threads", lambda step: steps.append(step()) or 2)
     large = prepare(torch.randn(90, 4, 32, generator=gen), torch.randn(90, 4, 32, generator=gen))
     small = prepare(torch.randn(90, 4, 8, generator=gen), torch.randn(90, 4, 8, generator=gen))
     assert threads_for(large) == 2

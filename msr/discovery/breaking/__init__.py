@@ -1,1 +1,1 @@
-"""How much of the tasks' own weights, and of their biases, breaks a group."""
+"""How much of the tasks' own weights, and of their biases, breaks a group: unbiased estimates, task by task."""

@@ -1,78 +1,95 @@
-"""How much of the tasks' own weights breaks a group, by least squares of each task."""
+"""An estimate of breaking from least squares of each task, whatever its inputs are."""
 
 import torch
 from torch import Tensor
 
-from msr.discovery.breaking.sample import Average, Sample, away
-from msr.discovery.data.forms import chunks
+from msr.discovery.breaking.estimator import Average, breaking_part
+from msr.discovery.breaking.sample import Sample
+from msr.discovery.data.passes import chunks
+from msr.discovery.thresholds import THRESHOLDS
 from msr.permutations import Indices, reynolds_operator
 from msr.span import SharedSpan
 
 __all__ = ["LeastSquares"]
 
-_DRAWS, _NUMBERS = 16, 2**23  # draws of noise, and numbers that they may take
-_KEPT = 2**25  # numbers of fits of all tasks that are kept; more are made again each time they are looked at
+# Limits of memory: numbers that the random signs of all tasks may take, beyond which there are fewer draws; and numbers
+# of the fits of all tasks that are kept, beyond which they are computed again each time.
+_SIGN_NUMBERS = 2**23
+_KEPT_NUMBERS = 2**25
+_FEWEST_DRAWS = 2
+# Least share of an example's noise that its residual is taken to keep, where its leverage is nearly 1.
+_LEAST_RESIDUAL = 1e-3
 
 
 class LeastSquares:
-    """From least squares, less what noise adds to it on average; whatever the inputs are.
+    """``‖D⁻¹ (Ŵ − P Ŵ) Σ^½‖²`` of least squares, less what noise adds to it in the mean.
 
-    ``Ŵ = Yᵀ X (XᵀX)⁻¹`` has mean ``W``. What its noise adds is the mean over draws, in which each example's residual,
-    divided by ``√(1 − h)`` for its leverage ``h``, gets a random sign: unbiased where the noise of a task's examples is
-    alike, nearly so where it is not, and whatever outputs have in common.
+    ``Ŵ = Yᵀ X (XᵀX)⁻¹`` has mean ``W``. What its noise adds is measured by drawing noise anew: each residual, divided
+    by ``√(1 − h)`` for the leverage ``h`` of its example, gets a random sign. That is unbiased where the noise of a
+    task's examples has one variance, and nearly so where it has not, however noise is correlated over outputs (the wild
+    bootstrap with residuals of type HC2).
     """
 
     method = "least squares"
     symmetric = False
 
     def __init__(self, sample: Sample, average: Average = reynolds_operator):
-        self._sample, self._average = sample, average
+        self._sample = sample
+        self._average = average
         self._known = sample.solvable
         self._places = self._known.nonzero()[:, 0]
         (_, examples, n), m, count = sample.x.shape, sample.y.shape[2], len(self._places)
         draw = torch.Generator().manual_seed(0)
-        draws = max(2, min(_DRAWS, _NUMBERS // max(1, count * m * max(n, examples))))
+        affordable = _SIGN_NUMBERS // max(1, count * m * max(n, examples))
+        draws = max(_FEWEST_DRAWS, min(THRESHOLDS().sign_draws, affordable))
         self._signs = torch.randint(2, (draws, count, examples), generator=draw, dtype=torch.int8)
-        self._silence = torch.full((len(sample),), torch.nan, dtype=torch.float64)
+        self._noise_energy = torch.full((len(sample),), torch.nan, dtype=torch.float64)
+        # Numbers that the fit of one task makes.
         self._numbers = (draws + 3) * (m * n + m * examples) + 2 * n * (n + examples)
-        kept = count * self._numbers <= _KEPT
-        self._kept = self._fitted(torch.arange(count), silence=True) if kept else None
+        kept = count * self._numbers <= _KEPT_NUMBERS
+        self._kept = self._fitted(torch.arange(count), set_noise=True) if kept else None
         if not kept:
             for part in chunks(count, self._numbers):
-                self._fitted(torch.arange(count)[part], silence=True)
-
-    def _fitted(self, places: Tensor, silence: bool = False) -> tuple[Tensor, Tensor]:
-        """Weights ``(tasks, m, n)`` and what noise makes of them, ``(draws, tasks, m, n)``, of some that are known."""
-        s, tasks = self._sample, self._places[places]
-        x, y, counts = s.x[tasks], s.y[tasks], s.counts[tasks]
-        factor = torch.linalg.cholesky(x.mT @ x)
-        weights = torch.cholesky_solve(x.mT @ y, factor).mT
-        left = y - x @ weights.mT
-        if silence:
-            self._silence[tasks] = left.square().sum((1, 2)) / (counts - 1 - x.shape[2])
-        # How far each example pulls its own fit; its residual is that much smaller than its noise.
-        pull = torch.linalg.solve_triangular(factor, x.mT, upper=False).square().sum(1) + 1 / counts[:, None]
-        seen = left / (1 - pull).clamp_min(1e-3).sqrt().unsqueeze(2)
-        signs = 2.0 * self._signs[:, places, :, None].double() - 1
-        return weights, torch.cholesky_solve(x.mT @ (signs * seen), factor.expand(len(signs), *factor.shape)).mT
+                self._fitted(torch.arange(count)[part], set_noise=True)
 
     def __call__(
         self, orbits: Indices, span: SharedSpan | None, directions: Tensor, tasks: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As :class:`Broken` says."""
+        """As :class:`~msr.discovery.breaking.estimator.BreakingEstimator` says; the span is not used."""
         whole = torch.full((len(tasks),), torch.inf, dtype=torch.float64)
         along = whole.clone()
-        place, known = self._known.cumsum(0) - 1, self._known[tasks].nonzero()[:, 0]
+        place = self._known.cumsum(0) - 1
+        known = self._known[tasks].nonzero()[:, 0]
         for some in (known[part] for part in chunks(len(known), self._numbers)):
             places = place[tasks[some]]
             W, E = self._fitted(places) if self._kept is None else (self._kept[0][places], self._kept[1][:, places])
-            signal = away(self._sample, W, orbits, self._average)
-            noise = away(self._sample, E.flatten(0, 1), orbits, self._average).view(len(E), len(some), -1)
+            # The mean over draws of what noise alone would seem to break is taken off.
+            signal = breaking_part(self._sample, W, orbits, self._average)
+            noise = breaking_part(self._sample, E.flatten(0, 1), orbits, self._average).view(len(E), len(some), -1)
             whole[some] = signal.square().sum(1) - noise.square().sum(2).mean(0)
             along[some] = (signal @ directions).square().sum(1) - (noise @ directions).square().sum(2).mean(0)
         return whole, along
 
     def noise(self, span: SharedSpan, tasks: Tensor) -> Tensor:
-        """As :class:`Broken` says: from each task's own residual; where there is none, from that of the others."""
-        usual = self._silence[self._known].mean() if self._known.any() else self._silence.new_tensor(0.0)
-        return torch.where(self._known, self._silence, usual)[tasks]
+        """The mean squared residual of each task; for tasks without a fit the mean of the others."""
+        usual = self._noise_energy[self._known].mean() if self._known.any() else self._noise_energy.new_tensor(0.0)
+        return torch.where(self._known, self._noise_energy, usual)[tasks]
+
+    def _fitted(self, places: Tensor, set_noise: bool = False) -> tuple[Tensor, Tensor]:
+        """Weights ``(tasks, m, n)`` and what drawn noise makes of them, ``(draws, tasks, m, n)``.
+
+        ``places`` are counted among the tasks that can be solved. ``set_noise``: keep their mean squared residuals.
+        """
+        tasks = self._places[places]
+        x, y, counts = self._sample.x[tasks], self._sample.y[tasks], self._sample.counts[tasks]
+        factor = torch.linalg.cholesky(x.mT @ x)
+        weights = torch.cholesky_solve(x.mT @ y, factor).mT
+        residuals = y - x @ weights.mT
+        if set_noise:
+            self._noise_energy[tasks] = residuals.square().sum((1, 2)) / (counts - 1 - x.shape[2])
+        # An example with leverage h pulls the fit towards itself: the variance of its residual is 1 − h of its noise's.
+        leverage = torch.linalg.solve_triangular(factor, x.mT, upper=False).square().sum(1) + 1 / counts[:, None]
+        noise = residuals / (1 - leverage).clamp_min(_LEAST_RESIDUAL).sqrt().unsqueeze(2)
+        signs = 2.0 * self._signs[:, places, :, None].double() - 1
+        drawn = torch.cholesky_solve(x.mT @ (signs * noise), factor.expand(len(signs), *factor.shape)).mT
+        return weights, drawn

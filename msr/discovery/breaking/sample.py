@@ -1,41 +1,36 @@
-"""Centred tasks with the units of their outputs, and the interface of estimates of how far tasks break a group."""
+"""Centred tasks with the units in which breaking is measured: each output counts alike, inputs by how they vary."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from msr.discovery.data.forms import Derived, chunks, some_of, sum_of_squares
+from msr.discovery.data.passes import Derived, chunks, slices_of, sum_of_squares
 from msr.discovery.data.tasks import Prepared
-from msr.permutations import Indices
-from msr.span import SharedSpan
+from msr.discovery.thresholds import THRESHOLDS
 
-__all__ = ["TASKS", "Average", "Broken", "Sample", "away"]
+__all__ = ["Sample"]
 
-Average = Callable[[Tensor, Indices], Tensor]
-"""``(U (m n, c), orbits) -> Ū``, each row replaced by the mean over its orbit."""
-
-TASKS = 1000
-"""Tasks that are held at once in a pass that gives a number for each task."""
-
-# Inputs are solved for where the least eigenvalue of a task's correlations is this large.
-_CONDITION = 1e-6
-# Examples for each input, and more, so that least squares can tell noise by what they leave, were it not quite alike.
-_EACH, _MORE = 1.5, 7
+# Shares that only keep float64 from dividing by zero: of the largest output for an output's scale, and of the mean
+# variance of inputs for the diagonal of their covariance.
+_LEAST_SCALE = 1e-6
+_LEAST_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Some tasks, each about its own mean, with what they are measured in.
+    """Some tasks, each less its own mean, with the units that breaking is measured in.
+
+    The energy of weights ``W (m, n)`` in a task's outputs is ``‖D⁻¹ W Σ^½‖²``: ``D`` holds the scales of the outputs,
+    and ``Σ`` is the covariance of the inputs within tasks, pooled over all tasks.
 
     Attributes:
         x, y: ``(tasks, examples, n)``, ``(tasks, examples, m)``, zero past ``counts (tasks,)``; ``y`` is divided by
-            ``scale (m,)``, so that each output counts alike; of all tasks that is done where they are looked at.
-        means: of each task, which were taken off, ``(tasks, n)`` and ``(tasks, m)``.
-        root: ``L (n, n)`` with ``L Lᵀ = Σ``, how the inputs of all tasks vary within a task.
+            ``scale (m,)``. For all tasks together that is done on access, so that no second copy of ``y`` is held.
+        means: ``(tasks, n)`` and ``(tasks, m)``, what was taken off each task, in the same units.
+        scale: ``(m,)``, the standard deviation of each output within tasks, noise included.
+        root: ``L (n, n)``, lower triangular, with ``L Lᵀ = Σ``.
     """
 
     x: Tensor
@@ -47,13 +42,13 @@ class Sample:
 
     @classmethod
     def of(cls, data: Prepared) -> "Sample":
-        """All tasks; ``scale`` is how much each output varies within tasks, none below a millionth of the largest."""
+        """All tasks; no output's scale is taken to be less than a millionth of the largest."""
         degrees = (data.counts - 1).sum()
         sizes = (sum_of_squares(data.y) / degrees).sqrt()
-        scale = sizes.clamp_min(1e-6 * float(sizes.max()))
+        scale = sizes.clamp_min(_LEAST_SCALE * float(sizes.max()))
         flat = data.x.flatten(0, 1)
         second = flat.mT @ flat / degrees
-        small = 1e-12 * second.diagonal().mean() * torch.eye(len(second), dtype=torch.float64)
+        small = _LEAST_VARIANCE * second.diagonal().mean() * torch.eye(len(second), dtype=torch.float64)
         means = (data.means[0], data.means[1] / scale)
         return cls(data.x, Derived(data.y, scale), data.counts, means, scale, torch.linalg.cholesky(second + small))
 
@@ -61,53 +56,32 @@ class Sample:
         return len(self.x)
 
     def select(self, tasks: Tensor) -> "Sample":
-        """Some of them."""
+        """The tasks at these places, in the same units."""
         means = (self.means[0][tasks], self.means[1][tasks])
         return Sample(self.x[tasks], self.y[tasks], self.counts[tasks], means, self.scale, self.root)
 
     @property
     def energies(self) -> Tensor:
-        """Of each task's outputs, ``(tasks,)``: the sum over outputs of how they vary, noise included."""
-        found = torch.empty(len(self.y), dtype=torch.float64)
-        for part in some_of(self.y):
-            found[part] = self.y[part].square().sum((1, 2))
-        return found / (self.counts - 1)
+        """Energy of each task's outputs, ``(tasks,)``: the sum over outputs of their variance, noise included."""
+        squares = torch.empty(len(self.y), dtype=torch.float64)
+        for part in slices_of(self.y):
+            squares[part] = self.y[part].square().sum((1, 2))
+        return squares / (self.counts - 1)
 
     @cached_property
     def solvable(self) -> Tensor:
-        """Which tasks' inputs determine their weights, with examples to spare, ``(tasks,)``."""
+        """Which tasks' inputs determine their weights, with examples to spare, ``(tasks,)``.
+
+        A task needs ``1.5 n + 7`` examples, and no direction of its inputs may be nearly missing.
+        """
+        limits = THRESHOLDS()
         n = self.x.shape[2]
-        found = self.counts >= _EACH * n + _MORE
-        some = found.nonzero()[:, 0]
-        for tasks in (some[part] for part in chunks(len(some), 3 * n * n)):
+        solvable = self.counts >= limits.least_squares_per_input * n + limits.least_squares_spare
+        places = solvable.nonzero()[:, 0]
+        for tasks in (places[part] for part in chunks(len(places), 3 * n * n)):
             gram = self.x[tasks].mT @ self.x[tasks]
             sizes = gram.diagonal(dim1=1, dim2=2).clamp_min(1e-300).sqrt()
+            # Correlations, not covariances: units of the inputs say nothing of whether they determine the weights.
             least = torch.linalg.eigvalsh(gram / sizes[:, :, None] / sizes[:, None, :])[:, 0]
-            found[tasks] = least > _CONDITION
-        return found
-
-
-class Broken(Protocol):
-    """Estimates of ``‖D⁻¹ (W − P W) Σ^½‖²`` of each task, ``P`` the mean over a group's orbits.
-
-    ``directions (m n, r)``, orthonormal, of ``D⁻¹ W Σ^½``: of what lies along them alone, in a second estimate, which
-    has less noise. Both are unbiased. What can be estimated for no task is infinite.
-    """
-
-    method: str
-    symmetric: bool
-
-    def __call__(
-        self, orbits: Indices, span: SharedSpan | None, directions: Tensor, tasks: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Of these tasks, by their places; ``span`` was learned on others."""
-
-    def noise(self, span: SharedSpan, tasks: Tensor) -> Tensor:
-        """What noise adds to :attr:`Sample.energies` of these tasks."""
-
-
-def away(sample: Sample, W: Tensor, orbits: Indices, average: Average) -> Tensor:
-    """``D⁻¹ (W − P W) Σ^½`` of weights ``(..., m, n)`` for outputs in units of their scale; ``(..., m n)``."""
-    full = sample.scale[:, None] * W
-    mean = average(full.flatten(-2).flatten(0, -2).mT, orbits).mT.view(W.shape)
-    return ((W - mean / sample.scale[:, None]) @ sample.root).flatten(-2)
+            solvable[tasks] = least > limits.least_squares_condition
+        return solvable

@@ -1,1 +1,1 @@
-"""From what a caller gives to tasks that every later step can take."""
+"""From what a caller gives to centred tasks in comparable units, which every later step of a discovery takes."""

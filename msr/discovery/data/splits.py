@@ -1,25 +1,25 @@
-"""Which tasks teach and propose groups, and which test them: a few splits, since any single one is luck."""
+"""Which tasks teach and propose groups, and which test them: several random splits, since any single one is luck."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from msr.discovery.data.intake import FEWEST
+from msr.discovery.thresholds import THRESHOLDS
 
 __all__ = ["Split", "splits"]
-
-# Shares of the tasks that teach. A split starts with one of these, and goes on to the next where that teaches nothing.
-_TEACH = (0.15, 0.3, 0.6)
-_FROM = (0, 1, 0, 0)  # which of them each split starts with
-_MOST = 120  # tasks that teach with the first share
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """An order of the tasks: the first ``sizes[0]`` teach, or, where these teach nothing, the first ``sizes[1]``, ...
+    """An order of the tasks: the first ``sizes[0]`` teach or, where these teach no group, the first ``sizes[1]``, ...
 
-    All others test. Which size is taken may depend on the tasks that teach, and on nothing of the others.
+    All others test. Which size is taken may depend on the tasks that teach, and on nothing of the others: then the
+    tests are as valid as with a size that was fixed beforehand.
+
+    Attributes:
+        order: ``(tasks,)``, a permutation of the places of the tasks.
+        sizes: numbers of tasks that teach, in the order in which they are tried.
     """
 
     order: Tensor
@@ -29,13 +29,18 @@ class Split:
 def splits(n_tasks: int, fresh: Tensor | None, seed: int) -> list[Split]:
     """The splits, each of which tests with as many tasks as it can.
 
-    At least half of :data:`~msr.discovery.data.intake.FEWEST` teach. Where ``fresh (tasks,)`` says which test there is
-    one split, and the others teach.
+    At least half of the fewest tasks of a discovery (40) teach. Where the caller says which tasks are ``fresh``,
+    ``(tasks,)``, there is one split: these test, and the others teach.
     """
     if fresh is not None:
         order = torch.cat([which.nonzero().flatten() for which in (~fresh, fresh)])
         return [Split(order, (int((~fresh).sum()),))]
-    sizes = [max(FEWEST // 2, int(share * n_tasks)) for share in _TEACH]
-    sizes[0] = min(sizes[0], _MOST)
+    limits = THRESHOLDS()
+    sizes = [max(limits.fewest_tasks // 2, int(share * n_tasks)) for share in limits.teaching_shares]
+    sizes[0] = min(sizes[0], limits.first_teachers_most)
     generator = torch.Generator().manual_seed(seed)
-    return [Split(torch.randperm(n_tasks, generator=generator), tuple(dict.fromkeys(sizes[first:]))) for first in _FROM]
+    # Of few tasks several shares may be the same number: dict.fromkeys keeps each number once, in order.
+    return [
+        Split(torch.randperm(n_tasks, generator=generator), tuple(dict.fromkeys(sizes[first:])))
+        for first in limits.first_teaching_shares
+    ]

@@ -1,1 +1,1 @@
-"""Lack of fit: does anything that is not linear in the inputs explain what a linear layer leaves?"""
+"""Lack of fit: do functions of the inputs that are not linear explain part of what a linear layer leaves?"""

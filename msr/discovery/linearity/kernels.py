@@ -1,4 +1,9 @@
-"""Kernels of nonlinear features of inputs: squares and products, products of three, and steps in all directions."""
+"""Kernels of nonlinear features of inputs: squares and products, products of three, and steps in all directions.
+
+A kernel ``K (examples, examples)`` of features ``φ`` is ``Φ Φᵀ``. Polynomial features are whitened, so that a kernel
+treats all functions of its degree alike: the features' residuals about a linear layer get the identity as second
+moments.
+"""
 
 import math
 from itertools import combinations_with_replacement
@@ -6,183 +11,225 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor
 
-from msr.discovery.data.forms import Derived, chunks, mask_of, residual_maker, sizes_of, some_of
+from msr.discovery.data.passes import Derived, chunks, example_mask, root_mean_squares, slices_of
+from msr.discovery.linearity.quadratic_forms import residual_maker
+from msr.discovery.thresholds import THRESHOLDS
 
 __all__ = ["Kernels", "white"]
 
-# Up to so many features are written out and whitened; beyond, a kernel stands for all of them.
-_MOST_FEATURES = 220
-# Of the variance of a feature, or of an input: what is less is rounding, and the feature is linear in the inputs.
-_CUT, _COARSE_CUT = 1e-6, 0.1
-_ROWS = 1000
-# Degrees of freedom for each feature, from which second moments are known well enough.
-_EACH_FEATURE = 1000
+_DEGREES = (2, 3)
+# Examples that stand for all where energies are measured, and ten times as many where features are whitened over all
+# tasks: limits of work. More rows make both more accurate.
+_ENERGY_ROWS = 1000
+_WHITENING_ROWS = 10 * _ENERGY_ROWS
+# Share of the largest singular value of the design; what is less is rounding in float64.
+_SINGULAR_ROUNDING = 1e-12
 
 
 class Kernels:
-    """Three kernels of nonlinear features, from inputs alone; ``energy`` is what a random function of each has."""
+    """Three kernels of nonlinear features, learned from inputs alone; calling it gives them for some tasks.
+
+    Attributes:
+        features: how many polynomial features are written out.
+        energy: ``[u₂, u₃]``, the energy about its best linear fit of a random function with each polynomial kernel.
+    """
 
     def __init__(self, z: Tensor | Derived, counts: Tensor, within: bool = True) -> None:
-        """``within``: features are read as what a linear layer of each task leaves of them, else one of all tasks."""
+        """Whiten the features about a linear layer of each task (``within``), or about one for all tasks.
+
+        Shapes: ``z (tasks, examples, n)``, white inputs, zero past ``counts (tasks,)``.
+        """
         dimension = z.shape[2]
-        self.sets = [
+        most = THRESHOLDS().features_most
+        # The inputs that each feature multiplies; None where there are too many features to write them out.
+        self._monomials = [
             list(combinations_with_replacement(range(dimension), degree))
-            if math.comb(dimension + degree - 1, degree) <= _MOST_FEATURES
+            if math.comb(dimension + degree - 1, degree) <= most
             else None
-            for degree in (2, 3)
+            for degree in _DEGREES
         ]
-        self.features = sum(len(chosen or ()) for chosen in self.sets)
-        self.maps: list[Tensor | None] = [None, None]
-        self.overlap: Tensor | None = None
+        self.features = sum(len(monomials or ()) for monomials in self._monomials)
+        self._whitenings: list[Tensor | None] = [None, None]
+        self._overlap: Tensor | None = None
         self.energy = [0.0, 0.0]
         if within:
             self._whiten(z, counts)
         else:
             self._whiten_over_tasks(z, counts)
-        self.energy = self._units(z, counts)
+        self.energy = self._energies(z, counts)
 
     def __call__(self, z: Tensor, counts: Tensor) -> list[Tensor]:
-        """Kernels over the examples of each task: of squares and products, of products of three, of steps."""
+        """The kernels over the examples of each task: of squares and products, of products of three, of steps.
+
+        Shapes: ``z (tasks, examples, n)``; each kernel is ``(tasks, examples, examples)``.
+        """
         return [*self._polynomial(z), _steps(z, counts)]
 
     def _whiten(self, z: Tensor | Derived, counts: Tensor) -> None:
-        """Second moments of what linear layers leave of the features."""
+        """Learn the whitening from second moments of the features' residuals about a linear layer of each task."""
         if not self.features:
             return
-        gram, raw = (torch.zeros(*[self.features] * axes, dtype=torch.float64) for axes in (2, 1))
+        gram = torch.zeros(self.features, self.features, dtype=torch.float64)
+        raw = torch.zeros(self.features, dtype=torch.float64)
         freedom = 0
-        # As many tasks as tell the features' second moments; any others would do.
+        # The first tasks that have freedom enough tell the second moments; tasks are in a random order.
         free = (counts - 1 - z.shape[2]).clamp_min(0).cumsum(0)
-        enough = int((free < _EACH_FEATURE * self.features).sum()) + 1
+        enough = int((free < THRESHOLDS().freedom_per_feature * self.features).sum()) + 1
         counts = counts[:enough]
         for tasks in chunks(len(counts), z.shape[1] * (2 * z.shape[1] + z.shape[2] + 2 * self.features)):
             M, rank = residual_maker(z[tasks], counts[tasks])
             features = self._written(z[tasks])
-            rest = (M @ features).flatten(0, 1)
-            gram += rest.mT @ rest
+            residuals = (M @ features).flatten(0, 1)
+            gram += residuals.mT @ residuals
             raw += features.square().sum((0, 1))
             freedom += int(rank.sum())
-        self._maps(gram / max(freedom, 1), raw / counts.sum(), _CUT)
+        self._set_whitenings(gram / max(freedom, 1), raw / counts.sum(), THRESHOLDS().feature_variance)
 
     def _whiten_over_tasks(self, z: Tensor | Derived, counts: Tensor) -> None:
-        """The same about one layer for all tasks, where none has examples enough for its own.
+        """The same about one linear layer for all tasks, where no task has examples enough for a layer of its own.
 
-        A square of a binary input, linear in each task by itself, is not quite so here, since tasks have other means; a
-        coarser cut leaves it out.
+        The square of a binary input is linear in each task by itself. It is not quite linear here, since the means of
+        tasks differ; the coarser ``feature_variance_pooled`` leaves it out.
         """
         if not self.features:
             return
-        there = mask_of(z, counts).nonzero()
-        there = there[:: math.ceil(len(there) / (10 * _ROWS))]
-        rows = z[there[:, 0], there[:, 1]]
+        rows = _some_rows(z, counts, _WHITENING_ROWS)[0]
         features = self._written(rows[None])[0]
-        design = torch.cat((rows, torch.ones(len(rows), 1, dtype=rows.dtype)), 1)
-        rest = features - design @ torch.linalg.lstsq(design, features).solution
-        self._maps(rest.mT @ rest / len(rows), features.square().mean(0), _COARSE_CUT)
+        design = _with_ones(rows)
+        residuals = features - design @ torch.linalg.lstsq(design, features).solution
+        least = THRESHOLDS().feature_variance_pooled
+        self._set_whitenings(residuals.mT @ residuals / len(rows), features.square().mean(0), least)
 
-    def _units(self, z: Tensor | Derived, counts: Tensor) -> list[float]:
-        """Energy of a random function of each polynomial kernel about its best linear fit, over inputs of all tasks.
+    def _energies(self, z: Tensor | Derived, counts: Tensor) -> list[float]:
+        """Energy of a random function with each polynomial kernel about its best linear fit over all tasks together.
 
-        Residuals within tasks would tell too little: the examples far out, where the function bends most, are those
-        that the fit of a small task follows. Centring makes inputs smaller by ``√(1 − 1/N)``.
+        Residuals within tasks would tell too little: a small task's fit follows the examples far out, where the
+        function bends most. Centring a task of ``N`` examples makes inputs smaller by ``√(1 − 1/N)``, which is undone.
         """
-        there = mask_of(z, counts).nonzero()
-        there = there[:: math.ceil(len(there) / _ROWS)]
-        rows = z[there[:, 0], there[:, 1]] * (counts / (counts - 1).clamp_min(1)).sqrt()[there[:, 0], None]
-        design = torch.cat((rows, torch.ones(len(rows), 1, dtype=rows.dtype)), 1)
-        left, sizes, _ = torch.linalg.svd(design, full_matrices=False)
-        left = left[:, sizes > 1e-12 * sizes[0]]
+        rows, tasks = _some_rows(z, counts, _ENERGY_ROWS)
+        rows = rows * (counts / (counts - 1).clamp_min(1)).sqrt()[tasks, None]
+        left, singular, _ = torch.linalg.svd(_with_ones(rows), full_matrices=False)
+        left = left[:, singular > _SINGULAR_ROUNDING * singular[0]]
         freedom = max(len(rows) - left.shape[1], 1)
-        units = []
-        for features, degree in zip(self._white_features(rows[None]), (2, 3), strict=True):
+        energies = []
+        for features, degree in zip(self._white_features(rows[None]), _DEGREES, strict=True):
             if features is None:
                 kernel = _powers(rows @ rows.mT, degree)
-                units.append(float(kernel.diagonal().sum() - (left * (kernel @ left)).sum()) / freedom)
+                energies.append(float(kernel.diagonal().sum() - (left * (kernel @ left)).sum()) / freedom)
             else:
-                units.append(float((features[0] - left @ (left.mT @ features[0])).square().sum()) / freedom)
-        return units
+                energies.append(float((features[0] - left @ (left.mT @ features[0])).square().sum()) / freedom)
+        return energies
 
-    def _maps(self, gram: Tensor, raw: Tensor, cut: float) -> None:
-        two = len(self.sets[0] or ())
-        if self.sets[0] is not None:
-            self.maps[0] = _whitening(gram[:two, :two], raw[:two], cut)
-        if self.sets[1] is not None:
+    def _set_whitenings(self, gram: Tensor, raw: Tensor, least: float) -> None:
+        """Whitening matrices from second moments ``gram`` of residuals and ``raw`` mean squares of the features.
+
+        Products of three are whitened after what squares and products of two explain of them is taken off, so that the
+        second test looks for what the first has not seen.
+        """
+        two = len(self._monomials[0] or ())
+        if self._monomials[0] is not None:
+            self._whitenings[0] = _whitening(gram[:two, :two], raw[:two], least)
+        if self._monomials[1] is not None:
             three = gram[two:, two:]
-            if self.maps[0] is not None:
-                # Products of three less what squares and products explain of them.
-                self.overlap = self.maps[0] @ (self.maps[0].mT @ gram[:two, two:])
-                three = three - gram[two:, :two] @ self.overlap
-            self.maps[1] = _whitening(three, raw[two:], cut)
+            if self._whitenings[0] is not None:
+                self._overlap = self._whitenings[0] @ (self._whitenings[0].mT @ gram[:two, two:])
+                three = three - gram[two:, :two] @ self._overlap
+            self._whitenings[1] = _whitening(three, raw[two:], least)
 
     def _written(self, z: Tensor) -> Tensor:
+        """All features that are written out, ``(tasks, examples, features)``."""
         return torch.cat([features for features in self._features(z) if features is not None], 2)
 
     def _features(self, z: Tensor) -> list[Tensor | None]:
-        """Squares and products, and products of three, ``(tasks, examples, features)``; none where they are too many.
+        """Squares and products, and products of three, ``(tasks, examples, features)``; None where too many.
 
-        Numbers of a feature lie side by side: so they are picked, and multiplied, fastest.
+        The numbers of one feature lie side by side in memory: so they are picked, and multiplied, fastest.
         """
         inputs = z.flatten(0, 1).mT.contiguous()
-        found: list[Tensor | None] = []
-        for chosen in self.sets:
-            if chosen is None:
-                found.append(None)
+        features: list[Tensor | None] = []
+        for monomials in self._monomials:
+            if monomials is None:
+                features.append(None)
                 continue
-            first, *others = (list(places) for places in zip(*chosen, strict=True))
+            first, *others = (list(places) for places in zip(*monomials, strict=True))
             product = inputs[first]
             for places in others:
                 product *= inputs[places]
-            found.append(product.mT.view(*z.shape[:2], len(chosen)))
-        return found
+            features.append(product.mT.view(*z.shape[:2], len(monomials)))
+        return features
 
     def _white_features(self, z: Tensor) -> list[Tensor | None]:
-        """The same in coordinates that are uncorrelated and of size one, the second less what the first explains."""
+        """The features in white coordinates; of products of three, what products of two leave."""
         two, three = self._features(z)
-        if two is not None and three is not None and self.overlap is not None:
-            three = three - two @ self.overlap
+        if two is not None and three is not None and self._overlap is not None:
+            three = three - two @ self._overlap
         return [
-            None if features is None or white is None else features @ white
-            for features, white in zip((two, three), self.maps, strict=True)
+            None if features is None or whitening is None else features @ whitening
+            for features, whitening in zip((two, three), self._whitenings, strict=True)
         ]
 
     def _polynomial(self, z: Tensor) -> list[Tensor]:
+        """The two polynomial kernels; where features are too many, the plain one of all products."""
         return [
             _powers(z @ z.mT, degree) if features is None else features @ features.mT
-            for features, degree in zip(self._white_features(z), (2, 3), strict=True)
+            for features, degree in zip(self._white_features(z), _DEGREES, strict=True)
         ]
 
 
-def _powers(inner: Tensor, degree: int) -> Tensor:
-    """Kernel of all products of so many inputs, from inner products."""
-    return inner**degree / math.factorial(degree)
-
-
-def _whitening(gram: Tensor, raw: Tensor, cut: float) -> Tensor:
-    """``R`` with ``Rᵀ G R = I`` on what is more than rounding of features of these raw sizes."""
-    unit = raw.clamp_min(1e-300).rsqrt()
-    values, vectors = torch.linalg.eigh(unit[:, None] * gram * unit)
-    used = values > cut
-    return unit[:, None] * vectors[:, used] * values[used].rsqrt()
-
-
-def _steps(z: Tensor, counts: Tensor) -> Tensor:
-    """Kernel of all steps ``1[w · (z, 1) > 0]``: ``1 − angle / π`` (arc-cosine kernel of order 0)."""
-    constant = math.sqrt(max(z.shape[2], 1)) * torch.ones(*z.shape[:2], 1, dtype=z.dtype)
-    u = torch.nn.functional.normalize(torch.cat((z, constant), 2), dim=2)
-    return 1 - torch.acos((u @ u.mT).clamp(-1, 1)) / math.pi
-
-
 def white(x: Tensor) -> Derived:
-    """Inputs in coordinates that are uncorrelated and of size one; what they never take drops out."""
-    sizes = sizes_of(x)
-    second, rows = torch.zeros(len(sizes), len(sizes), dtype=x.dtype), 0
-    for part in some_of(x):
+    """Inputs in coordinates that are uncorrelated and of variance one; directions that they never take drop out.
+
+    Shapes: ``x (tasks, examples, n)``, centred, zero where absent.
+    """
+    sizes = root_mean_squares(x)
+    second = torch.zeros(len(sizes), len(sizes), dtype=x.dtype)
+    rows = 0
+    for part in slices_of(x):
         scaled = (x[part] / sizes).flatten(0, 1)
         second += scaled.mT @ scaled
         rows += int((scaled != 0).any(1).sum())
     values, vectors = torch.linalg.eigh(second / max(rows, 1))
-    used = values > _CUT * values.amax().clamp_min(1e-300)
+    used = values > THRESHOLDS().feature_variance * values.amax().clamp_min(1e-300)
     if not bool(used.any()):
-        # Inputs that never vary: one coordinate of zeros stands for them.
+        # Inputs that never vary: one coordinate of zeros stands for them, since later steps need one.
         return Derived(x[:, :, :1], sizes[:1])
     return Derived(x, sizes, vectors[:, used] * values[used].rsqrt())
+
+
+def _some_rows(z: Tensor | Derived, counts: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """About ``most`` examples, evenly spread over all tasks, ``(rows, n)``, and the task of each."""
+    places = example_mask(z, counts).nonzero()
+    places = places[:: math.ceil(len(places) / most)]
+    return z[places[:, 0], places[:, 1]], places[:, 0]
+
+
+def _with_ones(rows: Tensor) -> Tensor:
+    """The design of a linear layer with an offset: the inputs and a column of ones."""
+    return torch.cat((rows, torch.ones(len(rows), 1, dtype=rows.dtype)), 1)
+
+
+def _powers(inner: Tensor, degree: int) -> Tensor:
+    """The kernel of all products of ``degree`` inputs, ``⟨z, z'⟩^degree / degree!``, from inner products."""
+    return inner**degree / math.factorial(degree)
+
+
+def _whitening(gram: Tensor, raw: Tensor, least: float) -> Tensor:
+    """``R`` with ``Rᵀ G R = I``, on the directions with more than a ``least`` share of the raw mean squares.
+
+    What has less is linear in the inputs, up to rounding.
+    """
+    unit = raw.clamp_min(1e-300).rsqrt()
+    values, vectors = torch.linalg.eigh(unit[:, None] * gram * unit)
+    used = values > least
+    return unit[:, None] * vectors[:, used] * values[used].rsqrt()
+
+
+def _steps(z: Tensor, counts: Tensor) -> Tensor:
+    """The kernel of all steps ``1[w · (z, √n) > 0]`` in directions ``w`` drawn at random: ``1 − angle / π``.
+
+    No function escapes it: it is the arc-cosine kernel of order 0. The constant ``√n`` puts steps at all places, not
+    only through the origin. Source: Cho and Saul (2009).
+    """
+    constant = math.sqrt(max(z.shape[2], 1)) * torch.ones(*z.shape[:2], 1, dtype=z.dtype)
+    u = torch.nn.functional.normalize(torch.cat((z, constant), 2), dim=2)
+    return 1 - torch.acos((u @ u.mT).clamp(-1, 1)) / math.pi

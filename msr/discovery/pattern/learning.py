@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from msr.discovery.breaking.pairs import ridge
+from msr.discovery.breaking.moments import ridge
 from msr.discovery.data.tasks import Prepared
 from msr.discovery.pattern.action import Points
 from msr.discovery.pattern.classes import Rows, aligned, rows_of

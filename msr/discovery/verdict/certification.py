@@ -12,7 +12,7 @@ from torch import Tensor
 
 from msr.discovery.answer.candidate import Candidate
 from msr.discovery.answer.certificate import GroupCertificate
-from msr.discovery.linearity.lack_of_fit import LackOfFit
+from msr.discovery.linearity.nonlinear_energy import LackOfFit
 from msr.discovery.thresholds import THRESHOLDS
 from msr.discovery.verdict.evidence import Evidence, least_limit, spread
 from msr.discovery.verdict.instruments import Instruments
@@ -86,7 +86,7 @@ def certificate_of(
     limit = question.limit
     level = THRESHOLDS().certificate_share * question.alpha
     evidence = collected_evidence(named, [reported])[0]
-    exceptions = Exceptions.of(evidence, limit, level, torch.from_numpy(question.data.came))
+    exceptions = Exceptions.of(evidence, limit, level, torch.from_numpy(question.data.origin))
     nonlinear = _nonlinear_bound(instruments, reported, lack, level)
     linear = not instruments.nonlinearity.detected(lack)
     # The outputs are covered where everything beyond a linear layer was counted as breaking the group (not linear), or

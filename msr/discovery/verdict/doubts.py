@@ -8,7 +8,8 @@ from collections.abc import Callable
 from msr.discovery.answer.certificate import GroupCertificate
 from msr.discovery.answer.result import short
 from msr.discovery.answer.sentences import not_linear, not_shown
-from msr.discovery.linearity.lack_of_fit import LackOfFit, serial_correlation
+from msr.discovery.linearity.nonlinear_energy import LackOfFit
+from msr.discovery.linearity.serial import serial_correlation
 from msr.discovery.thresholds import THRESHOLDS
 from msr.discovery.verdict.advice import larger_tolerance, why_unclear
 from msr.discovery.verdict.findings import Findings, clear_everywhere, larger_untested
@@ -44,7 +45,7 @@ def _correlated_noise(instruments: Instruments) -> list[str]:
     limits = THRESHOLDS()
     first = slice(limits.serial_tasks)
     serial = serial_correlation(
-        sample.x[first], sample.y[first], question.data.counts[first], question.data.order[first]
+        sample.x[first], sample.y[first], question.data.counts[first], question.data.positions[first]
     )
     # This check can only take an answer back, so it runs at a smaller level than the test that gives one.
     if serial.p_value <= limits.veto_share * question.alpha:

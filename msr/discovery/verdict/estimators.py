@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from msr.discovery.answer.candidate import Candidate, orbitals_of
-from msr.discovery.breaking.pairs import Broken, LeastSquares, Pairs
+from msr.discovery.breaking.estimator import BreakingEstimator
+from msr.discovery.breaking.least_squares import LeastSquares
+from msr.discovery.breaking.pairs import Pairs
 from msr.discovery.pattern.learning import Learned
 from msr.discovery.question import Question
 from msr.discovery.thresholds import THRESHOLDS
@@ -27,14 +29,14 @@ class Estimators:
         self._pairs: Pairs | None = None
         self._unbiased: dict[bytes, bool] = {}  # whether pairs are unbiased for a group, by its orbitals
 
-    def usable(self, orbits: Indices, noise: float) -> list[Broken]:
+    def usable(self, orbits: Indices, noise: float) -> list[BreakingEstimator]:
         """The estimators that can be used for the group with these orbitals.
 
         Args:
             noise: the share of noise in the outputs' energy. The first call fixes into how many parts examples are
                 dealt for the pairs.
         """
-        usable: list[Broken] = []
+        usable: list[BreakingEstimator] = []
         if self._pairs is None:
             self._pairs = Pairs(self._question.sample, self._question.points.average, noise=noise)
         if self._pairs.possible:
@@ -47,7 +49,7 @@ class Estimators:
             usable.append(self._least_squares)
         return usable
 
-    def quietest(self, group: Candidate, learned: Learned, teach: Tensor) -> Broken | None:
+    def quietest(self, group: Candidate, learned: Learned, teach: Tensor) -> BreakingEstimator | None:
         """The usable estimator with the least noise on tasks that taught; None where there is none.
 
         The choice looks at no testing task, so it cannot bias the test.
@@ -61,7 +63,7 @@ class Estimators:
         if len(usable) < 2:
             return usable[0] if usable else None
 
-        def noisiness(estimator: Broken) -> float:
+        def noisiness(estimator: BreakingEstimator) -> float:
             breaking, _ = estimator(orbits, learned.span, no_directions, teach)
             # Skewed noise must be clipped further out, which costs as much power as this many times the noise.
             penalty = 1 if estimator.symmetric else THRESHOLDS().squares_skew

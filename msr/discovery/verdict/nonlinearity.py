@@ -6,7 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from msr.discovery.linearity.lack_of_fit import LackOfFit, lack_of_fit
+from msr.discovery.linearity.lack_of_fit import lack_of_fit
+from msr.discovery.linearity.nonlinear_energy import LackOfFit
 from msr.discovery.pattern.learning import Learned
 from msr.discovery.question import Question
 from msr.discovery.thresholds import THRESHOLDS

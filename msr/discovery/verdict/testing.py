@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from msr.discovery.answer.candidate import Candidate, orbitals_of, same_group
-from msr.discovery.breaking.pairs import Broken
+from msr.discovery.breaking.estimator import BreakingEstimator
 from msr.discovery.pattern.candidates import Taught, is_trivial
 from msr.discovery.pattern.learning import Learned
 from msr.discovery.question import Question
@@ -82,7 +82,7 @@ def tested(instruments: Instruments, taught: Taught, teach: Tensor, test: Tensor
 
 def evidence_of(
     instruments: Instruments,
-    estimator: Broken,
+    estimator: BreakingEstimator,
     group: Candidate,
     learned: Learned,
     tasks: Tensor,

@@ -95,7 +95,7 @@ class TestDiscover:
         run("sample group --group c8 --tasks 30 --out few.npz")
         code, text, _ = run("discover few.npz")
         assert code == EXIT_CODES["cannot tell"] == 3
-        assert "hint: 30 different tasks came" in text
+        assert "hint: got 30 different tasks" in text
 
     def test_partial(self, run):
         run("sample translation --length 14 --tasks 200 --out conv.npz")

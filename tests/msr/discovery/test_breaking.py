@@ -1,4 +1,4 @@
-"""What breaks a group in the tasks' own weights: right on average for each kind of task, whatever the inputs are."""
+"""Estimates of what breaks a group in the tasks' own weights: unbiased for each kind of task and of inputs."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from msr.discovery.breaking.pairs import LeastSquares, Pairs, Sample, ridge
+from msr.discovery.breaking.least_squares import LeastSquares
+from msr.discovery.breaking.moments import ridge
+from msr.discovery.breaking.pairs import Pairs
+from msr.discovery.breaking.sample import Sample
 from msr.groups import cyclic
 from msr.representations import equivariant_basis, regular
 from msr.span import SharedSpan
@@ -23,7 +26,7 @@ def span_of(U, noise=0.0):
 
 
 def sample_of(x, y, counts):
-    """Each task less its mean, as they come from ``prepare``."""
+    """Each task less its mean, as ``prepare`` gives them."""
     there = (torch.arange(x.shape[1]) < counts[:, None])[:, :, None]
     means = [(side * there).sum(1) / counts[:, None] for side in (x, y)]
     x, y = ((side - mean[:, None]) * there for side, mean in zip((x, y), means, strict=True))
@@ -31,7 +34,7 @@ def sample_of(x, y, counts):
 
 
 def tasks(kind, gen, count=3000, examples=20, noise=0.3):
-    """Three weights in turn, of which the first keeps C4; outputs and the noise of tasks have sizes of their own."""
+    """Tasks with three weights in turn, of which the first keeps C4; outputs differ in size, and tasks in noise."""
     W = torch.randn(3, N, N, generator=gen, dtype=torch.float64)
     W = W * torch.tensor([1.0, 3.0, 1.0, 0.3])[:, None]
     W[0] = torch.from_numpy(np.array([W[0].flatten()[c == ORBITS].mean() for c in range(N)])[ORBITS]).view(N, N)
@@ -51,17 +54,17 @@ def tasks(kind, gen, count=3000, examples=20, noise=0.3):
     return sample_of(x, y, counts), W, which
 
 
-def away_of(W, sample):
+def breaking_part_of(W, sample):
     """``D⁻¹ (W − P W) Σ^½`` of the weights themselves."""
     mean = np.array([W.flatten()[c == ORBITS].mean() for c in range(N)])[ORBITS].reshape(N, N)
     return ((W - torch.from_numpy(mean)) / sample.scale[:, None]) @ sample.root
 
 
-def assert_right_on_average(found, truth, seen=0.15):
+def assert_unbiased(estimates, truth, detectable=0.15):
     """Within four standard errors, which are small enough to see such a bias; the outputs' energy is 4 on average."""
-    error = float(found.std()) / len(found) ** 0.5
-    assert 4 * error < max(seen, seen * truth)
-    assert float(found.mean()) == pytest.approx(truth, abs=4 * error + 1e-9)
+    error = float(estimates.std()) / len(estimates) ** 0.5
+    assert 4 * error < max(detectable, detectable * truth)
+    assert float(estimates.mean()) == pytest.approx(truth, abs=4 * error + 1e-9)
 
 
 @pytest.mark.parametrize(
@@ -77,18 +80,18 @@ def test_what_breaks_a_group_is_right_for_each_kind_of_task(estimator, kind, lea
     directions = torch.linalg.qr(torch.randn(N * N, 2, generator=gen, dtype=torch.float64))[0]
     whole, along = estimate(ORBITS, span, directions, torch.arange(len(sample)))
     for i in range(3):
-        away = away_of(W[i], sample)
+        away = breaking_part_of(W[i], sample)
         truth = float(away.square().sum())
         # Least squares leave out tasks with few examples.
-        mine = (which == i) & whole.isfinite()
-        assert int(mine.sum()) >= 200
-        assert_right_on_average(whole[mine], truth)
-        assert_right_on_average(along[mine], float((away.flatten() @ directions).square().sum()))
+        own = (which == i) & whole.isfinite()
+        assert int(own.sum()) >= 200
+        assert_unbiased(whole[own], truth)
+        assert_unbiased(along[own], float((away.flatten() @ directions).square().sum()))
     assert truth > 0.5
 
 
 @pytest.mark.parametrize("estimator", [Pairs, LeastSquares])
-def test_some_tasks_are_asked_as_all_are(estimator, gen):
+def test_estimates_of_some_tasks_equal_those_of_all(estimator, gen):
     sample, _, _ = tasks("unequal", gen, 60)
     estimate, nothing = estimator(sample), torch.zeros(N * N, 0, dtype=torch.float64)
     some = torch.tensor([3, 40, 7])
@@ -99,7 +102,7 @@ def test_some_tasks_are_asked_as_all_are(estimator, gen):
     )
 
 
-def test_what_the_span_says_takes_noise_away_from_pairs(gen):
+def test_a_span_lowers_the_noise_of_pairs(gen):
     """The part of a weight that keeps the group is fitted and taken off first; the rest has less noise."""
     sample, _, which = tasks("drawn anew", gen, 600)
     nothing, every = torch.zeros(N * N, 0, dtype=torch.float64), torch.arange(600)
@@ -115,7 +118,7 @@ def test_a_common_mean_is_seen(kind, gen):
     assert Pairs(sample)._common is (kind != "means of their own")
 
 
-def test_pairs_are_wrong_where_inputs_have_means_of_their_own_and_are_taken_for_one(gen):
+def test_pairs_are_biased_where_inputs_of_unequal_means_are_taken_to_have_a_common_one(gen):
     sample, _, which = tasks("means of their own", gen, 600)
     nothing, every = torch.zeros(N * N, 0, dtype=torch.float64), torch.arange(600)
     wrong = Pairs(sample, common=True)(ORBITS, span_of(BASIS.orthonormal()), nothing, every)[0][which == 1]
@@ -124,27 +127,27 @@ def test_pairs_are_wrong_where_inputs_have_means_of_their_own_and_are_taken_for_
 
 
 def test_biases_say_which_inputs_pairs_can_be_trusted_with(gen):
-    found = {kind: Pairs(tasks(kind, gen, 300)[0]).biases(ORBITS, torch.arange(200)) for kind in KINDS}
+    values = {kind: Pairs(tasks(kind, gen, 300)[0]).biases(ORBITS, torch.arange(200)) for kind in KINDS}
     for kind in ("drawn anew", "offset", "means of their own", "unequal"):
-        bias, leak = found[kind]
+        bias, leak = values[kind]
         assert abs(bias) <= 0.05, kind
         assert abs(leak) <= 0.02, kind
-    bias, leak = found["the same in every task"]
+    bias, leak = values["the same in every task"]
     assert bias < -0.05
     assert leak < -0.1
 
 
-def test_inputs_of_sizes_of_their_own_only_add_to_what_pairs_see(gen):
-    """Each task's inputs vary otherwise, so weights that keep the group seem to break it: that is the safe side."""
+def test_inputs_of_unequal_sizes_bias_pairs_upwards_only(gen):
+    """Where tasks differ in how much inputs vary, weights that keep the group seem to break it: the safe side."""
     W = torch.randn(N, N, generator=gen, dtype=torch.float64)
     x = torch.randn(1500, 20, N, generator=gen, dtype=torch.float64)
     x = x * torch.rand(1500, 1, N, generator=gen, dtype=torch.float64).add(0.2)
     sample = sample_of(x, x @ W.mT, torch.full((1500,), 20))
     nothing = torch.zeros(N * N, 0, dtype=torch.float64)
     whole, _ = Pairs(sample)(ORBITS, span_of(BASIS.orthonormal()), nothing, torch.arange(1500))
-    assert float(whole.mean()) > float(away_of(W, sample).square().sum()) + 0.02
+    assert float(whole.mean()) > float(breaking_part_of(W, sample).square().sum()) + 0.02
     right, _ = LeastSquares(sample)(ORBITS, None, nothing, torch.arange(1500))
-    assert_right_on_average(right, float(away_of(W, sample).square().sum()))
+    assert_unbiased(right, float(breaking_part_of(W, sample).square().sum()))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +165,7 @@ def test_few_examples_are_enough_for_pairs_to_be_right(gen):
     for common in (True, False):
         whole, _ = Pairs(sample, common=common)(ORBITS, span_of(BASIS.orthonormal(), 10.0), nothing, every)
         for i in range(3):
-            assert_right_on_average(whole[which == i], float(away_of(W[i], sample).square().sum()), 0.6)
+            assert_unbiased(whole[which == i], float(breaking_part_of(W[i], sample).square().sum()), 0.6)
 
 
 def test_weights_that_no_example_shows_are_infinite_to_least_squares(gen):
@@ -186,10 +189,10 @@ def test_noise_is_that_of_each_task_where_it_is_known(gen):
     y = 3 * x + sizes * torch.randn(2000, 20, N, generator=gen, dtype=torch.float64)
     sample = sample_of(x, y, torch.full((2000,), 20))
     span = span_of(BASIS.orthonormal(), noise=0.7)
-    found = LeastSquares(sample).noise(span, torch.arange(2000))
+    values = LeastSquares(sample).noise(span, torch.arange(2000))
     per = float(sample.scale.pow(-2).sum())
-    assert float(found[0::2].mean()) == pytest.approx(0.25 * per, rel=0.02)
-    assert float(found[1::2].mean()) == pytest.approx(4 * per, rel=0.02)
+    assert float(values[0::2].mean()) == pytest.approx(0.25 * per, rel=0.02)
+    assert float(values[1::2].mean()) == pytest.approx(4 * per, rel=0.02)
     assert Pairs(sample).noise(span, torch.arange(2)).tolist() == pytest.approx([0.7 * per] * 2)
 
 
@@ -215,12 +218,12 @@ def test_sizes_are_of_what_varies_within_tasks(gen):
 def test_ridge_solves_each_task(gen):
     A = torch.randn(5, 4, 4, generator=gen, dtype=torch.float64)
     A, b = A @ A.mT, torch.randn(5, 4, generator=gen, dtype=torch.float64)
-    found = ridge(A, b, 0.3)
+    values = ridge(A, b, 0.3)
     for i in range(5):
-        torch.testing.assert_close(found[i], torch.linalg.solve(A[i] + 0.3 * torch.eye(4).double(), b[i]))
+        torch.testing.assert_close(values[i], torch.linalg.solve(A[i] + 0.3 * torch.eye(4).double(), b[i]))
 
 
-def test_tasks_too_short_for_an_estimate_forbid_no_other(gen):
+def test_tasks_too_short_for_an_estimate_leave_the_others_estimable(gen):
     """Two of three hundred tasks have three examples; pairs of the others are looked at without them."""
     x = torch.randn(300, 20, N, generator=gen, dtype=torch.float64)
     counts = torch.full((300,), 20)

@@ -291,7 +291,7 @@ class TestWhatFilesHold:
         s = sample("C8", n_tasks=10)
         found = discover(s.x.repeat(40, 1, 1), s.y.repeat(40, 1, 1))
         assert found.verdict == "cannot tell"
-        assert "10 different tasks came" in found.hints[0]
+        assert "got 10 different tasks" in found.hints[0]
 
     @pytest.mark.parametrize("tasks", [1, 3, 79])
     def test_too_few_tasks(self, tasks):

@@ -28,7 +28,8 @@ from msr.discovery.answer.sentences import (
     two_closure_note,
 )
 from msr.discovery.breaking.biases import Biases
-from msr.discovery.breaking.pairs import LeastSquares, Pairs
+from msr.discovery.breaking.least_squares import LeastSquares
+from msr.discovery.breaking.pairs import Pairs
 from msr.discovery.data.tasks import prepare
 from msr.discovery.pattern import candidates as proposing
 from msr.discovery.question import Question

@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy.cluster.hierarchy import linkage
 
-from msr.discovery.data.forms import Derived
-from msr.discovery.data.tasks import _placed, prepare
+from msr.discovery.data.ordering import reordered
+from msr.discovery.data.passes import Derived
+from msr.discovery.data.tasks import prepare
 from msr.discovery.pattern.action import Points
 from msr.discovery.pattern.classes import MAX_WEIGHTS, Rows, aligned, colourings, rows_of
 from msr.discovery.pattern.learning import by_length, explained, learn
@@ -615,4 +616,4 @@ def test_tasks_and_examples_come_into_their_places(most, gen):
     values, tasks = torch.randn(9, 5, 2, generator=gen), torch.randperm(9, generator=gen)
     examples = torch.rand(9, 5, generator=gen).argsort(1)[:, :most]
     expected = torch.stack([values[t][places] for t, places in zip(tasks.tolist(), examples, strict=True)])
-    assert torch.equal(_placed(values.clone(), tasks, examples), expected)
+    assert torch.equal(reordered(values.clone(), tasks, examples), expected)

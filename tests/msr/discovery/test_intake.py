@@ -1,4 +1,4 @@
-"""What discovery takes in: every way to give tasks, and that nothing but their numbers decides what comes out."""
+"""What discovery takes in: every way to give tasks, and that nothing but their numbers decides the result."""
 
 import math
 
@@ -18,21 +18,21 @@ def linear_tasks(gen, tasks=90, examples=12, n=4, m=3, noise=0.1):
     return x, x @ W.mT + noise * torch.randn(tasks, examples, m, generator=gen, dtype=torch.float64)
 
 
-def as_it_came(data):
-    """``x`` and ``y`` of each task in the units, and examples in the order, that came."""
+def as_given(data):
+    """``x`` and ``y`` of each task in the units, and with the examples in the order, of the caller."""
     tasks = [None] * len(data.x)
     for slot in range(len(data.x)):
         count = int(data.counts[slot])
         sides = []
         for values, means, units in zip((data.x, data.y), data.means, data.units, strict=True):
             back = (values[slot, :count] + means[slot]) * torch.from_numpy(units)
-            sides.append(back[data.order[slot, :count].argsort()])
+            sides.append(back[data.positions[slot, :count].argsort()])
         tasks[slot] = sides
-    return [tasks[slot] for slot in data.came.argsort()]
+    return [tasks[slot] for slot in data.origin.argsort()]
 
 
 def same(a, b):
-    """Whether two sets of prepared tasks are the same but for where they came from."""
+    """Whether two sets of prepared tasks are equal, whatever places the tasks had in what the caller gave."""
     return a.x.shape == b.x.shape and torch.allclose(a.x, b.x, atol=1e-9) and torch.allclose(a.y, b.y, atol=1e-9)
 
 
@@ -47,8 +47,8 @@ def test_each_task_is_less_its_own_mean_and_nothing_is_lost(gen):
     assert data.y.mean(1).abs().max() < 1e-14
     assert data.left_out == ()
     assert data.too_few is None
-    assert data.unseen.shape == (4, 0)
-    for (a, b), c, d in zip(as_it_came(data), x, y, strict=True):
+    assert data.null_directions.shape == (4, 0)
+    for (a, b), c, d in zip(as_given(data), x, y, strict=True):
         torch.testing.assert_close(a, c)
         torch.testing.assert_close(b, d)
 
@@ -83,8 +83,8 @@ def test_labels_signs_and_precision_of_coordinates_change_no_order(gen):
     torch.testing.assert_close(changed.x, plain.x[:, :, p] * signs)
     torch.testing.assert_close(changed.y, plain.y[:, :, [1, 2, 0]])
     single = prepare(x.float(), y.float())
-    assert (single.came == plain.came).all()
-    assert torch.equal(single.order, plain.order)
+    assert (single.origin == plain.origin).all()
+    assert torch.equal(single.positions, plain.positions)
 
 
 def test_equal_inputs_leave_the_order_to_the_outputs(gen):
@@ -95,11 +95,11 @@ def test_equal_inputs_leave_the_order_to_the_outputs(gen):
     p, q = torch.randperm(90, generator=gen), torch.randperm(12, generator=gen)
     plain, changed = prepare(x, y), prepare(x[p][:, q], y[p][:, q])
     assert same(plain, changed)
-    assert (p.numpy()[changed.came] == plain.came).all()
+    assert (p.numpy()[changed.origin] == plain.origin).all()
 
 
-def test_the_order_is_no_sorted_one(gen):
-    """A half of the tasks or examples is as any other half: the ranks are mixed, in each task in its own way."""
+def test_tasks_and_examples_are_in_no_sorted_order(gen):
+    """Any half of the tasks, or of a task's examples, is like the other: ranks are shuffled, in each task anew."""
     data = prepare(*linear_tasks(gen))
     sizes = data.x.square().sum(2)
     assert not (sizes[:, 1:] >= sizes[:, :-1]).all(1).any()
@@ -130,7 +130,7 @@ def test_lists_and_pairs_are_tasks(gen):
     ):
         other = prepare(a, b)
         assert torch.equal(other.x, plain.x)
-        assert torch.equal(other.order, plain.order)
+        assert torch.equal(other.positions, plain.positions)
 
 
 def test_one_output_needs_no_axis(gen):
@@ -146,14 +146,14 @@ def test_tasks_of_unequal_length(gen):
     counts = torch.randint(5, 13, (90,), generator=gen)
     pairs = [(a[:c], b[:c]) for a, b, c in zip(x, y, counts, strict=True)]
     data = prepare(pairs)
-    assert torch.equal(data.counts, counts[torch.from_numpy(data.came)])
+    assert torch.equal(data.counts, counts[torch.from_numpy(data.origin)])
     rows = torch.arange(data.x.shape[1])
     past = rows >= data.counts[:, None]
     assert (data.x[past] == 0).all()
     assert (data.y[past] == 0).all()
-    assert (data.order[past] == -1).all()
+    assert (data.positions[past] == -1).all()
     assert data.x.sum(1).abs().max() < 1e-12
-    for (a, b), (c, d) in zip(as_it_came(data), pairs, strict=True):
+    for (a, b), (c, d) in zip(as_given(data), pairs, strict=True):
         torch.testing.assert_close(a, c)
         torch.testing.assert_close(b, d)
     mixed = [(a[p], b[p]) for a, b in pairs for p in (torch.randperm(len(a), generator=gen),)]
@@ -172,10 +172,10 @@ def test_missing_values_cost_their_example_and_are_counted(gen):
         "2 tasks with fewer than 3 different examples",
     )
     assert len(data.x) == 88
-    assert sorted(set(range(90)) - set(data.came)) == [7, 8]
-    slot = int(np.flatnonzero(data.came == 3)[0])
+    assert sorted(set(range(90)) - set(data.origin)) == [7, 8]
+    slot = int(np.flatnonzero(data.origin == 3)[0])
     assert data.counts[slot] == 10
-    assert sorted(data.order[slot, :10].tolist()) == [0, 1, 3, 4, 6, 7, 8, 9, 10, 11]
+    assert sorted(data.positions[slot, :10].tolist()) == [0, 1, 3, 4, 6, 7, 8, 9, 10, 11]
     assert data.x.isfinite().all()
 
 
@@ -191,7 +191,7 @@ def test_equal_examples_count_once_and_so_do_equal_tasks(gen):
     copied = prepare(again)
     assert copied.left_out[-1] == "30 tasks that repeat another one"
     assert copied.x.shape[0] == 90
-    assert (torch.from_numpy(copied.came) < 90).all()
+    assert (torch.from_numpy(copied.origin) < 90).all()
 
 
 def test_zeros_of_either_sign_are_equal(gen):
@@ -215,7 +215,7 @@ def test_small_whole_numbers_are_told_apart(grid):
     x = torch.cartesian_prod(*[grid] * 5)
     taken = take([x], [x.sum(1)])
     assert taken.notes == ()
-    assert int(taken.here.sum()) == 4**5
+    assert int(taken.present.sum()) == 4**5
 
 
 def test_a_task_is_fresh_if_all_of_its_copies_are(gen):
@@ -224,10 +224,10 @@ def test_a_task_is_fresh_if_all_of_its_copies_are(gen):
     fresh = torch.zeros(120, dtype=torch.bool)
     fresh[60:] = True
     data = prepare(x, y, fresh=fresh)
-    assert sorted(data.came[data.fresh.numpy()]) == [*range(60, 110), *range(114, 120)]
+    assert sorted(data.origin[data.fresh.numpy()]) == [*range(60, 110), *range(114, 120)]
     fresh[0], fresh[112] = True, False  # copies of 110 and 70
     again = prepare(x, y, fresh=fresh.numpy())
-    assert sorted(again.came[again.fresh.numpy()]) == [0, *range(60, 70), *range(71, 110), *range(114, 120)]
+    assert sorted(again.origin[again.fresh.numpy()]) == [0, *range(60, 70), *range(71, 110), *range(114, 120)]
     assert prepare(x, y).fresh is None
 
 
@@ -245,7 +245,7 @@ def test_one_data_set_is_cut_in_the_order_of_its_rows(rows, inputs, said, gen):
     data = prepare(x, x @ torch.randn(inputs, 2, generator=gen))
     assert data.left_out == (said,)
     assert data.too_few is None
-    together = torch.cat([a for a, _ in as_it_came(data)])
+    together = torch.cat([a for a, _ in as_given(data)])
     torch.testing.assert_close(together, x.double())
     assert prepare(x, x.sum(1)).shape_out == (1,)
 
@@ -253,7 +253,7 @@ def test_one_data_set_is_cut_in_the_order_of_its_rows(rows, inputs, said, gen):
 def test_a_short_data_set_is_too_few_pieces(gen):
     x = torch.randn(470, 4, generator=gen)
     data = prepare(x, x)
-    assert data.too_few == "78 pieces of one data set came; at least 80 are needed"
+    assert data.too_few == "got 78 pieces of one data set; at least 80 are needed"
 
 
 def test_rows_of_one_data_set_count_once_wherever_they_stand(gen):
@@ -271,14 +271,14 @@ def test_rows_of_one_data_set_count_once_wherever_they_stand(gen):
 def test_as_many_tasks_as_are_needed(gen):
     x, y = linear_tasks(gen, tasks=300)
     assert prepare(x[:80], y[:80]).too_few is None
-    assert prepare(x[:79], y[:79]).too_few == "79 different tasks came; at least 80 are needed"
+    assert prepare(x[:79], y[:79]).too_few == "got 79 different tasks; at least 80 are needed"
     for n_fresh, enough in ((19, False), (20, True), (240, True), (241, False)):
         few = prepare(x, y, fresh=torch.arange(300) < n_fresh).too_few
         assert (few is None) is enough, n_fresh
 
 
 @pytest.mark.parametrize("examples", [1, 2])
-def test_no_task_of_two_examples_says_anything(examples, gen):
+def test_tasks_of_two_examples_are_left_out(examples, gen):
     x, y = linear_tasks(gen, examples=examples)
     data = prepare(x, y)
     assert data.too_few == "no task has 3 different examples; give more examples a task"
@@ -295,8 +295,8 @@ def test_a_task_that_never_varies_is_left_out_and_a_coordinate_that_does_not_in_
     x[6, :, 2] = 0.3
     data = prepare(x, y)
     assert data.left_out == ("2 tasks whose inputs or outputs never vary",)
-    assert sorted(set(range(90)) - set(data.came)) == [4, 5]
-    slot = int(np.flatnonzero(data.came == 6)[0])
+    assert sorted(set(range(90)) - set(data.origin)) == [4, 5]
+    slot = int(np.flatnonzero(data.origin == 6)[0])
     assert (data.x[slot, :, 2] == 0).all()
     assert data.n == 4
 
@@ -352,8 +352,8 @@ def test_coordinates_of_like_size_share_a_unit(gen):
     assert len(set(data.units[1])) == 1
     assert (data.labels == np.array([[0, 0, 1, 1]] * 3)).all()
     assert prepare(x, y).labels is None
-    # A weight in the prepared units, times the factors, is one in those that came.
-    slot = int(data.came[0])
+    # A weight in the prepared units, times the factors, is one in those of the caller.
+    slot = int(data.origin[0])
     W = torch.linalg.lstsq(data.x[0], data.y[0]).solution.mT * torch.from_numpy(data.factors)
     a = (x * scale)[slot] - (x * scale)[slot].mean(0)
     own = torch.linalg.lstsq(a, y[slot] - y[slot].mean(0)).solution.mT
@@ -376,17 +376,17 @@ def test_loud_tasks_count_as_five_times_the_usual(gen):
     assert prepare(x, y + offset).left_out == ()
     y[11] *= 1e3
     data = prepare(x, y)
-    assert "what 1 task say louder" in data.left_out[0]
+    assert "the excess of 1 task with outputs of more than 5 times the usual size" in data.left_out[0]
     sizes = data.y.square().mean((1, 2)).sqrt()
     assert float(sizes.max() / sizes.median()) == pytest.approx(5, rel=0.1)
     slot = int(sizes.argmax())
-    assert data.came[slot] == 11
+    assert data.origin[slot] == 11
     # Its bias is made less with its weights.
     share = y[11].mean(0).norm() / (y[11] - y[11].mean(0)).square().mean().sqrt()
     torch.testing.assert_close(data.means[1][slot].norm() / sizes[slot], share)
 
 
-# ---------------------------------------------------------------------------------------------------- unseen directions
+# ------------------------------------------------------------------------------------------------------ null directions
 
 
 def dependent_inputs(kind, gen):
@@ -411,26 +411,26 @@ def dependent_inputs(kind, gen):
         ),
     ],
 )
-def test_directions_that_inputs_never_take(kind, said, directions, gen):
+def test_null_directions_of_the_inputs(kind, said, directions, gen):
     x = dependent_inputs(kind, gen)
     W = torch.randn(90, 3, 6, generator=gen, dtype=torch.float64)
     data = prepare(x, x.double() @ W.mT)
     assert data.left_out[-1] == f"the inputs {said}: weights there count as zero"
     null = torch.tensor(directions, dtype=torch.float64).mT
     null = null / null.norm(dim=0)
-    torch.testing.assert_close(data.unseen @ data.unseen.mT, null @ null.mT, atol=1e-9, rtol=0)
+    torch.testing.assert_close(data.null_directions @ data.null_directions.mT, null @ null.mT, atol=1e-9, rtol=0)
     # There the inputs are noise as large as elsewhere, centred, and the outputs do not follow it.
-    along = data.x @ data.unseen
+    along = data.x @ data.null_directions
     assert along.mean(1).abs().max() < 1e-12
     assert 0.5 < float(along.square().mean() / data.x.square().mean()) < 2
     for slot in range(5):
         weights = torch.linalg.lstsq(data.x[slot], data.y[slot]).solution.mT
-        assert (weights @ data.unseen).abs().max() < 1e-9
-    seen = data.x - along @ data.unseen.mT
-    torch.testing.assert_close(seen @ data.unseen, torch.zeros_like(along), atol=1e-9, rtol=0)
+        assert (weights @ data.null_directions).abs().max() < 1e-9
+    seen = data.x - along @ data.null_directions.mT
+    torch.testing.assert_close(seen @ data.null_directions, torch.zeros_like(along), atol=1e-9, rtol=0)
 
 
-def test_other_combinations_are_said_to_be_some(gen):
+def test_null_directions_that_are_no_sums_are_called_combinations(gen):
     x, y = linear_tasks(gen)
     data = prepare(torch.cat([x, 2 * x[:, :, :1] - x[:, :, 1:2]], 2), y)
     assert data.left_out == (
@@ -446,11 +446,11 @@ def test_a_direction_is_one_of_the_inputs_in_their_own_sizes(gen):
     x = torch.cat([x, -x.sum(2, keepdim=True)], 2)
     data = prepare(x, x[:, :, :2])
     assert data.labels is None
-    torch.testing.assert_close(data.unseen.abs(), torch.full((6, 1), 6**-0.5, dtype=torch.float64))
+    torch.testing.assert_close(data.null_directions.abs(), torch.full((6, 1), 6**-0.5, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("kind", ["adding to zero", "composition", "one-hot blocks"])
-def test_the_noise_moves_with_the_labels(kind, gen):
+def test_the_noise_in_null_directions_moves_with_the_labels(kind, gen):
     x = dependent_inputs(kind, gen).double()
     W = torch.randn(90, 3, 6, generator=gen, dtype=torch.float64)
     y = x @ W.mT + 0.1 * torch.randn(90, 20, 3, generator=gen, dtype=torch.float64)
@@ -461,10 +461,10 @@ def test_the_noise_moves_with_the_labels(kind, gen):
     assert not torch.allclose(prepare(x, y, seed=1).x, plain.x)
 
 
-def test_a_direction_that_is_taken_if_rarely_is_seen(gen):
+def test_a_direction_that_is_rarely_taken_is_no_null_direction(gen):
     x = dependent_inputs("adding to zero", gen)
     x[3, 4, 0] += 0.1
-    assert prepare(x, x).unseen.shape == (6, 0)
+    assert prepare(x, x).null_directions.shape == (6, 0)
 
 
 # --------------------------------------------------------------------------------------------------------- convolutions
@@ -504,11 +504,11 @@ def test_windows_are_those_of_the_convolution(name, gen):
     assert data.shape_in == (channels, *taps)
     assert data.shape_out == (2,)
     assert data.x.shape == (85, 4 * math.prod(y.shape[3:]), channels * math.prod(taps))
-    came = torch.from_numpy(data.came)
+    origin = torch.from_numpy(data.origin)
     factors = torch.from_numpy(data.factors)
-    weights = W[came].flatten(2) / factors
+    weights = W[origin].flatten(2) / factors
     torch.testing.assert_close(data.x @ weights.mT, data.y, atol=1e-9, rtol=0)
-    assert (data.order.sort(1).values == torch.arange(data.x.shape[1])).all()
+    assert (data.positions.sort(1).values == torch.arange(data.x.shape[1])).all()
 
 
 def test_unequal_numbers_of_images(gen):
@@ -517,9 +517,9 @@ def test_unequal_numbers_of_images(gen):
         x = torch.randn(2 + i % 3, 1, 7, generator=gen)
         pairs.append((x, F.conv1d(x, torch.randn(1, 1, 3, generator=gen))))
     data = prepare(pairs, layer="conv1d")
-    assert torch.equal(data.counts, torch.from_numpy(5 * (2 + data.came % 3)))
-    first = int(np.flatnonzero(data.came == 0)[0])
-    assert sorted(data.order[first, :10].tolist()) == list(range(10))
+    assert torch.equal(data.counts, torch.from_numpy(5 * (2 + data.origin % 3)))
+    first = int(np.flatnonzero(data.origin == 0)[0])
+    assert sorted(data.positions[first, :10].tolist()) == list(range(10))
 
 
 def test_the_taps_of_a_tuple_kernel_keep_their_distances(gen):
@@ -531,7 +531,7 @@ def test_the_taps_of_a_tuple_kernel_keep_their_distances(gen):
     assert prepare(*linear_tasks(gen)).ties is None
 
 
-# ---------------------------------------------------------------------------------------------------- what is not taken
+# --------------------------------------------------------------------------------------------------- what is refused
 
 X, Y = torch.ones(90, 5, 2), torch.ones(90, 5, 3)
 IMAGES = torch.randn(90, 5, 1, 6, generator=torch.Generator().manual_seed(0))
@@ -541,8 +541,8 @@ IMAGES = torch.randn(90, 5, 1, 6, generator=torch.Generator().manual_seed(0))
     ("x", "y", "options", "error", "says"),
     [
         (X * math.nan, Y, {}, DataError, "every example holds a nan or an infinity"),
-        (np.array([[None]]), Y, {}, DataError, "came an array of object"),
-        (np.array([X[0].numpy(), 3], dtype=object), Y, {}, DataError, "came an array of object"),
+        (np.array([[None]]), Y, {}, DataError, "got an array of object"),
+        (np.array([X[0].numpy(), 3], dtype=object), Y, {}, DataError, "got an array of object"),
         (X, IMAGES[:, :, 0], {}, DataError, "the inputs never vary within a task"),
         (IMAGES[:, :, 0], Y, {}, DataError, "the outputs never vary within a task"),
         (X.bool(), Y, {}, ShapeError, "must be real numbers"),
@@ -573,7 +573,7 @@ IMAGES = torch.randn(90, 5, 1, 6, generator=torch.Generator().manual_seed(0))
             ConfigError,
             "kernel must be a number from 1 on, or 1 of",
         ),
-        (IMAGES, IMAGES, {"layer": "conv1d", "kernel": 3, "padding": "full"}, ConfigError, "came 'full'"),
+        (IMAGES, IMAGES, {"layer": "conv1d", "kernel": 3, "padding": "full"}, ConfigError, "got 'full'"),
         (IMAGES, IMAGES, {"layer": "conv1d", "kernel": 3, "padding": "same", "stride": 2}, ConfigError, "a stride"),
         (IMAGES, IMAGES, {"layer": "conv1d", "kernel": 3, "padding": 1, "circular": True}, ConfigError, "no padding"),
         (IMAGES, IMAGES, {"layer": "conv1d", "kernel": 3, "padding": -1}, ConfigError, "from 0 on"),

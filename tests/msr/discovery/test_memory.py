@@ -1,4 +1,4 @@
-"""What a discovery takes: estimated before the work, refused in one line, and not more than was estimated."""
+"""The memory of a discovery: estimated before the work, refused in one line, and never more than estimated."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import torch
 
 from msr.discovery import discover
 from msr.discovery.data.intake import take
-from msr.discovery.data.workload import intake_bytes, peak_bytes, refuse_if_too_large
+from msr.discovery.data.memory import intake_bytes, peak_bytes, refuse_if_too_large
 from msr.errors import DataError
 
 MEASURED = """
@@ -18,7 +18,7 @@ import resource, sys
 from pathlib import Path
 import torch
 from msr.discovery import discover
-from msr.discovery.data.workload import peak_bytes
+from msr.discovery.data.memory import peak_bytes
 
 def peak():
     status = Path("/proc/self/status").read_text()
@@ -55,7 +55,7 @@ def measured():
     return dict(zip((*WIDE, MANY), found, strict=True))
 
 
-def test_an_estimate_is_not_below_what_is_taken(measured):
+def test_an_estimate_is_not_below_the_measured_peak(measured):
     peak, estimate, _ = measured[MANY]
     assert 5 * 10**7 < peak <= estimate
 
@@ -77,7 +77,7 @@ def test_more_inputs_than_examples_are_told_so(gen):
     )
 
 
-def test_what_needs_more_than_there_is_is_refused_before_the_work():
+def test_a_discovery_that_needs_more_than_is_free_is_refused_before_the_work():
     with pytest.raises(DataError, match=r"^a discovery from 10,000,000 tasks .* would take about .*TB .*free: give"):
         refuse_if_too_large(10**7, 1000, 100, 100)
     with pytest.raises(DataError, match=r"90 tasks of 8 examples, 4 inputs and 4 outputs, .* 1 MB is the limit"):

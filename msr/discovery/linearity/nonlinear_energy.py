@@ -1,0 +1,146 @@
+"""From quadratic forms of each task to the energy that is not linear, and to the p-value that there is none."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from msr.discovery.thresholds import THRESHOLDS
+from msr.statistics.symmetry import symmetric_p_value
+
+__all__ = ["PARTS", "LackOfFit", "Statistics", "energies", "least_distance_from_identity", "summary"]
+
+# Each kernel is a test of its own; the least p-value is multiplied by their number (Bonferroni).
+_TESTS = ("quadratic", "cubic", "any")
+PARTS = 2
+"""Kernels whose energies are estimated: squares and products of two inputs, and products of three."""
+
+# Share of a kernel's squared norm in float64 that may be left of a difference by rounding alone.
+_DISTANCE_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class LackOfFit:
+    """What a linear layer with an offset does not explain of the tasks.
+
+    Attributes:
+        energy: ``(tasks,)``, in units of ``y²``, sum over outputs and mean over examples: an estimate of the energy of
+            the part of ``E[y | x]`` that is not linear in ``x`` and that squares, products of two and products of three
+            inputs explain. It is unbiased: noise adds nothing in the mean, and can make it negative. Zero where the
+            task was not ``tested``.
+        parts: ``(2, tasks)``, the same for squares and products, and for what products of three add to them.
+        p_value: of the null hypothesis that the inputs explain nothing of the residuals; three tests, corrected.
+        p_values: of each test by itself: "quadratic", "cubic", "any".
+        residual: ``(tasks,)``, mean squared residual of the linear layer per degree of freedom, sum over outputs: noise
+            and what is not linear. For tasks that were not looked at it is the mean of the others.
+        tested: ``(tasks,)``, whether the task had examples enough for an estimate.
+        method: how weights were fitted, in words. "none" where nothing could be tested: energies are zero then and the
+            p-value is 1. Where every function of the inputs is linear, as of one-hot inputs, it says so, and energies
+            are zero as well.
+    """
+
+    energy: Tensor
+    parts: Tensor
+    p_value: float
+    p_values: dict[str, float]
+    residual: Tensor
+    tested: Tensor
+    method: str
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Quadratic forms of each piece of a task, and the energies that follow from them.
+
+    Attributes:
+        forms: ``(3, pieces)``, summed over outputs, each in units of its size.
+        floors: ``(3, pieces)``, how much of a form rounding may make.
+        energies: ``(2, pieces)``, in units of ``y²``.
+        weights: ``(pieces,)``, how many examples of the piece count.
+        residual: ``(pieces,)``, sum of squared residuals.
+        rank: ``(pieces,)``, degrees of freedom of the residuals of one output.
+        tested: ``(pieces,)``, whether energies could be estimated.
+    """
+
+    forms: Tensor
+    floors: Tensor
+    energies: Tensor
+    weights: Tensor
+    residual: Tensor
+    rank: Tensor
+    tested: Tensor
+
+
+def least_distance_from_identity(square: Tensor, trace: Tensor, rank: Tensor) -> Tensor:
+    """``min over c of ‖M K M − c M‖²``, from ``‖M K M‖²``, the trace of ``M K M``, and the rank of ``M``.
+
+    The part of a residual kernel along ``M`` itself reads the sum of squared residuals, which noise of equal variances
+    fills; only the rest can tell a function from noise.
+    """
+    return torch.maximum(square - trace.square() / rank.clamp_min(1), _DISTANCE_ROUNDING * square)
+
+
+def energies(forms: Tensor, gram: Tensor, whole: Tensor, unit: list[float], counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Energies of the parts ``(parts, pieces)`` from their forms, and which pieces had examples enough, ``(pieces,)``.
+
+    A random function with kernel ``K_b`` and energy ``u_b`` gives the form of ``C_a`` the mean ``⟨C_a, K_b⟩``, which
+    equals ``⟨C_a, C_b⟩``. So the energies ``e`` solve ``Σ_b ⟨C_a, C_b⟩ / u_b · e_b = form_a``, with the inner products
+    averaged over the pieces of one length: what one part of a function adds to the form of another is taken off.
+
+    Shapes: ``forms (parts, pieces)``, not scaled; ``gram (pieces, parts, parts)`` holds ``⟨C_a, C_b⟩``; ``whole
+    (parts or more, pieces)`` from :func:`least_distance_from_identity`; ``unit`` the energies ``u`` of the kernels;
+    ``counts (pieces,)``.
+    """
+    energy = torch.zeros_like(forms)
+    tested = torch.zeros(len(counts), dtype=torch.bool)
+    # Features that are all linear in these inputs hold no energy, and that is known without a test.
+    used = torch.tensor([part for part in range(len(forms)) if unit[part] > 0], dtype=torch.int64)
+    units = torch.tensor(unit, dtype=torch.float64)[used]
+    least = THRESHOLDS().kernel_share_least
+    for count in counts.unique():
+        same = (counts == count).nonzero()[:, 0]
+        # Inner products vary with the inputs of a piece. Their mean over pieces of one length stands for them: energies
+        # stay unbiased in the mean over these pieces.
+        mean = gram[same].mean(0)[used][:, used]
+        if bool((mean.diagonal() > least * whole[used][:, same].mean(1)).all()):
+            solved = torch.linalg.lstsq(mean / units, forms[used][:, same]).solution
+            energy[used[:, None], same[None]] = solved
+            tested[same] = True
+    return energy, tested
+
+
+def summary(statistics: Statistics, owner: Tensor, count: int, method: str) -> LackOfFit:
+    """Pieces put together into ``count`` tasks, and the three tests over all tasks.
+
+    Null hypothesis of each test: the form of every task is symmetric about zero, as it has mean zero where
+    ``E[y | x]`` is linear in ``x``.
+
+    Shapes: ``owner (pieces,)``, the task of each piece.
+    """
+
+    def add(values: Tensor) -> Tensor:
+        return torch.zeros(*values.shape[:-1], count, dtype=torch.float64).index_add_(-1, owner, values.double())
+
+    form = add(statistics.forms)
+    floor = add(statistics.floors)
+    weight = add(statistics.weights)
+    parts = add(statistics.energies * statistics.weights) / weight.clamp_min(1)
+    residual = add(statistics.residual) / add(statistics.rank).clamp_min(1)
+    # Of tasks that were not looked at nothing is known: their residual is taken to be the mean of the others.
+    looked = torch.zeros(count, dtype=torch.bool)
+    looked[owner] = True
+    residual = torch.where(looked, residual, residual[looked].mean())
+    tested = weight > 0
+    p_values = {name: symmetric_p_value(form[i], floor[i]) for i, name in enumerate(_TESTS)}
+    silent = not bool(form.any())
+    if silent:
+        method = "every function of these inputs is linear" if bool(tested.all()) else "none"
+    return LackOfFit(
+        energy=parts.sum(0),
+        parts=parts,
+        p_value=1.0 if silent else min(1.0, len(_TESTS) * min(p_values.values())),
+        p_values=p_values,
+        residual=residual,
+        tested=tested,
+        method=method,
+    )

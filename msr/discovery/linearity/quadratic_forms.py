@@ -1,0 +1,70 @@
+"""Quadratic forms of a linear layer's residuals that have mean zero under noise of any, unequal, variances.
+
+A form is ``rᵀ C r`` with ``C = M (K − D) M``: ``M`` is the residual maker of the layer, ``K`` a kernel of features of
+the inputs, and ``D`` the diagonal matrix that makes the diagonal of ``C`` vanish, ``(M ∘ M) d = diag(M K M)``. If noise
+is independent over examples and has mean zero given the inputs, then ``E rᵀ C r = Σ Cᵢᵢ σᵢ² = 0``, exactly, whatever
+the variances ``σᵢ²`` are. These are the normal equations of a projection, so they always have a solution: ``C`` is the
+matrix nearest to ``M K M`` among those of the form ``M A M`` with a zero diagonal. With too few examples that is
+``C = 0``.
+
+Source: Cattaneo, Jansson and Newey (2018, doi:10.1080/01621459.2017.1328360) and Kline, Saggio and Sølvsten
+(2020, doi:10.3982/ECTA16410) for unbiased estimates of variance components under heteroscedastic noise.
+"""
+
+import torch
+from torch import Tensor
+
+from msr.discovery.data.passes import example_mask
+
+__all__ = ["KERNEL_ROUNDING", "form_floor", "hollow", "residual_maker"]
+
+KERNEL_ROUNDING = 1e-16
+"""Share of a kernel's squared norm; a residual kernel with less is rounding in float64, and counts as zero."""
+
+# Share of the largest singular value of a task's inputs; a direction with less is rounding, and counts as not taken.
+_SINGULAR_ROUNDING = 1e-7
+# The equations for D may be singular. A ridge of this size makes them solvable, and two steps of iterative refinement
+# take the error of the ridge away again.
+_RIDGE = 1e-10
+_REFINEMENTS = 2
+
+
+def residual_maker(x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """``M = I − 1 1ᵀ/N − X (XᵀX)⁺ Xᵀ`` of each task, ``(tasks, examples, examples)``, and its rank ``(tasks,)``.
+
+    ``M y`` are the residuals of least squares with an offset.
+
+    Shapes: ``x (tasks, examples, n)``, less the mean of each task, zero past ``counts (tasks,)``; ``M`` is zero there.
+    """
+    mask = example_mask(x, counts)
+    # The left singular vectors of X project onto its columns, also where X has not full rank.
+    left, singular, _ = torch.linalg.svd(x, full_matrices=False)
+    used = singular > _SINGULAR_ROUNDING * singular.amax(1, keepdim=True).clamp_min(1e-300)
+    left = left * used[:, None]
+    mean = mask / counts.clamp_min(1)[:, None].double().sqrt()
+    M = torch.diag_embed(mask) - mean[:, :, None] * mean[:, None] - left @ left.mT
+    rank = (counts - 1 - used.sum(1)).clamp_min(0)
+    return M * (rank > 0)[:, None, None], rank
+
+
+def hollow(M: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
+    """``C = M (K − D) M`` with a zero diagonal, the nearest such matrix to ``M K M``; and ``M K M`` itself.
+
+    Shapes: ``M (tasks, examples, examples)``; ``kernels`` and both results ``(kernels, tasks, examples, examples)``.
+    """
+    B = M @ kernels @ M
+    # Features that are linear in the inputs of a task leave nothing of the kernel but rounding.
+    nonlinear = B.square().sum((2, 3)) > KERNEL_ROUNDING * kernels.square().sum((2, 3))
+    B = B * nonlinear[:, :, None, None]
+    A = M.square()
+    factor = torch.linalg.cholesky(A + _RIDGE * torch.eye(A.shape[1], dtype=A.dtype))
+    diagonal = B.diagonal(dim1=2, dim2=3).permute(1, 2, 0)
+    d = torch.cholesky_solve(diagonal, factor)
+    for _ in range(_REFINEMENTS):
+        d = d + torch.cholesky_solve(diagonal - A @ d, factor)
+    return B - (M * d.permute(2, 0, 1)[:, :, None]) @ M, B
+
+
+def form_floor(squared_norm: Tensor, energy: Tensor, rounding: float) -> Tensor:
+    """What rounding may make of a form ``yᵀ C y``: ``rounding² ‖C‖ ‖y‖²``, from ``‖C‖²`` and ``‖y‖²``."""
+    return rounding**2 * squared_norm.sqrt() * energy
