@@ -1,4 +1,4 @@
-"""Tables and figures; the only room that knows a plotting library."""
+"""Tables, figures and the page of a discovery; the only room that imports a plotting library."""
 
 from msr.report.tables import format_table as format_table
 

@@ -133,8 +133,8 @@ def bars(groups: Mapping[str, Mapping[str, float]], *, ylabel: str, title: str, 
     axes = figure.add_subplot()
     width = 0.8 / len(names)
     for place, name in enumerate(names):
-        there = [(i, values[name]) for i, values in enumerate(groups.values()) if name in values]
-        drawn = axes.bar([i + width * place for i, _ in there], [v for _, v in there], width, label=name)
+        present = [(i, values[name]) for i, values in enumerate(groups.values()) if name in values]
+        drawn = axes.bar([i + width * place for i, _ in present], [v for _, v in present], width, label=name)
         axes.bar_label(drawn, fmt="%.3g", fontsize="x-small")
     axes.set_xticks([i + width * (len(names) - 1) / 2 for i in range(len(groups))], list(groups))
     axes.set(ylabel=ylabel, title=title, yscale="log" if log else "linear")

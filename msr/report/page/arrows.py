@@ -10,14 +10,27 @@ from msr.report.page.svg import element, picture, text
 
 __all__ = ["MOST_POINTS", "Layout", "arrows", "layout"]
 
+# Sizes are in pixels, and all of them were chosen by eye.
 MOST_POINTS = 1024
+"""Points that a drawing has room for."""
 _NUMBERED = 26
-_NODE, _DOT = 10.0, 3.0
+"""Points that are drawn large enough to hold their number."""
+_NODE = 10.0
+"""Radius of a point with its number."""
+_DOT = 3.0
+"""Radius of a point without."""
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where points lie, ``(n, 2)``; ``bend``: how far arrows bow; ``centre``: what they bow to, on a circle."""
+    """Where points lie in a drawing.
+
+    Attributes:
+        places: ``(n, 2)``, the middle of each point.
+        width, height: of the whole drawing.
+        radius: of a point.
+        centre: the centre of a circle of points, towards which arrows bow; None on a grid.
+    """
 
     places: np.ndarray
     width: float
@@ -33,10 +46,12 @@ def layout(shape: tuple[int, ...]) -> Layout | None:
     if count > MOST_POINTS:
         return None
     radius = _NODE if count <= _NUMBERED else _DOT
+    # Points along one axis lie on a circle, where shifts are turns of it.
     return _circle(count, radius) if len(axes) == 1 else _grid(axes, radius)
 
 
 def _circle(count: int, radius: float) -> Layout:
+    """Points clockwise from the top."""
     ring = max(50.0, count * 3.8 * radius / (2 * math.pi)) if count <= _NUMBERED else 130.0
     middle = ring + radius + 14
     angles = 2 * np.pi * np.arange(count) / count - np.pi / 2
@@ -45,10 +60,12 @@ def _circle(count: int, radius: float) -> Layout:
 
 
 def _grid(axes: tuple[int, ...], radius: float) -> Layout:
+    """The last two axes as rows and columns; the others as grids side by side."""
     *blocks, height, width = axes
     step = 46.0 if radius == _NODE else max(9.0, min(26.0, 300 / max(height, width)))
     margin = radius + 16
-    places, across = [], math.prod(blocks)
+    places = []
+    across = math.prod(blocks)
     block_width = (width - 1) * step + 1.8 * step
     for block in range(across):
         places += [(margin + block * block_width + x * step, margin + y * step)
@@ -62,7 +79,7 @@ def arrows(where: Layout, image: Indices, label: str) -> str:
     parts = []
     targets = {int(t) for t in image if t >= 0}
     for place, chain in enumerate(_chains(image)):
-        parts += _chain(where, chain, image, place % 6)
+        parts += _chain(where, chain, image, place % 6)  # the style sheet has six colours for arrows
     for point, (x, y) in enumerate(where.places):
         out = image[point] < 0 and point not in targets
         kind = "outside" if out else "node" if where.radius == _NODE else "hollow" if image[point] == point else "full"
@@ -77,46 +94,55 @@ def arrows(where: Layout, image: Indices, label: str) -> str:
 
 
 def _some_numbers(where: Layout) -> list[str]:
-    """Of every eighth point or so: more would not fit."""
+    """The numbers of about eight points on a circle, outside of it: more would not fit."""
     assert where.centre is not None
-    count, (cx, cy) = len(where.places), where.centre
-    found = []
+    cx, cy = where.centre
+    count = len(where.places)
+    labels = []
     for point in range(0, count, max(1, count // 8)):
         x, y = where.places[point]
         far = 1 + 13 / math.hypot(x - cx, y - cy)
-        spot = (cx + (x - cx) * far, cy + (y - cy) * far + 3.5)
-        found.append(text(*spot, str(point), size=10, anchor="middle", kind="muted"))
-    return found
+        place = (cx + (x - cx) * far, cy + (y - cy) * far + 3.5)
+        labels.append(text(*place, str(point), size=10, anchor="middle", kind="muted"))
+    return labels
 
 
 def _chains(image: Indices) -> list[list[int]]:
-    """Cycles and open chains of points that move; the first point of an open chain has no point before it."""
+    """Cycles and open chains of the points that move, as ``i, image[i], image[image[i]], …``.
+
+    A partial map has open chains; no point is sent to the first point of one.
+    """
     before = np.full(len(image), -1)
     moving = np.flatnonzero((image >= 0) & (image != np.arange(len(image))))
     before[image[moving]] = moving
     starts = [int(i) for i in moving if before[i] < 0]
-    seen: set[int] = set()
-    found = []
+    visited: set[int] = set()
+    chains = []
     for start in [*starts, *map(int, moving)]:
-        chain, at = [], start
-        while at >= 0 and at not in seen and image[at] >= 0 and image[at] != at:
-            chain.append(at)
-            seen.add(at)
-            at = int(image[at])
+        chain = []
+        point = start
+        while point >= 0 and point not in visited and image[point] >= 0 and image[point] != point:
+            chain.append(point)
+            visited.add(point)
+            point = int(image[point])
         if chain:
-            found.append(chain)
-    return found
+            chains.append(chain)
+    return chains
 
 
 def _chain(where: Layout, chain: list[int], image: Indices, colour: int) -> list[str]:
+    """The arrows of a chain; one arrow with two heads for a swap of two points."""
     if len(chain) == 2 and image[chain[1]] == chain[0]:
         return _arrow(where, chain[0], chain[1], colour, both=True)
     return [part for a in chain for part in _arrow(where, a, int(image[a]), colour)]
 
 
 def _arrow(where: Layout, a: int, b: int, colour: int, *, both: bool = False) -> list[str]:
-    start, end = where.places[a], where.places[b]
-    middle, along = (start + end) / 2, end - start
+    """An arrow from point ``a`` to point ``b`` as a quadratic curve with a head; with ``both``, a head at each end."""
+    start = where.places[a]
+    end = where.places[b]
+    middle = (start + end) / 2
+    along = end - start
     length = float(np.hypot(*along))
     if where.centre is not None:
         # Towards the centre, and no further than a flat arc needs: steps between neighbours stay nearly straight.
@@ -127,7 +153,8 @@ def _arrow(where: Layout, a: int, b: int, colour: int, *, both: bool = False) ->
         side = np.array([-along[1], along[0]])
         control = middle + side * (0.16 if both else 0.22)
     head = 6.5 if where.radius == _NODE else 5.0
-    tip, tail = _towards(end, control, where.radius + 1), _towards(start, control, where.radius + 1)
+    tip = _towards(end, control, where.radius + 1)
+    tail = _towards(start, control, where.radius + 1)
     if length < 3 * where.radius + head and where.centre is None:
         head = 4.0
     neck = _towards(tip, control, head * 0.8)
@@ -140,11 +167,13 @@ def _arrow(where: Layout, a: int, b: int, colour: int, *, both: bool = False) ->
 
 
 def _towards(point: np.ndarray, target: np.ndarray, distance: float) -> np.ndarray:
+    """The place at ``distance`` from a point on the way to another."""
     along = target - point
     return point + along * (distance / max(float(np.hypot(*along)), 1e-9))
 
 
 def _head(tip: np.ndarray, control: np.ndarray, size: float, colour: int) -> str:
+    """A triangle at the end of a curve that comes from ``control``, as long as wide."""
     along = tip - control
     along = along / max(float(np.hypot(*along)), 1e-9)
     side = np.array([-along[1], along[0]]) * size * 0.5

@@ -1,4 +1,7 @@
-"""Charts of a discovery: the sharing pattern, the spectrum, intervals, the Cayley table, residuals."""
+"""Charts of a discovery: the sharing pattern, the spectrum, intervals, the Cayley table, residuals.
+
+Sizes are in pixels and were chosen by eye. Every chart is an SVG, and ``label`` says in words what it shows.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,61 +10,75 @@ import numpy as np
 
 from msr.groups import FiniteGroup
 from msr.permutations import Indices
-from msr.report.page.style import colour_of, ink_on
+from msr.report.page.colours import colour_of, ink_on
 from msr.report.page.svg import element, picture, text
 from msr.report.page.view import Classes, Reading, letters, power, words
 
-__all__ = ["MOST_CELLS", "cayley", "interval", "pattern", "residual_bars", "spectrum", "spectrum_shown", "training"]
+__all__ = ["MOST_CELLS", "cayley", "interval", "pattern", "residual_bars", "spectrum", "training"]
 
 MOST_CELLS = 96
+"""Rows and columns of a weight matrix that are drawn: beyond, a cell is too small to see."""
+_NUMBERED_CELL = 15
+"""Pixels from which on a cell has room for the number of its class."""
 
 
 def pattern(classes: Classes, order: Reading, names_in: Indices, names_out: Indices, label: str) -> str:
     """The weight matrix, a cell for each weight in the colour of its class.
 
-    ``names_in`` and ``names_out`` are the coordinates to write beside rows and columns, where there is room.
+    ``order`` says in which order rows and columns are drawn, and where lines part them. ``names_in`` and ``names_out``
+    are the coordinates to write beside columns and rows, where there is room.
     """
-    rows, columns = order.outputs[:MOST_CELLS], order.inputs[:MOST_CELLS]
+    rows = order.outputs[:MOST_CELLS]
+    columns = order.inputs[:MOST_CELLS]
     cell = max(4.0, min(28.0, 380 / max(len(rows), len(columns))))
-    left, top = 44.0, 34.0
-    spots: dict[int, list[tuple[float, float]]] = {}
+    left, top = 44.0, 34.0  # room for the numbers of inputs and outputs
+    corners: dict[int, list[tuple[float, float]]] = {}
     for y, i in enumerate(rows):
         for x, j in enumerate(columns):
-            spots.setdefault(int(classes.numbers[i, j]), []).append((left + x * cell, top + y * cell))
+            corners.setdefault(int(classes.numbers[i, j]), []).append((left + x * cell, top + y * cell))
     count = len(classes.counts) - 1
-    parts = [_class_cells(one, cell, places, int(classes.counts[one]), count) for one, places in sorted(spots.items())]
-    wide, high = len(columns) * cell, len(rows) * cell
-    numbered = cell >= 15
-    if numbered:
+    parts = [
+        _class_cells(which, cell, places, int(classes.counts[which]), count)
+        for which, places in sorted(corners.items())
+    ]
+    wide = len(columns) * cell
+    high = len(rows) * cell
+    if cell >= _NUMBERED_CELL:
         parts += _beside(names_in[columns], names_out[rows], left, top, cell)
-    ends = [
-        (left + at * cell, top, left + at * cell, top + high) for at in order.input_starts if 0 < at < len(columns)
-    ] + [(left, top + at * cell, left + wide, top + at * cell) for at in order.output_starts if 0 < at < len(rows)]
-    parts += [element("line", x1=a, y1=b, x2=c, y2=d, class_="edge") for a, b, c, d in ends]
+    for start in order.input_starts:
+        if 0 < start < len(columns):
+            across = left + start * cell
+            parts.append(element("line", x1=across, y1=top, x2=across, y2=top + high, class_="edge"))
+    for start in order.output_starts:
+        if 0 < start < len(rows):
+            down = top + start * cell
+            parts.append(element("line", x1=left, y1=down, x2=left + wide, y2=down, class_="edge"))
     parts.append(text(left, 12, "inputs →", kind="muted", size=11))
     side = element("text", "outputs ↓", class_="muted", font_size=11, transform=f"translate(4 {top:.0f}) rotate(90)")
     return picture(left + max(wide, 48) + 4, top + max(high, 58) + 4, "".join([*parts, side]), label)
 
 
-def _class_cells(one: int, cell: float, places: list[tuple[float, float]], size: int, count: int) -> str:
+def _class_cells(which: int, cell: float, places: list[tuple[float, float]], size: int, count: int) -> str:
     """All cells of a class as one path, so that large patterns stay small files; its number inside, if it fits."""
+    # A gap parts the cells, as wide as the cells allow.
     inner = cell - (1.5 if cell > 8 else 0.5 if cell > 5 else 0)
     d = "".join(f"M{x:.1f} {y:.1f}h{inner:.1f}v{inner:.1f}h-{inner:.1f}z" for x, y in places)
-    said = f"class {one}: {size} weight{'s' * (size != 1)}" if one else f"{size} weights near zero"
-    kind = "blank" if one == 0 else "single" if size == 1 else ""
-    fill = "" if kind else colour_of(one - 1, count)
-    drawn = element("path", f"<title>{said}</title>", d=d, class_=kind, fill=fill)
-    if cell < 15 or one == 0:
+    title = f"class {which}: {size} weight{'s' * (size != 1)}" if which else f"{size} weights near zero"
+    kind = "blank" if which == 0 else "single" if size == 1 else ""
+    fill = "" if kind else colour_of(which - 1, count)
+    drawn = element("path", f"<title>{title}</title>", d=d, class_=kind, fill=fill)
+    if cell < _NUMBERED_CELL or which == 0:
         return drawn
     ink = ink_on(fill) if fill else ""
-    size_of_text = cell * (0.46 if one < 100 else 0.36)
+    size_of_text = cell * (0.46 if which < 100 else 0.36)
     return drawn + "".join(
-        text(x + inner / 2, y + inner / 2 + size_of_text * 0.36, str(one), size=round(size_of_text, 1),
+        text(x + inner / 2, y + inner / 2 + size_of_text * 0.36, str(which), size=round(size_of_text, 1),
              anchor="middle", fill=ink) for x, y in places
     )  # fmt: skip
 
 
 def _beside(names_in: Indices, names_out: Indices, left: float, top: float, cell: float) -> list[str]:
+    """The numbers of inputs above the columns and of outputs beside the rows."""
     half = (cell - 1.5) / 2
     above = [
         text(left + x * cell + half, top - 5, str(name), size=10, anchor="middle", kind="muted")
@@ -74,27 +91,24 @@ def _beside(names_in: Indices, names_out: Indices, left: float, top: float, cell
     return above + ahead
 
 
-def spectrum_shown(values: Sequence[float], k: int | None) -> list[float]:
-    """The values that the chart has room for: enough to see the fall after ``k``, and none that is not positive."""
-    positive = [v for v in values[: max(40, 2 * (k or 0) + 8)] if v > 0]
-    return [v for v in positive if v > 1e-9 * positive[0]] if positive else []
-
-
 def spectrum(values: Sequence[float], k: int | None, label: str) -> str:
-    """Values on a logarithmic scale, those up to ``k`` filled, with a line between the last kept and the first not."""
-    return _falling(spectrum_shown(values, k), k, "direction of the span", label)
+    """Positive values on a logarithmic scale; those up to ``k`` are filled, and a line parts them from the others."""
+    return _falling(values, k, "direction of the span", label)
 
 
 def training(values: Sequence[float], label: str) -> str:
     """How far the residual of each iteration lies above the least of all, on a logarithmic scale, joined by a line."""
-    return _falling([v - min(values) for v in values if v > min(values)], None, "iteration", label, joined=True)
+    least = min(values)
+    return _falling([v - least for v in values if v > least], None, "iteration", label, joined=True)
 
 
 def _falling(shown: Sequence[float], k: int | None, along: str, label: str, joined: bool = False) -> str:
+    """Positive values against their place, on a logarithmic scale of whole decades; ``along`` names the places."""
     if not shown:
         return ""
     width, height, left, right, top, bottom = 640.0, 250.0, 52.0, 14.0, 26.0, 40.0
-    low, high = math.floor(math.log10(min(shown))), math.ceil(math.log10(max(shown)) + 1e-9)
+    low = math.floor(math.log10(min(shown)))
+    high = math.ceil(math.log10(max(shown)) + 1e-9)  # what is added puts a power of ten below the next tick
     high = max(high, low + 1)
 
     def x(i: float) -> float:
@@ -109,15 +123,15 @@ def _falling(shown: Sequence[float], k: int | None, along: str, label: str, join
         cut = min(x(k + 0.5), width - right)
         parts.append(element("rect", x=left, y=top, width=cut - left, height=floor - top, class_="band"))
     for decade in range(low, high + 1, max(1, (high - low) // 6)):
-        at = y(10.0**decade)
-        parts.append(element("line", x1=left, y1=at, x2=width - right, y2=at, class_="rule"))
+        down = y(10.0**decade)
+        parts.append(element("line", x1=left, y1=down, x2=width - right, y2=down, class_="rule"))
         tick = {0: "1", 1: "10", -1: "0.1"}.get(decade, f"10{power(decade)}")
-        parts.append(text(left - 8, at + 4, tick, size=11, anchor="end", kind="muted"))
+        parts.append(text(left - 8, down + 4, tick, size=11, anchor="end", kind="muted"))
     if k:
         parts.append(element("line", x1=cut, y1=top, x2=cut, y2=floor, class_="limit"))
-        near = cut > width - 130
-        parts.append(text(cut + (-6 if near else 6), top + 13, f"k = {k} chosen", size=12,
-                          anchor="end" if near else "start", kind="limit-text"))  # fmt: skip
+        no_room = cut > width - 130  # the words then stand left of the line
+        parts.append(text(cut + (-6 if no_room else 6), top + 13, f"k = {k} chosen", size=12,
+                          anchor="end" if no_room else "start", kind="limit-text"))  # fmt: skip
     if joined:
         way = " ".join(f"{x(place):.1f} {y(value):.1f}" for place, value in enumerate(shown, 1))
         parts.append(element("path", d=f"M{way}", class_="way k0"))
@@ -126,7 +140,7 @@ def _falling(shown: Sequence[float], k: int | None, along: str, label: str, join
         kind = "full" if joined or (k and place <= k) else "hollow"
         title = f"<title>{place}: {value:.3g}</title>"
         parts.append(element("circle", title, cx=x(place), cy=y(value), r=radius, class_=kind))
-    near_end = len(shown) * 19 / 20
+    near_end = len(shown) * 19 / 20  # the last place is always written, and a tick before it would touch it
     ticks = [t for t in range(10, len(shown), 10 * max(1, len(shown) // 100)) if t < near_end]
     parts += [
         text(x(place), floor + 16, str(place), size=11, anchor="middle", kind="muted")
@@ -142,8 +156,8 @@ def interval(low: float, middle: float, high: float, limit: float | None, label:
     width, height, pad = 168.0, 26.0, 6.0
 
     def x(value: float) -> float:
-        spot = (math.log10(min(max(value, 1e-3), 1.0)) + 3) / 3
-        return pad + spot * (width - 2 * pad)
+        place = (math.log10(min(max(value, 1e-3), 1.0)) + 3) / 3
+        return pad + place * (width - 2 * pad)
 
     parts = [element("line", x1=pad, y1=13, x2=width - pad, y2=13, class_="rule")]
     if limit is not None:
@@ -157,9 +171,10 @@ def cayley(group: FiniteGroup, label: str) -> str:
     """The product of row and column, each element in its colour and by its shortest word in the generators."""
     order, spelled = words(group, letters(len(group.generators)))
     longest = max(len(word) for word in spelled)
+    # A letter is about 7 pixels wide at this size.
     wide, high = max(27.0, 7.4 * longest + 10), 24.0
     left, top = max(34.0, 7.2 * longest + 10), 26.0
-    place = {element_: at for at, element_ in enumerate(order)}
+    place = {which: at for at, which in enumerate(order)}
     parts = []
     for y, g in enumerate(order):
         middle = top + y * high + 15.5
@@ -177,7 +192,7 @@ def cayley(group: FiniteGroup, label: str) -> str:
 
 def residual_bars(values: Sequence[float], names: Sequence[str], own: Sequence[bool], limit: float | None,
                   label: str) -> str:  # fmt: skip
-    """A bar for each permutation, the generators marked, and the tolerance across."""
+    """A bar for each permutation, those of ``own`` in the second colour, and a line across at ``limit``."""
     longest = max(len(name) for name in names)
     step = max(14.0, min(46.0, 560 / len(values)), 6.6 * longest + 4)
     left, top, floor = 50.0, 24.0, 176.0
@@ -188,17 +203,18 @@ def residual_bars(values: Sequence[float], names: Sequence[str], own: Sequence[b
         return floor - value / high * (floor - top)
 
     parts = []
+    # Ticks are 1, 2 or 5 times a power of ten apart, so that there are at most five.
     unit = 10.0 ** math.floor(math.log10(high / 2))
     unit *= next((s for s in (1, 2, 5) if high / (unit * s) <= 5), 5)
     for tick in np.arange(0, high, unit):
         parts.append(element("line", x1=left, y1=y(tick), x2=width - 8, y2=y(tick), class_="rule"))
         parts.append(text(left - 8, y(tick) + 4, f"{tick:.3g}", size=11, anchor="end", kind="muted"))
-    for place, (value, name, mine) in enumerate(zip(values, names, own, strict=True)):
-        at = left + step * place
+    for place, (value, name, is_own) in enumerate(zip(values, names, own, strict=True)):
+        start = left + step * place
         thick = min(step - 3, 30.0)
-        bar = {"x": at + (step - thick) / 2, "y": y(value), "width": thick, "height": max(floor - y(value), 0.8)}
-        parts.append(element("rect", f"<title>{name}: {value:.3g}</title>", **bar, class_=f"bar{' own' * mine}"))
-        parts.append(text(at + step / 2, floor + 15, name, size=11, anchor="middle", kind="muted"))
+        bar = {"x": start + (step - thick) / 2, "y": y(value), "width": thick, "height": max(floor - y(value), 0.8)}
+        parts.append(element("rect", f"<title>{name}: {value:.3g}</title>", **bar, class_=f"bar{' own' * is_own}"))
+        parts.append(text(start + step / 2, floor + 15, name, size=11, anchor="middle", kind="muted"))
     if limit:
         parts.append(element("line", x1=left, y1=y(limit), x2=width - 8, y2=y(limit), class_="limit"))
         parts.append(text(width - 10, y(limit) - 5, f"tolerance {limit:g}", size=12, anchor="end", kind="limit-text"))

@@ -16,7 +16,7 @@ def element(tag: str, inside: str = "", **attributes: object) -> str:
 
 
 def rounded(value: object) -> str:
-    """A number without digits that nobody sees."""
+    """A value as text; a float to a tenth of a pixel, which is finer than a screen shows."""
     return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
 
 
@@ -33,7 +33,8 @@ def text(
 
 def picture(width: float, height: float, inside: str, label: str) -> str:
     """A drawing with its size and what it shows in words."""
-    w, h = rounded(float(width)), rounded(float(height))
+    w = rounded(float(width))
+    h = rounded(float(height))
     return (
         f'<svg viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" aria-label="{html.escape(label)}">'
         f"{inside}</svg>"

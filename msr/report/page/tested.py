@@ -13,14 +13,15 @@ from msr.report.page.charts import interval
 from msr.report.page.svg import scrolled
 from msr.report.page.view import number, percent
 
-__all__ = ["seen", "tested"]
+__all__ = ["seen_exceptions", "tested"]
 
 _MOST_PLACES = 12
+"""Numbers of exceptional tasks that are written out; chosen by eye."""
 _e = html.escape
 
 
-def seen(certificate: GroupCertificate) -> str:
-    """Which exceptions were seen."""
+def seen_exceptions(certificate: GroupCertificate) -> str:
+    """Which tasks were seen to be exceptions, in words; the first twelve by their numbers."""
     places = certificate.exceptions
     if not places:
         return "none was seen"
@@ -28,9 +29,11 @@ def seen(certificate: GroupCertificate) -> str:
     return f"seen: task{'s' * (len(places) > 1)} {', '.join(map(str, places[:_MOST_PLACES]))}{more}"
 
 
-def tested(found: Discovery) -> str:
-    title, certificate = "What was tested", found.certificate
-    if found.dimension is None:
+def tested(discovery: Discovery) -> str:
+    """The section on what was tested: null hypotheses in words, and a table of all groups that were tried."""
+    title = "What was tested"
+    certificate = discovery.certificate
+    if discovery.dimension is None:
         return section(title, paragraph("Nothing: no sharing of weights was learned, so there was no group to test."))
     parts = [paragraph(
         "Each task is a linear layer of its own. Its means were taken off first, so biases and offsets play no part. "
@@ -38,15 +41,18 @@ def tested(found: Discovery) -> str:
         "more coarsely. Each way gives one group: the permutations that keep the classes. The other tasks, which had "
         "no part in this, said how much of their own weights breaks each group, whatever had been learned."
     )]  # fmt: skip
-    if not found.candidates:
+    if not discovery.candidates:
         return section(title, *parts, paragraph("No permutation keeps the classes, so there was no group to test."))
-    claims = _of_all_groups() if certificate is None else _of_the_named(certificate, found.thresholds.certificate_share)
-    items = "".join(f"<li><b>{_e(term)}</b> {_e(said)}</li>" for term, said in claims)
+    if certificate is None:
+        claims = _of_all_groups()
+    else:
+        claims = _of_the_named(certificate, discovery.thresholds.certificate_share)
+    items = "".join(f"<li><b>{_e(term)}</b> {_e(text)}</li>" for term, text in claims)
     parts.append(f'<ul class="claims">{items}</ul>')
     if certificate is not None:
         parts.append(f'<p class="quiet">Formally: {_e(certificate.null)}.</p>')
     limit = certificate.eps if certificate is not None else None
-    rows = "".join(_row(found, one, limit) for one in found.candidates)
+    rows = "".join(_row(discovery, candidate, limit) for candidate in discovery.candidates)
     ticks = "0.1% to 100%, logarithmic" + ("; the dashed line is the tolerance" if limit else "")
     caption = (
         "Breaking: how much of the outputs comes from what breaks the group, on average; the bounds are of typical "
@@ -64,8 +70,10 @@ def tested(found: Discovery) -> str:
 
 def _of_the_named(certificate: GroupCertificate, own_share: float) -> Iterator[tuple[str, str]]:
     """What each test of the group that is named says, and its null hypothesis."""
-    eps, level = share(certificate.eps), f"level {certificate.alpha:g}"
-    apart = f"level {certificate.alpha * own_share:g}"
+    eps = share(certificate.eps)
+    level = f"level {certificate.alpha:g}"
+    # Tests beside the main one share the error rate: each of them has this part of it to itself.
+    other_level = f"level {certificate.alpha * own_share:g}"
     yield (
         "Typical tasks.",
         f"The null hypothesis: in typical tasks, what breaks the named group makes {eps} of {certificate.covers} or "
@@ -77,10 +85,11 @@ def _of_the_named(certificate: GroupCertificate, own_share: float) -> Iterator[t
         "Exceptions.",
         f"A task that breaks the group by more than {size} of the outputs is one. "
         + ("None was seen, so" if not certificate.exceptions else f"{_these(certificate)} With those,")
-        + f" at most {certificate.exceptions_at_most:.1%} of the tasks may be exceptions (a binomial bound, {apart})."
+        + f" at most {certificate.exceptions_at_most:.1%} of the tasks may be exceptions "
+        + f"(a binomial bound, {other_level})."
         + ("" if certificate.certified else " These are too many for the group to be named."),
     )
-    yield "What is not linear.", _linear(certificate, apart)
+    yield "What is not linear.", _linear(certificate, other_level)
     yield (
         "Larger groups.",
         "A group is not named if tasks show that it is broken at all, even by less than the tolerance, and none is "
@@ -97,7 +106,7 @@ def _of_the_named(certificate: GroupCertificate, own_share: float) -> Iterator[t
 
 
 def _of_all_groups() -> Iterator[tuple[str, str]]:
-    """The null hypotheses where no group is named."""
+    """The null hypotheses of each group in the table, where none is named."""
     yield (
         "Within.",
         "The null hypothesis: typical tasks break the group by the tolerance or more. Where it falls, what breaks the "
@@ -116,6 +125,7 @@ def _of_all_groups() -> Iterator[tuple[str, str]]:
 
 
 def _together(alpha: float | None) -> str:
+    """The error rate that all statements in the table share; None where it is not known here."""
     level = "the error rate that was asked for" if alpha is None else f"{alpha:g}"
     return (
         "What is said of all groups in the table, from all splits of the tasks, shares one error rate: the probability "
@@ -124,16 +134,14 @@ def _together(alpha: float | None) -> str:
 
 
 def _these(certificate: GroupCertificate) -> str:
-    """The exceptions by their places, as many as can be read."""
-    count_ = len(certificate.exceptions)
-    places = seen(certificate).removeprefix("seen: ")
-    return (
-        f"{places[0].upper()}{places[1:]} {'was' if count_ == 1 else 'were'} seen to be (counted from 0, as they came)."
-    )
+    """A sentence that lists the exceptions by their places, as many as can be read."""
+    plural = len(certificate.exceptions) != 1
+    places = seen_exceptions(certificate).removeprefix("seen: ")
+    return f"{places[0].upper()}{places[1:]} {'were' if plural else 'was'} seen to be (counted from 0, as they came)."
 
 
-def _linear(certificate: GroupCertificate, apart: str) -> str:
-    """Whether the tasks are linear, and what becomes of what is not."""
+def _linear(certificate: GroupCertificate, level: str) -> str:
+    """Whether the tasks are linear, and how the energy that is not linear was counted."""
     if not certificate.linear:
         return (
             "Functions of the inputs explain a part of what a linear layer leaves, so all that it leaves was counted "
@@ -143,7 +151,7 @@ def _linear(certificate: GroupCertificate, apart: str) -> str:
         return "Whether the tasks are linear could not be tested: there are too few examples a task for it."
     return (
         "Products of inputs were tried on what a linear layer leaves, and explain nothing that noise would not: at "
-        f"most {percent(certificate.nonlinear_at_most)} of the outputs ({apart}). "
+        f"most {percent(certificate.nonlinear_at_most)} of the outputs ({level}). "
         + (
             "Together with what breaks the group in the linear layer that is less than the tolerance."
             if certificate.covers == "the outputs"
@@ -152,36 +160,45 @@ def _linear(certificate: GroupCertificate, apart: str) -> str:
     )
 
 
-def _row(found: Discovery, one: Candidate, limit: float | None) -> str:
-    low, middle, high = (math.sqrt(max(c, 0.0)) for c in (one.low, one.breaking, one.high))
-    sign, mark = {"within": ("yes", "✓ within"), "beyond": ("no", "✕ beyond"), "open": ("open", "? open")}[one.status]
-    if one.seen_broken and one.status != "beyond":
-        sign, mark = "no", "✕ broken"
-    breaking, bounds = percent(one.breaking), f"{percent(one.low)} – {percent(one.high)}"
+def _row(discovery: Discovery, candidate: Candidate, limit: float | None) -> str:
+    """A row of the table: one group, what breaks it, and how it was judged."""
+    # Bounds are shares of the outputs' energy; the picture shows shares of their size.
+    low, middle, high = (math.sqrt(max(energy, 0.0)) for energy in (candidate.low, candidate.breaking, candidate.high))
+    sign, mark = {"within": ("yes", "✓ within"), "beyond": ("no", "✕ beyond"), "open": ("open", "? open")}[
+        candidate.status
+    ]
+    if candidate.seen_broken and candidate.status != "beyond":
+        sign = "no"
+        mark = "✕ broken"
+    breaking = percent(candidate.breaking)
+    bounds = f"{percent(candidate.low)} – {percent(candidate.high)}"
     drawn = interval(low, middle, high, limit, f"breaking {breaking}, bounds {bounds}")
-    chosen = ' class="chosen"' if one is found.chosen else ""
+    chosen = ' class="chosen"' if candidate is discovery.chosen else ""
     cells = (
-        ("n", "Order", _e(number(one.order))), ("n", "Classes", str(one.n_colours)), ("n", "Breaking", breaking),
-        ("n", "Bounds", bounds), ("", "Picture", drawn), (f"mark {sign}", "Judgement", mark),
-        ("why", "Why", _e(_why(found, one))),
+        ("n", "Order", _e(number(candidate.order))), ("n", "Classes", str(candidate.n_colours)),
+        ("n", "Breaking", breaking), ("n", "Bounds", bounds), ("", "Picture", drawn),
+        (f"mark {sign}", "Judgement", mark), ("why", "Why", _e(_why(discovery, candidate))),
     )  # fmt: skip
     # On a phone the style sheet makes a card of each row; the roles keep it a table for those who listen.
     row = "".join(f'<td role="cell" class="{kind}" data-term="{term}">{cell}</td>' for kind, term, cell in cells)
     return f'<tr role="row"{chosen}>{row}</tr>'
 
 
-def _why(found: Discovery, one: Candidate) -> str:
-    if one is found.chosen:
-        said = "Chosen: the largest group that is within the tolerance and not seen to be broken."
-        return said if one.exact else f"{said} The fitted weights do differ, by less than the tolerance."
-    if one.status == "beyond":
-        return f"Typical tasks break it by at least {percent(one.low)} of the outputs, more than the tolerance."
-    if one.seen_broken and one.status == "within":
-        return f"Within the tolerance, but broken, by about {percent(one.breaking)}: so it is listed and not named."
-    if one.seen_broken:
+def _why(discovery: Discovery, candidate: Candidate) -> str:
+    """Why a group was judged as it was, in one sentence."""
+    if candidate is discovery.chosen:
+        reason = "Chosen: the largest group that is within the tolerance and not seen to be broken."
+        return reason if candidate.exact else f"{reason} The fitted weights do differ, by less than the tolerance."
+    if candidate.status == "beyond":
+        return f"Typical tasks break it by at least {percent(candidate.low)} of the outputs, more than the tolerance."
+    if candidate.seen_broken and candidate.status == "within":
+        return (
+            f"Within the tolerance, but broken, by about {percent(candidate.breaking)}: so it is listed and not named."
+        )
+    if candidate.seen_broken:
         return "Shown to be broken, if not by more than the tolerance."
-    if one.status == "open":
+    if candidate.status == "open":
         return "The tolerance lies within the bounds: these tasks cannot tell."
-    if not one.exact:
+    if not candidate.exact:
         return "Breaks little, but moves only weak weights or ones that do differ."
-    return "Holds as well, but is smaller than the chosen one." if found.chosen is not None else "Holds."
+    return "Holds as well, but is smaller than the chosen one." if discovery.chosen is not None else "Holds."
