@@ -1,4 +1,4 @@
-"""What may stand for a tensor: NumPy arrays, whatever converts to one, and lists of numbers."""
+"""Tensors from what callers give: NumPy arrays, whatever converts to one, and lists of numbers."""
 
 import functools
 import inspect
@@ -14,7 +14,8 @@ from msr.errors import DataError, ShapeError
 __all__ = ["as_tensor", "is_wrapped", "kind_of", "takes_arrays"]
 
 _F = TypeVar("_F", bound=Callable)
-_NUMBERS = "?bhilqBfdeFD"  # what torch has a dtype for on every version
+# Type codes of NumPy for which every version of torch has a dtype.
+_NUMBERS = "?bhilqBfdeFD"
 
 
 def as_tensor(value: Any, name: str) -> Tensor:
@@ -40,27 +41,32 @@ def as_tensor(value: Any, name: str) -> Tensor:
 
 
 def takes_arrays(*names: str) -> Callable[[_F], _F]:
-    """A decorator: the arguments of these names become tensors by :func:`as_tensor` before the function sees them.
+    """A decorator that turns the arguments of these names into tensors, by :func:`as_tensor`, before the call.
 
-    None stays where it is the default, and what can be called where the annotation has a place for it: a map or its
-    weight. Of a mapping, where the annotation has one, and of ``*arguments``, each item is taken. Tensors cost nothing
-    but a look.
+    Some arguments are passed on as they are: None where it is the default, and a callable where the annotation allows
+    one (a map in place of its weight). Each item of a mapping, where the annotation has one, and each of ``*arguments``
+    is turned by itself. An argument that is a dense tensor costs one type check.
     """
 
     def decorated(function: _F) -> _F:
         parameters = list(inspect.signature(function).parameters.values())
-        doors = {i: _Door.of(p) for i, p in enumerate(parameters) if p.name in names and p.kind is not p.VAR_POSITIONAL}
-        named = {door.name: door for door in doors.values()}
+        by_place = {
+            place: _Accepted.of(p)
+            for place, p in enumerate(parameters)
+            if p.name in names and p.kind is not p.VAR_POSITIONAL
+        }
+        by_name = {accepted.name: accepted for accepted in by_place.values()}
+        # The place of ``*arguments``, if these are to be turned.
         rest = next((i for i, p in enumerate(parameters) if p.name in names and p.kind is p.VAR_POSITIONAL), None)
 
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            for i, door in doors.items():
-                if i < len(args) and not _is_dense(args[i]):
-                    args = (*args[:i], door.taken(args[i]), *args[i + 1 :])
+            for place, accepted in by_place.items():
+                if place < len(args) and not _is_dense(args[place]):
+                    args = (*args[:place], accepted.converted(args[place]), *args[place + 1 :])
             for name in names:
                 if name in kwargs and not _is_dense(kwargs[name]):
-                    kwargs[name] = named[name].taken(kwargs[name])
+                    kwargs[name] = by_name[name].converted(kwargs[name])
             if rest is not None:
                 args = (*args[:rest], *(as_tensor(value, parameters[rest].name) for value in args[rest:]))
             return function(*args, **kwargs)
@@ -70,8 +76,8 @@ def takes_arrays(*names: str) -> Callable[[_F], _F]:
     return decorated
 
 
-class _Door(NamedTuple):
-    """What an argument may be beside a tensor."""
+class _Accepted(NamedTuple):
+    """What an argument may be beside a tensor: None, a callable, or a mapping of tensors."""
 
     name: str
     optional: bool
@@ -79,11 +85,13 @@ class _Door(NamedTuple):
     mapping: bool
 
     @classmethod
-    def of(cls, parameter: inspect.Parameter) -> "_Door":
+    def of(cls, parameter: inspect.Parameter) -> "_Accepted":
+        """Read it from a parameter's default and annotation."""
         kinds = str(parameter.annotation)
         return cls(parameter.name, parameter.default is None, "Callable" in kinds, "Mapping" in kinds)
 
-    def taken(self, value: Any) -> Any:
+    def converted(self, value: Any) -> Any:
+        """The value as a tensor or tensors, or as it is where it is accepted so."""
         if (value is None and self.optional) or (self.callable and callable(value)):
             return value
         if self.mapping and isinstance(value, Mapping):
@@ -92,25 +100,27 @@ class _Door(NamedTuple):
 
 
 def _is_dense(value: Any) -> bool:
+    """Whether a value is a tensor that needs no conversion."""
     return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_nested
 
 
 def is_wrapped(tensor: Tensor) -> bool | None:
-    """Whether a function transform (``vmap``, ``grad``) has wrapped a tensor, so that its numbers cannot be looked at.
+    """Whether a function transform (``vmap``, ``grad``) has wrapped a tensor, so that its numbers cannot be read.
 
-    The name that torch has for it is not public; None for a torch that lacks it.
+    torch's own test is not public; None for a version of torch without it.
     """
-    known = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", None)
-    return None if known is None else known(tensor)
+    test = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", None)
+    return None if test is None else test(tensor)
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, for a message: its shape where it has one, its type otherwise."""
+    """What a value is, for a message: its type, and its shape where it has one."""
     shape = getattr(value, "shape", None)
     return f"a {type(value).__name__}" + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) else "")
 
 
 def _of_array(value: Any, name: str) -> Tensor:
+    """A tensor from whatever NumPy can convert, sharing its memory where torch allows that."""
     try:
         array = np.asarray(value)
     except Exception as error:  # conversion is the object's own code, which can fail in any way
@@ -118,12 +128,14 @@ def _of_array(value: Any, name: str) -> Tensor:
     if array.dtype.char not in _NUMBERS:
         raise DataError(f"{name} must hold numbers that torch knows; got an array of {array.dtype}")
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    # torch warns of memory that it must not write to, and has no negative strides.
     if not array.flags.writeable or any(step < 0 for step in array.strides):
         array = array.copy()
     return torch.from_numpy(array)
 
 
 def _stacked(rows: list | tuple, name: str) -> Tensor:
+    """A tensor from a list of tensors, arrays, or nested lists of numbers."""
     if any(isinstance(row, Tensor) for row in rows):
         parts = [as_tensor(row, name) for row in rows]
         if len({part.shape for part in parts}) > 1:
@@ -142,10 +154,11 @@ def _stacked(rows: list | tuple, name: str) -> Tensor:
 
 
 def _ragged(name: str, lengths: list[int], kind: str) -> ShapeError:
+    """The error for rows that do not stack: of unequal lengths, or of equal lengths and unequal shapes."""
     shown = ", ".join(map(str, lengths[:8])) + (", …" if len(lengths) > 8 else "")
     if len(set(lengths)) == 1:
         return ShapeError(
-            f"{name} is a {kind} of {len(lengths)} tensors of unlike shapes; they must be alike to be one"
+            f"{name} is a {kind} of {len(lengths)} tensors of different shapes; they need one shape to be stacked"
         )
     return ShapeError(
         f"{name} is a {kind} of unequal lengths ({shown}); a tensor needs equal ones: pad to {max(lengths)} and leave "

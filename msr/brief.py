@@ -1,4 +1,4 @@
-"""Values that print in a few lines: what can be read at a glance, and of the rest how much there is."""
+"""Values that print in a few lines: short fields as they are, and of long ones their size."""
 
 from dataclasses import fields
 
@@ -7,8 +7,11 @@ from torch import Tensor
 
 __all__ = ["Brief"]
 
-_WIDTH, _LINES = 100, 20
-_TEXT, _ITEMS = 70, 8
+# Sizes chosen by eye: a result should fit on a screen beside the call that made it.
+_WIDTH = 100  # characters of a line
+_LINES = 20
+_TEXT = 70  # characters of a text
+_ITEMS = 8  # numbers of a tuple
 
 
 class Brief:
@@ -19,14 +22,14 @@ class Brief:
     """
 
     def __repr__(self) -> str:
-        shown = [
-            f"{one.name}={_shown(getattr(self, one.name))}"
-            for one in fields(self)  # type: ignore[arg-type]
-            if getattr(self, one.name) is not None
+        items = [
+            f"{field.name}={_shown(getattr(self, field.name))}"
+            for field in fields(self)  # type: ignore[arg-type]
+            if getattr(self, field.name) is not None
         ]
         lines = [f"{type(self).__name__}("]
-        for i, item in enumerate(shown):
-            item += ")" if i == len(shown) - 1 else ","
+        for i, item in enumerate(items):
+            item += ")" if i == len(items) - 1 else ","
             if i and len(lines[-1]) + len(item) + 1 > _WIDTH:
                 lines.append("   ")
             lines[-1] += f" {item}" if i else item
@@ -34,6 +37,7 @@ class Brief:
 
 
 def _shown(value: object) -> str:
+    """A value in few characters."""
     if isinstance(value, (bool, np.bool_)):
         return str(value)
     if isinstance(value, (int, np.integer)):
@@ -46,7 +50,7 @@ def _shown(value: object) -> str:
     if isinstance(value, (np.ndarray, Tensor)):
         return f"<{'×'.join(map(str, value.shape)) or 'one number'}>"
     if isinstance(value, (tuple, list)):
-        plain = all(isinstance(one, (int, float, np.integer, np.floating)) for one in value)
+        plain = all(isinstance(item, (int, float, np.integer, np.floating)) for item in value)
         if plain and len(value) <= _ITEMS:
             return f"({', '.join(map(_shown, value))}{',' * (len(value) == 1)})"
         return f"<{len(value)}>"

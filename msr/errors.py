@@ -1,7 +1,7 @@
 """The error family: every error that this package raises on purpose.
 
-Each message says what came, what was needed, and what to do about it. Runners print it as one line and exit
-with status 2. ``assert`` is kept for our own invariants and never judges a caller's input.
+Each message says what was needed, what was got instead, and what to do about it. Commands print it as one line and exit
+with status 2. ``assert`` is kept for this package's own invariants and never judges a caller's input.
 """
 
 
@@ -26,33 +26,34 @@ class ModelError(MSRError, ValueError):
 
 
 class AxiomError(MSRError, ValueError):
-    """A table, a permutation or a matrix breaks the law that its type promises."""
+    """A table, a permutation or a matrix breaks a law of its type, such as associativity."""
 
 
 class NonFiniteError(MSRError, ArithmeticError):
-    """A nan or an infinity reached a place that would hide it."""
+    """A nan or an infinity reached a computation whose result would no longer show it."""
 
 
 class PrecisionError(MSRError, ArithmeticError):
-    """Rounding hides what was asked for: there are too few digits to tell a pass from a failure."""
+    """Rounding errors are as large as what is to be measured, so that a pass cannot be told from a failure."""
 
 
 class MissingExtraError(MSRError, ImportError):
-    """An optional dependency is not installed, or is and does not import."""
+    """An optional dependency is not installed, or is installed but cannot be imported."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, for a message inside another: its first line, or its kind where it says nothing."""
+    """The first line of an error's message, to be quoted inside another message; its kind where it has no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def kind_and_line(error: BaseException) -> str:
     """As :func:`first_line`, with the kind before it: ``KeyError: 'x'``."""
-    kind, line = type(error).__name__, first_line(error)
+    kind = type(error).__name__
+    line = first_line(error)
     return kind if line == kind else f"{kind}: {line}"
 
 
 def listed(items: list[int]) -> str:
-    """Indices for a message: the first few, and how many there are."""
+    """Indices for a message: the first eight, and how many there are if there are more."""
     shown = ", ".join(map(str, items[:8]))
     return shown if len(items) <= 8 else f"{shown}, … ({len(items)} in all)"

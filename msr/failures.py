@@ -1,4 +1,4 @@
-"""How a command fails: one line that names what went wrong, and for what nobody foresaw, where its traceback lies."""
+"""How a command fails: one line that names what went wrong; for an unforeseen error also where its traceback lies."""
 
 import contextlib
 import errno
@@ -27,39 +27,42 @@ __all__ = [
 ]
 
 BAD_INPUT = 2
-"""Exit status of a failure that was foreseen."""
+"""Exit status of a failure that was foreseen, such as a file that is no task file."""
 UNFORESEEN = 70
-"""Exit status of one that was not (``EX_SOFTWARE`` of sysexits)."""
+"""Exit status of an error that was not foreseen, which is a fault of this package (``EX_SOFTWARE`` of sysexits)."""
 LONGEST = 1000
-"""Characters of an error that are shown, about."""
+"""Characters of an error message that are shown, about."""
 
+# Parts of the messages by which torch and NumPy report that memory is short.
 _MEMORY = ("out of memory", "enough memory", "allocate", "storage size", "numel: integer multiplication overflow")
 
 
 def say(line: str) -> None:
-    """Print on stderr; that nobody listens there any more is no error of its own."""
+    """Print a line on stderr. A stderr that is closed is no error of its own."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         print(line, file=sys.stderr, flush=True)
 
 
 def silence(stream: Any) -> None:
-    """Send what a stream that failed still holds in memory to the null device.
+    """Send what a stream that failed still buffers to the null device.
 
-    Python would try to write it once more at its end, complain, and change the exit status. Only of the process's own
-    stdout and stderr is that so; others are left alone.
+    When the process ends, Python would try to write it once more, complain, and change the exit status. It does so for
+    the process's own stdout and stderr alone, so other streams are left as they are.
     """
     if stream is None or stream not in (sys.__stdout__, sys.__stderr__):
         return
     with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        null_device = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null_device, stream.fileno())
+        os.close(null_device)
 
 
 def one_line(text: str, names: Iterable[object] = ()) -> str:
-    """A text as one line that a terminal shows as it is: what cannot be seen escaped, and cut where it is very long.
+    """A text as one line, with invisible characters escaped, and cut where it is very long.
 
-    ``names`` from outside, such as those of files, are shown by themselves, since one of them may be a page long.
+    Args:
+        names: names from outside that may be in the text, such as those of files. Each is shortened by itself, since
+            one of them may be a page long.
     """
     for name in names:
         if str(name) != printable(name):
@@ -68,10 +71,10 @@ def one_line(text: str, names: Iterable[object] = ()) -> str:
 
 
 def explained(error: BaseException, names: Iterable[object] = ()) -> str | None:
-    """What a foreseen failure says, on one line without ``error:``; None for one that nobody foresaw.
+    """The message of a foreseen failure, on one line without ``error:``; None for an error that was not foreseen.
 
     Foreseen are the errors of this package; those of the operating system, with the file they name; lack of memory,
-    which Python and torch report under several kinds; and numbers that are too large for their type.
+    which Python and torch report by several kinds of error; and numbers that are too large for their type.
     """
     names = list(names)
     if isinstance(error, MSRError):
@@ -80,8 +83,8 @@ def explained(error: BaseException, names: Iterable[object] = ()) -> str | None:
         files = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
         what = f"{' and '.join(map(printable, files))}: " if files else ""
         return what + one_line(f"{error.strerror or error or type(error).__name__}{_remedy(error)}", names)
-    if isinstance(error, RuntimeError) and (below := _system_error(error)):
-        return explained(below, names)  # torch's writer hides the system's error behind its own
+    if isinstance(error, RuntimeError) and (cause := _system_error(error)):
+        return explained(cause, names)  # torch's writer hides the system's error behind its own
     if is_lack_of_memory(error):
         return "this needs more memory than there is; give fewer tasks, examples or points, or a smaller layer"
     if isinstance(error, OverflowError) or (isinstance(error, RuntimeError) and "overflow" in str(error).lower()):
@@ -90,16 +93,16 @@ def explained(error: BaseException, names: Iterable[object] = ()) -> str | None:
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """Python's and NumPy's way to say so, and torch's, whose error is a RuntimeError on a CPU."""
+    """Whether an error says that memory is short: a MemoryError, or on a CPU torch's RuntimeError with such words."""
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY)
 
 
 def report(error: BaseException, what: str) -> int:
-    """Say in one line that an unforeseen error ended ``what``, and where its traceback was written; gives 70.
+    """Print one line: that an unforeseen error ended ``what``, and where its traceback was written.
 
-    The file is of its own and may be read by its owner alone, for a traceback can quote data.
+    The traceback goes to a new file that its owner alone may read, since it can quote data. Returns the exit status.
     """
     text = f"msr {__version__}, Python {platform.python_version()}, {platform.platform()}\n{what}\n\n"
     text += "".join(traceback.format_exception(error))
@@ -118,14 +121,15 @@ def report(error: BaseException, what: str) -> int:
 
 
 def _system_error(error: BaseException) -> OSError | None:
-    """The error of the operating system during which another was raised."""
-    below: BaseException | None = error
-    while below is not None and not isinstance(below, OSError):
-        below = below.__cause__ or below.__context__
-    return below
+    """The error of the operating system that caused another one, however far back; None without one."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def _remedy(error: OSError) -> str:
+    """What to do about an error of the operating system, to follow its message; empty where that is plain."""
     return {
         errno.ENOSPC: "; free some space",
         errno.EDQUOT: "; free some space",

@@ -1,4 +1,4 @@
-"""How much memory is free, and refusing work that would need more, before it is begun."""
+"""How much memory is free, and the refusal of work that would need more, before it is begun."""
 
 import os
 from pathlib import Path
@@ -13,17 +13,17 @@ except ImportError:  # there is none on Windows
 __all__ = ["free_memory", "readable_size", "refuse_if_larger"]
 
 _GROUPS = Path("/sys/fs/cgroup")
-_MOST_GROUPS = 64
+_MOST_GROUPS = 64  # levels that are walked towards the root at most
 
 
 def free_memory() -> int | None:
     """Bytes that this process can still take: the least of what the machine, its containers and its limits leave.
 
-    The machine's share is what the kernel calls available, which counts caches that it can drop; where the system does
-    not say that, all of its memory. None where nothing at all is known.
+    For the machine that is what the kernel calls available, which counts caches that it can drop; on a system without
+    such a number it is all of the memory. None where nothing at all is known.
     """
-    known = [size for size in (_of_machine(), *_of_groups(), *_of_limits()) if size is not None]
-    return max(0, min(known)) if known else None
+    sizes = [size for size in (_of_machine(), *_of_groups(), *_of_limits()) if size is not None]
+    return max(0, min(sizes)) if sizes else None
 
 
 def refuse_if_larger(
@@ -36,14 +36,14 @@ def refuse_if_larger(
 ) -> None:
     """Raise ``error`` where work needs more bytes than are free, or than ``limit`` where one is given.
 
-    The message is "``what`` would take about 9 GB of memory, and 3 GB is free: ``advice``". Where nothing is known of
-    what is free, and there is no limit, nothing is refused.
+    The message is "``what`` would take about 9 GB of memory, and 3 GB is free: ``advice``". Nothing is refused where
+    free memory is not known and there is no limit.
     """
     free = free_memory() if limit is None else limit
     if free is None or size <= free:
         return
-    there = f"{readable_size(free)} " + ("is free" if limit is None else "is the limit")
-    raise error(f"{what} would take about {readable_size(size)} of memory, and {there}: {advice}")
+    bound = f"{readable_size(free)} " + ("is free" if limit is None else "is the limit")
+    raise error(f"{what} would take about {readable_size(size)} of memory, and {bound}: {advice}")
 
 
 def readable_size(size: float) -> str:
@@ -56,6 +56,7 @@ def readable_size(size: float) -> str:
 
 
 def _of_machine() -> int | None:
+    """Bytes that the machine has available, or all of its memory."""
     fields = _table(Path("/proc/meminfo"))
     if "MemAvailable:" in fields:
         return fields["MemAvailable:"] * 1024
@@ -66,47 +67,51 @@ def _of_machine() -> int | None:
 
 
 def _of_groups() -> list[int | None]:
-    """What control groups leave, as containers and batch systems set them: of both versions, from ours to the root."""
+    """Bytes that control groups leave, as containers and batch systems set them: of both versions, up to the root."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
         return []
-    found: list[int | None] = []
+    sizes: list[int | None] = []
     for line in lines:
         _, controllers, name = line.split(":", 2)
         if controllers == "":
-            root, limit, used, cache = _GROUPS, "memory.max", "memory.current", "inactive_file"
+            root = _GROUPS
+            limit, used, cache = "memory.max", "memory.current", "inactive_file"
         elif "memory" in controllers.split(","):
-            root, limit, used = _GROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
-            cache = "total_inactive_file"
+            root = _GROUPS / "memory"
+            limit, used, cache = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
         else:
             continue
-        # A container often sees its own group as the root, while the name is the one outside: then only that is there.
+        # Inside a container the name may be the one outside, whose folder does not exist here. Then only the root has
+        # files, and it is the container's own group.
         group = root / name.lstrip("/")
         for folder in [group, *group.parents][:_MOST_GROUPS]:
-            most, taken = _number(folder / limit), _number(folder / used)
+            most = _number(folder / limit)
+            taken = _number(folder / used)
             if most is not None and taken is not None:
-                found.append(most - taken + _table(folder / "memory.stat").get(cache, 0))
+                # Cached files count as used, but the kernel drops them when memory is short.
+                sizes.append(most - taken + _table(folder / "memory.stat").get(cache, 0))
             if folder == root:
                 break
-    return found
+    return sizes
 
 
 def _of_limits() -> list[int | None]:
-    """What ``ulimit`` leaves of address space and data."""
+    """Bytes that ``ulimit`` leaves of address space and of data."""
     if resource is None:
         return []
     fields = _table(Path("/proc/self/status"))
-    left: list[int | None] = []
+    sizes: list[int | None] = []
     for kind, used in ((resource.RLIMIT_AS, "VmSize:"), (resource.RLIMIT_DATA, "VmData:")):
         limit = resource.getrlimit(kind)[0]
         if limit != resource.RLIM_INFINITY and used in fields:
-            left.append(limit - fields[used] * 1024)
-    return left
+            sizes.append(limit - fields[used] * 1024)
+    return sizes
 
 
 def _number(path: Path) -> int | None:
-    """None where there is no such file, or it says ``max``."""
+    """The number in a file; None where there is no such file, or it says ``max`` (no limit)."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):
@@ -114,7 +119,7 @@ def _number(path: Path) -> int | None:
 
 
 def _table(path: Path) -> dict[str, int]:
-    """The whole numbers in a file of lines that are a name and a number."""
+    """The whole numbers in a file whose lines are a name and a number; empty where it cannot be read."""
     try:
         lines = [line.split() for line in path.read_text().splitlines()]
     except (OSError, ValueError):

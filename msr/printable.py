@@ -1,4 +1,4 @@
-"""Text from outside, such as file names, as it may be shown: on one line, without what steers a terminal or a page."""
+"""Text from outside, such as file names, made safe to show: on one line, without characters that steer a terminal."""
 
 import os
 import shlex
@@ -7,26 +7,30 @@ from collections.abc import Iterable
 __all__ = ["LONGEST_NAME", "printable", "quoted"]
 
 LONGEST_NAME = 120
-"""Characters of a file name that are shown, about."""
+"""Characters of a file name that are shown, about; chosen by eye."""
 
 
 def printable(text: object, longest: int = LONGEST_NAME) -> str:
-    """The text with what cannot be seen written as an escape, and its middle cut out where it is too long.
+    """A text whose invisible characters are written as escapes, and whose middle is cut out where it is too long.
 
-    Not to be seen are controls, marks that turn the direction of text or hide, bytes that are no UTF-8, characters that
+    Invisible are controls, marks that turn the direction of text or hide it, bytes that are no UTF-8, characters that
     are private or unassigned, and all separators but the plain space (:meth:`str.isprintable`).
     A line break becomes ``\\n``, a byte that is no UTF-8 ``\\xff``, a mark that turns the direction ``\\u202e``.
+
+    Args:
+        longest: characters beyond which the middle is cut out; their number is then told.
     """
     whole = str(text)
-    cut = whole if len(whole) <= longest else f"{whole[: longest // 2]} … {whole[-(longest // 2) :]}"
-    shown = "".join(map(_escaped, cut))
-    return shown if cut is whole else f"{shown} ({len(whole):,} characters)"
+    shortened = whole if len(whole) <= longest else f"{whole[: longest // 2]} … {whole[-(longest // 2) :]}"
+    shown = "".join(map(_escaped, shortened))
+    return shown if shortened is whole else f"{shown} ({len(whole):,} characters)"
 
 
 def _escaped(letter: str) -> str:
+    """A character as it is, or as an escape where it cannot be seen."""
     if letter.isprintable():
         return letter
-    if "\udc80" <= letter <= "\udcff":  # a byte of a file name, as Python keeps it
+    if "\udc80" <= letter <= "\udcff":  # Python keeps a byte of a file name that is no UTF-8 in this range
         return f"\\x{ord(letter) - 0xDC00:02x}"
     return letter.encode("unicode_escape").decode("ascii")
 
@@ -34,12 +38,13 @@ def _escaped(letter: str) -> str:
 def quoted(words: Iterable[str]) -> str:
     """A command line that a shell takes apart into the same words.
 
-    Words that hold something unseen are written as ``$'…'``, which bash, zsh, ksh and POSIX since 2024 know.
+    Words with invisible characters are written as ``$'…'``, which bash, zsh, ksh and POSIX since 2024 know.
     """
     return " ".join(map(_quoted, words))
 
 
 def _quoted(word: str) -> str:
+    """A word as a shell reads it."""
     if word.isprintable():
         return shlex.quote(word)
     parts = []
@@ -47,7 +52,7 @@ def _quoted(word: str) -> str:
         if letter in "\\'":
             parts.append(f"\\{letter}")
         elif not letter.isprintable():
-            # Octal has at most three digits, so that no digit after it is taken for a part of it.
+            # An octal escape ends after three digits, so that a digit after it in the word is not read as part of it.
             parts += [f"\\{byte:03o}" for byte in os.fsencode(letter)]
         else:
             parts.append(letter)

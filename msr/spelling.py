@@ -1,4 +1,4 @@
-"""How groups and representations are written, in words: for help texts, which need no more than this."""
+"""The notation of groups and representations in words, for help texts: it imports nothing, so that help is quick."""
 
 __all__ = ["GROUPS", "REPRESENTATIONS"]
 

@@ -13,13 +13,15 @@ from types import FrameType
 __all__ = ["EXIT_CODES", "main"]
 
 EXIT_CODES = {"found": 0, "none": 1, "cannot tell": 3}
-"""Exit codes of ``msr discover`` by verdict. Without one: 2 a failure, 70 a fault of this package, 130 Ctrl-C."""
+"""Exit codes of ``msr discover`` by verdict. Without a verdict: 2 a failure, 70 a fault of this package, 130 Ctrl-C."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a subcommand; its exit code. Whatever is no answer is one line on stderr, and never a traceback.
+    """Run a subcommand, and return its exit code. A failure prints one line on stderr, and never a traceback.
 
-    ``arguments``: those of the process where they are left out; a signal that comes during imports then ends it.
+    Args:
+        arguments: the words after ``msr``. By default they are those of the process, and Ctrl-C during the imports then
+            ends the process at once.
     """
     with _interruptible(arguments is None) as ready:
         from msr.cli.running import run
@@ -29,20 +31,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 @contextmanager
 def _interruptible(whole_process: bool) -> Iterator[Callable[[], None]]:
-    """Until it is told that all is imported, Ctrl-C ends the process at once: nothing is there yet to be tidied up.
+    """Let Ctrl-C end the process at once until the function that is yielded is called, when all is imported.
 
-    An interrupt inside an import leaves modules half imported, and some of torch's turn it into other errors.
+    Until then there is nothing to tidy up, while an interrupt inside an import leaves modules half imported, and some
+    modules of torch turn it into other errors. Signals of a program that calls :func:`main` are left as they are.
     """
-    mine = (
+    replaced = (
         whole_process
         and threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )
-    if mine:
+    if replaced:
         signal.signal(signal.SIGINT, _end)
 
     def ready() -> None:
-        if mine:
+        if replaced:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:
@@ -52,6 +55,7 @@ def _interruptible(whole_process: bool) -> Iterator[Callable[[], None]]:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
+    """End the process with the exit code of a signal; no handler or ``finally`` runs."""
     try:
         os.write(2, b"interrupted\n")
     finally:

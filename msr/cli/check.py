@@ -29,7 +29,7 @@ __all__ = ["EXIT_CODES", "run"]
 EXIT_CODES = {"certified": 0, "refuted": 1, "cannot tell": 3}
 
 PLAIN = 100
-"""A weight whose largest number lies between 2^-100 and 2^100 is not rescaled."""
+"""A weight whose largest number lies between 2^-100 and 2^100 is not rescaled: sums of its squares fit into float64."""
 
 BLACK_BOX = (
     "a network in ONNX is a black box here: draws can say that a defect above eps is rare, not that there is none, and "
@@ -37,14 +37,15 @@ BLACK_BOX = (
 )
 
 COPIES = 4
-"""Of all draws, in float64, that are in memory at once."""
+"""Copies of all inputs and outputs, in float64, that are in memory at once; it bounds what --draws may need."""
 
-LARGEST, SMALLEST = 1e120, 1e-120
-"""Sizes of a network's outputs whose squares are far from the ends of float64."""
+LARGEST = 1e120
+SMALLEST = 1e-120
+"""Sizes of a network's outputs between which sums of their squares are far from overflow and underflow of float64."""
 
 
 def run(options: Any) -> int:
-    """Certify, write what was asked for, and then say it; the exit code."""
+    """Certify the model, write the files that were asked for, print the answer, and return the exit code."""
     size_out, size_in = weight_shape(options.model) or (None, None)
     group, rep_in, rep_out = read_notation(options.group, options.rep_in, options.rep_out, sizes=(size_in, size_out))
     model = read_model(options.model, trust=options.trust, shape_out=rep_out.shape)
@@ -56,18 +57,18 @@ def run(options: Any) -> int:
         levels["dtype"] = model.dtype
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are in the certificate
+            warnings.simplefilter("ignore")  # the certificate holds them
             exponent = _rescale(model) if options.model.suffix.lower() in (".npy", ".npz", ".safetensors") else 0
             if not exponent and not isinstance(model, Tensor):
                 _check_size(options.model, model, rep_in, levels.get("dtype"))
             certificate = certify(model, group, rep_in, rep_out, **levels)
     except (MSRError, MemoryError):
         raise
-    except (Exception, SystemExit) as error:  # a model's code may end in anything, and 1 is kept for a verdict
+    except (Exception, SystemExit) as error:  # a model's code may raise anything, and exit code 1 is a verdict
         if is_lack_of_memory(error):
             raise
         raise ModelError(f"{options.model} failed: {type(error).__name__}: {error_text(error)}") from error
-    certificate = _in_units_that_came(certificate, exponent)
+    certificate = _in_own_units(certificate, exponent)
     if isinstance(model, OnnxNetwork):
         certificate = dataclasses.replace(certificate, warnings=(*certificate.warnings, BLACK_BOX))
     answer = as_json({**dataclasses.asdict(certificate), "certified": certificate.certified, "version": __version__})
@@ -81,7 +82,8 @@ def run(options: Any) -> int:
 def _rescale(layer: Tensor | nn.Module) -> int:
     """Divide a layer ``x ↦ W x + b`` in place by a power of two where its squares would overflow or vanish.
 
-    That is exact, and a layer keeps a symmetry as well in other units. Returns the exponent, 0 for plain sizes.
+    That is exact, and a symmetry does not depend on the unit of the outputs. Returns the exponent of the divisor, 0 for
+    a layer that was left as it is.
     """
     parts = [layer] if isinstance(layer, Tensor) else [p.detach() for p in layer.parameters()]
     largest = max((float(part.abs().max()) for part in parts if part.numel()), default=0.0)
@@ -90,14 +92,17 @@ def _rescale(layer: Tensor | nn.Module) -> int:
     exponent = math.frexp(largest)[1]
     if abs(exponent) <= PLAIN:
         return 0
-    half = -exponent // 2  # 2 to the whole power may be no number
+    half = -exponent // 2  # in two steps, since 2 to the whole power may overflow
     for part in parts:
         part.mul_(2.0**half).mul_(2.0 ** (-exponent - half))
     return exponent
 
 
-def _in_units_that_came(certificate: Certificate, exponent: int) -> Certificate:
-    """Raises NonFiniteError where the size of the outputs is no number in the units that came."""
+def _in_own_units(certificate: Certificate, exponent: int) -> Certificate:
+    """A certificate in the units of the layer before :func:`_rescale`.
+
+    Raises: NonFiniteError where the size of the outputs does not fit into float64 in these units.
+    """
     try:
         size, unit = (math.ldexp(value, exponent) for value in (certificate.size, certificate.unit))
     except OverflowError as error:
@@ -109,7 +114,7 @@ def _in_units_that_came(certificate: Certificate, exponent: int) -> Certificate:
 
 
 def _check_size(path: Path, model: Any, rep_in: Representation, dtype: torch.dtype | None) -> None:
-    """Raises ModelError for a network whose outputs cannot be squared; other faults are left for the check to find."""
+    """Raise ModelError for a network whose outputs cannot be squared; other faults are left to the check itself."""
     x = draw_inputs(None, 2, rep_in, template_of(model, dtype), seeded(0, rep_in))
     try:
         y = model(x)

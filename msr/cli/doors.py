@@ -1,4 +1,4 @@
-"""Checks of flags, files and folders that come before anything heavy is imported; each command has one."""
+"""Checks of flags, files and folders before anything heavy is imported; each command has a function here."""
 
 import math
 import os
@@ -13,23 +13,27 @@ from msr.spelling import GROUPS
 
 __all__ = ["check_door", "discover_door", "is_terminal", "reports", "sample_door"]
 
+# Bounds that keep out typing errors; inside them it is memory and time that decide.
 MOST_COUNT = 10**9
 MOST_SPLITS = 1000
 LEAST_ALPHA = 1e-12
 
 
 def is_terminal(path: Path | None) -> bool:
-    """Whether ``-`` was given for a file: the standard output."""
+    """Whether ``-`` was given for a file, which stands for the standard output."""
     return str(path) == "-"
 
 
 def reports(folder: Path) -> dict[str, Path]:
-    """The files of a report."""
+    """The files of a report in a folder: the page and the answer."""
     return {"page": folder / "report.html", "answer": folder / "result.json"}
 
 
 def discover_door(options: Any) -> None:
-    """Raises: ConfigError, DataError, OSError for what ``discover`` could not do."""
+    """Check the flags of ``discover``, and turn ``--k`` into a number.
+
+    Raises: ConfigError, DataError or OSError for flags and files that it cannot work with.
+    """
     _between("--alpha", options.alpha, LEAST_ALPHA, 0.5, "alpha must lie between 1e-12 and 0.5")
     _between("--eps", options.eps, 1e-6, 1.0, "eps must lie between 1e-6 and 1")
     _count("--seeds", options.seeds, 1, MOST_SPLITS)
@@ -45,7 +49,7 @@ def discover_door(options: Any) -> None:
     if not options.tasks.is_file():
         what = "not a regular file" if options.tasks.exists() else "no such file"
         raise DataError(f"{printable(options.tasks)}: {what}; give a .npz with arrays x and y")
-    with options.tasks.open("rb"):
+    with options.tasks.open("rb"):  # raises now if it may not be read
         pass
     outputs = _outputs(options)
     for flag, path in outputs:
@@ -57,14 +61,18 @@ def discover_door(options: Any) -> None:
 
 
 def _outputs(options: Any) -> list[tuple[str, Path]]:
-    found = [("--out", path) for path in reports(options.out).values()] if options.out is not None else []
+    """The files that ``discover`` would write, with the flag of each."""
+    outputs = [("--out", path) for path in reports(options.out).values()] if options.out is not None else []
     if options.json is not None and not is_terminal(options.json):
-        found.append(("--json", options.json))
-    return found
+        outputs.append(("--json", options.json))
+    return outputs
 
 
 def check_door(options: Any) -> None:
-    """Raises: ConfigError, DataError, OSError for what ``check`` could not do."""
+    """Check the flags of ``check``.
+
+    Raises: ConfigError, DataError or OSError for flags and files that it cannot work with.
+    """
     _between("--alpha", options.alpha, LEAST_ALPHA, 1.0, "alpha must lie between 1e-12 and 1")
     _between("--eps", options.eps, 0.0, math.sqrt(2), "eps is a defect between 0 and sqrt(2), where 1 is what "
              "unrelated outputs give")  # fmt: skip
@@ -75,7 +83,7 @@ def check_door(options: Any) -> None:
         refuse_inputs("--json", options.json, [options.model])
 
 
-# Which flags say something of which family, and what they are where nothing is said.
+# The flags that each family has, and their defaults.
 _OF_GROUPS = {"group": None, "acts": "regular", "acts_out": None}
 _OF_FAMILIES: dict[str, dict[str, Any]] = {
     "group": _OF_GROUPS,
@@ -86,17 +94,17 @@ _OF_FAMILIES: dict[str, dict[str, Any]] = {
 
 
 def sample_door(options: Any) -> None:
-    """Refuse flags that the family has no use for, and fill in the others.
+    """Check the flags of ``sample``: refuse those that the family does not have, and fill in its defaults.
 
-    Raises: ConfigError for those, and for what ``sample`` could not do.
+    Raises: ConfigError for flags that it cannot work with.
     """
     _check_file("--out", options.out)
-    mine = _OF_FAMILIES[options.family]
-    for name in {name: None for known in _OF_FAMILIES.values() for name in known}:
-        if name not in mine and getattr(options, name) not in (None, False):
-            flags = ", ".join(f"--{one.replace('_', '-')}" for one in mine)
+    own = _OF_FAMILIES[options.family]
+    for name in {name: None for defaults in _OF_FAMILIES.values() for name in defaults}:
+        if name not in own and getattr(options, name) not in (None, False):
+            flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in own)
             raise ConfigError(f"--{name.replace('_', '-')} has no meaning for {options.family}, which has {flags}")
-    for name, default in mine.items():
+    for name, default in own.items():
         if getattr(options, name) is None:
             setattr(options, name, default)
     for flag in ("tasks", "examples", "length", "kernel"):
@@ -110,17 +118,20 @@ def sample_door(options: Any) -> None:
         raise ConfigError(f"give --group: {GROUPS}")
 
 
-def _between(flag: str, value: float, low: float, high: float, said: str) -> None:
+def _between(flag: str, value: float, low: float, high: float, rule: str) -> None:
+    """Raise ConfigError with the rule unless ``low <= value < high`` and the value is not 0 (a nan is refused too)."""
     if not low <= value < high or value == 0:
-        raise ConfigError(f"{flag}: {said}; got {value}")
+        raise ConfigError(f"{flag}: {rule}; got {value}")
 
 
 def _count(flag: str, value: int, least: int, most: int = MOST_COUNT) -> None:
+    """Raise ConfigError unless ``least <= value <= most``."""
     if not least <= value <= most:
         raise ConfigError(f"{flag} must be a whole number from {least} on, {most} at most; got {printable(value)}")
 
 
 def _dimension(text: str) -> Any:
+    """The value of ``--k``: a whole number from 1 on, or ``auto``."""
     if text == "auto":
         return "auto"
     if not (text.isascii() and text.isdecimal()) or len(text) > 9 or int(text) < 1:
@@ -129,35 +140,36 @@ def _dimension(text: str) -> Any:
 
 
 def _check_file(flag: str, file: Path | None) -> None:
-    """Refuse before the work what could not be written after it."""
+    """Refuse a file that could not be written, before the work rather than after it."""
     if file is None or (flag == "--json" and is_terminal(file)):
         return
     _check_working_folder(file)
-    # What a link leads to is written, and may still have to be made.
-    led = Path(os.path.realpath(file)) if file.is_symlink() and not file.exists() else file
-    # A file is written under another name first, beside where it will be; pipes and devices are written to as they are.
-    place = led.parent if led.is_file() or not led.exists() else led
-    circle = led.is_symlink() and not led.exists()
-    if circle or led.is_dir() or not os.access(place, os.W_OK) or (led.exists() and not os.access(led, os.W_OK)):
+    # The file that a link leads to is written, and may still have to be made.
+    target = Path(os.path.realpath(file)) if file.is_symlink() and not file.exists() else file
+    # A regular file is first written beside its place, under another name; pipes and devices are written to directly.
+    place = target.parent if target.is_file() or not target.exists() else target
+    circle = target.is_symlink() and not target.exists()
+    read_only = target.exists() and not os.access(target, os.W_OK)
+    if circle or target.is_dir() or not os.access(place, os.W_OK) or read_only:
         raise ConfigError(
             f"{flag} {printable(file)} cannot be written: give a file in a folder that exists and can be written to"
         )
 
 
 def _check_folder(folder: Path | None) -> None:
-    """The same for a folder, which may still have to be made; a link that leads nowhere cannot be made one."""
+    """Refuse a folder that could not be written to. It may still have to be made, which a dangling link prevents."""
     if folder is None:
         return
     _check_working_folder(folder)
-    there = next(part for part in (folder, *folder.absolute().parents) if os.path.lexists(part))
-    if not there.is_dir() or not os.access(there, os.W_OK):
+    existing = next(part for part in (folder, *folder.absolute().parents) if os.path.lexists(part))
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ConfigError(
-            f"--out {printable(folder)} cannot be written: {printable(there)} is no folder that can be written to"
+            f"--out {printable(folder)} cannot be written: {printable(existing)} is no folder that can be written to"
         )
 
 
 def _check_working_folder(path: Path) -> None:
-    """A folder that was removed while a shell stands in it still looks as if it could be written to."""
+    """Refuse a relative path if the working folder was removed, since that still looks as if it could be written to."""
     if path.is_absolute():
         return
     try:

@@ -13,7 +13,7 @@ from msr.version import __version__
 
 __all__ = ["parser"]
 
-_LONGEST = 1000
+_LONGEST = 1000  # characters of a message about flags
 
 _NO_ANSWER = "2 no answer (bad input, or a machine that cannot), 70 a fault of this package, 130 interrupted"
 
@@ -69,22 +69,24 @@ an example that works:
 
 
 class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line each, like all other errors of the command."""
+
     def __init__(self, **options: Any):
-        """Half a flag is refused: what it stands for could be another flag than was meant."""
+        """Refuse abbreviated flags, which could stand for another flag than was meant."""
         super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """One line, the same shape as every other error."""
+        """Print the error on one line, and end with exit code 2."""
         self.exit(2, f"error: {printable(message, _LONGEST)} (see --help)\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """As argparse has it, but where stderr is closed nothing goes elsewhere."""
+        """Print as argparse does, but print nothing where the stream is closed, instead of on another one."""
         if file is not None:
             super()._print_message(message, file)
 
 
 def _path(text: str) -> Path:
-    """A name that a file can have."""
+    """The path of a flag. Raises: ArgumentTypeError for a text that no file can be called."""
     try:
         fits = b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
@@ -95,7 +97,7 @@ def _path(text: str) -> Path:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of the whole command line: ``command`` is the subcommand, ``door`` what refuses flags that cannot serve."""
+    """The parser of the whole command line. It sets ``command``, the subcommand, and ``door``, its check of flags."""
     whole = _Parser(
         prog="msr",
         description="Find the symmetry of a problem from data.",
@@ -112,62 +114,68 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _command(commands: Any, name: str, door: Callable[[Any], None], text: str, example: str) -> argparse.ArgumentParser:
-    one = commands.add_parser(
+    """Add a subcommand without flags."""
+    command = commands.add_parser(
         name,
         help=text.splitlines()[0],
         description=text,
         epilog=example,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    one.set_defaults(command=name, door=door)
-    return one
+    command.set_defaults(command=name, door=door)
+    return command
 
 
 def _add_discover(commands: Any) -> None:
-    one = _command(commands, "discover", discover_door, _DISCOVER, _EXAMPLE)
-    one.add_argument("tasks", metavar="TASKS.npz", type=_path)
-    one.add_argument("--layer", choices=["auto", "linear", "conv1d", "conv2d"], default="auto",
+    """Add ``msr discover``."""
+    command = _command(commands, "discover", discover_door, _DISCOVER, _EXAMPLE)
+    command.add_argument("tasks", metavar="TASKS.npz", type=_path)
+    command.add_argument("--layer", choices=["auto", "linear", "conv1d", "conv2d"], default="auto",
                      help="what each task is; auto, the default, is linear")  # fmt: skip
-    one.add_argument("--kernel", type=int, help="taps along each axis of a convolution")
-    padding = one.add_mutually_exclusive_group()
+    command.add_argument("--kernel", type=int, help="taps along each axis of a convolution")
+    padding = command.add_mutually_exclusive_group()
     padding.add_argument("--circular", action="store_true", help="the convolution wraps around")
     padding.add_argument("--valid", action="store_true", help="it does not (default)")
-    one.add_argument("--k", default="auto", help="dimension of the sharing: a count, or auto (default)")
-    one.add_argument("--signed", action="store_true", help="signed permutations, as odd activations let through")
-    one.add_argument("--seeds", type=int, default=1, help="splits of the tasks to repeat with (default: 1)")
-    one.add_argument("--alpha", type=float, default=0.01, help="error rate of each test (default: 0.01)")
-    one.add_argument("--eps", type=float, default=0.05,
+    command.add_argument("--k", default="auto", help="dimension of the sharing: a count, or auto (default)")
+    command.add_argument("--signed", action="store_true", help="signed permutations, as odd activations let through")
+    command.add_argument("--seeds", type=int, default=1, help="splits of the tasks to repeat with (default: 1)")
+    command.add_argument("--alpha", type=float, default=0.01, help="error rate of each test (default: 0.01)")
+    command.add_argument("--eps", type=float, default=0.05,
                      help="share of the outputs that keeping to a group may change (default: 0.05)")  # fmt: skip
-    one.add_argument("--threads", type=int, metavar="N", help="that torch works with (default: one, or what gains)")
-    one.add_argument("--out", type=_path, metavar="DIR", help="write report.html and result.json there")
-    one.add_argument("--json", type=_path, metavar="FILE", help="write the answer as JSON; - for the terminal")
+    command.add_argument("--threads", type=int, metavar="N", help="that torch works with (default: one, or what gains)")
+    command.add_argument("--out", type=_path, metavar="DIR", help="write report.html and result.json there")
+    command.add_argument("--json", type=_path, metavar="FILE", help="write the answer as JSON; - for the terminal")
 
 
 def _add_check(commands: Any) -> None:
-    one = _command(commands, "check", check_door, _CHECK, _CHECK_EXAMPLE)
-    one.add_argument("model", metavar="MODEL", type=_path)
-    one.add_argument("--group", required=True, help=GROUPS)
-    one.add_argument("--in", dest="rep_in", required=True, metavar="REP", help=f"inputs: {REPRESENTATIONS}")
-    one.add_argument("--out", dest="rep_out", required=True, metavar="REP", help="outputs, written alike")
-    one.add_argument("--eps", type=float, default=0.01, help="tolerance of the defect (default: 0.01)")
-    one.add_argument("--alpha", type=float, default=0.05, help="error rate (default: 0.05)")
-    one.add_argument("--draws", type=int, default=64, help="random inputs for what is not linear (default: 64)")
-    one.add_argument("--trust", action="store_true", help="read .pt2, .pt and .pth too, which may run code")
-    one.add_argument("--json", type=_path, metavar="FILE", help="write the certificate as JSON; - for the terminal")
+    """Add ``msr check``."""
+    command = _command(commands, "check", check_door, _CHECK, _CHECK_EXAMPLE)
+    command.add_argument("model", metavar="MODEL", type=_path)
+    command.add_argument("--group", required=True, help=GROUPS)
+    command.add_argument("--in", dest="rep_in", required=True, metavar="REP", help=f"inputs: {REPRESENTATIONS}")
+    command.add_argument("--out", dest="rep_out", required=True, metavar="REP", help="outputs, written alike")
+    command.add_argument("--eps", type=float, default=0.01, help="tolerance of the defect (default: 0.01)")
+    command.add_argument("--alpha", type=float, default=0.05, help="error rate (default: 0.05)")
+    command.add_argument("--draws", type=int, default=64, help="random inputs for what is not linear (default: 64)")
+    command.add_argument("--trust", action="store_true", help="read .pt2, .pt and .pth too, which may run code")
+    command.add_argument("--json", type=_path, metavar="FILE", help="write the certificate as JSON; - for the terminal")
 
 
 def _add_sample(commands: Any) -> None:
-    one = _command(commands, "sample", sample_door, _SAMPLE, _SAMPLE_EXAMPLE)
-    one.add_argument("family", metavar="FAMILY", choices=["group", "none", "broken", "translation"])
-    one.add_argument("--group", help=GROUPS)
-    one.add_argument("--acts", metavar="REP", help=f"on inputs and outputs (default: regular): {REPRESENTATIONS}")
-    one.add_argument("--acts-out", metavar="REP", help="on outputs, where that differs")
-    one.add_argument("--breaking", type=float, help="share of a broken weight (default: 0.3)")
-    one.add_argument("--length", type=int, help="of a signal (default: 24)")
-    one.add_argument("--kernel", type=int, help="of a convolution (default: 3)")
-    one.add_argument("--circular", action="store_true", help="the convolution wraps around")
-    one.add_argument("--tasks", type=int, default=400, help="(default: 400)")
-    one.add_argument("--examples", type=int, default=20, help="of each task (default: 20)")
-    one.add_argument("--noise", type=float, default=0.0, help="standard deviation on y, whose size is 1 (default: 0)")
-    one.add_argument("--seed", type=int, default=0, help="a whole number from 0 to 2^63 - 1 (default: 0)")
-    one.add_argument("--out", type=_path, required=True, metavar="TASKS.npz")
+    """Add ``msr sample``."""
+    command = _command(commands, "sample", sample_door, _SAMPLE, _SAMPLE_EXAMPLE)
+    command.add_argument("family", metavar="FAMILY", choices=["group", "none", "broken", "translation"])
+    command.add_argument("--group", help=GROUPS)
+    command.add_argument("--acts", metavar="REP", help=f"on inputs and outputs (default: regular): {REPRESENTATIONS}")
+    command.add_argument("--acts-out", metavar="REP", help="on outputs, where that differs")
+    command.add_argument("--breaking", type=float, help="share of a broken weight (default: 0.3)")
+    command.add_argument("--length", type=int, help="of a signal (default: 24)")
+    command.add_argument("--kernel", type=int, help="of a convolution (default: 3)")
+    command.add_argument("--circular", action="store_true", help="the convolution wraps around")
+    command.add_argument("--tasks", type=int, default=400, help="(default: 400)")
+    command.add_argument("--examples", type=int, default=20, help="of each task (default: 20)")
+    command.add_argument(
+        "--noise", type=float, default=0.0, help="standard deviation on y, whose size is 1 (default: 0)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="a whole number from 0 to 2^63 - 1 (default: 0)")
+    command.add_argument("--out", type=_path, required=True, metavar="TASKS.npz")

@@ -1,4 +1,4 @@
-"""Groups and representations of a command line, where what cannot be built is one line."""
+"""Groups and representations from the text of a command line."""
 
 from msr.errors import ConfigError
 from msr.groups import FiniteGroup
@@ -17,17 +17,23 @@ def read_notation(
     sizes: tuple[int | None, int | None] = (None, None),
     most: int | None = None,
 ) -> tuple[FiniteGroup, Representation, Representation]:
-    """A group and two representations of it; ``sizes`` they must have, where they are known, or a bound for both.
+    """A group and its representations on inputs and outputs, from their notation.
 
-    Raises: ConfigError for a text that names none, that does not fit, or that is nested deeper than Python can follow.
+    Args:
+        group: such as ``d8``; ``rep_in``, ``rep_out``: such as ``regular``, see :mod:`msr.spelling`.
+        sizes: the dimensions that the two representations must have, where they are known.
+        most: the largest dimension that is accepted, by default that of :func:`parse_representation`.
+
+    Raises: ConfigError for a text that is no notation, that does not fit, or that is nested deeper than Python can
+    follow.
     """
     text = group
     bound = {} if most is None else {"most": most}
     try:
-        found = parse_group(group)
+        parsed = parse_group(group)
         reps = []
         for text, size in zip((rep_in, rep_out), sizes, strict=True):
-            reps.append(parse_representation(text, found, size=size, **bound))
+            reps.append(parse_representation(text, parsed, size=size, **bound))
     except RecursionError as error:
         raise ConfigError(f"{printable(text)!r} is nested too deep: write it with fewer parts") from error
-    return found, reps[0], reps[1]
+    return parsed, reps[0], reps[1]

@@ -1,4 +1,4 @@
-"""From a command line to an exit code: flags, what is refused at the door, the command itself, and how it failed."""
+"""From a command line to an exit code: read the flags, check them, run the command, and report a failure."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -12,18 +12,18 @@ from msr.failures import BAD_INPUT, explained, report, say
 __all__ = ["INTERRUPTED", "run"]
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C; of no answer there are also :data:`~msr.failures.BAD_INPUT` and ``UNFORESEEN``."""
+"""Exit code after Ctrl-C; :data:`~msr.failures.BAD_INPUT` and ``UNFORESEEN`` are those of other failures."""
 
 
 def run(arguments: list[str] | None, ready: Callable[[], None]) -> int:
-    """Run a command line; its exit code. ``ready`` is called once everything heavy is imported."""
+    """Run a command line, and return its exit code. ``ready`` is called once everything heavy is imported."""
     names: list[object] = []
     try:
         return _run(arguments, ready, names)
     except KeyboardInterrupt:
         say("interrupted")
         return INTERRUPTED
-    except BaseException as error:  # a command line has no other end than its exit code
+    except BaseException as error:  # whatever happens, a command line ends with an exit code
         line = explained(error, names)
         if line is None:
             return report(error, "msr")
@@ -32,10 +32,11 @@ def run(arguments: list[str] | None, ready: Callable[[], None]) -> int:
 
 
 def _run(arguments: list[str] | None, ready: Callable[[], None], names: list[object]) -> int:
+    """As :func:`run`, with errors raised; ``names`` is filled with the texts from outside that messages may quote."""
     try:
         options = parser().parse_args(arguments)
-    except SystemExit as stop:  # help, the version, or flags that are wrong, which have been printed
-        show("")
+    except SystemExit as stop:  # argparse has printed the help, the version, or an error
+        show("")  # flushes what it printed, so that a closed stdout is noticed
         return stop.code if isinstance(stop.code, int) else BAD_INPUT
     if options.command is None:
         show(parser().format_help())

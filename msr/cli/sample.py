@@ -12,13 +12,13 @@ __all__ = ["run"]
 
 
 def run(options: Any) -> int:
-    """Draw the tasks and write them; the exit code."""
+    """Draw the tasks, write them to a file, and return the exit code."""
     counts = {"n_tasks": options.tasks, "examples": options.examples, "noise": options.noise, "seed": options.seed}
     if options.family == "translation":
         sample = sample_translation(options.length, options.kernel, circular=options.circular, **counts)
     else:
-        acts = options.acts, options.acts_out or options.acts
-        _, rep_in, rep_out = read_notation(options.group, *acts, most=MOST_DRAWN)
+        acts_out = options.acts_out or options.acts
+        _, rep_in, rep_out = read_notation(options.group, options.acts, acts_out, most=MOST_DRAWN)
         breaking = {} if options.breaking is None else {"breaking": options.breaking}
         sample = sample_group(rep_in, rep_out, truth=options.family, **breaking, **counts)
     write_tasks(options.out, *sample)

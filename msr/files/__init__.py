@@ -1,4 +1,4 @@
-"""Reading and writing files: written whole or not at all, and read only as far as they are what they say."""
+"""Files: written whole or not at all, and read with every size checked against the file and against free memory."""
 
 from msr.files.writing import Write as Write
 from msr.files.writing import append_line as append_line

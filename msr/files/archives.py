@@ -1,8 +1,8 @@
-"""The one reader of ``.npy`` and ``.npz`` files and of zips: whole members only, and nothing read that does not fit.
+"""The one reader of ``.npy`` and ``.npz`` files and of zips, which trusts nothing that a file states of itself.
 
-Every member is read to its end, so that its checksum is compared; sizes are compared with the file, and with the memory
-that is free, before anything of that size is made; no reader that could run code is reached. Whatever NumPy and zipfile
-raise for a damaged file becomes one DataError that names file and member.
+Every member is read to its end, so that its checksum is compared. Sizes are compared with the file, and with free
+memory, before anything of that size is made. No reader that could run code is called. Whatever NumPy and zipfile raise
+for a damaged file becomes one DataError that names file and member.
 """
 
 import errno
@@ -26,13 +26,17 @@ from msr.printable import printable
 
 __all__ = ["ZipMembers", "npz_names", "read_npy", "read_npz", "shape_of"]
 
-_CHUNK = 1 << 20
-_HEADER = 1 << 14  # NumPy reads headers of at most 10,000 letters
-_MOST_AXES = 32  # as many as every NumPy takes
-# A member is taken for one made to fill memory where it unpacks to more than these bytes and this multiple of its own.
-_MOST_DENSE, _MOST_RATIO = 256 * 10**6, 200
-_END, _END_MARK = 22, b"PK\5\6"
-_NO_COUNT = 2**16 - 1  # in place of the number of members where that has more than 16 bits (zip64)
+_CHUNK = 1 << 20  # bytes that are read at once
+_HEADER = 1 << 14  # bytes; NumPy reads headers of at most 10,000 letters
+_MOST_AXES = 32  # as many as every version of NumPy accepts
+# A member that unpacks to more than so many bytes, and to more than so many times its own, is taken for a zip bomb.
+# Both were chosen by hand; deflate compresses at most 1032 to 1, which is how a bomb is made.
+_MOST_DENSE = 256 * 10**6
+_MOST_RATIO = 200
+# The record at the end of a zip file: its length without a comment, and the mark that it begins with (APPNOTE 4.3.16).
+_END = 22
+_END_MARK = b"PK\5\6"
+_NO_COUNT = 2**16 - 1  # stands for a number of members that needs more than 16 bits (zip64)
 _NEW_ARRAY = "write it again with numpy.save"
 _NEW_ARCHIVE = "write it again with numpy.savez"
 
@@ -40,7 +44,7 @@ _NEW_ARCHIVE = "write it again with numpy.savez"
 def read_npy(path: Path) -> np.ndarray:
     """The array of a ``.npy`` file: numbers or text.
 
-    Such files hold no checksum: only their form and size are compared with what they say.
+    Such files hold no checksum: only their form and size are compared with what their header states.
     Raises: DataError naming the file, and what is wrong with it.
     """
     broken = f"{path} is not a whole .npy file"
@@ -65,37 +69,47 @@ def shape_of(path: Path, name: str | None = None) -> tuple[int, ...]:
 
 
 def npz_names(path: Path) -> list[str]:
-    """Names of the arrays in a ``.npz`` file. Raises: DataError for a file that is none."""
+    """Names of the arrays in a ``.npz`` file. Raises: DataError for what is no such file."""
     with ZipMembers(path, "a whole .npz file", _NEW_ARCHIVE) as members:
         return [name.removesuffix(".npy") for name in members.names]
 
 
 def read_npz(path: Path, names: Collection[str], *, mapped: bool = False) -> dict[str, np.ndarray]:
-    """Those arrays of a ``.npz`` file that are there, numbers or text, each whole by its checksum.
+    """The arrays of these names in a ``.npz`` file, numbers or text; names that it does not hold are left out.
 
-    With ``mapped``, arrays stored without compression are read through once and then stay on the disk.
+    Each array is compared with its checksum. With ``mapped``, arrays stored without compression are read through once
+    for that, and then stay on the disk.
     Raises: DataError naming the file, the array, what is wrong with it, and what to do.
     """
-    found = {}
+    arrays = {}
     with ZipMembers(path, "a whole .npz file", _NEW_ARCHIVE) as members:
         for name in members.names:
             array = name.removesuffix(".npy")
             if name.endswith(".npy") and array in names:
-                found[array] = members.array(name, f"{path}: array {array!r}", mapped=mapped)
-    return found
+                arrays[array] = members.array(name, f"{path}: array {array!r}", mapped=mapped)
+    return arrays
 
 
 class ZipMembers:
-    """The members of a zip file, read whole or refused: a context manager.
+    """The members of a zip file, each read whole or refused: a context manager.
 
-    ``kind`` and ``remedy`` are for messages: what the file should be, and what to do where it is not.
-    Attributes: ``names``, in the order of the archive, without folders.
-    Raises: DataError naming file and member: for no zip file, a member that is there twice, is encrypted, damaged,
-    compressed in a way other than zip's own (deflate), says of itself what is not so, or would not fit into memory.
+    Args:
+        path: of the file.
+        kind: what the file should be, for messages.
+        remedy: what to do where it is something else, for messages.
+
+    Attributes:
+        names: of the members, in the order of the archive, without folders.
+
+    Raises: DataError naming file and member: for what is no zip file; and for a member that is listed twice, is
+    encrypted or damaged, is compressed by another method than deflate, has another size than it states, or would not
+    fit into memory.
     """
 
     def __init__(self, path: Path, kind: str, remedy: str) -> None:
-        self.path, self.kind, self.remedy = path, kind, remedy
+        self.path = path
+        self.kind = kind
+        self.remedy = remedy
 
     def __enter__(self) -> "ZipMembers":
         self._file = _opened(self.path, self.kind)
@@ -115,8 +129,9 @@ class ZipMembers:
         self._file.close()
 
     def content(self, name: str) -> bytes:
-        """All of a member. Raises: DataError."""
-        entry, what = self._entries[name], f"{self.path}: entry '{printable(name)}'"
+        """The bytes of a member. Raises: DataError."""
+        entry = self._entries[name]
+        what = f"{self.path}: entry '{printable(name)}'"
         with self._errors_of_member(what):
             self._refuse_unbelievable(entry, what)
             refuse_if_larger(entry.file_size, what, advice="leave it out of the file")
@@ -124,16 +139,20 @@ class ZipMembers:
                 return file.read()
 
     def sha256(self) -> str:
-        """Hash of the whole file. Raises: DataError where it cannot be read."""
-        seen = hashlib.sha256()
+        """Hash of the whole file, as 64 hexadecimal digits. Raises: DataError where it cannot be read."""
+        digest = hashlib.sha256()
         with self._errors_of_file():
             self._file.seek(0)
             while piece := self._file.read(_CHUNK):
-                seen.update(piece)
-        return seen.hexdigest()
+                digest.update(piece)
+        return digest.hexdigest()
 
     def shape(self, name: str, what: str) -> tuple[int, ...]:
-        """Of a member that is a ``.npy``, from its header; ``what`` names it in messages. Raises: DataError."""
+        """The shape of a member that is a ``.npy``, from its header. Raises: DataError.
+
+        Args:
+            what: the member's name for messages.
+        """
         if name not in self._entries:
             raise DataError(f"{what} is not there")
         entry = self._entries[name]
@@ -141,7 +160,7 @@ class ZipMembers:
             return _header(file, entry.file_size, what, f"{what} is not a NumPy array", self.remedy).shape
 
     def array(self, name: str, what: str, *, mapped: bool = False) -> np.ndarray:
-        """A member that is a ``.npy``; ``what`` names it in messages. Raises: DataError."""
+        """The array of a member that is a ``.npy``; ``what`` names it in messages. Raises: DataError."""
         entry = self._entries[name]
         with self._errors_of_member(what):
             self._refuse_unbelievable(entry, what)
@@ -151,8 +170,9 @@ class ZipMembers:
                 with self._zip.open(entry) as file:
                     file.read(header.length)
                     array = _read(file, header, what)
-                    file.read(1)  # the checksum is compared at the end of the member
+                    file.read(1)  # zipfile compares the checksum when the end of the member is reached
                 return array
+            # Reading through to the end compares the checksum, which a map of the file would not.
             with self._zip.open(entry) as file:
                 while file.read(_CHUNK):
                     pass
@@ -163,15 +183,16 @@ class ZipMembers:
     def _checked_entries(self) -> dict[str, zipfile.ZipInfo]:
         """All members but folders; each is opened once, so that zipfile compares its name with that of its header."""
         entries: dict[str, zipfile.ZipInfo] = {}
-        listed, said = len(self._zip.infolist()), self._said_count()
-        if said not in (listed % 2**16, _NO_COUNT):
+        listed = len(self._zip.infolist())
+        stated = self._stated_count()
+        if stated not in (listed % 2**16, _NO_COUNT):
             raise DataError(
-                f"{self.path} is not {self.kind} (its list of {said} members holds {listed}); {self.remedy}"
+                f"{self.path} is not {self.kind} (its list of {stated} members holds {listed}); {self.remedy}"
             )
         for entry in self._zip.infolist():
             what = f"{self.path}: entry '{printable(entry.filename)}'"
             if entry.filename in entries:
-                raise DataError(f"{what} is there twice, and which one is meant is not known; {self.remedy}")
+                raise DataError(f"{what} is there twice, and it is not known which one is meant; {self.remedy}")
             if entry.flag_bits & 1:
                 raise DataError(f"{what} is encrypted; write the file again without a password")
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -184,7 +205,7 @@ class ZipMembers:
                 entries[entry.filename] = entry
         return {name: entry for name, entry in entries.items() if not entry.is_dir()}
 
-    def _said_count(self) -> int:
+    def _stated_count(self) -> int:
         """The number of members that the end of the file states, which zipfile does not compare with its list.
 
         It shows a kind of damage that zipfile misses: if the length of a member's comment has grown, the entries after
@@ -192,14 +213,16 @@ class ZipMembers:
         """
         self._file.seek(max(0, self._size - _END - 2**16))
         tail = self._file.read()
-        # A comment on the whole file may follow, and may hold the same mark. Like zipfile, first try that it is empty.
-        plain = tail[-_END:].startswith(_END_MARK) and tail.endswith(b"\0\0")
-        at = len(tail) - _END if plain else tail.rindex(_END_MARK)
-        return int.from_bytes(tail[at + 10 : at + 12], "little")
+        # A comment on the whole file may follow, and may hold the same mark. Like zipfile, first assume that there is
+        # none.
+        no_comment = tail[-_END:].startswith(_END_MARK) and tail.endswith(b"\0\0")
+        start = len(tail) - _END if no_comment else tail.rindex(_END_MARK)
+        return int.from_bytes(tail[start + 10 : start + 12], "little")
 
     def _refuse_unbelievable(self, entry: zipfile.ZipInfo, what: str) -> None:
-        """Sizes that the file cannot hold, or that only a member made to fill memory has."""
-        packed, size = entry.compress_size, entry.file_size
+        """Raise DataError for sizes that the file cannot hold, or that only a zip bomb has."""
+        packed = entry.compress_size
+        size = entry.file_size
         stored = entry.compress_type == zipfile.ZIP_STORED
         if self._start(entry) + packed > self._size or (stored and packed != size):
             raise DataError(f"{what} is damaged: it ends before it is whole; {self.remedy}")
@@ -218,17 +241,19 @@ class ZipMembers:
 
     @contextmanager
     def _errors_of_file(self) -> Iterator[None]:
+        """Errors of readers as a DataError about the whole file."""
         with _errors(f"{self.path} is not {self.kind}", str(self.path), self.remedy):
             yield
 
     @contextmanager
     def _errors_of_member(self, what: str) -> Iterator[None]:
+        """Errors of readers as a DataError about one member."""
         with _errors(f"{what} is damaged", what, self.remedy):
             yield
 
 
 class _Header(NamedTuple):
-    """What a ``.npy`` says of itself: its form, and how many bytes that takes in the file."""
+    """What the header of a ``.npy`` states, and the bytes that the header itself takes."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -237,21 +262,24 @@ class _Header(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many numbers there are."""
+        """The number of entries of the array."""
         return math.prod(self.shape)
 
 
 def _header(file: IO[bytes], size: int, what: str, broken: str, remedy: str) -> _Header:
-    """The header of an array whose file or member is ``size`` bytes long, believed only if that is what it takes."""
-    start = io.BytesIO(file.read(_HEADER))  # no more of it, whatever length it says that it has
+    """The header of an array whose file or member is ``size`` bytes long.
+
+    Raises: DataError unless header and numbers take exactly so many bytes, and the numbers are of a plain kind.
+    """
+    start = io.BytesIO(file.read(_HEADER))  # no more than that, whatever length the header states of itself
     if not start.getvalue().startswith(np.lib.format.MAGIC_PREFIX):
         raise DataError(f"{broken} (it does not begin as one); {remedy}")
     with _errors(broken, what, remedy), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Python 2, and of odd letters in a damaged header
+        warnings.simplefilter("ignore")  # NumPy warns of files by Python 2 and of odd letters in a damaged header
         version = np.lib.format.read_magic(start)
         if version == (1, 0):
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(start)
-        elif version in ((2, 0), (3, 0)):  # these differ in the letters that names of fields may have
+        elif version in ((2, 0), (3, 0)):  # both have one form; they differ in the letters of names of fields
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(start)
         else:
             raise ValueError(f"format version {version} is not known")
@@ -271,12 +299,13 @@ def _header(file: IO[bytes], size: int, what: str, broken: str, remedy: str) -> 
 
 
 def _read(file: IO[bytes], header: _Header, what: str) -> np.ndarray:
-    """What comes after the header, into memory; its size is known to be that of the file."""
+    """The numbers after the header, in memory; the header's size was compared with that of the file before."""
     shape, fortran, dtype, _ = header
     size = header.size * dtype.itemsize
     refuse_if_larger(size, what, advice="give a smaller one, or use a machine with more memory")
     flat = np.empty(header.size, dtype)
-    place, target = 0, flat.view(np.uint8) if size else flat
+    target = flat.view(np.uint8) if size else flat  # an array of no numbers has no view
+    place = 0
     while place < size:
         n = file.readinto(target[place : place + _CHUNK])  # type: ignore[attr-defined]
         if not n:
@@ -286,7 +315,7 @@ def _read(file: IO[bytes], header: _Header, what: str) -> np.ndarray:
 
 
 def _opened(path: Path, kind: str) -> BinaryIO:
-    """A regular file, open for reading."""
+    """A regular file, open for reading. Raises: DataError for what is none."""
     with _errors(f"{path} cannot be read", str(path), "give another file"):
         try:
             mode = path.stat().st_mode
@@ -299,9 +328,12 @@ def _opened(path: Path, kind: str) -> BinaryIO:
 
 @contextmanager
 def _errors(broken: str, what: str, remedy: str) -> Iterator[None]:
-    """Turns what readers raise, of whatever kind, into one line.
+    """Turn whatever readers raise inside the block into one DataError.
 
     A failing disk or a missing permission is reported as such and not as damage: a new copy of the file would not help.
+
+    Args:
+        broken: the message for a damaged file; what: the name for other messages; remedy: what to do about damage.
     """
     try:
         yield
@@ -310,7 +342,8 @@ def _errors(broken: str, what: str, remedy: str) -> Iterator[None]:
     except MemoryError as error:
         raise DataError(f"{what} needs more memory than there is; give fewer tasks") from error
     except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # which seeking to where a damaged file points raises
+        # Seeking to where a damaged file points raises EINVAL, which is damage and no failure of the system.
+        if error.errno not in (None, errno.EINVAL):
             raise DataError(f"{what} cannot be read: {error.strerror}") from error
         raise DataError(f"{broken} ({_reason(error)}); {remedy}") from error
     except Exception as error:  # the readers of zip and NumPy raise a dozen kinds for damaged files
@@ -318,8 +351,10 @@ def _errors(broken: str, what: str, remedy: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
+    """The message of a reader on one line of bounded length."""
     return _cut(" ".join(first_line(error).split()), 120)
 
 
 def _cut(text: str, most: int = 60) -> str:
+    """A text without what follows its first ``most`` characters."""
     return text if len(text) <= most else f"{text[:most]} …"

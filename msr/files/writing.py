@@ -1,4 +1,4 @@
-"""The one way in which this package writes files: whole or not at all, as durable as the disk, links and modes kept."""
+"""The one writer of this package's files: whole or not at all, flushed to the disk, links and permissions kept."""
 
 import contextlib
 import errno
@@ -17,16 +17,16 @@ __all__ = ["Write", "append_line", "refuse_inputs", "write_together", "write_who
 Write = Callable[[BinaryIO], object]
 """Writes the content of one file to an open stream."""
 
-_MOST_LINKS = 40
-_OPEN_FILES = ("/proc/", "/dev/fd/")  # not all of /dev: /dev/shm holds plain files
+_MOST_LINKS = 40  # as many as Linux follows before it reports a circle
+_OPEN_FILES = ("/proc/", "/dev/fd/")  # not all of /dev, since /dev/shm holds plain files
 
 
 def write_whole(path: Path, write: Write) -> None:
-    """Write a file all or nothing: under a name of its own first, flushed to the disk, then renamed.
+    """Write a file all or nothing: under a temporary name first, flushed to the disk, then renamed.
 
-    A link stays one, and what it points at is written; a file that was there keeps its permissions. Pipes, devices and
-    terminals, such as ``/dev/null``, are written to as they are. Raises: OSError that names the file; nothing is left
-    of what could not be written.
+    A link stays a link, and the file that it points at is written; a file that existed keeps its permissions. Pipes,
+    devices and terminals, such as ``/dev/null``, are written to directly. Raises: OSError that names the file; a file
+    that could not be written whole is removed.
     """
     write_together({path: write})
 
@@ -34,7 +34,7 @@ def write_whole(path: Path, write: Write) -> None:
 def write_together(files: Mapping[Path, Write]) -> None:
     """Write several files, each whole; they are renamed only once all are on the disk, so all appear or none does.
 
-    A crash between two renames, which take microseconds, can still leave some of them old. Raises: as
+    A crash between two renames, which take microseconds, can still leave some of the files old. Raises: as
     :func:`write_whole`, and then no file has changed, unless renaming itself failed.
     """
     parts: list[tuple[Path, Path]] = []
@@ -43,10 +43,11 @@ def write_together(files: Mapping[Path, Write]) -> None:
         for shown, write in files.items():
             path = _target(shown)
             if _is_special(path):
-                with path.open("ab") as file:  # to a file that is open elsewhere, after what that wrote
+                with path.open("ab") as file:  # a file that another process has open keeps what that wrote
                     write(file)
                 continue
-            part = path.with_name(f".{secrets.token_hex(8)}.part")  # not longer than the name may be
+            # Beside the file, since a rename works within one file system; short, since names have a longest length.
+            part = path.with_name(f".{secrets.token_hex(8)}.part")
             parts.append((part, path))
             with part.open("xb") as file:
                 write(file)
@@ -67,13 +68,13 @@ def write_together(files: Mapping[Path, Write]) -> None:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Append a line, with its end, to a file of lines, and hand it to the system at once.
+    """Append a line, which ends in a line break, to a file of lines, and hand it to the system at once.
 
-    A last line without its end, as a writer leaves it that was killed, is dropped first; of a line that could not be
-    written whole, nothing stays. Raises: OSError that names the file.
+    A last line without a line break, as a killed writer leaves it, is dropped first. A line that cannot be written
+    whole is taken back. Raises: OSError that names the file.
     """
     try:
-        # Unbuffered: what a buffer could not write, it would try to write once more when it is closed.
+        # Without a buffer, which on closing would try once more to write what it could not write before.
         with path.open("r+b" if path.exists() else "x+b", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             if end and _last_byte(file, end) != b"\n":
@@ -81,10 +82,10 @@ def append_line(path: Path, line: bytes) -> None:
                 end = file.readall().rfind(b"\n") + 1
                 file.truncate(end)
             file.seek(end)
-            left = memoryview(line)
+            remaining = memoryview(line)
             try:
-                while left:
-                    left = left[file.write(left) :]
+                while remaining:
+                    remaining = remaining[file.write(remaining) :]
             except OSError:
                 with contextlib.suppress(OSError):
                     file.truncate(end)
@@ -94,37 +95,44 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def refuse_inputs(flag: str, path: Path, inputs: Iterable[Path]) -> None:
-    """Raise ConfigError where writing ``path`` would replace a file that is read, whatever it is called."""
-    for one in inputs:
-        with contextlib.suppress(OSError):  # what is not there is no input
-            if os.path.samefile(path, one):
-                raise ConfigError(f"{flag} {path} is the file that is read ({one}), and would replace it: give another")
+    """Raise ConfigError where writing ``path`` would replace one of the inputs, by whatever name or link.
+
+    Args:
+        flag: the command line flag that gave ``path``, for the message.
+    """
+    for source in inputs:
+        with contextlib.suppress(OSError):  # a file that does not exist is no input
+            if os.path.samefile(path, source):
+                raise ConfigError(
+                    f"{flag} {path} is the file that is read ({source}), and would replace it: give another"
+                )
 
 
 def _last_byte(file: FileIO, end: int) -> bytes:
+    """The byte before place ``end`` of a file."""
     file.seek(end - 1)
     return file.read(1)
 
 
 def _target(path: Path) -> Path:
-    """Where links lead, so that they are kept; a link to an open file, as ``/dev/stdout`` is, stays what it is.
+    """The file that a chain of links leads to; a link to an open file, such as ``/dev/stdout``, is not followed.
 
     Raises: OSError for a folder, and for links in a circle.
     """
-    seen = path
+    target = path
     for _ in range(_MOST_LINKS):
-        if _is_open_file(seen) or not seen.is_symlink():
+        if _is_open_file(target) or not target.is_symlink():
             break
-        seen = Path(os.path.abspath(seen.parent / os.readlink(seen)))
+        target = Path(os.path.abspath(target.parent / os.readlink(target)))
     else:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-    if seen.is_dir():
+    if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    return seen
+    return target
 
 
 def _is_special(path: Path) -> bool:
-    """Whether something is there that is no regular file, or is a file which another name or process has open."""
+    """Whether a path names something other than a regular file, or a file that a process has open."""
     if _is_open_file(path):
         return True
     try:
@@ -134,17 +142,18 @@ def _is_special(path: Path) -> bool:
 
 
 def _is_open_file(path: Path) -> bool:
-    """Whether a name stands for what a process has open, as ``/dev/fd/1`` does, which leads to ``/proc``."""
+    """Whether a path names a file that a process has open, as ``/dev/fd/1`` does."""
     return os.path.join(os.path.realpath(path.parent), path.name).startswith(_OPEN_FILES)
 
 
 def _keep_mode(descriptor: int, path: Path) -> None:
+    """Give a new file the permissions of the one that it will replace, if there is one."""
     with contextlib.suppress(FileNotFoundError):
         os.fchmod(descriptor, stat.S_IMODE(path.stat().st_mode))
 
 
 def _sync_folder(folder: Path) -> None:
-    """A rename lasts through a power cut only once its folder is on the disk; some file systems cannot do that."""
+    """Flush a folder to the disk, so that a rename in it survives a power cut; some file systems cannot do that."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

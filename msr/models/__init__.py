@@ -1,1 +1,1 @@
-"""Saved layers and networks: which kinds of files hold one, and how each is read without trusting it."""
+"""Saved layers and networks: which kinds of files hold one, which of them may run code, and how each is read."""

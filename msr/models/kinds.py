@@ -8,7 +8,7 @@ from msr.printable import printable
 __all__ = ["KINDS", "RUN_CODE", "check_kind"]
 
 KINDS = (".npy", ".npz", ".safetensors", ".onnx", ".pt2", ".pt", ".pth")
-"""Suffixes that are read."""
+"""Suffixes of files that can be read."""
 
 RUN_CODE = {
     ".pt2": "an exported program, whose reader unpickles and evaluates parts of it",
@@ -21,10 +21,10 @@ _UNTRUSTED = ".npy, .npz, .safetensors (weights) or .onnx (a network), which nee
 
 
 def check_kind(path: Path, trust: bool) -> str:
-    """The suffix of a model file, in small letters.
+    """The suffix of a model file, in lower case.
 
-    Raises: DataError for what is no file, or of no kind that is read; ConfigError for a kind that may run code, without
-    ``trust``; OSError where the file cannot be opened.
+    Raises: DataError for what is no regular file, or of an unknown kind; ConfigError for a kind that may run code,
+    without ``trust``; OSError where the file cannot be opened.
     """
     if not path.is_file():
         what = "not a regular file" if path.exists() else "no such file"

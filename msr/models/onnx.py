@@ -1,9 +1,9 @@
 """Networks in ONNX, read and evaluated without running code of the file, and within a bound on memory.
 
-A network is a list of nodes of the operators in :data:`OPERATORS`. Each is evaluated by ``onnx.reference``, after the
-shapes of its outputs were inferred from its actual inputs and found to be small enough. What could repeat work (loops,
-branches, functions of the file), read another file (external data), or is an operator of somebody else's is refused.
-Not bounded is time: a node within the bound on memory may take minutes.
+A network is a list of nodes of the operators in :data:`OPERATORS`. Each node is evaluated by ``onnx.reference``, once
+the shapes of its outputs have been inferred from its actual inputs and are small enough. Refused is what could repeat
+work (loops, branches, functions of the file), what reads another file (external data), and operators that are not in
+the standard. Time is not bounded: a node within the bound on memory may take minutes.
 """
 
 import math
@@ -21,13 +21,13 @@ from msr.printable import printable
 __all__ = ["LARGEST_FILE", "LARGEST_VALUE", "LARGEST_WHOLE", "OPERATORS", "OnnxNetwork", "read_onnx"]
 
 LARGEST_FILE = 2**29
-"""Bytes of a file that is read."""
+"""Bytes of the largest file that is read; chosen by hand."""
 
 LARGEST_VALUE = 2**27
-"""Numbers of the values that one node makes, those that it needs on the way included."""
+"""The most numbers that one node may make, scratch space included: 1 GiB in float64. Chosen by hand."""
 
 LARGEST_WHOLE = 2**28
-"""Numbers of all values that are in use at once."""
+"""The most numbers of all values together that are in use at once: 2 GiB in float64. Chosen by hand."""
 
 _WINDOWED = {"Conv", "ConvTranspose", "AveragePool", "MaxPool", "LpPool"}
 _OTHERS = (
@@ -44,17 +44,18 @@ _OTHERS = (
 OPERATORS = _WINDOWED | set(_OTHERS.split())
 """Operators of the standard that are evaluated: those of plain networks, each a function of its inputs alone."""
 
+# Numbers of data types in the ONNX standard (TensorProto.DataType).
 _FLOATS = {1: np.float32, 11: np.float64}
 _NUMBERS = {**_FLOATS, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16}
-_SHAPE_NUMBERS = 4096  # whole numbers, at most, that can say a shape
+_SHAPE_NUMBERS = 4096  # a tensor of more whole numbers is taken for data rather than for a shape
 _RUNTIME = "evaluate it with onnxruntime yourself, and hand the function to msr.equivariance.certify"
 
 
 def read_onnx(path: Path) -> "OnnxNetwork":
     """The network of a file, checked.
 
-    Raises: MissingExtraError without onnx; DataError for what is no whole ONNX file; ModelError for a network that is
-    not evaluated here, or of other than one input with a free first axis and one output.
+    Raises: MissingExtraError without onnx; DataError for what is no whole ONNX file; ModelError for a network that
+    cannot be evaluated here, or that does not have one input with a free first axis and one output.
     """
     try:
         import onnx
@@ -77,19 +78,22 @@ def read_onnx(path: Path) -> "OnnxNetwork":
 
 
 class OnnxNetwork:
-    """A function ``(batch, ...) -> (batch, ...)``, and ``dtype``, the precision that it takes.
+    """A function ``(batch, ...) -> (batch, ...)`` that evaluates a network.
 
-    It is a black box: it has no parameters to draw anew, no layers to point at, and no gradients, so what is said of it
-    is said by draws.
+    It is a black box without parameters, layers or gradients, so its checks rest on random inputs alone.
+
+    Attributes:
+        name: of the file, for messages.
+        dtype: the precision of its inputs.
     """
 
     def __init__(self, model: Any, name: str) -> None:
         self.name = name
         graph = model.graph
-        self._opsets = {one.domain or "": one.version for one in model.opset_import}
+        self._opsets = {entry.domain or "": entry.version for entry in model.opset_import}
         _check_contents(model, self._opsets, name)
         self._constants = _constants(graph.initializer, name)
-        inputs = [one for one in graph.input if one.name not in self._constants]
+        inputs = [value for value in graph.input if value.name not in self._constants]
         if len(inputs) != 1 or len(graph.output) != 1:
             raise ModelError(
                 f"{name} takes {len(inputs)} inputs and gives {len(graph.output)}; a check needs a network of one "
@@ -106,38 +110,41 @@ class OnnxNetwork:
                 "sizes; export it with a batch axis that is free: torch.onnx.export(net, (x,), 'net.onnx', "
                 "dynamo=True, dynamic_shapes=({0: torch.export.Dim('batch')},)), with x of at least 2 examples"
             )
-        self._input, self._output = inputs[0].name, graph.output[0].name
+        self._input = inputs[0].name
+        self._output = graph.output[0].name
         self._nodes = list(graph.node)
-        self._last = {one: at for at, node in enumerate(self._nodes) for one in node.input}
+        # The place of the last node that reads a value, after which its memory is given back.
+        self._last_reader = {name: place for place, node in enumerate(self._nodes) for name in node.input}
         self._evaluators: dict[tuple, Any] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """Evaluate a batch. Raises: ModelError that names the node at fault."""
         values: dict[str, Any] = {**self._constants, self._input: x.detach().cpu().numpy(), "": None}
         with np.errstate(all="ignore"):
-            for at, node in enumerate(self._nodes):
-                self._run(at, node, values)
-                for one in {*node.input, *node.output}:
-                    if one and self._last.get(one, -1) <= at and one != self._output:
-                        values.pop(one, None)
+            for place, node in enumerate(self._nodes):
+                self._run(place, node, values)
+                for name in {*node.input, *node.output}:
+                    if name and self._last_reader.get(name, -1) <= place and name != self._output:
+                        values.pop(name, None)
         return torch.from_numpy(np.array(values[self._output]))
 
-    def _run(self, at: int, node: Any, values: dict[str, Any]) -> None:
-        where = f"{self.name}: node {at} ({node.op_type})"
-        missing = [one for one in node.input if one not in values]
+    def _run(self, place: int, node: Any, values: dict[str, Any]) -> None:
+        """Evaluate one node, and add what it gives to ``values``."""
+        where = f"{self.name}: node {place} ({node.op_type})"
+        missing = [name for name in node.input if name not in values]
         if missing:
             raise ModelError(f"{where} takes {printable(missing[0], 40)}, which no node before it gives")
-        inputs = {one: values[one] for one in node.input if one}
+        inputs = {name: values[name] for name in node.input if name}
         if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2] and bool(values[node.input[2]]):
             raise ModelError(f"{where} draws at random: export the network in eval()")
-        there = sum(value.size for value in values.values() if value is not None)
+        in_use = sum(value.size for value in values.values() if value is not None)
         size = _size(node, inputs, self._opsets[""], where)
-        if size > LARGEST_VALUE or there + size > LARGEST_WHOLE:
+        if size > LARGEST_VALUE or in_use + size > LARGEST_WHOLE:
             raise ModelError(
-                f"{where} would take about {size:.3g} numbers beside {there:.3g} of other values; at most "
+                f"{where} would take about {size:.3g} numbers beside {in_use:.3g} of other values; at most "
                 f"{LARGEST_VALUE:.3g} and {LARGEST_WHOLE:.3g} in all are given to it: use fewer draws, or {_RUNTIME}"
             )
-        evaluator = self._evaluator(at, node, inputs)
+        evaluator = self._evaluator(place, node, inputs)
         try:
             outputs = evaluator.run(None, inputs)
         except Exception as error:
@@ -146,9 +153,9 @@ class OnnxNetwork:
             if name:
                 values[name] = np.asarray(value)
 
-    def _evaluator(self, at: int, node: Any, inputs: Mapping[str, Any]) -> Any:
-        """Of one node, as a graph of its own that knows the kinds of its inputs."""
-        key = (at, *((name, value.dtype.str, value.ndim) for name, value in inputs.items()))
+    def _evaluator(self, place: int, node: Any, inputs: Mapping[str, Any]) -> Any:
+        """The evaluator of one node: a graph of its own, typed by the node's actual inputs, and kept for reuse."""
+        key = (place, *((name, value.dtype.str, value.ndim) for name, value in inputs.items()))
         if key not in self._evaluators:
             from onnx import helper
             from onnx.reference import ReferenceEvaluator
@@ -162,7 +169,7 @@ class OnnxNetwork:
 
 
 def _check_contents(model: Any, opsets: Mapping[str, int], name: str) -> None:
-    """Raises ModelError for whatever is not a plain list of known operators and of numbers in the file."""
+    """Raise ModelError for whatever is not a plain list of known operators and of numbers inside the file."""
     import onnx
 
     if "" not in opsets or not 7 <= opsets[""] <= onnx.defs.onnx_opset_version():
@@ -191,6 +198,7 @@ def _check_contents(model: Any, opsets: Mapping[str, int], name: str) -> None:
 
 
 def _check_tensor(tensor: Any, name: str) -> None:
+    """Raise ModelError for a tensor outside the file, or of a kind of number that cannot be evaluated."""
     if tensor.data_location == 1 or tensor.external_data:
         raise ModelError(f"{name} keeps numbers in another file, which is not read; save it with its numbers inside")
     if tensor.data_type not in _NUMBERS:
@@ -198,21 +206,23 @@ def _check_tensor(tensor: Any, name: str) -> None:
 
 
 def _constants(initializers: Sequence[Any], name: str) -> dict[str, np.ndarray]:
+    """The constant tensors of a network by name."""
     from onnx import numpy_helper
 
-    found = {}
+    constants = {}
     for tensor in initializers:
         _check_tensor(tensor, name)
         try:
-            found[tensor.name] = np.asarray(numpy_helper.to_array(tensor))
+            constants[tensor.name] = np.asarray(numpy_helper.to_array(tensor))
         except Exception as error:
             raise DataError(
                 f"{name}: the numbers of {printable(tensor.name, 40)} do not fill its shape ({first_line(error)})"
             ) from error
-    return found
+    return constants
 
 
 def _type(value: np.ndarray, *, free: bool = False) -> Any:
+    """The ONNX type of an array; with ``free``, its sizes are left open."""
     from onnx import helper
 
     kind = helper.np_dtype_to_tensor_dtype(value.dtype)
@@ -220,31 +230,31 @@ def _type(value: np.ndarray, *, free: bool = False) -> Any:
 
 
 def _size(node: Any, inputs: Mapping[str, np.ndarray], opset: int, where: str) -> int:
-    """Numbers that a node makes, inferred before it runs from the shapes, and the small values, of its inputs."""
+    """How many numbers a node makes, inferred before it runs from the shapes of its inputs and their small values."""
     from onnx import defs, helper, numpy_helper, shape_inference
 
-    # Whole numbers say shapes; they are handed over as values, so that what is made of them is known.
+    # Inference needs the values of inputs that are shapes (whole numbers), such as the second input of Reshape.
     data = {
-        one: numpy_helper.from_array(value, one)
-        for one, value in inputs.items()
+        name: numpy_helper.from_array(value, name)
+        for name, value in inputs.items()
         if value.size <= _SHAPE_NUMBERS and (value.dtype.kind in "iu" or node.op_type == "Range")
     }
     try:
         schema = defs.get_schema(node.op_type, opset, "")
         imports = [helper.make_opsetid("", opset)]
-        types = {one: _type(value) for one, value in inputs.items()}
+        types = {name: _type(value) for name, value in inputs.items()}
         kinds = shape_inference.infer_node_outputs(schema, node, types, data, opset_imports=imports)
     except Exception as error:
         raise ModelError(f"{where} does not fit its inputs: {first_line(error)}") from error
     total = 0
-    for one in node.output:
-        if not one:
+    for name in node.output:
+        if not name:
             continue
-        kind = kinds[one].tensor_type if one in kinds else None
+        kind = kinds[name].tensor_type if name in kinds else None
         if kind is None or kind.elem_type not in _NUMBERS:
             raise ModelError(f"{where} gives something else than numbers, or numbers of a kind not evaluated here")
         if not kind.HasField("shape") or any(not d.HasField("dim_value") for d in kind.shape.dim):
-            raise ModelError(f"{where}: how much it gives cannot be told beforehand, so it is not run; {_RUNTIME}")
+            raise ModelError(f"{where}: the size of its output is not known beforehand, so it is not run; {_RUNTIME}")
         shape = [d.dim_value for d in kind.shape.dim]
         if min(shape, default=0) < 0:
             raise ModelError(f"{where} gives a negative size {shape}")
@@ -253,17 +263,18 @@ def _size(node: Any, inputs: Mapping[str, np.ndarray], opset: int, where: str) -
 
 
 def _windowed(node: Any, inputs: Mapping[str, np.ndarray], shape: Sequence[int], where: str) -> int:
-    """What a convolution or a pooling keeps on the way: padded inputs, a copy for each tap, kernels with holes."""
+    """The scratch space of a convolution or a pooling: padded inputs, a copy for each tap, kernels with holes."""
     data = inputs[node.input[0]]
-    given = {one.name: list(one.ints) for one in node.attribute if one.ints}
+    given = {attribute.name: list(attribute.ints) for attribute in node.attribute if attribute.ints}
     kernel = inputs[node.input[1]] if node.op_type.startswith("Conv") else None
     axes = data.ndim - 2
     taps = given.get("kernel_shape") or (list(kernel.shape[2:]) if kernel is not None else [1] * axes)
     lists = [taps, given.get("strides", [1] * axes), given.get("dilations", [1] * axes)]
     pads = given.get("pads", [0] * 2 * axes)
-    if any(len(one) != axes or min(one) < 1 for one in lists) or len(pads) != 2 * axes or min(pads) < 0:
+    if any(len(sizes) != axes or min(sizes) < 1 for sizes in lists) or len(pads) != 2 * axes or min(pads) < 0:
         raise ModelError(f"{where} has sizes, pads or steps that do not fit images of {axes} axes")
     steps, holes = lists[1:]
+    # The reach of a kernel with holes: k taps that are d apart.
     around = [(k - 1) * d + 1 for k, d in zip(taps, holes, strict=True)]
     sides = [
         max(n + pads[i] + pads[i + axes] + around[i], (n - 1) * s + around[i] + pads[i] + pads[i + axes], out)

@@ -23,7 +23,7 @@ __all__ = ["read_model", "weight_shape"]
 
 
 def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()) -> Any:
-    """What a file holds: a weight ``(out, in)`` as a float64 tensor, or a module or function to call.
+    """The layer or network of a file: a weight ``(out, in)`` as a float64 tensor, or a module or function to call.
 
     ``.npy``, or ``.npz`` with ``W`` and perhaps a bias ``b (out,)``: with a bias the layer ``x ↦ W x + b``, which
     returns ``shape_out``. ``.safetensors``: the same, where the names may be ``weight`` and ``bias`` too. ``.onnx``: a
@@ -53,19 +53,19 @@ def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()
 
 
 def weight_shape(path: Path) -> tuple[int, int] | None:
-    """``(out, in)`` of a saved weight matrix, from the header of its file; None where :func:`read_model` must tell."""
+    """``(out, in)`` of a saved weight matrix, from the header of its file; None where that does not tell the shape."""
     kind = path.suffix.lower()
     if kind not in (".npy", ".npz"):
         return None
     try:
         shape = shape_of(path, None if kind == ".npy" else "W")
-    except DataError:  # a file that is missing or damaged: who reads all of it says so
+    except DataError:  # a file that is missing or damaged is reported by read_model
         return None
     return (shape[0], shape[1]) if len(shape) == 2 else None
 
 
 def _layer(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
-    """``W``, and ``b`` where there is one; any other array is refused, since it may be half of the layer."""
+    """The layer in a ``.npz``: ``W``, and ``b`` if there is one. Other arrays are refused: they may belong to it."""
     names = npz_names(path)
     if "W" not in names:
         raise DataError(f"{path} has no array W; it holds {', '.join(map(printable, names)) or 'none'}")
@@ -84,7 +84,7 @@ def _layer(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
 
 
 def _safetensors(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
-    """A weight, and a bias where there is one, under either of two names; the file is mapped, and holds no code."""
+    """The layer in a ``.safetensors``: a weight, and a bias if there is one, each under either of two names."""
     try:
         from safetensors import safe_open
     except ImportError as error:
@@ -93,22 +93,23 @@ def _safetensors(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
     with safe_open(path, framework="pt") as file:
         keys = list(file.keys())
         unknown = [printable(key, 40) for key in keys if key not in names]
-        found = {names[key]: file.get_tensor(key) for key in keys if key in names}
-    if "W" not in found or unknown or len(found) < len(keys):
+        tensors = {names[key]: file.get_tensor(key) for key in keys if key in names}
+    # Fewer tensors than keys means that one part is there under both of its names.
+    if "W" not in tensors or unknown or len(tensors) < len(keys):
         held = ", ".join(printable(key, 40) for key in keys[:8]) or "none"
         raise DataError(
             f"{path} must hold one layer: weight (or W) and, if it has one, bias (or b), and nothing beside; it holds "
             f"{held}{f', … ({len(keys)} in all)' if len(keys) > 8 else ''}; save a network as .onnx"
         )
-    for name, tensor in found.items():
+    for name, tensor in tensors.items():
         if tensor.is_complex() or tensor.dtype == torch.bool:
             raise DataError(f"{path} holds {tensor.dtype} as {name}; a weight matrix of real numbers is needed")
-    weight = found["W"].double()
-    return weight if "b" not in found else _with_bias(path, weight, found["b"].double(), shape_out)
+    weight = tensors["W"].double()
+    return weight if "b" not in tensors else _with_bias(path, weight, tensors["b"].double(), shape_out)
 
 
 def _with_bias(path: Path, weight: Tensor, bias: Tensor, shape_out: Sequence[int]) -> nn.Module:
-    """The layer of a weight and a bias that fit each other."""
+    """The layer of a weight and a bias. Raises: DataError where their shapes do not fit."""
     shapes = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
     fits = bias.ndim > 0 and (weight.shape[: bias.ndim] == bias.shape or weight.shape[:1].numel() == bias.numel())
     bias = bias.flatten()
@@ -129,6 +130,7 @@ def _as_layer(weight: Tensor, bias: Tensor, shape_out: Sequence[int]) -> nn.Modu
 
 
 def _weight(path: Path, name: str, array: Any) -> Tensor:
+    """An array of real numbers in float64."""
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         raise DataError(
             f"{path} holds {array.dtype} as {name}; a weight matrix of real numbers of at most 64 bits is needed"
@@ -137,7 +139,7 @@ def _weight(path: Path, name: str, array: Any) -> Tensor:
 
 
 def _program(path: Path) -> nn.Module:
-    """An exported program that takes any number of examples, as the checks need."""
+    """An exported program of one input with a free batch axis, which the checks need. Raises: ModelError otherwise."""
     with _quietly():
         program = torch.export.load(path)
     names = set(program.graph_signature.user_inputs)
@@ -156,18 +158,20 @@ def _program(path: Path) -> nn.Module:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """What torch logs and warns of while it reads a file; what matters of it is in the error."""
+    """Silence what torch logs and warns of while it reads a file; what matters of it is in the error."""
     log = logging.getLogger("torch.export")
-    before, log.disabled = log.disabled, True
+    was_disabled = log.disabled
+    log.disabled = True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.disabled = before
+        log.disabled = was_disabled
 
 
 def _module(path: Path) -> Any:
+    """A pickled module or function; a pickled tensor is a weight."""
     try:
         with _quietly():
             model = torch.load(path, weights_only=False, map_location="cpu")
@@ -189,7 +193,7 @@ def _module(path: Path) -> Any:
 
 
 def _what(thing: object) -> str:
-    """For a message: what was saved in the place of a module, and what to save."""
+    """For a message: what was saved instead of a module, and what to save."""
     if not isinstance(thing, Mapping):
         return f"a {type(thing).__name__}, not a module; save the network itself: torch.save(net, 'net.pt')"
     keys = [str(key) for key in thing]
@@ -203,4 +207,5 @@ def _what(thing: object) -> str:
 
 
 def _is_state_dict(thing: object) -> bool:
+    """Whether it is a mapping of tensors alone."""
     return isinstance(thing, Mapping) and bool(thing) and all(isinstance(value, Tensor) for value in thing.values())

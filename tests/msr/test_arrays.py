@@ -371,7 +371,7 @@ def test_arrays_of_every_layout():
         (np.ma.masked_array([1.0, 2.0], [True, False]), "masked array", DataError),
         ([torch.ones(2), torch.ones(3)], r"unequal lengths \(2, 3\).*pad to 3", ShapeError),
         ([[1.0], [1.0, 2.0]], r"unequal lengths \(1, 2\)", ShapeError),
-        ([torch.ones(2, 1), torch.ones(2, 3)], "unlike shapes", ShapeError),
+        ([torch.ones(2, 1), torch.ones(2, 3)], "different shapes", ShapeError),
         (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged), r"\(2, 3\)", ShapeError),
         (None, "got a NoneType", DataError),
         (torch.ones, "must be a tensor", DataError),

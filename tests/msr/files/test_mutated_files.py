@@ -558,7 +558,10 @@ def with_flag(data, place, value):
 
 
 REFUSALS = {
-    "twice": (lambda: zipped([("x.npy", one_array())] * 2), "entry 'x.npy' is there twice, and which one is meant"),
+    "twice": (
+        lambda: zipped([("x.npy", one_array())] * 2),
+        "entry 'x.npy' is there twice, and it is not known which",
+    ),
     "encrypted": (
         lambda: with_flag(zipped([("x.npy", one_array())]), 8, 1),
         "is encrypted; write the file again without",
