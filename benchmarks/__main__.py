@@ -4,7 +4,6 @@
 """
 
 import argparse
-import importlib
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.command import RESULTS, names, question, say
+from benchmarks.harness.contract import load
 from msr.report import format_table
 
 HEADER = ["benchmark", "what", "msr", "beside it", "ratio", "threads"]
@@ -37,9 +37,11 @@ def machine_words(machine: dict[str, Any]) -> str:
 
 def render(folder: Path) -> Path:
     """``FOLDER/README.md`` and its figures from the results there; a benchmark without results is listed as such."""
-    lines, sections, missing = [], [], []
+    lines: list[list[str]] = []
+    sections: list[str] = []
+    missing: list[str] = []
     for name in names():
-        module = importlib.import_module(f"benchmarks.{name}")
+        module = load(name)
         path = folder / f"{name}.json"
         if not path.exists():
             missing.append(name)

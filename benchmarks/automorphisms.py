@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.command import command, duration, say
+from benchmarks.harness.contract import Headline, Tables
 from msr.groups import dihedral
 from msr.permutations import Indices
 from msr.permutations.refinement import Search
@@ -53,7 +54,7 @@ def johnson(n: int, k: int) -> Indices:
 def paley(q: int) -> Indices:
     """Squares, others and 0 among differences modulo a prime."""
     gap = (np.arange(q)[:, None] - np.arange(q)) % q
-    return np.isin(gap, np.arange(1, q) ** 2 % q) + 2 * (gap == 0)
+    return np.isin(gap, np.arange(1, q) ** 2 % q).astype(np.int64) + 2 * (gap == 0)
 
 
 def plane(q: int) -> Indices:
@@ -64,7 +65,8 @@ def plane(q: int) -> Indices:
 
 def blocks(size: int, count: int) -> Indices:
     """Equal, in one block, or apart: the wreath product of two symmetric groups."""
-    return np.kron(np.eye(count, dtype=np.int64), np.ones((size, size), np.int64)) + np.eye(size * count, dtype=int)
+    same_block = np.kron(np.eye(count, dtype=np.int64), np.ones((size, size), np.int64))
+    return np.asarray(same_block + np.eye(size * count, dtype=int), dtype=np.int64)
 
 
 def latin(n: int, seed: int) -> Indices:
@@ -114,7 +116,8 @@ HUGE = ("C1024",)
 def layered(colours: Indices) -> tuple[int, Indices, Indices]:
     """Points, edges ``(e, 2)`` and the colour of each point."""
     m, n = colours.shape
-    size, layers = m + n, max(1, int(colours.max()).bit_length())
+    size = m + n
+    layers = max(1, int(colours.max()).bit_length())
     every = np.arange(size)
     edges = [np.stack([layer * size + every - size, layer * size + every], 1) for layer in range(1, layers)]
     for layer in range(layers):
@@ -132,8 +135,8 @@ def by_canonaut(colours: Indices) -> float:
     """As :func:`by_msr`."""
     n, edges, paint = layered(colours)
     pairs = [(int(a), int(b)) for a, b in edges]
-    found = importlib.import_module("canonaut").raw.canonize(n, pairs, colors=paint.tolist(), generators=True)
-    return math.log(found.group_size1) + found.group_size2 * math.log(10)
+    answer = importlib.import_module("canonaut").raw.canonize(n, pairs, colors=paint.tolist(), generators=True)
+    return math.log(answer.group_size1) + answer.group_size2 * math.log(10)
 
 
 def by_bliss(colours: Indices) -> float:
@@ -162,13 +165,13 @@ RUN = {"msr": by_msr, "canonaut": by_canonaut, "bliss": by_bliss, "nauty": by_na
 
 def run(*, quick: bool) -> dict[str, Any]:
     """Each engine that is installed on each matrix."""
-    there = [name for name, (_, _, module) in ENGINES.items() if importlib.util.find_spec(module) is not None]
+    installed = [name for name, (_, _, module) in ENGINES.items() if importlib.util.find_spec(module) is not None]
     lines = []
     for case in QUICK if quick else CASES:
         colours = CASES[case]()
         colours = np.unique(colours, return_inverse=True)[1].reshape(colours.shape)
         line: dict[str, Any] = {"case": case, "shape": list(colours.shape), "colours": int(colours.max()) + 1}
-        for name in there:
+        for name in installed:
             if case in HUGE and name not in ("msr", "bliss"):
                 continue
             laps: list[float] = []
@@ -179,26 +182,26 @@ def run(*, quick: bool) -> dict[str, Any]:
             line[name] = min(laps)
             known = line.setdefault("log order", size)
             assert abs(known - size) < 1e-6 * max(1.0, known), f"{case}: {name} finds another order"
-        say(f"{case}: " + ", ".join(f"{name} {duration(line.get(name))}" for name in there))
+        say(f"{case}: " + ", ".join(f"{name} {duration(line.get(name))}" for name in installed))
         lines.append(line)
-    return {"cases": lines, "engines": there}
+    return {"cases": lines, "engines": installed}
 
 
-def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+def tables(results: dict[str, Any]) -> Tables:
     """Times, and what each engine costs to have."""
-    there = results["engines"]
+    engines = results["engines"]
     times = [
-        [r["case"], f"{r['shape'][0]} x {r['shape'][1]}", str(r["colours"]), *(duration(r.get(e)) for e in there)]
+        [r["case"], f"{r['shape'][0]} x {r['shape'][1]}", str(r["colours"]), *(duration(r.get(e)) for e in engines)]
         for r in results["cases"]
     ]
-    kept = [[name, *ENGINES[name][:2]] for name in there]
+    kept = [[name, *ENGINES[name][:2]] for name in engines]
     return {
-        "Processor time to the generators and the order": (["weights", "size", "colours", *there], times),
+        "Processor time to the generators and the order": (["weights", "size", "colours", *engines], times),
         "What each engine asks for": (["engine", "licence", "wheels"], kept),
     }
 
 
-def headlines(results: dict[str, Any]) -> list[list[str]]:
+def headlines(results: dict[str, Any]) -> list[Headline]:
     """The largest ratio to each other engine, and the smallest."""
     lines = []
     for other in (e for e in results["engines"] if e != "msr"):
@@ -206,8 +209,8 @@ def headlines(results: dict[str, Any]) -> list[list[str]]:
         for (ratio, case), what in ((max(ratios), "most"), (min(ratios), "least")):
             r = next(one for one in results["cases"] if one["case"] == case)
             words = f"automorphisms of {case}, against {other}: the {what} gained of all cases"
-            lines.append([words, duration(r["msr"]), duration(r[other]), f"{ratio:.3g}x"])
-    return lines or [["automorphisms, no other engine installed", duration(results["cases"][0]["msr"]), "", ""]]
+            lines.append(Headline(words, duration(r["msr"]), duration(r[other]), f"{ratio:.3g}x"))
+    return lines or [Headline("automorphisms, no other engine installed", duration(results["cases"][0]["msr"]))]
 
 
 if __name__ == "__main__":

@@ -30,8 +30,12 @@ from benchmarks.calibration_files.files import cells as all_cells
 from benchmarks.calibration_files.judging import judged
 from benchmarks.calibration_files.problems import ALPHA, EPS
 from benchmarks.harness.command import RESULTS, command, say
+from benchmarks.harness.contract import Headline, Tables
 
-FAMILYWISE, CONFIDENCE = 0.01, 0.99
+FAMILYWISE = 0.01
+"""Error rate of all cells tested together."""
+CONFIDENCE = 0.99
+"""Of the upper limit of a cell's rate of wrong verdicts."""
 QUICK = (
     "breaks: constant, at the tolerance",
     "exceptions: 5%, 10% in the mean",
@@ -43,13 +47,13 @@ QUICK = (
     "family: S3 on itself, noise 0",
 )
 SILENT = ("cannot tell", "refused", "too long", "error")
-_EACH = 60.0  # seconds between two words of progress
+_EACH = 60.0  # seconds between two lines of progress
 
 Line = dict[str, Any]
 
 
 def chosen(words: str, parts: str) -> list[str]:
-    """Names of cells of these parts with any of these words in them, all in words divided by commas."""
+    """Names of the cells of these parts that hold any of these words; both are lists divided by commas."""
     wanted = [word.strip() for word in words.split(",") if word.strip()]
     of = [part.strip() for part in parts.split(",")]
     return [
@@ -60,7 +64,7 @@ def chosen(words: str, parts: str) -> list[str]:
 
 
 def jobs(names: list[str], counts: dict[str, int], done: set[tuple[str, int]]) -> Iterator[tuple[str, int]]:
-    """Files to run: one of each cell, then another of each, so that a run cut short is of all cells alike."""
+    """Files to run: one of each cell, then another of each, so that a run cut short has as many files of every cell."""
     for number in range(max(counts.values(), default=0)):
         for name in names:
             if number < counts[all_cells()[name].part] and (name, number) not in done:
@@ -68,7 +72,7 @@ def jobs(names: list[str], counts: dict[str, int], done: set[tuple[str, int]]) -
 
 
 def read(path: Path) -> list[Line]:
-    """The log, after what is packed beside it; a last line that was cut off while it was written is taken out of it."""
+    """The lines of the packed log and of the log; a last line that was cut off while it was written is removed."""
     packed = path.with_name(f"{path.name}.gz")
     earlier = gzip.decompress(packed.read_bytes()).decode() if packed.exists() else ""
     text = path.read_text() if path.exists() else ""
@@ -79,7 +83,7 @@ def read(path: Path) -> list[Line]:
 
 
 def in_processes(todo: Iterator[tuple[str, int]], workers: int, deadline: float) -> Iterator[Line]:
-    """Lines as they come, from processes of one thread each."""
+    """Lines of the log in the order in which processes of one thread each finish them."""
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -93,8 +97,8 @@ def in_processes(todo: Iterator[tuple[str, int]], workers: int, deadline: float)
             if not running:
                 return
             ended, running = wait(running, return_when=FIRST_COMPLETED)
-            for one in ended:
-                yield one.result()
+            for future in ended:
+                yield future.result()
 
 
 def run(
@@ -109,7 +113,15 @@ def run(
     workers: int = 2,
     log: str = str(RESULTS / "calibration.jsonl"),
 ) -> dict[str, Any]:
-    """Run what the log lacks, for so many seconds if any are given, and count; ``quick`` keeps no log."""
+    """Run the files that the log lacks, and count all that it holds then.
+
+    Args:
+        files, power_files, family_files: how many of each cell of a part.
+        cells: words, divided by commas; only cells with one of them in their name are run.
+        parts: which parts are run, divided by commas.
+        seconds: after which no further file is begun; 0 for no limit.
+        quick: one or two files of a few cells, and no log.
+    """
     counts = {"null": files, "power": power_files, "families": family_files}
     path = None if quick else Path(log)
     lines = read(path) if path else []
@@ -118,9 +130,9 @@ def run(
         counts = {"null": 2, "power": 1, "families": 1}
     todo = jobs(list(QUICK) if quick else chosen(cells, parts), counts, done)
     deadline = time.monotonic() + seconds if seconds else math.inf
-    came = (judged(*job) for job in todo) if quick or not parts else in_processes(todo, workers, deadline)
-    said = time.monotonic()
-    for line in came:
+    judgements = (judged(*job) for job in todo) if quick or not parts else in_processes(todo, workers, deadline)
+    last_word = time.monotonic()
+    for line in judgements:
         lines.append(line)
         if path:
             with path.open("a") as stream:
@@ -128,35 +140,35 @@ def run(
         if line["outcome"] in ("wrong", "false none", "error", "too long"):
             why = ", ".join(line.get("why", ()))
             say(f"{line['cell']}, file {line['file']}: {line['outcome']} {why}; {line.get('said', '')[:120]}")
-        if time.monotonic() - said > _EACH:
-            said = time.monotonic()
+        if time.monotonic() - last_word > _EACH:
+            last_word = time.monotonic()
             say(f"{len(lines)} files, of the last {line['cell']}, file {line['file']}")
     return counted(lines)
 
 
 def counted(lines: list[Line]) -> dict[str, Any]:
-    """What the tables show, from the lines of a log; lines of cells that are no more are left out."""
+    """What the tables show, from the lines of a log; lines of cells that no longer exist are left out."""
     known = all_cells()
     by_cell: dict[str, list[Line]] = {name: [] for name in known}
     for line in {(line["cell"], line["file"]): line for line in lines if line["cell"] in known}.values():
         by_cell[line["cell"]].append(line)
-    null = [null_row(name, own) for name, own in by_cell.items() if own and known[name].part == "null"]
+    null = [null_row(name, of_cell) for name, of_cell in by_cell.items() if of_cell and known[name].part == "null"]
     for row, holds in zip(null, holm([row["p_value"] for row in null], FAMILYWISE), strict=True):
         row["holds"] = holds
     other = {
-        part: [line for name, own in by_cell.items() if known[name].part == part for line in own]
+        part: [line for name, of_cell in by_cell.items() if known[name].part == part for line in of_cell]
         for part in ("power", "families")
     }
     wrong = [
         {key: line.get(key) for key in ("cell", "file", "outcome", "why", "order", "truth", "bound", "said")}
-        for own in by_cell.values()
-        for line in own
+        for of_cell in by_cell.values()
+        for line in of_cell
         if line["outcome"] in ("wrong", "false none", "error", "too long")
     ]
     false = [
         {"cell": line["cell"], "file": line["file"], "false": line["false"]}
-        for own in by_cell.values()
-        for line in own
+        for of_cell in by_cell.values()
+        for line in of_cell
         if line.get("false")
     ]
     return {
@@ -174,7 +186,8 @@ def counted(lines: list[Line]) -> dict[str, Any]:
 def null_row(name: str, lines: list[Line]) -> dict[str, Any]:
     """Counts of a cell, the upper limit of its rate of wrong verdicts, and the p-value of "at most α"."""
     outcomes = Counter(line["outcome"] for line in lines)
-    wrong, n = outcomes["wrong"] + outcomes["false none"], len(lines)
+    wrong = outcomes["wrong"] + outcomes["false none"]
+    n = len(lines)
     upper = 1.0 if wrong == n else float(stats.beta.ppf(CONFIDENCE, wrong + 1, n - wrong))
     expected = all_cells()[name].expected
     as_expected = {"found": outcomes["right"], "none": outcomes["none"], "open": n - wrong - outcomes["error"]}[
@@ -188,7 +201,7 @@ def null_row(name: str, lines: list[Line]) -> dict[str, Any]:
         "within": outcomes["within"],
         "wrong": outcomes["wrong"],
         "why": dict(Counter(why for line in lines for why in line.get("why", ()))),
-        "cannot_tell": sum(outcomes[one] for one in SILENT),
+        "cannot_tell": sum(outcomes[outcome] for outcome in SILENT),
         "errors": outcomes["error"] + outcomes["too long"],
         "none": outcomes["none"],
         "false_none": outcomes["false none"],
@@ -212,20 +225,20 @@ def holm(p_values: list[float], level: float) -> list[bool]:
 
 
 def power_rows(lines: list[Line]) -> list[dict[str, Any]]:
-    """By noise and number of tasks, over groups."""
+    """A row for each size of noise and number of tasks, over groups."""
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         noise, tasks, _ = all_cells()[line["cell"]].labels
         groups.setdefault((noise, tasks), []).append(line)
     rows = []
-    for (noise, tasks), own in sorted(groups.items(), key=lambda one: (float(one[0][0]), int(one[0][1]))):
-        knows = [line for line in own if line.get("oracle") is not None]
+    for (noise, tasks), of_group in sorted(groups.items(), key=lambda item: (float(item[0][0]), int(item[0][1]))):
+        knows = [line for line in of_group if line.get("oracle") is not None]
         rows.append({
             "noise": noise,
             "tasks": tasks,
-            "files": len(own),
-            "right": sum(line["outcome"] == "right" for line in own),
-            "wrong": sum(line["outcome"] in ("wrong", "false none") for line in own),
+            "files": len(of_group),
+            "right": sum(line["outcome"] == "right" for line in of_group),
+            "wrong": sum(line["outcome"] in ("wrong", "false none") for line in of_group),
             "asked": len(knows),
             "oracle": sum(line["oracle"] for line in knows),
             "both": sum(line["oracle"] and line["outcome"] == "right" for line in knows),
@@ -234,28 +247,30 @@ def power_rows(lines: list[Line]) -> list[dict[str, Any]]:
 
 
 def family_rows(lines: list[Line]) -> list[dict[str, Any]]:
-    """By noise; and which groups were not found every time."""
+    """A row for each size of noise, with the groups that were not found every time."""
     rows = []
     for noise in sorted({all_cells()[line["cell"]].labels[0] for line in lines}, key=float):
-        own = [line for line in lines if all_cells()[line["cell"]].labels[0] == noise]
-        outcomes = Counter(line["outcome"] for line in own)
-        rest = [
-            f"{all_cells()[line['cell']].labels[1]}: {line['outcome']}" for line in own if line["outcome"] != "right"
+        of_noise = [line for line in lines if all_cells()[line["cell"]].labels[0] == noise]
+        outcomes = Counter(line["outcome"] for line in of_noise)
+        not_right = [
+            f"{all_cells()[line['cell']].labels[1]}: {line['outcome']}"
+            for line in of_noise
+            if line["outcome"] != "right"
         ]
         rows.append({
             "noise": noise,
-            "groups": len({line["cell"] for line in own}),
-            "files": len(own),
+            "groups": len({line["cell"] for line in of_noise}),
+            "files": len(of_noise),
             "right": outcomes["right"],
             "wrong": outcomes["wrong"] + outcomes["false none"] + outcomes["within"],
-            "cannot_tell": sum(outcomes[one] for one in SILENT),
-            "not_right": sorted(set(rest)),
+            "cannot_tell": sum(outcomes[outcome] for outcome in SILENT),
+            "not_right": sorted(set(not_right)),
         })  # fmt: skip
     return rows
 
 
-def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """A row a cell; power by noise and tasks; the families; and the files that were judged wrongly."""
+def tables(results: dict[str, Any]) -> Tables:
+    """A row for each cell; power by noise and number of tasks; and the families."""
     null = [
         [
             row["cell"],
@@ -283,8 +298,9 @@ def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
     ]
     header = ["cell", "expected", "files", "right", "other, true", "cannot tell", "none, right", "wrong", "false none"]
     header += ["false words", "as expected", "wrong at most (99%)", "p", "holds"]
-    alpha, together = results["alpha"], results["familywise"]
-    found = {
+    alpha = results["alpha"]
+    together = results["familywise"]
+    result = {
         f"Wrong verdicts where they are invited, p of a rate of at most α = {alpha}, and whether that holds, all "
         f"cells tested together at {together:.0%} (Holm); ε = {results['eps']}. *Other, true*: another group than the "
         "largest that all tasks keep, of which nothing false is said. *False words*: files with a false statement "
@@ -298,38 +314,44 @@ def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
             families,
         ),
     }
-    return {caption: table for caption, table in found.items() if table[1]}
+    return {caption: table for caption, table in result.items() if table[1]}
 
 
 def _oracle_cells(row: dict[str, Any]) -> list[str]:
     return [f"{row['oracle']} of {row['asked']}", str(row["both"])] if row["asked"] else ["", ""]
 
 
-def headlines(results: dict[str, Any]) -> list[list[str]]:
+def headlines(results: dict[str, Any]) -> list[Headline]:
     """The worst cell, the level over all, power against the oracle, and families."""
     lines = []
     null = results["null"]
     if null:
         worst = min(null, key=lambda row: row["p_value"])
         bad = worst["wrong"] + worst["false_none"]
-        lines.append([
-            f"wrong verdicts in the worst of {len(null)} cells ({worst['cell']})",
-            f"{bad} of {worst['files']}",
-            f"α = {results['alpha']}, p = {worst['p_value']:.2g}",
-            f"{sum(not row['holds'] for row in null)} cells fail together",
-        ])  # fmt: skip
-        bad, files = sum(row["wrong"] + row["false_none"] for row in null), sum(row["files"] for row in null)
-        lines.append(["wrong verdicts in all cells", f"{bad} of {files}", "", f"{bad / files:.2%}"])
+        lines.append(
+            Headline(
+                f"wrong verdicts in the worst of {len(null)} cells ({worst['cell']})",
+                f"{bad} of {worst['files']}",
+                f"α = {results['alpha']}, p = {worst['p_value']:.2g}",
+                f"{sum(not row['holds'] for row in null)} cells fail together",
+            )
+        )
+        bad = sum(row["wrong"] + row["false_none"] for row in null)
+        files = sum(row["files"] for row in null)
+        lines.append(Headline("wrong verdicts in all cells", f"{bad} of {files}", "", f"{bad / files:.2%}"))
     asked = [row for row in results["power"] if row["asked"]]
     if asked:
-        both, known = sum(row["both"] for row in asked), sum(row["oracle"] for row in asked)
+        both = sum(row["both"] for row in asked)
+        known = sum(row["oracle"] for row in asked)
         share = f"{both / known:.0%}" if known else ""
-        lines.append(["groups found of those that an oracle certifies", str(both), f"oracle {known}", share])
+        lines.append(Headline("groups found of those that an oracle certifies", str(both), f"oracle {known}", share))
     if results["families"]:
         right, files = (sum(row[key] for row in results["families"]) for key in ("right", "files"))
         wrong = sum(row["wrong"] for row in results["families"])
-        lines.append(["families of groups found", f"{right} of {files}", f"{wrong} wrong", f"{right / files:.1%}"])
-    return lines or [["nothing was run", "", "", ""]]
+        lines.append(
+            Headline("families of groups found", f"{right} of {files}", f"{wrong} wrong", f"{right / files:.1%}")
+        )
+    return lines or [Headline("nothing was run", "")]
 
 
 if __name__ == "__main__":

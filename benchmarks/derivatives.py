@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness.command import command, say
+from benchmarks.harness.contract import Headline, Tables
 from benchmarks.harness.operations import LOSSES, OPERATIONS
 from msr import Episodes
 from msr.errors import ConfigError, ModelError, ShapeError, first_line, kind_and_line
@@ -26,8 +27,12 @@ from msr.meta import SGD, FunctionalModule, GaussNewton, InnerSolver, Learner, M
 
 __all__ = ["BOUND", "SOLVERS", "WAYS", "Row", "walk"]
 
-BOUND, NOISE, STEP = 1e-5, 1e-4, 3e-5
-TASKS, SUPPORT, QUERY = 2, 4, 3
+BOUND = 1e-5  # relative error of a right slope
+NOISE = 1e-4  # relative difference of the two central differences above which they judge nothing
+STEP = 3e-5  # of the finer central difference; the coarser takes twice this
+TASKS = 2
+SUPPORT = 4
+QUERY = 3
 SOLVERS: dict[str, InnerSolver] = {
     "SGD": SGD(2, rate=0.3, learn="fixed"),
     "learned rates": SGD(2, rate=0.2, learn="per_parameter"),
@@ -72,17 +77,20 @@ def _made(kind: str, head_only: bool) -> tuple[FunctionalModule, Episodes]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             net = _Plain().double()
-        x, y = draw(TASKS, examples, 4), loss.target(draw(TASKS, examples, 3))
+        x = draw(TASKS, examples, 4)
+        y = loss.target(draw(TASKS, examples, 3))
         return from_module(net, loss.criterion, shared=share), Episodes.split(x, y, SUPPORT)
     operation = OPERATIONS[kind]
-    x, y = draw(TASKS, examples, *operation.shape), draw(TASKS, examples, 2)
+    x = draw(TASKS, examples, *operation.shape)
+    y = draw(TASKS, examples, 2)
     return from_module(operation.network(), shared=share), Episodes.split(x, y, SUPPORT)
 
 
 class _Plain(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
+        self.first = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(torch.tanh(self.first(x)))
@@ -98,23 +106,23 @@ def _difference(kind: str, solver: str) -> tuple[float, float, list[Tensor]]:
     way = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in params.leaves()]
 
     def loss(h: float) -> float:
-        moved = params.with_leaves([p + h * d for p, d in zip(params.leaves(), way, strict=True)])
+        shifted = params.with_leaves([p + h * d for p, d in zip(params.leaves(), way, strict=True)])
         with torch.no_grad():
-            return float(learner.losses(moved, episodes, training=True).mean())
+            return float(learner.losses(shifted, episodes, training=True).mean())
 
     fine, coarse = ((loss(h) - loss(-h)) / (2 * h) for h in (STEP, 2 * STEP))
     return (4 * fine - coarse) / 3, abs(fine - coarse), way
 
 
 def judge(kind: str, solver: str, way: str) -> Row:
-    """One row."""
+    """Compare one meta-gradient with a central difference."""
     try:
         (problem, shared, initial), episodes = _made(kind, solver == "ridge head")
         learner = Learner(problem, SOLVERS[solver], **WAYS[way])
         params: MetaParameters = learner.init(shared, initial)
         learner.solver.check(problem, params, episodes.support_x[0], episodes.support_y[0])
         slopes = learner.meta_gradient(params, episodes).gradient.leaves()
-        right, apart, direction = _difference(kind, solver)
+        right, disagreement, direction = _difference(kind, solver)
     except (ModelError, ShapeError, ConfigError) as error:
         return Row(kind, solver, way, None, f"refused: {first_line(error)}")
     except Exception as error:  # whatever else comes out is what this benchmark looks for
@@ -125,8 +133,8 @@ def judge(kind: str, solver: str, way: str) -> Row:
         return Row(kind, solver, way, None, "nothing reaches the gradient")
     slope = sum(float((s * d).sum()) for s, d in zip(slopes, direction, strict=True))
     off = abs(slope - right) / scale
-    if off > BOUND and apart > NOISE * scale:  # a kink within a step: no verdict, and no pass
-        return Row(kind, solver, way, None, f"the central difference is not sure: {apart / scale:.0e}")
+    if off > BOUND and disagreement > NOISE * scale:  # a kink within a step: no verdict, and no pass
+        return Row(kind, solver, way, None, f"the central difference is not sure: {disagreement / scale:.0e}")
     return Row(kind, solver, way, off)
 
 
@@ -160,7 +168,7 @@ def _rows(results: dict[str, Any]) -> list[Row]:
     return [Row(**row) for row in results["rows"]]
 
 
-def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+def tables(results: dict[str, Any]) -> Tables:
     """For each solver and way a summary, then every kind with its worst error."""
     rows = _rows(results)
     summary = []
@@ -190,11 +198,11 @@ def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
     }
 
 
-def headlines(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+def headlines(results: dict[str, Any]) -> list[Headline]:
     """How many are right."""
     rows = _rows(results)
     what = f"meta-gradients of {results['operations']} operations and {results['losses']} losses, right or refused"
-    return [(what, f"{sum(row.holds for row in rows)} of {len(rows)}", "", "")]
+    return [Headline(what, f"{sum(row.holds for row in rows)} of {len(rows)}")]
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.command import command, duration, say
+from benchmarks.harness.contract import Headline, Tables
 from benchmarks.harness.timing import alternate, ratio
 from msr.groups import cyclic, dihedral, quaternion, symmetric, wreath_product
 from msr.report import figures as draw
@@ -67,7 +68,9 @@ def cases() -> dict[str, Callable[[], Representation]]:
 
 def as_matrices(rep: Representation) -> Representation:
     """The same representation, with its permutations written as matrices."""
-    return from_matrices(rep.group, {g: rep.matrix(g) for g in rep.group.generators})
+    dense = from_matrices(rep.group, {g: rep.matrix(g) for g in rep.group.generators})
+    assert isinstance(dense, Representation)
+    return dense
 
 
 def moves(rep: Representation) -> list[list[int]]:
@@ -79,7 +82,8 @@ class Emlp:
     """EMLP in another Python: ``solve`` gives the dimension and its seconds; ``reason`` says why there is none."""
 
     def __init__(self, python: str):
-        self.reason, self._process = "", None
+        self.reason = ""
+        self._process: Any = None
         probe = subprocess.run([python, "-c", "import emlp.reps"], capture_output=True, text=True)
         if probe.returncode:
             self.reason = (probe.stderr.strip().splitlines() or ["it does not start"])[-1]
@@ -156,12 +160,13 @@ def _ratio(of: list[float] | None) -> str:
     return f"{middle}x ({least} to {most})"
 
 
-def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+def tables(results: dict[str, Any]) -> Tables:
     """A line a group."""
     header = ["group", "points", "dimension", "orbits", "null space", "ratio", "EMLP", "ratio "]
     cells = []
     for row in results["rows"]:
-        seconds, times = row["seconds"], row["ratio"]
+        seconds = row["seconds"]
+        times = row["ratio"]
         line = [row["group"], str(row["points"]), str(row["dim"]), duration(seconds["orbits"])]
         for way in ("null space", "emlp"):
             line += [duration(seconds.get(way)), _ratio(times.get(way))]
@@ -174,20 +179,21 @@ def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
     return {caption: (header, cells)}
 
 
-def headlines(results: dict[str, Any]) -> list[list[str]]:
+def headlines(results: dict[str, Any]) -> list[Headline]:
     """The hardest group that all ways solve, and the largest."""
     rows = results["rows"]
     slow = max((row for row in rows if "null space" in row["ratio"]), key=lambda row: row["seconds"]["null space"])
     lines = []
     for way, name in {"null space": "dense null space", "emlp": "EMLP"}.items():
         if way in slow["ratio"]:
-            pair = [duration(slow["seconds"]["orbits"]), f"{name} {duration(slow['seconds'][way])}"]
-            lines.append([f"equivariant maps of {slow['group']}", *pair, _ratio(slow["ratio"][way])])
+            ours = duration(slow["seconds"]["orbits"])
+            beside = f"{name} {duration(slow['seconds'][way])}"
+            lines.append(Headline(f"equivariant maps of {slow['group']}", ours, beside, _ratio(slow["ratio"][way])))
         elif results["emlp"]:
-            lines.append([f"equivariant maps of {slow['group']}", "", f"{name} {results['emlp']}", ""])
+            lines.append(Headline(f"equivariant maps of {slow['group']}", "", f"{name} {results['emlp']}"))
     large = max(rows, key=lambda row: (row["points"], row["seconds"]["orbits"]))
     what = f"equivariant maps of {large['group']}, {large['points']} points"
-    return [*lines, [what, duration(large["seconds"]["orbits"]), "", ""]]
+    return [*lines, Headline(what, duration(large["seconds"]["orbits"]))]
 
 
 def figures(results: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from benchmarks.harness import steps as _steps
 from benchmarks.harness.command import command, say
+from benchmarks.harness.contract import Headline
 from msr.episodes import Episodes
 from msr.meta import SGD, Learner, from_module
 from tasks.networks import conv4
@@ -32,7 +33,9 @@ def batch(tasks: int, generator: torch.Generator) -> Episodes:
 
 def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[str, Any]]:
     """One setting, side by side."""
-    solver, threads, generator = SGD(steps, rate=_steps.RATE), torch.get_num_threads(), torch.Generator().manual_seed(1)
+    solver = SGD(steps, rate=_steps.RATE)
+    threads = torch.get_num_threads()
+    generator = torch.Generator().manual_seed(1)
 
     def make(dtype: torch.dtype) -> _steps.Sides:
         module = conv4(WAYS, running_statistics=False, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -63,7 +66,7 @@ def run(*, quick: bool, rounds: int = 5) -> dict[str, Any]:
     return {"threads": torch.get_num_threads(), "rows": rows}
 
 
-def headlines(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+def headlines(results: dict[str, Any]) -> list[Headline]:
     """Against each peer."""
     return _steps.headlines(results, "conv-4 few-shot")
 

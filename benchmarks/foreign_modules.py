@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.command import command, duration, say
+from benchmarks.harness.contract import Headline, Tables
 
 LIBRARIES = {
     "torch_nn": "torch.nn",
@@ -48,7 +49,7 @@ def judged(library: str, python: str, only: str) -> dict[str, Any]:
     """All rows of a library, from a process of its Python; or the reason that there are none."""
     root = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    words = [python, "-m", "benchmarks._foreign", library, only]
+    words = [python, "-m", "benchmarks.foreign", library, only]
     try:
         done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, timeout=LONGEST)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -61,26 +62,27 @@ def judged(library: str, python: str, only: str) -> dict[str, Any]:
 
 def run(*, quick: bool = False, libraries: str = ",".join(LIBRARIES)) -> dict[str, Any]:
     """The cases of each library; ``quick`` takes those of ``torch.nn`` that have to do with attention."""
-    found = []
+    answers: list[dict[str, Any]] = []
     for library in ["torch_nn"] if quick else libraries.split(","):
         python = python_of(library)
         if python is None:
             reason = f"not run: MSR_{library.upper()}_PYTHON names no Python that has it"
-            found.append({"library": LIBRARIES[library], "reason": reason, "versions": {}, "rows": []})
+            answers.append({"library": LIBRARIES[library], "reason": reason, "versions": {}, "rows": []})
             continue
-        found.append(judged(library, python, "Attention" if quick else ""))
-        counted = Counter(row["verdict"] for row in found[-1]["rows"])
-        say(f"{LIBRARIES[library]}: {dict(counted)} {found[-1]['reason']}")
-    return {"libraries": found}
+        answers.append(judged(library, python, "Attention" if quick else ""))
+        counted = Counter(row["verdict"] for row in answers[-1]["rows"])
+        say(f"{LIBRARIES[library]}: {dict(counted)} {answers[-1]['reason']}")
+    return {"libraries": answers}
 
 
 def _median(values: list[float]) -> str:
     return duration(sorted(values)[len(values) // 2]) if values else ""
 
 
-def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+def tables(results: dict[str, Any]) -> Tables:
     """A line a library, then a line a case."""
-    summary, cases = [], []
+    summary = []
+    cases = []
     for library in results["libraries"]:
         rows = library["rows"]
         counted = Counter(row["verdict"] for row in rows)
@@ -93,9 +95,9 @@ def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
         summary.append([*line, *times])
         for row in rows:
             defect = "" if row["defect"] is None else f"{row['defect']:.1e}"
-            said = [row["assert"].split(":")[0], row["certify"].split(":")[0], defect]
+            verdicts = [row["assert"].split(":")[0], row["certify"].split(":")[0], defect]
             seconds = duration(row["assert_seconds"]), duration(row["certify_seconds"])
-            cases.append([library["library"], row["case"], row["group"], row["expected"], *said, *seconds])
+            cases.append([library["library"], row["case"], row["group"], row["expected"], *verdicts, *seconds])
     header = ["library", "versions", "cases", "equivariant", "broken", "refused", "right", "undecided", "wrong"]
     columns = ["library", "case", "group", "theory", "assert_equivariant", "certify", "defect", "assert", "certify "]
     return {
@@ -107,14 +109,14 @@ def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
     }
 
 
-def headlines(results: dict[str, Any]) -> list[list[str]]:
+def headlines(results: dict[str, Any]) -> list[Headline]:
     """How many, and how many wrong."""
     rows = [row for library in results["libraries"] for row in library["rows"]]
     counted = Counter(row["verdict"] for row in rows)
     ran = sum(bool(library["rows"]) for library in results["libraries"])
     what = f"modules of {ran} {'library' if ran == 1 else 'libraries'} judged as theory says"
     beside = f"{counted['wrong']} wrong, {counted['undecided']} undecided"
-    return [[what, f"{counted['right']} of {len(rows)}", beside, ""]]
+    return [Headline(what, f"{counted['right']} of {len(rows)}", beside)]
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ Not a timing: query MSE of held-out tasks at several outer steps, for both start
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from benchmarks.harness.command import command, say
+from benchmarks.harness.contract import Headline, Tables
 from msr.layers import ReparamLinear
 from msr.meta import SGD, Learner, OuterLoop, Ridge, evaluate, from_module
 from msr.report import figures as draw
@@ -18,9 +19,10 @@ from msr.statistics.estimate import Estimate
 from tasks import TranslationTasks
 
 CHECKPOINTS = (0, 100, 300, 1000)
+Init = Literal["scaled", "reference"]
 
 
-def network(layers: int, n: int, m: int, init: str, seed: int) -> nn.Module:
+def network(layers: int, n: int, m: int, init: Init, seed: int) -> nn.Module:
     """A reparameterised layer, or several with tanh between."""
     generator = torch.Generator().manual_seed(seed)
     sharing = partial(DenseSharing, k=6, init=init)
@@ -34,7 +36,7 @@ def network(layers: int, n: int, m: int, init: str, seed: int) -> nn.Module:
     return nn.Sequential(*parts[:-1])
 
 
-def trajectory(layers: int, solver: SGD | Ridge, init: str, seed: int, checkpoints: tuple[int, ...]) -> list[float]:
+def trajectory(layers: int, solver: SGD | Ridge, init: Init, seed: int, checkpoints: tuple[int, ...]) -> list[float]:
     """Query MSE on 100 held-out tasks at each checkpoint."""
     family = TranslationTasks(rank=2, length=24, seed=seed, shots=1 if layers == 1 else 5)
     m, n = family.weight_shape
@@ -42,7 +44,8 @@ def trajectory(layers: int, solver: SGD | Ridge, init: str, seed: int, checkpoin
     learner = Learner(problem, solver, batching="vmap")
     adam = partial(torch.optim.Adam, lr=1e-3 if isinstance(solver, SGD) else 2e-2)
     loop = OuterLoop(learner, learner.init(shared, initial), adam)
-    test, values = family.episodes("test", torch.arange(100)), []
+    test = family.episodes("test", torch.arange(100))
+    values = []
     for step in range(checkpoints[-1] + 1):
         if step in checkpoints:
             values.append(evaluate(learner, loop.params, [test]).mean)
@@ -52,15 +55,16 @@ def trajectory(layers: int, solver: SGD | Ridge, init: str, seed: int, checkpoin
 
 def run(*, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
     """Both starts in each setting."""
-    settings = {
+    settings: dict[str, tuple[int, SGD | Ridge]] = {
         "one layer, sgd": (1, SGD(3)),
         "one layer, ridge": (1, Ridge(1e-5)),
         "three layers, sgd": (3, SGD(3)),
     }
     checkpoints, seeds = ((0, 2), 2) if quick else (CHECKPOINTS, seeds)
     rows = []
+    starts: tuple[Init, ...] = ("reference", "scaled")
     for name, (layers, solver) in settings.items():
-        for init in ("reference", "scaled"):
+        for init in starts:
             runs = [trajectory(layers, solver, init, seed, checkpoints) for seed in range(seeds)]
             estimates = [Estimate.of(values) for values in zip(*runs, strict=True)]
             rows.append({"setting": name, "init": init, "query_mse": [e.to_dict() for e in estimates]})
@@ -68,7 +72,7 @@ def run(*, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
     return {"checkpoints": checkpoints, "rows": rows}
 
 
-def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+def tables(results: dict[str, Any]) -> Tables:
     """Query MSE at the checkpoints."""
     header = ["setting", "start", *(f"step {step}" for step in results["checkpoints"])]
     cells = [[r["setting"], r["init"], *(_estimate(e) for e in r["query_mse"])] for r in results["rows"]]
@@ -76,16 +80,15 @@ def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
     return {f"Query MSE of 100 held-out tasks, mean and 95% interval over {seeds} seeds": (header, cells)}
 
 
-def headlines(results: dict[str, Any]) -> list[list[str]]:
+def headlines(results: dict[str, Any]) -> list[Headline]:
     """The two starts, at the end."""
     last = {(r["setting"], r["init"]): _estimate(r["query_mse"][-1]) for r in results["rows"]}
     return [
-        [
+        Headline(
             f"query MSE after {results['checkpoints'][-1]} outer steps, {setting}",
             f"scaled start {last[setting, 'scaled']}",
             f"reference start {last[setting, 'reference']}",
-            "",
-        ]
+        )
         for setting in dict.fromkeys(r["setting"] for r in results["rows"])
     ]
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.harness.command import command, say
+from benchmarks.harness.contract import Headline, Tables
 from benchmarks.harness.memory import Allocations
 from msr.episodes import Episodes
 from msr.layers import ReparamLinear
@@ -29,13 +30,15 @@ SOLVERS: dict[str, SGD | GaussNewton] = {
 
 
 def peak_bytes(name: str, steps: int, *, quick: bool) -> int:
-    """Of one meta-gradient with this solver and as many inner steps."""
-    gen, (n, k) = torch.Generator().manual_seed(0), (8, 8) if quick else (64, 32)
+    """The most bytes alive at once during one meta-gradient with this solver and as many inner steps."""
+    gen = torch.Generator().manual_seed(0)
+    n, k = (8, 8) if quick else (64, 32)
     layer = partial(ReparamLinear, n, n, bias=False, sharing=partial(DenseSharing, k=k), generator=gen)
     problem, shared, initial = from_module(nn.Sequential(layer(), nn.Tanh(), layer()))
     x, y = (torch.randn(8, 4, n, generator=gen) for _ in range(2))
     learner = Learner(problem, replace(SOLVERS[name], steps=steps), batching="vmap")
-    params, episodes = learner.init(shared, initial), Episodes(x, y, x, y)
+    params = learner.init(shared, initial)
+    episodes = Episodes(x, y, x, y)
     with Allocations() as made:
         learner.meta_gradient(params, episodes)
     return made.peak
@@ -50,7 +53,7 @@ def run(*, quick: bool) -> dict[str, Any]:
     return {"steps": list(STEPS), "rows": rows}
 
 
-def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+def tables(results: dict[str, Any]) -> Tables:
     """One row a solver."""
     head = ["inner solver", *[f"{steps} step{'s' * (steps > 1)}" for steps in results["steps"]], "last / first"]
     rows = [
@@ -64,14 +67,17 @@ def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
     return {"Peak memory of one meta-gradient, MiB": (head, rows)}
 
 
-def headlines(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+def headlines(results: dict[str, Any]) -> list[Headline]:
     """Implicit at the most steps against the fewest."""
     lines = []
     for row in results["rows"]:
         if row["solver"].endswith("implicit"):
-            first, last = row["peak_bytes"][0], row["peak_bytes"][-1]
+            first = row["peak_bytes"][0]
+            last = row["peak_bytes"][-1]
             what = f"memory of {results['steps'][-1]} inner steps, {row['solver']}"
-            lines.append((what, f"{last / 2**20:.2f} MiB", f"1 step: {first / 2**20:.2f} MiB", f"{last / first:.2f}x"))
+            lines.append(
+                Headline(what, f"{last / 2**20:.2f} MiB", f"1 step: {first / 2**20:.2f} MiB", f"{last / first:.2f}x")
+            )
     return lines
 
 

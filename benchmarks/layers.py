@@ -16,13 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness.command import command, duration, say
+from benchmarks.harness.contract import Headline, Tables
 from benchmarks.harness.memory import Allocations, available_bytes, resident_peak, total_bytes
 from benchmarks.harness.timing import alternate, ratio
 from msr.layers import ReparamConv2d, ReparamLinear
 from msr.report import figures as draw
 from msr.sharing import DenseSharing, KroneckerSharing
 
-BATCH, FILTER, K = 256, 64, 16
+BATCH = 256
+FILTER = 64  # inputs and outputs of a small filter, at most
+K = 16  # columns of a dense pattern
 SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
 KINDS = ("small filter", "square factors", "dense, k = 16")
 
@@ -119,21 +122,23 @@ def memory(kind: str, n: int) -> dict[str, int]:
     parameters, input and the output's gradient, which exist before, and all that the operations made. ``largest`` is
     the largest single tensor that they made.
     """
-    layer, x, slope = linear(kind, n), torch.ones(BATCH, n, requires_grad=True), torch.ones(BATCH, n)
+    layer = linear(kind, n)
+    x = torch.ones(BATCH, n, requires_grad=True)
+    slope = torch.ones(BATCH, n)
     parameters = total_bytes(layer.parameters())
     hidden = {"small filter": 2 * min(FILTER, n), "square factors": 2 * n}.get(kind, 0)
     # A dense pattern's weight is an activation: it is made in the forward, and its gradient in the backward.
     made = n * n if kind == "dense, k = 16" else 0
-    with Allocations() as seen:
+    with Allocations() as allocations:
         forward_backward(layer, x, slope)
     activations = 4 * (BATCH * (2 * n + hidden) + made)
     return {
         "parameters": parameters,
         "weight": 4 * n * n,
         "parts": 2 * parameters + 2 * activations,
-        "peak": parameters + total_bytes([x, slope]) + seen.peak,
-        "extra": seen.peak,
-        "largest": seen.largest,
+        "peak": parameters + total_bytes([x, slope]) + allocations.peak,
+        "extra": allocations.peak,
+        "largest": allocations.largest,
     }
 
 
@@ -148,7 +153,9 @@ def grow(kind: str, n: int) -> int | None:
     """The part of :func:`resident` that runs in the fresh process."""
     small = torch.ones(BATCH, 64, requires_grad=True)
     forward_backward(linear(kind, 64), small, torch.ones(BATCH, 64))  # loads what torch loads late
-    layer, x, slope = linear(kind, n), torch.ones(BATCH, n, requires_grad=True), torch.ones(BATCH, n)
+    layer = linear(kind, n)
+    x = torch.ones(BATCH, n, requires_grad=True)
+    slope = torch.ones(BATCH, n)
     return resident_peak(lambda: forward_backward(layer, x, slope))
 
 
@@ -156,7 +163,8 @@ def run(*, quick: bool = False, device: str = "cpu", rounds: int = 7, largest: i
     """All sizes. On a GPU times are of finished work, and memory is counted on the CPU, where it is the same."""
     sizes = [n for n in SIZES if n <= (128 if quick else largest)]
     rounds = 2 if quick else rounds
-    rows, bytes_rows = [], []
+    rows = []
+    bytes_rows = []
     for n in sizes:
         kinds = [kind for kind in KINDS if fits(kind, n, device)]
         layers = {kind: linear(kind, n, device) for kind in ("plain", *kinds)}
@@ -191,7 +199,7 @@ def _mebibytes(n: float | None) -> str:
     return "" if n is None else f"{n / 2**20:,.1f}" if n < 100 * 2**20 else f"{n / 2**20:,.0f}"
 
 
-def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+def tables(results: dict[str, Any]) -> Tables:
     """Times as ratios to the plain layer, and bytes by size."""
     shown = {}
     for mode, words in {"forward": "Forward", "both": "Forward and backward"}.items():
@@ -226,11 +234,12 @@ def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
     return shown
 
 
-def headlines(results: dict[str, Any]) -> list[list[str]]:
+def headlines(results: dict[str, Any]) -> list[Headline]:
     """The largest size."""
     rows = [row for row in results["rows"] if row["layer"] == "linear"]
     row = max(rows, key=lambda row: row["size"])
-    n, both = row["size"], row["both"]
+    n = row["size"]
+    both = row["both"]
     lines = []
     for kind in (*KINDS, "folded"):
         if kind in both:
@@ -239,17 +248,18 @@ def headlines(results: dict[str, Any]) -> list[list[str]]:
             share = f"{_times(both[kind])} times the time"
             if most < 1 / 1.5:
                 share = f"{1 / middle:.1f}x faster ({1 / most:.1f} to {1 / least:.1f})"
-            lines.append([f"linear {n}, {kind}, forward and backward", *times, share])
+            lines.append(Headline(f"linear {n}, {kind}, forward and backward", *times, share))
     peaks = {row["kind"]: row for row in results["memory"] if row["size"] == n}
-    small, plain = peaks["small filter"], peaks["plain"]
+    small = peaks["small filter"]
+    plain = peaks["plain"]
     share = f"{small['peak'] / small['parts']:.3f} of factors, activations and gradients"
     lines.append(
-        [
+        Headline(
             f"linear {n}, small filter, peak memory",
             f"{_mebibytes(small['peak'])} MiB",
             f"plain {_mebibytes(plain['peak'])} MiB",
             share,
-        ]
+        )
     )
     return lines
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from benchmarks.harness import steps as _steps
 from benchmarks.harness.command import command, say
+from benchmarks.harness.contract import Headline
 from benchmarks.harness.networks import ShareLinear
 from msr.episodes import Episodes
 from msr.layers import ReparamLinear
@@ -25,10 +26,12 @@ tables = _steps.tables
 
 def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[str, Any]]:
     """One setting, side by side."""
-    family, solver = TranslationTasks(rank=1), SGD(steps, rate=_steps.RATE)
+    family = TranslationTasks(rank=1)
+    solver = SGD(steps, rate=_steps.RATE)
 
     def make(dtype: torch.dtype) -> _steps.Sides:
-        pattern, generator = partial(DenseSharing, k=3), torch.Generator().manual_seed(0)
+        pattern = partial(DenseSharing, k=3)
+        generator = torch.Generator().manual_seed(0)
         layer = ReparamLinear(70, 68, bias=False, dtype=dtype, sharing=pattern, generator=generator)
         problem, shared, initial = from_module(layer)
         learners = {
@@ -54,7 +57,7 @@ def run(*, quick: bool, rounds: int = 9) -> dict[str, Any]:
     return {"threads": torch.get_num_threads(), "rows": rows}
 
 
-def headlines(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+def headlines(results: dict[str, Any]) -> list[Headline]:
     """Against each peer."""
     return _steps.headlines(results, "translation")
 

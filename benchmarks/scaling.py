@@ -15,6 +15,7 @@ import torch
 
 from benchmarks.harness.account import Account, Machine, exponent, measure_machine, page_faults, products_alone, waiting
 from benchmarks.harness.command import command, duration, say
+from benchmarks.harness.contract import Headline, Tables
 from benchmarks.harness.timing import alternate
 from msr.episodes import Episodes
 from msr.layers import ReparamLinear
@@ -55,7 +56,8 @@ def flops_by_hand(solver: str, tasks: int, examples: int, n: int, k: int) -> int
     Gram matrix (examples · n k²), the residual, the prediction on the query set. A gradient step: a prediction, and
     the same two products backwards; the first step starts from the same ``v`` for all tasks.
     """
-    T, s = tasks, examples
+    T = tasks
+    s = examples
     query = T * n * n * (3 * k + 2 * s)
     if solver == "ridge":
         jacobian = T * s * n * n * 2 * k + 3 * n * n * k * k
@@ -149,13 +151,16 @@ def _slope(pair: list[float]) -> str:
     return f"{slope:.2f} ± {half:.2f}"
 
 
-def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+def tables(results: dict[str, Any]) -> Tables:
     """Exponents; then the largest size of each sweep against its bound."""
     base = ", ".join(f"{key} {value}" for key, value in results["base"].items())
     header = ["solver, what grows", "sizes", "fitted on", "time", "flops", "bytes", "bound"]
-    slopes, ends = [], []
+    slopes = []
+    ends = []
     for line in results["sweeps"]:
-        name, points, slope = f"{line['solver']}: {WORDS[line['axis']]}", line["points"], line["exponents"]
+        name = f"{line['solver']}: {WORDS[line['axis']]}"
+        points = line["points"]
+        slope = line["exponents"]
         upper = points[-line["upper"] :]
         ranges = f"{points[0]['size']} to {points[-1]['size']}", f"{upper[0]['size']} to {upper[-1]['size']}"
         slopes.append([name, *ranges, *(_slope(slope[key]) for key in ("seconds", "flops", "bytes", "bound"))])
@@ -201,14 +206,15 @@ def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
     }
 
 
-def headlines(results: dict[str, Any]) -> list[list[str]]:
+def headlines(results: dict[str, Any]) -> list[Headline]:
     """An exponent each, beside the bound's."""
     lines = []
     for line in results["sweeps"]:
-        slope, last = line["exponents"], line["points"][-1]
+        slope = line["exponents"]
+        last = line["points"][-1]
         what = f"exponent of a meta-gradient's cost, {line['solver']}, in {WORDS[line['axis']]}"
         reached = f"bound is {100 * last['bound'] / last['seconds'][0]:.0f}% of the time at {last['size']}"
-        lines.append([what, _slope(slope["seconds"]), f"{_slope(slope['bound'])} of the bound", reached])
+        lines.append(Headline(what, _slope(slope["seconds"]), f"{_slope(slope['bound'])} of the bound", reached))
     return lines
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.harness.command import command, duration, say
+from benchmarks.harness.contract import Headline, Tables
 from benchmarks.harness.timing import ratio
 from msr.discovery import discover
 from msr.groups import cyclic
@@ -26,7 +27,7 @@ LONGEST = 20.0  # seconds with all threads, after which these are tried no more
 
 
 def problem(n: int, tasks: int) -> Sample:
-    """Of the cyclic group of order at most 8 on ``n`` points."""
+    """Tasks with the symmetry of the cyclic group of order 8, which acts on ``n`` points in blocks of 8."""
     rep = regular(cyclic(8))
     rep = rep if n == 8 else copies(rep, n // 8)
     return sample_group(rep, rep, n_tasks=tasks, examples=12, noise=0.1)
@@ -39,21 +40,23 @@ def beside(processes: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for one in others:
-            one.kill()
-            one.wait()
+        for process in others:
+            process.kill()
+            process.wait()
 
 
 def timed(sample: Sample, threads: int | None) -> tuple[float, int]:
     """Seconds of a discovery, and the threads it had."""
     start = time.perf_counter()
-    found = discover(sample.x, sample.y, threads=threads)
-    return time.perf_counter() - start, found.threads
+    discovery = discover(sample.x, sample.y, threads=threads)
+    return time.perf_counter() - start, discovery.threads
 
 
 def run(*, quick: bool, rounds: int = 3) -> dict[str, Any]:
     """Each problem, idle and busy."""
-    most, rows, tried = torch.get_num_threads(), [], True
+    most = torch.get_num_threads()
+    rows = []
+    tried = True
     sizes = {"8 x 8": (8, 100)} if quick else {"8 x 8": (8, 400), "32 x 32": (32, 150)}
     for name, (n, tasks) in sizes.items():
         sample = problem(n, tasks)
@@ -79,7 +82,7 @@ def _middle(laps: list[float]) -> float | None:
     return sorted(laps)[len(laps) // 2] if laps else None
 
 
-def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+def tables(results: dict[str, Any]) -> Tables:
     """One row a problem and a state of the machine."""
     head = ["layer", "beside", "1 thread", f"{results['threads']} threads", "chosen", "threads chosen", "chosen / 1"]
     rows = []
@@ -98,7 +101,7 @@ def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
     return {"A discovery by its threads, medians of rounds": (head, rows)}
 
 
-def headlines(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+def headlines(results: dict[str, Any]) -> list[Headline]:
     """Chosen against one, and all against one."""
     lines = []
     for row in results["rows"]:
@@ -106,7 +109,7 @@ def headlines(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         what = f"discovery {row['problem']}, {'busy' if row['busy'] else 'idle'} machine, threads chosen"
         beside_it = f"1 thread {duration(middle['one'])}, all {duration(middle['all']) or 'not tried'}"
         share = ratio(row["seconds"]["chosen"], row["seconds"]["one"])[0]
-        lines.append((what, duration(middle["chosen"]), beside_it, f"{share:.2f}x"))
+        lines.append(Headline(what, duration(middle["chosen"]), beside_it, f"{share:.2f}x"))
     return lines
 
 

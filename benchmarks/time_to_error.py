@@ -10,12 +10,14 @@ tasks.
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from benchmarks.harness.command import command, say
+from benchmarks.harness.contract import Headline, Tables
 from benchmarks.harness.networks import ShareLinear
 from msr.layers import ReparamLinear
 from msr.meta import SGD, InnerSolver, Learner, MetaParameters, OuterLoop, Ridge, evaluate, from_module
@@ -24,10 +26,11 @@ from msr.sharing import DenseSharing
 from msr.span import find_span, spectral_start
 from tasks import TranslationTasks
 
-TARGETS = (1e-1, 1e-2, 1e-3, 1e-6)
+TARGETS = (1e-1, 1e-2, 1e-3, 1e-6)  # query errors
 TASKS = 500  # that the direct finder sees
-FEW = 150
+FEW = 150  # that it sees where it is given few
 Curve = list[tuple[float, int, float]]  # seconds, outer steps, error
+Method = Callable[[int], Curve]
 
 
 def chunks(family: TranslationTasks, n_tasks: int = TASKS) -> Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]:
@@ -47,9 +50,9 @@ def layer_with(U: torch.Tensor, v: torch.Tensor) -> ReparamLinear:
     return layer
 
 
-def random_layer(rank: int, seed: int, init: str) -> ReparamLinear:
+def random_layer(rank: int, seed: int, init: Literal["scaled", "reference"]) -> ReparamLinear:
     """A layer that knows nothing; as many filters as the truth has."""
-    sharing = partial(DenseSharing, k=3 * rank, init=init)  # type: ignore[arg-type]
+    sharing = partial(DenseSharing, k=3 * rank, init=init)
     return ReparamLinear(70, 68, bias=False, sharing=sharing, generator=torch.Generator().manual_seed(seed))
 
 
@@ -90,7 +93,7 @@ def trained(
     *,
     every: int,
 ) -> Curve:
-    """Our outer loop, judged now and then until the last target is met."""
+    """Our outer loop, judged after every ``every`` steps until the last target is met."""
     problem, shared, initial = from_module(layer)
     learner = Learner(problem, solver, batching="vmap", trace=True)
     adam = partial(torch.optim.Adam, lr=rate, betas=(0.9, 0.95 if isinstance(solver, Ridge) else 0.999), fused=True)
@@ -106,8 +109,9 @@ def trained(
 def timed(
     step: Callable[[int], None], error: Callable[[], float], steps: int, every: int, until: float = TARGETS[-1]
 ) -> Curve:
-    """Run, adding up the time of the steps alone."""
-    seconds, curve = 0.0, []
+    """Run at most ``steps`` steps, adding up their time alone; the error is taken after every ``every`` of them."""
+    seconds = 0.0
+    curve: Curve = []
     for i in range(steps):
         start = time.perf_counter()
         step(i)
@@ -125,7 +129,8 @@ def on_higher(family: TranslationTasks, layer: ReparamLinear, inner_steps: int, 
 
     problem, shared, initial = from_module(layer)
     learner = Learner(problem, SGD(inner_steps), batching="vmap")
-    model, alpha = ShareLinear(shared["sharing.U"], initial["v"], 68), torch.tensor(0.1, requires_grad=True)
+    model = ShareLinear(shared["sharing.U"], initial["v"], 68)
+    alpha = torch.tensor(0.1, requires_grad=True)
     adam = torch.optim.Adam([model.U, model.v, alpha], lr=rate, fused=True)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=steps)
     inner = torch.optim.SGD([model.v], lr=0.1)
@@ -153,53 +158,53 @@ def first(curve: Curve, target: float) -> tuple[float, int] | None:
     return next(((seconds, steps) for seconds, steps, error in curve if error <= target), None)
 
 
+def ridge_from_random(rank: int, seed: int, steps: int) -> Curve:
+    """Outer steps on the closed form, from a layer that knows nothing."""
+    family = TranslationTasks(rank=rank, seed=seed)
+    return trained(family, random_layer(rank, seed, "scaled"), Ridge(penalty=1e-5), 2e-2, steps, every=10)
+
+
+def sgd_from_random(rank: int, seed: int, inner: int, rate: float, steps: int) -> Curve:
+    """Outer steps through gradient steps, started as the paper's code does."""
+    family = TranslationTasks(rank=rank, seed=seed)
+    return trained(family, random_layer(rank, seed, "reference"), SGD(inner, rate=0.1), rate, steps, every=20)
+
+
+def sgd_on_higher(rank: int, seed: int, inner: int, rate: float, steps: int) -> Curve:
+    """As :func:`sgd_from_random`, written with ``higher``."""
+    family = TranslationTasks(rank=rank, seed=seed)
+    return on_higher(family, random_layer(rank, seed, "reference"), inner, rate, steps)
+
+
+def methods(rank: int, *, quick: bool, seeds: int, sgd_steps: int, sgd_rate: float) -> dict[str, tuple[int, Method]]:
+    """Every method by name, as a number of seeds and a function of the seed."""
+    k = 3 * rank
+    steps = 20 if quick else 400 * rank
+    result: dict[str, tuple[int, Method]] = {
+        "direct, k found": (seeds, lambda seed: direct(rank, seed, "auto")),
+        "direct, k given": (seeds, lambda seed: direct(rank, seed, k)),
+        f"direct, k given, {FEW} tasks": (seeds, lambda seed: direct(rank, seed, k, FEW)),
+        "spectral start, then ridge": (seeds, lambda seed: spectral_then_ridge(rank, seed, steps)),
+        "ridge, random start": (seeds, lambda seed: ridge_from_random(rank, seed, steps)),
+    }
+    for inner in (1, 3, 5):
+        sgd = partial(sgd_from_random, rank, inner=inner, rate=sgd_rate, steps=sgd_steps * rank)
+        result[f"SGD, {inner} step{'s' * (inner > 1)}"] = (1, sgd)
+    if rank == 1:
+        on_peer = partial(sgd_on_higher, rank, inner=5, rate=sgd_rate, steps=sgd_steps)
+        result["SGD, 5 steps, on higher"] = (1, on_peer)
+    return result
+
+
 def run(*, quick: bool, seeds: int = 3, sgd_steps: int = 1000, sgd_rate: float = 4e-3) -> dict[str, Any]:
     """Every method on every rank; SGD and ``higher`` with the first seed only."""
     if quick:
-        seeds, sgd_steps = 1, 40
+        seeds = 1
+        sgd_steps = 40
     rows = []
     for rank in (1, 2, 5):
-        k = 3 * rank
-        methods: dict[str, tuple[int, Callable[[int], Curve]]] = {
-            "direct, k found": (seeds, lambda seed, rank=rank: direct(rank, seed, "auto")),
-            "direct, k given": (seeds, lambda seed, rank=rank, k=k: direct(rank, seed, k)),
-            f"direct, k given, {FEW} tasks": (seeds, lambda seed, rank=rank, k=k: direct(rank, seed, k, FEW)),
-            "spectral start, then ridge": (
-                seeds,
-                lambda seed, rank=rank: spectral_then_ridge(rank, seed, 20 if quick else 400 * rank),
-            ),
-            "ridge, random start": (
-                seeds,
-                lambda seed, rank=rank: trained(
-                    TranslationTasks(rank=rank, seed=seed),
-                    random_layer(rank, seed, "scaled"),
-                    Ridge(penalty=1e-5),
-                    2e-2,
-                    20 if quick else 400 * rank,
-                    every=10,
-                ),
-            ),
-        }
-        for inner in (1, 3, 5):
-            methods[f"SGD, {inner} step{'s' * (inner > 1)}"] = (
-                1,
-                lambda seed, rank=rank, inner=inner: trained(
-                    TranslationTasks(rank=rank, seed=seed),
-                    random_layer(rank, seed, "reference"),
-                    SGD(inner, rate=0.1),
-                    sgd_rate,
-                    sgd_steps * rank,
-                    every=20,
-                ),
-            )
-        if rank == 1:
-            methods["SGD, 5 steps, on higher"] = (
-                1,
-                lambda seed: on_higher(
-                    TranslationTasks(rank=1, seed=seed), random_layer(1, seed, "reference"), 5, sgd_rate, sgd_steps
-                ),
-            )
-        for name, (n_seeds, method) in methods.items():
+        of_rank = methods(rank, quick=quick, seeds=seeds, sgd_steps=sgd_steps, sgd_rate=sgd_rate)
+        for name, (n_seeds, method) in of_rank.items():
             curves = [method(seed) for seed in range(n_seeds)]
             rows.append(
                 {
@@ -223,43 +228,42 @@ def seconds_to(row: dict[str, Any], target: float) -> float | None:
 
 def cells(row: dict[str, Any]) -> list[str]:
     """Seconds to each target."""
-    found = [seconds_to(row, target) for target in TARGETS]
-    return ["not reached" if s is None else f"{s:.2f}" for s in found]
+    seconds = [seconds_to(row, target) for target in TARGETS]
+    return ["not reached" if s is None else f"{s:.2f}" for s in seconds]
 
 
-def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+def tables(results: dict[str, Any]) -> Tables:
     """One table a rank."""
     head = ["method", *[f"{t:g}" for t in TARGETS], "last error", "seconds in all", "seeds"]
-    found: dict[str, tuple[list[str], list[list[str]]]] = {}
+    result: Tables = {}
     for row in results["rows"]:
-        lines = found.setdefault(f"Rank {row['rank']}: seconds to a query error (median over seeds)", (head, []))[1]
+        lines = result.setdefault(f"Rank {row['rank']}: seconds to a query error (median over seeds)", (head, []))[1]
         middle = len(row["last_error"]) // 2
-        last, total = sorted(row["last_error"])[middle], sorted(row["last_seconds"])[middle]
+        last = sorted(row["last_error"])[middle]
+        total = sorted(row["last_seconds"])[middle]
         lines.append([row["method"], *cells(row), f"{last:.1e}", f"{total:.1f}", str(len(row["last_error"]))])
-    return found
+    return result
 
 
-def headlines(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+def headlines(results: dict[str, Any]) -> list[Headline]:
     """Rank 1 against higher; rank 5."""
     rows = {(row["rank"], row["method"]): row for row in results["rows"]}
-    ours, theirs = (
-        seconds_to(rows[1, f"direct, k given, {FEW} tasks"], 1e-3),
-        seconds_to(rows[1, "SGD, 5 steps, on higher"], 1e-3),
-    )
+    ours = seconds_to(rows[1, f"direct, k given, {FEW} tasks"], 1e-3)
+    theirs = seconds_to(rows[1, "SGD, 5 steps, on higher"], 1e-3)
     lines = []
     if ours is not None:
         beside = "not reached" if theirs is None else f"{theirs:.0f} s (higher, SGD, 5 steps)"
         ratio = "" if theirs is None else f"{theirs / ours:.0f}x"
-        lines.append(("rank 1 to an error of 1e-3, k given", f"{ours:.2f} s", beside, ratio))
+        lines.append(Headline("rank 1 to an error of 1e-3, k given", f"{ours:.2f} s", beside, ratio))
     five = seconds_to(rows[5, "direct, k found"], 1e-3)
     if five is not None:
-        lines.append(("rank 5 to an error of 1e-3, k found", f"{five:.2f} s", "", ""))
+        lines.append(Headline("rank 5 to an error of 1e-3, k found", f"{five:.2f} s"))
     return lines
 
 
 def figures(results: dict[str, Any]) -> dict[str, Any]:
     """Error against time, rank by rank."""
-    found = {}
+    by_name = {}
     for rank in (1, 2, 5):
         series = {
             row["method"]: ([point[0] for point in row["curve"]], [point[2] for point in row["curve"]])
@@ -270,11 +274,11 @@ def figures(results: dict[str, Any]) -> dict[str, Any]:
         figure.axes[0].set_xscale("log")
         figure.axes[0].set_title(f"rank {rank}")
         for line in figure.axes[0].lines:
-            if len(line.get_xdata()) == 1:
+            if np.size(line.get_xdata()) == 1:
                 line.set_marker("o")
         figure.axes[0].legend(fontsize="small", ncols=2)
-        found[f"time_to_error_rank{rank}"] = figure
-    return found
+        by_name[f"time_to_error_rank{rank}"] = figure
+    return by_name
 
 
 if __name__ == "__main__":

@@ -20,28 +20,29 @@ from msr.discovery import Discovery, discover
 from msr.errors import MSRError
 from msr.permutations import Indices
 
-__all__ = ["judged", "oracle", "outcome_of", "statements_of"]
+__all__ = ["judged", "oracle", "outcome_of", "statements_of", "time_limit"]
 
 SURE = 3.0
 """Standard errors of the truth that a statement must miss it by to be called false."""
-PATIENCE = 600  # seconds for a file
+PATIENCE = 600
+"""Seconds after which a file is given up."""
 
 _AT_LEAST = re.compile(r"break[^.;:]*?at least (\d+(?:\.\d+)?) ?%")
 
 
 def oracle(x: np.ndarray, y: np.ndarray, orbits: Indices, eps: float, alpha: float) -> bool:
-    """Whether one who knows the group certifies it, by the same valid test on all tasks."""
+    """Whether an oracle that knows the group certifies it, by the same valid test on all tasks."""
     return certifies(torch.from_numpy(x), torch.from_numpy(y), orbits, eps, alpha)
 
 
 def judged(name: str, number: int) -> dict[str, Any]:
-    """Discover a file of a cell and judge the answer: a line of the log."""
+    """Discover the symmetry of a file and judge the answer: a line of the log."""
     file, problem = file_of(name, number)
     line: dict[str, Any] = {"cell": name, "file": number, "tasks": len(file.x), "noise": file.level}
     started = time.process_time()
     try:
-        with _patience(PATIENCE):
-            found = discover(torch.from_numpy(file.x), torch.from_numpy(file.y), eps=EPS, alpha=ALPHA)
+        with time_limit(PATIENCE):
+            discovery = discover(torch.from_numpy(file.x), torch.from_numpy(file.y), eps=EPS, alpha=ALPHA)
     except MSRError as error:
         return {**line, "outcome": "refused", "said": str(error)[:300]}
     except TimeoutError:
@@ -49,38 +50,43 @@ def judged(name: str, number: int) -> dict[str, Any]:
     except Exception as error:
         return {**line, "outcome": "error", "said": f"{type(error).__name__}: {error}"[:300]}
     line["seconds"] = round(time.process_time() - started, 2)
-    line["verdict"] = found.verdict
-    line |= outcome_of(found, file, problem)
-    line |= statements_of(found, problem)
+    line["verdict"] = discovery.verdict
+    line |= outcome_of(discovery, file, problem)
+    line |= statements_of(discovery, problem)
     if line["outcome"] in ("wrong", "false none", "within") or line["false"]:
-        line["said"] = found.sentence[:300]
+        line["said"] = discovery.sentence[:300]
     if cells()[name].part == "power":
         line["oracle"] = oracle(file.x, file.y, problem.orbits, EPS, ALPHA)
     problem.forget()
     return line
 
 
-def outcome_of(found: Discovery, file: File, problem: Problem) -> dict[str, Any]:
-    """``right``, ``within`` (another group, nothing false said), ``wrong`` and why; or the verdict that none is."""
-    if found.verdict == "cannot tell":
+def outcome_of(discovery: Discovery, file: File, problem: Problem) -> dict[str, Any]:
+    """The outcome of an answer, and what it was judged by.
+
+    ``right``; ``within``, another group of which nothing false is said; ``wrong``, with the reasons; ``none`` or
+    ``false none``; or ``cannot tell``.
+    """
+    if discovery.verdict == "cannot tell":
         return {"outcome": "cannot tell"}
     kept = problem.orbits
-    if found.verdict == "none":
+    if discovery.verdict == "none":
         return {"outcome": "none" if kept.max() == kept.size - 1 else "false none"}
-    moves = found.generators()
+    moves = discovery.generators()
     named = pair_orbits(*moves)
-    certificate = found.certificate
+    certificate = discovery.certificate
     why: list[str] = []
-    said: dict[str, Any] = {"order": str(found.group.order) if found.group else "", "why": why}
+    judgement: dict[str, Any] = {"order": str(discovery.group.order) if discovery.group else "", "why": why}
     assert certificate is not None
     if not refines(kept, named):
         why.append("too small")
     if not refines(named, kept):
         truth = problem.truth(*moves, certificate.counts_up_to**2)
-        least, bound = truth.capped - SURE * truth.error, certificate.bound
+        least = truth.capped - SURE * truth.error
+        bound = certificate.bound
         exceptions = problem.truth(*moves, certificate.exceptions_break**2).exceptions
         if problem.curved and certificate.linear:
-            # What is beyond a linear layer counts apart.
+            # The certificate bounds the energy that is not linear by a number of its own.
             bound += 1.0 if certificate.nonlinear_at_most is None else certificate.nonlinear_at_most
         if least > EPS**2 and certificate.covers == "the outputs":
             why.append("beyond the tolerance")
@@ -88,33 +94,35 @@ def outcome_of(found: Discovery, file: File, problem: Problem) -> dict[str, Any]
             why.append("beyond its bound")
         if exceptions - SURE * _binomial_error(exceptions) > certificate.exceptions_at_most:
             why.append("more exceptions")
-        said |= {"truth": truth.capped, "bound": bound}
-        said |= {"exceptions": exceptions, "at_most": certificate.exceptions_at_most}
+        judgement |= {"truth": truth.capped, "bound": bound}
+        judgement |= {"exceptions": exceptions, "at_most": certificate.exceptions_at_most}
     listed = list(certificate.exceptions)
     if listed and file.tasks.curved is None:
-        said["listed"] = len(listed)
+        judgement["listed"] = len(listed)
         shares = problem.shares(*moves, tasks=file.tasks)[listed]
-        said["listed_falsely"] = int((shares <= certificate.counts_up_to**2).sum())
+        judgement["listed_falsely"] = int((shares <= certificate.counts_up_to**2).sum())
     right = bool(np.array_equal(named, kept))
-    return {**said, "outcome": "wrong" if why else "right" if right else "within"}
+    return {**judgement, "outcome": "wrong" if why else "right" if right else "within"}
 
 
-def statements_of(found: Discovery, problem: Problem) -> dict[str, Any]:
-    """What is false of all that was said of the groups that were tried, and in the hints."""
+def statements_of(discovery: Discovery, problem: Problem) -> dict[str, Any]:
+    """The false statements about the groups that were tried, and in the hints, as sentences."""
     false: list[str] = []
     most = 0.0
     limit = EPS**2
-    for candidate in found.candidates:
-        moves = _moves(found, candidate)
-        status, broken = candidate.status, candidate.seen_broken
+    for candidate in discovery.candidates:
+        moves = _moves(discovery, candidate)
+        status = candidate.status
+        broken = candidate.seen_broken
         spoken = status in ("within", "beyond") or broken
         if not spoken and problem.curved:
             continue  # its truth is costly, and nothing was said
         kept = refines(pair_orbits(*moves), problem.orbits)
         truth = Truth(0.0, 0.0, 0.0, 0.0) if kept else problem.truth(*moves, CAP * limit)
         most = max(most, truth.mean + SURE * truth.error)
-        # A task counts as breaking by more than that where noise hides it, and by no more than it does.
-        low, high = truth.capped - SURE * truth.error, truth.mean + SURE * truth.error
+        # Noise may hide how a task breaks a group, so the truth lies between the capped and the plain mean.
+        low = truth.capped - SURE * truth.error
+        high = truth.mean + SURE * truth.error
         order = candidate.order
         if status == "within" and low > limit:
             false.append(f"order {order} within, truth {truth.capped:.2g}")
@@ -126,19 +134,20 @@ def statements_of(found: Discovery, problem: Problem) -> dict[str, Any]:
             false.append(f"order {order} breaks at least {candidate.low:.2g}, truth {truth.mean:.2g}")
         if candidate.high < low:
             false.append(f"order {order} breaks at most {candidate.high:.2g}, truth {truth.capped:.2g}")
-    for hint in found.hints:
-        # Half of the last digit is rounding.
+    for hint in discovery.hints:
+        # A hint rounds to a percent, so half a percent is allowed for.
         least = max((float(percent) / 100 - 0.005 for percent in _AT_LEAST.findall(hint)), default=0.0)
         if least > math.sqrt(most) and not problem.curved:
             false.append(f"hint: {hint[:160]}")
     return {"false": false}
 
 
-def _moves(found: Discovery, candidate: Any) -> tuple[Indices, Indices]:
+def _moves(discovery: Discovery, candidate: Any) -> tuple[Indices, Indices]:
     """A candidate's generators on all coordinates; a constant input, if there is one, is the last and is left out."""
-    n, m = math.prod(found.shape_in), math.prod(found.shape_out)
+    n = math.prod(discovery.shape_in)
+    m = math.prod(discovery.shape_out)
     whole = []
-    pairs = ((candidate.generators_in, found.inputs, n), (candidate.generators_out, found.outputs, m))
+    pairs = ((candidate.generators_in, discovery.inputs, n), (candidate.generators_out, discovery.outputs, m))
     for moves, places, size in pairs:
         full = np.tile(np.arange(size), (len(moves), 1))
         full[:, places] = places[moves[:, : len(places)]]
@@ -147,12 +156,13 @@ def _moves(found: Discovery, candidate: Any) -> tuple[Indices, Indices]:
 
 
 def _binomial_error(share: float, count: int = 20_000) -> float:
+    """Standard error of a share that was counted over a sample of ``count`` tasks."""
     return math.sqrt(share * (1 - share) / count)
 
 
 @contextlib.contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    """TimeoutError where it takes longer; only in the main thread of a process that has such signals."""
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the block after so many seconds; only in a main thread, on a system with such signals."""
 
     def ring(*_: object) -> None:
         raise TimeoutError
@@ -160,11 +170,11 @@ def _patience(seconds: float) -> Iterator[None]:
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGALRM, ring)
+    previous = signal.signal(signal.SIGALRM, ring)
     timer = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, previous)
         signal.setitimer(signal.ITIMER_REAL, *timer)

@@ -1,4 +1,4 @@
-"""The cells in which a wrong answer is counted: what is easily mistaken for a symmetry, and what hides one."""
+"""The cells in which wrong answers are counted: files that are easily taken for symmetric, or that hide a symmetry."""
 
 import functools
 import itertools
@@ -35,7 +35,7 @@ __all__ = ["BASES", "CURVES", "PAIRS", "null_cells", "plain"]
 
 
 def of_everything(n: int) -> Indices:
-    """The pattern of all permutations of the points, moved alike on both sides."""
+    """The pattern of all permutations of the points, which act in the same way on inputs and outputs."""
     return 1 - np.eye(n, dtype=np.int64)
 
 
@@ -65,16 +65,18 @@ STRESS_LEVELS = (0.05, 0.1, 0.3)
 
 
 def _base(variant: int) -> Indices:
+    """The pattern of one of :data:`BASES`."""
     return of_colours(BASES[variant % len(BASES)]())
 
 
 def _generators(orbits: Indices) -> tuple[Indices, Indices]:
-    found = automorphisms(orbits)
-    return found.generators_in, found.generators_out
+    """Generators of the largest group with this pattern, on inputs and on outputs."""
+    group = automorphisms(orbits)
+    return group.generators_in, group.generators_out
 
 
 def plain(orbits: Indices, **options: Any) -> Problem:
-    """Gaussian weights on a pattern, white inputs, and whatever the options change."""
+    """Gaussian weights that are constant on a pattern, white inputs, and what the options of Problem change."""
     weights = on_pattern(orbits)
     inputs = options.pop("inputs", None) or gaussian_inputs(orbits.shape[1])
     return Problem(orbits, lambda draw, count: Tasks(weights(draw, count)), inputs, **options)
@@ -91,21 +93,26 @@ def breaking(
     inputs: Callable[[int, int], Inputs] | None = None,
     **options: Any,
 ) -> Problem:
-    """Weights that keep the small group of a pair, of which a part of known size breaks the large one.
+    """Weights that keep the small group of a pair, and break the large one by a known amount.
 
-    ``wanted``: the capped mean of ``b`` in units of ``ε²``; for exceptions, which are this ``share`` of the tasks, the
-    plain mean. The options change the file, not what breaks the group.
+    Args:
+        variant: which pair of :data:`PAIRS`.
+        shape: the distribution of the breaking part.
+        wanted: the capped mean of ``b`` in units of ``ε²``; for exceptions the plain mean.
+        share: of the tasks that are exceptions; 0 where all tasks break the group.
+        inputs: their distribution; the options: other fields of Problem. Neither changes the breaking.
     """
     options = {"sizes": STRESS_SIZES, "levels": STRESS_LEVELS, **options}
-    coarse, fine = (of_colours(one) for one in PAIRS[variant % len(PAIRS)]())
-    kept, away = on_pattern(coarse), balanced(fine, coarse)
+    coarse, fine = (of_colours(direction) for direction in PAIRS[variant % len(PAIRS)]())
+    kept = on_pattern(coarse)
+    breaking_part = balanced(fine, coarse)
     count = int(fine.max()) + 1
-    one = away(np.random.default_rng(variant).standard_normal((1, count)))
+    direction = breaking_part(np.random.default_rng(variant).standard_normal((1, count)))
 
     def broken(draw: Draw, tasks: int) -> Array:
         if shape == "one direction":
-            return np.repeat(one / np.linalg.norm(one), tasks, axis=0)
-        B = away(draw.standard_normal((tasks, count)))
+            return np.repeat(direction / np.linalg.norm(direction), tasks, axis=0)
+        B = breaking_part(draw.standard_normal((tasks, count)))
         if shape == "Gaussian":
             return B
         B = B / np.linalg.norm(B, axis=(1, 2), keepdims=True)
@@ -118,31 +125,33 @@ def breaking(
             W = kept(draw, count)
             return Tasks(W + scale * broken(draw, count))
 
-        own = gaussian_inputs(len(fine)) if inputs is None else inputs(len(fine), variant)
-        return Problem(fine, tasks, own, seed=variant, **options)
+        own_inputs = gaussian_inputs(len(fine)) if inputs is None else inputs(len(fine), variant)
+        return Problem(fine, tasks, own_inputs, seed=variant, **options)
 
     return solved(make, wanted, _generators(coarse), mean_share if share else capped_share)
 
 
 def _breaking_cells() -> list[Cell]:
-    found = []
+    cells = []
     for shape in ("constant", "Gaussian", "one direction", "log-normal size"):
         for words, times in (("at the tolerance", 1.0001), ("1.2 times the tolerance", 1.44)):
             make = functools.partial(breaking, shape=shape, wanted=times)
-            found.append(Cell(f"breaks: {shape}, {words}", "null", "open", make, len(PAIRS)))
+            cells.append(Cell(f"breaks: {shape}, {words}", "null", "open", make, len(PAIRS)))
     for percent in (1, 2, 5):
         p = percent / 100
         sizes = {"just past the cap": 1.69 * CAP * p, "6% in the mean": 1.44, "10% in the mean": 4.0}
         for words, wanted in sizes.items():
             make = functools.partial(breaking, shape="exceptions", wanted=wanted, share=p)
-            found.append(Cell(f"exceptions: {percent}%, {words}", "null", "open", make, len(PAIRS)))
-    return found
+            cells.append(Cell(f"exceptions: {percent}%, {words}", "null", "open", make, len(PAIRS)))
+    return cells
 
 
 def half_and_half(_: int) -> Problem:
     """Half of the tasks keep D8, the others C8 alone."""
-    coarse, fine = of_colours(ring(8)), of_colours(ring(8, flips=False))
-    of_all, of_half = on_pattern(coarse), on_pattern(fine)
+    coarse = of_colours(ring(8))
+    fine = of_colours(ring(8, flips=False))
+    of_all = on_pattern(coarse)
+    of_half = on_pattern(fine)
 
     def tasks(draw: Draw, count: int) -> Tasks:
         first = draw.random((count, 1, 1)) < 0.5
@@ -173,21 +182,26 @@ CURVES: dict[str, Callable[[Array, Array, Array], Array]] = {
     "threshold": lambda h, g, x: np.where(h > 1, 1.0, 0.0),
     "interaction": lambda h, g, x: h * np.roll(x, 1, -1),
 }
-"""Of two circular convolutions of unit size and the inputs themselves."""
+"""Functions of two circular convolutions ``h, g`` of unit size, and of the inputs ``x`` themselves."""
 
 
 def curved(_: int, kind: str, linear: Indices, share: float) -> Problem:
-    """Linear parts of a large group, and a part that is not linear and keeps C8 alone, of a known share."""
-    coarse, fine = of_colours(linear), of_colours(ring(8, flips=False))
-    kept, filters = on_pattern(coarse), on_pattern(fine)
+    """Tasks whose linear part keeps a large group, and whose nonlinear part, of a known share, keeps C8 alone."""
+    coarse = of_colours(linear)
+    fine = of_colours(ring(8, flips=False))
+    kept = on_pattern(coarse)
+    filters = on_pattern(fine)
     act = CURVES[kind]
 
     def make(scale: float) -> Problem:
         def tasks(draw: Draw, count: int) -> Tasks:
-            W, first, second = kept(draw, count), filters(draw, count), filters(draw, count)
+            W = kept(draw, count)
+            first = filters(draw, count)
+            second = filters(draw, count)
             size = math.sqrt(8) / np.linalg.norm(first, axis=(1, 2), keepdims=True)
             other = math.sqrt(8) / np.linalg.norm(second, axis=(1, 2), keepdims=True)
-            first, second = first * size, second * other
+            first = first * size
+            second = second * other
 
             def add(x: Array, which: slice) -> Array:
                 h = np.matmul(x, first[which].transpose(0, 2, 1))
@@ -203,7 +217,8 @@ def curved(_: int, kind: str, linear: Indices, share: float) -> Problem:
 
 def _scaled_curve(make: Callable[[float], Problem], share: float, generators: tuple[Indices, Indices]) -> Problem:
     """The scale ``s`` that gives a share: ``b = s² A / (E₀ + s C + s² F)``, so a few steps reach it."""
-    scale, wanted = 0.3, share**2
+    scale = 0.3
+    wanted = share**2
     for _ in range(8):
         problem = make(scale)
         b = problem.truth(*generators).mean
@@ -214,14 +229,14 @@ def _scaled_curve(make: Callable[[float], Problem], share: float, generators: tu
 
 
 def _curved_cells() -> list[Cell]:
-    found = []
+    cells = []
     for kind in CURVES:
         make = functools.partial(curved, kind=kind, linear=of_everything(8), share=0.08)
-        found.append(Cell(f"not linear: {kind}, S8 breaks 8%", "null", "open", make))
+        cells.append(Cell(f"not linear: {kind}, S8 breaks 8%", "null", "open", make))
     for name, linear, percent in (("S8", of_everything(8), 15), ("D8", ring(8), 15), ("D8", ring(8), 7)):
         make = functools.partial(curved, kind="tanh squared", linear=linear, share=percent / 100)
-        found.append(Cell(f"not linear: tanh squared, {name} breaks {percent}%", "null", "open", make))
-    return found
+        cells.append(Cell(f"not linear: tanh squared, {name} breaks {percent}%", "null", "open", make))
+    return cells
 
 
 # --- Inputs, noise and rows of all kinds ------------------------------------------------------------------------------
@@ -238,8 +253,10 @@ def with_inputs(
 
 
 def _without(problem: Problem, free: Array) -> Problem:
-    weights, away = problem.tasks, np.eye(len(free)) - free @ free.T
-    return fresh(problem, tasks=lambda draw, count: Tasks(weights(draw, count).W @ away))
+    """The problem with weights that are zero along some directions of the inputs."""
+    weights = problem.tasks
+    projector = np.eye(len(free)) - free @ free.T
+    return fresh(problem, tasks=lambda draw, count: Tasks(weights(draw, count).W @ projector))
 
 
 def _offset(n: int, variant: int, size: float) -> Inputs:
@@ -259,6 +276,7 @@ def _counts(n: int, variant: int) -> Inputs:
 
 
 def _chained(n: int, variant: int) -> Inputs:
+    """Inputs with correlation 0.8 between neighbours."""
     second = 0.8 ** np.abs(np.arange(n)[:, None] - np.arange(n))
     root = np.linalg.cholesky(second)
     return Inputs(lambda draw, t, e: draw.standard_normal((t, e, n)) @ root.T, second)
@@ -308,47 +326,54 @@ def _student(draw: Draw, signal: Array, level: float) -> Array:
 
 
 def _log_normal(draw: Draw, signal: Array, level: float) -> Array:
+    """Log-normal noise of mean 0; 2.16 is its standard deviation."""
     return level * (np.exp(draw.standard_normal(signal.shape)) - math.exp(0.5)) / 2.16
 
 
 def _outliers(draw: Draw, signal: Array, level: float) -> Array:
+    """Noise, of which one number in a hundred is ten times the signal."""
     rare = draw.random(signal.shape) < 0.01
     return level * draw.standard_normal(signal.shape) + 10 * rare * draw.standard_normal(signal.shape)
 
 
 def _gains(draw: Draw, signal: Array, level: float) -> Array:
+    """Noise, and a random gain of each example by 20%."""
     return level * draw.standard_normal(signal.shape) + 0.2 * draw.standard_normal((*signal.shape[:2], 1)) * signal
 
 
 def _uneven(draw: Draw, signal: Array, level: float) -> Array:
+    """Noise whose level differs between tasks."""
     return level * np.exp(0.7 * draw.standard_normal((len(signal), 1, 1))) * draw.standard_normal(signal.shape)
 
 
 def with_rows(
     variant: int, finish: Callable[[Draw, Array, Array], tuple[Array, Array]], sizes: tuple[tuple[int, int], ...]
 ) -> Problem:
-    """A base whose rows are changed at last."""
+    """A base whose rows are changed after all else, such as by repeating some."""
     return plain(_base(variant), finish=finish, sizes=sizes, levels=(0.1, 0.3))
 
 
 def _thrice(draw: Draw, x: Array, y: Array) -> tuple[Array, Array]:
+    """Every row three times."""
     return np.tile(x, (1, 3, 1)), np.tile(y, (1, 3, 1))
 
 
 def _padded(draw: Draw, x: Array, y: Array) -> tuple[Array, Array]:
+    """A task has fewer different rows than places; the other places repeat some of them."""
     tasks, examples = x.shape[:2]
-    own = draw.integers(examples // 3, examples + 1, (tasks, 1))
-    again = np.floor(draw.random((tasks, examples)) * own).astype(int)
-    rows = np.where(np.arange(examples) < own, np.arange(examples), again)[:, :, None]
+    different = draw.integers(examples // 3, examples + 1, (tasks, 1))
+    repeated = np.floor(draw.random((tasks, examples)) * different).astype(int)
+    rows = np.where(np.arange(examples) < different, np.arange(examples), repeated)[:, :, None]
     return np.take_along_axis(x, rows, 1), np.take_along_axis(y, rows, 1)
 
 
 def _own_bias(draw: Draw, x: Array, y: Array) -> tuple[Array, Array]:
+    """A constant added to the outputs of each task."""
     return x, y + 5 * y.std() * draw.standard_normal((len(y), 1, y.shape[2]))
 
 
 def _stressed_breaking_cells() -> list[Cell]:
-    """The null at its boundary under all that makes tests go wrong."""
+    """Groups broken at the tolerance, with noise, inputs and rows that violate what tests assume."""
     stresses: dict[str, dict[str, Any]] = {
         "AR(0.9) noise": {"noise": ar_noise(0.9)},
         "Student t2 noise": {"noise": _student, "levels": (0.1,)},
@@ -362,11 +387,11 @@ def _stressed_breaking_cells() -> list[Cell]:
         "rows three times": {"finish": _thrice, "sizes": ((200, 8), (400, 6))},
         "rows repeated to fill up": {"finish": _padded, "sizes": ((200, 18), (400, 24))},
     }
-    found = []
+    cells = []
     for words, options in stresses.items():
         make = functools.partial(breaking, shape="constant", wanted=1.0001, **options)
-        found.append(Cell(f"breaks: constant, at the tolerance, {words}", "null", "open", make, len(PAIRS)))
-    return found
+        cells.append(Cell(f"breaks: constant, at the tolerance, {words}", "null", "open", make, len(PAIRS)))
+    return cells
 
 
 def _stress_cells() -> list[Cell]:
@@ -375,11 +400,11 @@ def _stress_cells() -> list[Cell]:
     def cell(name: str, make: Callable[..., Problem], expected: Expected = "found", **options: Any) -> Cell:
         return Cell(name, "null", expected, functools.partial(make, **options), count)
 
-    found = [
+    cells = [
         cell(f"offset {c} on all inputs", with_inputs, inputs=functools.partial(_offset, size=float(c)))
         for c in (0, 3, 10, 20, 50, 100)
     ]
-    found += [
+    cells += [
         cell(
             f"offsets of size {c}, one for each input",
             with_inputs,
@@ -387,7 +412,7 @@ def _stress_cells() -> list[Cell]:
         )
         for c in (10, 100)
     ]
-    found += [
+    cells += [
         cell("inputs: binary", with_inputs, inputs=_binary),
         cell("inputs: counts", with_inputs, inputs=_counts),
         cell("inputs: neighbours correlated", with_inputs, inputs=_chained),
@@ -407,14 +432,14 @@ def _stress_cells() -> list[Cell]:
         cell("rows: a bias of its own for each task", with_rows, finish=_own_bias, sizes=((200, 16), (400, 20))),
         Cell("half of the tasks keep D8, half C8", "null", "found", half_and_half),
     ]
-    return found
+    return cells
 
 
 # --- Lattices, from few examples --------------------------------------------------------------------------------------
 
 
 def lattice(*sizes: int, mix: bool = False) -> tuple[Indices, Array]:
-    """Colours of pairs of points on a torus by distance along each axis, and the distances; ``mix``: axes are alike."""
+    """Pairs of points on a torus coloured by distances along the axes (``mix``: in any order), and their distances."""
     points = np.stack(np.unravel_index(np.arange(math.prod(sizes)), sizes), 1)
     gap = np.abs(points[:, None] - points)
     gap = np.minimum(gap, np.array(sizes) - gap)
@@ -422,7 +447,7 @@ def lattice(*sizes: int, mix: bool = False) -> tuple[Indices, Array]:
 
 
 def copper() -> tuple[Indices, Array]:
-    """Thirty-two atoms of a face-centred cubic crystal, pushed along one axis: 32 shifts by 16 turns and mirrors."""
+    """32 atoms of a face-centred cubic crystal that is strained along one axis: 32 shifts by 16 point symmetries."""
     points = np.array([p for p in itertools.product(range(4), repeat=3) if sum(p) % 2 == 0])
     gap = np.abs(points[:, None] - points)
     gap = np.minimum(gap, 4 - gap)
@@ -431,6 +456,7 @@ def copper() -> tuple[Indices, Array]:
 
 
 def _by_gap(gap: Indices) -> tuple[Indices, Array]:
+    """Colours of pairs from their distance along each axis, and their distance."""
     n = len(gap)
     colours = np.unique(gap.reshape(n * n, -1), axis=0, return_inverse=True)[1].reshape(n, n)
     return colours, np.sqrt((gap**2).sum(-1))
@@ -465,7 +491,8 @@ def springs(variant: int, impurity: bool = False) -> Problem:
         W = ((1 + 0.3 * draw.standard_normal((count, len(size)))) * size)[:, colours]
         if impurity:
             other = ((0.5 + 0.3 * draw.standard_normal((count, len(size)))) * size)[:, colours]
-            W[:, 0, :], W[:, :, 0] = other[:, 0, :], other[:, :, 0]
+            W[:, 0, :] = other[:, 0, :]
+            W[:, :, 0] = other[:, :, 0]
         return Tasks(W)
 
     marked = colours.copy()
@@ -476,18 +503,19 @@ def springs(variant: int, impurity: bool = False) -> Problem:
 
 
 def nearly_cubic(_: int) -> Problem:
-    """Copper whose couplings nearly keep the turns of the axis: order 512 exactly, and 1,536 but for 3%."""
+    """Copper whose couplings keep a group of order 512 exactly, and the cubic group of order 1,536 up to 3%."""
     colours, far = copper()
-    cubic, _far = _by_gap(np.round(far[..., None] ** 2).astype(int))
-    fine, coarse = of_colours(colours), of_colours(cubic)
+    cubic = _by_gap(np.round(far[..., None] ** 2).astype(int))[0]
+    fine = of_colours(colours)
+    coarse = of_colours(cubic)
     kept = on_pattern(coarse, np.exp(-np.sqrt(_first(far, coarse))))
-    away = balanced(fine, coarse)
+    breaking_part = balanced(fine, coarse)
     decay = np.exp(-_first(far, fine))
 
     def make(scale: float) -> Problem:
         def tasks(draw: Draw, count: int) -> Tasks:
             W = kept(draw, count)
-            return Tasks(W + scale * away(draw.standard_normal((count, len(decay))) * decay))
+            return Tasks(W + scale * breaking_part(draw.standard_normal((count, len(decay))) * decay))
 
         return Problem(fine, tasks, gaussian_inputs(32), sizes=((120, 24), (120, 40)), levels=(0.05,))
 
@@ -495,6 +523,7 @@ def nearly_cubic(_: int) -> Problem:
 
 
 def _first(values: Array, orbits: Indices) -> Array:
+    """The value at the first pair of each orbit."""
     return np.asarray(values.ravel()[np.unique(orbits, return_index=True)[1]])
 
 
@@ -502,9 +531,11 @@ def _first(values: Array, orbits: Indices) -> Array:
 
 
 def random_span(variant: int) -> Problem:
-    """Any weights at all, of a few dimensions."""
+    """Weights in a random span of a few dimensions, which has no symmetry."""
     rng = np.random.default_rng(variant)
-    m, n, k = int(rng.integers(3, 9)), int(rng.integers(4, 9)), int(rng.integers(2, 9))
+    m = int(rng.integers(3, 9))
+    n = int(rng.integers(4, 9))
+    k = int(rng.integers(2, 9))
     U = rng.standard_normal((k, m, n)) / math.sqrt(k * n)
 
     def tasks(draw: Draw, count: int) -> Tasks:
@@ -516,11 +547,11 @@ def random_span(variant: int) -> Problem:
 
 
 FRUCHT = (-5, -2, -4, 2, 5, -2, 2, 5, -2, -5, 4, 2)
-"""The third neighbour of each of twelve points on a ring."""
+"""Frucht's graph: the step from each of twelve points on a ring to its third neighbour."""
 
 
 def heat(variant: int, frucht: bool) -> Problem:
-    """Heat that spreads on a graph without automorphisms, for a time of its own in each task."""
+    """Diffusion on a graph without automorphisms, for a different time in each task."""
     A = np.zeros((12, 12), dtype=np.int64)
     for i, step in enumerate(FRUCHT):
         for j in ((i + 1) % 12, (i + step) % 12):

@@ -1,4 +1,4 @@
-"""Permutation groups by generators, the patterns of weights that they keep, and many groups to be found.
+"""Permutation groups by generators, the sharing patterns that they keep, and a hundred groups to be found.
 
 A pattern is a matrix ``(out, in)`` of whole numbers: the orbits of a group on pairs of an output and an input. A
 generator is a row of images: point ``i`` goes to ``generator[i]``.
@@ -37,31 +37,33 @@ def refines(fine: Indices, coarse: Indices) -> bool:
 
 def of_colours(colours: Indices) -> Indices:
     """The pattern of all permutations that keep the colours of a matrix: finer than the colours, or as fine."""
-    found = automorphisms(colours)
-    return pair_orbits(found.generators_in, found.generators_out)
+    group = automorphisms(colours)
+    return pair_orbits(group.generators_in, group.generators_out)
 
 
 def elements(moves: Indices, most: int = MOST_ELEMENTS) -> Indices | None:
     """All elements of the group, ``(order, points)``, the identity first; None if there are more than ``most``."""
     identity = np.arange(moves.shape[1])
-    known, found, fresh = {identity.tobytes()}, [identity], [identity]
+    known = {identity.tobytes()}
+    listed = [identity]
+    fresh = [identity]
     while fresh:
         products = np.concatenate([move[np.array(fresh)] for move in moves]) if len(moves) else np.empty((0, 0), int)
         fresh = []
-        for one in products:
-            if one.tobytes() not in known:
-                known.add(one.tobytes())
-                fresh.append(one)
-        found += fresh
-        if len(found) > most:
+        for element in products:
+            if element.tobytes() not in known:
+                known.add(element.tobytes())
+                fresh.append(element)
+        listed += fresh
+        if len(listed) > most:
             return None
-    return np.array(found)
+    return np.array(listed)
 
 
 def random_elements(moves: Indices, count: int, draw: np.random.Generator, steps: int = 60) -> Indices:
     """Elements of a large group, nearly uniform: products of the generators, by product replacement (Celler, 1995)."""
     pool = np.concatenate([moves, moves, moves])[: max(10, 2 * len(moves))]
-    found = np.empty((count, moves.shape[1]), dtype=np.int64)
+    result = np.empty((count, moves.shape[1]), dtype=np.int64)
     state = pool[0].copy()
     for step in range(steps + 10 * count):
         a, b = draw.choice(len(pool), 2, replace=False)
@@ -69,18 +71,18 @@ def random_elements(moves: Indices, count: int, draw: np.random.Generator, steps
         pool[a] = pool[a][other] if draw.random() < 0.5 else other[pool[a]]
         state = state[pool[a]]
         if step >= steps and (step - steps) % 10 == 9:
-            found[(step - steps) // 10] = state
-    return found
+            result[(step - steps) // 10] = state
+    return result
 
 
 def ring(n: int, flips: bool = True) -> Indices:
-    """Points on a ring: distances, of the dihedral group, or differences, of the cyclic one."""
+    """Pairs of points on a ring, coloured by distance (dihedral group) or by difference (cyclic group)."""
     gap = (np.arange(n)[None] - np.arange(n)[:, None]) % n
     return np.minimum(gap, n - gap) if flips else gap
 
 
 def blocks(count: int, size: int) -> Indices:
-    """The same point, the same block, or apart: a wreath product of symmetric groups."""
+    """Pairs of points coloured as equal, in one block, or in two: a wreath product of symmetric groups."""
     block = np.arange(count * size) // size
     return np.where(np.eye(count * size, dtype=bool), 0, np.where(block[None] == block[:, None], 1, 2))
 
@@ -89,6 +91,7 @@ def blocks(count: int, size: int) -> Indices:
 
 
 def _cycles(n: int, *cycles: Sequence[int]) -> Indices:
+    """The permutation of ``n`` points with these cycles."""
     move = np.arange(n)
     for cycle in cycles:
         move[list(cycle)] = np.roll(cycle, -1)
@@ -128,13 +131,13 @@ def _metacyclic(n: int, m: int, r: int, s: int = 0) -> Indices:
     """``aⁿ = 1, bᵐ = aˢ, b a b⁻¹ = aʳ``, acting on itself: element ``aⁱ bʲ`` is point ``i m + j``."""
     i, j = np.divmod(np.arange(n * m), m)
     by_a = ((i + 1) % n) * m + j
-    # b · aⁱ bʲ = a^{r i} b^{j + 1}, and a full turn of b leaves aˢ behind.
+    # b · aⁱ bʲ = a^{r i} b^{j + 1}, and bᵐ = aˢ where j + 1 reaches m.
     by_b = ((r * i + s * (j + 1 == m)) % n) * m + (j + 1) % m
     return np.stack([by_a, by_b])
 
 
 def _of_matrices(p: int, *matrices: Sequence[Sequence[int]]) -> Indices:
-    """The action on all vectors but zero over the field of ``p`` elements."""
+    """The action of a matrix group on all nonzero vectors over the field of ``p`` elements."""
     size = len(matrices[0])
     vectors = np.array([v for v in product(range(p), repeat=size) if any(v)])
     place = {tuple(v): i for i, v in enumerate(vectors.tolist())}
@@ -143,35 +146,36 @@ def _of_matrices(p: int, *matrices: Sequence[Sequence[int]]) -> Indices:
 
 
 def _on_itself(moves: Indices) -> Indices:
-    """The regular action."""
+    """The regular action of a group."""
     every = elements(moves)
     assert every is not None, "a group that acts on itself must be listed"
-    place = {one.tobytes(): i for i, one in enumerate(every)}
-    return np.array([[place[one.tobytes()] for one in move[every]] for move in moves])
+    place = {element.tobytes(): i for i, element in enumerate(every)}
+    return np.array([[place[product_.tobytes()] for product_ in move[every]] for move in moves])
 
 
 def _on_sets(moves: Indices, size: int, ordered: bool = False) -> Indices:
-    """On sets, or lists, of so many points."""
+    """The action on all sets, or on all lists of different points, of this size."""
     n = moves.shape[1]
     sets = (
         [c for c in product(range(n), repeat=size) if len(set(c)) == size] if ordered else combinations(range(n), size)
     )
-    listed = list(sets)
-    place = {one: i for i, one in enumerate(listed)}
-    images = [[tuple(move[list(one)].tolist()) for one in listed] for move in moves]
-    return np.array([[place[one if ordered else tuple(sorted(one))] for one in image] for image in images])
+    tuples = list(sets)
+    place = {points: i for i, points in enumerate(tuples)}
+    images = [[tuple(move[list(points)].tolist()) for points in tuples] for move in moves]
+    return np.array([[place[points if ordered else tuple(sorted(points))] for points in row] for row in images])
 
 
 def _restricted(moves: Indices, points: Indices) -> Indices:
-    """On an orbit alone."""
+    """The action on some points that the group moves among themselves."""
     place = np.full(moves.shape[1], -1)
     place[points] = np.arange(len(points))
     return place[moves[:, points]]
 
 
 def _wreath(inner: Indices, outer: Indices) -> Indices:
-    """Blocks are moved as wholes, and the points of each within."""
-    size, count = inner.shape[1], outer.shape[1]
+    """The wreath product: ``outer`` permutes blocks as wholes, and ``inner`` the points within each block."""
+    size = inner.shape[1]
+    count = outer.shape[1]
     points = np.arange(size * count)
     rows = []
     for move in inner:
@@ -183,25 +187,26 @@ def _wreath(inner: Indices, outer: Indices) -> Indices:
 
 
 def _words(letters: int, length: int) -> Indices:
-    """Hamming: letters of each place by themselves, and the places, on all words."""
+    """The action on all words that permutes the letters of each place by themselves, and the places."""
     words = np.array(list(product(range(letters), repeat=length)))
     weight = letters ** np.arange(length)[::-1]
     rows = []
     for move in _symmetric(letters):
-        moved = words.copy()
-        moved[:, 0] = move[moved[:, 0]]
-        rows.append(moved @ weight)
+        images = words.copy()
+        images[:, 0] = move[images[:, 0]]
+        rows.append(images @ weight)
     rows += [words[:, move] @ weight for move in _symmetric(length)]
     return np.array(rows)
 
 
 def _torus(*sizes: int) -> Indices:
+    """Shifts along each axis of a torus."""
     points = np.stack(np.unravel_index(np.arange(math.prod(sizes)), sizes), 1)
     rows = []
     for axis in range(len(sizes)):
-        moved = points.copy()
-        moved[:, axis] = (moved[:, axis] + 1) % sizes[axis]
-        rows.append(np.ravel_multi_index(tuple(moved.T), sizes))
+        images = points.copy()
+        images[:, axis] = (images[:, axis] + 1) % sizes[axis]
+        rows.append(np.ravel_multi_index(tuple(images.T), sizes))
     return np.array(rows)
 
 
@@ -212,13 +217,14 @@ def _grid(n: int) -> Indices:
 
 
 def _affine(p: int, factor: int) -> Indices:
+    """``z → z + 1`` and ``z → factor · z`` modulo a prime."""
     return np.stack([(np.arange(p) + 1) % p, (np.arange(p) * factor) % p])
 
 
 def _mobius(p: int, *factors: int) -> Indices:
     """``z → z + 1, z → f z, z → −1/z`` on the line over a prime field and its point at infinity, the last one."""
     z = np.arange(p)
-    inverse = np.array([pow(int(one), -1, p) if one else 0 for one in z])
+    inverse = np.array([pow(int(value), -1, p) if value else 0 for value in z])
     turned = (-inverse) % p
     turned[0] = p
     rows = [np.append((z + 1) % p, p), np.append(turned, 0)]
@@ -227,6 +233,7 @@ def _mobius(p: int, *factors: int) -> Indices:
 
 
 def _same(moves: Indices) -> Indices:
+    """The pattern of a group that acts in the same way on inputs and outputs."""
     return pair_orbits(moves, moves)
 
 
@@ -294,7 +301,7 @@ _REGULAR: dict[str, Callable[[], Indices]] = {
 
 
 def _natural() -> dict[str, Callable[[], Indices]]:
-    """Groups on sets that are not themselves, the same for inputs and outputs."""
+    """Groups that act on inputs and outputs in the same way, which is not the regular one."""
     fano = _of_matrices(2, [[0, 1, 0], [0, 0, 1], [1, 0, 0]], [[1, 1, 0], [0, 1, 0], [0, 0, 1]])
     return {
         "S5": lambda: _symmetric(5),
@@ -330,20 +337,20 @@ def _natural() -> dict[str, Callable[[], Indices]]:
 
 
 def _complements(n: int) -> Indices:
-    """Each set of half of the points goes to the rest."""
+    """The map of each set of half of the points to its complement."""
     sets = list(combinations(range(n), n // 2))
-    return np.array([[sets.index(tuple(sorted(set(range(n)) - set(one)))) for one in sets]])
+    return np.array([[sets.index(tuple(sorted(set(range(n)) - set(points)))) for points in sets]])
 
 
 def _cosets(moves: Indices, order: int) -> Indices:
-    """On the cosets of a cyclic subgroup of this order, the first there is."""
+    """The action on the cosets of the first cyclic subgroup of this order."""
     every = elements(moves)
     assert every is not None, "a group with cosets must be listed"
     identity = every[0]
-    for one in every:
+    for generator in every:
         powers = [identity]
-        while not np.array_equal(one[powers[-1]], identity):
-            powers.append(one[powers[-1]])
+        while not np.array_equal(generator[powers[-1]], identity):
+            powers.append(generator[powers[-1]])
         if len(powers) == order:
             break
     labels: dict[bytes, int] = {}
@@ -356,13 +363,16 @@ def _cosets(moves: Indices, order: int) -> Indices:
 
 
 def _between() -> dict[str, Callable[[], tuple[Indices, Indices]]]:
-    """Groups that move inputs and outputs in two ways: ``(moves of inputs, moves of outputs)``."""
+    """Groups that act on inputs and outputs in two ways: ``(generators on inputs, generators on outputs)``."""
 
     def still(moves: Indices, points: int) -> tuple[Indices, Indices]:
+        """These moves on one side, and the identity on the other."""
         return moves, np.tile(np.arange(points), (len(moves), 1))
 
     fano = _of_matrices(2, [[0, 1, 0], [0, 0, 1], [1, 0, 0]], [[1, 1, 0], [0, 1, 0], [0, 0, 1]])
-    s5, s4, d4 = _symmetric(5), _symmetric(4), _dihedral(4)
+    s5 = _symmetric(5)
+    s4 = _symmetric(4)
+    d4 = _dihedral(4)
     mirror = np.arange(9)[::-1][None]
     return {
         "S5: pairs to points": lambda: (_on_sets(s5, 2), s5),
@@ -396,7 +406,7 @@ def _lines(fano: Indices) -> Indices:
 
 
 def families() -> dict[str, Callable[[], Indices]]:
-    """A hundred groups: how each is called, and its pattern."""
+    """A hundred groups by name, each as a function that gives its pattern."""
 
     def regular(make: Callable[[], Indices]) -> Callable[[], Indices]:
         return lambda: _same(_on_itself(make()))

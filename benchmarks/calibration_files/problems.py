@@ -30,15 +30,20 @@ Array: TypeAlias = NDArray[np.float64]
 Draw: TypeAlias = np.random.Generator
 Expected: TypeAlias = Literal["found", "none", "open"]
 
-EPS, ALPHA = 0.05, 0.01
-"""The tolerance of the benchmark, where shares are made to lie, and the level that is asked for."""
+EPS = 0.05
+"""The tolerance of the benchmark, at which tasks are made to break a group."""
+ALPHA = 0.01
+"""The error rate that is asked for."""
 CAP = 4.0
-"""Makers cap a task's share of energy at so many ``ε²``; a certificate's own cap is what it is judged by."""
+"""A task's share of energy is capped at so many ``ε²`` where files are made; a certificate is judged by its own cap."""
 
-_SAMPLE_NUMBERS = 2_000_000  # weights of the sample that the truth is taken from
+_SAMPLE_NUMBERS = 2_000_000  # weights of the sample of tasks that the truth is taken from
 _MOST_TASKS = 20_000
-_CURVED_TASKS, _CURVED_EXAMPLES = 160, 400  # of the sample where tasks are not linear
-_CHUNKS, _ELEMENTS = 20, 12
+# The sample where tasks are not linear: the truth is then a mean over examples too.
+_CURVED_TASKS = 160
+_CURVED_EXAMPLES = 400
+_CHUNKS = 20  # parts of the sample that are in memory at once, one at a time
+_ELEMENTS = 12  # elements of a large group that stand for its mean
 _MOST_KNOWN = 300  # truths that a problem remembers
 
 
@@ -50,14 +55,14 @@ class Tasks:
     curved: Callable[[Array, slice], Array] | None = None
 
     def __call__(self, x: Array, which: slice = slice(None)) -> Array:
-        """``(tasks, examples, in) -> (tasks, examples, out)``, without noise."""
+        """The outputs without noise: ``(tasks, examples, in) -> (tasks, examples, out)``."""
         y = np.matmul(x, self.W[which].transpose(0, 2, 1))
         return y if self.curved is None else y + self.curved(x, which)
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """``draw(draw, tasks, examples)``, and the covariance within a task, where it is known; else it is estimated."""
+    """A distribution of inputs: ``draw(draw, tasks, examples)``, and its covariance within a task, else estimated."""
 
     draw: Callable[[Draw, int, int], Array]
     covariance: Array | None = None
@@ -65,9 +70,13 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Truth:
-    """Of a group and a distribution of tasks: the mean share of energy, capped and not, and how many exceed the cap.
+    """How much a distribution of tasks breaks a group.
 
-    ``error``: standard error of the capped mean; 0 where the distribution was scaled on this very sample.
+    Attributes:
+        mean: the mean share of energy.
+        capped: the same with each task's share capped.
+        exceptions: the share of the tasks that exceed the cap.
+        error: standard error of the capped mean; 0 where the distribution was scaled on this very sample.
     """
 
     mean: float
@@ -87,7 +96,7 @@ def gaussian_inputs(n: int, offset: float | Array = 0.0) -> Inputs:
 
 
 def ar_noise(rho: float) -> Callable[[Draw, Array, float], Array]:
-    """Noise of an autoregression over the examples of a task."""
+    """Noise that follows an autoregression of first order over the examples of a task."""
 
     def noise(draw: Draw, signal: Array, level: float) -> Array:
         out = draw.standard_normal(signal.shape)
@@ -130,10 +139,11 @@ class Problem:
         return self._sample().curved is not None
 
     def file(self, draw: Draw) -> "File":
-        """Draw one."""
+        """Draw a file."""
         count, examples = self.sizes[draw.integers(len(self.sizes))]
         level = self.levels[draw.integers(len(self.levels))]
-        tasks, x = self.tasks(draw, count), self.inputs.draw(draw, count, examples)
+        tasks = self.tasks(draw, count)
+        x = self.inputs.draw(draw, count, examples)
         y = tasks(x)
         size = self.signal()
         y = y + size * self.noise(draw, y / size, level)
@@ -146,7 +156,7 @@ class Problem:
         return float(np.sqrt(np.mean(self._sizes() ** 2)))
 
     def truth(self, moves_in: Indices, moves_out: Indices, cap: float = CAP * EPS**2) -> Truth:
-        """What breaks the group of these generators."""
+        """How much the tasks break the group of these generators."""
         orbits = pair_orbits(moves_in, moves_out)
         key = (orbits.tobytes(), cap)
         if key not in self._truths:
@@ -160,8 +170,9 @@ class Problem:
         return self._truths[key]
 
     def shares(self, moves_in: Indices, moves_out: Indices, tasks: Tasks | None = None) -> Array:
-        """``b`` of each task, of these or of the sample. Raises: ValueError for given tasks that are not linear."""
-        given, tasks = tasks, tasks or self._sample()
+        """``b`` of each given task, or of the sample. Raises: ValueError for given tasks that are not linear."""
+        given = tasks
+        tasks = tasks or self._sample()
         if tasks.curved is not None:
             if given is not None:
                 raise ValueError("what breaks a group in tasks that are not linear is known on average alone")
@@ -171,28 +182,29 @@ class Problem:
         return _in_units(rows, self._sizes())
 
     def forget(self) -> None:
-        """Give back the memory of the sample, which can be drawn again."""
+        """Free the memory of the sample, which can be drawn again."""
         self._known.pop("sample", None)
 
     def _curved_shares(self, moves_in: Indices, moves_out: Indices) -> Array:
-        """``b`` of each task of a smaller sample; for a large group from two sets of elements, without bias."""
-        tasks, sizes = self._sample(), self._sizes()
+        """``b`` of each task of a smaller sample; of a large group, without bias from two sets of elements."""
+        tasks = self._sample()
+        sizes = self._sizes()
         draw = np.random.default_rng([self.seed, 2])
         n = moves_in.shape[1]
         both = np.concatenate([moves_in, moves_out + n], axis=1)
         every = elements(both, 2 * _ELEMENTS)
         x = self.inputs.draw(draw, len(tasks.W), _CURVED_EXAMPLES)
-        found = []
+        products = []
         for which in _chunks(len(tasks.W), _CHUNKS):
-            own = tasks(x[which], which)
+            outputs = tasks(x[which], which)
             if every is not None:
-                first = second = own - _group_mean(tasks, x[which], which, every, n)
+                first = second = outputs - _group_mean(tasks, x[which], which, every, n)
             else:
                 some = (random_elements(both, _ELEMENTS, draw) for _ in range(2))
-                first, second = (own - _group_mean(tasks, x[which], which, one, n) for one in some)
-            first, second = (one - one.mean(1, keepdims=True) for one in (first, second))
-            found.append((first * second).sum(1) / (_CURVED_EXAMPLES - 1))
-        return _in_units(np.concatenate(found), sizes)
+                first, second = (outputs - _group_mean(tasks, x[which], which, part, n) for part in some)
+            first, second = (part - part.mean(1, keepdims=True) for part in (first, second))
+            products.append((first * second).sum(1) / (_CURVED_EXAMPLES - 1))
+        return _in_units(np.concatenate(products), sizes)
 
     def _sample(self) -> Tasks:
         if "sample" not in self._known:
@@ -201,6 +213,7 @@ class Problem:
             count = _CURVED_TASKS
             if sample.curved is None:
                 count = min(_MOST_TASKS, max(500, _SAMPLE_NUMBERS // sample.W[0].size))
+            # The same seed again: the first draw only told of what kind the tasks are.
             self._known["sample"] = self.tasks(np.random.default_rng([self.seed, 1]), count)
         return self._known["sample"]
 
@@ -214,7 +227,7 @@ class Problem:
         return self._known["covariance"]
 
     def _sizes(self) -> Array:
-        """``D``, of each output."""
+        """``D``: the root mean square of each output's signal within a task."""
         if "sizes" not in self._known:
             tasks = self._sample()
             if tasks.curved is None:
@@ -228,7 +241,7 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class File:
-    """What ``discover`` is given, how much noise there is, and the tasks without it."""
+    """A file: what ``discover`` is given, the level of its noise, and the tasks without noise."""
 
     x: Array
     y: Array
@@ -266,11 +279,13 @@ def averaged(W: Array, orbits: Indices) -> Array:
 
 
 def _in_units(rows: Array, sizes: Array) -> Array:
+    """Energies ``(tasks, out)`` in units of the outputs' signal, averaged over the outputs that have one."""
     used = sizes > 1e-9 * sizes.max()
     return rows[:, used] @ (sizes[used] ** -2.0) / used.sum()
 
 
 def _chunks(count: int, parts: int) -> list[slice]:
+    """Slices that cut ``count`` tasks into nearly equal parts."""
     ends = np.linspace(0, count, min(parts, count) + 1).astype(int)
     return [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
 
@@ -285,7 +300,7 @@ def _group_mean(tasks: Tasks, x: Array, which: slice, some: Indices, n: int) -> 
 
 
 def fresh(problem: Problem, **changes: Any) -> Problem:
-    """The same with changes, and with nothing that is known of it."""
+    """A problem with changes, without what was computed of it before."""
     return replace(problem, **changes, _known={}, _truths={})
 
 
@@ -297,17 +312,17 @@ def on_pattern(orbits: Indices, spread: Array | None = None) -> Callable[[Draw, 
 
 
 def balanced(fine: Indices, coarse: Indices) -> Callable[[Array], Array]:
-    """From numbers ``(tasks, orbits)`` of the small group to weights that it keeps, without a part of the large one."""
+    """Maps numbers ``(tasks, orbits)`` to weights that the small group keeps, less their mean over the large group."""
     return lambda v: v[:, fine] - averaged(v[:, fine], coarse)
 
 
 def capped_share(b: Array) -> float:
-    """``E min(b, cap)`` in units of ``ε²``."""
+    """The mean of ``min(b, cap)`` in units of ``ε²``."""
     return float(np.minimum(b, CAP * EPS**2).mean()) / EPS**2
 
 
 def mean_share(b: Array) -> float:
-    """``E b`` in units of ``ε²``."""
+    """The mean of ``b`` in units of ``ε²``."""
     return float(b.mean()) / EPS**2
 
 
@@ -322,9 +337,12 @@ def solved(
     def above(scale: float) -> float:
         return math.log(of(make(scale).shares(*generators)) / wanted)
 
-    low, high = 0.0, 1e-2
+    # Double the scale twice until it breaks the group enough, then solve between the last two.
+    low = 0.0
+    high = 1e-2
     while above(high) < 0:
-        low, high = high, 4 * high
+        low = high
+        high = 4 * high
         if high > 1e4:
             raise ArithmeticError(f"nothing breaks the group by {wanted} of the tolerance")
     scale = optimize.brentq(above, low or 1e-6, high, rtol=1e-6)

@@ -17,7 +17,7 @@ def main(library: str, only: str) -> int:
     """Print a row a case; 0 even where a case is judged wrongly, which the table shows."""
     rows = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):  # libraries print what they please
-        module = importlib.import_module(f"benchmarks._foreign.cases_{library}")
+        module = importlib.import_module(f"benchmarks.foreign.cases_{library}")
         versions = {name: importlib.metadata.version(name) for name in module.PACKAGES}
         print(json.dumps({"versions": versions}), file=rows, flush=True)
         torch.set_num_threads(1)

@@ -149,12 +149,12 @@ READINGS = {
 }
 for _name, _make in READINGS.items():
 
-    def _asked(make=_make, name=_name):
+    def _reading(make=_make, name=_name):
         numbers = 2 * D if name == "Set2Set" else D
         return whole(make(), lambda layer, x, e: layer(x, which(x)), numbers)
 
-    _asked.__name__ = _name
-    CASES.equivariant("a symmetric function of a set (Zaheer et al. 2017; Vinyals et al. 2016; Lee 2019)")(_asked)
+    _reading.__name__ = _name
+    CASES.equivariant("a symmetric function of a set (Zaheer et al. 2017; Vinyals et al. 2016; Lee 2019)")(_reading)
 
 
 @CASES.equivariant(AUTHORS)

@@ -531,8 +531,9 @@ def Conv1d_circular_causal():
 
 def round_filter(channels_out: int, channels_in: int, size: int = 3, flips: bool = True) -> Tensor:
     """A filter that is the mean of its own turns (and mirrors)."""
-    weight = torch.randn(channels_out, channels_in, size, size)
-    weight = sum(torch.rot90(weight, k, (-2, -1)) for k in range(4)) / 4
+    start = torch.randn(channels_out, channels_in, size, size)
+    first, second, third, fourth = (torch.rot90(start, k, (-2, -1)) for k in range(4))
+    weight = (first + second + third + fourth) / 4
     return (weight + weight.flip(-1)) / 2 if flips else weight
 
 

@@ -102,9 +102,7 @@ def judge(case: Case) -> dict[str, Any]:
         row["assert"] = _asserted(lambda: assert_equivariant(*asked, x=drawn, tolerance=question.tolerance, **options))
         row["assert_seconds"] = time.perf_counter() - start
         start = time.perf_counter()
-        answer = _certified(
-            lambda: certify(*asked, inputs=question.inputs, eps=question.eps, n_random=0, **options)  # type: ignore[arg-type]
-        )
+        answer = _certified(lambda: certify(*asked, inputs=question.inputs, eps=question.eps, n_random=0, **options))
         row["certify_seconds"] = time.perf_counter() - start
     row["certify"], row["defect"] = answer
     row["verdict"] = verdict(row)
@@ -114,7 +112,7 @@ def judge(case: Case) -> dict[str, Any]:
 def verdict(row: dict[str, Any]) -> str:
     """``right``, ``wrong``, or ``undecided`` where a checker said that it cannot tell."""
     right = {"equivariant": ("passes", "certified"), "broken": ("fails", "refuted"), "refused": ("refused", "refused")}
-    given = row["assert"].split(":")[0], row["certify"].split(":")[0]
+    given = (row["assert"].split(":")[0], row["certify"].split(":")[0])
     if given == right[row["expected"]]:
         return "right"
     decided = [a for a in given if a in ("passes", "fails", "certified", "refuted", "crash")]

@@ -49,35 +49,38 @@ class Account(TorchDispatchMode):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run and count."""
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operation and count it."""
         kwargs = kwargs or {}
         start = time.perf_counter()
         out = func(*args, **kwargs)
         seconds = time.perf_counter() - start
-        given, made = _tensors((args, kwargs)), _tensors(out)
+        given = _tensors((args, kwargs))
+        made = _tensors(out)
         storages = {tensor.untyped_storage()._cdata for tensor in given}
         is_view = bool(made) and not func._schema.is_mutable
         is_view = is_view and all(tensor.untyped_storage()._cdata in storages for tensor in made)
         if not is_view:
             count = flop_registry.get(func.overloadpacket)
             flops = count(*args, **kwargs, out_val=out) if count else 0
-            moved: dict[int, int] = {}
+            bytes_at: dict[int, int] = {}
             for tensor in (*given, *made):
                 place = tensor.data_ptr()
-                moved[place] = max(moved.get(place, 0), _extent(tensor))
+                bytes_at[place] = max(bytes_at.get(place, 0), _extent(tensor))
             shapes = tuple(tensor.shape for tensor in given)
-            self.operations.append(Operation(str(func.overloadpacket), flops, sum(moved.values()), seconds, shapes))
+            self.operations.append(Operation(str(func.overloadpacket), flops, sum(bytes_at.values()), seconds, shapes))
         return out
 
     @property
     def flops(self) -> int:
-        """Of all operations."""
+        """Floating-point operations in all."""
         return sum(operation.flops for operation in self.operations)
 
     @property
     def bytes(self) -> int:
-        """Of all operations."""
+        """Bytes read and written in all."""
         return sum(operation.bytes for operation in self.operations)
 
 
@@ -96,8 +99,8 @@ class Machine:
     fault: float
 
     def copy_rate(self, size: int) -> float:
-        """The best of the copies of at least this size: what is small stays in the cache."""
-        return max((rate for there, rate in self.copies.items() if there >= size), default=self._rate_of_largest)
+        """Bytes a second of the fastest copy of at least this size; smaller copies may stay in the cache."""
+        return max((rate for length, rate in self.copies.items() if length >= size), default=self._rate_of_largest)
 
     @property
     def _rate_of_largest(self) -> float:
@@ -119,7 +122,7 @@ class Machine:
 
 
 def waiting(call: Callable[[], object], device: str) -> Callable[[], None]:
-    """The call, finished: a GPU's work goes on after its call has returned."""
+    """A call that returns when its work is done: on a GPU work goes on after a call has returned."""
 
     def waited() -> None:
         call()
@@ -134,7 +137,8 @@ def measure_machine(device: str = "cpu", *, quick: bool = False) -> Machine:
     sizes = (64, 256) if quick else (64, 256, 1024)
     lengths = (2**16, 2**20) if quick else (2**16, 2**18, 2**20, 2**22, 2**24, 2**26)  # bytes read and written
     if device == "cuda" and not quick:
-        sizes, lengths = (*sizes, 8192), (*lengths, 2**30)
+        sizes = (*sizes, 8192)
+        lengths = (*lengths, 2**30)
     generator = torch.Generator(device).manual_seed(0)
     calls: dict[str, Callable[[], object]] = {}
     for n in sizes:
@@ -145,10 +149,12 @@ def measure_machine(device: str = "cpu", *, quick: bool = False) -> Machine:
         source = torch.randn(length // 8, generator=generator, device=device)
         target = torch.empty_like(source)
         calls[f"copy {length}"] = waiting(lambda s=source, t=target: t.copy_(s), device)  # type: ignore[misc]
-    one, sum_ = torch.ones(1, device=device), torch.ones(1, device=device)
-    calls["call"] = lambda: torch.add(one, one, out=sum_)
+    number = torch.ones(1, device=device)
+    total = torch.ones(1, device=device)
+    calls["call"] = lambda: torch.add(number, number, out=total)
     fresh = torch.ones(1 if device == "cuda" or quick else 2**24, device=device)
-    calls["old"], calls["new"] = lambda: fresh.fill_(1), lambda: torch.empty_like(fresh).fill_(1)
+    calls["old"] = lambda: fresh.fill_(1)
+    calls["new"] = lambda: torch.empty_like(fresh).fill_(1)
     best = {name: min(laps) for name, laps in alternate(calls, rounds=2 if quick else 5, seconds=0.05).items()}
     pages = page_faults(calls["new"])
     return Machine(
@@ -162,14 +168,17 @@ def measure_machine(device: str = "cpu", *, quick: bool = False) -> Machine:
 def products_alone(operations: Sequence[Operation], device: str = "cpu") -> float:
     """Seconds of the matrix products among these, each run by itself: contiguous, into memory that is there."""
     plain = {"aten.mm": torch.mm, "aten.bmm": torch.bmm}
-    generator, known, total = torch.Generator(device).manual_seed(0), {}, 0.0
+    generator = torch.Generator(device).manual_seed(0)
+    known: dict[Any, float] = {}
+    total = 0.0
     for op in operations:
         if op.name not in plain:
             continue
         if (op.name, op.shapes) not in known:
             a, b = (torch.randn(shape, generator=generator, device=device) for shape in op.shapes[:2])
             multiply = partial(plain[op.name], a, b, out=plain[op.name](a, b))
-            call, laps = waiting(multiply, device), []
+            call = waiting(multiply, device)
+            laps = []
             for _ in range(4):
                 start = time.perf_counter()
                 call()
@@ -194,7 +203,8 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> tuple[float, fl
     """Slope of ``log value`` against ``log size`` by least squares and half its 95% t-interval; from three sizes on."""
     x = torch.tensor(sizes, dtype=torch.float64).log()
     y = torch.tensor(values, dtype=torch.float64).log()
-    x, y = x - x.mean(), y - y.mean()
+    x = x - x.mean()
+    y = y - y.mean()
     slope = float((x @ y) / (x @ x))
     free = len(sizes) - 2
     spread = float((y - slope * x).square().sum() / free / (x @ x)) ** 0.5

@@ -1,16 +1,15 @@
 """The command line that all benchmarks share, and where their results lie."""
 
 import argparse
-import importlib
 import inspect
 import json
 import os
 import tempfile
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from benchmarks.harness.contract import Benchmark, load
 from benchmarks.harness.timing import machine
 from msr.report import format_table
 
@@ -20,17 +19,17 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 
 def names() -> list[str]:
-    """All benchmarks of this folder."""
+    """The names of all benchmarks: every module of the folder whose name does not begin with an underscore."""
     return sorted(path.stem for path in Path(__file__).parents[1].glob("*.py") if not path.stem.startswith("_"))
 
 
-def question(module: ModuleType) -> str:
-    """The first paragraph of its docstring, on one line."""
+def question(module: Benchmark) -> str:
+    """The first paragraph of a benchmark's docstring, on one line."""
     return " ".join((module.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 def say(text: str) -> None:
-    """Progress, with the time of day, at once."""
+    """Print a line of progress at once, with the time of day."""
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
@@ -58,7 +57,7 @@ def save(name: str, results: dict[str, Any], folder: Path) -> Path:
 def command(file: str, arguments: list[str] | None = None) -> None:
     """Run the benchmark in ``file``: one option for each keyword of its ``run``; print its tables, save its results."""
     name = Path(file).stem
-    module = importlib.import_module(f"benchmarks.{name}")
+    module = load(name)
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=module.__doc__)
     where = f"folder for NAME.json (default: {RESULTS}, or with --quick a new one: quick numbers are no results)"
     parser.add_argument("--out", type=Path, help=where)
@@ -69,7 +68,8 @@ def command(file: str, arguments: list[str] | None = None) -> None:
             kind = str if option.default is None else type(option.default)
             parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=option.default, help="(%(default)s)")
     options = vars(parser.parse_args(arguments))
-    folder, start = options.pop("out"), time.perf_counter()
+    folder = options.pop("out")
+    start = time.perf_counter()
     if folder is None:
         folder = Path(tempfile.mkdtemp()) if options["quick"] else RESULTS
     results = {**module.run(**options), "quick": options["quick"]}

@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,8 +25,10 @@ class Allocations(TorchDispatchMode):
         self.alive = self.peak = self.largest = 0
         self._sizes: dict[int, int] = {}
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run the operation and take in what it made."""
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operation and count the storage that it made."""
         for tensor in tree_leaves((args, kwargs)):
             self._take(tensor, made_here=False)
         out = func(*args, **(kwargs or {}))
@@ -42,8 +45,9 @@ class Allocations(TorchDispatchMode):
             return
         self._sizes[key] = size = storage.nbytes() if made_here else 0
         self.alive += size
-        self.peak, self.largest = max(self.peak, self.alive), max(self.largest, size)
-        # A storage's address is used again, so its end must be seen, whoever made it.
+        self.peak = max(self.peak, self.alive)
+        self.largest = max(self.largest, size)
+        # The address of a freed storage is used again, so every storage must be watched until it is freed.
         weakref.finalize(storage, self._drop, key).atexit = False
 
     def _drop(self, key: int) -> None:
@@ -51,7 +55,7 @@ class Allocations(TorchDispatchMode):
 
 
 def total_bytes(tensors: Iterable[Tensor | None]) -> int:
-    """Bytes of their elements."""
+    """Bytes of the elements of all tensors; None counts as nothing."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
 
 

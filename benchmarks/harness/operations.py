@@ -1,4 +1,4 @@
-"""Small networks around one torch operation each, and losses: what :mod:`benchmarks.derivatives` walks.
+"""Small networks around one torch operation each, and losses, for :mod:`benchmarks.derivatives`.
 
 Each operation stands between learned numbers and a learned head, so that its first, second and mixed derivatives all
 reach the meta-gradient. Sizes are the smallest at which the operation does what it is for.
@@ -21,9 +21,13 @@ Map = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Operation:
-    """``make()`` gives a module (or a function) of ``(examples, *shape)``, whose result may have any shape.
+    """A torch operation on examples of a shape.
 
-    ``front`` puts learned numbers before it; an operation of whole numbers has none.
+    Attributes:
+        name: of the row in the table.
+        make: gives a module or a function of ``(examples, *shape)``, whose result may have any shape.
+        shape: of an example.
+        front: whether learned numbers stand before it; not before an operation on whole numbers.
     """
 
     name: str
@@ -45,7 +49,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Loss:
-    """A criterion on ``(examples, 3)``, with the targets it asks for."""
+    """A criterion on predictions ``(examples, 3)``, with the targets that it needs."""
 
     name: str
     criterion: Callable[[Tensor, Tensor], Tensor]
@@ -60,7 +64,7 @@ class Calls(nn.Module):
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        """The function."""
+        """Apply the function."""
         return self.function(x)
 
 
@@ -71,9 +75,12 @@ class Between(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], inner: nn.Module, front: bool):
         super().__init__()
-        self.shape, self.front = shape, front
-        self.a, self.b = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
-        self.inner, self.head = inner, nn.Linear(3, 2)
+        self.shape = shape
+        self.front = front
+        self.a = nn.Parameter(torch.ones(shape))
+        self.b = nn.Parameter(torch.zeros(shape))
+        self.inner = inner
+        self.head = nn.Linear(3, 2)
         self.register_buffer("mix", torch.zeros(0))
 
     def size_head(self) -> None:
@@ -82,7 +89,7 @@ class Between(nn.Module):
         self.mix = torch.randn(size, 3, dtype=torch.float64) / size**0.5
 
     def numbers(self, x: Tensor) -> Tensor:
-        """What the operation gives for each example, flat and real."""
+        """The results of the operation for each example, flat and real: ``(examples, numbers)``."""
         y = self.inner(self.a * x + self.b if self.front else x)
         if y.is_complex():
             y = torch.view_as_real(y)
@@ -99,7 +106,8 @@ class Attends(nn.Module):
     def __init__(self, ask: dict | None = None, causal: bool = False, **how: bool):
         super().__init__()
         self.layer = nn.MultiheadAttention(4, 2, batch_first=True, **how)
-        self.ask, self.causal = ask or {}, causal
+        self.ask = ask or {}
+        self.causal = causal
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend to itself."""
@@ -157,7 +165,7 @@ class Own(nn.Module):
         self.own = nn.ParameterList([nn.Parameter(torch.randn(shape)) for shape in shapes])
 
     def forward(self, x: Tensor) -> Tensor:
-        """The function."""
+        """Apply the function."""
         return self.function(x, *self.own)
 
 
@@ -166,7 +174,8 @@ class Checkpointed(nn.Module):
 
     def __init__(self, reentrant: bool):
         super().__init__()
-        self.inner, self.reentrant = nn.Sequential(nn.Linear(4, 4), nn.Tanh()), reentrant
+        self.inner = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+        self.reentrant = reentrant
 
     def forward(self, x: Tensor) -> Tensor:
         """Linear and tanh."""
@@ -185,7 +194,9 @@ class TwoInputs(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.left, self.right, self.norm = nn.Linear(4, 4), nn.Bilinear(4, 4, 4), nn.LayerNorm(4)
+        self.left = nn.Linear(4, 4)
+        self.right = nn.Bilinear(4, 4, 4)
+        self.norm = nn.LayerNorm(4)
 
     def forward(self, x: Tensor) -> Tensor:
         """``norm(left(x) + right(x, tanh x))``."""
@@ -205,7 +216,12 @@ def _functions(shape: tuple[int, ...], **functions: Map) -> list[Operation]:
     return [Operation(name, lambda f=f: f, shape) for name, f in functions.items()]  # type: ignore[misc]
 
 
-_LINE, _IMAGE, _CUBE, _ROWS, _HEADS, _SQUARE = (3, 6), (2, 4, 4), (2, 3, 3, 3), (3, 4), (2, 3, 4), (3, 3)
+_LINE = (3, 6)
+_IMAGE = (2, 4, 4)
+_CUBE = (2, 3, 3, 3)
+_ROWS = (3, 4)
+_HEADS = (2, 3, 4)
+_SQUARE = (3, 3)
 _WN, _SN, _ON = (getattr(nn.utils.parametrizations, n) for n in ("weight_norm", "spectral_norm", "orthogonal"))
 
 _NORMS = _modules(

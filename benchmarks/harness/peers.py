@@ -21,8 +21,8 @@ def with_higher(module: nn.Module, rates: dict[str, Tensor], loss: Callable, epi
     """``higher.innerloop_ctx``, a parameter group and an override of its rate for each adapted tensor."""
     import higher
 
-    own = dict(module.named_parameters())
-    inner = torch.optim.SGD([{"params": [own[name]]} for name in rates], lr=0.1)
+    parameters = dict(module.named_parameters())
+    inner = torch.optim.SGD([{"params": [parameters[name]]} for name in rates], lr=0.1)
     how = {"copy_initial_weights": False, "override": {"lr": list(rates.values())}}
     for sx, sy, qx, qy in zip(*episodes, strict=True):
         with higher.innerloop_ctx(module, inner, **how) as (net, optimizer):

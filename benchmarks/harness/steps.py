@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmarks.harness.contract import Headline, Tables
 from benchmarks.harness.peers import Gradient, available
 from benchmarks.harness.timing import alternate, ratio
 from msr.episodes import Episodes
@@ -49,7 +50,8 @@ def compare(
     for label, learner in sides.learners.items():
         calls[label] = OuterLoop(learner, sides.params, _adam).step
     for label, peer in peers.items():
-        net, rates = copy.deepcopy(sides.module), _rates(sides)
+        net = copy.deepcopy(sides.module)
+        rates = _rates(sides)
         adam = _adam([{"params": [*net.parameters(), *rates.values()]}])
 
         def step(episodes: Episodes, peer: Any = peer, net: Any = net, rates: Any = rates, adam: Any = adam) -> None:
@@ -58,7 +60,8 @@ def compare(
             adam.step()
 
         calls[label] = step
-    timed = {"drawn before": {n: partial(_next, call, iter(_forever(batches))) for n, call in calls.items()}}
+    timed: dict[str, dict[str, Callable[[], object]]] = {}
+    timed["drawn before"] = {n: partial(_next, call, iter(_forever(batches))) for n, call in calls.items()}
     if draw is not None:
         timed["drawn in the step"] = {n: partial(_next, call, map(draw, _count())) for n, call in calls.items()}
     rows: list[dict[str, Any]] = []
@@ -76,22 +79,29 @@ def compare(
 
 
 def _adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """One group for all sides: each more costs a call."""
+    """Adam with one group for all sides, since each further group costs a call."""
     return torch.optim.Adam([p for group in groups for p in group["params"]], lr=1e-3, fused=True)
 
 
 def _prove_equal(sides: Sides, peers: dict[str, Gradient], loss: Callable, episodes: Episodes, steps: int) -> None:
-    """In float64: in float32, a rounding at the kink of a ReLU or of a maximum is a difference of per cents."""
-    found = [learner.meta_gradient(sides.params, episodes).gradient for learner in sides.learners.values()]
+    """Check that all sides compute the same meta-gradient; in float64, since rounding at a kink can change percents."""
+    gradients = [learner.meta_gradient(sides.params, episodes).gradient for learner in sides.learners.values()]
     for peer in peers.values():
-        net, rates = copy.deepcopy(sides.module), _rates(sides)
+        net = copy.deepcopy(sides.module)
+        rates = _rates(sides)
         peer(net, rates, loss, episodes, steps)
-        own = dict(net.named_parameters())
-        shared, initial = ({n: own[sides.names[n]].grad for n in group} for group in sides.params[:2])
-        inner = {f"rate.{n}": rates[sides.names[n]].grad for n in sides.params.initial}
-        found.append(MetaParameters(shared, initial, inner))
-    for other in found[1:]:
-        torch.testing.assert_close(other, found[0], rtol=1e-6, atol=1e-10)
+        parameters = dict(net.named_parameters())
+        shared, initial = ({n: _gradient(parameters[sides.names[n]]) for n in group} for group in sides.params[:2])
+        inner = {f"rate.{n}": _gradient(rates[sides.names[n]]) for n in sides.params.initial}
+        gradients.append(MetaParameters(shared, initial, inner))
+    for other in gradients[1:]:
+        torch.testing.assert_close(other, gradients[0], rtol=1e-6, atol=1e-10)
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    """The gradient that a peer left in a parameter."""
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 def _rates(sides: Sides) -> dict[str, Tensor]:
@@ -117,7 +127,7 @@ def _count() -> Iterator[int]:
         yield (step := step + 1)
 
 
-def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
+def tables(results: dict[str, Any]) -> Tables:
     """One table; a peer that is not there says why."""
     cells = []
     for row in results["rows"]:
@@ -131,12 +141,12 @@ def tables(results: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]
     return {f"Outer steps a second, {threads} thread{'s' * (threads > 1)}": (header, cells)}
 
 
-def headlines(results: dict[str, Any], what: str) -> list[tuple[str, str, str, str]]:
+def headlines(results: dict[str, Any], what: str) -> list[Headline]:
     """Ours against each peer, with batches drawn before."""
     rows = [row for row in results["rows"] if row.get("batches") == "drawn before"]
     ours = {row["inner_steps"]: row["steps_per_s"] for row in reversed(rows) if row["who"].startswith("msr")}
     return [
-        (
+        Headline(
             f"{what}, {row['inner_steps']} inner step{'s' * (row['inner_steps'] > 1)}: outer steps a second",
             f"{ours[row['inner_steps']]:.3g}",
             f"{row['who']} {row['steps_per_s']:.3g}",

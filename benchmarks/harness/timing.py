@@ -1,6 +1,5 @@
 """Timing that survives a noisy machine: the things compared take turns, and medians of ratios are reported."""
 
-import json
 import platform
 import statistics
 import time
@@ -9,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["alternate", "machine", "write"]
+__all__ = ["PATIENCE", "alternate", "machine", "ratio"]
 
-# The share of the seconds asked for that is really spent. Tests, which look at no time, set it to 0.
 PATIENCE = 1.0
+"""The share of the seconds asked for that is really spent. Tests, which look at no time, set it to 0."""
 
 
 def alternate(calls: dict[str, Callable[[], object]], *, rounds: int, seconds: float = 0.5) -> dict[str, list[float]]:
@@ -22,7 +21,7 @@ def alternate(calls: dict[str, Callable[[], object]], *, rounds: int, seconds: f
     """
     repeats = {}
     for name, call in calls.items():
-        call()
+        call()  # what is made at the first call is no part of the time
         start = time.perf_counter()
         call()
         repeats[name] = max(3, int(PATIENCE * seconds / (time.perf_counter() - start)))
@@ -39,13 +38,16 @@ def alternate(calls: dict[str, Callable[[], object]], *, rounds: int, seconds: f
 
 
 def ratio(slow: list[float], fast: list[float]) -> tuple[float, float, float]:
-    """Median, least and greatest of the ratios round by round."""
+    """Median, least and greatest of the ratios ``slow / fast``, round by round.
+
+    What else the machine does in a round slows both sides, and so leaves their ratio nearly as it is.
+    """
     ratios = [a / b for a, b in zip(slow, fast, strict=True)]
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
 def machine() -> dict[str, object]:
-    """What the times depend on."""
+    """What the times depend on: processor, threads, versions and date."""
     model = "unknown"
     if (info := Path("/proc/cpuinfo")).exists():
         names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
@@ -57,11 +59,3 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),
     }
-
-
-def write(name: str, results: dict[str, object]) -> Path:
-    """``benchmarks/results/NAME.json``, with the machine's description."""
-    path = Path(__file__).parent / "results" / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"machine": machine(), **results}, indent=1) + "\n")
-    return path

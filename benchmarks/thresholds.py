@@ -1,0 +1,337 @@
+"""Which decision constants of discovery and of the span matter: what changes when each is doubled, and when halved?
+
+Not a timing. Each constant is moved alone, on a few files of :mod:`benchmarks.calibration` whose right answer is known,
+and the answer is compared with that of the standard constants. *Gained* and *lost*: files on which more, or less, is
+rightly said; most is the largest group, or that there is none, then a smaller group, then "cannot tell". *Wrong*: files
+of which something false is said that the standard constants do not say, statements about all groups that were tried
+included. *Failed*: files that end in an error, or take over a minute. *Changed*: files of which any number of the
+answer differs at all. *Read*: files on which the constant is read; on the others moving it can change nothing, so they
+are not run.
+
+Whole numbers are doubled, and halved downwards. A constant that is a share or a probability stays below one: where
+doubling would pass that, it moves halfway to one. A true-or-false constant is switched. Of a tuple each element is
+moved by itself. A constant that changes no number on these files is not thereby without effect: others may be needed to
+show it. One that changes numbers, but no verdict even when it is moved by two, is not a delicate one.
+"""
+
+import importlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.calibration_files.files import file_of
+from benchmarks.calibration_files.judging import outcome_of, statements_of, time_limit
+from benchmarks.calibration_files.problems import ALPHA, EPS, File, Problem
+from benchmarks.harness.command import command, say
+from benchmarks.harness.contract import Headline, Tables
+from msr.discovery import Discovery, discover
+from msr.errors import MSRError, first_line
+from msr.thresholds import Current, meanings
+
+__all__ = ["FILES", "Answer", "Move", "answer_to", "moves_of", "recorded_reads", "rooms"]
+
+ROOMS = {"discovery": "msr.discovery.thresholds", "span": "msr.span.thresholds"}
+"""Modules whose ``THRESHOLDS`` are moved, by the name that the table gives them."""
+
+FILES: tuple[tuple[str, int], ...] = (
+    ("family: S3 on itself, noise 0", 0),
+    ("power: C7 on itself, noise 0.1, 100 tasks", 0),
+    ("no symmetry: random weights", 0),
+    ("exceptions: 5%, 10% in the mean", 0),
+    ("breaks: constant, at the tolerance, offset 20", 0),
+    ("noise: AR(0.9) over examples", 0),
+    ("power: C7 on itself, noise 0.3, 100 tasks", 0),
+)
+"""Cells of the calibration, and the number of a file of each: with and without noise, without a group, with exceptions,
+at the tolerance, and with too little said by the data for an answer. Together they take about 4 processor seconds, and
+all moves about a quarter of an hour."""
+
+QUICK_FILES = 2
+QUICK_CONSTANTS = 2
+"""Files and constants of each room that a quick run takes."""
+
+LONGEST = 60.0
+"""Seconds after which an answer is given up, since a constant far from its place may make the work endless."""
+
+_WORTH = {"right": 2, "none": 2, "within": 1}
+"""How much is rightly said by an outcome; the others say nothing, or something false."""
+
+_SHARES = ("share", "probability", "error rate", "p-value")
+"""Words in a constant's unit that mark it as a number between 0 and 1."""
+
+_OWN_KEYS = ("seconds", "threads", "thresholds", "version", "schema")
+"""Keys of an answer that tell how it was made rather than what it is."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A constant with another value.
+
+    Attributes:
+        room: a key of :data:`ROOMS`.
+        field: the name of the constant.
+        label: the same, with the place of the element where the constant is a tuple.
+        direction: ``×2``, ``÷2``, or ``switched``.
+        standard: the value, or the element, before.
+        moved: the same after.
+        value: the value of the whole constant after.
+    """
+
+    room: str
+    field: str
+    label: str
+    direction: str
+    standard: Any
+    moved: Any
+    value: Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer held against the truth.
+
+    Attributes:
+        outcome: of :func:`benchmarks.calibration_files.judging.outcome_of`, or ``refused`` or ``error``.
+        false: whether a statement about a group that was tried, or a hint, is false.
+        digest: every number and word of the answer, as text that is equal for equal answers alone.
+    """
+
+    outcome: str
+    false: bool
+    digest: str
+
+    @property
+    def worth(self) -> int:
+        """How much is rightly said: 2 for the largest group or rightly none, 1 for a smaller group, 0 for nothing."""
+        return _WORTH.get(self.outcome, 0)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether anything that was said is false."""
+        return self.false or self.outcome in ("wrong", "false none")
+
+
+def rooms() -> dict[str, Current[Any]]:
+    """The constants of each room, as they are moved."""
+    return {name: importlib.import_module(module).THRESHOLDS for name, module in ROOMS.items()}
+
+
+def moves_of(room: str, standard: Any) -> list[Move]:
+    """All moves of the constants in a frozen dataclass; those that leave a value as it is are left out."""
+    units = {name: meaning.unit for name, meaning in meanings(standard).items()}
+    moves = []
+    for field in fields(standard):
+        value = getattr(standard, field.name)
+        if isinstance(value, tuple):
+            for place, element in enumerate(value):
+                for direction, moved in _moved(element, units[field.name]):
+                    whole = (*value[:place], moved, *value[place + 1 :])
+                    label = f"{field.name}[{place}]"
+                    moves.append(Move(room, field.name, label, direction, element, moved, whole))
+        else:
+            for direction, moved in _moved(value, units[field.name]):
+                moves.append(Move(room, field.name, field.name, direction, value, moved, moved))
+    return moves
+
+
+def _moved(value: Any, unit: str) -> Iterator[tuple[str, Any]]:
+    """The values that a number is moved to, with the direction; none for a value that is no number."""
+    if isinstance(value, bool):
+        yield "switched", not value
+    elif isinstance(value, int):
+        for direction, moved in (("×2", 2 * value), ("÷2", value // 2)):
+            if moved != value:
+                yield direction, moved
+    elif isinstance(value, float) and math.isfinite(value) and value != 0:
+        doubled = 2 * value
+        if 0 < value < 1 <= doubled and any(word in unit for word in _SHARES):
+            doubled = (1 + value) / 2
+        yield "×2", doubled
+        yield "÷2", value / 2
+
+
+@contextmanager
+def recorded_reads(current: Mapping[str, Current[Any]]) -> Iterator[set[tuple[str, str]]]:
+    """The constants that are read within the block, as pairs of a room and a name.
+
+    What is not read on a file cannot change its answer, which halves the work. The class of each room's constants is
+    given a ``__getattribute__`` that takes notes, for the length of the block.
+    """
+    reads: set[tuple[str, str]] = set()
+
+    def noting(room: str, names: frozenset[str]) -> Any:
+        def get(self: object, name: str) -> Any:
+            if name in names:
+                reads.add((room, name))
+            return object.__getattribute__(self, name)
+
+        return get
+
+    with ExitStack() as stack:
+        for room, constants in current.items():
+            kind = type(constants.standard)
+            names = frozenset(field.name for field in fields(constants.standard))
+            kind.__getattribute__ = noting(room, names)
+            stack.callback(delattr, kind, "__getattribute__")
+        yield reads
+
+
+def answer_to(file: File) -> tuple[str, Discovery | None]:
+    """What discovery says of a file; without an answer ``refused`` or ``error``, with the reason."""
+    try:
+        with time_limit(LONGEST):
+            return "", discover(torch.from_numpy(file.x), torch.from_numpy(file.y), eps=EPS, alpha=ALPHA)
+    except MSRError as error:
+        return f"refused: {first_line(error)}", None
+    except Exception as error:  # a constant far from where it belongs may break anything, and that is worth a line
+        return f"error: {type(error).__name__}: {first_line(error)}", None
+
+
+def judged(file: File, problem: Problem, failure: str, discovery: Discovery | None) -> Answer:
+    """An answer, or the lack of one, held against the truth."""
+    if discovery is None:
+        return Answer(failure.split(":")[0], False, failure)
+    outcome = str(outcome_of(discovery, file, problem)["outcome"])
+    false = bool(statements_of(discovery, problem)["false"])
+    return Answer(outcome, false, digest_of(discovery))
+
+
+def digest_of(discovery: Discovery) -> str:
+    """Every number and word of an answer; ``repr`` tells floats apart to the last bit."""
+    content = {key: value for key, value in discovery.as_dict().items() if key not in _OWN_KEYS}
+    arrays = (discovery.pattern, discovery.spectrum)
+    numbers = [None if array is None else np.asarray(array).tobytes().hex() for array in arrays]
+    return repr((content, numbers))
+
+
+def run(*, quick: bool = False, room: str = "", only: str = "", files: int = len(FILES)) -> dict[str, Any]:
+    """Move each constant of each room on each file.
+
+    ``room`` takes the constants of one room alone, ``only`` those whose names hold one of its words, divided by commas,
+    and ``files`` the first few files.
+    """
+    current = {name: constants for name, constants in rooms().items() if room in ("", name)}
+    words = [word.strip() for word in only.split(",") if word.strip()]
+    moves = [
+        move
+        for name, constants in current.items()
+        for move in moves_of(name, constants.standard)
+        if not words or any(word in move.field for word in words)
+    ]
+    chosen = FILES[: min(files, QUICK_FILES) if quick else files]
+    standard: dict[int, Answer] = {}
+    reads: dict[int, set[tuple[str, str]]] = {}
+    for i, (cell, number) in enumerate(chosen):
+        file, problem = file_of(cell, number)
+        with recorded_reads(current) as noted:
+            failure, discovery = answer_to(file)
+        reads[i] = set(noted)
+        standard[i] = judged(file, problem, failure, discovery)
+        say(f"{cell}: {standard[i].outcome}, {len(reads[i])} constants are read")
+    if quick:
+        moves = _few(moves, set.intersection(*reads.values()))
+    rows = []
+    spoken = time.monotonic()
+    for place, move in enumerate(moves):
+        rows.append(row_of(move, current[move.room], chosen, standard, reads))
+        if time.monotonic() - spoken > 60:
+            spoken = time.monotonic()
+            say(f"{place + 1} of {len(moves)} moves, the last {move.room}, {move.label} {move.direction}")
+    names = [
+        {"cell": cell, "file": number, "outcome": standard[i].outcome, "wrong": standard[i].wrong}
+        for i, (cell, number) in enumerate(chosen)
+    ]
+    return {"files": names, "rows": rows}
+
+
+def _few(moves: list[Move], read: set[tuple[str, str]]) -> list[Move]:
+    """All moves of the first constants of each room that every file reads."""
+    names: dict[str, list[str]] = {}
+    for move in moves:
+        of_room = names.setdefault(move.room, [])
+        if move.label not in of_room and (move.room, move.field) in read and len(of_room) < QUICK_CONSTANTS:
+            of_room.append(move.label)
+    return [move for move in moves if move.label in names[move.room]]
+
+
+def row_of(
+    move: Move,
+    current: Current[Any],
+    chosen: tuple[tuple[str, int], ...],
+    standard: dict[int, Answer],
+    reads: dict[int, set[tuple[str, str]]],
+) -> dict[str, Any]:
+    """Counts of what a move changes over the files that read the constant."""
+    row: dict[str, Any] = {
+        "room": move.room,
+        "constant": move.label,
+        "direction": move.direction,
+        "standard": move.standard,
+        "moved": move.moved,
+        "files": len(chosen),
+        **dict.fromkeys(("read", "changed", "gained", "lost", "wrong", "failed"), 0),
+    }
+    for i, (cell, number) in enumerate(chosen):
+        if (move.room, move.field) not in reads[i]:
+            continue
+        file, problem = file_of(cell, number)
+        with current.moved(**{move.field: move.value}):
+            failure, discovery = answer_to(file)
+        answer = judged(file, problem, failure, discovery)
+        row["read"] += 1
+        row["changed"] += answer.digest != standard[i].digest
+        row["gained"] += answer.worth > standard[i].worth
+        row["lost"] += answer.worth < standard[i].worth
+        row["wrong"] += answer.wrong and not standard[i].wrong
+        row["failed"] += answer.outcome in ("refused", "error")
+    return row
+
+
+def tables(results: dict[str, Any]) -> Tables:
+    """A row for each move of a constant, and the answers with the standard constants."""
+    header = ["room", "constant", "standard", "moved to", "read", "changed", "gained", "lost", "wrong", "failed"]
+    counts = header[4:]
+    rows = []
+    for row in results["rows"]:
+        values = [_short(row["standard"]), _short(row["moved"])]
+        rows.append([row["room"], row["constant"], *values, *(str(row[key]) for key in counts)])
+    files = [
+        [file["cell"], str(file["file"]), file["outcome"], "yes" if file["wrong"] else "no"]
+        for file in results["files"]
+    ]
+    return {
+        f"Each constant moved alone, by a factor of two: on how many of {len(files)} files it is read, any number "
+        "changes, more or less is rightly said, something false is said, and no answer comes": (header, rows),
+        "The files, and their answers with the standard constants": (["cell", "file", "answer", "wrong"], files),
+    }
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def headlines(results: dict[str, Any]) -> list[Headline]:
+    """How many constants change nothing, and how many change a verdict or make an answer wrong, room by room."""
+    lines = []
+    for room in dict.fromkeys(row["room"] for row in results["rows"]):
+        constants: dict[str, list[dict[str, Any]]] = {}
+        for row in results["rows"]:
+            if row["room"] == room:
+                constants.setdefault(row["constant"], []).append(row)
+        still = sum(not any(row["changed"] for row in rows) for rows in constants.values())
+        verdicts = sum(any(row["gained"] or row["lost"] for row in rows) for rows in constants.values())
+        wrong = sum(any(row["wrong"] for row in rows) for rows in constants.values())
+        what = f"constants of {room} that change no verdict when moved by two"
+        beside = f"{still} change nothing at all, {wrong} make an answer wrong"
+        lines.append(Headline(what, f"{len(constants) - verdicts} of {len(constants)}", beside))
+    return lines or [Headline("no constant was moved", "")]
+
+
+if __name__ == "__main__":
+    command(__file__)
