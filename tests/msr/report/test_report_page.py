@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def negacyclic():
 
 
 @cache
-def found(kind):
+def discovery_of(kind):
     def group(rep, other=None, signed=False, n_tasks=240, **options):
         s = sample_group(rep, other or rep, n_tasks=n_tasks, noise=0.05, **options)
         return discover(s.x, s.y, signed=signed)
@@ -57,7 +58,7 @@ KINDS = ("C8", "D4 on a grid", "wreath", "invariant", "signed", "none", "partial
 
 
 def page_of(kind, source="tasks.npz", command="msr discover tasks.npz"):
-    return discovery_page(found(kind), source=source, command=command)
+    return discovery_page(discovery_of(kind), source=source, command=command)
 
 
 class Reader(HTMLParser):
@@ -96,7 +97,7 @@ def read(page):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_answer_makes_a_whole_page(kind):
-    answer = found(kind)
+    answer = discovery_of(kind)
     reader = read(page_of(kind))
     text = " ".join(" ".join(reader.text).split())
     assert " ".join(answer.sentence.split())[:60] in text
@@ -121,13 +122,22 @@ def test_every_kind_of_answer_makes_a_whole_page(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_fetched(kind):
+def test_the_page_loads_nothing_from_elsewhere(kind):
     page = page_of(kind)
     links = set(re.findall(r"https?://[^\s\"'<>]+", page))
     assert links <= {"http://www.w3.org/2000/svg"}
     assert "default-src 'none'" in page
     assert "@import" not in page
     assert "url(" not in page
+
+
+def test_comments_of_the_style_sheet_stay_out_of_the_page():
+    sheet = (files("msr.report.page") / "style.css").read_text(encoding="utf-8")
+    rules = [line for line in sheet.splitlines() if not line.startswith("/*")]
+    assert len(rules) < len(sheet.splitlines())
+    page = page_of("C8")
+    assert "\n".join(rules) in page
+    assert "/*" not in page
 
 
 def test_names_and_commands_are_escaped():
@@ -138,7 +148,7 @@ def test_names_and_commands_are_escaped():
     read(page)
 
 
-def test_the_evidence_is_there():
+def test_the_page_shows_the_evidence():
     text = " ".join(" ".join(read(page_of("C8")).text).split())
     for words in ("C8", "What was tested", "The sharing pattern", "The spectrum", "The generators",
                   "The multiplication table", "Residual by element", "The continuous part", "How to repeat it",
@@ -159,11 +169,11 @@ def claims_of(answer):
 
 
 def with_certificate(**changes):
-    answer = found("C8")
+    answer = discovery_of("C8")
     return replace(answer, certificate=replace(answer.certificate, **changes))
 
 
-def test_every_null_is_said_in_words():
+def test_every_null_hypothesis_is_written_out():
     linear = {"covers": "the linear layer", "counts_up_to": 0.11, "nonlinear_at_most": 0.0009}
     text = claims_of(with_certificate(exceptions_at_most=0.0234, exceptions_break=0.12, **linear))
     for words in (
@@ -197,15 +207,15 @@ def test_exceptions_are_listed_by_their_places():
     assert "of the tasks; seen: tasks 3, 4" in page
 
 
-def test_what_is_not_linear_is_said_to_count_or_not_to_be_known():
+def test_the_page_tells_how_nonlinear_energy_was_counted():
     assert "all that it leaves was counted as breaking the group" in claims_of(with_certificate(linear=False))
     assert "could not be tested" in claims_of(with_certificate(nonlinear_at_most=None))
     for changes in ({"linear": False}, {"nonlinear_at_most": None}):
         assert "Not linear, at most" not in discovery_page(with_certificate(**changes), source="t", command="c")
 
 
-def test_each_candidate_is_judged_and_told_why():
-    answer = found("C8")
+def test_each_candidate_has_a_judgement_and_a_reason():
+    answer = discovery_of("C8")
     one = replace(answer.candidates[-1], low=0.01, breaking=0.04, high=0.09, exact=True)
     said = {
         ("within", False): ("✓ within", "Holds as well, but is smaller than the chosen one."),
@@ -229,21 +239,21 @@ def test_each_candidate_is_judged_and_told_why():
     assert "The fitted weights do differ" in claims_of(replace(answer, chosen=chosen, candidates=(chosen,)))
 
 
-def test_without_a_group_the_nulls_of_all_are_said():
-    text = claims_of(found("none"))
+def test_without_a_named_group_the_null_hypotheses_of_all_groups_are_written_out():
+    text = claims_of(discovery_of("none"))
     for words in (
         "they break it by the tolerance or less",
         "nothing breaks the group",
         "error rate that was asked for",
     ):
         assert words in text, words
-    assert "so there was no group to test" in claims_of(replace(found("none"), candidates=()))
+    assert "so there was no group to test" in claims_of(replace(discovery_of("none"), candidates=()))
     assert "no sharing of weights was learned" in page_of("too few")
     assert "these are the finest classes that were told apart" in page_of("none")
 
 
-def test_the_training_is_drawn_above_its_end():
-    answer = found("C8")
+def test_the_training_chart_shows_residuals_above_the_least():
+    answer = discovery_of("C8")
     falling = replace(answer, training=(0.5, 0.3, 0.011, 0.01))
     page = discovery_page(falling, source="t", command="c")
     assert "above the 0.01 where it ended" in " ".join(" ".join(read(page).text).split())
@@ -253,21 +263,21 @@ def test_the_training_is_drawn_above_its_end():
         assert "The training" not in discovery_page(replace(answer, training=still), source="t", command="c")
 
 
-def test_residuals_are_of_the_learned_pattern():
+def test_residuals_measure_how_an_element_moves_the_learned_pattern():
     from msr.report.page.view import residuals, together
 
     for kind in ("C8", "signed", "invariant"):
-        answer = found(kind)
+        answer = discovery_of(kind)
         values = residuals(answer, together(answer.chosen))
         assert len(values) == len(answer.chosen.generators_in)
         assert max(values) < 0.2
-    broken = together(found("C8").chosen).copy()
+    broken = together(discovery_of("C8").chosen).copy()
     broken[:, [0, 3]] = broken[:, [3, 0]]
-    assert min(residuals(found("C8"), broken)) > 0.3
+    assert min(residuals(discovery_of("C8"), broken)) > 0.3
 
 
-def test_huge_orders_are_short():
-    answer = found("C8")
+def test_huge_orders_are_written_in_short_form():
+    answer = discovery_of("C8")
     large = replace(answer, candidates=(replace(answer.candidates[0], order=10**40), *answer.candidates))
     page = discovery_page(large, source="t", command="c")
     assert str(10**40) not in page
@@ -317,15 +327,15 @@ def test_on_a_phone_nothing_runs_over_the_edge(kind, browse):
     assert float(seen[1]) > 10
 
 
-def test_it_prints(browse, tmp_path):
+def test_the_page_prints_on_paper(browse, tmp_path):
     browse(page_of("C8"), f"--print-to-pdf={tmp_path / 'page.pdf'}")
     assert (tmp_path / "page.pdf").read_bytes()[:5] == b"%PDF-"
 
 
 def test_notebooks_show_the_short_form():
-    shown = found("C8")._repr_html_()
+    shown = discovery_of("C8")._repr_html_()
     read(shown)
     assert "FOUND" in shown
-    evil = replace(found("C8"), sentence="<b>&")
+    evil = replace(discovery_of("C8"), sentence="<b>&")
     assert "&lt;b&gt;&amp;" in evil._repr_html_()
-    assert torch.is_tensor(found("C8").pattern)
+    assert torch.is_tensor(discovery_of("C8").pattern)
