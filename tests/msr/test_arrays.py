@@ -300,6 +300,8 @@ LEFT_OUT = {
     "msr.sharing.KroneckerSharing.apply_convolution": PART_OF_FORWARD,
     "msr.sharing.Convolution.mix_channels": PART_OF_FORWARD,
     "msr.sharing.GroupSharing.set_extra_state": "what state_dict holds",
+    "msr.permutations.orbit_means": "arithmetic on tensors that its callers have checked",
+    "msr.permutations.reynolds_operator": "arithmetic on tensors that its callers have checked",
     "msr.meta.InnerSolver.init": "an interface",
     "msr.meta.MetaParameters.with_leaves": "holds what it is given",
     "msr.meta.Problem.criterion": "the user's own function",
