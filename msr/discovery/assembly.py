@@ -109,6 +109,7 @@ def _continuous(question: Question, learned: Learned, chosen: Candidate | None) 
     if chosen is not None and not question.signed:
         rows = rows.averaged(orbitals_of(chosen))
     maps = torch.from_numpy(rows.values).T.reshape(-1, *rows.shape)
+    # The error of a row is relative to its size, since the commutant compares eigenvalues as shares of the largest.
     for errors in limits.continuous_errors:
         tolerance = max(limits.continuous_tolerance_least, errors * rows.error / rows.size)
         try:

@@ -201,10 +201,13 @@ def _over_splits(instruments: Instruments) -> Findings:
         proposals = [trial.proposals for trial in trials]
         candidates = judged(proposals, len(planned), question.eps, question.alpha)
         decision = decided(candidates, lambda c: is_trivial(question, c))
+        # Something is open or suspicious: the next split may settle it.
         if decision.open or decision.weak or suspect(instruments, trials, decision.named):
             continue
+        # Nothing would change any more: every split, and all tasks together, are clear that there is no group.
         if decision.named is None and clear_everywhere(instruments, trials):
             break
+        # The name would stand: no larger group is left that only all tasks together propose.
         if decision.named is not None and larger_untested(instruments, decision.named, candidates) is None:
             break
     return Findings(tuple(trials), tuple(refusals), candidates, decision, len(planned))
@@ -232,7 +235,7 @@ def _none(instruments: Instruments, findings: Findings, share: float) -> Discove
 
 
 def _searching_again(question: Question) -> Callable[[float], bool]:
-    """Whether a whole search of the same tasks with another tolerance names a group."""
+    """A function of a tolerance that searches the same tasks again and says whether that names a group."""
 
     def names(eps: float) -> bool:
         return search(replace(question, eps=eps), advising=False).verdict == "found"

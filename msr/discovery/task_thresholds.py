@@ -168,7 +168,7 @@ class TaskThresholds:
     kernel_share_least: float = by_hand(
         0.01,
         "share of a kernel's squared norm",
-        "Where less is left of it once each example is kept from meeting itself, a task says nothing. Larger is safer.",
+        "Where less of it is left when no example is paired with itself, a task says nothing. Larger is safer.",
     )
     span_equations_fewest: float = by_hand(
         2.0,

@@ -76,7 +76,7 @@ class Thresholds(TaskThresholds):
     point_least: float = by_hand(
         1e-5,
         "share of the root mean square of a row",
-        "Weights smaller than this are none, however well they are known.",
+        "Weights smaller than this count as zero, however well they are known.",
     )
 
     # --- pattern.refinement, pattern.partial -----------------------------------------------------------------------
@@ -93,7 +93,7 @@ class Thresholds(TaskThresholds):
     partial_silent: float = by_hand(
         0.5,
         "share of all weights in one class",
-        "A class that holds as many says nothing about where points go, as weights of zero do.",
+        "A class with as many is taken for the weights of zero, which say nothing about where points go.",
     )
     partial_most: int = by_hand(
         4,

@@ -145,10 +145,12 @@ class Discovery(Brief):
         size_out = math.prod(self.shape_out)
         if self.chosen is None:
             return np.empty((0, size_in), int), np.empty((0, size_out), int)
-        p, q = self.chosen.generators_in, self.chosen.generators_out
+        p = self.chosen.generators_in
+        q = self.chosen.generators_out
         if self.signed:
             # Points +j and −j are numbered j and j + n, so the place is the number modulo n.
-            n, m = len(self.inputs), len(self.outputs)
+            n = len(self.inputs)
+            m = len(self.outputs)
             p = p[:, :n] % n
             q = q[:, :m] % m
         return _on_all(p, self.inputs, size_in), _on_all(q, self.outputs, size_out)
@@ -160,7 +162,9 @@ class Discovery(Brief):
         """
         p, q = (np.ones_like(g) for g in self.generators())
         if self.signed and self.chosen is not None:
-            n, m = len(self.inputs), len(self.outputs)
+            n = len(self.inputs)
+            m = len(self.outputs)
+            # A generator sends +j to a point below n where it keeps the sign, and to one from n on where it changes it.
             p[:, self.inputs] = np.where(self.chosen.generators_in[:, :n] < n, 1, -1)
             q[:, self.outputs] = np.where(self.chosen.generators_out[:, :m] < m, 1, -1)
         return p, q
@@ -180,10 +184,10 @@ class Discovery(Brief):
             "shape_out": list(self.shape_out),
             "dimension": self.dimension,
             "group": self._group_as_dict(),
-            "partial": [_partial_as_dict(one) for one in self.partial],
+            "partial": [_partial_as_dict(partial) for partial in self.partial],
             "continuous": None if self.continuous is None else asdict(self.continuous),
             "residual": None if self.chosen is None else self.chosen.residual,
-            "candidates": [_candidate_as_dict(one) for one in self.candidates],
+            "candidates": [_candidate_as_dict(candidate) for candidate in self.candidates],
             "certificate": None if self.certificate is None else asdict(self.certificate),
             "biases": None if self.biases is None else asdict(self.biases),
             "noise": self.noise,

@@ -108,7 +108,8 @@ def biases(
     limits = THRESHOLDS()
     every = torch.arange(len(x)) if tasks is None else tasks
     to_breaking = _to_breaking(orbit, _output_sizes(y, counts, every))
-    (_, examples, n), m = x.shape, y.shape[2]
+    _, examples, n = x.shape
+    m = y.shape[2]
 
     def some(part: slice) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
         places = every[part]
@@ -132,6 +133,7 @@ def biases(
         return Biases("cannot tell", 0.0, None, 1.0, "none")
     # A span that is a little off moves the biases themselves, so with it nothing is said to be broken.
     p_broken = symmetric_p_value(values - (limits.bias_share_least * eps) ** 2) if unbiased else 1.0
+    # "Kept" needs no symmetry of the numbers, since a bet on a capped mean assumes nothing of their distribution.
     p_kept = capped_mean_p_value(values, eps**2, clips=THRESHOLDS().bias_clips)
     share = math.sqrt(max(float(values.mean()), 0.0))
     bound = _bound(values, eps, alpha)
@@ -189,13 +191,15 @@ def _by_halves(
     to_breaking: Tensor,
     span: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """The same from the product of two estimates, each of every other example, with weights in the span.
+    """``‖A b‖²`` of each task as in :func:`_by_least_squares`, from weights in the span, and whether it is known.
 
-    The noise of the two halves is independent, so it adds nothing to the mean of the product.
+    It is the product of two estimates of ``A b``, from the even and the odd examples of the task. The noise of the two
+    halves is independent, so it adds nothing to the mean of the product.
     """
     U, v0 = span
     count, _, n = x.shape
-    m, k = y.shape[2], U.shape[1]
+    m = y.shape[2]
+    k = U.shape[1]
     mean_weights = (U @ v0).view(m, n)
     by_input = U.view(m, n, k).permute(1, 0, 2).reshape(n, m * k)
     present = torch.arange(x.shape[1]) < counts[:, None]
@@ -206,6 +210,8 @@ def _by_halves(
         mask = present[:, half::2, None].double()
         size = mask.sum(1).clamp_min(1)
         half_x = x[:, half::2]
+        # Weights are U (v0 + v). What the mean filter v0 makes is taken off, so that the tiny ridge below pulls a task
+        # to the mean filter, where its examples leave it open, and not to zero.
         half_y = y[:, half::2] - x[:, half::2] @ mean_weights.mT
         x_mean = half_x.sum(1) / size
         y_mean = half_y.sum(1) / size
@@ -224,7 +230,7 @@ def _by_halves(
 
 
 def _bound(values: Tensor, eps: float, alpha: float) -> float | None:
-    """The least share that is rejected at level α; None if a hundred times the tolerance is not."""
+    """The least share that is rejected at level α; None where not even a hundred times the tolerance is rejected."""
     low = 0.0
     high = _LARGEST_BOUND * eps
     clips = THRESHOLDS().bias_clips

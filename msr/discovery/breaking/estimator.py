@@ -50,6 +50,8 @@ class BreakingEstimator(Protocol):
 
 def breaking_part(sample: Sample, W: Tensor, orbits: Indices, average: Average) -> Tensor:
     """``D⁻¹ (W − P W) Σ^½``, flat, ``(..., m n)``, of weights ``(..., m, n)`` for outputs in units of their scale."""
+    # A group that exchanges two outputs exchanges their weights in the units of the data. So the mean over an orbital
+    # is taken in those units, and only the difference is counted in units of the scale.
     full = sample.scale[:, None] * W
     mean = average(full.flatten(-2).flatten(0, -2).mT, orbits).mT.view(W.shape)
     return ((W - mean / sample.scale[:, None]) @ sample.root).flatten(-2)

@@ -38,7 +38,9 @@ class LeastSquares:
         self._average = average
         self._known = sample.solvable
         self._places = self._known.nonzero()[:, 0]
-        (_, examples, n), m, count = sample.x.shape, sample.y.shape[2], len(self._places)
+        _, examples, n = sample.x.shape
+        m = sample.y.shape[2]
+        count = len(self._places)
         draw = torch.Generator().manual_seed(0)
         affordable = _SIGN_NUMBERS // max(1, count * m * max(n, examples))
         draws = max(_FEWEST_DRAWS, min(THRESHOLDS().sign_draws, affordable))
@@ -60,14 +62,14 @@ class LeastSquares:
         along = whole.clone()
         place = self._known.cumsum(0) - 1
         known = self._known[tasks].nonzero()[:, 0]
-        for some in (known[part] for part in chunks(len(known), self._numbers)):
-            places = place[tasks[some]]
+        for batch in (known[part] for part in chunks(len(known), self._numbers)):
+            places = place[tasks[batch]]
             W, E = self._fitted(places) if self._kept is None else (self._kept[0][places], self._kept[1][:, places])
             # The mean over draws of what noise alone would seem to break is taken off.
             signal = breaking_part(self._sample, W, orbits, self._average)
-            noise = breaking_part(self._sample, E.flatten(0, 1), orbits, self._average).view(len(E), len(some), -1)
-            whole[some] = signal.square().sum(1) - noise.square().sum(2).mean(0)
-            along[some] = (signal @ directions).square().sum(1) - (noise @ directions).square().sum(2).mean(0)
+            noise = breaking_part(self._sample, E.flatten(0, 1), orbits, self._average).view(len(E), len(batch), -1)
+            whole[batch] = signal.square().sum(1) - noise.square().sum(2).mean(0)
+            along[batch] = (signal @ directions).square().sum(1) - (noise @ directions).square().sum(2).mean(0)
         return whole, along
 
     def noise(self, span: SharedSpan, tasks: Tensor) -> Tensor:
@@ -81,7 +83,9 @@ class LeastSquares:
         ``places`` are counted among the tasks that can be solved. ``set_noise``: keep their mean squared residuals.
         """
         tasks = self._places[places]
-        x, y, counts = self._sample.x[tasks], self._sample.y[tasks], self._sample.counts[tasks]
+        x = self._sample.x[tasks]
+        y = self._sample.y[tasks]
+        counts = self._sample.counts[tasks]
         factor = torch.linalg.cholesky(x.mT @ x)
         weights = torch.cholesky_solve(x.mT @ y, factor).mT
         residuals = y - x @ weights.mT

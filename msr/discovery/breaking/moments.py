@@ -90,7 +90,8 @@ class Moments:
         span = symmetric.span
         _, n, k = span.shape
         # Both G and A are symmetric matrices, so a quarter of the products is enough.
-        above, pairs = torch.triu_indices(n, n), torch.triu_indices(k, k)
+        above = torch.triu_indices(n, n)
+        pairs = torch.triu_indices(k, k)
         rows = span.flatten(1)
         products = (rows.mT @ rows).view(n, k, n, k)
         products = products[above[0], :, above[1]] + products[above[1], :, above[0]]
@@ -115,8 +116,10 @@ def filter_equations(
     Shapes: ``a`` and ``b (pairs,)``, the parts that are left out; the results ``(pairs, tasks, k, k)`` and
     ``(pairs, tasks, k)``.
     """
-    size, sum_x, sum_y = (all_but_two(one, a, b) for one in (moments.count[..., None], moments.sum_x, moments.sum_y))
-    normal, right = (all_but_two(one, a, b) for one in equations)
+    size, sum_x, sum_y = (
+        all_but_two(values, a, b) for values in (moments.count[..., None], moments.sum_x, moments.sum_y)
+    )
+    normal, right = (all_but_two(values, a, b) for values in equations)
     # The Schur complement of the offsets: what a filter and an offset both explain is taken off.
     shared = torch.einsum("onk,ptn->ptok", symmetric.span, sum_x)
     unexplained = sum_y - sum_x @ (symmetric.span @ symmetric.v0).mT

@@ -75,7 +75,8 @@ class Pairs:
     ) -> tuple[Tensor, Tensor]:
         """As :class:`~msr.discovery.breaking.estimator.BreakingEstimator` says; without a span nothing is taken off."""
         sample = self._sample
-        m, n = sample.y.shape[2], sample.x.shape[2]
+        m = sample.y.shape[2]
+        n = sample.x.shape[2]
         symmetric = SymmetricSpan(torch.zeros(m, n, 0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64), 0.0)
         if span is not None:
             U = self._average(span.U, orbits).view(m, n, -1) / sample.scale[:, None, None]
@@ -83,7 +84,7 @@ class Pairs:
         k = len(symmetric.v0)
         pairs = torch.combinations(torch.arange(self._parts))
         # Some pairs and some tasks at a time, since their moments are many times what the tasks hold themselves.
-        groups = [pairs[some] for some in chunks(len(pairs), len(tasks) * (4 * m * n + 2 * k**2))]
+        groups = [pairs[batch] for batch in chunks(len(pairs), len(tasks) * (4 * m * n + 2 * k**2))]
         usual = sample.means[1][tasks].mean(0)
         numbers = self._numbers + 6 * m * n + 3 * self._parts * k**2
         pieces = [tasks[part] for part in chunks(len(tasks), numbers)]
@@ -111,14 +112,16 @@ class Pairs:
         """
         sample = self._sample.select(tasks)
         draw = torch.Generator().manual_seed(seed)
-        m, n = sample.y.shape[2], sample.x.shape[2]
+        m = sample.y.shape[2]
+        n = sample.x.shape[2]
         # In the units of a sample all weights have energies of like size.
         noise = torch.randn(len(sample), m, n, generator=draw, dtype=torch.float64)
         W = sample.scale[:, None] * noise / sample.root.diagonal()
         invariant = self._average(W.flatten(1).mT, orbits).mT.view(W.shape)
         no_directions = torch.zeros(m * n, 0, dtype=torch.float64)
         every = torch.arange(len(sample))
-        estimates, truths = [], []
+        estimates = []
+        truths = []
         for part in (W - invariant, invariant):
             scaled = part / sample.scale[:, None]
             means = (sample.means[0], (scaled @ sample.means[0].unsqueeze(2)).squeeze(2))
@@ -134,7 +137,8 @@ class Pairs:
     @property
     def _numbers(self) -> int:
         """Numbers of one task's moments."""
-        m, n = self._sample.y.shape[2], self._sample.x.shape[2]
+        m = self._sample.y.shape[2]
+        n = self._sample.x.shape[2]
         return self._parts * (2 * n * n + 2 * m * n + 3 * n + m)
 
     def _estimated(
@@ -221,7 +225,8 @@ class Pairs:
         Weights are None where there is no span, or no other part; then the offset is the mean of the other parts'
         outputs, or of all tasks' (``usual``).
         """
-        (m, n, k), shape = symmetric.span.shape, (len(a), len(moments.count[0]))
+        m, n, k = symmetric.span.shape
+        shape = (len(a), len(moments.count[0]))
         if self._parts == 2:
             return None, usual.expand(*shape, m)
         size, sum_x, sum_y = (

@@ -46,9 +46,9 @@ def ranges(values: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
     # given back.
     low, high = (values.new_empty(len(values), values.shape[2]) for _ in range(2))
     for part in slices_of(values):
-        gone = ~present[part, :, None]
-        low[part] = values[part].masked_fill(gone, math.inf).amin(1)
-        high[part] = values[part].masked_fill(gone, -math.inf).amax(1)
+        absent = ~present[part, :, None]
+        low[part] = values[part].masked_fill(absent, math.inf).amin(1)
+        high[part] = values[part].masked_fill(absent, -math.inf).amax(1)
     return low, high
 
 
@@ -88,10 +88,11 @@ def centred(values: Tensor, present: Tensor, side: str) -> Side:
             f"the {side}s vary less than ten times the rounding of their numbers, of which a large offset takes all "
             "digits: subtract the offset, or a reference value, before rounding to so few digits"
         )
-    gone = values.shape[2] - len(kept)
-    if gone:
+    n_constant = values.shape[2] - len(kept)
+    if n_constant:
         notes.append(
-            f"{gone} {side} coordinate{'s' * (gone > 1)} that never var{'y' if gone > 1 else 'ies'} within a task"
+            f"{n_constant} {side} coordinate{'s' * (n_constant > 1)} that never "
+            f"var{'y' if n_constant > 1 else 'ies'} within a task"
         )
     rough = int((rounding[kept] > limits.rounding_noted).sum())
     if rough:
@@ -100,7 +101,7 @@ def centred(values: Tensor, present: Tensor, side: str) -> Side:
             f"{limits.rounding_noted:.0%} of what varies, beside a large offset; subtract it before rounding"
         )
     units = _common_units(spread[kept] / whole) * whole
-    if gone:
+    if n_constant:
         differences = differences[:, :, kept]
     return Side(differences.div_(units), means[:, kept] / units, units.numpy(), kept, notes)
 
@@ -113,6 +114,7 @@ def scale_down_loud_tasks(outputs: Side, present: Tensor) -> int:
     """
     squares = torch.cat([outputs.values[part].square().sum((1, 2)) for part in slices_of(outputs.values)])
     sizes = (squares / (present.sum(1) - 1)).sqrt()
+    # The median, not the mean: loud tasks themselves must not raise the size that they are compared with.
     most = THRESHOLDS().task_size_most * float(sizes.median())
     loud = sizes > most if most > 0 else torch.zeros_like(sizes, dtype=torch.bool)
     factors = torch.where(loud, most / sizes.clamp_min(1e-300), 1.0)

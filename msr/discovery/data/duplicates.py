@@ -19,9 +19,9 @@ def example_hashes(x: Tensor, y: Tensor) -> NDArray[np.uint64]:
     Shapes: ``x`` and ``y (tasks, examples, ...)``, float64.
     """
     hashes = []
-    for some_x, some_y in zip(x.split(_AT_ONCE), y.split(_AT_ONCE), strict=True):
+    for batch_x, batch_y in zip(x.split(_AT_ONCE), y.split(_AT_ONCE), strict=True):
         # Adding zero turns −0 into +0, which equals it as a number but not in its bits.
-        bits = (torch.cat([some_x.flatten(2), some_y.flatten(2)], 2) + 0.0).numpy().view(np.uint64)
+        bits = (torch.cat([batch_x.flatten(2), batch_y.flatten(2)], 2) + 0.0).numpy().view(np.uint64)
         salts = np.arange(1, bits.shape[2] + 1, dtype=np.uint64) * _GOLDEN
         hashes.append(_mixed(_mixed(bits + salts).sum(2, dtype=np.uint64)))
     return np.concatenate(hashes)

@@ -115,7 +115,7 @@ def _without_copies(taken: Taken, hashes: NDArray[np.uint64]) -> Taken:
 
 def _complete(values: Tensor) -> Tensor:
     """``(tasks, examples)``, which of them hold neither a nan nor an infinity."""
-    return torch.cat([some.flatten(2).isfinite().all(2) for some in values.split(_AT_ONCE)])
+    return torch.cat([batch.flatten(2).isfinite().all(2) for batch in values.split(_AT_ONCE)])
 
 
 def _with_fresh(taken: Taken, fresh: Any) -> Taken:
@@ -249,15 +249,15 @@ def _whole(x: Tensor, y: Tensor, present: Tensor, *, pieces: bool) -> Taken:
     return Taken(x, y, present, positions, np.arange(len(x)), None, (), pieces)
 
 
-def _without(taken: Taken, gone: Tensor, why: str) -> Taken:
-    """The tasks without some examples ``(tasks, examples)``, with a note of how many and ``why``."""
-    if not gone.any():
+def _without(taken: Taken, excluded: Tensor, why: str) -> Taken:
+    """The tasks without the ``excluded`` examples ``(tasks, examples)``, with a note of how many and ``why``."""
+    if not excluded.any():
         return taken
-    tasks = int(gone.any(1).sum())
+    tasks = int(excluded.any(1).sum())
     where = "" if taken.pieces else f", in {counted(tasks, 'task')}"
-    present = taken.present & ~gone
+    present = taken.present & ~excluded
     x, y = (side.masked_fill(~present.view(*present.shape, *[1] * (side.ndim - 2)), 0.0) for side in (taken.x, taken.y))
-    note = f"{counted(int(gone.sum()), 'example')} {why}{where}"
+    note = f"{counted(int(excluded.sum()), 'example')} {why}{where}"
     return replace(taken, x=x, y=y, present=present, notes=(*taken.notes, note))
 
 

@@ -55,6 +55,7 @@ def filled_with_noise(x: Tensor, y: Tensor, present: Tensor, directions: Tensor)
     signs = torch.where(z.pow(3).sum((0, 1)) < 0, -1.0, 1.0)
     draw = torch.Generator().manual_seed(0)
     noise = torch.empty_like(x)
+    # The k-th smallest key gets the k-th column of noise, wherever the caller put that coordinate.
     noise[:, :, key.argsort()] = torch.randn(x.shape, generator=draw, dtype=x.dtype)
     noise = noise * signs * spread.square().mean().sqrt()
     mask = present[:, :, None]

@@ -32,14 +32,14 @@ def canonical_order(inputs: Tensor, outputs: Tensor, present: Tensor, seed: int)
     tasks = _ranked(*(key.sum(1)[None] for key in keys))[0]
     draw = torch.Generator().manual_seed(seed)
     tasks = tasks[torch.randperm(len(tasks), generator=draw)]
-    gone = ~present[tasks]
-    examples = _ranked(*(key[tasks].masked_fill(gone, math.inf) for key in keys))
+    absent = ~present[tasks]
+    examples = _ranked(*(key[tasks].masked_fill(absent, math.inf) for key in keys))
     counts = present[tasks].sum(1)
     longest = int(counts.max())
-    gone = torch.arange(longest) >= counts[:, None]
+    absent = torch.arange(longest) >= counts[:, None]
     # Each task gets a pseudo-random order of its own. Where inputs are the same in every task, ranks are decided by the
     # noise of the outputs: one order for all tasks would put the same noise ranks together everywhere.
-    shuffled = torch.rand(len(tasks), longest, generator=draw).masked_fill(gone, 2.0).sort(dim=1, stable=True).indices
+    shuffled = torch.rand(len(tasks), longest, generator=draw).masked_fill(absent, 2.0).sort(dim=1, stable=True).indices
     return tasks, examples.gather(1, shuffled)
 
 

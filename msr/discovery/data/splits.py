@@ -33,6 +33,7 @@ def splits(n_tasks: int, fresh: Tensor | None, seed: int) -> list[Split]:
     ``(tasks,)``, there is one split: these test, and the others teach.
     """
     if fresh is not None:
+        # The tasks that teach come first, as in a random split, so that one size cuts the order in two.
         order = torch.cat([which.nonzero().flatten() for which in (~fresh, fresh)])
         return [Split(order, (int((~fresh).sum()),))]
     limits = THRESHOLDS()

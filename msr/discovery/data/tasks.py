@@ -222,7 +222,8 @@ def _too_few(taken: Taken) -> str | None:
 
 def _nothing(taken: Taken, layer: Layer, shape_in: tuple[int, ...], shape_out: tuple[int, ...], few: str) -> Prepared:
     """Prepared data without a single task, since none had enough examples; ``few`` says so."""
-    n, m = taken.x.shape[2], taken.y.shape[2]
+    n = taken.x.shape[2]
+    m = taken.y.shape[2]
     none = torch.zeros(0, dtype=torch.int64)
     return Prepared(
         x=taken.x[:0],

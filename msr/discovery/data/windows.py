@@ -40,7 +40,8 @@ def as_linear(
 
     Raises: ConfigError for options that contradict each other or the data; ShapeError for data of other axes.
     """
-    x, y = taken.x, taken.y
+    x = taken.x
+    y = taken.y
     if layer == "linear":
         if kernel is not None or circular or stride != 1 or padding != 0:
             raise ConfigError(
@@ -73,9 +74,9 @@ def as_linear(
     windows_each = math.prod(y.shape[3:])
     present = taken.present.repeat_interleave(windows_each, 1)
     positions = (taken.positions[:, :, None] * windows_each + torch.arange(windows_each)).flatten(1)
-    gone = ~present[:, :, None]
-    windows = windows.masked_fill(gone, 0.0)
-    targets = targets.masked_fill(gone, 0.0)
+    absent = ~present[:, :, None]
+    windows = windows.masked_fill(absent, 0.0)
+    targets = targets.masked_fill(absent, 0.0)
     cut = replace(taken, x=windows, y=targets, present=present, positions=positions)
     return cut, (x.shape[2], *taps), (y.shape[2],)
 

@@ -108,16 +108,16 @@ class Kernels:
         """
         rows, tasks = _some_rows(z, counts, _ENERGY_ROWS)
         rows = rows * (counts / (counts - 1).clamp_min(1)).sqrt()[tasks, None]
-        left, singular, _ = torch.linalg.svd(_with_ones(rows), full_matrices=False)
-        left = left[:, singular > _SINGULAR_ROUNDING * singular[0]]
-        freedom = max(len(rows) - left.shape[1], 1)
+        basis, singular, _ = torch.linalg.svd(_with_ones(rows), full_matrices=False)
+        basis = basis[:, singular > _SINGULAR_ROUNDING * singular[0]]
+        freedom = max(len(rows) - basis.shape[1], 1)
         energies = []
         for features, degree in zip(self._white_features(rows[None]), _DEGREES, strict=True):
             if features is None:
                 kernel = _powers(rows @ rows.mT, degree)
-                energies.append(float(kernel.diagonal().sum() - (left * (kernel @ left)).sum()) / freedom)
+                energies.append(float(kernel.diagonal().sum() - (basis * (kernel @ basis)).sum()) / freedom)
             else:
-                energies.append(float((features[0] - left @ (left.mT @ features[0])).square().sum()) / freedom)
+                energies.append(float((features[0] - basis @ (basis.mT @ features[0])).square().sum()) / freedom)
         return energies
 
     def _set_whitenings(self, gram: Tensor, raw: Tensor, least: float) -> None:

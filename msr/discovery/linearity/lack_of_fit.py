@@ -129,7 +129,9 @@ def _without_power(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> 
     limits = THRESHOLDS()
     if z.shape[2] < limits.inputs_many or not _has_no_form(counts - 1 - z.shape[2], counts):
         return None
-    residuals, ranks, conditions = [], [], []
+    residuals = []
+    ranks = []
+    conditions = []
     for tasks in chunks(len(z), z.shape[1] * (2 * z.shape[1] + z.shape[2] + y.shape[2])):
         M, rank = residual_maker(z[tasks], counts[tasks])
         residuals.append((M @ y[tasks]).square().sum((1, 2)))
@@ -160,7 +162,9 @@ def _pieces(values: Tensor | Derived, counts: Tensor, n: int) -> tuple[Tensor | 
     parts = math.ceil(examples / longest)
     if parts == 1:
         return values, torch.arange(count), counts
-    pieces, owners, sizes = [], [], []
+    pieces = []
+    owners = []
+    sizes = []
     for part in range(parts):
         # A piece takes every parts-th example, so that the pieces of a task are alike and none is short.
         piece = values[:, part::parts]

@@ -127,9 +127,9 @@ def summary(statistics: Statistics, owner: Tensor, count: int, method: str) -> L
     parts = add(statistics.energies * statistics.weights) / weight.clamp_min(1)
     residual = add(statistics.residual) / add(statistics.rank).clamp_min(1)
     # Of tasks that were not looked at nothing is known: their residual is taken to be the mean of the others.
-    looked = torch.zeros(count, dtype=torch.bool)
-    looked[owner] = True
-    residual = torch.where(looked, residual, residual[looked].mean())
+    was_read = torch.zeros(count, dtype=torch.bool)
+    was_read[owner] = True
+    residual = torch.where(was_read, residual, residual[was_read].mean())
     tested = weight > 0
     p_values = {name: symmetric_p_value(form[i], floor[i]) for i, name in enumerate(_TESTS)}
     silent = not bool(form.any())

@@ -38,11 +38,11 @@ def residual_maker(x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """
     mask = example_mask(x, counts)
     # The left singular vectors of X project onto its columns, also where X has not full rank.
-    left, singular, _ = torch.linalg.svd(x, full_matrices=False)
+    basis, singular, _ = torch.linalg.svd(x, full_matrices=False)
     used = singular > _SINGULAR_ROUNDING * singular.amax(1, keepdim=True).clamp_min(1e-300)
-    left = left * used[:, None]
+    basis = basis * used[:, None]
     mean = mask / counts.clamp_min(1)[:, None].double().sqrt()
-    M = torch.diag_embed(mask) - mean[:, :, None] * mean[:, None] - left @ left.mT
+    M = torch.diag_embed(mask) - mean[:, :, None] * mean[:, None] - basis @ basis.mT
     rank = (counts - 1 - used.sum(1)).clamp_min(0)
     return M * (rank > 0)[:, None, None], rank
 

@@ -65,6 +65,7 @@ def serial_correlation(x: Tensor, y: Tensor, counts: Tensor, positions: Tensor) 
     floor = torch.cat(floors)
     if float(weight.sum()) == 0:
         return Serial(0.0, 1.0)
+    # Neighbours may be correlated either way: drift makes the form positive, differencing makes it negative.
     two_sided = 2 * min(symmetric_p_value(form, floor), symmetric_p_value(-form, floor))
     return Serial(float(form.sum() / weight.sum()), min(1.0, two_sided))
 

@@ -65,7 +65,9 @@ def lack_of_fit_in_span(
     """
     limits = THRESHOLDS()
     U, v0 = span
-    (_, examples, n), m, k = x.shape, y.shape[2], U.shape[1]
+    _, examples, n = x.shape
+    m = y.shape[2]
+    k = U.shape[1]
     # Each example of each output is an equation for the task's filter; one example is lost to the offset.
     free = float(counts.double().median() - 1)
     if free * m < limits.span_equations_fewest * k:
@@ -161,7 +163,7 @@ def _tasks_within_work(count: int, work: int) -> Tensor:
 def _span_forms(
     kernels: Kernels, design: Tensor, z: Tensor, y: Tensor, counts: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """What four kernels say of each task, of which the last one is linear.
+    """The quadratic forms of four kernels on each task. The last kernel is linear: it measures the misfit of the span.
 
     The residual maker acts on all outputs of all examples together, ``M = I − H Hᵀ`` with ``H`` the means of outputs
     and the columns of the design, and is never written out. ``C = M (K ⊗ I − D) M`` with ``D`` block diagonal, one
@@ -172,10 +174,11 @@ def _span_forms(
     tasks)``; the distances of :func:`least_distance_from_identity` ``(4, tasks)``; the sums of squared residuals and
     their degrees of freedom, ``(tasks,)``.
     """
-    (count, examples, m), mask = y.shape, example_mask(y, counts)
-    left, singular, _ = torch.linalg.svd(design.view(count, examples * m, -1), full_matrices=False)
+    count, examples, m = y.shape
+    mask = example_mask(y, counts)
+    basis, singular, _ = torch.linalg.svd(design.view(count, examples * m, -1), full_matrices=False)
     used = singular > _SINGULAR_ROUNDING * singular.amax(1, keepdim=True).clamp_min(1e-300)
-    rows = left * used[:, None]
+    rows = basis * used[:, None]
     L = rows.view(count, examples, m, -1)
     eye = torch.eye(m, dtype=y.dtype)
     mean = (mask / counts.clamp_min(1)[:, None].double().sqrt())[:, :, None, None]

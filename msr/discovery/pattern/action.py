@@ -133,6 +133,8 @@ class Points:
         interchangeable.
         """
         limits = THRESHOLDS()
+        # An input is one column of weights, which a symmetry moves as a whole: size and error are means over the
+        # column, or over the row for an output.
         squared_size = (rows.values**2).sum(1).reshape(rows.shape)
         squared_error = (rows.errors**2).reshape(rows.shape)
 

@@ -48,6 +48,7 @@ def taught_by(question: Question, tasks: Tensor, seed: int) -> Taught:
         raise DataError("no input carries weight that can be told from nothing")
     if len(rows.values) > MAX_WEIGHTS:
         raise DataError(f"{len(rows.values)} weights are too many to cluster (at most {MAX_WEIGHTS})")
+    # Each view proposes groups of its own. The finest classes of the first view come first, and are shown.
     cuts = [_cuts(view) for view in views]
     candidates = _of_cuts(question, cuts, views, learned)
     fitting = [c for c in candidates if c.exact and not is_trivial(question, c)]
@@ -74,6 +75,7 @@ def clearly_none(question: Question, taught: Taught) -> bool:
     separated = finest.above >= limits.classes_clear * limits.class_noise * rows.errors.max()
     distinct = separated and rows.relative_error() <= limits.weights_resolved
     distinct = distinct or all_distinct(rows, *question.points.used(rows))
+    # The first candidate is the group of the finest classes.
     without_symmetry = is_trivial(question, taught.candidates[0])
     return bool(without_symmetry and distinct and unused_energy(question, learned, rows) <= question.limit)
 

@@ -137,6 +137,8 @@ def colourings(rows: Rows) -> list[Colouring]:
     if len(rows.values) == 1:
         return [Colouring(np.zeros(rows.shape, dtype=np.int64), 1, 0.0, np.inf)]
     limits = THRESHOLDS()
+    # The squared distance of two rows is E (W_e − W_f)² over tasks, so the clustering sees the differences of the
+    # weights themselves, in whatever basis the span is written.
     tree = linkage(rows.values, "ward")
     # Ward's height is √(2ab/(a+b)) times the distance between the means of two classes of a and b rows. Dividing by
     # that factor leaves the distance, which does not grow with the classes and can be compared with a row's error.

@@ -93,10 +93,12 @@ def learn(
     teach = torch.arange(len(x)) if tasks is None else tasks
     span = find_span(by_length(x, y, counts, teach), k=k, seed=seed)
     values = rows_of(span.U, span.v0)
-    m, n = y.shape[2], x.shape[2]
+    m = y.shape[2]
+    n = x.shape[2]
     halves = []
     for part in (slice(0, None, 2), slice(1, None, 2)):
         chunks = by_length(x, y, counts, teach[part])
+        # Started from the whole fit, so that a half differs from it by its data and not by another local minimum.
         other = find_span(chunks, k=span.k, start=span.U, seed=seed)
         halves.append(aligned(rows_of(other.U, other.v0), values))
     # A quarter of the squared difference of the two halves estimates the variance of their mean.
@@ -137,11 +139,14 @@ def explained(span: SharedSpan, x: Tensor, y: Tensor, tasks: Tensor | None = Non
 
     Shapes: as :func:`learn`; ``tasks`` are the places of those that are looked at, by default all. At most 1; no unit.
     """
-    m, n, k = y.shape[2], x.shape[2], span.k
+    m = y.shape[2]
+    n = x.shape[2]
+    k = span.k
     by_input = span.U.view(m, n, k).permute(1, 0, 2).reshape(n, m * k)
     residual = energy = 0.0
     for chunk in (torch.arange(len(x)) if tasks is None else tasks).split(_AT_ONCE):
-        X, Y = x[chunk], y[chunk]
+        X = x[chunk]
+        Y = y[chunk]
         # features[t, (example, output), k] = what filter k alone makes of the inputs.
         features = (X.flatten(0, 1) @ by_input).view(len(X), -1, k)
         remainder = Y.flatten(1) - features @ span.v0

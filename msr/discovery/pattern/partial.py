@@ -48,6 +48,7 @@ def partial_symmetries(colours: Indices, rows: Rows, *, limit: int | None = None
             if too_small or not moves_inputs or _key(p, q) in known:
                 continue
             known.add(_key(p, q))
+            # The inverse says the same, and another seed would grow it.
             known.add(_key(_inverse(p), _inverse(q)))
             residual = _residual(p, q, rows)
             maps.append(PartialSymmetry(map_in=p, map_out=q, overlap=overlap, residual=residual, name=_name(p, q)))
@@ -86,7 +87,8 @@ def _grown(colours: Indices, start: int, target: int, background: int) -> _Map |
         for colour, place in _unique_places(line, background).items():
             if colour in image_places:
                 queue.append((other, place, image_places[colour]))
-    p, q = images["in"], images["out"]
+    p = images["in"]
+    q = images["out"]
     # The steps above only compare classes that occur once in a line; all others are compared here.
     outputs = np.flatnonzero(q >= 0)
     inputs = np.flatnonzero(p >= 0)
@@ -139,7 +141,10 @@ def _is_power(candidate: PartialSymmetry, other: PartialSymmetry) -> bool:
     forwards = (other.map_in, other.map_out)
     backwards = (_inverse(other.map_in), _inverse(other.map_out))
     for base_in, base_out in (forwards, backwards):
-        p, q = base_in, base_out
+        p = base_in
+        q = base_out
+        # A map without cycles loses points with each power, until none is left after as many steps as there are
+        # outputs.
         for _ in range(len(base_out)):
             both_in = (p >= 0) & (candidate.map_in >= 0)
             both_out = (q >= 0) & (candidate.map_out >= 0)

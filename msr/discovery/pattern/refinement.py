@@ -32,7 +32,8 @@ def all_distinct(rows: Rows, used_in: Indices, used_out: Indices) -> bool:
         # Both sides are refined by the other side's classes of the previous round.
         finer_outputs = _refined(values, errors, of_outputs, of_inputs)
         finer_inputs = _refined(values.transpose(1, 0, 2), errors.T, of_inputs, of_outputs)
-        of_outputs, of_inputs = finer_outputs, finer_inputs
+        of_outputs = finer_outputs
+        of_inputs = finer_inputs
         count = _count(of_outputs) + _count(of_inputs)
         if count == len(used_in) + len(used_out):
             return True
@@ -52,6 +53,7 @@ def _refined(
 
     Shapes: ``values (a, b, k)``, ``errors (a, b)``, ``of_first (a,)``, ``of_second (b,)``; the result is ``(a,)``.
     """
+    # Classes only split: points that an earlier round told apart stay apart.
     together = of_first[:, None] == of_first[None]
     for label in range(_count(of_second)):
         part = values[:, of_second == label]

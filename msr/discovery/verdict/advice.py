@@ -17,8 +17,8 @@ def larger_tolerance(question: Question, findings: Findings, names: Callable[[fl
     """The least larger tolerance at which these very tasks name a group, or None if none was found.
 
     Args:
-        names: whether a whole search with another tolerance names a group. That is costly, so it is asked only for
-            tolerances at which the groups that are already known would be named, and at most a few times.
+        names: a function of a tolerance that makes a whole search and says whether it names a group. That is costly,
+            so it is called only for tolerances at which the known groups would be named, and at most a few times.
     """
     limits = THRESHOLDS()
     searches = limits.advice_searches
@@ -26,6 +26,8 @@ def larger_tolerance(question: Question, findings: Findings, names: Callable[[fl
     for eps in limits.advised_tolerances:
         if eps <= question.eps or not searches:
             continue
+        # The evidence is at hand, so trying another tolerance on it costs nothing; only then is a whole search worth
+        # it.
         candidates = judged(proposals, findings.planned, eps, question.alpha)
         decision = decided(candidates, lambda c: is_trivial(question, c))
         if decision.named is not None and not decision.open:
@@ -42,6 +44,7 @@ def why_unclear(question: Question, findings: Findings) -> str:
         return f"a group of order {short(weak[0].order)} that moves weak weights only may hold"
     with_group = next((t for t in findings.trials if not is_trivial(question, t.taught.candidates[0])), None)
     if with_group is not None:
+        # If even the smallest group is clearly broken, the tasks hold more than the pattern that proposed it.
         smallest = min((p.candidate for p in with_group.proposals), key=lambda c: c.order)
         breaking = next(c.breaking for c in findings.candidates if same_group(c, smallest))
         if breaking < THRESHOLDS().unlearned_breaking:

@@ -21,6 +21,7 @@ def agreed(answers: list[Discovery]) -> Discovery:
         return replace(first, verdict="cannot tell", sentence=cannot_tell(hint), hints=(hint,), group=None)
     if first.certificate is None:
         return first
+    # The weakest evidence of all searches is shown: the others would overstate what agreement proves.
     return max(answers, key=lambda a: a.certificate.p_value if a.certificate else 0.0)
 
 

@@ -31,8 +31,8 @@ class Exceptions:
     Attributes:
         places: their places in what the caller gave.
         at_most: upper confidence bound on the share of all tasks that are exceptions (Clopper and Pearson).
-        breaking: an exception breaks the group by more than this share of the outputs' size; three standard deviations
-            of noise do not hide such a task.
+        breaking: an exception breaks the group by more than this share of the outputs' *size*; three standard
+            deviations of noise do not hide such a task. (Elsewhere ``breaking`` is an energy, or a share of energy.)
         n_tasks: number of tasks that were looked at.
     """
 
@@ -92,6 +92,8 @@ def certificate_of(
     # The outputs are covered where everything beyond a linear layer was counted as breaking the group (not linear), or
     # where it is so little that both together stay within the tolerance.
     covers_outputs = not linear or (nonlinear is not None and named.high + nonlinear <= limit)
+    # A clipped mean that is negative with a larger reach is negative with a smaller one too: so what each split shows
+    # holds with the smallest reach of all.
     reach = min(of_split.reach(limit) for of_split in collected_evidence(named, trials))
     return GroupCertificate(
         null=(

@@ -25,12 +25,15 @@ def doubts_about(
     lack: LackOfFit,
     names: Callable[[float], bool] | None,
 ) -> list[str]:
-    """All reasons against the answer, the most important first; none if it stands.
+    """Reasons against the answer, the most important first; empty if it stands.
+
+    Against a name all of them are given; against *none* correlated noise and the first of the others.
 
     Args:
         certificate: of the named group; None where the rule names none.
         lack: the test of linearity that goes with the answer.
-        names: whether a whole search with another tolerance names a group; None where that must not be tried.
+        names: a function of a tolerance that makes a whole search and says whether it names a group; None where no
+            search may be made, because this one is such a search itself.
     """
     of_noise = _correlated_noise(instruments)
     if certificate is not None:

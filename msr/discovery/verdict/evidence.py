@@ -82,13 +82,14 @@ class Evidence:
         return max(limits.excess_cap * limit, deviations * self.spread / self.unit)
 
     def cap(self, limit: float) -> float:
-        """The largest share of the energy by which a task counts as breaking the group, at the tolerance ``limit``."""
+        """The largest share of the energy by which a task counts as breaking the group: the limit and the reach."""
         return limit + self.reach(limit)
 
     def within(self, limit: float, cap: float) -> float:
         """E-value against the null ``E min(b − limit · e, reach) ≥ 0``: typical tasks break the limit or more.
 
-        ``cap`` is that of the tolerance. A bound at a smaller limit then speaks of the same clipped mean.
+        ``cap`` is :meth:`cap` at the tolerance, whatever ``limit`` is asked for. So the confidence bound, for which
+        many limits are tried, speaks of the same clipped mean as the test at the tolerance.
         """
         reach = max(cap - limit, self.reach(limit))
         return e_against_nonnegative_mean(self.excess(limit), reach)
@@ -149,7 +150,8 @@ def least_limit(holds: Callable[[float], bool]) -> float:
 
     It lies between 1e-9 and 1. The result is 1 where the statement holds at no limit.
     """
-    low, high = _LOG_LEAST, 0.0
+    low = _LOG_LEAST
+    high = 0.0
     if not holds(10**high):
         return 1.0
     if holds(10**low):

@@ -89,6 +89,7 @@ def decided(candidates: Sequence[Candidate], trivial: Callable[[Candidate], bool
     strong = [c for c in possible if can_be_named(c)]
     weak = [c for c in possible if not can_be_named(c)]
     held = [c for c in strong if c.status == "within"]
+    # The largest: every subgroup of a symmetry group is kept too, and would be a weaker answer.
     named = max(held, key=lambda c: c.order, default=None)
     unsettled = [c for c in strong if c.status == "open" and (named is None or c.order > named.order)]
     return Decision(named, tuple(unsettled), tuple(weak) if named is None else ())

@@ -31,6 +31,7 @@ def specificity(points: Points, chosen: Candidate, U: Tensor, seed: int) -> floa
         labels = relabelled_orbitals(of_group, s, t)
         # As many joint labels as labels: the relabelled group has the same orbitals.
         if len(np.unique(of_group * count + labels)) == count:
+            # It fits exactly as well, since it is the group itself.
             as_good += 1
             continue
         others += 1
