@@ -51,7 +51,7 @@ class Alternation:
         self.half_moments = Passes(lambda: joined(half_moments(x, y) for x, y in self.tasks()))
 
     def check_size(self, k: int) -> None:
-        """Raise if ``k`` numbers a task, or the normal equations of ``U``, cannot be fitted."""
+        """Raise where ``k`` unknowns are too many for a task, or ``n k`` for the rows of ``U``, or for memory."""
         fewest = self.tasks.fewest
         examples = self.tasks.n_examples
         most = THRESHOLDS().max_unknowns
@@ -72,15 +72,19 @@ class Alternation:
             )
 
     def degrees(self, k: int) -> int:
-        """Degrees of freedom of the residual: numbers less unknowns. A span has ``k (m n − k)``: its gauge is free."""
+        """Degrees of freedom of the residual: numbers less unknowns.
+
+        A span has ``k (m n − k)`` unknowns, since ``U`` and ``U R`` are one span for every invertible ``R (k, k)``.
+        """
         return self.tasks.numbers - self.n_tasks * k - k * (self.m * self.n - k)
 
     def fit(self, span: Tensor, roles: tuple[int, ...] | None = None, overcomplete: bool = False) -> Tensor:
         """The span after alternating on the tasks of these roles until an iteration gains little; orthonormal columns.
 
-        An over-complete span has no fixed point, so its iterations are not extrapolated. One of its surplus directions
-        can hide in what one task's inputs miss, where the size of the filter is free; so the tasks' filters are damped
-        then, but by no more than the span leaves of the outputs.
+        An over-complete span has more directions than the tasks use. Its surplus directions never settle, so its
+        iterations are not extrapolated. Where the inputs of a task miss a direction, a surplus direction may lie there,
+        and the task's filter may have any size along it. So the filters of an over-complete fit are damped: by the
+        share of the squared outputs that the span has left unexplained, within ``least_damping`` and ``most_damping``.
         """
         t = THRESHOLDS()
         span = torch.linalg.qr(span)[0]
@@ -114,6 +118,7 @@ class Alternation:
             self.converged = residual <= perfect * energy or (settled and not is_extrapolated)
             if self.converged:
                 break
+            # A step that gained little clears the history, so that the next one is plain and can count as settled.
             recent = history[1 - t.extrapolation_memory :]
             history = [] if overcomplete or settled else [*recent, (span, better - span)]
             is_extrapolated = len(history) > 1

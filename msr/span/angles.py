@@ -44,6 +44,7 @@ def principal_cosines(a: Tensor, b: Tensor) -> Tensor:
     """
     if a.shape[0] != b.shape[0]:
         raise ShapeError(f"principal_cosines: the spans live in spaces of {a.shape[0]} and {b.shape[0]} dimensions")
+    # The singular values of the product of two orthonormal bases are the cosines; rounding may carry one above 1.
     return torch.linalg.svdvals(orthonormal_basis(a).mT @ orthonormal_basis(b)).clamp(max=1.0)
 
 

@@ -12,8 +12,9 @@ from msr.span.thresholds import THRESHOLDS
 
 __all__ = ["choose_dimension", "half_filters"]
 
-# Of every four tasks two fit an over-complete span and two judge how many of its principal axes are real. The axes are
-# those of the fitting tasks where their inputs miss no direction; elsewhere one of the judges has to give them instead.
+# Of every four tasks two fit an over-complete span and two judge how many of its principal axes are real. Where the
+# inputs of the fitting tasks miss no direction, these tasks give the axes as well, and both others judge. Elsewhere one
+# of the two gives the axes, and only the last one judges.
 _FITTING = (0, 1)
 _TURNING = (2,)
 _JUDGING = (3,)
@@ -56,6 +57,8 @@ def choose_dimension(
             basis = torch.cat([basis, more], 1)
         span = alternation.fit(basis[:, :width], _FITTING, overcomplete=True)
         cut, span = _judged(alternation, span, alpha, seed)
+        # A direction that fails shows that the span is wide enough to hold all real ones. A span of all directions
+        # cannot be widened, so there every direction may be real.
         if cut.k < width or width == size:
             return cut, span
         if width == limit:

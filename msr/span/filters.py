@@ -68,6 +68,8 @@ class Filters:
             right = torch.cat([(part.cross @ self.span).unsqueeze(2), normal], 2)
             solved = torch.cholesky_solve(right, _factor(normal, damping))
             filters[batch] = solved[:, :, 0]
+            # The columns after the first are the damped solution for each column of A: what is found of each true
+            # filter.
             kept += solved[:, :, 1:].sum(0)
         return filters, kept
 

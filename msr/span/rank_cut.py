@@ -22,8 +22,8 @@ class RankCut:
             halves of a task's examples, each less half of its regression on the stronger directions; strongest first.
             It is 0 on average, or a little less, for a direction that no task uses, whatever the noise.
         p_value: of the null hypothesis "no energy", one-sided, from the signs of the judging tasks' products (under the
-            null hypothesis these are symmetric around 0, where the noise is). Up to 12 judges all signs are looked at,
-            so it is at least ``2^-n_tasks``; beyond that 9,999 random ones, so it is at least 1e-4.
+            null hypothesis these are symmetric around 0, if the noise is symmetric). Up to 12 judges all signs are
+            looked at, so it is at least ``2^-n_tasks``; beyond that 9,999 random ones, so it is at least 1e-4.
         alpha: the level. Directions are tested in order until the first that is not significant, so a direction with
             no energy at all is counted with probability ``alpha`` at most, without further correction.
         floor: 1e-10; energies below this share of the first count as rounding.

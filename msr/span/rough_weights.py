@@ -73,6 +73,7 @@ def _factors(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return y, x, _ridge_solve(x @ x.mT, x)
     gram = x.mT @ x
     eye = torch.eye(x.shape[2], dtype=x.dtype).expand_as(gram)
+    # The same by (X Xᵀ + ρ)⁻¹ X = X (XᵀX + ρ)⁻¹, with the smaller of the two matrices.
     return x.mT @ y, gram, _ridge_solve(gram, eye)
 
 

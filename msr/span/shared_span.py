@@ -19,7 +19,7 @@ from msr.span.thresholds import THRESHOLDS
 
 __all__ = ["SharedSpan", "find_span"]
 
-# From this many inputs on, a spectral start takes long enough that what no start would change is refused before it.
+# From this many inputs on a spectral start takes long. So data with which no fit can succeed are refused before it.
 _COSTLY_START = 128
 
 
@@ -79,13 +79,14 @@ def find_span(
     start is spectral and the iterations are extrapolated (Anderson), so a few are enough. Tasks are streamed: memory
     holds a chunk's moments, ``(n k)²`` numbers, and ``2 k`` of each task.
 
-    With ``k="auto"`` half of the tasks first fit an over-complete span, an eighth more directions than the spectrum
-    recommends and at least 4 more, until its residual is noise. It is turned to the principal axes of their filters,
-    and the other half says how many of these are real (:class:`RankCut`): however weak, if they stand above noise.
-    Where tasks have less than 5/4 as many examples as inputs, or their inputs miss a direction, a quarter of the tasks
-    gives the axes, and a quarter judges. If all are real, the number is doubled, up to what the tasks can tell: a
-    quarter of their number, 3/4 of the numbers of one, 2/5 of ``examples / n``, and 6144 unknowns a row. Then the span
-    is fitted to all tasks with that ``k``.
+    With ``k="auto"`` half of the tasks first fit an over-complete span: it has an eighth more directions than the
+    spectrum recommends, and at least 4 more. The span is turned to the principal axes of the tasks' filters, and the
+    other half of the tasks says how many of the axes are real (:class:`RankCut`). A real axis may be weak, as long as
+    it stands above the noise. Where tasks have less than 5/4 as many examples as inputs, or their inputs miss a
+    direction, a quarter of the tasks gives the axes, and a quarter judges. Where every axis is real, the span may be
+    too narrow, so it is fitted again with twice as many directions. The limits are what the tasks can tell: a quarter
+    of the number of tasks, 3/4 of the output numbers of the smallest task, 2/5 of ``examples / n``, and 6144 unknowns a
+    row. At last the span is fitted to all tasks with the ``k`` that was found.
 
     The tasks must be independent: copies of one task among the fitting and the judging ones make noise look shared.
 
@@ -161,6 +162,7 @@ def _with_prior(
     # The second moment from two halves, since the noise of the fits would add to that of the fits themselves.
     covariance = second_moment(*half_filters(alternation, span)) - torch.outer(mean, mean)
     variances, axes = torch.linalg.eigh((covariance + covariance.mT) / 2)
+    # Where tasks hardly differ, as where all have one weight, the squared mean filter is the size to compare with.
     least = THRESHOLDS().least_variance * float(variances[-1].clamp_min(mean.square().sum()))
     deviations = variances.clamp_min(least).sqrt()
     return SharedSpan(

@@ -112,6 +112,8 @@ def spectral_start(
         signal = _above_negative(spectrum)
     signal = min(signal, max_k or size)
     null = second.null_edge(vectors[:, :signal], passes, seed, generator) if evidence else nan
+    # S has no negative eigenvalue, so the most negative one of its estimate shows the size of the noise, even without
+    # the draws of parallel analysis.
     edge = max(t.edge_margin * max(null if evidence else 0.0, -float(spectrum[-1])), t.least_edge * float(spectrum[0]))
     recommended = min(int((spectrum > edge).sum()), max_k or size)
     leading = vectors[:, : k or max(recommended, 1)]
@@ -155,8 +157,10 @@ class SecondMoment:
             weight = weights(torch.arange(n_before, n_before + len(a))).float() / (2 * self.n_tasks)
             n_before += len(a)
             for i, block in enumerate(blocks):
-                some = weight[:, i] != 0
-                w, p, q = (weight[:, i : i + 1], a, b) if some.all() else (weight[some, i : i + 1], a[some], b[some])
+                counts = weight[:, i] != 0
+                w, p, q = (
+                    (weight[:, i : i + 1], a, b) if counts.all() else (weight[counts, i : i + 1], a[counts], b[counts])
+                )
                 if block is None:
                     half = p.mT @ (w * q)
                     part = half + half.mT
@@ -221,6 +225,8 @@ class SecondMoment:
             return 2.0 * torch.randint(2, (len(tasks), t.null_replicates), generator=signs) - 1
 
         if size <= t.dense_weights:
+            # The projection off the signal directions, since random signs do not remove how the signal varies over
+            # tasks.
             rest = torch.eye(size, dtype=torch.float64) - signal @ signal.mT
             moments = self.products([None] * t.null_replicates, weights)
             return max(float(torch.linalg.eigvalsh(rest @ moment @ rest).abs().max()) for moment in moments)

@@ -64,6 +64,7 @@ class Standardised:
             self.numbers += y.numel()
             squares = squares + x.square().sum((0, 1))
             energy += float(y.square().sum())
+            # A later pass in another order would mix up tasks, and their filters and roles with them.
             self._fingerprints.append(self._fingerprint(x, y))
         self.scale_x = (squares / self.n_examples).sqrt()
         self.scale_y = (energy / self.numbers) ** 0.5

@@ -8,8 +8,8 @@ Null hypotheses, for independent numbers:
 
 - :func:`e_against_nonnegative_mean`: the clipped mean is zero or more. It speaks for a *small* mean.
 - :func:`capped_mean_p_value`: the capped mean is a limit or more. It speaks for a small mean too, of numbers of which
-  most are far below the limit. It stays beside the first one, and is not written by it: it averages over several clips
-  and over 20 sizes of the bet instead of 5, so its numbers are different ones.
+  most are far below the limit. It could be written as a bet of the first kind, and is not: it averages over several
+  clips, and over 20 sizes of the bet instead of 5, so it gives other p-values.
 - :func:`e_against_symmetry`: the numbers are symmetric around zero. It speaks for a *positive* mean.
 
 Sources: Waudby-Smith and Ramdas, arXiv:2010.09686; de la Peña, 1999; Vovk and Wang, arXiv:1912.06116.

@@ -10,7 +10,7 @@ __all__ = ["draws_needed", "upper_share"]
 
 
 def upper_share(count: int, draws: int, alpha: float) -> float:
-    """The one-sided exact upper bound of a probability, of which ``count`` of ``draws`` independent draws were cases.
+    """The one-sided exact upper bound of a probability, where ``count`` of ``draws`` independent draws were cases.
 
     It is the largest ``p`` with ``P(Binomial(draws, p) ≤ count) ≥ α``, and it is below the true probability with
     probability ``alpha`` at most. Without a single case it is ``1 − α^(1/draws)``, about ``ln(1/α) / draws``.
