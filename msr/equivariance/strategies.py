@@ -36,6 +36,7 @@ def groups(max_order: int = 24) -> "SearchStrategy[FiniteGroup]":
 def representations(group: FiniteGroup) -> "SearchStrategy[Representation]":
     """Permutation representations of a group: trivial, regular, natural, on cosets of a cyclic subgroup, and sums."""
     kinds = [trivial(group), regular(group)] + ([] if group.points is None else [natural(group)])
+    # Cosets give transitive actions that are neither regular nor natural.
     kinds += [quotient(group, group.subgroup([g])) for g in group.generators]
     single = st.sampled_from(kinds)
     return single | st.tuples(single, single).map(lambda pair: pair[0] + pair[1])

@@ -80,6 +80,7 @@ def assert_equivariant(
     Raises: AssertionError; PrecisionError where rounding hides too much, such as in float32 beside a large offset; for
     what cannot be tested, the errors of :func:`equivariance_error`.
     """
+    # pytest then shows the line of the test, not this one.
     __tracebackhide__ = True
     f, rep_in, rep_out, x, mask = as_one(f, rep_in, rep_out, x, mask)
     check_representations(rep_in, rep_out, group)
@@ -97,6 +98,8 @@ def assert_equivariant(
     for i, model in enumerate(models):
         sides = Sides(model, x, rep_in, rep_out, chosen, inside, means=True)
         allowed = _coarsest(TOLERANCE, x.dtype, sides.dtype) if tolerance is None else tolerance
+        # A tolerance that was given must be visible. The default one is finer than what a deep network shows in
+        # float32, so there only a larger defect has to be.
         must_show = _coarsest(HIDDEN, x.dtype, sides.dtype) if tolerance is None else tolerance
         worst = _worst_failure(sides, allowed)
         if worst is None:
@@ -135,6 +138,7 @@ def _worst_failure(sides: Sides, tolerance: float) -> _Failure | None:
         defects = pair.compared.defects.nan_to_num(nan=2**0.5)
         of_rows = defects.where(fails, torch.full_like(defects, -1.0)).amax(1)
         for row in of_rows.argsort(descending=True).tolist():
+            # Rows are sorted, so none of those that follow can be worse.
             if float(of_rows[row]) <= (worst.defect if worst else 0.0):
                 break
             # Before it counts, the noise of rounding is measured on this very input.
@@ -174,6 +178,7 @@ def _dtypes(sides: Sides) -> str:
 def _layer_lines(model: nn.Module, x: Tensor, layers: Representations, element: Any, tolerance: float) -> list[str]:
     """Lines that say which layers break the symmetry; if that cannot be measured, a line that says why."""
     try:
+        # At the element that failed: others may show other layers.
         table = localise(model, x, layers, [element])
     except Exception as error:  # whatever it is, it must not replace the failure that is being reported
         return [f"  the layers could not be measured: {error_text(error)}"]

@@ -71,6 +71,7 @@ def as_affine(
     call = f
     try:
         like = torch.empty(0, dtype=torch.float64, device=template.device)
+        # A copy, since double() changes a module in place, and the caller's must stay in its own precision.
         call = copy.deepcopy(f).double()
         run(call, like.new_zeros(1, *rep_in.shape), rep_in, inside)
     except Exception:  # some modules cannot be copied, and some do not take float64

@@ -77,6 +77,7 @@ class Certificate:
         return self.verdict == "certified"
 
     def __str__(self) -> str:
+        # An exact finding went through the generators only if its null hypothesis says so.
         counted = "generators" if "the generators of" in self.null else "elements"
         sampled = f"{self.n} draws" if self.rule != "exact" else f"all {self.n} {counted}, exactly"
         lines = [

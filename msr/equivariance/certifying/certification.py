@@ -100,8 +100,11 @@ def certify(
         module = module_to_redraw(f)
         # Specificity is a property of the module that is asked about, so it is tested once.
         setting = replace(setting, n_random=0)
+        # Seeds 1, 2, …: the same redraws in every call, so that a certificate can be repeated.
         redraws = [decide(redrawn(module, i), group, rep_in, rep_out, setting) for i in range(1, fresh + 1)]
         certificate = _worst(certificate, redraws)
+    # Zeros and ones of a start make many modules equivariant by accident. Where the outputs are constant, that warning
+    # has been given already and says more.
     elif certificate.certified and isinstance(f, nn.Module) and CONSTANT not in certificate.warnings:
         certificate = _with_signs(certificate, signs_of_a_start(f))
     for text in certificate.warnings:
@@ -118,12 +121,14 @@ def _worst(first: Certificate, redraws: list[Certificate]) -> Certificate:
     """
     everything = [first, *redraws]
     p_refute = min(1.0, len(everything) * min(c.p_refute for c in everything))
+    # All must be certified, so the one with the largest p-value decides; where all are 0, the largest defect is shown.
     worst = max(everything, key=lambda c: (c.p_value, c.largest))
     verdict: Verdict = "cannot tell"
     if all(c.certified for c in everything):
         verdict = "certified"
     elif p_refute <= first.alpha:
         verdict = "refuted"
+        # The refutation is shown by the module that gave it, not by the one that is hardest to certify.
         worst = min(everything, key=lambda c: (c.p_refute, -c.largest))
     texts = dict.fromkeys(text for c in everything for text in c.warnings)
     null = f"{worst.null}, for one of {len(everything)} draws of the parameters"

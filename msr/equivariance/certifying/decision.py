@@ -58,6 +58,7 @@ def decide(
         assert isinstance(f, nn.Module)
         finding, texts = exact.of_layer(f, rep_in, rep_out, setting, template, inside)
         warnings += texts
+    # No exact finding was asked for, or the generators left it open.
     if finding is None:
         finding, texts = by_draws(f, rep_in, rep_out, setting, template, inside, generator, unit_inputs)
         warnings += texts
@@ -76,12 +77,13 @@ def _decide_linear_map(
     setting: Setting,
     generator: torch.Generator,
 ) -> Certificate:
-    """A weight, or a sharing pattern: there is nothing to draw inputs for."""
+    """The certificate of a weight or a sharing pattern, which are decided exactly and need no inputs."""
     specificity_test: Specificity | None = None
     warnings = _warnings_of(None, rep_in, rep_out)
     if isinstance(f, Tensor):
         finding = exact.of_weight(f, rep_in, rep_out, setting.eps)
         if setting.n_random:
+            # A weight is compared as a matrix, so the test looks at no input.
             unused = torch.zeros(1, *rep_in.shape, dtype=torch.float64)
             W = f.detach().reshape(rep_out.dim, rep_in.dim)
             specificity_test = specificity(W, rep_in, rep_out, unused, n_random=setting.n_random, generator=generator)
@@ -112,6 +114,8 @@ def _specificity_of(
     try:
         return specificity(f, rep_in, rep_out, x, n_random=setting.n_random, generator=generator), []
     except (ModelError, NonFiniteError):
+        # The certificate was measured on inputs of the same kind, so the fault is new and must be seen. With inputs of
+        # the caller's own the function may well refuse normal ones.
         if setting.inputs is None:
             raise
         text = "specificity was left out: the function does not take standard normal inputs, which it needs"
@@ -148,5 +152,6 @@ def _warnings_of(f: object, rep_in: AnyRepresentation, rep_out: AnyRepresentatio
     elif rep_in.is_trivial:
         texts.append("the group acts trivially on inputs: the test only says that the outputs are invariant")
     if isinstance(f, nn.Module):
+        # Only the layer itself is known to act between these two representations.
         texts += pointwise_warnings(f, rep_in, rep_out)
     return texts

@@ -68,10 +68,12 @@ class CalibratedComparison:
         parts = parts_of(rep_out, whole_blocks=inside.mask is not None)
         # The noise is measured on moved inputs, whose numbers are the larger ones where the action is not orthogonal.
         noise = self.rounding.at(moved[:NOISE_EXAMPLES], of_moved[:NOISE_EXAMPLES])
+        # Outputs at moved inputs belong to what is typical: the action may lead to inputs that the draws do not reach.
         pool = [rows, of_moved]
         if not rep_out.is_orthogonal:
             # Moved outputs are larger too then, and belong to what is typical.
             pool.append(self._each(rep_out, elements, y).reshape(len(x), -1))
+        # The count is that of the draws, whose outputs stand in the pool more than once.
         typical = typical_of(parts, torch.cat(pool), noise, self.rounding.epsilon, len(x))
         self.typical: Typical = self.rounding.resolved(
             typical, x, lambda few: [self._each(rep_in, elements[: len(few)], few)]
@@ -90,6 +92,7 @@ class CalibratedComparison:
         if self.inside.mask is not None:
             each = [self.inside.of(g).expand(self.rep_out.shape).reshape(-1) for g in elements]
             windows = torch.stack(each).to(a.device)
+            # Each element moves the boundary in another way, so each draw has a window of its own.
             share = float(windows.double().mean())
         compared = self._confirmed(
             self.typical.compare(a, b, windows), x, moved, (y.reshape(len(x), -1), a), elements, tolerance
@@ -121,6 +124,8 @@ class CalibratedComparison:
 
         Args: ``values``: the outputs at ``x`` and at ``moved``.
         """
+        # Only rows that fail are looked at again: it takes a dozen evaluations for each, and a row that passes stays a
+        # pass with a higher floor.
         rows = compared.fails(tolerance).any(1).nonzero().flatten().tolist()
         if not rows:
             return compared
@@ -136,7 +141,7 @@ class CalibratedComparison:
         return Compared(compared.difference, compared.scale, floor, compared.kinds)
 
     def _each(self, rep: AnyRepresentation, elements: list[Element], x: Tensor) -> Tensor:
-        """Each row moved by its own element; rows of one element together."""
+        """Rows ``x``, each moved by its own element. Rows with the same element are moved in one call."""
         moved = x.clone()
         rows_of: dict[Element, list[int]] = {}
         for i, g in enumerate(elements):

@@ -25,7 +25,8 @@ MAX_WORK = 10**9
 
 GENERATOR_FLOOR = {torch.float16: 1e-2, torch.bfloat16: 5e-2, torch.float32: 1e-5, torch.float64: 1e-11}
 """Defects on a generator that rounding explains, by precision: some 100 roundings in float32, fewer in half precision,
-more in float64. Chosen by hand. A larger one certifies nothing, since a word of many letters may add it up."""
+more in float64. Chosen by hand. A larger one certifies nothing: a product of many generators may have many times
+the defect of one."""
 
 UNDECIDED = (
     "the generators commute up to eps, but not exactly, and words in them may not: decided by draws. "
@@ -50,6 +51,7 @@ def decides_exactly(f: object, setting: Setting, rep_in: AnyRepresentation, rep_
     if not isinstance(setting.rule, Auto) or not possible:
         return False
     group = rep_in.group
+    # Every element moves the whole weight on both sides, so the work is weights times elements.
     return rep_in.dim * rep_out.dim * len(group.elements if group.is_listed else group.generators) <= MAX_WORK
 
 
@@ -61,7 +63,9 @@ def of_layer(
     template: Tensor,
     inside: Interior,
 ) -> tuple[Finding | None, list[str]]:
-    """An affine layer, read off as its matrix and bias; and warnings. None where the generators do not suffice.
+    """The exact finding on an affine layer, from its matrix and bias, and warnings.
+
+    The finding is None where the generators do not suffice.
 
     Raises: ConfigError where they do not and the rule is Exact(); what :func:`as_affine` raises.
     """
@@ -83,9 +87,9 @@ def of_layer(
 
 
 def of_weight(W: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation, eps: float) -> Finding:
-    """A weight ``(out, in)``, or in the shapes of the representations; ``eps`` is a defect.
+    """The exact finding on a weight ``(out, in)``, or in the shapes of the representations; ``eps`` is a defect.
 
-    Where the generators do not suffice nothing can be drawn instead, so the outcome is that it cannot be told.
+    A weight has no inputs to draw. So where the generators do not suffice, the finding is "cannot tell".
     """
     group = rep_in.group
     elements = choose_elements(_elements_of(group), rep_in, rep_out)
@@ -96,7 +100,7 @@ def of_weight(W: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation, 
 
 
 def of_pattern(U: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation, eps: float) -> Finding:
-    """A sharing pattern ``(out · in, k)``, over all filters; ``eps`` is a defect."""
+    """The exact finding on a sharing pattern ``U (out · in, k)``, over all filters ``v``; ``eps`` is a defect."""
     group = rep_in.group
     defects = pattern_error(U, rep_in, rep_out, _elements_of(group))
     of = "any W = U v"
@@ -117,12 +121,13 @@ def _of_elements(
     *,
     or_undecided: bool = False,
 ) -> Finding | None:
-    """From a comparison with a row for each element, or for each generator.
+    """The finding from a comparison with a row for each element, or for each generator.
 
-    None where the generators do not suffice; with ``or_undecided`` that is an outcome too.
+    It is None where the generators do not suffice, or "cannot tell" with ``or_undecided``.
     """
     compared = comparison.compared
     defects = compared.defects
+    # argmax counts in the flattened table, a row for each element and a column for each unit.
     row, unit = divmod(int(defects.argmax()), defects.shape[1])
     largest = float(defects[row, unit])
     hidden = compared.hidden(eps).any(0)
@@ -139,6 +144,7 @@ def _of_elements(
         if not or_undecided:
             return None
         outcome = _undecided(largest, eps, of)
+    # Units that do not vary have no defect, and kinds count only beyond rounding: neither says how far rounding goes.
     varies = (compared.scale > 0) & ~compared.kinds
     ratios = (compared.floor / compared.scale)[varies]
     rounding = float(ratios.max()) if len(ratios) else 0.0
@@ -154,13 +160,14 @@ def _elements_of(group: Group) -> Literal["all", "generators"]:
 
 
 def _outcome(largest: float, eps: float, dtype: torch.dtype, group: Group, of: str) -> Outcome | None:
-    """From the largest defect over all elements, or over the generators; None where those do not suffice."""
+    """The outcome that the largest defect over all elements, or over the generators, allows; None for none."""
     return _over_all(largest, eps, of) if group.is_listed else _over_generators(largest, eps, dtype, group, of)
 
 
 def _over_all(largest: float, eps: float, of: str) -> Outcome:
     if not math.isfinite(largest):
         raise NonFiniteError("the defect is not finite")
+    # Nothing was sampled, so the p-values are 0 and 1: the null hypothesis is true or false.
     within = largest <= eps
     null = f"max over g of d(g) of {of} > {eps:g}, for x ~ N(0, I)"
     return Outcome(null, 0.0 if within else 1.0, 1.0 if within else 0.0, largest, largest)

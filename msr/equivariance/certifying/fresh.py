@@ -48,7 +48,7 @@ def redrawn(module: nn.Module, seed: int) -> nn.Module:
             if own and callable(getattr(part, "reset_parameters", None)):
                 _reset(part, done, generator)
             for p, old in zip(own, before, strict=True):
-                # Either nothing drew it, or it was set to a constant, which training would move.
+                # Such a parameter was drawn by no reset, or was set to a constant, which training would move.
                 if torch.equal(p, old) or _is_flat(p):
                     p.copy_(_near(p, generator))
             done.update(id(p) for p in own)
@@ -59,6 +59,7 @@ def redrawn(module: nn.Module, seed: int) -> nn.Module:
 def _reset(part: nn.Module, keep: set[int], generator: torch.Generator) -> None:
     """Let a module draw its parameters, as many as are not to be kept; torch's global random state is put back."""
     kept = [(p, p.clone()) for p in part.parameters() if id(p) in keep]
+    # reset_parameters draws from the global generator, and takes no other.
     seed = int(torch.randint(2**31, (), generator=generator))
     devices = sorted({p.device.index or 0 for p in part.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
@@ -98,6 +99,7 @@ def _draw_statistics(part: nn.Module, generator: torch.Generator) -> None:
     if mean is not None and mean.is_floating_point():
         mean.copy_(torch.randn(mean.shape, generator=generator, dtype=torch.float64).to(mean))
     if var is not None and var.is_floating_point():
+        # A random power of two: variances stay positive, and the mean of their logarithm is that of a fresh norm.
         var.copy_(torch.exp2(2 * torch.rand(var.shape, generator=generator, dtype=torch.float64) - 1).to(var))
 
 
@@ -114,6 +116,7 @@ def signs_of_a_start(module: nn.Module) -> list[str]:
         if mean is not None and var is not None and not mean.any() and bool((var == 1).all()):
             signs.append(f"{prefix}running_mean is 0 and {prefix}running_var 1")
         for key, p in part.named_parameters(recurse=False):
+            # One number that is 0 or 1 may well be learned; a tensor of them is a start.
             if not p.requires_grad or is_lazy(p) or p.numel() < 2:
                 continue
             if not p.any():

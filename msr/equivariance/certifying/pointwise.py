@@ -40,4 +40,5 @@ def _is_unsigned(rep: AnyRepresentation) -> bool:
     """Whether a representation by matrices is one by permutation matrices: signed permutations without a minus."""
     if not rep.is_signed_permutation:
         return False
+    # The products of matrices without a minus have none either, so the generators are enough.
     return all(bool((rep.matrix(g) > -1e-8).all()) for g in rep.group.generators)

@@ -31,7 +31,7 @@ def by_draws(
     generator: torch.Generator,
     unit_inputs: Tensor | None,
 ) -> tuple[Finding, list[str]]:
-    """Fix the units on some draws, apply the setting's rule to others; and warnings.
+    """The finding by draws, and warnings: some draws fix the units, and the setting's rule is applied to others.
 
     Args: ``unit_inputs``: inputs to fix the units on; None draws them.
     """
@@ -42,6 +42,7 @@ def by_draws(
         unit_inputs = draw_inputs(setting.inputs, min(setting.n, MOST_UNIT_DRAWS), rep_in, template, generator)
     check_precision(setting.eps, unit_inputs.dtype)
     unit_elements = draw_elements(group, len(unit_inputs), generator)
+    # Units and tested draws come from one generator, one after the other, so they are independent.
     comparison = CalibratedComparison(f, rep_in, rep_out, inside, unit_inputs, unit_elements)
     x = draw_inputs(setting.inputs, setting.n, rep_in, template, generator)
     elements = draw_elements(group, setting.n, generator)
@@ -52,8 +53,9 @@ def by_draws(
 def _finding(
     drawn: DrawnDefects, comparison: CalibratedComparison, rule: Sampled, elements: list[Element], setting: Setting
 ) -> Finding:
-    """The rule on draws. Where rounding hides something, each null hypothesis is tested on defects that favour it."""
+    """The finding of a rule on draws. Where rounding hides a defect, each null gets the value that favours it."""
     eps = setting.eps
+    # To certify, unclear defects count as large; to refute, as zero.
     upper = rule.judge(drawn.at_most, eps, setting.alpha)
     lower = rule.judge(drawn.at_least, eps, setting.alpha)
     typical = comparison.typical

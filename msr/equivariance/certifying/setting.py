@@ -96,6 +96,7 @@ class Setting:
         if self.n_random < 0:
             raise ConfigError(f"the number of random relabellings must not be negative; got {self.n_random}")
         if not isinstance(self.rule, (Auto, Exact, Tail, ZeroFailure, Mean)):
+            # Names as text are what certificates call the rules, so a caller may well write one.
             written = _WRITTEN.get(self.rule) if isinstance(self.rule, str) else None
             hint = f"; write rule={written}" if written else ""
             raise ConfigError(

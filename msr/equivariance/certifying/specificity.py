@@ -105,6 +105,7 @@ def specificity(
         S = _relabelling(rep_in, generator)
         independent.append(statistic(S, _relabelling(rep_out, generator)))
     tests = [independent]
+    # The same relabelling fits both sides only where they have equally many coordinates and the same kind of moves.
     if rep_in.dim == rep_out.dim and rep_in.is_permutation == rep_out.is_permutation:
         joint = [_relabelling(rep_in, generator) for _ in range(n_random)]
         tests.append([statistic(S, S) for S in joint])
@@ -125,6 +126,7 @@ def _act_relabelled(rep: AnyRepresentation, g: Element, x: Tensor, S: Relabellin
     """``S ρ(g) S⁻¹ x`` on points ``(batch, *shape)``."""
     if S is None:
         return act(rep, g, x)
+    # A relabelling mixes all coordinates of a point, whatever its shape.
     flat = S.inverse(x.flatten(1)).reshape(x.shape)
     return S.forward(act(rep, g, flat).flatten(1)).reshape(x.shape)
 
@@ -146,6 +148,7 @@ def _of_function(
         of_moved = run(f, moved, rep_in, no_mask).reshape(len(moved), -1)
         # Comparing with the relabelled action is comparing with the action itself, in relabelled outputs.
         base, after = (values if T is None else T.inverse(values) for values in (y, of_moved))
+        # A relabelling puts other outputs into each part, so the centre is taken anew.
         centre = parts.features(torch.cat([base, after])).median(0).values
         b = torch.stack([rep_out.act_flat(g, base) for g in elements])
         a = after.unflatten(0, (len(elements), -1))

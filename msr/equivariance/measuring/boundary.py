@@ -50,7 +50,8 @@ class Interior:
     """
 
     def __init__(self, rep: AnyRepresentation, mask: Tensor | None):
-        self.rep, self.mask = rep, mask
+        self.rep = rep
+        self.mask = mask
         if mask is None:
             return
         if tuple(mask.shape) != rep.shape or mask.dtype != torch.bool:
@@ -70,6 +71,7 @@ class Interior:
         """
         if self.mask is None:
             return torch.ones((1,) * len(self.rep.shape), dtype=torch.bool)
+        # An output is compared where it lies inside and the output that the element moves there came from inside too.
         window = self.mask & (self.rep.act(g, self.mask.double()) > 0.5)
         if not window.any():
             raise ShapeError(
@@ -103,4 +105,5 @@ class Interior:
             return None
         places = self.mask.nonzero()
         box = tuple((places.max(0).values - places.min(0).values + 1).tolist())
+        # The smallest box around the inside holds nothing else only where the inside is that box.
         return box if math.prod(box) == len(places) else None

@@ -86,6 +86,7 @@ def defects_of(labels: tuple[str, ...], comparison: Comparison) -> Defects:
     compared = comparison.compared
     of_parts = compared.defects
     largest_part = of_parts.argmax(1)
+    # A unit that does not vary, or a kind, says nothing about how far rounding goes.
     varies = (compared.scale > 0) & ~compared.kinds
     rounding = (compared.floor / compared.scale.where(varies, torch.ones_like(compared.scale))).clamp(max=2**0.5)
     rounding = rounding.where(varies, torch.zeros_like(rounding)).amax(1)
@@ -278,6 +279,7 @@ def pattern_error(
         a = act_on_columns(rep_out, g, W)
         b = act_on_rows(rep_in, g, W)
         if k == 0:
+            # An empty span has no filter to break anything.
             values.append(torch.zeros((), dtype=torch.float64))
             continue
         gap = (a - b).reshape(k, -1).mT
@@ -298,6 +300,7 @@ def act_on_columns(rep: AnyRepresentation, g: Element, W: Tensor) -> Tensor:
 def act_on_rows(rep: AnyRepresentation, g: Element, W: Tensor) -> Tensor:
     """``W ρ(g)`` for ``(..., m, n)``; a permutation only reorders."""
     if rep.is_permutation:
+        # Column i of W ρ(g) is column p[i] of W, since ρ(g) sends coordinate i to p[i].
         source = torch.tensor(rep.moves(g), dtype=torch.long, device=W.device)
         return W.index_select(-1, source)
     return W @ rep.matrix(g).to(dtype=W.dtype, device=W.device)

@@ -96,6 +96,7 @@ def outputs(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior)
     Raises: ModelError; NonFiniteError for nan or infinity; ShapeError for an output that does not fit.
     """
     try:
+        # A force field takes a gradient inside of its forward, whatever mode the caller is in.
         with torch.enable_grad():
             y = f(x.detach().clone())
     except MSRError:
@@ -113,6 +114,7 @@ def outputs(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior)
     y = y.detach()
     if not y.isfinite().all():
         raise NonFiniteError(f"the function gave nan or infinity on inputs of size up to {float(x.abs().max()):.3g}")
+    # Defects are computed in float64, which holds whole numbers up to 2^53 exactly.
     if not y.is_floating_point() and y.numel() and y.dtype != torch.bool and max(-int(y.min()), int(y.max())) > 2**53:
         raise ModelError("the function returned whole numbers beyond 2^53, which float64 rounds; take off their offset")
     return inside.place(y, len(x))
@@ -126,6 +128,7 @@ def error_text(error: BaseException) -> str:
         text = ""
     if text and isinstance(error, (RuntimeError, TypeError, ValueError, LookupError, AttributeError)):
         return text
+    # The text of another class, such as a failed assertion, often says nothing without the class.
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -43,6 +43,7 @@ class InFloat64:
             y = outputs(call, x.double() if x.is_floating_point() else x, self.rep_in, self.inside)
         except Exception:  # some functions do not take float64, and some modules cannot be copied
             return None
+        # A function may convert inside; an output that is not float64 has been rounded on the way.
         return y.reshape(len(x), -1) if y.dtype == torch.float64 else None
 
     def _own_copy(self, x: Tensor) -> Any:
@@ -78,6 +79,7 @@ def _as_float64(value: Any) -> Any:
     """A floating point tensor in float64, and float64 for a floating point dtype; anything else as it is."""
     if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float64:
         return value.double()
+    # A dtype may be an argument, as in x.to(torch.float32), which would round again.
     if isinstance(value, torch.dtype) and value.is_floating_point:
         return torch.float64
     return value

@@ -34,6 +34,7 @@ def template_of(f: Function | nn.Module, dtype: torch.dtype | None) -> Tensor:
     """
     tensors = [*f.parameters(), *f.buffers()] if isinstance(f, nn.Module) else []
     for tensor in tensors:
+        # Tables of indices and masks say nothing of the precision of inputs.
         if tensor.is_floating_point():
             return torch.empty(0, dtype=dtype or tensor.dtype, device=tensor.device)
     return torch.empty(0, dtype=dtype or torch.get_default_dtype())

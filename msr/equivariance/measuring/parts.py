@@ -180,6 +180,7 @@ def _blocks(rep: AnyRepresentation) -> tuple[Tensor, list[np.ndarray]]:
     _, labels = connected_components(coo_array((np.ones(len(i)), (i, j)), shape=(n, n)), directed=False)
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty_like(first)
+    # connected_components numbers blocks in an order of its own.
     rank[np.argsort(first)] = np.arange(len(first))
     return torch.as_tensor(rank[inverse.reshape(-1)], dtype=torch.long), matrices
 
@@ -201,6 +202,7 @@ def _isotypic(labels: Tensor, n_blocks: int, moves: list[np.ndarray]) -> tuple[T
         if not 1 < len(at) <= _SMALL or not moves:
             continue
         inner = np.stack([matrix[np.ix_(at, at)] for matrix in moves])
+        # Rounded, since equal blocks may differ in the last digits.
         key = inner.round(9).tobytes()
         if key not in known:
             known[key] = _kinds(inner)
@@ -209,6 +211,7 @@ def _isotypic(labels: Tensor, n_blocks: int, moves: list[np.ndarray]) -> tuple[T
             continue
         changed = True
         turn[np.ix_(at, at)] = basis
+        # Kind 0 keeps the number of the block, and each further kind becomes a new atom.
         for k in range(1, int(kind.max()) + 1):
             atoms[torch.as_tensor(at[kind == k])] = len(parents)
             parents.append(block)
@@ -227,6 +230,7 @@ def _kinds(moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows = np.concatenate([np.kron(M, eye) - np.kron(eye, M.T) for M in moves])
     _, sizes, vectors = np.linalg.svd(rows, full_matrices=False)  # as many rows as columns, at least
     free = vectors[int((sizes > _NULL * max(1.0, float(sizes.max(initial=0)))).sum()) :].reshape(-1, n, n)
+    # A fixed seed: the kinds of a representation must not change from call to call.
     draw = np.random.default_rng(0)
     first, second = (np.tensordot(draw.standard_normal(len(free)), free, 1) for _ in range(2))
     values, basis = np.linalg.eigh(first + first.T)

@@ -72,6 +72,7 @@ def measured_noise(
     """
     if not x.is_floating_point() or epsilon == 0:
         return []
+    # Small enough that the curvature, of size h², is below ε, and far above ε, so that it moves the inputs at all.
     h = epsilon ** (2 / 3)
     generator = torch.Generator().manual_seed(0)
     differences: list[Tensor] = []
@@ -117,6 +118,7 @@ class Compared:
 
         A difference that is nan counts as too large.
         """
+        # Written as "not below", because every comparison with nan is false.
         return ~(self.difference <= torch.maximum(self.floor, tolerance * self.scale))
 
     def hidden(self, tolerance: float) -> Tensor:
@@ -245,14 +247,16 @@ class Typical:
     def compare(
         self, a: Tensor, b: Tensor, window: Tensor | None = None, noise: Tensor | None = None, *, pooled: bool = False
     ) -> Compared:
-        """Compare two sides ``(rows, dim)``.
+        """The comparison of two sides ``a`` and ``b``, each ``(rows, dim)``; its lengths are in units of ``magnitude``.
 
-        A row's scale is its own ``√(‖a − c‖² + ‖b − c‖²)``, or the typical one where that is larger.
+        The scale of a row is ``√(‖a − c‖² + ‖b − c‖²)``, or the typical scale where that is larger.
 
         Args:
-            window: ``(dim,)`` or ``(rows, dim)``, true for the outputs to compare; typical scales shrink with it.
-            noise: ``(units,)``, where it may be larger than the typical one.
-            pooled: rows will be taken together, so that a row's scale is its own alone.
+            window: ``(dim,)`` or ``(rows, dim)``, true for the outputs to compare. The typical scale of a unit is
+                multiplied by the root of the share of its variation that lies in the window.
+            noise: ``(units,)``, the noise of these rows, where it may be larger than the typical one.
+            pooled: whether the rows will be taken together. Then the typical scale is not used, since many rows
+                together show how much the outputs vary.
         """
         parts = self.parts
         a = parts.features(a / self.magnitude)
@@ -312,6 +316,7 @@ def typical_of(parts: Parts, pool: Tensor, noise: list[Tensor], epsilon: float, 
     near = torch.minimum(squares, _OUTLIERS * squares.median(0).values)
     length = parts.squares(features)[:, : parts.n_blocks].sqrt().amax(0)
     nothing = torch.zeros(parts.n_units, dtype=pool.dtype, device=pool.device)
+    # The noise is measured in units of this value, so it is put in afterwards.
     typical = Typical(
         parts=parts, magnitude=magnitude, centre=centre, scale=(2 * near.mean(0)).sqrt(),
         spread=(2 * squares.mean(0)).sqrt(), noise=nothing, largest=parts.of_blocks(length),
@@ -321,6 +326,7 @@ def typical_of(parts: Parts, pool: Tensor, noise: list[Tensor], epsilon: float, 
         return typical
     of_rows = typical.lengths(noise, len(noise[0])).square()
     usual = of_rows.median(0).values
+    # A median of zero sets no limit: most rows may round to one and the same number while a few show the noise.
     limit = (_OUTLIERS * usual).where(usual > 0, torch.full_like(usual, torch.inf))
     measured = torch.minimum(of_rows, limit).mean(0).sqrt()
     return replace(typical, noise=measured)

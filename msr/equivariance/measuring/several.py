@@ -93,6 +93,7 @@ class _Slots:
         for rep in self.reps:
             if not isinstance(rep, (Representation, LieRepresentation)):
                 raise ConfigError(f"{name} must hold representations, such as regular(group); got {rep!r}")
+        # A direct sum acts on vectors, so each part is flattened first.
         self.joined = self.reps[0] if self.single else direct_sum(*(rep.reshape(rep.dim) for rep in self.reps))
 
     def tensors(self, values: Any, what: str) -> list[Tensor]:
@@ -166,6 +167,7 @@ def _function(f: Any, before: _Slots, after: _Slots, dtypes: list[torch.dtype] |
         def function(x: Tensor) -> Any:
             return call(f, x)
 
+        # Messages name the function that the caller gave.
         function.__name__ = getattr(f, "__name__", type(f).__name__)
         return function
 

@@ -95,6 +95,7 @@ class Rounding:
             act_on_outputs: ``ρ_out(g)`` on rows ``(rows, dim)``.
             floor: what the floor was so far.
         """
+        # Four directions, since here the noise of single rows decides, not a mean over many.
         noise = self.at(moved, directions=4)
         if noise:
             floor = torch.maximum(floor, NOISE * typical.lengths(noise, len(moved)))
@@ -102,6 +103,7 @@ class Rounding:
             return floor
         exact = self._in_float64.rows(x), self._in_float64.rows(moved)
         if exact[0] is not None and exact[1] is not None:
+            # The error of f(x) reaches the comparison moved by the action, and that of f(ρ x) as it is.
             errors = act_on_outputs(values[0] - exact[0]), values[1] - exact[1]
             floor = torch.maximum(floor, 2 * typical.lengths(list(errors), len(moved)))
         return floor
@@ -120,6 +122,7 @@ class Rounding:
         points = [few, *moved(few)]
         rows = [self._in_float64.rows(point, whatever_it_takes=True) for point in points]
         known = [y for y in rows if y is not None]
+        # Where float64 fails on moved inputs, the variation that they bring is not known, and the part stays unclear.
         return typical.resolved(unclear, torch.cat(known)) if len(known) == len(points) else typical
 
 
@@ -128,10 +131,11 @@ class Sides:
 
     Args:
         x: inputs ``(batch, *rep_in.shape)``.
-        elements: those that will be compared; the outputs at inputs moved by the first of them also say what is
-        typical. means: compare the mean of each orbit and the rest apart as well, since a break in one can be lost
-            beside the other. That is for unit tests, where code is right or wrong; in a measurement a part that happens
-            to vary little would stand for the whole.
+        elements: those that will be compared. The outputs at inputs moved by the first of them also say what is
+            typical.
+        means: whether the mean of each orbit and the deviations from it are compared apart as well, since a break in
+            one can be lost beside the other. That is for unit tests, where code is right or wrong; in a measurement a
+            part that happens to vary little would stand for the whole.
     """
 
     def __init__(
@@ -154,6 +158,7 @@ class Sides:
         self.dtype = self.base.dtype
         self.rounding = Rounding(f, rep_in, inside, epsilon_inside(f, x, self.base))
         self.base = self.base.double()
+        # Few examples need more elements to fill the pool.
         kept = max(2, min(_MOST_KEPT, _POOL // len(x)))
         rows = self.base.reshape(len(x), -1)
         self._kept = [self.rounding.rows(act(rep_in, g, x)) for g in elements[:kept]]
@@ -175,6 +180,7 @@ class Sides:
             yield from self._pairs_in_one_go(pooled)
             return
         for k, g in enumerate(self.elements):
+            # Kept for confirmed(): the noise is measured on whole outputs.
             self._unmasked = a = self._of_moved(k)
             window = self.inside.of(g).to(a.device).expand(self.rep_out.shape).reshape(-1)
             a = a * window
@@ -183,7 +189,7 @@ class Sides:
             yield Pair(g, a, b, window, self.typical.compare(a, b, masked, self._noise(g), pooled=pooled))
 
     def _pairs_in_one_go(self, pooled: bool) -> Iterator[Pair]:
-        """The same for several elements at a time, where none needs a window or a noise of its own."""
+        """The pairs of :meth:`pairs`, several elements at a time, where none needs a window or a noise of its own."""
         window = self.base.new_ones(self.rep_out.dim, dtype=torch.bool)
         n = len(self.x)
         many = max(1, _NUMBERS_AT_ONCE // self.base.numel())
@@ -228,6 +234,7 @@ class Sides:
             return None
         noise = self.typical.noise
         if not self.rep_out.is_orthogonal:
+            # A matrix stretches the rounding of f(x) by its spectral norm at most.
             noise = noise * max(1.0, float(torch.linalg.matrix_norm(self.rep_out.matrix(g), 2)))
         few = self.moved(g, slice(NOISE_EXAMPLES))
         differences = self.rounding.at(few)
@@ -254,6 +261,7 @@ def check_is_a_function(
     what all outputs together vary by. Where one part of it differs by more than a twentieth of what this part varies
     by, the call is repeated: a function that repeats itself exactly only rounds in another way in another batch.
     """
+    # With one input its double stands beside it, so that the batch differs and the outputs vary.
     few = x[:1] if len(x) > 1 else torch.cat([x, 2 * x])
     second = run(f, few, rep_in, inside).reshape(len(few), -1)
     first = y.reshape(len(x), -1)

@@ -68,7 +68,10 @@ class Turning:
 
     @property
     def excess(self) -> float:
-        """The largest ratio of a defect to interpolation's own at its angle, which is counted as 1e-5 at least."""
+        """The largest ratio, over angles, of the defect to that of interpolation alone.
+
+        A defect of interpolation below 1e-5 counts as 1e-5.
+        """
         return float((self.defects / self.interpolation.clamp(min=_LEAST_ERROR)).max())
 
     def __str__(self) -> str:
@@ -210,6 +213,7 @@ def _inside(y: Tensor, disc: float) -> Tensor:
 
 def _blurred(x: Tensor) -> Tensor:
     """Each channel by itself, with a Gaussian of one pixel: sampled, it is rotation invariant to nine digits."""
+    # Six standard deviations to each side: what is cut off is below 1e-8.
     line = torch.exp(-torch.arange(-6, 7, dtype=x.dtype, device=x.device).square() / 2)
     line = line / line.sum()
     flat = x.reshape(-1, 1, *x.shape[-2:])
@@ -248,6 +252,7 @@ def _size(field: Field) -> int:
 def _layout(fields: Field | Sequence[Field], channels: int, name: str) -> list[Field]:
     """The fields of all channels, in order. Raises ConfigError where they do not fit the channels."""
     single = isinstance(fields, (str, int))
+    # A bool is an int in Python, and no field; hence the comparison of types below.
     listed: list[Any] = [fields] if single else list(fields)  # type: ignore[arg-type]
     for field in listed:
         if field not in ("scalar", "vector") and not (type(field) is int and field > 0):
@@ -264,6 +269,7 @@ def _angles(angles: Sequence[float] | None, layout: list[Field]) -> list[float]:
     """The angles in degrees. Raises ConfigError for one that a regular field has no turn by."""
     turns = [field for field in layout if isinstance(field, int)]
     if angles is None:
+        # Each field of C_n turns by multiples of 360°/n; all of them together by those of the common divisor.
         n = math.gcd(*turns) if turns else 12
         chosen = [360 * k / n for k in range(1, n)]
     else:
@@ -316,6 +322,7 @@ def _check_is_a_function(f: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) ->
     A difference up to a hundredth of what outputs vary by is allowed. They vary over positions, over inputs, and
     between an image and its double; an offset is taken off, since it would hide any difference.
     """
+    # The double of the image makes the batch another one, and shows that outputs vary at all.
     second = _value(f, torch.cat([x[:1], 2 * x[:1]]))
     over = [0, *range(2, y.ndim)]
     pool = torch.cat([y, second[1:]])

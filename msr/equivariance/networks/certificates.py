@@ -111,6 +111,7 @@ def certify_network(
         fresh=fresh, generator=generator,
     )  # fmt: skip
     setting = Setting(eps=eps, alpha=alpha, rule=rule, n=n, n_random=0, generator=generator)
+    # Two sets of inputs: one for the test, and another one to fix the units of each layer.
     x, unit_x = (draw_inputs(inputs, n, rep_in, template_of(network, None), generator) for _ in range(2))
     tested, for_units = (walk(network, batch, representations, masks) for batch in (x, unit_x))
     certificates: dict[str, Certificate] = {}
@@ -131,6 +132,7 @@ def certify_network(
             continue
         for text in pointwise_warnings(layer.module, layer.before, layer.after):
             warnings.warn(f"layer {name}: {text}", EquivarianceWarning, stacklevel=2)
+    # To name broken layers is to make several claims at once, so their level is corrected.
     broken = holm_rejected({name: c.p_refute for name, c in certificates.items()}, alpha)
     measured = [tested.layers[name].module for name in certificates]
     return NetworkCertificate(whole, certificates, broken, _unmeasured(network, measured), tested.unmeasured)
@@ -143,6 +145,7 @@ def _as_they_are(h: Tensor, n: int, generator: torch.Generator) -> Tensor:
 
 def _unmeasured(network: nn.Module, layers: list[nn.Module]) -> tuple[str, ...]:
     """Modules that own parameters and are part of no layer measured."""
+    # A layer that counts as one has parts with parameters, which were measured with it.
     measured = {part for layer in layers for part in layer.modules()}
     return tuple(
         name or type(network).__name__

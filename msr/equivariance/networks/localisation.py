@@ -96,6 +96,7 @@ def localise(
 
     Raises: ModelError where the network fails, no layer can be measured, or one that was asked for by name cannot be.
     """
+    # One run gives the inputs of all layers.
     traced = walk(network, x, representations, masks)
     rows: dict[str, Tensor] = {}
     sizes: list[Tensor] = []
@@ -108,6 +109,7 @@ def localise(
             traced.leave_out(name, error)
             continue
         rows[name] = defects.values
+        # The size belongs to the outputs and hardly depends on the element, so the first stands for all.
         sizes.append(defects.size[0])
         labels = defects.labels
     traced.check_not_empty(list(rows))

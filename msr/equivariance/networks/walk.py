@@ -111,6 +111,7 @@ def walk(network: nn.Module, x: Tensor, representations: Representations, masks:
     unknown = [name for name in masks or {} if name not in wanted]
     if unknown:
         raise ConfigError(f"there is a mask for {unknown[0]!r}, which is not measured; the layers: {', '.join(wanted)}")
+    # Only a function can say how a module acts that nobody listed.
     around = {} if not callable(representations) else _around(network, wanted)
     traces, order = _run(network, x, {**wanted, **around})
     by_name = isinstance(representations, Mapping)
@@ -132,6 +133,7 @@ def walk(network: nn.Module, x: Tensor, representations: Representations, masks:
             if by_name:
                 raise ModelError(f"layer {name!r} cannot be measured: {reason}; leave it out of the mapping of names")
             walked.unmeasured[name] = f"not measured: {reason}"
+            # The nearest module around it, so that as little as possible is taken together.
             chosen = next((n for n in _parents(name) if n in around and traces[n].is_complete), "")
             if not chosen or chosen in walked.layers:
                 continue
@@ -216,6 +218,7 @@ def _around(network: nn.Module, wanted: Mapping[str, nn.Module]) -> dict[str, nn
 
 def _wanted(network: nn.Module, representations: Representations) -> dict[str, nn.Module]:
     """The layers to measure, by name: those that a mapping names, else the innermost modules."""
+    # A module that is used under two names may be asked for by either.
     named = dict(network.named_modules(remove_duplicate=False))
     if isinstance(representations, Mapping):
         for name in representations:
@@ -246,8 +249,8 @@ def _wanted(network: nn.Module, representations: Representations) -> dict[str, n
 def _is_one_layer(module: nn.Module, is_root: bool) -> bool:
     """Whether a module counts as one layer, whatever it is made of.
 
-    So do reparameterised and parametrized modules, whose parts hold weights and do not run; and a module that holds
-    TorchScript, since its parts take no hooks (the network itself only if all its parts are TorchScript).
+    Reparameterised and parametrized modules count as one: their parts hold weights and do not run. A module that holds
+    TorchScript counts as one, since its parts take no hooks; the network itself only if all its parts are TorchScript.
     """
     holds_pattern = any(isinstance(child, Sharing) for child in module.children())
     if holds_pattern or isinstance(module, (*_ONE_LAYER, torch.jit.ScriptModule)):
