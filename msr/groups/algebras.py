@@ -32,6 +32,7 @@ def se2() -> LieAlgebra:
     X = np.zeros((3, 3, 3))
     X[0, 1, 0] = 1.0
     X[0, 0, 1] = -1.0
+    # The last coordinate is always 1, so an entry in the last column adds a constant: a translation.
     X[1, 0, 2] = X[2, 1, 2] = 1.0
     return LieAlgebra(X, "se(2)", labels=["J", "Px", "Py"])
 
@@ -70,6 +71,7 @@ def lorentz(space: int = 3) -> LieAlgebra:
         labels.append(f"J{i}{j}")
     for i in range(1, n):
         X.append(np.zeros((n, n)))
+        # Symmetric where a rotation is antisymmetric: time and space have opposite signs in the metric.
         X[-1][0, i] = X[-1][i, 0] = 1.0
         labels.append(f"K{i}")
     return LieAlgebra(np.stack(X), f"so(1,{space})", labels=labels)
@@ -103,6 +105,7 @@ def symplectic(n: int) -> LieAlgebra:
         for j in range(n):
             X.append(np.zeros((2 * n, 2 * n)))
             X[-1][i, j] = 1.0
+            # The lower right block is −Aᵀ: momenta transform by the dual of positions.
             X[-1][n + j, n + i] = -1.0
             labels.append(f"A{i}{j}")
     # Blocks [[A, B], [C, −Aᵀ]] with symmetric B and C.

@@ -34,6 +34,7 @@ def as_table(table: ArrayLike, name: str) -> Indices:
             f"{name}: not closed: the product of elements {g} and {h} is {values[g, h]}, "
             f"which is none of the elements 0 to {len(values) - 1}"
         )
+    # MAX_ORDER is below 2^15, and a table in int16 takes a quarter of the memory.
     return values.astype(np.int16)
 
 
@@ -41,9 +42,11 @@ def check_identity_and_inverses(table: Indices, name: str) -> None:
     """Raise AxiomError unless element 0 is the identity, and every row and column of the table is a permutation."""
     elements = np.arange(len(table))
     if not (np.array_equal(table[0], elements) and np.array_equal(table[:, 0], elements)):
+        # Only for the message: another element may be the identity, and then renumbering is all that it takes.
         identities = np.flatnonzero((table == elements).all(axis=1) & (table == elements[:, None]).all(axis=0))
         which = f"element {identities[0]} is; renumber so that it comes first" if len(identities) else "no element is"
         raise AxiomError(f"{name}: element 0 must be the identity (e·g = g·e = g), but {which}")
+    # Finite and with an identity: cancellation on both sides gives every element an inverse.
     for rows, side in ((table, "row"), (table.T, "column")):
         ordered = np.sort(rows, axis=1) == elements
         if not ordered.all():
@@ -97,6 +100,7 @@ def find_generators(table: Indices, given: Sequence[int] | None, name: str) -> t
     inside = np.zeros(len(table), dtype=bool)
     inside[0] = True
     while not inside.all():
+        # In a group each new generator at least doubles the subgroup (Lagrange), so there are few.
         chosen.append(int(np.flatnonzero(~inside)[0]))
         inside[closure_of(table, chosen)] = True
     return tuple(chosen)

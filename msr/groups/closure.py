@@ -43,11 +43,13 @@ def _closure(generators: Indices) -> _Closure | None:
     first = 0
     frontier = levels[0]
     while len(frontier):
+        # All images of an element by all generators stand side by side, so that elements are numbered in this order.
         images = np.ascontiguousarray(generators[:, frontier].swapaxes(0, 1)).astype(np.int32, copy=False)
         rows = images.reshape(-1, n)
         data = images.tobytes()
         fresh = []
         for i in range(len(rows)):
+            # Bytes of a row are hashed much faster than a tuple of its numbers.
             key = data[i * width : (i + 1) * width]
             number = index.get(key)
             if number is None:
@@ -69,6 +71,7 @@ def listed_group(generators: Indices, name: str, recipe: tuple[Any, ...]) -> Fin
     closure = _closure(generators)
     if closure is None:
         return None
+    # The products with the identity, element 0, are the generators themselves; equal ones count once.
     chosen = list(dict.fromkeys(closure.products[:, 0].tolist()))
     elements = closure.elements
 
@@ -83,6 +86,7 @@ def listed_group(generators: Indices, name: str, recipe: tuple[Any, ...]) -> Fin
             product[g] = by_generator[which][product[parent]]
         return product
 
+    # Cycles are written only when they are asked for, since writing a thousand of them takes long.
     labels: Callable[[], Sequence[str]] = lambda: [cycles(p) for p in elements]  # noqa: E731
     return FiniteGroup.known(
         len(elements), name, chosen, table=table, labels=labels, points=lambda: elements, degree=elements.shape[1],

@@ -82,6 +82,7 @@ def symmetric(n: int) -> Any:
     swap = [1, 0, *range(2, n)]
     cycle = [*range(1, n), 0]
     chosen = [swap, cycle] if n > 1 else [[0]]
+    # 20! is far beyond any table, and larger factorials only take time.
     if factorial(min(n, 20)) > MAX_ORDER:
         return PermutationGroup(chosen, f"S{n}", kind="symmetric")
     return from_permutations(chosen, f"S{n}")
@@ -96,6 +97,7 @@ def alternating(n: int) -> Any:
         long = [*range(1, n), 0] if n % 2 else [0, *range(2, n), 1]
         return PermutationGroup([three, long], f"A{n}", kind="alternating")
     cycles = []
+    # The three-cycles (0 1 i) generate A_n.
     for i in range(2, n):
         p = np.arange(n)
         p[[0, 1, i]] = [1, i, 0]
@@ -118,6 +120,7 @@ def quaternion(order: int = 8) -> FiniteGroup:
     f = np.repeat([0, 1], n)
 
     def table() -> Indices:
+        # x² = a^m, and m is half of n = 2m: two factors x add m to the exponent.
         carry = (f[:, None] & f) * (n // 2)
         return (k[:, None] + (1 - 2 * f)[:, None] * k + carry) % n + n * (f[:, None] ^ f)
 
@@ -143,6 +146,7 @@ def frobenius(p: int, q: int) -> Any:
             f"frobenius: needs a prime p above 2 and a q above 1 that divides p - 1, such as 7 and 3; got {p} and {q}"
         )
     points = np.arange(p)
+    # The group of units is cyclic of order p − 1, so these powers are q-th roots of 1, and one of them has order q.
     powers = (pow(a, (p - 1) // q, p) for a in range(2, p))
     # An element of the multiplicative group of order q: its power q / d is not 1 for any prime d that divides q.
     factor = next(a for a in powers if all(pow(a, q // d, p) != 1 for d in _prime_factors(q)))

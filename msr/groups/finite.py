@@ -171,6 +171,7 @@ class FiniteGroup(Group):
             return True
         if self.order != other.order:
             return False
+        # A recipe decides without a table. Groups with other recipes may still have one table.
         return (self._recipe is not None and self._recipe == other._recipe) or self._digest == other._digest
 
     def __hash__(self) -> int:
@@ -205,7 +206,7 @@ class FiniteGroup(Group):
 
     @property
     def drawn(self) -> Drawn:
-        """:meth:`sample` draws uniformly."""
+        """``"uniform"``: each element is as likely in :meth:`sample`."""
         return "uniform"
 
     def check(self, element: Element) -> int:
@@ -232,6 +233,7 @@ class FiniteGroup(Group):
     @cached_property
     def inverses(self) -> Indices:
         """``inverses[g] = g⁻¹``, ``(order,)``."""
+        # The first column where row g holds 0, the identity: argmin gives the first False.
         return frozen(np.argmin(self.table != 0, axis=1))
 
     def inverse(self, element: int) -> int:
@@ -244,6 +246,7 @@ class FiniteGroup(Group):
         elements = np.arange(self.order)
         power = elements.copy()
         orders = np.ones(self.order, dtype=np.int64)
+        # All elements at once: as many rounds as the largest order, each over those that have not come back.
         while (unfinished := power != 0).any():
             power[unfinished] = self.table[power[unfinished], elements[unfinished]]
             orders[unfinished] += 1
@@ -262,6 +265,7 @@ class FiniteGroup(Group):
     @cached_property
     def _steps(self) -> Indices:
         """``(order, 2)``: each element as the product of a generator and an element nearer to the identity."""
+        # Breadth first, so that a word is as short as it can be.
         steps = np.full((self.order, 2), -1)
         steps[0] = 0
         frontier = np.array([0])
@@ -292,6 +296,7 @@ class FiniteGroup(Group):
     def is_abelian(self) -> bool:
         """Whether ``gh = hg`` for all elements."""
         chosen = np.asarray(self.generators, dtype=np.int64)
+        # Generators that commute with each other generate an abelian group.
         products = self.table[np.ix_(chosen, chosen)]
         return bool((products == products.T).all())
 
@@ -310,6 +315,7 @@ class FiniteGroup(Group):
     @cached_property
     def class_index(self) -> Indices:
         """``class_index[g]``: which of :attr:`conjugacy_classes` holds ``g``."""
+        # Conjugation by the generators has the conjugacy classes as its orbits.
         moves = np.stack([self.table[self.table[s], self.inverses[s]] for s in (0, *self.generators)])
         return frozen(orbit_labels(moves))
 
@@ -364,6 +370,7 @@ class FiniteGroup(Group):
                 tuple(sorted(self.table[self.table[x, members], self.inverses[x]].tolist())) for x in self.elements
             }
             classes.append(tuple(h for h in remaining if h in images))
+            # Conjugates have equal orders, so a class lies within one run of the sorted list.
             remaining = [h for h in remaining if h not in images]
         return tuple(classes)
 

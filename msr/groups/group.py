@@ -117,6 +117,8 @@ class Group(Immutable, ABC):
         drawn = self.sample(n, generator)
         if self.order == 1:
             return drawn
+        # A large group gives the identity almost never. A sampler of words may give it often, and must not loop for
+        # ever.
         for _ in range(100):
             trivial = [i for i, g in enumerate(drawn) if g == self.identity]
             if not trivial:

@@ -84,9 +84,12 @@ class LieAlgebra(TableFree):
             return NotImplemented
         a = self.structure_constants
         b = other.structure_constants
+        # Structure constants, not matrices: a representation takes coefficients, whatever matrices the algebra came
+        # with.
         return a.shape == b.shape and bool(np.allclose(a, b, atol=EXACT))
 
     def __hash__(self) -> int:
+        # Constants that are equal up to rounding must hash alike, so only the dimension enters.
         return hash((LieAlgebra, self.dim))
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -117,7 +120,7 @@ class LieAlgebra(TableFree):
 
     @property
     def drawn(self) -> Drawn:
-        """:meth:`sample` draws normal coefficients."""
+        """``"normal coefficients"``: how :meth:`sample` draws."""
         return "normal coefficients"
 
     def check(self, element: Element) -> tuple[float, ...]:

@@ -104,7 +104,7 @@ class MatrixGroup(TableFree):
 
     @property
     def drawn(self) -> Drawn:
-        """Words, and normal coefficients."""
+        """``"words and normal coefficients"``: how :meth:`sample` draws."""
         return "words and normal coefficients"
 
     def check(self, element: Element) -> Element:

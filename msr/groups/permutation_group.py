@@ -76,7 +76,7 @@ class PermutationGroup(TableFree):
 
     @property
     def is_finite(self) -> bool:
-        """Always, and without counting."""
+        """True: permutations of finitely many points are finitely many. The order is not computed for this."""
         return True
 
     @cached_property
@@ -96,7 +96,7 @@ class PermutationGroup(TableFree):
 
     @property
     def drawn(self) -> Drawn:
-        """Uniform, except for groups on many points of which nothing is known."""
+        """``"uniform"``, or ``"words"`` for a group on more than 256 points that is of neither kind."""
         return "uniform" if self.kind is not None or self.degree <= MAX_CHAIN else "words"
 
     def label(self, element: Element) -> str:
@@ -160,6 +160,7 @@ class PermutationGroup(TableFree):
 
         Raises: ConfigError for more than 256 points of another kind of group, where no word is looked for.
         """
+        # A generator is its own word, which the methods below may write as a longer one.
         for k, g in enumerate(self.discrete):
             if element == g:
                 return ((k, 1),)
@@ -200,6 +201,7 @@ class PermutationGroup(TableFree):
         # Without a stabiliser chain: a long random word, which is not uniform, as `drawn` says.
         r = len(self.generator_points)
         which = torch.randint(r, (_WORD,), generator=generator).tolist()
+        # Powers, too, so that a few letters go far along a long cycle.
         powers = torch.randint(-4, 5, (_WORD,), generator=generator).tolist()
         for k, power in zip(which, powers, strict=True):
             product = product[power_of(self.generator_points[k], power)]
@@ -226,6 +228,8 @@ class PermutationGroup(TableFree):
         return hash((PermutationGroup, self.degree, len(self.generator_points)))
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # The degree goes along: for a group without generators the identity has to be given again, to say how many
+        # points.
         return (_rebuild, (self.generator_points, self.degree, self.name, self._order, self.kind))
 
     def __repr__(self) -> str:
@@ -275,7 +279,7 @@ class CircleGroup(PermutationGroup):
 
     @property
     def drawn(self) -> Drawn:
-        """:meth:`sample` draws uniformly, for any number of points."""
+        """``"uniform"``: each element is as likely in :meth:`sample`, for any number of points."""
         return "uniform"
 
     def check(self, element: Element) -> Element:
@@ -313,6 +317,7 @@ class CircleGroup(PermutationGroup):
         f = 0
         for g in elements:
             mirrored, turned = divmod(self.check(g), n)
+            # After a mirror a turn goes the other way: s r = r⁻¹ s.
             k = (k + (1 - 2 * f) * turned) % n
             f = f ^ mirrored
         return k + n * f
@@ -320,6 +325,7 @@ class CircleGroup(PermutationGroup):
     def inverse(self, element: Element) -> Element:
         """``g⁻¹``; a mirror is its own."""
         f, k = divmod(self.check(element), self.degree)
+        # A mirror undoes itself, wherever its axis is.
         return element if f else -k % self.degree
 
     def word(self, element: Element) -> tuple[Letter, ...]:

@@ -77,6 +77,7 @@ class ProductGroup(TableFree):
     @cached_property
     def drawn(self) -> Drawn:
         """How :meth:`sample` draws: as the factors do, the ways joined by "and"."""
+        # A factor that is a product, or a matrix group, names several ways already.
         ways = [way for factor in self.factors for way in factor.drawn.split(" and ")]
         return " and ".join(dict.fromkeys(ways))
 
@@ -107,10 +108,12 @@ class ProductGroup(TableFree):
         for factor, g in zip(self.factors, element, strict=True):
             for letter in factor.word(g):
                 if letter[0] == "exp":
+                    # The coefficients of one factor stand among those of all, with zeros for the others.
                     spread = [0.0] * self.algebra_dim
                     spread[column : column + factor.algebra_dim] = letter[1]
                     word.append(("exp", tuple(spread)))
                 else:
+                    # Discrete generators are numbered through all factors.
                     word.append((letter[0] + first, letter[1]))
             first += len(factor.discrete)
             column += factor.algebra_dim

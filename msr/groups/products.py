@@ -94,11 +94,13 @@ def semidirect_product(
     n, h = _pairs(normal.order, top.order)
     acted = phi[h][:, n]  # φ_h(n′) for all pairs (n, h) and (n′, h′)
     table = normal.table[n[:, None], acted].astype(np.int32) * top.order + top.table[np.ix_(h, h)]
+    # (n, e) has the number n |H|, and (e, h) the number h.
     generators = [x * top.order for x in normal.generators] + list(top.generators)
     return FiniteGroup(table, name, labels=_labels(normal, top), generators=generators)
 
 
 def _check_automorphisms(phi: np.ndarray, normal: FiniteGroup, top: FiniteGroup, name: str) -> None:
+    # Three laws: each map is a bijection, it respects the product of N, and maps compose as their elements multiply.
     wrong = np.flatnonzero((np.sort(phi, axis=1) != np.arange(normal.order)).any(axis=1))
     if len(wrong):
         raise AxiomError(f"{name}: the action of {top.label(int(wrong[0]))} is no permutation of {normal.name}")
@@ -163,6 +165,7 @@ def _faithful(group: FiniteGroup | PermutationGroup) -> Indices | None:
 
 
 def _pairs(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    # Row-major: the second factor runs fastest.
     return np.repeat(np.arange(n), m), np.tile(np.arange(m), n)
 
 

@@ -27,6 +27,7 @@ def adjacent_swaps(image: Indices) -> tuple[Letter, ...]:
     """
     values = [int(v) for v in image]
     swaps = []
+    # A bubble sort: every step is a swap of neighbours, and their list is the word.
     for end in range(len(values) - 1, 0, -1):
         # Carry the largest value that is not yet in its place there, by swaps of neighbours.
         for i in range(values.index(end), end):
@@ -34,5 +35,6 @@ def adjacent_swaps(image: Indices) -> tuple[Letter, ...]:
             swaps.append(i)
     letters: list[tuple[int, int]] = []
     for i in reversed(swaps):
+        # Conjugation by the cycle c^i carries the swap (0 1) to the places i and i + 1.
         letters += [(1, i), (0, 1), (1, -i)]
     return joined(letters)

@@ -22,7 +22,9 @@ def action_of(group: GeneratedGroup, rows: Indices, side: Indices) -> Action:
     degree = len(side)
     labels = orbit_labels(generators) if len(generators) else np.arange(degree)
     sizes = tuple(sorted(np.bincount(labels).tolist(), reverse=True))
+    # The group numbers only the points that it moves.
     moved_points = np.flatnonzero(np.isin(group.moved, side))
+    # An order that is known saves the proof of one.
     image = group.on(moved_points, group.order if _is_faithful(group, rows, side) else None)
     transitive = len(sizes) == 1 and degree > 1
     regular = transitive and image.order == degree

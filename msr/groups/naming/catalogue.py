@@ -30,6 +30,7 @@ def known_name(group: FiniteGroup) -> str | None:
     """
     if group.is_abelian:
         return abelian_name(_abelian_invariant_factors(group.element_orders))
+    # Only an isomorphism proves a name; the invariants just keep most groups from being built.
     for name, make in _with_invariants(invariants_of(group)):
         if find_isomorphism(make(), group) is not None:
             return name
@@ -65,6 +66,7 @@ def invariant_factors(killed: dict[int, list[int]]) -> list[int]:
         # From i − 1 to i, the logarithm to the base p grows by the number of cyclic factors of order p^i or more.
         logs = [0, *(round(math.log(count, prime)) for count in counts)]
         parts = [logs[i] - logs[i - 1] for i in range(1, len(logs))]
+        # parts is a partition, and the exponents of the cyclic factors are its conjugate partition.
         powers = [prime ** sum(p > j for p in parts) for j in range(parts[0])]
         factors += [1] * (len(powers) - len(factors))
         factors = [f * p for f, p in zip(factors, [*powers, *[1] * (len(factors) - len(powers))], strict=True)]
@@ -117,6 +119,7 @@ def _products(order: int) -> tuple[tuple[tuple[NamedFactor, ...], tuple[int, ...
         # The smallest group that is not abelian has 6 elements.
         for order_of_first in (d for d in range(max(6, least), remaining + 1) if remaining % d == 0):
             for factor in named_factors(order_of_first):
+                # Ascending orders, so that one product is not listed with its factors in every order.
                 for following, over in nonabelian(remaining // order_of_first, order_of_first):
                     yield (factor, *following), over
 

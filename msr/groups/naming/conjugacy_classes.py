@@ -57,6 +57,7 @@ def small_classes(group: GeneratedGroup, prime: int, largest: int, exact: bool =
             if power is None or power.tobytes() in tried:
                 continue
             tried.add(power.tobytes())
+            # It lies in a class that is known already.
             if any((known == power).all(1).any() for known in classes):
                 continue
             class_, cost = conjugates(rows, inverses, power, largest)
@@ -90,6 +91,7 @@ def conjugates(generators: Indices, inverses: Indices, element: Indices, most: i
         for g, inverse in zip(generators, inverses, strict=True):
             rows_made += len(frontier)
             spend(10 + len(frontier) * (_COST_OF_A_ROW + len(element)) / 500)
+            # g x g⁻¹ as permutations: first the inverse, then x, then g.
             for row in g[frontier[:, inverse]]:
                 key = row.tobytes()
                 if key not in known:
@@ -115,7 +117,7 @@ def on_class(group: GeneratedGroup, class_: Indices) -> GeneratedGroup:
 
 
 def generates_regular_base(group: GeneratedGroup, class_: Indices, prime: int) -> bool:
-    """Whether a class generates the direct product of the cyclic groups of its elements, and that acts regularly.
+    """Whether a class generates the direct product of its elements' cyclic groups, and this product acts regularly.
 
     If so the group is a wreath product of a cyclic group with its action on the class: the stabiliser of a point is
     then a complement of the product, and permutes the elements of the class.

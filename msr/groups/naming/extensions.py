@@ -77,6 +77,7 @@ class _Names:
         extensions = []
         for mask in normal:
             names = self.of(_part(group, mask))[0], self.of(_quotient(group, mask))[0]
+            # Parts that are themselves only described make no name.
             if not any(name.startswith("a ") for name in names):
                 extensions.append((names, mask))
 
@@ -164,6 +165,7 @@ def _splits(group: FiniteGroup, mask: Indices) -> bool:
     place, _ = _cosets(group, mask)
     quotient = _quotient(group, mask)
     lifts = [np.flatnonzero(place == q) for q in quotient.generators]
+    # In floating point, since the product of many lengths overflows a whole number.
     if np.prod([float(len(lift)) for lift in lifts]) > _MAX_LIFTS:
         return False
     # In a complement an element has the order of its image.
@@ -172,6 +174,7 @@ def _splits(group: FiniteGroup, mask: Indices) -> bool:
     sizes = [len(quotient.closure(quotient.generators[: i + 1])) for i in range(len(candidates))]
     chosen: list[int] = []
     # Depth first: where the first few lifts generate too much already, the others are not tried.
+    # Lists are reversed, because pop takes from the end.
     options = [candidates[0][::-1]]
     while options:
         if not options[-1]:

@@ -43,11 +43,13 @@ def gap_name(generators: Indices) -> tuple[str, bool] | None:
             check=False,
         ).stdout
     except subprocess.TimeoutExpired as error:
+        # It may have printed the identifier before it went on to the description.
         answer = error.stdout or b""
     except OSError:
         return None
     answers = dict(re.findall(r"^msr (id|name) (.+)$", answer.decode(errors="replace"), re.MULTILINE))
     index = re.fullmatch(r"\[ (\d+), (\d+) \]", answers.get("id", ""))
+    # GAP counts elements where this package counts corners.
     words = re.sub(r"\bD(\d+)\b", lambda match: f"D{int(match[1]) // 2}", answers.get("name", ""))
     if index:
         known = f"SmallGroup({index[1]},{index[2]})"

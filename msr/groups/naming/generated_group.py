@@ -62,9 +62,10 @@ class GeneratedGroup:
 
     @cached_property
     def core(self) -> list[Indices]:
-        """Orbits on which the group acts faithfully: none is an equivariant image of another, and all others are."""
+        """Orbits on which the group acts faithfully: every other orbit is an equivariant image of one of them."""
         kept: list[Indices] = []
         for points in self.points:
+            # Largest first: an image is never larger than the orbit that it comes from.
             if not any(covers(self.generators, larger, points) for larger in kept):
                 kept.append(points)
         return kept
@@ -119,6 +120,7 @@ class GeneratedGroup:
         if key not in self._parts:
             part = GeneratedGroup(_restricted(self.generators, points))
             part._whole = self, points
+            # A part is an image of the whole group, so its order is not larger.
             part._most = self._known
             self._parts[key] = part
         if order is not None:
@@ -201,9 +203,9 @@ def block_systems(group: GeneratedGroup) -> list[Indices]:
 
 
 def minimal_systems(group: GeneratedGroup) -> Iterator[Indices]:
-    """For each other point the finest system with it in the block of the first point; the smallest blocks are among.
+    """For each other point the finest system of blocks in which it shares a block with the first point.
 
-    A system of one block is left out.
+    The system with the smallest blocks is among these. A system of one block is left out.
     """
     # A transitive group on fewer than four points is primitive.
     if len(group.points) != 1 or group.degree < 4:
@@ -222,6 +224,7 @@ def minimal_systems(group: GeneratedGroup) -> Iterator[Indices]:
     moves = rows.tolist()
     for orbit in range(1, int(orbits.max()) + 1):
         labels = _finest_system(moves, int(np.flatnonzero(orbits == orbit)[0]))
+        # One block of all points is no system.
         if labels.max() > 0:
             yield labels
 

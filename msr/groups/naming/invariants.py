@@ -43,6 +43,7 @@ def invariants_of(group: FiniteGroup) -> Invariants:
     derived = _commutator_subgroup(group)
     last = derived
     length = int(group.order > 1)
+    # A group that is not solvable has a derived subgroup equal to itself; there the series stands still.
     while last.order > 1 and (following := _commutator_subgroup(last)).order < last.order:
         last = following
         length += 1
@@ -62,6 +63,7 @@ def invariants_of_product(a: Invariants, b: Invariants) -> Invariants:
     """The invariants of a direct product from those of its factors."""
     orders: Counter[int] = Counter()
     for (x, i), (y, j) in product(a.element_orders.items(), b.element_orders.items()):
+        # The order of a pair is the least common multiple of the orders of its entries.
         orders[math.lcm(x, y)] += i * j
     classes: Counter[tuple[int, int]] = Counter()
     for ((size, x), i), ((other, y), j) in product(a.classes.items(), b.classes.items()):

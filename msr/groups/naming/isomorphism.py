@@ -23,6 +23,7 @@ def find_isomorphism(a: FiniteGroup, b: FiniteGroup, *, most: int = _MAX_EFFORT)
     if a.order != b.order:
         return None
     rows = np.concatenate([_element_invariants(a), _element_invariants(b)])
+    # Both groups together, so that equal invariants get equal numbers in either.
     kinds = np.unique(rows, axis=0, return_inverse=True)[1].ravel()
     kinds_a = kinds[: a.order]
     kinds_b = kinds[a.order :]
@@ -46,6 +47,7 @@ def find_isomorphism(a: FiniteGroup, b: FiniteGroup, *, most: int = _MAX_EFFORT)
             partial_maps.pop()
             continue
         h = untried[-1].pop()
+        # The images chosen so far can be read off the map of the subgroup that they generate.
         targets = [*(int(partial_maps[-1][g]) for g in generators[: depth - 1]), h]
         extended, steps = _extended(a, b, generators[:depth], targets)
         effort += steps
@@ -117,6 +119,7 @@ def _extended(a: FiniteGroup, b: FiniteGroup, sources: list[int], targets: list[
             reached.append(products[new])
         frontier = np.concatenate(reached)
     known = image[image >= 0]
+    # A homomorphism is an isomorphism onto its image if no two elements go to one.
     return (image if len(np.unique(known)) == len(known) else None), steps
 
 
@@ -143,6 +146,7 @@ def split_metacyclic(group: FiniteGroup) -> str | None:
         log[powers] = np.arange(n)
         # Elements that generate the same cyclic group need not be tried again.
         tried[[powers[i] for i in range(n) if math.gcd(i, n) == 1]] = True
+        # The cyclic subgroup must be normal: every generator conjugates x to a power of x.
         if any(log[t[t[g, x], inverse[g]]] < 0 for g in group.generators):
             continue
         spend(group.order // n * (5 + group.order / 100))

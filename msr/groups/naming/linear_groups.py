@@ -32,6 +32,8 @@ class Field:
         for low in product(range(p), repeat=k):
             times = self._times(digits, np.asarray(low), weights)
             powers = [self._powers(times, a) for a in range(1, self.q)]
+            # Modulo an irreducible polynomial every nonzero element has an inverse, so that its powers come back to 1;
+            # modulo another one some do not.
             if max(map(len, powers)) == self.q - 1 and all(a.count(1) == 1 for a in powers):
                 self.times: Indices = times
                 self.primitive = 1 + max(range(self.q - 1), key=lambda i: len(powers[i]))
@@ -114,6 +116,7 @@ def linear_group(
                 maps.append(translated @ weights)
                 scale = int(field.times[scale, field.primitive])
         return np.stack(maps)
+    # Vector 0 is fixed by every matrix and dropped; the others are renumbered from 0.
     rows = np.stack(maps)[:, 1:] - 1
     if on == "vectors":
         return rows

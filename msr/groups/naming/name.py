@@ -82,6 +82,7 @@ def name_group(generators_in: Indices, generators_out: Indices, *, order: int | 
     invariants: dict[str, object] = {"order": group.order}
     with limited(_MOST_WORK):
         name, certain = _name(group)
+    # GAP is asked last, and its answer is taken where it is a proof, or where there is no name at all.
     if not certain and (answer := gap_name(group.generators)) is not None and (answer[1] or name.startswith("a ")):
         name, certain = answer
     alternatives: tuple[str, ...] = ()
@@ -154,7 +155,7 @@ def _name(group: GeneratedGroup) -> Named:
 
 
 def _better(a: Named | None, b: Named | None) -> Named | None:
-    """The one that is proven, or else the shorter."""
+    """The better of two names: a proven one, or else the shorter one."""
     candidates = [named for named in (a, b) if named is not None]
     return min(candidates, key=lambda named: (not named[1], len(named[0]), named[0]), default=None)
 
@@ -220,6 +221,7 @@ def _product_name(factors: list[GeneratedGroup]) -> Named:
         certain &= proven
     names.sort()
     if abelian:
+        # C2 and C3 on separate points are one factor C6: the abelian factors are named together.
         names.append(abelian_name(cyclic_factors(side_by_side(abelian))))
     return " x ".join(names), certain
 
@@ -244,6 +246,7 @@ def _transitive(group: GeneratedGroup, commuting: bool) -> Named | None:
     n = group.degree
     if group.order == math.factorial(n):
         return f"S{n}", True
+    # A_n is the only subgroup of index 2 in S_n.
     if 2 * group.order == math.factorial(n):
         return f"A{n}", True
     if n > 3 and (n - 1) * n % group.order == 0 and factorint(n) == {n: 1}:
@@ -260,6 +263,7 @@ def _transitive(group: GeneratedGroup, commuting: bool) -> Named | None:
         for system in systems:
             best = _better(best, _wreath_product(group, system))
         for pair in combinations(systems, 2) if commuting else ():
+            # A proven wreath product needs no other name, and pairs of systems are many.
             if best is None or not best[1]:
                 best = _better(best, _product_of_two_quotients(group, *pair))
     return best
@@ -292,7 +296,7 @@ def _wreath_name(inner: str, proven: bool, top: GeneratedGroup, count: int) -> N
 
 
 def _acts_as_named(name: str, group: GeneratedGroup, degree: int) -> bool:
-    """Whether the name tells the action, on which a wreath product depends: the usual one on so many points."""
+    """Whether the name alone tells how the group acts on the blocks, as a wreath product needs: in its usual action."""
     known = (f"S{degree}", f"A{degree}", f"D{degree}", f"AGL(1,{degree})")
     return group.is_abelian or name in known or (name.startswith(f"(C{degree}:") and "Frobenius" in name)
 

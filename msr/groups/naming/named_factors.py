@@ -140,12 +140,14 @@ def _semidirect(order: int) -> Iterator[tuple[str, Maker]]:
 def _wreaths(order: int) -> Iterator[tuple[str, Maker]]:
     for count in (2, 3, 4, 5):
         for outer, top in ((f"C{count}", cyclic), (f"S{count}", symmetric)):
+            # S2 is C2, which has been tried.
             if count == 2 and outer == "S2":
                 continue
             above = top(count)
             if order % above.order:
                 continue
             size = round((order // above.order) ** (1 / count))
+            # The root was rounded, so it is tested.
             if size < 2 or size**count * above.order != order:
                 continue
             inners: list[tuple[str, Maker]] = [(f"C{size}", partial(cyclic, size)), *_simple(size)]
@@ -163,9 +165,11 @@ def _matrices(kind: str, d: int, p: int, k: int, on: str) -> FiniteGroup:
 
 def _affine_line(p: int, k: int, top: int) -> FiniteGroup:
     """``x → a x + b`` over ``GF(p^k)``, ``a`` a root of 1 of order dividing ``top``."""
+    # In one dimension there are no shears, so the first map is the stretch by a primitive element.
     *_, stretch = linear_group("GL", 1, p, k, on="affine")[: 1 + k][:1]
     shifts = linear_group("SL", 1, p, k, on="affine")
     power = np.arange(p**k)
+    # A power of the primitive element that has just the order wanted.
     for _ in range((p**k - 1) // top):
         power = stretch[power]
     return from_permutations([power, *shifts])

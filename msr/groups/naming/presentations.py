@@ -26,6 +26,7 @@ def symmetric_or_alternating_name(group: GeneratedGroup) -> str | None:
 
     Source: Coxeter and Moser, *Generators and Relations for Discrete Groups*, 6.2 and 6.3.
     """
+    # From 5 on A_n is simple, on which the argument rests; smaller groups have a table.
     for n in range(5, _LARGEST):
         factorial = math.factorial(n)
         if factorial // 2 > group.order:
@@ -55,6 +56,7 @@ def _coxeter(class_: Indices, wanted: int) -> list[Indices]:
         spend(50 + len(chosen) * class_.size / 200)
         commute = [(class_[:, x] == x[class_]).all(1) for x in chosen]
         repeated = [(class_ == x).all(1) for x in chosen]
+        # It must commute with all but the last one, and be none of them.
         fits = np.flatnonzero(np.all([*commute[:-1], ~commute[-1]], axis=0) & ~np.any(repeated, axis=0))
         following = next((class_[i] for i in fits if is_power_one(class_[i][chosen[-1]], 3)), None)
         if following is None:
