@@ -27,8 +27,8 @@ Gradient = Callable[[Measured, MetaParameters, Episodes], MetaGradient]
 def faster_batching(gradient: Gradient, params: MetaParameters, episodes: Episodes) -> Measured:
     """The batching with which ``gradient`` takes less time, of those that work and agree.
 
-    A warning says why vmap is not used where it fails or disagrees. Of what fails in a loop nothing is said here, since
-    the run itself raises it.
+    A warning says why vmap is not used where it fails or disagrees. Where the loop fails too there is no warning, since
+    the run that follows raises the error.
     """
     vmap = None
     try:
@@ -60,6 +60,7 @@ class _Timed(NamedTuple):
 
 def _timed(gradient: Gradient, way: Measured, params: MetaParameters, episodes: Episodes) -> _Timed:
     """One meta-gradient and the seconds that it took, after a first one that warms up."""
+    # The first call compiles, allocates and caches, which later steps do not pay for.
     float(gradient(way, params, episodes).losses.sum())  # reading a value waits for the device
     start = time.perf_counter()
     losses, slopes = gradient(way, params, episodes)
@@ -97,15 +98,17 @@ def disagreement(
     sizes = [float(b.double().norm()) for b in loop.leaves()]
     if not all(map(math.isfinite, (*gaps, *sizes))):
         return None  # the outer loop refuses such a gradient itself
+    # The coarsest precision among the parameters: its rounding reaches every gradient.
     unit = max((_unit(leaf) for leaf in loop.leaves()), default=0.0)
     whole = math.hypot(*sizes)
     # A tensor with a small gradient may carry the rounding of large ones, so a tenth of the whole gradient's size is
     # added for each tensor (chosen by hand).
     allowed = [ROUNDING_UNITS * unit * (size + whole / 10) for size in sizes]
+    # The usual case, which costs no further gradient.
     if all(gap <= most for gap, most in zip(gaps, allowed, strict=True)):
         return None
-    other = perturbed(unit).leaves()
-    changes = [float((a.double() - b.double()).norm()) for a, b in zip(other, loop.leaves(), strict=True)]
+    moved = perturbed(unit).leaves()
+    changes = [float((a.double() - b.double()).norm()) for a, b in zip(moved, loop.leaves(), strict=True)]
     allowed = [most + ROUNDING_UNITS * change for most, change in zip(allowed, changes, strict=True)]
     worst = max(range(len(gaps)), key=lambda i: gaps[i] / max(allowed[i], 1e-300))
     if gaps[worst] <= allowed[worst]:

@@ -31,6 +31,7 @@ def evaluate(
     if isinstance(batches, Episodes):
         raise ConfigError("evaluate takes several batches of episodes; give it a list, of one batch if it is all")
     values = torch.cat([learner.losses(params, batch, metric=metric) for batch in batches])
+    # A mean would be nan and say nothing of which task is at fault.
     bad = (~values.isfinite()).nonzero().flatten().tolist()
     if bad:
         raise NonFiniteError(f"evaluation: the query loss is not finite for tasks {listed(bad)} of {len(values)}")

@@ -71,6 +71,7 @@ def from_module(
             "the module is TorchScript, which cannot be called with other parameters than its own; give the module "
             "that torch.jit.script or torch.jit.trace was called with"
         )
+    # Before the copy, which unties tensors that share memory.
     given = {name: p for name, p in module.named_parameters() if p.requires_grad}
     alias_of = aliases(module, given)
     module = use_set_statistics(copied(module))
@@ -78,6 +79,7 @@ def from_module(
     is_shared = shared or _in_sharing_pattern(module)
     constants = {name: p.detach() for name, p in module.named_parameters() if not p.requires_grad}
     learned = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
+    # bool(), since the caller's function may return anything that is true or false.
     groups = {role: {n: p for n, p in learned.items() if bool(is_shared(n)) is role} for role in (True, False)}
     if not groups[False]:
         raise ConfigError(

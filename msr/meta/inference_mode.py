@@ -27,6 +27,7 @@ def outside_inference_mode(method: _F) -> _F:
         if not torch.is_inference_mode_enabled():
             return method(self, *args, **kwargs)
         with torch.inference_mode(mode=False), torch.no_grad():
+            # no_grad(), because the caller asked for no history of the result either.
             return method(self, *mapped(_usable, args), **mapped(_usable, kwargs))
 
     return run  # type: ignore[return-value]

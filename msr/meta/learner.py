@@ -133,10 +133,13 @@ class Learner:
             )
         episodes = episodes.check()
         tensors, structure = _flat(episodes)
+        # The numbers of tasks and of examples are left out: they change nothing that is tried.
         kind = (judged, repr(structure), *((t.shape[2:], t.dtype, t.device) for t in tensors))
+        # Under a transform no value can be read, so the trial waits for a plain call.
         if kind not in self._tried and not _is_transformed():
             x, y, query_x, query_y = _whole([self._laid_out(t[:1])[0] for t in tensors], structure)
             check_problem(self.problem, params, x, y if judged else None)
+            # A query set of other axes is compared in another way, so it is tried by itself.
             if judged and isinstance(query_y, Tensor) and isinstance(y, Tensor) and query_y.ndim != y.ndim:
                 check_problem(self.problem, params, query_x, query_y)
             self._tried.add(kind)
@@ -145,6 +148,7 @@ class Learner:
     @outside_inference_mode
     def adapt(self, params: MetaParameters, x: Tree, y: Tree, *, training: bool = False) -> Params:
         """Each task's own parameters, ``(tasks, ...)`` by name, fitted on ``x, y (tasks, examples, ...)``."""
+        # The support set stands for the query set, which adapting does not need.
         episodes = self.check(params, Episodes(x, y, x, y))
         tensors, structure = _flat((episodes.support_x, episodes.support_y))
 
@@ -225,6 +229,7 @@ class Learner:
         for part, slopes in self._chunk_gradients(params, leaves, episodes):
             losses.append(part)
             if total:
+                # All tensors in one call: small ones cost a call each otherwise.
                 torch._foreach_add_(total, slopes)
             else:
                 total = [_laid_out_as(leaf, slope) for leaf, slope in zip(leaves, slopes, strict=True)]
@@ -264,6 +269,7 @@ class Learner:
         run = partial(self._chunk_gradient, like, leaves, n_tasks=n_tasks, structure=structure)
         chunks = map(list, self._chunks(tensors))
         if self.workers == 1 or not self.trace:
+            # Chunks are made one at a time here, so that no more than one is laid out in memory.
             yield from map(run, chunks)
             return
         waiting = list(chunks)
@@ -322,6 +328,7 @@ class Learner:
 
         try:
             choice = faster_batching(gradient, params, episodes)
+        # An interrupt in the middle must not leave the way that was being timed as the choice.
         except BaseException:
             self.batching = "auto"
             raise
@@ -334,6 +341,7 @@ class Learner:
 
     def _in_way(self, way: Way) -> "Learner":
         """A learner for the same problem that runs tasks in another way."""
+        # A learner of its own, so that what is tried leaves no record or choice in this one.
         return type(self)(self.problem, way.solver, batching=way.batching, trace=way.trace)
 
     def _map(self, function: Callable, chunk: Sequence[Tensor]) -> Any:
@@ -359,6 +367,7 @@ class Learner:
 
     def _chunks(self, tensors: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
         n = tensors[0].shape[0]
+        # One task at a time in a loop: gradients add up, and one graph is in memory.
         size = 1 if self.batching == "loop" else (self.chunk_size or n)
         if size >= n > 1:
             yield tensors  # not slices of the whole, which would be the same and cost time on small problems

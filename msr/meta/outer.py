@@ -61,6 +61,7 @@ class OuterLoop:
         ]
         self.optimizer = optimizer(groups)
         self.scheduler = scheduler(self.optimizer) if scheduler else None
+        # The solver's check needs a batch, so it waits for the first step.
         self._checked = False
 
     def step(self, episodes: Episodes, tasks: Tensor | None = None, largest: float = math.inf) -> Tensor:
@@ -82,7 +83,9 @@ class OuterLoop:
         slopes = gradient.leaves()
         # All numbers are read at once, since each read waits for the device.
         *norms, total = torch.stack([*torch._foreach_norm(slopes), losses.sum()]).tolist()
+        # hypot does not overflow where a sum of squares would.
         norm = math.hypot(*norms)
+        # A finite sum has finite terms: infinities give infinity or, where they cancel, nan.
         if not math.isfinite(norm + total):
             self._refuse(losses, gradient, tasks)
         if total > largest * len(losses):
@@ -104,6 +107,7 @@ class OuterLoop:
                 f"({first_line(error)}); lower the outer rate"
             ) from error
         for leaf in leaves:
+            # Freed at once: a gradient takes as much memory as the parameters.
             leaf.grad = None
         if self.scheduler is not None:
             self.scheduler.step()

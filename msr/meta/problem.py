@@ -38,6 +38,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         for name in ("predict", "criterion"):
+            # The dataclass is frozen, so its fields are set past it.
             object.__setattr__(self, name, Exact.of(getattr(self, name)))
 
     def loss(self, params: Params, x: Tree, y: Tree) -> Tensor:

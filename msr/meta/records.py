@@ -35,6 +35,7 @@ class Records:
         """
         layouts = ((t.shape, t.stride(), t.dtype, t.device) for t in (*leaves, *chunk))
         kind = leaves[0].device.type
+        # Autocast and the default dtype decide in which types operations were recorded.
         cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         ids = tuple(map(id, owners))
         return (*ids, n_tasks, cast, torch.get_default_dtype(), repr(structure), *layouts)
@@ -54,6 +55,7 @@ class Records:
         n_leaves = len(leaves)
 
         def gradient(*tensors: Tensor) -> list[Any]:
+            # The losses are handed through, since the outer loop reports them and one pass computes both.
             take = torch.func.grad_and_value(mean_loss, has_aux=True)
             slopes, (_, losses) = take(list(tensors[:n_leaves]), list(tensors[n_leaves:]))
             return [losses, *slopes]

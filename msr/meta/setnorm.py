@@ -35,6 +35,7 @@ class SetNorm(PackageModule, plain=True):  # it runs its exact form itself
 
 def use_set_statistics(module: nn.Module) -> nn.Module:
     """Replace every batch norm, in place, by one that uses the set it is given; parameter names stay."""
+    # One twin for each norm, also where a network uses it at several places.
     norms: dict[nn.Module, nn.Module] = {
         part: SetNorm(part) for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)
     }

@@ -1,4 +1,4 @@
-"""How a learner runs its tasks, as a value: what error messages propose another of."""
+"""How a learner runs its tasks, as a value, so that an error message can propose another way that was tried."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -108,6 +108,7 @@ def _try_on_copies(
     saved = state["optimizer"]
     # What an optimiser keeps for each parameter shows after its first step.
     stepped = copy.deepcopy(optimizer)
+    # Cleared, so that its state after one step is what a fresh optimiser keeps, whatever this run has done.
     stepped.state.clear()
     _step(stepped)
     own, copied_scheduler = copy.deepcopy((optimizer, scheduler))
@@ -119,6 +120,7 @@ def _try_on_copies(
         # True equals 1, so the types are compared too.
         if own_group["params"] != numbers or any(type(number) is not int for number in numbers):
             raise DataError(f"the checkpoint's optimizer numbers the parameters {_shown(saved_group['params'])}")
+    # An optimiser that counts its steps corrects its moments by that count.
     for kept in saved["state"].values():
         if "step" in kept and float(kept["step"]) != state["steps_done"]:
             raise DataError(
@@ -126,6 +128,7 @@ def _try_on_copies(
             )
     # A copy, since torch keeps the tensors that it is given, and steps them.
     own.load_state_dict(copy.deepcopy(dict(saved)))
+    # With the state of some, parameters with and without moments would be mixed.
     if len(own.state_dict()["state"]) not in (0, n):
         raise DataError("the checkpoint's optimizer has the state of some parameters and not of others")
     cycled = _CYCLED if getattr(scheduler, "cycle_momentum", False) else ()
@@ -170,6 +173,7 @@ def _check_scheduler(
             raise DataError(
                 f"the checkpoint's scheduler has {key} = {_shown(saved[key])}, this run's {_shown(own[key])}"
             )
+    # Differences are compared, since a scheduler may begin at another count than 0.
     if "last_epoch" in own and saved["last_epoch"] - state["steps_done"] != own["last_epoch"] - steps_done:
         raise DataError(
             f"the checkpoint's scheduler has done {_shown(saved['last_epoch'])} steps, its loop {state['steps_done']}"
@@ -179,6 +183,7 @@ def _check_scheduler(
 def _step(optimizer: torch.optim.Optimizer) -> None:
     """Take a step with zero gradients and zero rates, which cannot fail for the size of a rate."""
     for group in optimizer.param_groups:
+        # Times zero, since a rate may be a tensor, which must stay one.
         group["lr"] = group["lr"] * 0
         for leaf in group["params"]:
             leaf.grad = torch.zeros_like(leaf)

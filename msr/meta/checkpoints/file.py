@@ -95,6 +95,7 @@ def write_checkpoint(
     }
     content = _plain(content)
     try:
+        # The hash is taken of all that stands in the file beside it.
         content["sha256"] = content_hash(content)
     except TypeError as error:
         raise ConfigError(f"{path}: {error}; a checkpoint holds tensors and plain values") from None
@@ -108,6 +109,7 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
     that are no checkpoints, and for those of a later format; ConfigError where the system does not let it be read.
     """
     try:
+        # Read once, so that what is checked is what is loaded.
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -115,6 +117,7 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
     if "format" not in content:
         if not {"params", "optimizer", "steps_done"} <= content.keys():
             raise _damaged(path, "is not one of an outer loop")
+        # A file of format 1 lacks these keys; what it has stays.
         content = {"extra": {}, "identity": {}, "notes": {}} | content | {"format": 1}
     else:
         _check_hash(path, content)
@@ -140,6 +143,7 @@ def _hash(hasher: Any, value: Any, where: str) -> None:
     """Each value enters as its kind, its length and its bytes, so that different contents give different input."""
 
     def put(kind: str, data: bytes = b"") -> None:
+        # With lengths in front no two contents run together to the same bytes.
         hasher.update(kind.encode() + struct.pack(">q", len(data)))
         hasher.update(data)
 
@@ -152,6 +156,8 @@ def _hash(hasher: Any, value: Any, where: str) -> None:
             hasher.update(flat.view(torch.uint8).numpy().data)
     elif isinstance(value, Mapping):
         put("dict", str(len(value)).encode())
+        # Sorted, since the order of a dictionary is no part of its content; by type first, since 1 and "1" do not
+        # compare.
         for key in sorted(value, key=lambda key: (type(key).__name__, repr(key))):
             if type(key) not in (str, int, float):
                 raise TypeError(f"{where or 'the content'} has the key {key!r}")
@@ -163,6 +169,7 @@ def _hash(hasher: Any, value: Any, where: str) -> None:
             _hash(hasher, item, f"{where}[{place}]")
     elif type(value) is float:
         put("float", struct.pack(">d", value))
+    # Lone surrogates, as in names of files on Linux, cannot be encoded in UTF-8 otherwise.
     elif value is None or type(value) in (bool, int, str):
         put(type(value).__name__, str(value).encode("utf-8", "surrogatepass"))
     else:

@@ -60,6 +60,7 @@ def _try_module(predict: ModulePrediction, start: Params, x: Tree, device: torch
     reads = ParameterReads.of(twin, predict.originals, predict.aliases, start)
 
     def ask() -> Any:
+        # Watching once is enough: in the first call, in which caches are filled too.
         with contextlib.nullcontext() if answers else reads:
             answers.append(call(start, x))
         return answers[-1]
@@ -91,6 +92,7 @@ def _compare_with_a_shifted_copy(predict: ModulePrediction, call: Any, start: Pa
         return
     if agree(handed_over, written_in):
         return
+    # One parameter at a time, for the message alone: each costs two copies and three predictions.
     names = [name for name in values if not _agrees_alone(predict, name, start, values[name], x)]
     raise ModelError(
         f"a prediction with other values of {', '.join(names) or 'the parameters'} is not that of a network that holds "
@@ -144,6 +146,7 @@ def _try_function(problem: Problem, start: Params, x: Tree, device: torch.device
         f"<{name}>": module
         for name, module in _held_modules(getattr(problem.predict, "function", problem.predict)).items()
     }
+    # A problem written by hand cannot be copied, so the buffers that it may change are put back.
     kept = {b: b.detach().clone() for module in modules.values() for b in module.buffers()}
     with keeping_random_states(modules, device):
         try:
@@ -162,7 +165,7 @@ def _try_function(problem: Problem, start: Params, x: Tree, device: torch.device
 
 
 def _try_criterion(problem: Problem, answer: Any, y: Tree) -> None:
-    """Refuse a criterion that broadcasts: it would compare other pairs of numbers. Torch's losses warn when they do."""
+    """Refuse a criterion that broadcasts, since it would compare numbers that do not belong together."""
     shapes = f"the prediction is {_shapes(answer)} and y is {_shapes(y)}"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -197,6 +200,7 @@ def _held_modules(function: Any, depth: int = 3) -> dict[str, nn.Module]:
     for name, thing in _held_by(function):
         if isinstance(thing, nn.Module):
             modules[name] = thing
+        # Libraries are not searched: they hold no module of the user, and no end of objects.
         elif depth and str(getattr(thing, "__module__", "torch")).partition(".")[0] not in ("torch", "numpy", "None"):
             modules.update(_held_modules(thing, depth - 1))
     return modules

@@ -26,7 +26,9 @@ class ParameterReads(TorchDispatchMode):
 
     def __init__(self, own: dict[int, list[tuple[int, int, str]]], given: set[int], module: nn.Module):
         super().__init__()
-        self._own, self._given, self._module = own, given, module
+        self._own = own
+        self._given = given
+        self._module = module
         self.past_their_name: list[str] = []
         self.registered_nowhere: list[Tensor] = []
 
@@ -48,6 +50,7 @@ class ParameterReads(TorchDispatchMode):
         for place, tensor in held_tensors(module) if alias_of else ():
             if place in alias_of and alias_of[place] in given and tensor.numel():
                 own.setdefault(_memory(tensor), []).append((*_byte_range(tensor), alias_of[place]))
+        # Parameters that are handed over, or registered, are read by right.
         known = {id(tensor) for tensor in (*given.values(), *registered.values())}
         return cls(own, known, module)
 
@@ -97,6 +100,7 @@ def shifted(params: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, p in params.items():
         q = p.detach()
         if q.requires_grad or q.is_floating_point() or q.is_complex():
+            # At random, since a network may not change under a common shift or factor, such as one that ends in a norm.
             noise = torch.randn(q.shape, generator=generator, dtype=q.dtype).to(q.device)
             size = float(q.abs().square().mean().sqrt()) if q.numel() else 0.0
             q = q + SHIFT * (size or 1.0) * noise
@@ -141,11 +145,13 @@ def _memory(tensor: Tensor) -> int:
 
 def _byte_range(tensor: Tensor) -> tuple[int, int]:
     """The addresses of the first byte of the first number and after the last byte of the last."""
+    # Views of one storage may not overlap: a packed weight can hold several parameters side by side.
     last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
     return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
 
 
 def _tensors(tree: Any) -> list[Tensor]:
+    # leaves_of knows tuples and dictionaries, while operations take lists of tensors, as torch.cat does.
     if isinstance(tree, list):
         tree = tuple(tree)
     tensors = []
@@ -159,18 +165,18 @@ def _place(module: nn.Module, tensor: Tensor) -> str | None:
     visited: set[int] = set()
     waiting: list[tuple[str, Any]] = [(name, part) for name, part in module.named_modules()]
     while waiting:
-        path, thing = waiting.pop(0)
-        if thing is tensor:
+        path, held_value = waiting.pop(0)
+        if held_value is tensor:
             return path
-        if id(thing) in visited:
+        if id(held_value) in visited:
             continue
-        visited.add(id(thing))
-        if isinstance(thing, nn.Module):
-            waiting += [(dotted(path, key), value) for key, value in vars(thing).items() if key != "_modules"]
-            waiting += [(dotted(path, key), value) for key, value in thing._parameters.items()]
-            waiting += [(dotted(path, key), value) for key, value in thing._modules.items()]
-        elif isinstance(thing, dict):
-            waiting += [(f"{path}[{key!r}]", value) for key, value in thing.items()]
-        elif isinstance(thing, (list, tuple)):
-            waiting += [(f"{path}[{i}]", value) for i, value in enumerate(thing)]
+        visited.add(id(held_value))
+        if isinstance(held_value, nn.Module):
+            waiting += [(dotted(path, key), value) for key, value in vars(held_value).items() if key != "_modules"]
+            waiting += [(dotted(path, key), value) for key, value in held_value._parameters.items()]
+            waiting += [(dotted(path, key), value) for key, value in held_value._modules.items()]
+        elif isinstance(held_value, dict):
+            waiting += [(f"{path}[{key!r}]", value) for key, value in held_value.items()]
+        elif isinstance(held_value, (list, tuple)):
+            waiting += [(f"{path}[{i}]", value) for i, value in enumerate(held_value)]
     return None

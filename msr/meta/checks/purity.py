@@ -61,6 +61,7 @@ def impurity(call: Call, modules: dict[str, nn.Module], device: torch.device) ->
     answers = [call() for _ in range(2)]
     drawn = [name for name, state in _states(sources).items() if not _same(state, states[name])]
     changed = [name for name, b in buffers.items() if not _same(b, values[name])]
+    # Beside the states: a source that is not known here shows in the answers only.
     differ = not agree(*answers)
     if not (drawn or changed or differ):
         return None
@@ -82,6 +83,7 @@ def refuse_changing_weights(module: nn.Module) -> None:
     """Raise ModelError for a parametrised weight that changes when it is read, which shows without any input."""
     for name, part in module.named_modules():
         if torch.nn.utils.parametrize.is_parametrized(part) and any(p.training for p in part.modules()):
+            # Spectral norm changes its vectors whenever its weight is read, so a copy is read.
             twin = copy.deepcopy(part)
             device = next((p.device for p in twin.parameters()), torch.device("cpu"))
             with keeping_random_states({"": twin}, device), torch.no_grad():
@@ -142,6 +144,7 @@ def _as_tree(answer: Any) -> Any:
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor):
+        # A nan equals no number, itself included; a buffer of nan has not changed all the same.
         return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())
     if isinstance(a, np.ndarray):
         return np.array_equal(a, b)
@@ -214,6 +217,7 @@ def _visits(call: Call, modules: dict[str, nn.Module], sources: dict[str, _Sourc
         unfinished.append(_Visit(name, _copied((args, kwargs)), _states(sources)))
 
     def leave(part: nn.Module, args: tuple, kwargs: dict, answer: Any) -> None:
+        # Modules nest, so the one that ends is the one that began last.
         visit = unfinished.pop()
         visit.answer = _copied(answer)
         visit.drew = not _same(_states(sources), visit.states)
@@ -221,6 +225,7 @@ def _visits(call: Call, modules: dict[str, nn.Module], sources: dict[str, _Sourc
 
     for home, module in modules.items():
         for name, part in module.named_modules(prefix=home):
+            # TorchScript takes no hooks.
             if not isinstance(part, torch.jit.ScriptModule):
                 before = lambda part, args, kwargs, name=name: enter(name, part, args, kwargs)  # noqa: E731
                 handles.append(part.register_forward_pre_hook(before, with_kwargs=True))
@@ -237,6 +242,7 @@ def _at_fault(first: list[_Visit], second: list[_Visit]) -> set[str]:
     """Names of modules that drew random numbers, or gave different answers to equal arguments."""
     names = {visit.name for visit in (*first, *second) if visit.drew}
     for a, b in zip(first, second, strict=False):
+        # A module whose arguments differ already is not at fault for its answer.
         if a.name == b.name and agree(a.arguments, b.arguments) and not agree(a.answer, b.answer):
             names.add(a.name)
     return names

@@ -36,6 +36,7 @@ def load(engine: Engine, solver: InnerSolver) -> InnerSolver:
     try:
         library = importlib.import_module(f"msr.meta.engines.{engine}")
     except Exception as error:  # an import runs code, which can fail in any way
+        # Another name is a library that the engine needs itself.
         if isinstance(error, ModuleNotFoundError) and error.name == engine:
             what = f"engine {engine!r} needs the library {engine}, which is not installed"
         else:

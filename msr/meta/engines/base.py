@@ -24,7 +24,8 @@ class TaskModule(nn.Module):
 
     def __init__(self, problem: Problem, params: MetaParameters):
         super().__init__()
-        self.problem, self.shared = problem, params.shared
+        self.problem = problem
+        self.shared = params.shared
         self.places = {name: f"p{i}" for i, name in enumerate(params.initial)}  # a parameter's name may hold no dot
         for name, place in self.places.items():
             self.register_parameter(place, nn.Parameter(torch.zeros_like(params.initial[name])))

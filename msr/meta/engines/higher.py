@@ -21,6 +21,7 @@ class Solver(LibrarySGD):
         # rates (its issues 102 and 129). Detached slopes in a tracked loop are what first order means.
         detach = (lambda slopes: [None if s is None else s.detach() for s in slopes]) if self.sgd.first_order else None
         with innerloop_ctx(module, optimizer, override={"lr": rates}, track_higher_grads=track) as (net, steps):
+            # The patched module began with the placeholders.
             net.update_params(start)
             for _ in range(n):
                 steps.step(module.problem.criterion(net(x), y), grad_callback=detach)

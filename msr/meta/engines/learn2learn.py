@@ -17,6 +17,7 @@ class Solver(LibrarySGD):
     def _steps(
         self, module: TaskModule, start: list[Tensor], rates: list, n: int, x: Tree, y: Tree, *, track: bool
     ) -> list[Tensor]:
+        # The clone holds zeros, and update_module adds to what is there, so the sum is the start with its history.
         net = learn2learn.update_module(learn2learn.clone_module(module), updates=start)  # zeros + start
         for _ in range(n):
             # MetaSGD.adapt would be these two lines, but it refuses a parameter that the loss does not use.

@@ -20,6 +20,7 @@ def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 
 def _prelu(input: Tensor, weight: Tensor) -> Tensor:
     """``x`` where it is positive, else ``w x``, with one ``w`` or one for each channel (axis 1)."""
+    # One slope a channel, on axis 1, broadcasts over all others.
     shape = [1] * input.ndim
     if weight.numel() > 1:
         if input.ndim < 2 or weight.numel() != input.shape[1]:
@@ -46,6 +47,7 @@ def _logcumsumexp(input: Tensor, dim: int) -> Tensor:
         return torch.logcumsumexp(input, dim)
     rows = input.movedim(dim, -1)
     n = rows.shape[-1]
+    # Sum i takes the entries up to i; later ones are minus infinity, which the exponential makes zero.
     later = torch.ones(n, n, dtype=torch.bool, device=input.device).triu(1)
     sums = rows.unsqueeze(-2).expand(*rows.shape[:-1], n, n).masked_fill(later, -torch.inf).logsumexp(-1)
     return sums.movedim(-1, dim)

@@ -27,6 +27,7 @@ def _attention(
     if is_causal and attn_mask is not None:
         raise ValueError("scaled_dot_product_attention: give attn_mask or is_causal=True, not both")
     if enable_gqa:
+        # Grouped queries: several heads of queries share one head of keys and values.
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
@@ -34,6 +35,7 @@ def _attention(
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if scores.dtype in (torch.float16, torch.bfloat16):
+        # In half precision a softmax over many keys loses the small weights.
         scores = scores.float()
     sees_nothing = None
     if attn_mask is not None:
@@ -55,6 +57,7 @@ def _attention(
 def _with(function: Any, **names: Any) -> Any:
     """The same Python function, in which some global names mean other objects."""
     code = function.__code__
+    # A copy of the globals, so that torch's own function stays as it is.
     scope = {**function.__globals__, **names}
     other = types.FunctionType(code, scope, function.__name__, function.__defaults__, function.__closure__)
     other.__kwdefaults__ = function.__kwdefaults__

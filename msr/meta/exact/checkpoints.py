@@ -54,6 +54,7 @@ def direct_checkpoints() -> Iterator[None]:
                 if hasattr(library, name):
                     _originals[name] = getattr(library, name)
                     setattr(library, name, ours)
+        # Counted, since such blocks may lie within each other.
         _inside[thread] = _inside.get(thread, 0) + 1
     try:
         yield

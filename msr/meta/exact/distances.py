@@ -12,6 +12,7 @@ def _distance(difference: Tensor, p: float) -> Tensor:
     """``‖·‖_p`` along the last axis; where it is zero its slope is zero too, as in torch."""
     size = difference.abs()
     if p == 0:
+        # The number of coordinates that differ, by torch's convention for p = 0.
         return (size != 0).sum(-1).to(size.dtype)
     if p == 1:
         return size.sum(-1)

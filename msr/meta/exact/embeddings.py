@@ -42,7 +42,9 @@ def _embedding(
         if not -len(weight) <= padding_idx < len(weight):
             return F.embedding(input, weight, padding_idx)  # raises torch's own error
         row = torch.arange(len(weight), device=weight.device) == padding_idx % len(weight)
+        # The row keeps its value, and no gradient passes through it.
         weight = torch.where(row.unsqueeze(-1), weight.detach(), weight)
+    # −1 stands for no padding row, whose gradient was cut above.
     return torch.embedding(weight, input, -1, scale_grad_by_freq, False)
 
 
@@ -72,6 +74,7 @@ def _embedding_bag(
     if input.ndim == 1:
         if offsets is None:
             raise ValueError("embedding_bag: indices in one row need offsets")
+        # The last offset is then the end of the last bag, and no start.
         starts = offsets[:-1] if include_last_offset else offsets
         place = torch.arange(len(input), device=input.device)
         ends = torch.cat([starts[1:], place.new_full((1,), len(input))])
@@ -82,6 +85,7 @@ def _embedding_bag(
     mask = member.unsqueeze(-1)
     if mode == "max":
         largest = rows.masked_fill(~mask, -torch.inf).max(-2).values
+        # An empty bag gives zero, as in torch.
         return largest.masked_fill(~mask.any(-2), 0)
     total = rows.masked_fill(~mask, 0).sum(-2)
     return total if mode == "sum" else total / mask.sum(-2).clamp(min=1)

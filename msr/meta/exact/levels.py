@@ -29,4 +29,5 @@ def gradients_alone() -> bool:
         return False
     levels = [level.key() for level in retrieve_all_functorch_interpreters()]
     gradients = levels.count(TransformType.Grad)
+    # Functionalize only rewrites writes in place, and leaves derivatives as they are.
     return gradients <= 2 and gradients + levels.count(TransformType.Functionalize) == len(levels)

@@ -32,6 +32,7 @@ def _multi_margin_loss(
     """``Σ_{j ≠ y} w_y max(0, margin − x_y + x_j)^p / C``."""
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
+    # gather and scatter want an axis for the class.
     index = target.unsqueeze(-1)
     excess = torch.relu(margin - input.gather(-1, index) + input)
     excess = excess if p == 1 else excess.square()
@@ -50,6 +51,7 @@ def _multilabel_margin_loss(
 ) -> Tensor:
     """``Σ_{y, i} max(0, 1 − x_y + x_i) / C``, over targets ``y`` (before the first −1) and all others ``i``."""
     classes = input.shape[-1]
+    # A running product stays 0 after the first negative entry, which ends the list of targets.
     valid = (target >= 0).long().cumprod(-1).bool()
     index = target.clamp(min=0)
     chosen = valid.unsqueeze(-1) & (index.unsqueeze(-1) == torch.arange(classes, device=input.device))

@@ -35,6 +35,7 @@ def fused_norms(enabled: bool) -> Iterator[None]:
     Only for code of which no other derivatives are taken than gradients, and gradients of gradients, in reverse mode.
     """
     before = _fused.allowed
+    # An inner block does not forbid what an outer one allows: the outer one knows which derivatives will be taken.
     _fused.allowed = enabled or before
     try:
         yield
@@ -76,6 +77,8 @@ def set_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) 
     centred = wide - wide.mean(axes, keepdim=True)
     scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps)
     if weight is not None:
+        # Scale and weight are one factor for each channel: multiplied first, they cost one pass over the positions
+        # less.
         scale = scale * weight.view(shape)
     y = centred * scale
     y = y if bias is None else y + bias.view(shape)

@@ -61,5 +61,6 @@ def no_hooks_for_all() -> bool:
 
 def _is_plain(part: nn.Module) -> bool:
     kind = type(part)
+    # The exact class counts: a subclass may have a forward that calls anything.
     known = kind in LAYERS or kind is nn.Sequential or (issubclass(kind, PackageModule) and kind.is_plain)
     return known and "forward" not in vars(part) and not any(getattr(part, name, None) for name in _HOOKS)

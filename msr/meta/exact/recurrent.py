@@ -30,6 +30,7 @@ def _gru_cell(
     x: Tensor, state: States, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> States:
     (h,) = state
+    # Input and state are kept apart, because the reset gate multiplies the part of the state alone.
     of_input = F.linear(x, w_ih, b_ih).chunk(3, -1)
     of_state = F.linear(h, w_hh, b_hh).chunk(3, -1)
     reset = torch.sigmoid(of_input[0] + of_state[0])
@@ -71,6 +72,7 @@ def _layers(
     ``(layers · directions, sequences, hidden)``.
     """
     directions = 2 if bidirectional else 1
+    # torch lists the weights of all layers one after another, both directions of a layer together.
     per_direction = len(params) // (n_layers * directions)
     ends: list[States] = []
     for layer in range(n_layers):
@@ -79,11 +81,13 @@ def _layers(
             place = layer * directions + direction
             weights = list(params[place * per_direction : (place + 1) * per_direction])
             if not has_biases:
+                # Cells take the biases third and fourth, and an LSTM with a projection a fifth weight after them.
                 weights[2:2] = [None, None]  # type: ignore[list-item]
             out, end = _one_way(cell, steps, tuple(s[place] for s in start), weights, backwards=direction == 1)
             outputs.append(out)
             ends.append(end)
         steps = [torch.cat(step, -1) for step in zip(*outputs, strict=True)] if bidirectional else outputs[0]
+        # As in torch, between layers, and not after the last one.
         if dropout and train and layer < n_layers - 1:
             steps = list(F.dropout(torch.cat(steps), dropout).split([len(step) for step in steps]))
     return steps, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))

@@ -92,6 +92,7 @@ def _computed_constant(value: Any) -> float | None:
     if is_call(value, MUL, aten.div.Tensor, aten.div.Scalar):
         a = constant_of(value.args[0])
         b = constant_of(value.args[1])
+        # A division by zero is left for torch to carry out.
         if a is not None and b is not None and (value.target is MUL or b):
             return a * b if value.target is MUL else a / b
     return None

@@ -9,8 +9,10 @@ from torch.fx import Graph, Node
 __all__ = ["pool_before_relu"]
 
 _aten = torch.ops.aten
-_RELU, _SLOPE_OF_RELU = _aten.relu.default, _aten.threshold_backward.default
-_POOL, _SLOPE_OF_POOL = _aten.max_pool2d_with_indices.default, _aten.max_pool2d_with_indices_backward.default
+_RELU = _aten.relu.default
+_SLOPE_OF_RELU = _aten.threshold_backward.default
+_POOL = _aten.max_pool2d_with_indices.default
+_SLOPE_OF_POOL = _aten.max_pool2d_with_indices_backward.default
 _NORM = _aten.native_batch_norm.default
 
 
@@ -47,6 +49,7 @@ def _readers(relu: Node) -> tuple[Node, list[tuple[Node, Node]]] | None:
         gated = list(slope.users)
         if slope.args[1] is not relu or slope.args[0] is relu or slope.args[-1] not in places or len(gated) != 1:
             return None
+        # The slope of the ReLU must be the plain one, with threshold 0, and read the same ReLU.
         if not _is(gated[0], _SLOPE_OF_RELU) or gated[0].args != (slope, relu, 0):
             return None
         pairs.append((slope, gated[0]))

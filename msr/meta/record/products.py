@@ -31,6 +31,7 @@ def transposed_product(node: Any, emit: Emit) -> Node | None:
         return None
     product = node.args[0]
     axes = list(node.args[1])
+    # Only an exchange of the last two axes is a transpose. A product that others read would be computed twice.
     if axes != [*range(len(axes) - 2), len(axes) - 1, len(axes) - 2] or len(product.users) > 1:
         return None
     flipped = [_transpose(factor, emit) for factor in product.args]
@@ -57,6 +58,7 @@ def thin_product(node: Any, emit: Emit) -> Node | None:
     if not (n <= _THIN and max(m, inner) >= 256 and min(m, inner) >= 8):
         return None
     rows = _transpose(node.args[1], emit)
+    # The library reads a long thin factor faster by rows; copying it is cheap, since it is thin.
     if inner > m:
         rows = emit(CONTIGUOUS, (rows,), shape_of(rows))
     return _transpose(emit(MM, (rows, _transpose(node.args[0], emit)), (n, m)), emit)

@@ -28,7 +28,7 @@ _DIRECT = {f"aten::{name}": getattr(torch, name) for name in _NAMES.split()}
 
 
 class NotRecorded(ModelError):
-    """A function cannot be recorded. It may run unrecorded or not."""
+    """A function cannot be recorded. Whether it can run unrecorded is not known by that."""
 
 
 def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrite: bool = True) -> Callable:
@@ -100,8 +100,10 @@ def _own_results(graph: Graph) -> None:
     with graph.inserting_before(output):
         for result in output.args[0]:
             base = result
+            # Through all views, to the tensor whose memory they show.
             while _may_share_memory(base):
                 base = base.args[0]
+            # An argument, or a tensor that an earlier result has taken.
             if base.op != "call_function" or base in taken:
                 result = graph.call_function(torch.ops.aten.clone.default, (result,), _ROWS)
             elif is_transpose(result):
@@ -150,10 +152,15 @@ def _call_directly(module: GraphModule) -> None:
         if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
             continue
         if node.target is RESHAPE:
-            node.op, node.target, node.args = "call_method", "reshape", (node.args[0], tuple(node.args[1]))
+            node.op = "call_method"
+            node.target = "reshape"
+            node.args = (node.args[0], tuple(node.args[1]))
         elif node.target is PERMUTE:
-            node.op, node.target, node.args = "call_method", "permute", (node.args[0], tuple(node.args[1]))
+            node.op = "call_method"
+            node.target = "permute"
+            node.args = (node.args[0], tuple(node.args[1]))
         elif node.target is CONTIGUOUS:
-            node.op, node.target = "call_method", "contiguous"
+            node.op = "call_method"
+            node.target = "contiguous"
         elif not node.kwargs:
             node.target = _DIRECT.get(node.target._schema.name, node.target)

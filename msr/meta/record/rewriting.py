@@ -49,9 +49,11 @@ def simplify(graph: Graph) -> bool:
         tensor = getattr(graph.owning_module, node.target) if node.op == "get_attr" else node.meta.get("tensor_meta")
         if isinstance(getattr(tensor, "shape", None), torch.Size):
             node.meta[REWRITTEN] = (tuple(tensor.shape), tensor.dtype)
+    # First of all, so that the other rules meet three kinds of views only.
     _apply(graph, [as_three_views])
     while _apply(graph, RULES) | _merge_equal(graph):
         graph.eliminate_dead_code()
+    # Not among the repeated rules: transposed_product would turn a thin product back, and so on without end.
     _apply(graph, [thin_product, outer_product])
     # The products have brought new transposes, which may meet views and sums.
     while _apply(graph, [merge_views, merge_sums]) | _merge_equal(graph):

@@ -114,11 +114,13 @@ def merge_reductions(node: Any, emit: Emit) -> Node | None:
     # Axes may be given as negative numbers.
     inner = [d % rank for d in first.args[1]]
     outer = [d % rank_between for d in node.args[1]]
+    # Others need the inner sum anyway, and a sum over more axes would cost more than one over its result.
     if len(first.users) > 1:
         return None
     # Which axis of the source each axis of the first sum is; with keepdim all axes are still there.
     kept = list(range(rank)) if first.args[2:] == (True,) else [d for d in range(rank) if d not in inner]
     axes = sorted({*inner, *(kept[d] for d in outer)})
+    # With the summed axes kept, the reshape that follows is right whether either sum kept its own.
     total = emit(sums, (source, axes, True), [1 if d in axes else n for d, n in enumerate(shape_of(source))])
     return emit(RESHAPE, (total, list(shape_of(node))), shape_of(node))
 

@@ -54,6 +54,7 @@ def as_three_views(node: Any, emit: Emit) -> Node | None:
             axes = [axes[i] for i in node.args[1]]
         elif axes:
             i, j = node.args[1:] if node.target is aten.transpose.int else (0, len(axes) - 1)
+            # A transpose is a permutation that exchanges two axes; t() exchanges the first with the last, of two.
             axes[i], axes[j] = axes[j], axes[i]
         return emit(PERMUTE, (base, axes), shape)
     return emit(EXPAND, (base, list(shape)), shape) if node.target is EXPAND else None

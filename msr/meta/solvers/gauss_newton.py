@@ -128,6 +128,7 @@ class GaussNewton:
         damping = self._learned(params, "damping", start)
         if self.gradient == "unrolled":
             return unflatten(self._descend(task, args, damping, steps), params.initial)
+        # The steps need no history: the derivative is that of the minimum, however it was found.
         v = self._descend(task, [a.detach() for a in args], damping.detach(), steps)
         if torch.is_grad_enabled():
             cg_steps = None if self._is_dense(len(start), y.numel()) else self.cg_steps
@@ -151,13 +152,15 @@ class GaussNewton:
                 better = new_height <= height * slack  # false for nan
                 height = torch.where(better, new_height, height)
             v = torch.where(better, candidate, v)
+            # Each task has a damping of its own, which a branch could not give under vmap.
             damping = damping * torch.where(better, 1 / EASE, BRAKE)
         return v
 
     def _step(self, task: "_Task", v: Tensor, args: list[Tensor], damping: Tensor) -> Tensor:
         """The minimiser δ of the linearised objective, as a ridge fit around ``c = λ / (λ + μ) · (v₀ − v)``.
 
-        That is one since ``λ ‖v + δ − v₀‖² + μ ‖δ‖²`` equals ``(λ + μ) ‖δ − c‖²`` and a constant.
+        It is such a fit because both penalties together, ``λ ‖v + δ − v₀‖² + μ ‖δ‖²``, are ``(λ + μ) ‖δ − c‖²`` plus a
+        constant.
         """
         start, penalty, y, *rest = args
         n = y.numel()
@@ -168,6 +171,7 @@ class GaussNewton:
 
         if self._is_dense(len(v), n):
             prediction, J = jacobian(predict, v, n)
+            # The same least damping as in Ridge, so that one step without μ is exactly that fit.
             total = total + rounding(J)
             centre = n * penalty / total * (start - v)
             r = y.flatten() - prediction - J @ centre

@@ -63,6 +63,7 @@ class SGD:
 
     def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
         """The parameters after ``steps`` (or ``test_steps``) gradient steps."""
+        # Of a function of tensors, so that it can be mapped over tasks and differentiated once more.
         gradient = torch.func.grad(lambda adapted: problem.loss({**params.shared, **adapted}, x, y))
         rates = self.rates(params)
         adapted = params.initial
@@ -84,6 +85,7 @@ class SGD:
         """α of each adapted tensor, a scalar or of the tensor's own shape."""
         if self.learn == "fixed":
             return dict.fromkeys(params.initial, self.rate)
+        # The outer loop may hold further numbers in ``inner``; those of this solver go by their names.
         stored = {name: params.inner[f"{self._prefix}.{name}"] for name in params.initial}
         return {name: rate.exp() if self.scale == "log" else rate for name, rate in stored.items()}
 

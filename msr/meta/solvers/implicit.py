@@ -32,6 +32,7 @@ def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, steps: in
         Ap = product(p)
         curvature = p @ Ap
         active = active & (curvature > 0) & (rr > least)
+        # The inner choice keeps the quotient finite, and its derivative too, for a task that has stopped.
         size = torch.where(active, rr / torch.where(active, curvature, 1), 0)
         x = x + size * p
         r = r - size * Ap
@@ -61,6 +62,7 @@ def implicit_minimum(
     slope = torch.func.grad(objective)(z, *args)
     if cg_steps is not None:
         return _ImplicitMinimum.apply(curvature, min(len(z), cg_steps), z, slope, *constants)
+    # The Hessian as the Jacobian of the gradient, at constants: its own derivative is not wanted.
     bend = torch.func.grad(curvature)
     _, H = jacobian(lambda u: bend(u, z, *constants), z, len(z))
     # Factored twice rather than in a branch, which a mapped function cannot have.
@@ -96,4 +98,5 @@ class _ImplicitMinimum(torch.autograd.Function):
         def product(p: Tensor) -> Tensor:
             return jacobian_product(lambda u: gradient(u, z, *args), z, p)[1]
 
+        # H is symmetric, so the transposed system of the backward pass is the system itself.
         return None, None, None, -conjugate_gradient(product, w, ctx.steps), *[None] * len(args)

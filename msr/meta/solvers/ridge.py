@@ -72,6 +72,7 @@ class Ridge:
         if f[0].shape != target.shape:
             raise ShapeError(f"Ridge: the prediction is {tuple(f[0].shape)}, but y is {tuple(target.shape)}")
         bend = (f[2] - 2 * f[1] + f[0]).norm()
+        # The bend is a difference of these three, so their sizes bound its rounding.
         size = sum(part.norm() for part in f)
         if bend > BEND_UNITS * torch.finfo(f[0].dtype).eps * size:
             raise ModelError(
@@ -88,12 +89,14 @@ class Ridge:
 
         prediction, J = jacobian(predict, start, y.numel())
         primal = self.system == "primal" or (self.system == "auto" and len(start) <= y.numel())
+        # On a log scale no outer step can make it negative.
         penalty = params.inner["log_penalty"].exp() if self.learn else start.new_tensor(self.penalty)
         # The system is for the sum over numbers, not their mean, so the penalty is multiplied by N. The second term is
         # the least penalty that keeps the system positive definite in this precision.
         total = y.numel() * penalty + rounding(J)
         delta = damped_step(J, y.flatten() - prediction, total, primal=primal)
         if self.first_order:
+            # The start as well: the whole solution counts as a constant.
             start = start.detach()
             delta = delta.detach()
         return unflatten(start + delta, params.initial)
