@@ -110,6 +110,7 @@ class Representation(Immutable, ABC):
 
     def generator_moves(self) -> Indices:
         """``(r, dim)``: :meth:`moves` of each of the group's discrete generators."""
+        # A connected group permutes nothing: a continuous path of permutations stands still.
         rows = [self.moves(g) for g in self.group.discrete]
         return np.stack(rows) if rows else np.zeros((0, self.dim), dtype=np.int32)
 
@@ -136,6 +137,7 @@ class Representation(Immutable, ABC):
         """Whether every element moves coordinates around and may flip their signs."""
         if self.is_permutation:
             return True
+        # Products of signed permutation matrices are such matrices, so the generators are enough.
         sizes = [self.matrix(g).abs() for g in self.group.generators]
         return all(bool((((a - 1).abs() < LAW) | (a < LAW)).all() and ((a > 0.5).sum(0) == 1).all()) for a in sizes)
 
@@ -144,6 +146,7 @@ class Representation(Immutable, ABC):
         """Whether every element acts as the identity."""
         if self.is_permutation:
             return bool((self.generator_moves() == np.arange(self.dim)).all())
+        # Where the generators act as the identity all their products do.
         eye = torch.eye(self.dim, dtype=torch.float64)
         return all(torch.allclose(self.matrix(g), eye, atol=LAW) for g in self.group.generators)
 
@@ -239,6 +242,7 @@ class Representation(Immutable, ABC):
         """How the identity and the generators permute coordinates, ``(1 + r, dim)``; ConfigError for matrices."""
         if not self.is_permutation:
             raise ConfigError(f"{self.name} is no permutation representation, so its coordinates have no orbits")
+        # With the identity, so that a group without generators has orbits as well.
         return np.concatenate([np.arange(self.dim, dtype=np.int32)[None], self.generator_moves()])
 
     def __eq__(self, other: object) -> bool:
@@ -257,6 +261,7 @@ class Representation(Immutable, ABC):
         return self.group.algebra_dim == 0 or torch.equal(self.infinitesimal(), other.infinitesimal())
 
     def __hash__(self) -> int:
+        # Without the matrices, so that no representation has to build them to stand in a dictionary.
         return hash((self.group, self.shape))
 
     def __repr__(self) -> str:

@@ -69,9 +69,11 @@ def character_table(group: FiniteGroup) -> CharacterTable:
     sizes = np.array([len(c) for c in group.conjugacy_classes])
     n = len(sizes)
     scale = np.sqrt(sizes)
+    # A fixed seed: the table must not change from call to call.
     draw = np.random.default_rng(0)
     weights = (draw.standard_normal(n) + 1j * draw.standard_normal(n))[label]
     # mixed[s, t] = Σ_x weights[x] over the x for which y = x⁻¹ z is of class s, for one z of class t.
+    # The class sums commute and share their eigenvectors, which are the characters up to scale.
     mixed = np.zeros((n, n), dtype=np.complex128)
     for t, members in enumerate(group.conjugacy_classes):
         np.add.at(mixed[:, t], label[group.table[group.inverses, members[0]]], weights)
@@ -84,6 +86,7 @@ def character_table(group: FiniteGroup) -> CharacterTable:
     # Σ_s |C_s| |χ(C_s)|² = |G|, so the sum with χ / d in place of χ gives the degree d.
     degrees = np.sqrt(group.order / (sizes * np.abs(chi) ** 2).sum(axis=1))
     whole = np.round(degrees).astype(np.int64)
+    # From the rounded degrees, so that their rounding does not enter all values.
     values = chi * whole[:, None]
     products = (values * sizes) @ values.conj().T / group.order
     if np.abs(degrees - whole).max() > WHOLE or np.abs(products - np.eye(n)).max() > LAW:
@@ -125,7 +128,9 @@ def isotypic_parts(representation: Representation) -> tuple[IsotypicPart, ...]:
         # The complex-conjugate character, which is the character itself where it is real.
         partner = int(np.abs(chi - chi[i].conj()).max(axis=1).argmin())
         pair = (i,) if partner == i else (i, partner)
+        # Of a pair of conjugate characters the second must not make the same part again.
         done.update(pair)
+        # χ(g⁻¹) is the conjugate of χ(g), and the imaginary parts of a conjugate pair cancel.
         weights = table.degrees[i] / group.order * np.sum([chi[j].conj().real for j in pair], axis=0)
         projection = torch.zeros(representation.dim, representation.dim, dtype=torch.float64)
         for g in group.elements:
@@ -143,6 +148,7 @@ def intertwiner_dimension(rep_in: Representation, rep_out: Representation) -> in
     group = same_group((rep_in, rep_out), "intertwiner_dimension")
     if not group.is_listed:
         raise without_table(group, "characters as a list (equivariant_basis(rep_in, rep_out).dim counts by generators)")
+    # The inner product of the two characters; real representations need no conjugate but the inverse.
     mean = float(rep_in.character()[group.inverses] @ rep_out.character()) / group.order
     if abs(mean - round(mean)) > WHOLE * max(1.0, abs(mean)):
         raise AxiomError(f"the character count {mean} of {rep_in.name} and {rep_out.name} is not a whole number")

@@ -36,6 +36,7 @@ def direct_sum(*representations: Any) -> Any:
     same_group(representations, "direct_sum")
     if isinstance(representations[0], LieRepresentation):
         return reduce(add, representations)
+    # A sum of sums is one sum, so that equal blocks are found wherever they stand.
     parts = tuple(part for rep in representations for part in rep.blocks())
     return parts[0] if len(representations) == len(parts) == 1 else SumRepresentation(parts)
 
@@ -107,12 +108,12 @@ class SumRepresentation(Representation):
 
     @property
     def is_permutation(self) -> bool:
-        """Whether every summand is."""
+        """Whether every summand is a permutation representation."""
         return all(part.is_permutation for part in self.parts)
 
     @cached_property
     def permutations(self) -> Indices | None:
-        """Side by side, each moved past those before it."""
+        """The permutations of the summands side by side, each moved past the coordinates before it."""
         columns = []
         offset = 0
         for part in self.parts:
@@ -123,7 +124,7 @@ class SumRepresentation(Representation):
         return frozen(np.concatenate(columns, axis=1))
 
     def moves(self, element: Element) -> Indices:
-        """Side by side, each moved past those before it."""
+        """The permutations of the summands side by side, each moved past the coordinates before it."""
         offsets = np.cumsum([0, *(part.dim for part in self.parts[:-1])])
         return np.concatenate([part.moves(element) + at for part, at in zip(self.parts, offsets, strict=True)])
 
@@ -131,6 +132,7 @@ class SumRepresentation(Representation):
         """``dρ(X)``, block diagonal."""
         X = super().infinitesimal()
         at = 0
+        # A group without infinitesimal generators has nothing to fill in.
         for part in self.parts if len(X) else ():
             X[:, at : at + part.dim, at : at + part.dim] = part.infinitesimal()
             at += part.dim
@@ -149,7 +151,7 @@ class SumRepresentation(Representation):
 
     @property
     def is_orthogonal(self) -> bool:
-        """Whether every summand is."""
+        """Whether every summand is orthogonal."""
         return all(part.is_orthogonal for part in self.parts)
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
@@ -180,6 +182,7 @@ class TensorRepresentation(Representation):
     def blocks(self) -> tuple[Representation, ...]:
         """With a trivial first factor, a copy of the other factors for each of its dimensions; itself otherwise."""
         first, *others = self.factors
+        # Channels that the group does not mix: each is a block, and equal blocks are solved once.
         if first.dim > 1 and first.is_trivial:
             return tensor_product(*others).blocks() * first.dim
         return (self,)
@@ -191,12 +194,13 @@ class TensorRepresentation(Representation):
         for factor in self.factors:
             if factor.permutations is None:
                 return None
+            # Row-major: pair (i, j) has the number i · dim + j.
             joint = (joint[:, :, None] * factor.dim + factor.permutations[:, None, :]).reshape(self.group.order, -1)
         return frozen(joint)
 
     @property
     def is_permutation(self) -> bool:
-        """Whether every factor is, without building the joint permutations."""
+        """Whether every factor is a permutation representation, without building the joint permutations."""
         return all(factor.is_permutation for factor in self.factors)
 
     def moves(self, element: Element) -> Indices:
@@ -224,7 +228,7 @@ class TensorRepresentation(Representation):
 
     @property
     def is_orthogonal(self) -> bool:
-        """Whether every factor is; ``c A ⊗ B / c`` is not counted."""
+        """Whether every factor is orthogonal; ``c A ⊗ B / c``, which is so as a product, does not count."""
         return all(factor.is_orthogonal for factor in self.factors)
 
     @cached_property
@@ -245,6 +249,7 @@ class TensorRepresentation(Representation):
         sizes = [factor.dim for factor in self.factors]
         points = x.reshape(*x.shape[:-1], *sizes)
         for axis, factor in enumerate(self.factors):
+            # Channels that stay as they are cost a pass over all numbers otherwise.
             if not factor.is_trivial:
                 place = axis - len(sizes)
                 points = factor.act_flat(element, points.movedim(place, -1)).movedim(-1, place)
@@ -261,6 +266,7 @@ class TensorRepresentation(Representation):
 
 def as_outer(rep: Representation | LieRepresentation) -> list[tuple[int, Any]] | None:
     """``(factor of the group, its representation)`` for an outer product, in order; None for anything else."""
+    # The shape of the points does not matter for what commutes with the action.
     while isinstance(rep, Reshaped):
         rep = rep.inner
     if not isinstance(rep, TensorRepresentation):
@@ -271,6 +277,7 @@ def as_outer(rep: Representation | LieRepresentation) -> list[tuple[int, Any]] |
             return None
         parts.append((factor.which, factor.inner))
     places = [which for which, _ in parts]
+    # Two factors of one group, or factors out of order, are no outer product of representations.
     return parts if places == sorted(set(places)) else None
 
 

@@ -58,6 +58,7 @@ def trivial(group: Group, n: int = 1) -> Representation | LieRepresentation:
 
 def regular(group: FiniteGroup | CircleGroup) -> Representation:
     """The group on its own elements, ``g·h``: one number for each element."""
+    # A cyclic group on its points is its regular representation; it needs no table.
     if isinstance(group, CircleGroup) and not group.mirrors:
         return NaturalRepresentation(group)
     if not isinstance(group, FiniteGroup):
@@ -127,6 +128,7 @@ def from_matrices(
         if not isinstance(group, FiniteGroup):
             return _generated(group, _of_generators(group, given, name), infinitesimal, name)
         start = np.eye(next(iter(shapes))[0])
+        # The precision of what was given, which the conversion to float64 hides.
         precision = max(tolerance_of(m) for m in matrices.values())
         extended = _extend(group, given, start, np.matmul, name)
         return _moving(MatrixRepresentation(group, extended, name, precision=precision))
@@ -138,6 +140,7 @@ def from_matrices(
 def _generated(group: Group, discrete: ArrayLike, infinitesimal: Any, name: str) -> Representation:
     X = None if infinitesimal is None else real_array(infinitesimal, name)
     D = np.asarray(discrete)
+    # Permutations serve only where nothing infinitesimal moves the numbers in between.
     if D.ndim == 3 and (X is None or not X.any()) and len(D) and all(map(_is_permutation, D)):
         return GeneratedRepresentation(group, D.argmax(axis=1), None, name)
     return GeneratedRepresentation(group, D, X, name)
@@ -148,6 +151,7 @@ def _moving(rep: MatrixRepresentation) -> Representation:
     generators = [rep.matrix(g).numpy() for g in rep.group.generators]
     if not all(map(_is_permutation, generators)):
         return rep
+    # Column i holds its 1 in row g·i.
     moves = np.stack([rep.matrix(g).numpy().argmax(axis=0) for g in rep.group.elements])
     return PermutationRepresentation(rep.group, moves, rep.name, shape=rep.shape)
 
@@ -164,6 +168,7 @@ def sign(group: FiniteGroup | PermutationGroup) -> Representation:
         return SignRepresentation(group)
     if group.points is None:
         raise ConfigError(f"{group.name} comes with no points to take a parity of; use from_matrices")
+    # The parity is a homomorphism, so it holds on any points that respect the table.
     return MatrixRepresentation(group, [[[parity_of(p)]] for p in group.points], "sign")
 
 
@@ -189,6 +194,7 @@ def quotient(group: FiniteGroup, subgroup: Subgroup | Iterable[int]) -> Represen
         index[coset] = number
     starts = np.array([coset[0] for coset in cosets])
     name = subgroup.group.name if isinstance(subgroup, Subgroup) else f"a subgroup of order {len(cosets[0])}"
+    # Each coset by its least element: any other one of it gives the same image.
     return PermutationRepresentation(group, index[group.table[:, starts]], f"{group.name} / {name}")
 
 

@@ -31,6 +31,7 @@ def matrix_of(permutation: Indices) -> Tensor:
 
 def move(permutation: Indices, x: Tensor) -> Tensor:
     """``out[p[i]] = x[i]`` on the last axis."""
+    # A tensor is read, not written: out[j] comes from the place that is sent to j.
     source = torch.from_numpy(inverse_of(np.asarray(permutation, dtype=np.int64))).to(x.device)
     return x.index_select(-1, source)
 
@@ -65,6 +66,7 @@ class PermutationRepresentation(Representation):
             )
         if not known:
             check_permutation_action(values, group.table, group.generators, name, group.labels)
+        # int32 holds every number of a coordinate that fits into memory, in half the space.
         self.__dict__.update(_permutations=frozen(values.astype(np.int32)))
 
     @property
@@ -129,6 +131,7 @@ class MatrixRepresentation(Representation):
         if self.dim != values.shape[1]:
             raise ShapeError(f"{name}: matrices of {values.shape[1]} numbers do not fit points of shape {self.shape}")
         check_homomorphism(values, group, name, precision)
+        # Given in less than float64, they keep the laws to that precision only.
         if precision > LAW:
             values = clean_homomorphism(values, group, name)
         self.__dict__.update(_matrices=frozen(values))
@@ -136,6 +139,7 @@ class MatrixRepresentation(Representation):
     @cached_property
     def is_orthogonal(self) -> bool:
         """Whether ``ρ(g)ᵀ ρ(g) = I``."""
+        # Products of orthogonal matrices are orthogonal.
         M = self._matrices[list(self.group.generators)]
         return bool(np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0) < LAW)
 

@@ -56,6 +56,7 @@ class GeneratedRepresentation(Representation):
     ):
         images = np.asarray(discrete)
         X = None if infinitesimal is None else np.asarray(infinitesimal, dtype=float)
+        # A group without discrete generators says how many numbers there are by the others.
         n = images.shape[-1] if images.size else 0 if X is None else X.shape[-1]
         moves = images if images.ndim == 2 and images.dtype.kind in "iu" and images.size else None
         r = len(group.discrete)
@@ -73,6 +74,7 @@ class GeneratedRepresentation(Representation):
         super().__init__(group, (n,) if shape is None else shape, name)
         if self.dim != n:
             raise ShapeError(f"{name}: images of {n} numbers do not fit points of shape {self.shape}")
+        # Exponentials mix numbers, so the permutations become matrices like them.
         if X.any() and moves is not None:
             images = np.stack([matrix_of(p).numpy() for p in moves])
             moves = None
@@ -121,6 +123,7 @@ class GeneratedRepresentation(Representation):
             return super().moves(element)
         image = np.arange(self.dim, dtype=np.int32)
         for letter in self.group.word(element):
+            # Where all elements permute, the infinitesimal generators act as zero.
             if letter[0] != "exp":
                 image = image[power_of(self._permutations[letter[0]], int(letter[1]))]
         return image
@@ -273,6 +276,7 @@ class LiftedRepresentation(Representation):
     def infinitesimal(self) -> Tensor:
         """Zero for the generators of other factors."""
         X = super().infinitesimal()
+        # The infinitesimal generators of a product are those of its factors in turn.
         first = sum(factor.algebra_dim for factor in self.group.factors[: self.which])
         count = self.inner.group.algebra_dim
         X[first : first + count] = self.inner.infinitesimal()
@@ -280,6 +284,7 @@ class LiftedRepresentation(Representation):
 
     def blocks(self) -> tuple[Representation, ...]:
         """Those of the factor's, each lifted."""
+        # Blocks are lifted one by one, so that equal ones are still found equal.
         parts = self.inner.blocks()
         if len(parts) == 1:
             return (self,)

@@ -22,6 +22,7 @@ def grid_shifts(shape: Sequence[int] | int) -> Representation:
     than ``MAX_ORDER`` positions nothing is listed, and the element is the pair ``(a, b)``.
     """
     shape = _shape(shape, "grid_shifts")
+    # In floating point, since the product of large sizes overflows.
     if np.prod(shape, dtype=float) > MAX_ORDER:
         return outer_product(*(regular(cyclic(n)) for n in shape))
     group = direct_product(*(cyclic(n) for n in shape))
@@ -79,6 +80,7 @@ def grid_reflections(shape: Sequence[int] | int, axes: Sequence[int] | int | Non
     group = direct_product(*[cyclic(2)] * len(numbers))
     sources = []
     for element in range(2 ** len(numbers)):
+        # Row-major, as direct_product numbers its elements: the last factor is the lowest bit.
         bits = [(element >> (len(numbers) - 1 - i)) & 1 for i in range(len(numbers))]
         sources.append(np.flip(_places(shape), tuple(a for a, bit in zip(numbers, bits, strict=True) if bit)))
     return _from_sources(group, sources, shape, "mirrors")
@@ -105,12 +107,14 @@ def _turns_of_a_box(shape: tuple[int, ...], n: int, flips: bool) -> Representati
             f"grid_rotations: 4 turns about every axis need a cube; got {shape}. Half turns (n = 2) keep any box, and "
             "quarter turns about one axis (axis = 0, 1 or 2) one with a square face"
         )
+    # Turns about two axes generate those about the third.
     planes = [(1, 2), (2, 0)] if n > 1 else []
     sources = [np.rot90(_places(shape), 4 // n, plane) for plane in planes]
     small = [np.rot90(np.arange(27).reshape(3, 3, 3), 4 // n, plane) for plane in planes]
     if flips:
         sources.append(np.flip(_places(shape), (0, 1, 2)))
         small.append(np.flip(np.arange(27).reshape(3, 3, 3), (0, 1, 2)))
+    # The names of crystallography (Schoenflies).
     name = {4: "Oh" if flips else "O", 2: "D2h" if flips else "D2", 1: "Ci" if flips else "C1"}[n]
     # The group is that of the cube of three, on which all elements differ; a thinner box has them as well.
     group = from_permutations([np.argsort(s.ravel()) for s in small] or [np.arange(27)], name)
@@ -118,6 +122,7 @@ def _turns_of_a_box(shape: tuple[int, ...], n: int, flips: bool) -> Representati
     moves = np.empty((group.order, int(np.prod(shape))), dtype=np.int32)
     for g in group.elements:
         moves[g] = np.arange(moves.shape[1])
+        # The last letter acts first.
         for k, _ in reversed(group.word(g)):
             moves[g] = images[group.generators[k]][moves[g]]
     return PermutationRepresentation(group, moves, "turns and flips" if flips else "turns", shape=shape)

@@ -115,6 +115,7 @@ def equivariant_basis(
     group = same_group((rep_in, rep_out), "equivariant_basis")
     wanted = None
     if isinstance(rep_in, Representation) and isinstance(rep_out, Representation) and group.is_listed:
+        # Characters count the dimension by another way, which a wrong null space does not pass.
         wanted = intertwiner_dimension(rep_in, rep_out)
     if rep_in.is_permutation and rep_out.is_permutation:
         labels = pair_orbits(*(_moves_of(rep, group) for rep in (rep_in, rep_out)))
@@ -136,6 +137,7 @@ def group_convolution(group: FiniteGroup, representation: Representation) -> Ten
         raise ConfigError(f"group_convolution stacks one block for each element of a finite group; got {group!r}")
     if representation.group != group:
         raise ConfigError(f"group_convolution: {representation} is no representation of {group.name}")
+    # Row g of W is π*(g) ψ, and all g together are the stack of the matrices.
     return representation.dual().matrices().flatten(0, 1)
 
 
@@ -146,6 +148,7 @@ def _moves_of(rep: AnyRepresentation, group: Group) -> Indices:
     """
     assert isinstance(rep, Representation)
     moves = rep.generator_moves() if rep.group is group else np.array([rep.moves(g) for g in group.discrete])
+    # With the identity, so that a group without generators has orbits as well.
     return np.concatenate([np.arange(rep.dim, dtype=np.int32)[None], moves.reshape(-1, rep.dim).astype(np.int32)])
 
 
@@ -179,9 +182,11 @@ def _block_by_block(rep_in: AnyRepresentation, rep_out: AnyRepresentation, toler
     for out in rep_out.blocks():
         column = 0
         for inner in rep_in.blocks():
+            # Sums of many equal blocks are common, such as the channels of an image.
             if (inner, out) not in solved:
                 solved[inner, out] = _factor_by_factor(inner, out, tolerance) or _null_space(inner, out, tolerance)
             basis, this_gap = solved[inner, out]
+            # The answer is as sure as its least sure block.
             gap = min(gap, this_gap)
             block = torch.zeros(m * n, basis.shape[1], dtype=torch.float64)
             block[places[row : row + out.dim, column : column + inner.dim].flatten()] = basis
@@ -230,6 +235,7 @@ def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance
     for B, A in _generator_matrices(rep_in, rep_out):
         squares = A.mT @ A, B @ B.mT
         # Spectral norms by way of the squares, which costs a tenth of a singular value decomposition.
+        # The norm of the constraints of one generator is at most that of A plus that of B.
         size += sum(float(torch.linalg.eigvalsh(square)[-1].clamp_min(0).sqrt()) for square in squares) ** 2
         # (A ⊗ I − I ⊗ Bᵀ)ᵀ (A ⊗ I − I ⊗ Bᵀ), without building the factors.
         gram += kron(squares[0], eye_n) + kron(eye_m, squares[1]) - kron(A.mT, B.mT) - kron(A, B)

@@ -49,6 +49,8 @@ def irrep(group: Any, degree: float, *, parity: int | None = None) -> Representa
         if parity is not None:
             raise ConfigError(f"irrep: {group.name} is connected, so it has no parity")
         return _of_algebra(group, degree)
+    # The order is n for a cyclic group and 2n for a dihedral one. Groups are compared by their tables, whatever made
+    # them.
     for n in (len(group.elements), len(group.elements) // 2) if getattr(group, "is_listed", False) else ():
         if group == cyclic(max(n, 1)):
             if parity is not None:
@@ -79,6 +81,7 @@ def _of_algebra(group: LieAlgebra, degree: float) -> LieRepresentation:
         return LieRepresentation(group, _rotations(_whole(degree, "so(3)")), f"l={int(degree)}")
     if group.dim == 1 and np.array_equal(group.matrices, so(2).matrices):
         k = _whole(degree, "so(2)")
+        # At k = 0 nothing turns, and one number is enough.
         X = np.zeros((1, 1, 1)) if k == 0 else k * so(2).matrices
         return LieRepresentation(group, X, f"k={k}")
     if group.dim == 3 and np.array_equal(group.matrices, special_unitary(2).matrices):
@@ -126,6 +129,7 @@ def _spins(twice: int) -> NDArray[np.float64]:
     basis = np.stack([1j * J for J in half]).reshape(3, -1)
     algebra = special_unitary(2).matrices
     generators = algebra[:, :2, :2] + 1j * algebra[:, 2:, :2]  # complex again, from the real form
+    # The generators in terms of i J for spin 1/2: the same combination serves for every spin.
     c = np.linalg.lstsq(basis.T, generators.reshape(3, -1).T, rcond=None)[0].T.real
     X = np.einsum("ij,jab->iab", c, np.stack([1j * J for J in _ladder(twice)]))
     if twice % 2:
@@ -153,6 +157,7 @@ def _checked(n: int, k: int, name: str) -> int:
 def _turn(n: int, k: int, times: int) -> NDArray[np.float64]:
     if k == 0 or 2 * k == n:
         return np.array([[1.0 if k == 0 else (-1.0) ** times]])
+    # Reduced first, so that whole turns are exact.
     angle = 2 * math.pi * ((k * times) % n) / n
     return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 

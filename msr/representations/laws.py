@@ -44,6 +44,7 @@ def check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str, to
     if not np.isfinite(M).all():
         bad = int(np.flatnonzero(~np.isfinite(M).all(axis=(1, 2)))[0])
         raise NonFiniteError(f"{name}: the matrix of element {bad} ({group.label(bad)}) holds nan or infinity")
+    # The rounding of a product grows with the square of its factors.
     size = max(1.0, float(np.abs(M).max()))
     if np.abs(M[0] - np.eye(M.shape[1])).max() > tolerance * size:
         raise AxiomError(f"{name}: the identity's matrix must be the identity matrix")
@@ -52,6 +53,7 @@ def check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str, to
         if gap.max() > tolerance * size**2:
             h = int(np.flatnonzero(gap > tolerance * size**2)[0])
             hint = ""
+            # The commonest mistake: matrices that act on rows multiply in the other order.
             if np.abs(M @ M[g] - M[group.table[g]]).max() <= tolerance * size**2:
                 hint = "; the other order, rho(h) rho(g), agrees: transpose the matrices"
             elif gap.max() < ALMOST * size**2:
@@ -81,6 +83,7 @@ def clean_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) ->
             M = U @ Vt
         inverses = np.linalg.inv(M)
         M = np.stack([(M[group.table[g]] @ inverses).mean(axis=0) for g in group.elements])
+    # Averaging leaves rounding in it.
     M[0] = np.eye(M.shape[1])
     check_homomorphism(M, group, name)
     return M
@@ -111,6 +114,7 @@ def clean_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str) -> ND
     if M.size > _MOST_UNKNOWNS:
         raise AxiomError(f"{name}: {M.size} numbers in less than float64 are too many to be made exact; give float64")
     size = float(np.abs(M).max())
+    # A zero was most often meant exactly.
     M = np.where(np.abs(M) < _ROUNDED_TO_ZERO * size, 0.0, M)
     if np.abs(M + M.swapaxes(1, 2)).max() < ALMOST * size:
         M = (M - M.swapaxes(1, 2)) / 2  # the steps below keep that

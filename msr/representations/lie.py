@@ -53,6 +53,7 @@ class LieRepresentation(Immutable):
             raise NonFiniteError(f"{name}: the matrices hold nan or infinity")
         precision = tolerance_of(matrices)
         check_brackets(values, algebra, name, precision)
+        # values are float64 by now; what was given had fewer digits.
         if precision > tolerance_of(values):
             values = clean_brackets(values, algebra, name)
         self.__dict__.update(group=algebra, name=name, matrices=frozen(values), shape=shape)

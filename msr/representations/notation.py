@@ -75,9 +75,9 @@ class _Plan:
     Attributes:
         make: makes it.
         order: its elements, counted up to :data:`_MANY`.
-        points: how many it comes with; None for none.
-        faithful: whether they tell its elements apart.
-        generators: at most so many.
+        points: how many points it comes with; None for none.
+        faithful: whether the points tell its elements apart.
+        generators: an upper bound of their number.
         numbers: about how many are held at once, or one after another, while it is made.
     """
 
@@ -126,6 +126,7 @@ def _planned(words: str, whole: str) -> _Plan:
     plans = []
     for names in factors:
         *inner, outer = (_named(name, words, whole) for name in names)
+        # From the right: a wr b wr c is a wr (b wr c), where the last group moves the largest blocks.
         plans.append(reduce(lambda above, below: _wreathed(below, above), reversed(inner), outer))
     return plans[0] if len(plans) == 1 else _multiplied(plans)
 
@@ -176,7 +177,7 @@ def _power(base: int, exponent: int) -> int:
 
 
 def _named(name: str, words: str, whole: str) -> _Plan:
-    """One of the families; sizes that none has are left for its maker to refuse."""
+    """The plan of a member of one family; a size that the family does not have is left for its maker to refuse."""
     if frobenius_sizes := re.fullmatch(r"f([0-9]{1,9}):([0-9]{1,9})", name):
         p = int(frobenius_sizes[1])
         q = int(frobenius_sizes[2])
@@ -195,16 +196,16 @@ def _named(name: str, words: str, whole: str) -> _Plan:
         raise ConfigError(f"no group is written {_quoted(whole)}{part}; the notation is {GROUPS}")
     family = match[1]
     n = int(match[2])
-    make_it = lambda: _MAKERS[family](n)  # noqa: E731
+    make_member = lambda: _MAKERS[family](n)  # noqa: E731
     if not 1 <= n <= 10**6:
-        return _Plan(make_it, 1, None, False, 0, 0)
+        return _Plan(make_member, 1, None, False, 0, 0)
     if family in "sa":
         order = min(math.factorial(min(n, 20)), _MANY)
         order = max(order // 2, 1) if family == "a" else order
         listed = order <= MAX_ORDER
-        return _Plan(make_it, order, n, True, max(n, 2) if listed else 2, n * (order if listed else 2))
+        return _Plan(make_member, order, n, True, max(n, 2) if listed else 2, n * (order if listed else 2))
     order = 2 * n if family == "d" else n
-    return _Plan(make_it, order, None if family == "q" else n, family == "c" or (family == "d" and n > 2), 2, 2 * n)
+    return _Plan(make_member, order, None if family == "q" else n, family == "c" or (family == "d" and n > 2), 2, 2 * n)
 
 
 @dataclass(frozen=True)
@@ -240,8 +241,7 @@ def parse_representation(text: str, group: Any, *, size: int | None = None, most
         raise ConfigError(f"{_quoted(text)} acts on {_counted(total)} numbers, and {most:,} is the most; take fewer")
     if isinstance(group, FiniteGroup):
         numbers = group.order * sum(part.points for part in parts)
-        limit = _MOST_NUMBERS
-        limit = limit if size is None else _MOST_NUMBERS_OF_SIZE
+        limit = _MOST_NUMBERS if size is None else _MOST_NUMBERS_OF_SIZE
         if numbers > limit:
             raise ConfigError(
                 f"{_quoted(text)} lists {_counted(numbers)} numbers, {group.order:,} elements of {_short(group)} on "
@@ -291,13 +291,14 @@ def _points(name: str, sizes: tuple[int, ...], group: Any) -> int | None:
 
 
 def _made(part: _Part, group: Any, whole: str) -> Representation:
-    rep = _one(part.name, list(part.sizes), group, whole)
+    rep = _representation(part.name, list(part.sizes), group, whole)
     if not part.starred:
         return rep
+    # Copies of an image are its channels and keep its axes; copies of a vector make a longer vector.
     return tensor_product(trivial(group, part.count), rep) if len(rep.shape) > 1 else copies(rep, part.count)
 
 
-def _one(name: str, sizes: list[int], group: Any, whole: str) -> Representation:
+def _representation(name: str, sizes: list[int], group: Any, whole: str) -> Representation:
     if name == "regular":
         return regular(group)
     if name == "natural":
@@ -339,6 +340,7 @@ def _mirrored(shape: list[int], group: Any, name: str, whole: str) -> Representa
         raise ConfigError(
             f"{_quoted(whole)} is for c2, whose one move it is, not for {_short(group)}; d2 and d4 mirror a grid"
         )
+    # Half turns with mirrors hold each of these moves, as an element of order two.
     both = grid_rotations(shape, 2, flips=True)
     move = {"halfturn": "r", "flipud": "rs"}.get(name, "s")
     return both.pullback(group, [0, both.group.element(move)], name)

@@ -34,6 +34,7 @@ def pullback(rep: Representation, group: Group, images: Any, name: str) -> Repre
     Raises: AxiomError where ``φ`` is no homomorphism; ShapeError for the wrong number of images; ConfigError for a
     group with infinitesimal generators.
     """
+    # With two tables φ is a list, and the law can be checked on it before anything is built.
     if isinstance(group, FiniteGroup) and isinstance(rep.group, FiniteGroup):
         return _pullback_of_tables(rep, group, images, name)
     if group.algebra_dim:
@@ -76,6 +77,7 @@ def _pullback_of_tables(rep: Representation, group: FiniteGroup, images: Any, na
         raise ShapeError(f"a homomorphism from {group.name} lists {group.order} integers; got {phi.shape} {phi.dtype}")
     if phi.min() < 0 or phi.max() >= source.order:
         raise AxiomError(f"{source.name} has the elements 0 to {source.order - 1}; an image lies outside")
+    # Generators on one side are enough, as in the check of associativity.
     for g in (0, *group.generators):
         broken = np.flatnonzero(phi[group.table[g]] != source.table[phi[g], phi])
         if len(broken):

@@ -49,10 +49,12 @@ def check_relations(group: Group, images: NDArray[Any], X: NDArray[np.float64], 
             _check_short_words(factor, factor_images, name)
         elif isinstance(factor, PermutationGroup):
             _check_orders(factor, factor_images, name)
+            # Words of a symmetric group grow as the square of its points, and rounding with them.
             if factor.kind != "symmetric" or factor.degree <= _MAX_WORD_POINTS:
                 _check_pairs(factor, factor_images, name)
         elif isinstance(factor, FiniteGroup):
             _check_pairs(factor, factor_images, name)
+    # Elements of different factors commute in a product, so their images must.
     for i, (a, discrete_a, algebra_a) in enumerate(parts):
         for b, discrete_b, algebra_b in parts[:i]:
             _check_commute(a, b, images[discrete_a], X[algebra_a], images[discrete_b], X[algebra_b], name)
@@ -107,6 +109,7 @@ def _of_word(images: NDArray[Any], word: Any) -> NDArray[Any]:
 
 def _check_orders(group: PermutationGroup, images: NDArray[Any], name: str) -> None:
     """A word whose permutation has order ``m`` must have an image whose ``m``-th power is the identity."""
+    # Fixed seeds: the same images are always accepted, or always refused.
     rng = np.random.default_rng(0)
     points = group.generator_points
     r = len(images)
@@ -174,6 +177,7 @@ def _check_short_words(group: MatrixGroup, images: NDArray[Any], name: str) -> N
 def _check_commute(
     a: Group, b: Group, Da: NDArray[Any], Xa: NDArray[Any], Db: NDArray[Any], Xb: NDArray[Any], name: str
 ) -> None:
+    # Permutations are compared as such, and exactly; otherwise all images are matrices.
     if Da.ndim == 2 and Da.size and Db.ndim == 2 and Db.size:
         pairs = ((p[q], q[p]) for p in Da for q in Db)
     else:

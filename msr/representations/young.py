@@ -67,6 +67,7 @@ def _character(beta: frozenset[int], cycles: Partition) -> int:
     total = 0
     for b in beta:
         if b >= k and b - k not in beta:
+            # The height of the rim hook, its rows less one, is the number of hook lengths that the lowered one passes.
             height = sum(b - k < other < b for other in beta)
             total += (-1) ** height * _character((beta - {b}) | {b - k}, shorter)
     return total

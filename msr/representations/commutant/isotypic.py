@@ -92,9 +92,11 @@ def isotypic(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> tuple[Pa
     """The isotypic parts of the algebra that ``M (r, d, d)`` and their transposes generate, the identity included.
 
     One random symmetric combination ``H`` of the ``M`` splits the space into eigenspaces. The blocks of further random
-    elements between them say which belong to one part, split what ``H`` left together, and carry one frame through the
-    part; what they then are inside the frame is the field. A random element of the commutant so found has to commute
-    with a fresh random combination of the ``M``, hence with all of them; otherwise that one joins the elements.
+    elements between two eigenspaces say whether these belong to one part. They split what ``H`` left together, and
+    carry one frame of coordinates through the part. In this frame every block is a number of a field, the reals, the
+    complex numbers or the quaternions, which is read off them. At last the answer is tried: a random element of the
+    commutant that was found must commute with a fresh random combination of the ``M``, and hence with all of them. If
+    it does not, the fresh combination joins the elements.
 
     Costs a few products of ``d × d`` matrices and eigendecompositions, ``O(d³)``.
 
@@ -121,6 +123,7 @@ def isotypic(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> tuple[Pa
                 Part(np.stack([basis[:, levels[a]] @ turn for a, turn in part.frames]), part.units, part.kind)
                 for part in parts
             )
+        # As many elements as matrices and transposes span the same space: more would add nothing.
         if len(known) >= 2 * len(M) + 4:
             break
         known.append(fresh)
@@ -157,6 +160,7 @@ def _checked(matrices: Tensor, rtol: float) -> Tensor:
 
 def _drawn(M: Tensor, generator: torch.Generator) -> Array:
     """A random combination of the matrices and their transposes, of spectral norm about one."""
+    # Transposes too, since the algebra is closed under transposition.
     weights = torch.randn(2, len(M), generator=generator, dtype=torch.float64)
     flat = M.flatten(1)
     X = (weights[0] @ flat).view(M.shape[1:]) + (weights[1] @ flat).view(M.shape[1:]).mT
@@ -244,6 +248,7 @@ def _uneven(
     multiple of the identity. A random sum of such products that is not one shows the eigenspaces by its own.
     """
     r, L = inside.shape[:2]
+    # Positive weights, so that no two products cancel.
     weights = 0.5 + torch.rand(2, r, L, L, generator=generator, dtype=torch.float64).numpy()
     squares = np.einsum("rabij,rabkj,rab->aik", inside, inside, weights[0], optimize=True)
     squares += np.einsum("rbaji,rbajk,rab->aik", inside, inside, weights[1], optimize=True)
@@ -294,6 +299,7 @@ def _carried(inside: Array, strength: Array) -> list[Array]:
     frames = [np.eye(w)] * L
     if L == 1:
         return frames
+    # The minimal tree of the inverses is the maximal one of the strengths.
     tree = minimum_spanning_tree(np.where(strength > 0, 1 / np.maximum(strength, _TINY), 0))
     order, before = breadth_first_order(tree, 0, directed=False)
     for b in order[1:]:
@@ -301,6 +307,7 @@ def _carried(inside: Array, strength: Array) -> list[Array]:
         # Of the blocks of all elements, both ways, the largest. It is a number times an isometry, its polar factor.
         both = np.concatenate([inside[:, b, a], inside[:, a, b].swapaxes(1, 2)])
         U, _, Vt = np.linalg.svd(both[np.square(both).sum((1, 2)).argmax()])
+        # The polar factor, since noise makes a block a little less than an isometry.
         frames[b] = U @ Vt @ frames[a]
     return frames
 
@@ -315,6 +322,7 @@ def _field(
     """
     r, L, _, w, _ = inside.shape
     T = np.stack(frames)
+    # Seen from the frame, every block is a number of the field.
     x = (T.swapaxes(1, 2)[None, :, None] @ inside @ T[None, None]).reshape(r * L * L, w * w)
     weights = torch.randn(_DRAWS, len(x), generator=generator, dtype=torch.float64).numpy() / math.sqrt(L * r)
     y = (weights @ x).reshape(_DRAWS, w, w)

@@ -66,12 +66,13 @@ def continuous(
         constant: the last input is the constant one, whose weights are a bias: ``B`` leaves it in place. It counts as
             one of the inputs, as a part of multiplicity one.
         rtol: as in ``commutant``; a direction is unseen where the singular value is below this share of the largest.
-            ``"auto"`` takes the widest gap in the singular values of ``(A, B) ↦ (A W_j − W_j B)_j`` for their number,
-            of an orthonormal basis of the span or, where that has none, of the matrices as they are; and then a
-            tolerance that gives an algebra of that dimension. A learned span has such a gap where its error is
-            well below the differences of its weights. Beyond some 45 inputs and outputs, whose spectrum costs too much,
-            it is the least tolerance, from 1e-6 on, at which some structure fits. What was taken stands in the answer.
-            Where no pair commutes it is 1e-6, and parts are then only those of weights without noise.
+            ``"auto"`` looks for gaps in the singular values of ``(A, B) ↦ (A W_j − W_j B)_j``: the values below a gap
+            count the pairs. Gaps of an orthonormal basis of the span come first, then those of the matrices as they
+            are, the widest first in each. The first gap is taken for which some tolerance gives an algebra of that
+            dimension. A learned span has such a gap where its error is well below the differences of its weights.
+            Beyond some 45 inputs and outputs, whose spectrum costs too much, it is the least tolerance, from 1e-6 on,
+            at which some structure fits. What was taken stands in the answer. Where there is no gap, no pair commutes:
+            the tolerance is 1e-6, and parts are then only those of weights without noise.
         seed: of the random elements.
 
     Raises: ShapeError, ConfigError, NonFiniteError; DataError where the weights fit no structure at ``rtol``.
@@ -169,6 +170,7 @@ class _Decomposition:
 
     def tied(self, B: Tensor) -> Tensor:
         """``A = Σ_j W_j B W_jᵀ (Σ_j W_j W_jᵀ)⁻¹`` on the reached outputs."""
+        # From A W_j = W_j B: multiply by W_jᵀ from the right and sum over j.
         numerator = sum((w @ B @ w.mT for w in self.V), torch.zeros(()))
         return numerator @ self.columns @ self._inverse_gram @ self.columns.mT
 
@@ -244,10 +246,12 @@ def _of_nullity(V: Tensor, fixed: Tensor | None, nullity: int, noise: float, see
         if 10 * rtol < noise:
             continue
         try:
+            # Many tolerances are tried, so none of them may take long.
             decomposition = _decomposed_at(V, fixed, rtol, seed, patient=False)
         except DataError:
             decomposition = None
         if decomposition is not None and decomposition.nullity == nullity:
+            # A run of tolerances that agree is more than the chance of one; its middle is far from both ends.
             run.append(decomposition)
             if rtol == _TOLERANCES[0]:
                 break  # there is no noise
@@ -270,6 +274,7 @@ def _decomposed_at(V: Tensor, fixed: Tensor | None, rtol: float, seed: int, *, p
     while few == start or (few <= (4 * k * k if patient else 2 * k) and min(few, k) ** 2 * m * n * few <= _MOST_WORK):
         count = max(_BASE_MAPS, min(few, _MOST_NUMBERS // max(m, n) ** 2))
         drawn = V if k <= few else _mixed(V, few, generator)
+        # Maps that have no part in the decomposition, to try it on.
         fresh = _mixed(V, 2, generator)
         rows = _row_space(drawn, fixed, rtol)
         columns = _row_space(drawn.mT, None, rtol)
@@ -298,6 +303,7 @@ def _row_space(V: Tensor, fixed: Tensor | None, rtol: float) -> Tensor:
     """An orthonormal basis ``(d, seen)`` of the space of all rows of the maps and of the input that stays in place."""
     gram = V.flatten(0, 1).mT @ V.flatten(0, 1)
     if fixed is not None:
+        # The constant input counts as seen, however small the biases are.
         gram = gram + float(gram.diagonal().max()) * torch.outer(fixed, fixed)
     values, vectors = torch.linalg.eigh(gram)
     # The eigenvalues are squares of singular values, and known to rounding only.
@@ -348,6 +354,7 @@ def _matches(inputs: Commutant, outputs: Commutant) -> bool:
 
 def _name(commutant: Commutant) -> str:
     """From the parts: ``so(m)``, ``u(m) = su(m) + u(1)``, ``sp(m)``."""
+    # With the dimension in front, so that sorting puts the largest summand first.
     simple: Counter[tuple[int, str]] = Counter()
     circles = 0
     for _, m, kind in commutant.parts:

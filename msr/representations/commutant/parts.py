@@ -44,6 +44,7 @@ class Part:
 
     def commuting(self, S: Array) -> Array:
         """The part of ``S (…, w, w)`` that commutes with the units: the mean of ``u S uᵀ`` over ``1`` and the units."""
+        # The units and 1 form a group up to sign, so their mean is the projection onto what commutes.
         return (S + sum(u @ S @ u.T for u in self.units)) / FIELD[self.kind]
 
     def placed(self, S: Array) -> Array:

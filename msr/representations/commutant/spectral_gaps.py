@@ -46,6 +46,7 @@ def orthonormal(V: Tensor) -> Tensor:
 def skew_spectrum(V: Tensor, fixed: Tensor | None) -> Tensor:
     """Singular values, ascending, of ``(A, B) ↦ (A W_j − W_j B)_j`` on skew pairs; ``B`` leaves a constant in place."""
     m, n = V.shape[1:]
+    # A skew matrix is given by its entries above the diagonal.
     a, b = torch.triu_indices(m, m, 1)
     # The constant input is the last one.
     free = n if fixed is None else n - 1
