@@ -103,7 +103,7 @@ def calibrate(module: nn.Module, x: Tensor | tuple[Any, ...]) -> float:
 def use_set_statistics_in_eval(module: nn.Module, statistics: str) -> None:
     """Let every batch norm use the set at hand in ``eval()`` too, in place, by taking its running statistics away.
 
-    Raises: ConfigError for another text than ``"set"``.
+    ``statistics`` is ``"set"``, the only text that is allowed. Raises: ConfigError for another one.
     """
     if statistics != "set":
         raise ConfigError(f"statistics must be examples, 'set' or None; got {statistics!r}")

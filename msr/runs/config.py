@@ -132,7 +132,7 @@ class DataFlags(RunConfig):
         _refuse_zero_bytes("data", self.data)
 
     def data_files(self) -> list[Path]:
-        """The file that ``--data`` names."""
+        """The file or folder that ``--data`` names, as a list of one; empty where none is named."""
         return [Path(self.data)] if self.data else []
 
 

@@ -47,7 +47,7 @@ _held: list["RunFolder"] = []
 
 
 def held() -> Path | None:
-    """The run that this process has opened last and still holds."""
+    """The folder of the run that this process has opened last and still holds; None where it holds none."""
     return _held[-1].path if _held else None
 
 
