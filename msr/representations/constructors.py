@@ -80,7 +80,9 @@ def natural(group: FiniteGroup | PermutationGroup) -> Representation:
 def permutation(
     group: Group, permutations: ArrayLike | Mapping[Any, ArrayLike], name: str = "permutation"
 ) -> Representation:
-    """From permutations ``(order, n)``, ``[g, i] = g·i``, or from those of generators: ``{element or label: (n,)}``.
+    """The representation by permutations ``(order, n)``, ``[g, i] = g·i``, or by those of generators.
+
+    Those of generators are a mapping ``{element or label: (n,)}``.
 
     For a group without a table: those of its discrete generators, as such a mapping or as ``(r, n)`` in their order.
     """
@@ -108,7 +110,9 @@ def from_matrices(
     *,
     infinitesimal: ArrayLike | Tensor | Sequence[ArrayLike] | None = None,
 ) -> Representation | LieRepresentation:
-    """From a matrix for each element, ``(order, n, n)``, or for generators: ``{element or label: matrix}``.
+    """The representation by a matrix for each element, ``(order, n, n)``, or for generators.
+
+    Those of generators are a mapping ``{element or label: matrix}``.
 
     For a group without a table: matrices of its discrete generators, as such a mapping or as ``(r, n, n)`` in their
     order, and ``dρ(X)`` of its ``infinitesimal`` ones, ``(d, n, n)``. For a Lie algebra, ``(d, n, n)`` alone.

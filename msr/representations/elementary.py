@@ -102,7 +102,7 @@ class PermutationRepresentation(Representation):
 
 
 class MatrixRepresentation(Representation):
-    """From a matrix for each element, ``(order, n, n)``; the homomorphism law is checked to 1e-8, relative.
+    """A representation by a matrix for each element, ``(order, n, n)``; its law is checked to 1e-8, relative.
 
     Matrices in float32 or below are checked to their own precision and then moved to the representation beside them,
     which is exact to float64; what was given is an approximation of it.

@@ -27,7 +27,7 @@ __all__ = [
 
 
 class GeneratedRepresentation(Representation):
-    """From the images of a group's generators; an element acts letter by letter, as its word says.
+    """A representation by the images of a group's generators; an element acts letter by letter, as its word says.
 
     Args:
         group: any but a Lie algebra alone, for which there is :class:`LieRepresentation`.
@@ -274,7 +274,7 @@ class LiftedRepresentation(Representation):
         return self.inner.matrix(self._in_factor(element))
 
     def infinitesimal(self) -> Tensor:
-        """Zero for the generators of other factors."""
+        """``dρ(X)`` for the infinitesimal generators of the factor, and zero for those of other factors."""
         X = super().infinitesimal()
         # The infinitesimal generators of a product are those of its factors in turn.
         first = sum(factor.algebra_dim for factor in self.group.factors[: self.which])

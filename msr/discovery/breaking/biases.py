@@ -111,13 +111,13 @@ def biases(
     _, examples, n = x.shape
     m = y.shape[2]
 
-    def some(part: slice) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
+    def of_part(part: slice) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
         places = every[part]
         return x[places], y[places], counts[places], (means[0][places], means[1][places]), to_breaking
 
     # Some tasks at a time, since what is computed of a task is many times what it holds.
     parts = chunks(len(every), 5 * examples**2 + 4 * examples * (n + m))
-    squares, known = _joined([_by_least_squares(*some(part)) for part in parts])
+    squares, known = _joined([_by_least_squares(*of_part(part)) for part in parts])
     method = "least squares in each task"
     unbiased = True
     if int(known.sum()) < limits.bias_known_tasks * len(every):
@@ -125,7 +125,7 @@ def biases(
             return Biases("cannot tell", 0.0, None, 1.0, "none")
         k = span[0].shape[1]
         parts = chunks(len(every), examples * (n + m) * 2 + examples * m * k + 3 * k**2 + m * n)
-        squares, known = _joined([_by_halves(*some(part), span) for part in parts])
+        squares, known = _joined([_by_halves(*of_part(part), span) for part in parts])
         method = "two halves of each task, weights in the span learned on other tasks"
         unbiased = False
     values = squares[known] / len(orbit)

@@ -86,7 +86,7 @@ class Kernels:
         self._set_whitenings(gram / max(freedom, 1), raw / counts.sum(), THRESHOLDS().feature_variance)
 
     def _whiten_over_tasks(self, z: Tensor | Derived, counts: Tensor) -> None:
-        """The same about one linear layer for all tasks, where no task has examples enough for a layer of its own.
+        """Learn the whitening about one linear layer for all tasks, where no task has examples enough for its own.
 
         The square of a binary input is linear in each task by itself. It is not quite linear here, since the means of
         tasks differ; the coarser ``feature_variance_pooled`` leaves it out.

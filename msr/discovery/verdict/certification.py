@@ -43,7 +43,7 @@ class Exceptions:
 
     @classmethod
     def of(cls, evidence: Evidence, limit: float, alpha: float, original_places: Tensor) -> "Exceptions":
-        """From the evidence of one split, with a bound at level ``alpha``.
+        """The exceptions among the testing tasks of one split, from its evidence, with a bound at level ``alpha``.
 
         Args:
             limit: ``ε²``, the tolerance as a share of energy.

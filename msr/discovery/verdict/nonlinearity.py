@@ -31,7 +31,7 @@ class Nonlinearity:
         return lack_of_fit(sample.x, sample.y, sample.counts)
 
     def with_pattern(self, learned: Learned, test: Tensor) -> LackOfFit:
-        """The same test; where examples are few, on what the learned pattern leaves of some testing tasks."""
+        """The test :attr:`of_all_tasks`, or where examples are few one on what the pattern leaves of some testing tasks."""
         of_all = self.of_all_tasks
         if of_all.method != _UNTESTED:
             return of_all

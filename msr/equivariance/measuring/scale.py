@@ -126,7 +126,7 @@ class Compared:
         return (self.floor > tolerance * self.scale) & (self.scale > 0) & ~self.kinds
 
     def split(self, rows: int) -> list["Compared"]:
-        """Comparisons of so many rows each."""
+        """The comparison cut into several, each of ``rows`` rows."""
         each = zip(self.difference.split(rows), self.scale.split(rows), self.floor.split(rows), strict=True)
         return [Compared(difference, scale, floor, self.kinds) for difference, scale, floor in each]
 
@@ -190,7 +190,10 @@ class Typical:
         return (self.spread <= self.floor) & (self.largest > 0) & blocks & (self.epsilon > _EXACT)
 
     def resolved(self, unclear: Tensor, exact_outputs: Tensor) -> "Typical":
-        """The same with unclear blocks called constant or lost by outputs in float64, ``exact_outputs (rows, dim)``."""
+        """What is typical, with each unclear block called constant or lost by outputs in float64.
+
+        Shapes: ``unclear (units,)``, booleans; ``exact_outputs (rows, dim)``.
+        """
         features = self.parts.features(exact_outputs / self.magnitude)
         spread = (2 * self.parts.squares(features - features.median(0).values).mean(0)).sqrt()
         lost = unclear & (spread > LOST_ROUNDINGS * (_EXACT / self.epsilon) * self.floor)

@@ -116,7 +116,7 @@ def _in_place(module: nn.Module, params: Params, x: Tree) -> Any:
 
 
 def _agrees_alone(predict: ModulePrediction, name: str, start: Params, value: Tensor, x: Tree) -> bool:
-    """The same comparison, with one parameter shifted."""
+    """Whether the two answers that :func:`_compare_with_a_shifted_copy` compares agree with one parameter shifted."""
     call = _with(predict, as_at_first(predict.module))
     call(start, x)  # fills what is kept between calls
     params = {**start, name: value}

@@ -15,7 +15,7 @@ _originals: dict[str, Any] = {}
 
 
 class _Directly:
-    """In place of ``CheckpointFunction``: calls the function itself, in threads that are inside."""
+    """Stands in for ``CheckpointFunction``: in threads that are inside a block it calls the function itself."""
 
     @staticmethod
     def apply(function: Callable, preserve: bool, *args: Any) -> Any:
@@ -26,7 +26,7 @@ class _Directly:
 
 
 def _without_hooks(*args: Any, **kwargs: Any) -> Any:
-    """In place of the generator around a checkpointed call that is not reentrant: one that does nothing, inside."""
+    """Stands in for the generator around a checkpointed call that is not reentrant: inside a block it does nothing."""
     if threading.get_ident() in _inside:
         return _nothing()
     return _originals["_checkpoint_without_reentrant_generator"](*args, **kwargs)

@@ -48,7 +48,7 @@ def _runs_fused() -> bool:
 
 
 def _wide(x: Tensor) -> Tensor:
-    """In float32 where ``x`` is in half precision."""
+    """The tensor itself, or in float32 where it is in half precision."""
     return x.float() if x.dtype in _HALVES else x
 
 

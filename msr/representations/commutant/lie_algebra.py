@@ -353,7 +353,7 @@ def _matches(inputs: Commutant, outputs: Commutant) -> bool:
 
 
 def _name(commutant: Commutant) -> str:
-    """From the parts: ``so(m)``, ``u(m) = su(m) + u(1)``, ``sp(m)``."""
+    """The name of the algebra from its parts: ``so(m)``, ``u(m) = su(m) + u(1)``, ``sp(m)``."""
     # With the dimension in front, so that sorting puts the largest summand first.
     simple: Counter[tuple[int, str]] = Counter()
     circles = 0
