@@ -127,7 +127,7 @@ def _joins(
 
 
 def _add_new(candidates: list[Candidate], more: list[Candidate]) -> None:
-    """Append those that differ from all that are there."""
+    """Append, in place, those of ``more`` whose group is not among the candidates yet."""
     for candidate in more:
         if not any(same_group(candidate, other) for other in candidates):
             candidates.append(candidate)

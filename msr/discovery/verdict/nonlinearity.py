@@ -31,7 +31,7 @@ class Nonlinearity:
         return lack_of_fit(sample.x, sample.y, sample.counts)
 
     def with_pattern(self, learned: Learned, test: Tensor) -> LackOfFit:
-        """The test :attr:`of_all_tasks`, or where examples are few one on what the pattern leaves of some testing tasks."""
+        """The test :attr:`of_all_tasks`; where examples are few, a test on what the pattern leaves of some tasks."""
         of_all = self.of_all_tasks
         if of_all.method != _UNTESTED:
             return of_all
