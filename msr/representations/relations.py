@@ -147,7 +147,7 @@ def _check_pairs(group: PermutationGroup | FiniteGroup, images: NDArray[Any], na
 def _check_conjugation(group: MatrixGroup, images: NDArray[Any], X: NDArray[np.float64], name: str) -> None:
     size = float(np.abs(X).max(initial=1.0))
     for k, image in enumerate(images):
-        D = image if image.ndim == 2 else np.eye(len(image))[:, np.argsort(image)]
+        D = image if image.ndim == 2 else np.eye(len(image))[:, image]
         conjugated = D @ X @ np.linalg.inv(D)
         wanted = np.einsum("ij,jab->iab", group.conjugation[k], X)
         gap = np.abs(conjugated - wanted).max(axis=(1, 2))
