@@ -65,7 +65,10 @@ class Episodes(NamedTuple):
         return (part if isinstance(part, Tensor) else leaves_of(part)[0]).shape[0]
 
     def select(self, tasks: slice | Tensor) -> "Episodes":
-        """The episodes of some of the tasks, chosen by a slice, indices or a mask."""
+        """The episodes of some of the tasks, chosen by a slice, indices ``(chosen,)`` or a mask ``(tasks,)``.
+
+        Shapes: each part ``(tasks, examples, ...)`` becomes ``(chosen, examples, ...)``.
+        """
         return Episodes(*(part[tasks] if isinstance(part, Tensor) else _each(part, tasks) for part in self))
 
     def to(self, device: torch.device | str) -> "Episodes":

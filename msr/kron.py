@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 from torch.autograd import forward_ad
 
@@ -23,7 +24,7 @@ __all__ = ["apply_factors", "is_identity", "kron", "nearest_kronecker", "pinv", 
 
 
 @takes_arrays("weight")
-def vec(weight: Tensor, n_axes: int | None = None) -> Tensor:
+def vec(weight: Shaped[Tensor, "*shape"], n_axes: int | None = None) -> Shaped[Tensor, "*lead numel"]:
     """Flatten the last ``n_axes`` axes (all of them by default), rows first: ``(..., *shape) -> (..., numel)``."""
     n_axes = weight.ndim if n_axes is None else n_axes
     if n_axes == 0:
@@ -32,7 +33,7 @@ def vec(weight: Tensor, n_axes: int | None = None) -> Tensor:
 
 
 @takes_arrays("vector")
-def unvec(vector: Tensor, shape: Sequence[int]) -> Tensor:
+def unvec(vector: Shaped[Tensor, "*lead numel"], shape: Sequence[int]) -> Shaped[Tensor, "..."]:
     """Inverse of :func:`vec`: ``(..., numel) -> (..., *shape)``."""
     if vector.shape[-1] != math.prod(shape):
         raise ShapeError(
@@ -42,12 +43,12 @@ def unvec(vector: Tensor, shape: Sequence[int]) -> Tensor:
     return vector.reshape(*vector.shape[:-1], *shape)
 
 
-def _kron2(a: Tensor, b: Tensor) -> Tensor:
+def _kron2(a: Shaped[Tensor, "d1 r1"], b: Shaped[Tensor, "d2 r2"]) -> Shaped[Tensor, "d1*d2 r1*r2"]:
     return (a[:, None, :, None] * b[None, :, None, :]).reshape(a.shape[0] * b.shape[0], a.shape[1] * b.shape[1])
 
 
 @takes_arrays("factors")
-def kron(*factors: Tensor) -> Tensor:
+def kron(*factors: Shaped[Tensor, "_ _"]) -> Shaped[Tensor, "rows columns"]:
     """``F₁ ⊗ F₂ ⊗ …`` as one matrix; differentiable, any strides.
 
     Shapes: ``(d_i, r_i)`` each; the result is ``(∏ d_i, ∏ r_i)``. It is meant for small matrices and for tests: layers
@@ -74,7 +75,7 @@ def apply_factors(factors: Sequence[Tensor], v: Tensor) -> Tensor:
     return v
 
 
-def _apply_one(factor: Tensor, v: Tensor, place: int) -> Tensor:
+def _apply_one(factor: Shaped[Tensor, "d r"], v: Tensor, place: int) -> Tensor:
     """``v ×ₚ F``: the factor times ``v`` along the axis ``place``."""
     if place == v.ndim - 1:
         return v @ factor.mT
@@ -102,7 +103,10 @@ def solve_factors(factors: Sequence[Tensor], w: Tensor) -> Tensor:
 
 
 def is_identity(factor: Tensor) -> bool:
-    """Whether a factor may be skipped: it is the identity matrix, and nothing differentiates or traces through it."""
+    """Whether a factor may be skipped: it is the identity matrix, and nothing differentiates or traces through it.
+
+    Shapes: ``factor (d, r)``; where ``d`` and ``r`` differ, it is no identity.
+    """
     factor = as_tensor(factor, "factor")
     n = factor.shape[0]
     if factor.shape != (n, n) or not _may_look(factor):
@@ -113,7 +117,7 @@ def is_identity(factor: Tensor) -> bool:
     return int(torch.count_nonzero(factor)) == n
 
 
-def _inverse(factor: Tensor) -> Tensor:
+def _inverse(factor: Shaped[Tensor, "d r"]) -> Shaped[Tensor, "r d"]:
     """The pseudo-inverse, without a singular value decomposition where the columns are orthogonal and equally long.
 
     With ``FᵀF = g² (I + E)`` it is ``(I + E)⁻¹ Fᵀ / g² = (I − E) Fᵀ / g²`` up to a share of ``‖E‖²``, which is below
@@ -143,7 +147,7 @@ def _may_look(factor: Tensor) -> bool:
 
 
 @takes_arrays("matrix")
-def pinv(matrix: Tensor) -> Tensor:
+def pinv(matrix: Shaped[Tensor, "*batch n m"]) -> Shaped[Tensor, "*batch m n"]:
     """Pseudo-inverse in the matrix's dtype; half precisions, which LAPACK does not know, are lifted to float32."""
     if matrix.dtype in (torch.float16, torch.bfloat16):
         return torch.linalg.pinv(matrix.float()).to(matrix.dtype)
@@ -151,7 +155,9 @@ def pinv(matrix: Tensor) -> Tensor:
 
 
 @takes_arrays("matrix")
-def nearest_kronecker(matrix: Tensor, shape_a: tuple[int, int], shape_b: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def nearest_kronecker(
+    matrix: Shaped[Tensor, "pr qs"], shape_a: tuple[int, int], shape_b: tuple[int, int]
+) -> tuple[Shaped[Tensor, "{shape_a[0]} {shape_a[1]}"], Shaped[Tensor, "{shape_b[0]} {shape_b[1]}"]]:
     """The pair ``A, B`` that minimises ``‖M − A ⊗ B‖_F``; of all such pairs the one with equal norms.
 
     Shapes: ``A (p, q)``, ``B (r, s)``, ``M (p r, q s)``.

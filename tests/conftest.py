@@ -6,8 +6,12 @@ import hypothesis
 import pytest
 import torch
 
-from tests.support import leaks
-from tests.support.engines import ENGINES, need
+from tests.support import leaks, shapes
+
+# Before anything of the package is imported, which the next line does.
+shapes.check_while_testing()
+
+from tests.support.engines import ENGINES, need  # noqa: E402
 
 pytest.register_assert_rewrite("tests.support.runs")  # so that its asserts say what differs, as those of a test do
 if "OMP_NUM_THREADS" not in os.environ:

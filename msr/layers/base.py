@@ -91,7 +91,10 @@ class ReparamLayer(AffineModule, PackageModule, ABC):
 
     @property
     def weight(self) -> Tensor:
-        """``W = reshape(U v)``, in the parameters' own precision even under autocast."""
+        """``W = reshape(U v)``, in the parameters' own precision even under autocast.
+
+        Shapes: torch's own, ``(out, in / groups, *kernel)``, or ``(in, out / groups, *kernel)`` where it is transposed.
+        """
         kind = self.v.device.type
         if kind != "meta" and torch.is_autocast_enabled(kind):
             with torch.autocast(kind, enabled=False):
@@ -100,7 +103,10 @@ class ReparamLayer(AffineModule, PackageModule, ABC):
 
     @property
     def shared_bias(self) -> Tensor | None:
-        """The bias that the layer adds; some patterns (:class:`~msr.sharing.GroupSharing`) share its numbers too."""
+        """The bias ``(out,)`` that the layer adds, or None without one.
+
+        Some patterns (:class:`~msr.sharing.GroupSharing`) share its numbers too.
+        """
         return None if self.bias is None else self.sharing.share_bias(self.bias)
 
     def _factor_cost(self) -> PathCost | None:

@@ -62,7 +62,8 @@ def calibrate(module: nn.Module, x: Tensor | tuple[Any, ...]) -> float:
 
     Args:
         module: a network; other parts than norms run as they do in ``eval()``.
-        x: the network's input, or a tuple of its inputs; many examples, as the statistics are theirs.
+        x: the network's input ``(examples, ...)``, or a tuple of its inputs; many examples, as the statistics are
+            theirs.
 
     Returns:
         ``‖y' − y‖ / ‖y‖``, where ``y`` are the outputs on ``x`` with the set's statistics and ``y'`` those in

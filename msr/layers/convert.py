@@ -116,10 +116,10 @@ def fold(module: nn.Module, *, statistics: Tensor | tuple[Any, ...] | Literal["s
     Args:
         module: any network; it is not changed.
         statistics: what batch norms use in ``eval()``, for a network that was meta-trained: there each set has its own
-            statistics, and the running ones were not kept. Examples (the network's input, or a tuple of its inputs)
-            stand for their statistics, as with :func:`~msr.layers.batch_norms.calibrate`. ``"set"`` stands for those
-            of the set at hand, as in meta-training; such norms have no running statistics, so their three buffers
-            leave the state_dict.
+            statistics, and the running ones were not kept. Examples ``(examples, ...)`` (the network's input, or a
+            tuple of its inputs) stand for their statistics, as with :func:`~msr.layers.batch_norms.calibrate`.
+            ``"set"`` stands for those of the set at hand, as in meta-training; such norms have no running statistics,
+            so their three buffers leave the state_dict.
 
     Raises:
         ConfigError: ``statistics`` is neither examples, nor ``"set"``, nor None.

@@ -125,6 +125,7 @@ def load_params(module: nn.Module, *groups: Params) -> nn.Module:
     ``load_params(net, params.shared, adapted_of_a_task)`` is that task's network. Its batch norms do not have the
     running statistics that belong to these weights (:func:`from_module` keeps none). So in ``eval()`` it is another
     function until :func:`msr.layers.calibrate` sets them, and :func:`msr.layers.fold` refuses it until then.
+    Shapes: each tensor has the shape of the parameter of its name.
     Raises: ConfigError for a name that the module does not have.
     """
     own = dict(module.named_parameters())

@@ -109,6 +109,7 @@ class Learner:
     def init(self, shared: Params, initial: Params) -> MetaParameters:
         """All that the outer loop learns: the given parameters, and those that the solver adds (rates, a penalty).
 
+        Shapes: any, the same before and after; what the solver adds is said by its own ``init``.
         Raises: ConfigError when no parameter is left for a task to adapt.
         """
         if not initial:

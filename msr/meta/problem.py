@@ -60,11 +60,17 @@ class MetaParameters(NamedTuple):
     inner: Params
 
     def leaves(self) -> list[Tensor]:
-        """All tensors, in a fixed order."""
+        """All tensors: ``shared``, ``initial`` and ``inner``, each in the order of its names.
+
+        Shapes: any, as they are kept.
+        """
         return [tensor for group in self for tensor in group.values()]
 
     def with_leaves(self, leaves: list[Tensor]) -> "MetaParameters":
-        """The same names with other tensors, in the order of :meth:`leaves`."""
+        """The same names with other tensors, in the order of :meth:`leaves`.
+
+        Shapes: any; they are kept as they are given.
+        """
         rest = iter(leaves)
         return MetaParameters(*({name: next(rest) for name in group} for group in self))
 

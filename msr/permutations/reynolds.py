@@ -7,15 +7,15 @@ onto the invariant vectors.
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
-
-from msr.permutations.actions import Indices
 
 __all__ = ["orbit_mean_errors", "orbit_means", "reynolds_operator"]
 
 
-def orbit_means(values: Tensor, labels: Tensor, count: int, *, dim: int = -1) -> Tensor:
+def orbit_means(
+    values: Float[Tensor, "*axes"], labels: Int[Tensor, " n"], count: int, *, dim: int = -1
+) -> Float[Tensor, "*axes_of_orbits"]:
     """The mean over each orbit, along one axis; differentiable, on the device and in the precision of ``values``.
 
     Args:
@@ -32,7 +32,9 @@ def orbit_means(values: Tensor, labels: Tensor, count: int, *, dim: int = -1) ->
     return sums / (sizes.view(-1, *[1] * axes_after) if axes_after else sizes)
 
 
-def reynolds_operator(values: Tensor, labels: Indices | Tensor) -> Tensor:
+def reynolds_operator(
+    values: Float[Tensor, "n k"], labels: Int[np.ndarray, " n"] | Int[Tensor, " n"]
+) -> Float[Tensor, "n k"]:
     """``R x = (1/|G|) Σ_g ρ(g) x``: each row is replaced by the mean of the rows of its orbit.
 
     Applied to a basis ``U`` of weights, it gives the nearest weights that the group leaves invariant.
@@ -45,7 +47,7 @@ def reynolds_operator(values: Tensor, labels: Indices | Tensor) -> Tensor:
     return orbit_means(values, index, count, dim=0)[index]
 
 
-def orbit_mean_errors(errors: NDArray[np.float64], labels: Indices) -> NDArray[np.float64]:
+def orbit_mean_errors(errors: Float64[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
     """The standard error of the mean over each orbit, ``√(Σ e²) / size``, for independent errors ``e`` of the points.
 
     Shapes: ``errors (n,)`` (root mean square, or standard errors) and ``labels (n,)``; the result is ``(n,)``, at each

@@ -21,7 +21,7 @@ __all__ = ["bars", "curves", "matrices", "rates", "require", "scaling", "sharing
 
 @takes_arrays("panels")
 def matrices(panels: Mapping[str, Tensor], *, columns: int, title: str) -> "Figure":
-    """Heat maps of matrices, named, in rows of ``columns``; one symmetric colour scale a panel."""
+    """Heat maps of matrices ``(rows, columns)``, named, ``columns`` in a row; one symmetric colour scale a panel."""
     rows = -(-len(panels) // columns)
     figure = _figure(3.1 * columns, 3.1 * rows + 0.5)
     figure.suptitle(title)

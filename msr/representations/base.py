@@ -162,7 +162,7 @@ class Representation(Immutable, ABC):
 
     @takes_arrays("x")
     def check_shape(self, x: Tensor) -> tuple[int, ...]:
-        """The leading axes of ``x``, or a ShapeError that says what shape this representation acts on."""
+        """The leading axes of ``x (..., *shape)``, or a ShapeError that says on what shape this one acts."""
         at = x.ndim - len(self.shape)
         if at < 0 or tuple(x.shape[at:]) != self.shape:
             raise ShapeError(

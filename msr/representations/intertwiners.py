@@ -70,7 +70,7 @@ class EquivariantBasis:
         return torch.nn.functional.one_hot(self.labels.flatten(), self.dim).double()
 
     def orthonormal(self) -> Tensor:
-        """``U`` with columns of length 1."""
+        """``U (out · in, dim)`` with columns of length 1, float64."""
         U = self.matrix()
         return U / U.norm(dim=0)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 __all__ = ["CONVOLVE", "Convolution", "PathCost", "apply_matrix"]
@@ -46,7 +47,9 @@ class Convolution(NamedTuple):
     is_transposed: bool
     convolve: Callable[[Tensor, Tensor], Tensor]
 
-    def mix_channels(self, x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+    def mix_channels(
+        self, x: Float[Tensor, "..."], matrix: Float[Tensor, "o c"], bias: Float[Tensor, " o"] | None = None
+    ) -> Float[Tensor, "..."]:
         """``y[..., o, p] = Σ_c matrix[o, c] x[..., c, p] + bias[o]`` at each pixel ``p``: a 1×1 convolution.
 
         Shapes: ``x ([N,] c, *space)``, ``matrix (o, c)``, ``bias (o,)``; the result is ``([N,] o, *space)``.
@@ -55,7 +58,13 @@ class Convolution(NamedTuple):
         return CONVOLVE[len(ones)](x, matrix.reshape(*matrix.shape, *ones), bias)
 
 
-def apply_matrix(U: Tensor, v: Tensor, x: Tensor, bias: Tensor | None, shape: tuple[int, int]) -> Tensor:
+def apply_matrix(
+    U: Float[Tensor, "out_in k"],
+    v: Float[Tensor, " k"],
+    x: Float[Tensor, "*batch in"],
+    bias: Float[Tensor, " out"] | None,
+    shape: tuple[int, int],
+) -> Float[Tensor, "*batch out"]:
     """``y[i] = Σ_k (Σ_j U[i, j, k] x[j]) v[k] + bias[i]``: a linear layer by its pattern's matrix, without ``W``.
 
     Shapes: ``U (out · in, k)``, ``v (k,)``, ``x (*, in)``, ``bias (out,)``, ``shape (out, in)``; the result is

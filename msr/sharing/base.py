@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from msr.arrays import takes_arrays
@@ -71,12 +72,12 @@ class Sharing(PackageModule, ABC):
         """Least squares ``argmin_v ‖U v − vec(W)‖``: ``(..., *weight_shape) -> (..., *filter_shape)``."""
 
     @abstractmethod
-    def matrix(self) -> Tensor:
+    def matrix(self) -> Float[Tensor, "{self.n_weight} {self.n_filter}"]:
         """``U`` itself, ``(numel(W), numel(v))``: to look at and to compare, not to compute with."""
 
     @abstractmethod
-    def squared_norm(self) -> Tensor:
-        """``‖U‖²_F``, without building ``U``."""
+    def squared_norm(self) -> Float[Tensor, ""]:
+        """``‖U‖²_F``, a scalar, without building ``U``."""
 
     def weight_cost(self) -> int:
         """Multiplications that :meth:`materialize` takes for one filter; here those of a product with a full ``U``."""
@@ -89,7 +90,9 @@ class Sharing(PackageModule, ABC):
         """
         return None
 
-    def apply_linear(self, v: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
+    def apply_linear(
+        self, v: Float[Tensor, "*filter"], x: Float[Tensor, "*batch in"], bias: Float[Tensor, " out"] | None
+    ) -> Float[Tensor, "*batch out"]:
         """``x Wᵀ + bias`` without building ``W``; called only where :meth:`linear_cost` gives a cost.
 
         It must be exactly this function of ``x``: layers with any pattern count as affine (:mod:`msr.equivariance`).
@@ -105,7 +108,13 @@ class Sharing(PackageModule, ABC):
         """
         return None
 
-    def apply_convolution(self, v: Tensor, x: Tensor, bias: Tensor | None, convolution: Convolution) -> Tensor:
+    def apply_convolution(
+        self,
+        v: Float[Tensor, "*filter"],
+        x: Float[Tensor, "..."],
+        bias: Float[Tensor, " out"] | None,
+        convolution: Convolution,
+    ) -> Float[Tensor, "..."]:
         """The convolution of ``x`` with ``W``, plus the bias, without building ``W``.
 
         Called only where :meth:`convolution_cost` gives a cost. It must be exactly this function of ``x``, as above.
@@ -134,7 +143,7 @@ class Sharing(PackageModule, ABC):
         )
 
     @takes_arrays("bias")
-    def share_bias(self, bias: Tensor) -> Tensor:
+    def share_bias(self, bias: Float[Tensor, " out"]) -> Float[Tensor, " out"]:
         """The bias that a layer with this pattern adds, from its free one ``(out,)``: here the free one itself."""
         return bias
 
@@ -144,18 +153,27 @@ class Sharing(PackageModule, ABC):
         return type(self).share_bias is not Sharing.share_bias
 
     @takes_arrays("weight", "bias")
-    def residual(self, weight: Tensor, bias: Tensor | None = None) -> float:
+    def residual(self, weight: Float[Tensor, "out in *kernel"], bias: Float[Tensor, " out"] | None = None) -> float:
         """What the pattern cannot represent: ``min_v ‖U v − vec(W)‖ / ‖W‖``; units: none, from 0 to 1.
 
         With a bias, the larger of that and ``‖shared b − b‖ / ‖b‖``.
+        Shapes: ``weight`` is ``weight_shape``, that is ``(out, in, *kernel)``; ``bias`` is ``(out,)``.
         """
         with torch.no_grad():
             return self.residual_at(self.project(weight), weight, bias)
 
     @takes_arrays("v", "weight", "bias")
     @torch.no_grad()
-    def residual_at(self, v: Tensor, weight: Tensor, bias: Tensor | None = None) -> float:
-        """As :meth:`residual`, for a caller that has the projection ``v`` of the weight already."""
+    def residual_at(
+        self,
+        v: Float[Tensor, "*filter"],
+        weight: Float[Tensor, "out in *kernel"],
+        bias: Float[Tensor, " out"] | None = None,
+    ) -> float:
+        """As :meth:`residual`, for a caller that has the projection ``v`` of the weight already.
+
+        Shapes: ``v`` is ``filter_shape``, ``weight`` is ``(out, in, *kernel)``, ``bias`` is ``(out,)``.
+        """
         pairs = [(self.materialize(v), weight)]
         if bias is not None:
             pairs.append((self.share_bias(bias), bias))
@@ -163,11 +181,12 @@ class Sharing(PackageModule, ABC):
         tiny = torch.finfo(weight.dtype).tiny
         return max(float((kept - given).norm() / given.norm().clamp_min(tiny)) for kept, given in pairs)
 
-    def initial_filter(self, generator: torch.Generator | None = None) -> Tensor:
+    def initial_filter(self, generator: torch.Generator | None = None) -> Float[Tensor, "*filter"]:
         """A random filter for which the entries of ``W`` have the variance of torch's own layers, ``1 / (3 fan_in)``.
 
         ``E‖U v‖² = ‖U‖²_F σ²``, so ``σ² = numel(W) / (3 fan_in ‖U‖²_F)``, drawn uniformly: with ``U = I`` this is
         exactly the distribution of a new ``nn.Linear`` or ``nn.Conv2d``.
+        Shapes: the result is ``filter_shape``.
         """
         with torch.no_grad():
             squared = self.squared_norm()

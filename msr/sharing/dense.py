@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from msr import kron
@@ -57,7 +58,9 @@ class DenseSharing(Sharing, plain=True):
 
     @classmethod
     @takes_arrays("U")
-    def from_matrix(cls, U: Tensor, weight_shape: Sequence[int], *, learn: bool = True) -> "DenseSharing":
+    def from_matrix(
+        cls, U: Float[Tensor, "numel k"], weight_shape: Sequence[int], *, learn: bool = True
+    ) -> "DenseSharing":
         """A pattern with a copy of the given ``U (numel(W), k)``; with ``learn=False`` it is a constant (an oracle).
 
         Raises: ShapeError when ``U`` has another number of rows than the weight has entries.
@@ -76,22 +79,22 @@ class DenseSharing(Sharing, plain=True):
         return pattern
 
     @takes_arrays("v")
-    def materialize(self, v: Tensor) -> Tensor:
+    def materialize(self, v: Float[Tensor, "*lead {self.n_filter}"]) -> Float[Tensor, "..."]:
         """``reshape(U v)``: ``(..., k) -> (..., *weight_shape)``."""
         self._check(v, self.filter_shape, "the filter v")
         return kron.unvec(v @ self.U.mT, self.weight_shape)
 
     @takes_arrays("weight")
-    def project(self, weight: Tensor) -> Tensor:
+    def project(self, weight: Float[Tensor, "..."]) -> Float[Tensor, "*lead {self.n_filter}"]:
         """``U⁺ vec(W)``: ``(..., *weight_shape) -> (..., k)``."""
         self._check(weight, self.weight_shape, "the weight")
         return kron.vec(weight, len(self.weight_shape)) @ kron.pinv(self.U).mT
 
-    def matrix(self) -> Tensor:
+    def matrix(self) -> Float[Tensor, "{self.n_weight} {self.n_filter}"]:
         """``U (numel(W), k)``, the parameter itself."""
         return self.U
 
-    def squared_norm(self) -> Tensor:
+    def squared_norm(self) -> Float[Tensor, ""]:
         """``‖U‖²_F``, from the entries."""
         return self.U.square().sum()
 
@@ -100,12 +103,14 @@ class DenseSharing(Sharing, plain=True):
         n_out, n_in = self.weight_shape[:2]
         return PathCost((n_in + 1) * n_out * self.n_filter) if len(self.weight_shape) == 2 else None
 
-    def apply_linear(self, v: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
+    def apply_linear(
+        self, v: Float[Tensor, " k"], x: Float[Tensor, "*batch in"], bias: Float[Tensor, " out"] | None
+    ) -> Float[Tensor, "*batch out"]:
         """``y[i] = Σ_k (Σ_j U[i, j, k] x[j]) v[k] + bias[i]``."""
         n_out, n_in = self.weight_shape
         return apply_matrix(self.U, v, x, bias, (n_out, n_in))
 
-    def initial_filter(self, generator: torch.Generator | None = None) -> Tensor:
+    def initial_filter(self, generator: torch.Generator | None = None) -> Float[Tensor, " {self.n_filter}"]:
         """As in :class:`Sharing`; with ``init="reference"`` a draw from ``N(0, 1/out²)``, as in the paper's code."""
         if self.init == "scaled":
             return super().initial_filter(generator)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from msr import kron
@@ -104,14 +105,14 @@ class GroupSharing(Sharing):
         return "labels" in self._buffers
 
     @takes_arrays("v")
-    def materialize(self, v: Tensor) -> Tensor:
+    def materialize(self, v: Float[Tensor, "*lead {self.n_filter}"]) -> Float[Tensor, "..."]:
         """``v[labels]``, or ``reshape(U v)``: ``(..., k) -> (..., *weight_shape)``."""
         self._check(v, self.filter_shape, "the filter v")
         flat = v.index_select(-1, self.labels) if self.is_labelled else v @ self.U.mT
         return kron.unvec(flat, self.weight_shape)
 
     @takes_arrays("weight")
-    def project(self, weight: Tensor) -> Tensor:
+    def project(self, weight: Float[Tensor, "..."]) -> Float[Tensor, "*lead {self.n_filter}"]:
         """The filter of the nearest equivariant weight: means over shared weights, or ``Uᵀ vec(W)``.
 
         Shapes: ``(..., *weight_shape) -> (..., k)``.
@@ -120,13 +121,13 @@ class GroupSharing(Sharing):
         flat = kron.vec(weight, len(self.weight_shape))
         return orbit_means(flat, self.labels, self.n_filter) if self.is_labelled else flat @ self.U
 
-    def matrix(self) -> Tensor:
+    def matrix(self) -> Float[Tensor, "{self.n_weight} {self.n_filter}"]:
         """``U (numel(W), k)``; for labelled patterns it is built at each call."""
         if not self.is_labelled:
             return self.U
         return torch.nn.functional.one_hot(self.labels, self.n_filter).to(self.unit.dtype)
 
-    def squared_norm(self) -> Tensor:
+    def squared_norm(self) -> Float[Tensor, ""]:
         """``‖U‖²_F``: a one for each weight of a labelled pattern, else the number of orthonormal columns."""
         return self.unit * (self.n_weight if self.is_labelled else self.n_filter)
 
@@ -146,19 +147,21 @@ class GroupSharing(Sharing):
             (n_in + 1) * n_out * self.n_filter, once=self.n_weight * self.n_filter if self.is_labelled else 0
         )
 
-    def apply_linear(self, v: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
+    def apply_linear(
+        self, v: Float[Tensor, " k"], x: Float[Tensor, "*batch in"], bias: Float[Tensor, " out"] | None
+    ) -> Float[Tensor, "*batch out"]:
         """``y[i] = Σ_k (Σ_j U[i, j, k] x[j]) v[k] + bias[i]``."""
         n_out, n_in = self.weight_shape
         return apply_matrix(self.matrix(), v, x, bias, (n_out, n_in))
 
-    def initial_filter(self, generator: torch.Generator | None = None) -> Tensor:
+    def initial_filter(self, generator: torch.Generator | None = None) -> Float[Tensor, " {self.n_filter}"]:
         """As in :class:`Sharing`, from the number that ``‖U‖²_F`` is, which half precision may not hold."""
         bound = math.sqrt(self.weight_shape[0] / (self.n_weight if self.is_labelled else self.n_filter))
         v = torch.empty(self.filter_shape, device=self.unit.device, dtype=self.unit.dtype)
         return v if v.is_meta else v.uniform_(-bound, bound, generator=generator)
 
     @takes_arrays("bias")
-    def share_bias(self, bias: Tensor) -> Tensor:
+    def share_bias(self, bias: Float[Tensor, " out"]) -> Float[Tensor, " out"]:
         """The nearest invariant bias.
 
         For orthogonal actions that is the mean over the group, ``(1/|G|) Σ_g ρ_out(g) b``.
@@ -170,16 +173,16 @@ class GroupSharing(Sharing):
         basis = self.bias_basis.to(bias.dtype)
         return basis @ (basis.mT @ bias)
 
-    def get_extra_state(self) -> Tensor:
+    def get_extra_state(self) -> Int[Tensor, "12"]:
         """A digest of the representations, saved beside the filter and compared when the filter is loaded.
 
-        It is a tensor of whole numbers, so that code which treats every value of a ``state_dict`` alike (copies,
-        averages over checkpoints) works on this one too.
+        It is a tensor of whole numbers ``(12,)``, so that code which treats every value of a ``state_dict`` alike
+        (copies, averages over checkpoints) works on this one too.
         """
         return torch.tensor(list(self._fingerprint()), dtype=torch.int64)
 
     def set_extra_state(self, state: Tensor | str) -> None:
-        """Check that a saved filter belongs to this pattern's representations.
+        """Check by the digest ``(12,)`` that a saved filter belongs to this pattern's representations.
 
         Averages of equal states equal them up to rounding, so the numbers are rounded first. Files of older versions
         hold the digest as a text.

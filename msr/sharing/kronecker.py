@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -85,18 +86,23 @@ class KroneckerSharing(Sharing, plain=True):
 
     @takes_arrays("v", "weight", "bias")
     @torch.no_grad()
-    def residual_at(self, v: Tensor, weight: Tensor, bias: Tensor | None = None) -> float:
+    def residual_at(
+        self,
+        v: Float[Tensor, "*filter"],
+        weight: Float[Tensor, "out in *kernel"],
+        bias: Float[Tensor, " out"] | None = None,
+    ) -> float:
         """As in :class:`Sharing`; exactly 0 for identity factors, with which every square pattern starts."""
         # On a wide layer, products with identities would cost more than the rest of a conversion.
         if all(map(kron.is_identity, self.factors)):
             return 0.0
         return super().residual_at(v, weight, bias)
 
-    def matrix(self) -> Tensor:
+    def matrix(self) -> Float[Tensor, "{self.n_weight} {self.n_filter}"]:
         """``A ⊗ B (⊗ C)``, built from the factors."""
         return kron.kron(*self.factors)
 
-    def squared_norm(self) -> Tensor:
+    def squared_norm(self) -> Float[Tensor, ""]:
         """``‖A‖² ‖B‖² (‖C‖²)``, since the norm of a Kronecker product is the product of the norms."""
         return torch.stack([factor.square().sum() for factor in self.factors]).prod()
 
@@ -116,7 +122,9 @@ class KroneckerSharing(Sharing, plain=True):
         (r, s), (n_out, n_in) = self.filter_shape, self.modes
         return PathCost(n_in * s + s * r + r * n_out)
 
-    def apply_linear(self, v: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
+    def apply_linear(
+        self, v: Float[Tensor, "r s"], x: Float[Tensor, "*batch in"], bias: Float[Tensor, " out"] | None
+    ) -> Float[Tensor, "*batch out"]:
         """``A (V (Bᵀ x)) + bias``."""
         A, B = self.factors
         return linear(linear(linear(x, B.mT), v), A, bias)
@@ -134,7 +142,13 @@ class KroneckerSharing(Sharing, plain=True):
         per_pixel = d_first * r + r * s * taps + d_second * s * step
         return PathCost(per_pixel, once=r * s * t * taps)
 
-    def apply_convolution(self, v: Tensor, x: Tensor, bias: Tensor | None, convolution: Convolution) -> Tensor:
+    def apply_convolution(
+        self,
+        v: Float[Tensor, "r s t"],
+        x: Float[Tensor, "..."],
+        bias: Float[Tensor, " out"] | None,
+        convolution: Convolution,
+    ) -> Float[Tensor, "..."]:
         """Mix the input channels by one factor, convolve with ``V ×₃ C``, mix the output channels by the other.
 
         ``A`` belongs to the weight's first axis: to the outputs, or to the inputs of a transposed convolution.

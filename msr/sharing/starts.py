@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from msr.errors import ConfigError
@@ -19,7 +20,7 @@ def check_init(init: str) -> None:
         raise ConfigError(f"init must be one of {', '.join(_INITS)}; got {init!r}")
 
 
-def orthogonal_(matrix: Tensor, gain: float, generator: torch.Generator | None) -> None:
+def orthogonal_(matrix: Float[Tensor, "n k"], gain: float, generator: torch.Generator | None) -> None:
     """Fill a matrix, in place, with random orthogonal columns of length ``gain``; on the meta device, nothing is done.
 
     Half precisions go through float32, since torch has no QR decomposition for them.

@@ -5,6 +5,7 @@ So patterns are compared by principal angles, never entry by entry.
 """
 
 import torch
+from jaxtyping import Float64, Shaped
 from torch import Tensor
 
 from msr.arrays import takes_arrays
@@ -14,7 +15,7 @@ __all__ = ["orthonormal_basis", "principal_cosines", "span_cosine"]
 
 
 @takes_arrays("matrix")
-def orthonormal_basis(matrix: Tensor, *, rtol: float | None = None) -> Tensor:
+def orthonormal_basis(matrix: Shaped[Tensor, "n k"], *, rtol: float | None = None) -> Float64[Tensor, "n rank"]:
     """Orthonormal columns with the same span as the columns of ``matrix``, in float64.
 
     Shapes: ``(n, k) -> (n, rank)``. Directions with a singular value at or below ``rtol`` times the largest one are not
@@ -37,7 +38,7 @@ def orthonormal_basis(matrix: Tensor, *, rtol: float | None = None) -> Tensor:
 
 
 @takes_arrays("a", "b")
-def principal_cosines(a: Tensor, b: Tensor) -> Tensor:
+def principal_cosines(a: Shaped[Tensor, "n k"], b: Shaped[Tensor, "n l"]) -> Float64[Tensor, " angles"]:
     """Cosines of the principal angles between the column spans of ``a (n, k)`` and ``b (n, l)``, largest first.
 
     Units: none, in [0, 1]; there are ``min(rank a, rank b)`` of them.  Source: Björck and Golub, 1973.
@@ -49,7 +50,7 @@ def principal_cosines(a: Tensor, b: Tensor) -> Tensor:
 
 
 @takes_arrays("learned", "truth")
-def span_cosine(learned: Tensor, truth: Tensor) -> float:
+def span_cosine(learned: Shaped[Tensor, "n k"], truth: Shaped[Tensor, "n l"]) -> float:
     """How much of the true span the learned span contains: ``min ‖P t‖`` over unit vectors ``t`` of the true span.
 
     ``P`` projects on the learned span. This is the smallest principal cosine when the learned span has at least as

@@ -48,7 +48,10 @@ class SpectralStart:
     n_tasks: int
 
     def span(self, k: int | None = None) -> Tensor:
-        """A start of ``U``: the leading ``k`` directions, by default the recommended number (at least 1)."""
+        """A start of ``U``: the leading ``k`` directions, by default the recommended number (at least 1).
+
+        Shapes: ``(numel(W), k)``.
+        """
         k = max(self.k, 1) if k is None else k
         if not 1 <= k <= self.basis.shape[1]:
             raise ConfigError(f"the sketch holds {self.basis.shape[1]} directions; {k} were asked for")

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
+from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
@@ -75,7 +76,7 @@ class Tail:
         check_level("eta", self.eta)
 
     @takes_arrays("defects")
-    def judge(self, defects: Tensor, eps: float, alpha: float) -> Outcome:
+    def judge(self, defects: Float[Tensor, " draws"], eps: float, alpha: float) -> Outcome:
         """Test independent defects ``(draws,)`` in [0, √2]; ``eps`` is a defect, ``alpha`` a probability.
 
         Raises: ConfigError for no draws; NonFiniteError for nan or infinity.
@@ -100,7 +101,7 @@ class ZeroFailure:
         check_level("eta", self.eta)
 
     @takes_arrays("defects")
-    def judge(self, defects: Tensor, eps: float, alpha: float) -> Outcome:
+    def judge(self, defects: Float[Tensor, " draws"], eps: float, alpha: float) -> Outcome:
         """Test independent defects ``(draws,)`` in [0, √2]; ``eps`` is a defect, ``alpha`` a probability.
 
         Raises: ConfigError for no draws; NonFiniteError for nan or infinity.
@@ -134,7 +135,7 @@ class Mean:
             raise ConfigError(f"the cap is a multiple of eps, above 1; got {self.cap}")
 
     @takes_arrays("defects")
-    def judge(self, defects: Tensor, eps: float, alpha: float) -> Outcome:
+    def judge(self, defects: Float[Tensor, " draws"], eps: float, alpha: float) -> Outcome:
         """Test independent defects ``(draws,)`` in [0, √2]; ``eps`` is a defect, ``alpha`` a probability.
 
         Raises: ConfigError for fewer than two draws; NonFiniteError for nan or infinity.
@@ -173,7 +174,7 @@ Sampled: TypeAlias = Tail | ZeroFailure | Mean
 """The rules that decide from draws."""
 
 
-def _tail(eta: float, defects: Tensor, eps: float, alpha: float) -> Outcome:
+def _tail(eta: float, defects: Float[Tensor, " draws"], eps: float, alpha: float) -> Outcome:
     _check_defects(defects)
     n = len(defects)
     failures = int((defects > eps).sum())
@@ -186,7 +187,7 @@ def _tail(eta: float, defects: Tensor, eps: float, alpha: float) -> Outcome:
     return Outcome(null, p_value, p_refute, failures / n, upper_share(failures, n, alpha), hint)
 
 
-def _check_defects(defects: Tensor) -> None:
+def _check_defects(defects: Float[Tensor, " draws"]) -> None:
     if defects.ndim != 1 or len(defects) == 0:
         raise ConfigError(f"defects must be (draws,), at least one; got {tuple(defects.shape)}")
     if not defects.isfinite().all():

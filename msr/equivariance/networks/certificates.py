@@ -99,8 +99,8 @@ def certify_network(
         alpha: the level α, a probability: of the whole, of each layer, and of all names in ``broken`` together.
         rule: how draws decide; the whole network is decided exactly where that is possible (``Auto(rule)``).
         n: draws of an input and an element.
-        inputs, generator: as in :func:`certify`.
-        mask: for the network's own output.
+        inputs, generator: as in :func:`certify`; a data set is ``(examples, *rep_in.shape)``.
+        mask: for the network's own output, booleans of the shape ``rep_out.shape``.
         fresh: how many times more the whole network is certified with parameters drawn anew.
 
     Raises: as :func:`certify` for the whole; ModelError for a layer that was asked for by name and is left out.

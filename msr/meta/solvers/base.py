@@ -17,7 +17,11 @@ class InnerSolver(Protocol):
     """What a :class:`~msr.meta.Learner` asks of the solver that fits each task."""
 
     def init(self, initial: Params) -> Params:
-        """The numbers that the solver learns in the outer loop, by name, at their start; empty if there are none."""
+        """The numbers that the solver learns in the outer loop, by name, at their start; empty if there are none.
+
+        Shapes: ``initial`` holds tensors of any shapes; what the solver learns is a scalar, or has the shape of one of
+        them.
+        """
 
     def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:
         """Raise if the solver cannot serve this problem, tried on one task's support set ``x, y (examples, ...)``."""

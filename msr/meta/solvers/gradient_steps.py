@@ -48,7 +48,10 @@ class SGD:
             raise ConfigError(f"the inner learning rate must be positive and finite; got {self.rate}")
 
     def init(self, initial: Params) -> Params:
-        """``rate.NAME`` (or ``log_rate.NAME``) for each adapted tensor; nothing when the rate is fixed."""
+        """``rate.NAME`` (or ``log_rate.NAME``) for each adapted tensor; nothing when the rate is fixed.
+
+        Shapes: a rate has the shape of its tensor with ``learn="per_parameter"``, and is a scalar otherwise.
+        """
         if self.learn == "fixed":
             return {}
         start = math.log(self.rate) if self.scale == "log" else self.rate
@@ -62,7 +65,10 @@ class SGD:
         """Accept every problem: gradient steps need no more than a derivative."""
 
     def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
-        """The parameters after ``steps`` (or ``test_steps``) gradient steps."""
+        """The parameters after ``steps`` (or ``test_steps``) gradient steps.
+
+        Shapes: the support set ``x, y (examples, ...)``; the result as ``params.initial``, name by name.
+        """
         # Of a function of tensors, so that it can be mapped over tasks and differentiated once more.
         gradient = torch.func.grad(lambda adapted: problem.loss({**params.shared, **adapted}, x, y))
         rates = self.rates(params)

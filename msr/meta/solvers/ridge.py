@@ -81,7 +81,10 @@ class Ridge:
             )
 
     def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
-        """The minimiser; ``training`` makes no difference."""
+        """The minimiser; ``training`` makes no difference.
+
+        Shapes: the support set ``x, y (examples, ...)``; the result as ``params.initial``, name by name.
+        """
         start = flatten(params.initial)
 
         def predict(flat: Tensor) -> Tensor:
