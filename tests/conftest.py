@@ -3,6 +3,7 @@
 import os
 
 import hypothesis
+import jaxtyping
 import pytest
 import torch
 
@@ -41,6 +42,12 @@ def pytest_runtest_teardown(item):
         leaks.restore(before)
         pytest.fail("the test leaves this changed:\n" + "\n".join(found), pytrace=False)
     return result
+
+
+@pytest.fixture
+def shapes_unchecked(monkeypatch) -> None:
+    """Annotated shapes are not checked: for tests of ``torch.compile``, which cannot read the check."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture

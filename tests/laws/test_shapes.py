@@ -129,9 +129,9 @@ def test_a_wrong_shape_is_caught_while_testing(call):
 
 
 @pytest.mark.parametrize("call", WRONG.values(), ids=WRONG)
-def test_a_wrong_shape_passes_where_nothing_is_checked(call, monkeypatch):
+@pytest.mark.usefixtures("shapes_unchecked")
+def test_a_wrong_shape_passes_where_nothing_is_checked(call):
     """So the errors above are those of the check."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     call()
 
 

@@ -61,6 +61,7 @@ def test_forward_signatures_are_those_of_the_plain_modules(make):
     assert inspect.signature(reparameterize(net).module.forward) == inspect.signature(net.forward)
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_strict_export_and_compile_with_any_batch(gen):
     """No branch on the batch: as many graphs as for the plain layer, one for the first size and one for all others."""
     module = converted(lambda: nn.Linear(32, 10), gen)
@@ -84,6 +85,7 @@ def test_strict_export_and_compile_with_any_batch(gen):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize("name", ["attention", "transposed"])
 def test_compiled_gradients(name, gen):
     make, shape = LAYERS[name]

@@ -390,6 +390,7 @@ def test_batch_norm_stays_transductive(solver, gen):
 
 # The compiler of torch 2.14 looks at the gradients of tensors that have none.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_a_compiled_network_with_batch_norm_runs_in_a_loop(gen):
     net = seeded(lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4)))
     episodes = random_episodes(gen, 2, 3, 5, (4,), (4,), torch.float32)
