@@ -44,7 +44,9 @@ def assembled(
     explained: float | None = None,
     classes: Indices | None = None,
 ) -> Discovery:
-    """The answer in the units of the caller; ``seconds`` and ``threads`` are filled in by the caller.
+    """The :class:`Discovery` with all its values, in the units in which the tasks were given.
+
+    ``seconds`` is 0 and ``threads`` is 1: whoever calls this fills them in.
 
     Args:
         learned: the pattern that is shown; None where none was learned.

@@ -76,7 +76,7 @@ def discover(
     threads: int | None = None,
     memory: int | None = None,
 ) -> Discovery:
-    """Which permutations of inputs and outputs do all tasks respect, and what is the group they form?
+    """Find the permutations of inputs and outputs that all tasks respect, and name the group that they form.
 
     Each task is a linear layer of its own, ``y = W_i x + b_i + noise``; all share a pattern, ``vec(W_i) = U v_i``. A
     pair of permutations ``P`` of inputs and ``Q`` of outputs is a symmetry if ``Q W_i = W_i P`` for all tasks. Biases

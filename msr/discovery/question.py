@@ -38,12 +38,12 @@ class Question:
 
     @cached_property
     def points(self) -> Points:
-        """What permutations move in these tasks' layers."""
+        """The points that permutations move in these tasks' layers, :class:`Points`."""
         data = self.data
         factors = None if data.labels is None else data.factors
         return Points(data.n, data.m, data.ties, self.signed, factors)
 
     @cached_property
     def sample(self) -> Sample:
-        """The tasks in the units in which breaking is measured. It fails where the tasks are too few to learn from."""
+        """The tasks in the units in which breaking is measured; only for tasks that are enough to learn from."""
         return Sample.of(self.data)

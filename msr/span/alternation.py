@@ -51,7 +51,10 @@ class Alternation:
         self.half_moments = Passes(lambda: joined(half_moments(x, y) for x, y in self.tasks()))
 
     def check_size(self, k: int) -> None:
-        """Raise where ``k`` unknowns are too many for a task, or ``n k`` for the rows of ``U``, or for memory."""
+        """Raise DataError where ``k`` unknowns are too many for a task, or ``n k`` for a row of ``U`` and the examples.
+
+        Raise ConfigError where ``n k`` is above ``max_unknowns``, a limit of memory.
+        """
         fewest = self.tasks.fewest
         examples = self.tasks.n_examples
         most = THRESHOLDS().max_unknowns
@@ -187,5 +190,8 @@ class Alternation:
 
 
 def has_role(tasks: Tensor, roles: tuple[int, ...]) -> Tensor:
-    """Whether tasks, given by index, have one of these roles; a task's role is the remainder of its index by 4."""
+    """Whether each task, given by its index, has one of these roles: booleans of the shape of ``tasks``.
+
+    A task's role is the remainder of its index by 4.
+    """
     return torch.isin(tasks % 4, torch.tensor(roles))

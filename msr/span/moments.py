@@ -44,13 +44,16 @@ class Moments(NamedTuple):
 
 
 def halves(x: Tensor, y: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Each task's examples in two parts; of an odd number the second part has one more."""
+    """Each task's examples cut in two, ``((x, y), (x, y))``; of an odd number the second half has one more."""
     middle = x.shape[1] // 2
     return (x[:, :middle], y[:, :middle]), (x[:, middle:], y[:, middle:])
 
 
 def half_moments(x: Tensor, y: Tensor) -> Moments:
-    """Moments of both halves of each task's examples, on a new axis of size 2 after that of the tasks."""
+    """Moments of both halves of each task's examples: every tensor is ``(tasks, 2, ...)``.
+
+    Shapes: ``x (tasks, N, n)``, ``y (tasks, N, m)``.
+    """
     sides = (Moments.of(*half) for half in halves(x, y))
     return Moments(*(torch.stack(parts, 1) for parts in zip(*sides, strict=True)))
 

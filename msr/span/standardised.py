@@ -94,7 +94,10 @@ class Standardised:
         return (standardised.reshape(self.m, self.n, -1) * (self.scale_y / self.scale_x)[:, None]).flatten(0, 1)
 
     def standardise(self, weights: Tensor) -> Tensor:
-        """The inverse of :meth:`weights`."""
+        """Columns ``vec(W)`` for standardised data, from columns in the units of the given data: ``(m n, p)``.
+
+        It undoes :meth:`weights`.
+        """
         return (weights.reshape(self.m, self.n, -1) * (self.scale_x / self.scale_y)[:, None]).flatten(0, 1)
 
     @staticmethod

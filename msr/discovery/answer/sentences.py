@@ -89,7 +89,7 @@ def found_sentence(
 
 
 def linear_words(certificate: GroupCertificate) -> str:
-    """What was shown of the part of the outputs that is not linear in the inputs."""
+    """A clause of the sentence *found*: what was shown of the part of the outputs that is not linear in the inputs."""
     if not certificate.linear:
         return "the tasks are not quite linear, and all that a linear layer leaves was counted as breaking it"
     if certificate.nonlinear_at_most is None:
@@ -101,7 +101,7 @@ def linear_words(certificate: GroupCertificate) -> str:
 
 
 def exceptions_words(certificate: GroupCertificate) -> str:
-    """The bound on the share of exceptions, and the places of those that were seen."""
+    """A clause of the sentence *found*: the bound on the share of exceptions, and the places of those that were seen."""
     most = f"{certificate.exceptions_at_most:.1%}"
     breaking = f"{certificate.exceptions_break:.0%}"
     sentence = f"at most {most} of the tasks may be exceptions, which break it by more than {breaking}"
@@ -114,7 +114,10 @@ def exceptions_words(certificate: GroupCertificate) -> str:
 
 
 def size(energy: float) -> str:
-    """A share of the outputs' size in per cent, from a share of their energy: its square root, and 0 if negative."""
+    """A share of the outputs' energy as a share of their size, in per cent: ``0.0025`` gives ``5.0%``.
+
+    It is the square root; a negative share gives ``0.0%``.
+    """
     return f"{math.sqrt(max(energy, 0.0)):.1%}"
 
 

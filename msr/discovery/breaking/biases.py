@@ -76,7 +76,7 @@ def biases(
     span: tuple[Tensor, Tensor] | None = None,
     tasks: Tensor | None = None,
 ) -> Biases:
-    """Whether the biases ``bᵢ = ȳᵢ − Wᵢ x̄ᵢ`` are constant on the orbits of outputs.
+    """Test whether the tasks' biases ``bᵢ = ȳᵢ − Wᵢ x̄ᵢ`` are constant on the orbits of outputs.
 
     Each task gives a number of mean ``s = ‖D⁻¹ (b − P b)‖² / m``, with ``P`` the mean over orbits and ``D`` the
     standard deviations of the outputs. Least squares give ``b̂ = b + Σ hᵢ eᵢ`` with noise ``e``; ``Σ dᵢ rᵢ²`` of the

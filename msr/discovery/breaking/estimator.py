@@ -45,7 +45,7 @@ class BreakingEstimator(Protocol):
         """
 
     def noise(self, span: SharedSpan, tasks: Tensor) -> Tensor:
-        """What noise adds to :attr:`Sample.energies` of these tasks, ``(tasks,)``."""
+        """An estimate of what noise adds to :attr:`Sample.energies` of these tasks, ``(tasks,)``, in the same unit."""
 
 
 def breaking_part(sample: Sample, W: Tensor, orbits: Indices, average: Average) -> Tensor:

@@ -73,7 +73,10 @@ class LeastSquares:
         return whole, along
 
     def noise(self, span: SharedSpan, tasks: Tensor) -> Tensor:
-        """The mean squared residual of each task; for tasks without a fit the mean of the others."""
+        """The mean squared residual of each task, ``(tasks,)``; for tasks without a fit the mean of the others.
+
+        It is a sum over outputs, each in units of its scale, per degree of freedom. The span is not used.
+        """
         usual = self._noise_energy[self._known].mean() if self._known.any() else self._noise_energy.new_tensor(0.0)
         return torch.where(self._known, self._noise_energy, usual)[tasks]
 

@@ -95,7 +95,7 @@ class Pairs:
         return whole.masked_fill(short, torch.inf), along.masked_fill(short, torch.inf)
 
     def noise(self, span: SharedSpan, tasks: Tensor) -> Tensor:
-        """The noise of the tasks that taught the span, the same for all."""
+        """The noise of the tasks that taught the span, the same number for each of these tasks, ``(tasks,)``."""
         return (span.noise * self._sample.scale.pow(-2).sum()).expand(len(tasks))
 
     def biases(self, orbits: Indices, tasks: Tensor, seed: int = 0) -> tuple[float, float]:

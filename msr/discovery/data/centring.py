@@ -53,7 +53,11 @@ def ranges(values: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def spread_within(values: Tensor, present: Tensor, unit: float = 1.0) -> Tensor:
-    """Standard deviation within tasks of centred coordinates over a unit, ``(size,)``: pooled over all tasks."""
+    """Standard deviation of each coordinate within tasks, pooled over all tasks, divided by ``unit``: ``(size,)``.
+
+    Shapes: ``values (tasks, examples, size)``, centred in each task and zero where absent; ``present (tasks,
+    examples)``.
+    """
     squares = torch.stack([(values[part] / unit).square().sum((0, 1)) for part in slices_of(values)]).sum(0)
     return (squares / (present.sum() - len(present)).clamp_min(1)).sqrt()
 

@@ -87,7 +87,7 @@ class Prepared(Brief):
 
     @property
     def labels(self) -> Indices | None:
-        """A label of the units of each weight, ``(m, n)``; None where all weights have the same units."""
+        """A number for each weight, ``(m, n)``, equal where two weights have the same units; None where all have."""
         ins, outs = (np.unique(units, return_inverse=True)[1] for units in self.units)
         if not (ins.any() or outs.any()):
             return None

@@ -55,7 +55,10 @@ class Points:
         return 2 * self.m if self.signed else self.m
 
     def rows(self, rows: Rows) -> Rows:
-        """The row of each weight between points, from the rows of the layer's weights."""
+        """The rows of all weights between points, from the rows of the layer's weights ``(m, n)``.
+
+        Without ``signed`` they are the same; with it a weight between points of opposite sign has the negative row.
+        """
         if not self.signed:
             return rows
         A = rows.values.reshape(self.m, self.n, -1)
@@ -72,9 +75,9 @@ class Points:
         return colours[: self.m, : self.n]
 
     def average(self, U: Tensor, orbitals: Indices) -> Tensor:
-        """Reynolds operator: the invariant part of weights ``U (m n, k)``, a mean over each orbital.
+        """The part of weights ``U (m n, k)`` that the group leaves invariant: each replaced by the mean of its orbital.
 
-        Where coordinates have units of their own, the mean is taken of the weights in their original units.
+        This is the Reynolds operator. ``orbitals (lines · columns,)`` are those of weights between points. Where coordinates have units of their own, the mean is taken of the weights in their original units.
         """
         if self.factors is None:
             return self._average(U, orbitals)
@@ -102,7 +105,7 @@ class Points:
         return True
 
     def moved(self, orbitals: Indices) -> NDArray[np.bool_]:
-        """Which weights between points the group moves: those tied to another weight, or to their own negative.
+        """Whether the group moves each weight between points: ties it to another weight, or to its own negative.
 
         Shapes: ``orbitals (lines · columns,)``; the result is ``(lines · columns,)``.
         """
@@ -126,9 +129,9 @@ class Points:
         return s, t
 
     def used(self, rows: Rows) -> tuple[Indices, Indices]:
-        """Inputs and outputs whose weights are certainly not zero, by their numbers; ``rows`` are those of points.
+        """The numbers of the points whose weights are certainly not zero: ``(inputs, outputs)``, two sorted arrays.
 
-        A point is unused if its weights (root mean square) are below a few of their standard errors. A point with weak
+        ``rows`` are those of all weights between points, as from :meth:`rows`. A point is unused if its weights (root mean square) are below a few of their standard errors. A point with weak
         weights must be known better than that, because all weak points look alike in a rough fit and would seem to be
         interchangeable.
         """
@@ -148,7 +151,11 @@ class Points:
         return along(0), along(1)
 
     def unknown(self, rows: Rows, most: float) -> int:
-        """How many inputs and outputs are unused with an error of more than ``most`` times the typical weight."""
+        """How many inputs and outputs are not :meth:`used`, but known so badly that they may be.
+
+        That is with an error, root mean square, of more than ``most`` times the typical size of a row. ``rows`` are
+        those of weights between points; the two signs of one input or output count once.
+        """
         squared_error = (rows.errors**2).reshape(rows.shape)
         count = 0
         for axis, used in enumerate(self.used(rows)):

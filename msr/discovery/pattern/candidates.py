@@ -35,7 +35,7 @@ class Taught:
 
 
 def taught_by(question: Question, tasks: Tensor, seed: int) -> Taught:
-    """Learn the pattern from some tasks (by their places), cut it into classes, and read groups off the classes.
+    """What some tasks, given by their places, teach: the pattern, its classes, and the groups read off the classes.
 
     Raises: DataError where these tasks do not determine the weights, or no weight differs from zero.
     """

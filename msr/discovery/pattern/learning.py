@@ -63,7 +63,10 @@ class Learned:
         return [like_units, original_units]
 
     def in_original_units(self, data: Prepared) -> Rows:
-        """The rows in the units in which the caller gave the tasks, up to one factor for all."""
+        """The rows with their errors, in the units in which the caller gave the tasks.
+
+        Where all coordinates have one unit, the rows are returned as they are, which differ by one factor.
+        """
         if data.labels is None:
             return self.rows
         factors = data.factors.reshape(-1, 1)

@@ -10,7 +10,7 @@ __all__ = ["agreed"]
 
 
 def agreed(answers: list[Discovery]) -> Discovery:
-    """The common answer, or *cannot tell* where verdicts or groups differ.
+    """One answer from those of several searches: the common one, or *cannot tell* where verdicts or groups differ.
 
     Of answers that agree on a group the one with the largest p-value is given.
     """

@@ -15,7 +15,7 @@ __all__ = ["Findings", "clear_everywhere", "larger_untested", "suspect"]
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What the splits of one search gave.
+    """The results of all splits of one search, and what the rule makes of them.
 
     Attributes:
         trials: the splits that could be made.

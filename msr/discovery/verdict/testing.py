@@ -26,12 +26,12 @@ _LEAST_UNIT = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What one split of the tasks gave.
+    """The result of one split of the tasks: what some of them taught, and what the others showed of it.
 
     Attributes:
         taught: the pattern, its classes, and the groups that the teaching tasks propose.
         proposals: the groups that were tested, with their evidence.
-        method: of the estimator of breaking; empty where no group was tested.
+        method: how the estimator of breaking estimates weights, in words; empty where no group was tested.
         teach, test: places of the teaching and of the testing tasks.
     """
 
@@ -43,7 +43,9 @@ class Trial:
 
 
 def tested(instruments: Instruments, taught: Taught, teach: Tensor, test: Tensor) -> Trial:
-    """Each proposed group that says something, with the evidence of the testing tasks.
+    """Test the groups that the teaching tasks proposed on the testing tasks: a :class:`Trial` with their evidence.
+
+    Groups that every linear layer has are left out, and the least informative ones beyond ``groups_most``.
 
     Args:
         teach, test: places of the teaching and of the testing tasks. The estimator, its noise, the groups that are
@@ -90,7 +92,7 @@ def evidence_of(
     shares: Shares,
     beyond_linear: Tensor,
 ) -> Evidence:
-    """What some tasks show of a group.
+    """The evidence of some tasks about one group; tasks without an estimate are left out of it.
 
     Args:
         tasks: places of the tasks that are asked.
@@ -127,7 +129,7 @@ def evidence_of(
 
 
 def collected_evidence(candidate: Candidate, trials: Sequence[Trial]) -> list[Evidence]:
-    """The evidence of all splits that tested this group."""
+    """The evidence about a group, one for each time that a split tested it, in the order of the splits."""
     proposals = [proposal for trial in trials for proposal in trial.proposals]
     return [proposal.evidence for proposal in proposals if same_group(proposal.candidate, candidate)]
 

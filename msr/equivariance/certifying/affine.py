@@ -43,7 +43,10 @@ _AFFINE = (
 
 
 def is_affine(f: Any) -> bool:
-    """Whether ``f`` is known to be ``x ↦ W x + b``: plain layers, reparameterised ones, and chains of them."""
+    """Whether ``f`` is ``x ↦ W x + b`` by construction: plain layers, reparameterised ones, and chains of them.
+
+    False is no proof of the contrary: functions, subclasses of torch's layers, and modules with hooks are not known.
+    """
     if not isinstance(f, nn.Module) or f._forward_hooks or f._forward_pre_hooks or "forward" in vars(f):
         return False  # a hook, or a forward put on this one instance, may do anything
     if type(f) is nn.Sequential:

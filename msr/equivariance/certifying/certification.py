@@ -43,7 +43,7 @@ def certify(
     fresh: int = 0,
     generator: torch.Generator | None = None,
 ) -> Certificate:
-    """Is ``f`` equivariant up to a defect of ε? A verdict that is wrong at most with probability α.
+    """Certify that ``f`` is equivariant up to a defect of ε, or refute it: wrong with probability α at most.
 
     The defect of a draw has no unit. It is ``d = max_p ‖a − b‖_p / max(s_p, √(‖a − c‖²_p + ‖b − c‖²_p))`` for
     ``a = f(ρ_in(g) x)`` and ``b = ρ_out(g) f(x)``, over the parts ``p`` of the outputs: orbits of coordinates, or

@@ -14,7 +14,10 @@ __all__ = ["module_to_redraw", "redrawn", "signs_of_a_start"]
 
 
 def module_to_redraw(f: Any) -> nn.Module:
-    """The module itself. Raises ConfigError for a plain function, which has no parameters that could be found."""
+    """``f`` itself where it is a module.
+
+    Raises: ConfigError for a plain function, which has no parameters that could be found.
+    """
     if not isinstance(f, nn.Module):
         raise ConfigError(
             f"fresh= draws the parameters of a module anew; got {type(f).__name__}: pass the module itself"
@@ -104,7 +107,10 @@ def _draw_statistics(part: nn.Module, generator: torch.Generator) -> None:
 
 
 def signs_of_a_start(module: nn.Module) -> list[str]:
-    """What in a module looks as before any training: running statistics of 0 and 1, zero biases, scales of one."""
+    """What in a module looks as before any training, a line for each; empty where nothing does.
+
+    That is running statistics of 0 and 1, and parameters of two numbers or more that are all 0 or all 1.
+    """
     signs = []
     for name, part in module.named_modules():
         if isinstance(part, Sharing):

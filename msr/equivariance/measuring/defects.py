@@ -261,7 +261,7 @@ def pattern_error(
     one that makes this part nearly zero. Directions of ``U`` below rounding (see
     :func:`msr.span.angles.orthonormal_basis`) do not count.
 
-    Shapes: ``U (out · in, k)``.  ``size`` is ``‖U‖_F``'s share of an entry of ``W``, the same for each element.
+    Shapes: ``U (out · in, k)``.  ``size`` is ``‖U‖_F / √(out · in)``, the same for each element.
     Raises: ShapeError, NonFiniteError.
     """
     m = rep_out.dim
@@ -318,7 +318,10 @@ def _as_matrix(weight: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresenta
 
 
 def real(tensor: Tensor, name: str) -> Tensor:
-    """The tensor without its graph, or a ShapeError for complex numbers, whose imaginary part would be lost."""
+    """The tensor, detached from its graph.
+
+    Raises: ShapeError for complex numbers, whose imaginary part would be lost.
+    """
     if tensor.is_complex():
         raise ShapeError(f"{name} holds complex numbers; compare torch.view_as_real of it, or its real form")
     return tensor.detach()

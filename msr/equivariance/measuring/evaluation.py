@@ -45,9 +45,9 @@ def check_representations(rep_in: AnyRepresentation, rep_out: AnyRepresentation,
 
 
 def choose_elements(elements: Elements, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> list[Element]:
-    """The elements asked for, as a list.
+    """The elements of the representations' group that were asked for, as a list; labels become elements.
 
-    Raises: ConfigError where the group has no such elements, or cannot list them.
+    Raises: ConfigError where the group has no such elements or cannot list them, and for representations of two groups.
     """
     check_representations(rep_in, rep_out)
     group: Group = rep_in.group

@@ -19,7 +19,7 @@ _IN_PLACE = ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", 
 
 
 class InFloat64:
-    """A function in float64: a copy of a module, the function itself, or the function run in :class:`_Float64Mode`."""
+    """Evaluates a function in float64: by a copy of the module, or as it is, or with torch's functions in float64."""
 
     def __init__(self, f: Function, rep_in: AnyRepresentation, inside: Interior):
         self.f = f

@@ -298,7 +298,10 @@ class Typical:
         return parts.of_blocks(total[:, : parts.n_blocks].sqrt())
 
     def in_outputs(self, values: Tensor) -> Tensor:
-        """A length of each unit, ``(units,)``, turned from shares of its magnitude to the units of the outputs."""
+        """A length of each unit, ``(units,)``, in the units of the outputs: times the ``magnitude`` of its block.
+
+        Args: ``values``: the lengths after division by the magnitude, as :attr:`scale` and :attr:`floor` are.
+        """
         per_block = torch.ones(self.parts.n_blocks, dtype=values.dtype, device=values.device)
         per_block[self.parts.labels.to(values.device)] = self.magnitude
         return values * self.parts.of_blocks(per_block)

@@ -42,7 +42,7 @@ class Packed:
 
 
 def pack(f: Any, reps_in: Several, reps_out: Several, x: Any = None) -> Packed:
-    """Make one input and one output of several.
+    """A function of several inputs and outputs as one of a single input and output: a :class:`Packed`.
 
     A tuple of ``reps_in`` calls ``f(x_a, x_b, …)``, a dictionary calls ``f(a=x_a, b=x_b)``; with a tuple of
     ``reps_out``, ``f`` returns a tuple or list as long, with a dictionary one that holds these keys.
@@ -70,7 +70,10 @@ def pack(f: Any, reps_in: Several, reps_out: Several, x: Any = None) -> Packed:
 def as_one(
     f: Any, rep_in: Several, rep_out: Several, x: Any = None, mask: Any = None
 ) -> tuple[Any, AnyRepresentation, AnyRepresentation, Any, Any]:
-    """``(f, rep_in, rep_out, x, mask)``, packed where there are several; arrays and lists become tensors."""
+    """The arguments ``(f, rep_in, rep_out, x, mask)``, packed into one input and output where there are several.
+
+    Arrays and lists become tensors.
+    """
     if not is_several(rep_in, rep_out):
         x = x if x is None or callable(x) else as_tensor(x, "x")
         mask = mask if mask is None else as_tensor(mask, "mask")

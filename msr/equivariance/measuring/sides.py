@@ -127,7 +127,9 @@ class Rounding:
 
 
 class Sides:
-    """Both sides for each element, from one evaluation of ``f(x)``; and what is typical of the outputs.
+    """Computes both sides for each element from one evaluation of ``f(x)``, and what is typical of the outputs.
+
+    :meth:`pairs` gives the sides and their comparison, element by element.
 
     Args:
         x: inputs ``(batch, *rep_in.shape)``.

@@ -41,7 +41,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Walk:
-    """Layers in running order, and why others are not among them, by name.
+    """What one run of a network recorded: its layers in running order, by name, and why others are not among them.
 
     ``by_name``: whether the caller named the layers; then one that cannot be measured is an error.
     """
