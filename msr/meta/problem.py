@@ -23,7 +23,7 @@ def as_params(params: Params) -> Params:
 
 @dataclass(frozen=True)
 class Problem:
-    """What each task asks: predict ``y`` from ``x``.
+    """A learning problem, the same for all tasks: predict ``y`` from ``x``, by a function of parameters.
 
     Attributes:
         predict: ``(params, x) -> prediction``, pure; ``x`` holds the examples of one task, ``(examples, ...)``: a
@@ -47,7 +47,7 @@ class Problem:
 
 
 class MetaParameters(NamedTuple):
-    """What the outer loop learns.
+    """The tensors that the outer loop learns, by their role.
 
     Attributes:
         shared: parameters that no task changes (the sharing patterns ``U``), by name.

@@ -29,12 +29,15 @@ class SetNorm(PackageModule, plain=True):  # it runs its exact form itself
     # The compiler of torch 2.14 fails on tensors that are parts of a graph already, which an inner loop's are.
     @torch.compiler.disable
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise a set."""
+        """The set ``x (n, channels, ...)`` normalised by its own statistics, of the same shape and type."""
         return set_norm(x, self.weight, self.bias, self.eps)
 
 
 def use_set_statistics(module: nn.Module) -> nn.Module:
-    """Replace every batch norm, in place, by one that uses the set it is given; parameter names stay."""
+    """Replace every batch norm, in place, by one that uses the set it is given, and return the module.
+
+    Names of parameters stay. For a module that is a batch norm itself, what replaces it is returned.
+    """
     # One twin for each norm, also where a network uses it at several places.
     norms: dict[nn.Module, nn.Module] = {
         part: SetNorm(part) for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)

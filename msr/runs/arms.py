@@ -40,7 +40,7 @@ A = TypeVar("A", bound=Arm)
 
 
 def unfinished(folder: RunFolder, arms: Sequence[A]) -> list[A]:
-    """The arms that have no row yet, in order."""
+    """The arms that have no row in the folder yet, in the order given."""
     return [arm for arm in arms if str(arm) not in folder.rows]
 
 
@@ -60,7 +60,7 @@ def run_arms(
 
 
 def by_name(arms: Sequence[A]) -> dict[str, list[A]]:
-    """The arms of each variant, in order; each list goes over the seeds."""
+    """The arms of each variant, by its name, in the order given; each list goes over the seeds."""
     variants: dict[str, list[A]] = {}
     for arm in arms:
         variants.setdefault(arm.name, []).append(arm)
@@ -68,12 +68,12 @@ def by_name(arms: Sequence[A]) -> dict[str, list[A]]:
 
 
 def summarise(folder: RunFolder, arms: Sequence[A], line: Callable[[list[A], list[Row]], Row]) -> list[Row]:
-    """One line for each variant: what ``line`` makes of its arms and of their rows."""
+    """A summary row for each variant: what ``line(arms, rows)`` makes of its arms and of their rows in the folder."""
     return [line(group, [folder.rows[str(arm)] for arm in group]) for group in by_name(arms).values()]
 
 
 def draw_curves(folder: RunFolder, arms: Mapping[str, Arm], label: str, *, log: bool) -> None:
-    """The figure ``curve.png``: the values that were measured while arms trained, each under its name.
+    """Draw ``curve.png`` in the folder: the values that were measured while arms trained, each under its name.
 
     Arms that took no steps are left out, and where none took any there is no figure.
     """

@@ -20,7 +20,7 @@ __all__ = ["main"]
 
 
 def main(config: type[Config], run: Callable[[Config], None], argv: Sequence[str] | None = None) -> int:
-    """Read the command line and run; the exit status.
+    """Read the command line, run, and return the exit status: 0 where all went well.
 
     A failure that was foreseen is one line and status 2; any other is one line, a file with the traceback, and status
     70. A runner that is told to stop finishes its step, saves, and exits with 128 + the signal. Text that cannot be

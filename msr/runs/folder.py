@@ -52,7 +52,7 @@ def held() -> Path | None:
 
 
 def release() -> None:
-    """Let others have every run that this process holds."""
+    """Close every run folder that this process holds, so that other processes can open them."""
     while _held:
         _held.pop().close()
 
@@ -92,7 +92,7 @@ class RunFolder:
         _held.append(self)
 
     def checkpoint(self, arm: str) -> Path:
-        """Where an arm's checkpoint lives."""
+        """The path of an arm's newest checkpoint, whether or not there is a file."""
         return self.path / "checkpoints" / f"{arm}.pt"
 
     def log(self, **values: Any) -> None:
@@ -100,7 +100,10 @@ class RunFolder:
         append_line(self.path / "metrics.jsonl", _line(values))
 
     def metrics(self, arm: str, *, needed: str | None = None) -> list[Row]:
-        """The lines of one arm. Raises: DataError if none has the value that is ``needed``."""
+        """The lines of one arm in ``metrics.jsonl``, in order.
+
+        Raises: DataError if none of them has the value that is ``needed``.
+        """
         lines = [line for line in self._metrics() if line["arm"] == arm]
         if needed and not any(needed in line for line in lines):
             raise DataError(
@@ -110,7 +113,7 @@ class RunFolder:
         return lines
 
     def forget_after(self, arm: str, step: int) -> None:
-        """Drop an arm's lines past a step: a continued run writes them again."""
+        """Drop an arm's lines past a step from ``metrics.jsonl``: a continued run writes them again."""
         kept = [line for line in self._metrics() if line["arm"] != arm or line["step"] <= step]
         self._write("metrics.jsonl", b"".join(_line(line) for line in kept))
 
@@ -121,7 +124,11 @@ class RunFolder:
         self.rows = rows
 
     def finish(self, **extra: Any) -> Path:
-        """Write ``results.json``, the contract that scripts read: experiment, config, environment, rows."""
+        """Write ``results.json`` and return its path.
+
+        It is the contract that scripts read: experiment, config, environment, hash of the data, notes, rows, and
+        ``extra``.
+        """
         results = {
             "experiment": self.name,
             "config": dataclasses.asdict(self.config),

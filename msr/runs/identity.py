@@ -21,12 +21,15 @@ _CHUNK = 2**20  # bytes that are read and hashed at a time; any size gives the s
 
 
 def asked(config: RunConfig) -> dict[str, Any]:
-    """The flags that say what a run computes."""
+    """The flags that say what a run computes, ``{field: value}``; those that do not matter to that are left out."""
     return {key: value for key, value in dataclasses.asdict(config).items() if key not in NOT_COMPARED}
 
 
 def identity(experiment: str, config: RunConfig) -> dict[str, Any]:
-    """What must be the same besides the flags: experiment, version, format of the folder, content of the data."""
+    """The values that must be the same besides the flags for a run to be continued, as JSON holds them.
+
+    These are the experiment, the version, the format of the folder, and the hash of the data.
+    """
     return {
         "experiment": experiment,
         "msr": __version__,

@@ -48,7 +48,7 @@ def over_rows(rows: Sequence[Row], key: str, part: str | None = None) -> Row | N
 
 
 def over_seeds(rows: Sequence[Row], name: str) -> Row:
-    """What a summary says of every trained variant: estimates over the seeds, whose rows are given.
+    """The part of a summary row that every trained variant has: estimates over the seeds, whose rows are given.
 
     Keys: ``name``, the mean over tasks; ``name_median``; ``diverged``, how many seeds; ``seconds``.
     """
@@ -61,7 +61,10 @@ def over_seeds(rows: Sequence[Row], name: str) -> Row:
 
 
 def least_cosine(rows: Sequence[Row]) -> Row:
-    """The least span cosine of some rows under ``span_cosine_min``; an empty row where spans were not compared."""
+    """A row ``{"span_cosine_min": ...}`` with the least span cosine of some rows; empty where spans were not compared.
+
+    It is None where no row has a cosine.
+    """
     if "span_cosine" not in rows[0]:
         return {}
     cosines = [row["span_cosine"] for row in rows if row["span_cosine"] is not None]
@@ -69,8 +72,8 @@ def least_cosine(rows: Sequence[Row]) -> Row:
 
 
 def median(values: Tensor) -> float:
-    """The lower median. A value that is not finite counts as infinite, so the median is infinite where half of them are
-    not finite.
+    """The lower median. A value that is not finite counts as infinite, so the median is infinite where more than half
+    of them are not finite.
     """
     return float(values.nan_to_num(nan=math.inf, posinf=math.inf, neginf=math.inf).median())
 
@@ -78,8 +81,8 @@ def median(values: Tensor) -> float:
 def judged(name: str, values: Tensor) -> Row:
     """A row's summary of one value for each task ``(tasks,)``: mean with interval, median, and how many are not finite.
 
-    The mean is null where one task is not finite; the median counts such a task as the worst, and is null where half
-    of them are.
+    The mean is null where one task is not finite; the median counts such a task as the worst, and is null where more
+    than half of them are.
     """
     values = values.detach().cpu()
     return {

@@ -105,7 +105,7 @@ def with_adam(
 
 
 def batches_of(family: TaskFamily, batch: int, device: str) -> Sample:
-    """The training tasks of a family, ``batch`` of them for each outer step, on a device."""
+    """A function ``step -> (tasks, episodes)``: ``batch`` training tasks of a family for an outer step, on a device."""
 
     def sample(step: int) -> tuple[torch.Tensor, Episodes]:
         tasks = family.draw("train", step, batch)

@@ -35,7 +35,7 @@ class DamagedCheckpointError(DataError):
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint file holds.
+    """The content of a checkpoint file.
 
     Attributes:
         path: the file.
@@ -68,7 +68,7 @@ class Checkpoint(NamedTuple):
         return differences
 
     def refuse_others(self, identity: Mapping[str, Any]) -> None:
-        """Raise DataError where :meth:`differences` finds any."""
+        """Raise DataError, one line with all of them, where :meth:`differences` finds any."""
         differences = self.differences(identity)
         if differences:
             raise DataError(

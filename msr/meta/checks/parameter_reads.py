@@ -40,7 +40,12 @@ class ParameterReads(TorchDispatchMode):
         alias_of: dict[str, str],
         given: dict[str, Tensor],
     ) -> "ParameterReads":
-        """For a call of ``module`` with ``given``, where ``originals`` or aliases may be read in place of ``given``."""
+        """The watcher for a call of ``module`` with the parameters ``given`` by name.
+
+        Args:
+            originals: the parameters of the user's module by name, which may be read in place of ``given``.
+            alias_of: the names of parameters by the places of other tensors in their memory (:func:`aliases`).
+        """
         own: dict[int, list[tuple[int, int, str]]] = {}
         registered = dict(module.named_parameters())
         for name in given:
@@ -94,7 +99,10 @@ small enough that a network still runs. Chosen by hand."""
 
 
 def shifted(params: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each number shifted at random, by 3% of its tensor's root mean square (or by 0.03 where all are zero)."""
+    """The parameters with each number shifted at random, the same way at each call; whole numbers stay.
+
+    The shifts are normal, of 3% of the tensor's root mean square in size (0.03 where all its numbers are zero).
+    """
     generator = torch.Generator().manual_seed(0)
     shifted_params = {}
     for name, p in params.items():
@@ -109,7 +117,9 @@ def shifted(params: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def aliases(module: nn.Module, names: Iterable[str]) -> dict[str, str]:
-    """The names of parameters by the places of other tensors in their memory, registered nowhere as a parameter.
+    """Other tensors of a module that lie in the memory of its parameters: ``{place of the tensor: parameter's name}``.
+
+    They are tensors in attributes and buffers, such as a view of a weight, and no parameters themselves.
 
     A copy of the module does not keep such a tie: there the other tensor is a constant of its own.
     """
@@ -129,7 +139,7 @@ def aliases(module: nn.Module, names: Iterable[str]) -> dict[str, str]:
 
 
 def held_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    """Tensors in attributes and buffers of a module, and in containers there, each with its place."""
+    """Pairs ``(place, tensor)`` of the tensors in a module's attributes and buffers, and in containers there."""
     tensors = []
     for name, part in module.named_modules():
         for key, value in vars(part).items():

@@ -30,7 +30,12 @@ class _Source(NamedTuple):
 
 @dataclass
 class Impurity:
-    """Why a call is not a function of its arguments, in words, and the modules at fault by name ("" is the whole)."""
+    """Why a call is not a function of its arguments.
+
+    Attributes:
+        reasons: what it draws or changes, in words.
+        modules: the names of the modules at fault; "" is the whole.
+    """
 
     reasons: list[str]
     modules: list[str]
@@ -48,7 +53,7 @@ class _Visit:
 
 
 def impurity(call: Call, modules: dict[str, nn.Module], device: torch.device) -> Impurity | None:
-    """Call twice, and say what was drawn or kept, or that the answers differ; None for a function of its arguments.
+    """Call twice, and return what was drawn or kept, or that the answers differ; None for a function of its arguments.
 
     ``modules`` are those that the call is known to run. Their buffers, and the random generators that they hold, are
     compared before and after. Randomness shows in the states of the generators, not only in the two answers: a layer
@@ -102,7 +107,7 @@ def _parametrised(part: nn.Module) -> tuple[Tensor, ...]:
 
 @contextlib.contextmanager
 def keeping_random_states(modules: dict[str, nn.Module], device: torch.device) -> Iterator[None]:
-    """Put back the state of every source of random numbers afterwards: the global ones, and those that modules hold."""
+    """After the block put back the state of all sources of random numbers: global ones, and those that modules hold."""
     sources = _sources(modules, device)
     states = _states(sources)
     try:

@@ -46,15 +46,15 @@ class LibrarySGD(ABC):
     sgd: SGD
 
     def init(self, initial: Params) -> Params:
-        """The learned rates, as SGD has them, so that a checkpoint fits every engine."""
+        """The learned rates by name, those of :meth:`SGD.init`, so that a checkpoint fits every engine."""
         return self.sgd.init(initial)
 
     def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:
-        """The check of :class:`~msr.meta.solvers.gradient_steps.SGD`."""
+        """Accept every problem, as :meth:`SGD.check` does."""
         self.sgd.check(problem, params, x, y)
 
     def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
-        """The parameters after the steps; without a history if gradients are switched off around the call."""
+        """One task's parameters after the steps, by name; without a history where gradients are switched off."""
         track = torch.is_grad_enabled()
         # The steps need slopes, even where gradients are switched off around the call.
         with torch.inference_mode(mode=False), torch.enable_grad():

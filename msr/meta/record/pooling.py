@@ -17,7 +17,7 @@ _NORM = _aten.native_batch_norm.default
 
 
 def pool_before_relu(graph: Graph) -> None:
-    """``max_pool(relu(x))`` becomes ``relu(max_pool(x))``, which is equal and reads and writes fewer numbers.
+    """Rewrite ``max_pool(relu(x))``, in place, as ``relu(max_pool(x))``: equal, with fewer numbers read and written.
 
     For windows of 2 by 2 it is a quarter of them, forward and backward. The slopes are equal too. A window with a
     positive entry has its maximum at the same place. In a window without one the place may differ, but there the slope

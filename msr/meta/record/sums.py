@@ -26,7 +26,7 @@ __all__ = ["drop_zeros", "merge_reductions", "merge_scales", "merge_sums", "open
 
 
 def merge_scales(node: Any, emit: Emit) -> Node | None:
-    """Constant factors in a row are one factor, and a factor of 1 is none.
+    """One constant factor in place of several in a row, and none in place of 1; None where there is nothing to merge.
 
     ``view(c x)`` becomes ``c view(x)``, so that factors on both sides of a view meet.
     """
@@ -69,7 +69,10 @@ def _scaled(node: Any) -> tuple[Any, float]:
 
 
 def open_squared_error(node: Any, emit: Emit) -> Node | None:
-    """The squared error and its slope in elementary operations, so that both share the difference."""
+    """The squared error, or its slope, in elementary operations, so that both share the difference.
+
+    None for any other node.
+    """
     if is_call(node, aten.mse_loss.default) and node.args[2:] == (0,):
         difference = emit(SUB, node.args[:2], shape_of(node))
         return emit(MUL, (difference, difference), shape_of(node))
@@ -84,7 +87,10 @@ def open_squared_error(node: Any, emit: Emit) -> Node | None:
 
 
 def drop_zeros(node: Any, emit: Emit) -> Node | None:
-    """``x + 0 = x`` and ``x − 0 = x``: autograd fills derivatives that are not needed with zeros."""
+    """``x`` in place of ``x + 0`` and ``x − 0``; None for any other node.
+
+    Autograd fills derivatives that are not needed with zeros.
+    """
     if not is_call(node, ADD, SUB) or node.kwargs:
         return None
     a, b = node.args
@@ -101,7 +107,7 @@ def _replaces(term: Any, node: Node) -> bool:
 
 
 def merge_reductions(node: Any, emit: Emit) -> Node | None:
-    """A sum over some axes of a sum over others is one sum."""
+    """One sum in place of a sum over some axes of a sum over others; None for any other node."""
     sums = aten.sum.dim_IntList
     if not is_call(node, sums) or not is_call(node.args[0], sums) or node.kwargs or node.args[0].kwargs:
         return None
@@ -126,7 +132,10 @@ def merge_reductions(node: Any, emit: Emit) -> Node | None:
 
 
 def merge_sums(node: Any, emit: Emit) -> Node | None:
-    """``f(a) + f(b) = f(a + b)`` for the same view ``f``, or the same matrix product with a common factor."""
+    """``f(a + b)`` in place of ``f(a) + f(b)``; None where no two terms of the sum are of this kind.
+
+    ``f`` is the same view of both, or the matrix product with a common factor.
+    """
     # Sums of sums are looked at once, from the outermost one.
     if not _is_sum(node) or (len(node.users) == 1 and _is_sum(next(iter(node.users)))):
         return None

@@ -36,7 +36,10 @@ _COPIES = {aten.alias.default, aten.detach.default, aten.clone.default, aten.con
 
 
 def as_three_views(node: Any, emit: Emit) -> Node | None:
-    """A view as a reshape, a permutation or an expansion; a copy, or a slice of everything, as its source."""
+    """A reshape, a permutation or an expansion in place of any other view; None where the node is none.
+
+    In place of a copy, or of a slice of everything, it is the source itself.
+    """
     base: Any = node.args[0] if node.args else None
     shape = shape_of(node)
     if node.target is aten.cat.default and len(base) == 1:
@@ -61,9 +64,9 @@ def as_three_views(node: Any, emit: Emit) -> Node | None:
 
 
 def merge_views(node: Any, emit: Emit) -> Node | None:
-    """Two reshapes or two permutations in a row are one; a view that changes nothing is none.
+    """One view in place of two reshapes or two permutations in a row, and none in place of one that changes nothing.
 
-    A permutation that moves only axes of size 1 is a reshape.
+    None where there is nothing to merge. A permutation that moves only axes of size 1 is a reshape.
     """
     if not is_call(node, RESHAPE, PERMUTE, EXPAND):
         return None
@@ -83,7 +86,7 @@ def merge_views(node: Any, emit: Emit) -> Node | None:
 
 
 def drop_expansions(node: Any, emit: Emit) -> Node | None:
-    """Sums and products need no expanded arguments, since they broadcast.
+    """A sum, difference, product or quotient without expanded arguments, since it broadcasts; None for any other node.
 
     Where all arguments are constant along an axis, the result is computed once there, and then expanded.
     """

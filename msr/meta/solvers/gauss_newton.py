@@ -94,7 +94,7 @@ class GaussNewton:
             raise ConfigError(f"conjugate gradients need at least 1 iteration; got {self.cg_steps}")
 
     def init(self, initial: Params) -> Params:
-        """``log_penalty`` and, where it is learned, ``log_damping``, both scalars; nothing when they are fixed."""
+        """The learned scalars by name: ``log_penalty`` and, where it is learned, ``log_damping``; empty if fixed."""
         if not self.learn:
             return {}
         like = next(iter(as_params(initial).values()))
@@ -118,7 +118,7 @@ class GaussNewton:
             raise ShapeError(f"GaussNewton: the prediction is {tuple(shape)}, but y is {tuple(target.shape)}")
 
     def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
-        """The parameters after ``steps`` (or ``test_steps``) steps.
+        """One task's parameters by name, after ``steps`` steps in training and ``test_steps`` otherwise.
 
         Shapes: the support set ``x, y (examples, ...)``; the result as ``params.initial``, name by name.
         """

@@ -48,7 +48,7 @@ class SGD:
             raise ConfigError(f"the inner learning rate must be positive and finite; got {self.rate}")
 
     def init(self, initial: Params) -> Params:
-        """``rate.NAME`` (or ``log_rate.NAME``) for each adapted tensor; nothing when the rate is fixed.
+        """The learned rates, ``rate.NAME`` (or ``log_rate.NAME``) for each adapted tensor; empty if fixed.
 
         Shapes: a rate has the shape of its tensor with ``learn="per_parameter"``, and is a scalar otherwise.
         """
@@ -65,7 +65,7 @@ class SGD:
         """Accept every problem: gradient steps need no more than a derivative."""
 
     def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
-        """The parameters after ``steps`` (or ``test_steps``) gradient steps.
+        """One task's parameters by name, after ``steps`` gradient steps in training and ``test_steps`` otherwise.
 
         Shapes: the support set ``x, y (examples, ...)``; the result as ``params.initial``, name by name.
         """
@@ -84,11 +84,11 @@ class SGD:
         return adapted
 
     def n_steps(self, training: bool) -> int:
-        """``steps`` in training, ``test_steps`` in evaluation."""
+        """The number of steps: ``steps`` in training; in evaluation ``test_steps``, or ``steps`` where that is None."""
         return self.steps if training or self.test_steps is None else self.test_steps
 
     def rates(self, params: MetaParameters) -> dict[str, Tensor | float]:
-        """α of each adapted tensor, a scalar or of the tensor's own shape."""
+        """The rate α of each adapted tensor by name: a number, a scalar tensor, or a tensor of the same shape."""
         if self.learn == "fixed":
             return dict.fromkeys(params.initial, self.rate)
         # The outer loop may hold further numbers in ``inner``; those of this solver go by their names.

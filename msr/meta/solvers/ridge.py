@@ -53,7 +53,7 @@ class Ridge:
             raise ConfigError(f"system must be auto, primal or dual; got {self.system!r}")
 
     def init(self, initial: Params) -> Params:
-        """``log_penalty``, a scalar; nothing when the penalty is fixed."""
+        """The learned scalar ``log_penalty`` by name; empty if the penalty is fixed."""
         like = next(iter(as_params(initial).values()))
         return {"log_penalty": like.new_tensor(math.log(self.penalty))} if self.learn else {}
 
@@ -81,7 +81,7 @@ class Ridge:
             )
 
     def adapt(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree, *, training: bool) -> Params:
-        """The minimiser; ``training`` makes no difference.
+        """One task's parameters by name, those that minimise the inner objective; ``training`` makes no difference.
 
         Shapes: the support set ``x, y (examples, ...)``; the result as ``params.initial``, name by name.
         """
