@@ -19,7 +19,10 @@ MAX_ORDER = 8192
 
 
 def as_table(table: ArrayLike, name: str) -> Indices:
-    """A square of indices, ``int16``; ShapeError or AxiomError for something else."""
+    """The Cayley table as an array ``(order, order)``, int16.
+
+    Raises: ShapeError for what is no square of integers, or too large; AxiomError for a product that is no element.
+    """
     values = as_array(table, name)
     if values.ndim != 2 or values.shape[0] != values.shape[1] or len(values) == 0:
         raise ShapeError(f"{name}: a Cayley table is a square (order, order); got {values.shape}")
@@ -107,7 +110,7 @@ def find_generators(table: Indices, given: Sequence[int] | None, name: str) -> t
 
 
 def closure_of(table: Indices, generators: Sequence[int]) -> Indices:
-    """All products of generators, sorted. In a finite group they include the inverses."""
+    """The elements of the subgroup that generators give, sorted: all their products, which include the inverses."""
     inside = np.zeros(len(table), dtype=bool)
     inside[0] = True
     frontier = np.array([0])

@@ -114,7 +114,7 @@ class FiniteGroup(Group):
 
     @cached_property
     def table(self) -> Indices:
-        """``(order, order)``: ``table[g, h] = g·h``."""
+        """The Cayley table, ``(order, order)`` int16, read-only: ``table[g, h] = g·h``."""
         return frozen(self._make_table().astype(np.int16, copy=False))
 
     @cached_property
@@ -124,7 +124,7 @@ class FiniteGroup(Group):
 
     @cached_property
     def points(self) -> Indices | None:
-        """``(order, n)``: ``points[g, i] = g·i``; None where the group comes with no points."""
+        """Where each element sends each point, ``(order, n)``: ``points[g, i] = g·i``; None without points."""
         make = self._make_points
         return None if make is None else frozen(make().astype(np.int32, copy=False))
 
@@ -210,7 +210,7 @@ class FiniteGroup(Group):
         return "uniform"
 
     def check(self, element: Element) -> int:
-        """The element as a whole number."""
+        """The element as Python's whole number; ConfigError for what is no element."""
         return _as_element(self, element)
 
     def label(self, element: int) -> str:
@@ -218,13 +218,13 @@ class FiniteGroup(Group):
         return self.labels[_as_element(self, element)]
 
     def element(self, label: str) -> int:
-        """The element with this name."""
+        """The number of the element with this name; ConfigError where none has it."""
         if label not in self.labels:
             raise ConfigError(f"{self.name} has no element {label!r}; it has {', '.join(self.labels[:12])}")
         return self.labels.index(label)
 
     def multiply(self, *elements: int) -> int:
-        """``g·h·…``; the identity for no factor."""
+        """The product ``g·h·…`` of some elements; the identity for none."""
         product = 0
         for g in elements:
             product = int(self.table[product, _as_element(self, g)])
@@ -232,7 +232,7 @@ class FiniteGroup(Group):
 
     @cached_property
     def inverses(self) -> Indices:
-        """``inverses[g] = g⁻¹``, ``(order,)``."""
+        """The inverse of each element, ``(order,)``: ``inverses[g] = g⁻¹``."""
         # The first column where row g holds 0, the identity: argmin gives the first False.
         return frozen(np.argmin(self.table != 0, axis=1))
 
@@ -242,7 +242,7 @@ class FiniteGroup(Group):
 
     @cached_property
     def element_orders(self) -> Indices:
-        """The least ``k > 0`` with ``g^k = e``, ``(order,)``."""
+        """The order of each element, ``(order,)``: the least ``k > 0`` with ``g^k = e``."""
         elements = np.arange(self.order)
         power = elements.copy()
         orders = np.ones(self.order, dtype=np.int64)
@@ -302,7 +302,7 @@ class FiniteGroup(Group):
 
     @cached_property
     def centre(self) -> Indices:
-        """The elements that commute with all, which is to commute with the generators."""
+        """The elements that commute with all others, sorted."""
         chosen = list(self.generators)
         return frozen(np.flatnonzero((self.table[:, chosen] == self.table[chosen].T).all(axis=1)))
 
@@ -314,7 +314,7 @@ class FiniteGroup(Group):
 
     @cached_property
     def class_index(self) -> Indices:
-        """``class_index[g]``: which of :attr:`conjugacy_classes` holds ``g``."""
+        """The place in :attr:`conjugacy_classes` of the class of each element, ``(order,)``."""
         # Conjugation by the generators has the conjugacy classes as its orbits.
         moves = np.stack([self.table[self.table[s], self.inverses[s]] for s in (0, *self.generators)])
         return frozen(orbit_labels(moves))

@@ -106,7 +106,7 @@ class Group(Immutable, ABC):
 
     @property
     def elements(self) -> Sequence[Element]:
-        """All elements, where they are listed."""
+        """All elements, where they are listed; ConfigError for a group that lists none."""
         raise without_table(self, "elements")
 
     def draw(self, n: int, generator: torch.Generator) -> list[Element]:
@@ -139,7 +139,7 @@ class Group(Immutable, ABC):
         return [*chosen, *self.sample(max(extra, 1), generator)]
 
     def choose(self, elements: Literal["all", "generators"] | Sequence[Element | str]) -> list[Element]:
-        """The elements asked for, labels turned into elements.
+        """The elements asked for, as a list: ``"all"``, ``"generators"``, or those given, by name or as they are.
 
         Raises: ConfigError for all of a group that is not listed, for none, and for what the group does not hold.
         """
@@ -155,7 +155,10 @@ class Group(Immutable, ABC):
         return chosen
 
     def element(self, label: str) -> Element:
-        """The element with this name; without a list of elements that is one of the generators."""
+        """The element with this name; without a list of elements only generators are known by name.
+
+        Raises: ConfigError for a name that is not known.
+        """
         named = {self.label(g): g for g in self.generators}
         if label not in named:
             raise ConfigError(f"{self.name} has no generator {label!r}; it has {', '.join(list(named)[:12])}")

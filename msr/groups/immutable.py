@@ -46,7 +46,7 @@ def as_array(values: ArrayLike | torch.Tensor, name: str) -> NDArray[Any]:
 
 
 def frozen(array: NDArray) -> NDArray:
-    """A private copy that cannot be written to."""
+    """A copy of the array that cannot be written to."""
     copy = np.array(array)
     copy.setflags(write=False)
     return copy

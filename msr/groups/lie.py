@@ -61,7 +61,7 @@ class LieAlgebra(TableFree):
 
     @cached_property
     def structure_constants(self) -> NDArray[np.float64]:
-        """``c[i, j, k]`` of ``[X_i, X_j] = Σ_k c_ijk X_k``."""
+        """The numbers ``c[i, j, k]``, ``(d, d, d)``, with ``[X_i, X_j] = Σ_k c_ijk X_k``."""
         X = self.matrices
         brackets = np.einsum("iab,jbc->ijac", X, X)
         brackets = brackets - brackets.swapaxes(0, 1)
@@ -110,12 +110,12 @@ class LieAlgebra(TableFree):
 
     @property
     def discrete(self) -> tuple[Element, ...]:
-        """Empty: the group is connected."""
+        """An empty tuple: the group is connected, so it needs no discrete generators."""
         return ()
 
     @property
     def identity(self) -> tuple[float, ...]:
-        """Coefficients that are all zero."""
+        """The identity: coefficients that are all zero."""
         return (0.0,) * self.dim
 
     @property
@@ -124,7 +124,7 @@ class LieAlgebra(TableFree):
         return "normal coefficients"
 
     def check(self, element: Element) -> tuple[float, ...]:
-        """The element as a tuple of ``dim`` finite numbers."""
+        """The element as a tuple of ``dim`` finite numbers; ShapeError for anything else."""
         try:
             c = tuple(float(v) for v in element)
         except (TypeError, ValueError):
@@ -136,7 +136,7 @@ class LieAlgebra(TableFree):
         return c
 
     def word(self, element: Element) -> tuple[Letter, ...]:
-        """The element as a word of one letter, an exponential."""
+        """The word of an element: one letter ``("exp", coefficients)``."""
         return (("exp", tuple(element)),)
 
     @property
@@ -150,7 +150,7 @@ class LieAlgebra(TableFree):
         return tuple(tuple(map(float, row)) for row in np.diag(1 / sizes))
 
     def label(self, element: Sequence[float]) -> str:
-        """``exp(0.5 J01 + -1 J12)``."""
+        """The name of an element, such as ``exp(0.5 J01 + -1 J12)``; ``e`` for the identity."""
         terms = [f"{c:.3g} {x}" for c, x in zip(element, self.labels, strict=True) if c]
         return f"exp({' + '.join(terms)})" if terms else "e"
 

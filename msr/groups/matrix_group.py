@@ -61,7 +61,7 @@ class MatrixGroup(TableFree):
 
     @cached_property
     def conjugation(self) -> NDArray[np.float64]:
-        """``a[k, i, j]`` of ``D_k X_i D_k⁻¹ = Σ_j a_kij X_j``."""
+        """The numbers ``a[k, i, j]`` with ``D_k X_i D_k⁻¹ = Σ_j a_kij X_j``, for ``k`` discrete generators."""
         X = self.algebra.matrices
         D = self.discrete_matrices
         flat = X.reshape(len(X), -1).T
@@ -89,7 +89,7 @@ class MatrixGroup(TableFree):
 
     @property
     def identity(self) -> Element:
-        """No letter, and coefficients that are all zero."""
+        """The identity: no letter, and coefficients that are all zero."""
         return ((), self.algebra.identity)
 
     @property
@@ -99,7 +99,7 @@ class MatrixGroup(TableFree):
 
     @property
     def generators(self) -> tuple[Element, ...]:
-        """The discrete ones, then those of the algebra at size one."""
+        """The generators as elements: the discrete ones, then those of the algebra at size one."""
         return (*self.discrete, *(((), c) for c in self.algebra.generators))
 
     @property
@@ -108,7 +108,10 @@ class MatrixGroup(TableFree):
         return "words and normal coefficients"
 
     def check(self, element: Element) -> Element:
-        """The pair ``(letters, coefficients)``."""
+        """The element as a pair of tuples, ``(letters, coefficients)``.
+
+        Raises: ConfigError for what is no such pair, ShapeError for coefficients that the algebra does not have.
+        """
         count = len(self.discrete_matrices)
         if isinstance(element, (tuple, list)) and len(element) == 2 and isinstance(element[0], (tuple, list)):
             letters = tuple(k for k in map(whole_number, element[0]) if k is not None and 0 <= k < count)
@@ -120,19 +123,19 @@ class MatrixGroup(TableFree):
         )
 
     def label(self, element: Element) -> str:
-        """The letters and the exponential: ``P exp(0.5 J01)``."""
+        """The name of an element, its letters and its exponential: ``P exp(0.5 J01)``; ``e`` for the identity."""
         letters, c = element
         parts = [self.labels_discrete[k] for k in letters] + ([self.algebra.label(c)] if any(c) else [])
         return " ".join(parts) or "e"
 
     def word(self, element: Element) -> tuple[Letter, ...]:
-        """Letters, then one exponential."""
+        """The word of an element: its letters, then one exponential where a coefficient is not zero."""
         letters, c = element
         turns: tuple[Letter, ...] = (("exp", tuple(c)),) if any(c) else ()
         return (*joined([(k, 1) for k in letters]), *turns)
 
     def sample(self, n: int, generator: torch.Generator) -> list[Element]:
-        """``n`` elements: see the class."""
+        """``n`` random elements, each discrete generator with probability 1/2, and normal coefficients."""
         taken = torch.rand(n, len(self.discrete_matrices), generator=generator) < 0.5
         c = self.algebra.sample(n, generator)
         return [(tuple(torch.nonzero(row).flatten().tolist()), part) for row, part in zip(taken, c, strict=True)]

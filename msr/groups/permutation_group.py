@@ -91,7 +91,7 @@ class PermutationGroup(TableFree):
 
     @property
     def identity(self) -> Element:
-        """``(0, 1, 2, …)``."""
+        """The identity, ``(0, 1, 2, …)``."""
         return tuple(range(self.degree))
 
     @property
@@ -100,12 +100,12 @@ class PermutationGroup(TableFree):
         return "uniform" if self.kind is not None or self.degree <= MAX_CHAIN else "words"
 
     def label(self, element: Element) -> str:
-        """Its cycles, points from 0; shortened for many points."""
+        """The cycles of an element, points from 0, such as ``(0 1)(2 4 3)``; shortened to about 60 characters."""
         text = cycles(self.moves(element))
         return text if len(text) <= 60 else f"{text[:56]}…)"
 
     def element(self, label: str) -> Element:
-        """The element with these cycles, such as ``"(0 1)(2 4 3)"``, or ``"e"``."""
+        """The element with these cycles, such as ``"(0 1)(2 4 3)"``, or ``"e"``; ConfigError for any other text."""
         text = label.strip()
         if text != "e" and not re.fullmatch(r"(\([0-9]+(\s+[0-9]+)*\))+", text):
             raise ConfigError(f"{self.name}: write an element by its cycles, such as (0 1)(2 4 3); got {label!r}")
@@ -119,7 +119,11 @@ class PermutationGroup(TableFree):
         return self.check(image)
 
     def check(self, element: Element) -> Element:
-        """The element as a tuple; from a tuple, a list, an array or a tensor of images."""
+        """The element as a tuple, from a tuple, a list, an array or a tensor of images.
+
+        Raises: ConfigError for what is no permutation of the points, or not in the group; on more than 256 points of
+        neither kind the latter is not checked.
+        """
         image = element.detach().cpu().numpy() if isinstance(element, torch.Tensor) else np.asarray(element)
         fits = image.shape == (self.degree,) and image.dtype.kind in "iu"
         if not fits or not np.array_equal(np.sort(image), np.arange(self.degree)):
@@ -145,7 +149,7 @@ class PermutationGroup(TableFree):
         return np.asarray(element, dtype=np.int32)
 
     def multiply(self, *elements: Element) -> Element:
-        """``g·h·…``, the last one acting first."""
+        """The product ``g·h·…`` of some elements, of which the last one acts first; the identity for none."""
         product = np.arange(self.degree)
         for g in elements:
             product = product[self.moves(self.check(g))]
@@ -182,7 +186,7 @@ class PermutationGroup(TableFree):
         return joined(letters)
 
     def sample(self, n: int, generator: torch.Generator) -> list[Element]:
-        """``n`` elements: see :attr:`drawn`."""
+        """``n`` random elements, drawn independently as :attr:`drawn` says."""
         return [tuple(self._draw_one(generator).tolist()) for _ in range(n)]
 
     def _draw_one(self, generator: torch.Generator) -> Indices:
@@ -269,7 +273,7 @@ class CircleGroup(PermutationGroup):
 
     @property
     def discrete(self) -> tuple[Element, ...]:
-        """``r``, and ``s`` with mirrors."""
+        """The generators: ``r``, element 1, and with mirrors ``s``, element ``n``."""
         return (1, self.degree) if self.mirrors else (1,)
 
     @property
@@ -283,20 +287,20 @@ class CircleGroup(PermutationGroup):
         return "uniform"
 
     def check(self, element: Element) -> Element:
-        """The element as a whole number."""
+        """The element as Python's whole number; ConfigError for what is no element."""
         number = whole_number(element)
         if number is None or not 0 <= number < self.order:
             raise ConfigError(f"{self.name} has the elements 0 to {self.order - 1}; got {element!r}")
         return number
 
     def label(self, element: Element) -> str:
-        """The element as a rotation and a mirror: ``r3s``."""
+        """The name of an element, a rotation and a mirror: ``r3s``; ``e`` for the identity."""
         f, k = divmod(element, self.degree)
         turn = "" if k == 0 else "r" if k == 1 else f"r{k}"
         return (turn + "s" * f) or "e"
 
     def element(self, label: str) -> Element:
-        """The element with this name."""
+        """The element with this name, such as ``r3s``; any whole power of ``r`` is taken modulo ``n``."""
         if label == "e":
             return 0
         match = re.fullmatch(r"(r([0-9]*))?(s?)", label)
@@ -323,7 +327,7 @@ class CircleGroup(PermutationGroup):
         return k + n * f
 
     def inverse(self, element: Element) -> Element:
-        """``g⁻¹``; a mirror is its own."""
+        """The inverse ``g⁻¹`` of an element; a mirror is its own."""
         f, k = divmod(self.check(element), self.degree)
         # A mirror undoes itself, wherever its axis is.
         return element if f else -k % self.degree

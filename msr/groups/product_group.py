@@ -42,36 +42,36 @@ class ProductGroup(TableFree):
 
     @property
     def is_finite(self) -> bool:
-        """Whether every factor is."""
+        """Whether there are finitely many elements: every factor is finite."""
         return all(factor.is_finite for factor in self.factors)
 
     @property
     def connected(self) -> bool:
-        """Whether every factor is."""
+        """Whether a path leads from the identity to every element: every factor is connected."""
         return all(factor.connected for factor in self.factors)
 
     @property
     def algebra_dim(self) -> int:
-        """The sum over the factors."""
+        """Number of infinitesimal generators of all factors together."""
         return sum(factor.algebra_dim for factor in self.factors)
 
     @cached_property
     def identity(self) -> Element:
-        """The identity of each factor."""
+        """The tuple of the identities of the factors."""
         return tuple(factor.identity for factor in self.factors)
 
     def embed(self, which: int, element: Element) -> Element:
-        """An element of one factor, with the identity in the other places."""
+        """The element ``(e, …, element, …, e)``, with an element of factor number ``which`` in its place."""
         return (*self.identity[:which], element, *self.identity[which + 1 :])
 
     @cached_property
     def discrete(self) -> tuple[Element, ...]:
-        """The discrete generators of each factor in turn."""
+        """The discrete generators of each factor in turn, with the identity in the other places."""
         return tuple(self.embed(i, g) for i, factor in enumerate(self.factors) for g in factor.discrete)
 
     @cached_property
     def generators(self) -> tuple[Element, ...]:
-        """The generators of each factor in turn."""
+        """The generators of each factor in turn, with the identity in the other places."""
         return tuple(self.embed(i, g) for i, factor in enumerate(self.factors) for g in factor.generators)
 
     @cached_property
@@ -82,17 +82,20 @@ class ProductGroup(TableFree):
         return " and ".join(dict.fromkeys(ways))
 
     def part(self, element: Element, which: int) -> Element:
-        """The element of one factor."""
+        """The component of an element in factor number ``which``."""
         return element[which]
 
     def label(self, element: Element) -> str:
-        """``((0 1),exp(1 J01))``; ``e`` for the identity."""
+        """The names of the components, such as ``((0 1),exp(1 J01))``; ``e`` for the identity."""
         if element == self.identity:
             return "e"
         return f"({','.join(factor.label(g) for factor, g in zip(self.factors, element, strict=True))})"
 
     def check(self, element: Element) -> Element:
-        """The element with each part in its canonical form."""
+        """The element as a tuple, each component in its canonical form.
+
+        Raises: ConfigError for another number of components; what the factors raise for theirs.
+        """
         if not isinstance(element, (tuple, list)) or len(element) != len(self.factors):
             raise ConfigError(
                 f"an element of {self.name} is a tuple of {len(self.factors)}, an element of each of "
@@ -101,7 +104,7 @@ class ProductGroup(TableFree):
         return tuple(factor.check(g) for factor, g in zip(self.factors, element, strict=True))
 
     def word(self, element: Element) -> tuple[Letter, ...]:
-        """The words of the parts one after another: factors commute."""
+        """The words of the components one after another, which is a word of the element since factors commute."""
         word: list[Letter] = []
         first = 0
         column = 0
@@ -124,7 +127,10 @@ class ProductGroup(TableFree):
         return list(zip(*(factor.sample(n, generator) for factor in self.factors), strict=True))
 
     def find_factor(self, group: Group) -> int | None:
-        """Which of the factors is this group; None for none, and ConfigError for several."""
+        """The number of the factor that equals ``group``; None where none does.
+
+        Raises: ConfigError where several factors do.
+        """
         places = [i for i, factor in enumerate(self.factors) if factor == group]
         if len(places) > 1:
             raise ConfigError(f"{group.name} is more than one of the factors of {self.name}: say which, {places}")

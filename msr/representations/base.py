@@ -129,7 +129,7 @@ class Representation(Immutable, ABC):
 
     @property
     def dim(self) -> int:
-        """Numbers in a point."""
+        """How many numbers a point has: the product of ``shape``."""
         return math.prod(self.shape)
 
     @cached_property
@@ -162,7 +162,10 @@ class Representation(Immutable, ABC):
 
     @takes_arrays("x")
     def check_shape(self, x: Tensor) -> tuple[int, ...]:
-        """The leading axes of ``x (..., *shape)``, or a ShapeError that says on what shape this one acts."""
+        """The sizes of the leading (batch) axes of ``x``, which come before ``shape``.
+
+        Raises: ShapeError that says what shape this representation acts on.
+        """
         at = x.ndim - len(self.shape)
         if at < 0 or tuple(x.shape[at:]) != self.shape:
             raise ShapeError(
@@ -202,7 +205,7 @@ class Representation(Immutable, ABC):
         return self.operations.pullback(self, group, homomorphism, name or f"{self.name} of {group.name}")
 
     def restrict(self, subgroup: Subgroup) -> "Representation":
-        """The same action, of a subgroup only."""
+        """The restriction to a subgroup: the same action, as a representation of that group."""
         if not self.group.is_listed:
             raise without_table(self.group, "subgroups to restrict to (rep.pullback takes a group of its own)")
         if np.max(subgroup.elements, initial=0) >= self.group.order:

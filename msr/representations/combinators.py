@@ -93,7 +93,7 @@ def outer_product(*representations: Representation | LieRepresentation) -> Repre
 
 
 class SumRepresentation(Representation):
-    """A direct sum of ``parts``; acts block by block."""
+    """A direct sum of ``parts``: each acts on its own stretch of the vector."""
 
     parts: tuple[Representation, ...]
 
@@ -129,7 +129,7 @@ class SumRepresentation(Representation):
         return np.concatenate([part.moves(element) + at for part, at in zip(self.parts, offsets, strict=True)])
 
     def infinitesimal(self) -> Tensor:
-        """``dρ(X)``, block diagonal."""
+        """The matrices ``dρ(X_i)``, ``(d, dim, dim)``, block diagonal."""
         X = super().infinitesimal()
         at = 0
         # A group without infinitesimal generators has nothing to fill in.
@@ -140,11 +140,11 @@ class SumRepresentation(Representation):
 
     @cached_property
     def is_trivial(self) -> bool:
-        """Whether no summand moves."""
+        """Whether every summand is trivial."""
         return all(part.is_trivial for part in self.parts)
 
     def dual(self) -> Representation:
-        """The sum of the duals."""
+        """The direct sum of the duals of the summands."""
         if self.is_orthogonal or self.group.is_listed:
             return super().dual()
         return direct_sum(*(part.dual() for part in self.parts))
@@ -155,21 +155,21 @@ class SumRepresentation(Representation):
         return all(part.is_orthogonal for part in self.parts)
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """Each summand acts on its part of the vector."""
+        """``ρ(g) x``: each summand acts on its own stretch of the vector."""
         pieces = x.split([part.dim for part in self.parts], dim=-1)
         return torch.cat([p.act_flat(element, piece) for p, piece in zip(self.parts, pieces, strict=True)], dim=-1)
 
     def matrix(self, element: Element) -> Tensor:
-        """``ρ(g)``, block diagonal."""
+        """The matrix ``ρ(g)``, block diagonal."""
         return torch.block_diag(*(part.matrix(element) for part in self.parts))
 
     def character(self) -> NDArray[np.float64]:
-        """The sum of the characters, ``Σ χ_i``."""
+        """The sum of the characters, ``Σ χ_i``, ``(order,)``."""
         return np.sum([part.character() for part in self.parts], axis=0)
 
 
 class TensorRepresentation(Representation):
-    """A tensor product of ``factors``; acts on each factor's axes in turn."""
+    """A tensor product of ``factors``: each acts on axes of its own."""
 
     factors: tuple[Representation, ...]
 
@@ -180,7 +180,7 @@ class TensorRepresentation(Representation):
         self.__dict__.update(factors=tuple(factors))
 
     def blocks(self) -> tuple[Representation, ...]:
-        """With a trivial first factor, a copy of the other factors for each of its dimensions; itself otherwise."""
+        """The representation itself; with a trivial first factor, a copy of the others for each of its dimensions."""
         first, *others = self.factors
         # Channels that the group does not mix: each is a block, and equal blocks are solved once.
         if first.dim > 1 and first.is_trivial:
@@ -189,7 +189,7 @@ class TensorRepresentation(Representation):
 
     @cached_property
     def permutations(self) -> Indices | None:
-        """``(i, j) ↦ (g·i, g·j)`` on flattened pairs."""
+        """The permutations of flattened pairs, ``(i, j) ↦ (g·i, g·j)``: ``(order, dim)``; None if a factor has none."""
         joint = np.zeros((self.group.order, 1), dtype=np.int32)
         for factor in self.factors:
             if factor.permutations is None:
@@ -204,14 +204,14 @@ class TensorRepresentation(Representation):
         return all(factor.is_permutation for factor in self.factors)
 
     def moves(self, element: Element) -> Indices:
-        """``(i, j) ↦ (g·i, g·j)`` on flattened pairs."""
+        """Where the element sends each flattened pair, ``(i, j) ↦ (g·i, g·j)``: ``(dim,)``."""
         joint = np.zeros(1, dtype=np.int32)
         for factor in self.factors:
             joint = (joint[:, None] * factor.dim + factor.moves(element)).ravel()
         return joint
 
     def infinitesimal(self) -> Tensor:
-        """``Σ 1 ⊗ … dρ(X) … ⊗ 1``."""
+        """The matrices ``Σ 1 ⊗ … dρ(X_i) … ⊗ 1``, ``(d, dim, dim)``."""
         # The product rule: one factor is differentiated at a time.
         total = super().infinitesimal()
         eyes = [torch.eye(factor.dim, dtype=torch.float64) for factor in self.factors]
@@ -221,7 +221,7 @@ class TensorRepresentation(Representation):
         return total
 
     def dual(self) -> Representation:
-        """The product of the duals."""
+        """The dual representation, as the tensor product of the duals where the group has no table."""
         if self.is_orthogonal or self.group.is_listed:
             return super().dual()
         return tensor_product(*(factor.dual() for factor in self.factors))
@@ -245,7 +245,7 @@ class TensorRepresentation(Representation):
         return bool(np.allclose(product, 1))
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """Factor by factor, each on its own axis."""
+        """``ρ(g) x``, one factor after another, each on its own axis."""
         sizes = [factor.dim for factor in self.factors]
         points = x.reshape(*x.shape[:-1], *sizes)
         for axis, factor in enumerate(self.factors):
@@ -256,11 +256,11 @@ class TensorRepresentation(Representation):
         return points.reshape(x.shape)
 
     def matrix(self, element: Element) -> Tensor:
-        """``ρ₁(g) ⊗ ρ₂(g) ⊗ …``."""
+        """The matrix ``ρ₁(g) ⊗ ρ₂(g) ⊗ …``, ``(dim, dim)``."""
         return kron(*(factor.matrix(element) for factor in self.factors))
 
     def character(self) -> NDArray[np.float64]:
-        """The product of the characters, ``∏ χ_i``."""
+        """The product of the characters, ``∏ χ_i``, ``(order,)``."""
         return np.prod([factor.character() for factor in self.factors], axis=0)
 
 

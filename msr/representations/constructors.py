@@ -57,7 +57,7 @@ def trivial(group: Group, n: int = 1) -> Representation | LieRepresentation:
 
 
 def regular(group: FiniteGroup | CircleGroup) -> Representation:
-    """The group on its own elements, ``g·h``: one number for each element."""
+    """The regular representation: the group permutes its own elements, ``h ↦ g·h``; one number for each element."""
     # A cyclic group on its points is its regular representation; it needs no table.
     if isinstance(group, CircleGroup) and not group.mirrors:
         return NaturalRepresentation(group)
@@ -167,7 +167,7 @@ def _is_permutation(matrix: np.ndarray) -> bool:
 
 
 def sign(group: FiniteGroup | PermutationGroup) -> Representation:
-    """``±1``: the parity of the permutation that each element is of the group's own points."""
+    """The representation by ``±1``: the parity of the permutation of the group's own points that an element is."""
     if isinstance(group, PermutationGroup):
         return SignRepresentation(group)
     if group.points is None:
@@ -207,7 +207,7 @@ def defining(group: LieAlgebra) -> LieRepresentation: ...
 @overload
 def defining(group: MatrixGroup) -> Representation: ...
 def defining(group: LieAlgebra | MatrixGroup) -> Representation | LieRepresentation:
-    """A group or Lie algebra of matrices acting by its own matrices."""
+    """The representation of a group or Lie algebra of matrices by its own matrices."""
     if isinstance(group, MatrixGroup):
         return GeneratedRepresentation(group, group.discrete_matrices, group.algebra.matrices, "defining", known=True)
     if not isinstance(group, LieAlgebra):

@@ -23,14 +23,14 @@ __all__ = ["MatrixRepresentation", "PermutationRepresentation", "Reshaped", "mat
 
 
 def matrix_of(permutation: Indices) -> Tensor:
-    """``M[p[i], i] = 1``, float64."""
+    """The matrix ``M (n, n)`` of a permutation ``(n,)``, float64: ``M[p[i], i] = 1``, and zero elsewhere."""
     matrix = torch.zeros(len(permutation), len(permutation), dtype=torch.float64)
     matrix[torch.tensor(permutation, dtype=torch.long), torch.arange(len(permutation))] = 1
     return matrix
 
 
 def move(permutation: Indices, x: Tensor) -> Tensor:
-    """``out[p[i]] = x[i]`` on the last axis."""
+    """``x (..., n)`` with its last axis permuted: ``out[p[i]] = x[i]``."""
     # A tensor is read, not written: out[j] comes from the place that is sent to j.
     source = torch.from_numpy(inverse_of(np.asarray(permutation, dtype=np.int64))).to(x.device)
     return x.index_select(-1, source)
@@ -80,7 +80,7 @@ class PermutationRepresentation(Representation):
         return True
 
     def moves(self, element: Element) -> Indices:
-        """Its row of :attr:`permutations`."""
+        """Where the element sends each coordinate, ``(dim,)``: its row of :attr:`permutations`."""
         return self.permutations[element]
 
     @property
@@ -89,15 +89,15 @@ class PermutationRepresentation(Representation):
         return True
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """The permuted coordinates, ``out[j] = x[g⁻¹·j]``."""
+        """``ρ(g) x`` by moving coordinates: ``out[j] = x[g⁻¹·j]``."""
         return move(self.permutations[element], x)
 
     def matrix(self, element: Element) -> Tensor:
-        """``ρ(g)[g·i, i] = 1``."""
+        """The permutation matrix ``ρ(g)``, float64: ``ρ(g)[g·i, i] = 1``."""
         return matrix_of(self.permutations[element])
 
     def character(self) -> NDArray[np.float64]:
-        """The number of fixed points of each element."""
+        """The number of fixed points of each element, ``(order,)``."""
         return (self.permutations == np.arange(self.dim)).sum(axis=1).astype(float)
 
 
@@ -138,13 +138,13 @@ class MatrixRepresentation(Representation):
 
     @cached_property
     def is_orthogonal(self) -> bool:
-        """Whether ``ρ(g)ᵀ ρ(g) = I``."""
+        """Whether every ``ρ(g)`` is orthogonal, ``ρ(g)ᵀ ρ(g) = I``, which is tried on the generators."""
         # Products of orthogonal matrices are orthogonal.
         M = self._matrices[list(self.group.generators)]
         return bool(np.abs(M.swapaxes(1, 2) @ M - np.eye(self.dim)).max(initial=0) < LAW)
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """``x ρ(g)ᵀ`` on rows."""
+        """``ρ(g) x`` on points ``(..., dim)``, as the product ``x ρ(g)ᵀ`` of rows; ShapeError for integers."""
         needs_floats(x, self)
         return x @ self.matrix(element).to(dtype=x.dtype, device=x.device).mT
 
@@ -153,7 +153,7 @@ class MatrixRepresentation(Representation):
         return torch.tensor(self._matrices[element])
 
     def character(self) -> NDArray[np.float64]:
-        """The traces of the matrices."""
+        """The trace of each matrix, ``(order,)``."""
         return np.trace(self._matrices, axis1=1, axis2=2)
 
 
@@ -168,20 +168,20 @@ class Reshaped(Representation):
 
     @property
     def permutations(self) -> Indices | None:
-        """Those of the original representation."""
+        """The permutations of the original representation, ``(order, dim)``, or None."""
         return self.inner.permutations
 
     @property
     def is_permutation(self) -> bool:
-        """That of the original representation."""
+        """Whether the original representation only moves coordinates around."""
         return self.inner.is_permutation
 
     def moves(self, element: Element) -> Indices:
-        """That of the original representation."""
+        """Where the element sends each coordinate, as in the original representation."""
         return self.inner.moves(element)
 
     def infinitesimal(self) -> Tensor:
-        """That of the original representation."""
+        """The matrices ``dρ(X_i)`` of the original representation."""
         return self.inner.infinitesimal()
 
     def dual(self) -> Representation:
@@ -190,21 +190,21 @@ class Reshaped(Representation):
 
     @property
     def is_orthogonal(self) -> bool:
-        """That of the original representation."""
+        """Whether the original representation acts by orthogonal matrices."""
         return self.inner.is_orthogonal
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """That of the original representation."""
+        """``ρ(g) x``, as in the original representation."""
         return self.inner.act_flat(element, x)
 
     def matrix(self, element: Element) -> Tensor:
-        """That of the original representation."""
+        """The matrix ``ρ(g)`` of the original representation."""
         return self.inner.matrix(element)
 
     def character(self) -> NDArray[np.float64]:
-        """That of the original representation."""
+        """The character of the original representation, ``(order,)``."""
         return self.inner.character()
 
     def blocks(self) -> tuple[Representation, ...]:
-        """Those of the original representation."""
+        """The blocks of the original representation, which acts on flattened points as this one does."""
         return self.inner.blocks()

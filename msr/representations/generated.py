@@ -108,17 +108,17 @@ class GeneratedRepresentation(Representation):
         return not self._X.any() and super().is_trivial
 
     def generator_moves(self) -> Indices:
-        """The permutations that were given for the discrete generators."""
+        """The permutations ``(r, dim)`` that were given for the discrete generators."""
         if not self.is_permutation:
             return super().generator_moves()
         return self._permutations
 
     def infinitesimal(self) -> Tensor:
-        """The matrices that were given for the infinitesimal generators."""
+        """The matrices ``(d, dim, dim)`` that were given for the infinitesimal generators, float64."""
         return torch.tensor(self._X)
 
     def moves(self, element: Element) -> Indices:
-        """The permutation of an element: those of the letters of its word, one after another."""
+        """Where an element sends each coordinate, ``(dim,)``: the product of the permutations of its word's letters."""
         if not self.is_permutation:
             return super().moves(element)
         image = np.arange(self.dim, dtype=np.int32)
@@ -129,14 +129,14 @@ class GeneratedRepresentation(Representation):
         return image
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """Permutations move; matrices are multiplied up first."""
+        """``ρ(g) x``: coordinates are moved, or multiplied by the matrix of the element; ShapeError for integers then."""
         if self.is_permutation:
             return move(self.moves(element), x)
         needs_floats(x, self)
         return x @ self.matrix(element).to(dtype=x.dtype, device=x.device).mT
 
     def matrix(self, element: Element) -> Tensor:
-        """The product of its letters' matrices."""
+        """The matrix ``ρ(g)``, ``(dim, dim)`` float64: the product of the matrices of the letters of its word."""
         if self.is_permutation:
             return matrix_of(self.moves(element))
         product = torch.eye(self.dim, dtype=torch.float64)
@@ -152,7 +152,7 @@ class GeneratedRepresentation(Representation):
         return torch.linalg.matrix_power(torch.tensor(self._matrices[letter[0]]), int(letter[1]))
 
     def dual(self) -> Representation:
-        """Inverse transposes, and ``−dρ(X)ᵀ``; orthogonal representations are their own duals."""
+        """The dual representation, by inverse transposes and ``−dρ(X)ᵀ``; itself where this one is orthogonal."""
         if self.is_orthogonal:
             return self
         M = self._matrices
@@ -216,7 +216,7 @@ class StillRepresentation(_Direct):
 
 
 class SignRepresentation(Representation):
-    """``±1``: the parity of the permutation that an element is."""
+    """The representation by the number ``±1``: the parity of the permutation that an element is."""
 
     is_orthogonal = True
 
@@ -244,17 +244,17 @@ class LiftedRepresentation(Representation):
 
     @property
     def is_permutation(self) -> bool:
-        """That of the representation of the factor."""
+        """Whether the representation of the factor only moves coordinates around."""
         return self.inner.is_permutation
 
     @property
     def is_orthogonal(self) -> bool:
-        """That of the representation of the factor."""
+        """Whether the representation of the factor acts by orthogonal matrices."""
         return self.inner.is_orthogonal
 
     @cached_property
     def is_trivial(self) -> bool:
-        """That of the representation of the factor."""
+        """Whether the representation of the factor is trivial."""
         return self.inner.is_trivial
 
     def _in_factor(self, element: Element) -> Element:
@@ -262,15 +262,15 @@ class LiftedRepresentation(Representation):
         return element[self.which]
 
     def moves(self, element: Element) -> Indices:
-        """That of the component in the factor."""
+        """Where the element sends each coordinate: where its component in the factor does."""
         return self.inner.moves(self._in_factor(element))
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """That of the component in the factor."""
+        """``ρ(g) x``, by the component of ``g`` in the factor."""
         return self.inner.act_flat(self._in_factor(element), x)
 
     def matrix(self, element: Element) -> Tensor:
-        """That of the component in the factor."""
+        """The matrix ``ρ(g)``, that of the component of ``g`` in the factor."""
         return self.inner.matrix(self._in_factor(element))
 
     def infinitesimal(self) -> Tensor:
@@ -283,7 +283,7 @@ class LiftedRepresentation(Representation):
         return X
 
     def blocks(self) -> tuple[Representation, ...]:
-        """Those of the factor's, each lifted."""
+        """The blocks of the representation of the factor, each lifted; itself where there is one."""
         # Blocks are lifted one by one, so that equal ones are still found equal.
         parts = self.inner.blocks()
         if len(parts) == 1:

@@ -70,15 +70,15 @@ class EquivariantBasis:
         return torch.nn.functional.one_hot(self.labels.flatten(), self.dim).double()
 
     def orthonormal(self) -> Tensor:
-        """``U (out · in, dim)`` with columns of length 1, float64."""
+        """``U (out · in, dim)``, float64, with orthonormal columns."""
         U = self.matrix()
         return U / U.norm(dim=0)
 
 
 def pair_orbits(generators_in: ArrayLike, generators_out: ArrayLike) -> Tensor:
-    """Which weights are shared: orbits of ``(i, j) ↦ (g·i, g·j)`` on output-input pairs, from generators alone.
+    """A number for each weight, equal where weights are shared.
 
-    No group table is needed, so this serves ``S_n`` for any ``n``. Orbits are numbered in reading order.
+    The numbers are those of the orbits of ``(i, j) ↦ (g·i, g·j)`` on output-input pairs, from generators alone. No group table is needed, so this serves ``S_n`` for any ``n``. Orbits are numbered in reading order.
     Shapes: ``(r, n)`` and ``(r, m)``, the same ``r`` generators acting on inputs and outputs; the result is ``(m, n)``.
     """
     p = np.atleast_2d(np.asarray(generators_in))
@@ -102,7 +102,7 @@ def pair_orbits(generators_in: ArrayLike, generators_out: ArrayLike) -> Tensor:
 def equivariant_basis(
     rep_in: AnyRepresentation, rep_out: AnyRepresentation, *, tolerance: float = TOLERANCE
 ) -> EquivariantBasis:
-    """All linear maps ``W`` with ``ρ_out(g) W = W ρ_in(g)``.
+    """A basis of all linear maps ``W`` with ``ρ_out(g) W = W ρ_in(g)``, as an :class:`EquivariantBasis`.
 
     Permutations by orbits on pairs, without linear algebra; others by the null space of the constraints of the
     generators, discrete and infinitesimal ones together, block by block for direct sums, each kind of block once. What

@@ -28,7 +28,10 @@ _RELATIVE_ERROR = 1e-13
 
 
 def tolerance_of(values: Any) -> float:
-    """1e-8 for float64 and whole numbers; a hundred times the rounding of float32 or below."""
+    """The tolerance at which laws of such numbers are checked: 1e-8 for float64 and whole numbers.
+
+    It is a hundred times the relative rounding for float32 or below, and the largest of all for a list.
+    """
     dtype = getattr(values, "dtype", None)
     if dtype is None and isinstance(values, (list, tuple)) and values:
         return max(tolerance_of(v) for v in values)
@@ -67,8 +70,7 @@ def check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str, to
 def clean_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) -> NDArray[np.float64]:
     """The representation near matrices that almost are one, by ``M(g) ← (1/|G|) Σ_h M(g·h) M(h)⁻¹``.
 
-    The error of the law is squared by each step.
-
+    The error of the law is squared by each step. Shapes: ``M (order, n, n)`` and the result.
 
     Raises: AxiomError where that would take too long, or does not settle.
     """

@@ -59,16 +59,16 @@ class LieRepresentation(Immutable):
         self.__dict__.update(group=algebra, name=name, matrices=frozen(values), shape=shape)
 
     def moves(self, element: Sequence[float]) -> Indices:
-        """ConfigError: rotations and boosts mix coordinates."""
+        """Raise ConfigError always: exponentials mix coordinates, so there is no permutation."""
         raise ConfigError(f"{self.name} is no permutation representation: it mixes coordinates")
 
     def infinitesimal(self) -> Tensor:
-        """``dρ(X_i)``, ``(d, dim, dim)``."""
+        """The matrices ``dρ(X_i)``, ``(d, dim, dim)``, float64."""
         return torch.tensor(self.matrices)
 
     @property
     def dim(self) -> int:
-        """Numbers in a point."""
+        """How many numbers a point has: the product of ``shape``."""
         return prod(self.shape)
 
     @property
@@ -82,7 +82,7 @@ class LieRepresentation(Immutable):
         return bool(np.abs(self.matrices + self.matrices.swapaxes(1, 2)).max() < CLOSED)
 
     def matrix(self, element: Sequence[float]) -> Tensor:
-        """``exp(Σ c_i dρ(X_i))``, ``(dim, dim)``, float64; ``element`` holds the coefficients ``c``."""
+        """The matrix ``exp(Σ c_i dρ(X_i))``, ``(dim, dim)``, float64; ShapeError for another number of coefficients."""
         c = torch.as_tensor(element, dtype=torch.float64)
         if c.shape != (self.group.dim,):
             raise ShapeError(f"an element of {self.group.name} is {self.group.dim} coefficients; got {tuple(c.shape)}")
@@ -96,13 +96,13 @@ class LieRepresentation(Immutable):
 
     @takes_arrays("x")
     def act_flat(self, element: Sequence[float], x: Tensor) -> Tensor:
-        """The same on flattened points ``(..., dim)``."""
+        """``exp(Σ c_i dρ(X_i)) x`` for flattened points ``x (..., dim)``; ShapeError for integers."""
         needs_floats(x, self)
         return x @ self.matrix(element).to(dtype=x.dtype, device=x.device).mT
 
     @takes_arrays("x")
     def check_shape(self, x: Tensor) -> tuple[int, ...]:
-        """The leading axes of ``x (..., *shape)``, or a ShapeError."""
+        """The sizes of the leading (batch) axes of ``x``; ShapeError where ``x`` does not end in ``shape``."""
         at = x.ndim - len(self.shape)
         if at < 0 or tuple(x.shape[at:]) != self.shape:
             raise ShapeError(f"{self.name} acts on points of shape {self.shape}; got a tensor {tuple(x.shape)}")

@@ -77,7 +77,8 @@ class Points:
     def average(self, U: Tensor, orbitals: Indices) -> Tensor:
         """The part of weights ``U (m n, k)`` that the group leaves invariant: each replaced by the mean of its orbital.
 
-        This is the Reynolds operator. ``orbitals (lines · columns,)`` are those of weights between points. Where coordinates have units of their own, the mean is taken of the weights in their original units.
+        This is the Reynolds operator. ``orbitals (lines · columns,)`` are those of weights between points. Where
+        coordinates have units of their own, the mean is taken of the weights in their original units.
         """
         if self.factors is None:
             return self._average(U, orbitals)
@@ -131,9 +132,9 @@ class Points:
     def used(self, rows: Rows) -> tuple[Indices, Indices]:
         """The numbers of the points whose weights are certainly not zero: ``(inputs, outputs)``, two sorted arrays.
 
-        ``rows`` are those of all weights between points, as from :meth:`rows`. A point is unused if its weights (root mean square) are below a few of their standard errors. A point with weak
-        weights must be known better than that, because all weak points look alike in a rough fit and would seem to be
-        interchangeable.
+        ``rows`` are those of all weights between points, as from :meth:`rows`. A point is unused if its weights (root
+        mean square) are below a few of their standard errors. A point with weak weights must be known better than that,
+        because all weak points look alike in a rough fit and would seem to be interchangeable.
         """
         limits = THRESHOLDS()
         # An input is one column of weights, which a symmetry moves as a whole: size and error are means over the

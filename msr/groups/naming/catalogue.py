@@ -38,12 +38,12 @@ def known_name(group: FiniteGroup) -> str | None:
 
 
 def names_that_fit(group: FiniteGroup) -> tuple[str, ...]:
-    """The named groups that share the fingerprint of a group that is not abelian."""
+    """The names of the groups of the catalogue whose :class:`Invariants` are those of a group that is not abelian."""
     return tuple(name for name, _ in _with_invariants(invariants_of(group)))
 
 
 def abelian_name(invariants: Sequence[int]) -> str:
-    """``C2 x C4`` from ``(2, 4)``."""
+    """The name of the abelian group with these invariant factors: ``C2 x C4`` for ``(2, 4)``; ``trivial`` for none."""
     return " x ".join(f"C{n}" for n in invariants) or "trivial"
 
 

@@ -105,7 +105,7 @@ def conjugates(generators: Indices, inverses: Indices, element: Indices, most: i
 
 
 def on_class(group: GeneratedGroup, class_: Indices) -> GeneratedGroup:
-    """The action of the group on a class by conjugation."""
+    """The group of permutations of a conjugacy class that the group makes by conjugation."""
     spend(len(class_) * (1 + len(group.core_rows)))
     place = {row.tobytes(): i for i, row in enumerate(class_)}
     rows = group.core_rows

@@ -22,7 +22,7 @@ _FACTORS = 6
 
 
 def separate_factors(group: GeneratedGroup) -> list[GeneratedGroup]:
-    """Direct factors on separate points; the group alone where there are none.
+    """Direct factors on separate orbits, of which the group is the product; the group alone where there are none.
 
     Where the order on a union of orbits is below the product of the orders on each, an element cannot move these orbits
     one by one: they are tied, and become one part.
@@ -99,7 +99,7 @@ def cyclic_factors(group: GeneratedGroup) -> list[int]:
 
 
 def side_by_side(factors: list[GeneratedGroup]) -> GeneratedGroup:
-    """The direct product, each factor on points of its own."""
+    """The direct product of permutation groups, each factor on points of its own."""
     degree = sum(factor.degree for factor in factors)
     rows = []
     start = 0

@@ -56,7 +56,7 @@ class GeneratedGroup:
 
     @cached_property
     def points(self) -> list[Indices]:
-        """The orbits, largest first."""
+        """The points of each orbit, ``(size,)`` each and sorted; the largest orbit first."""
         orbits = [np.flatnonzero(self.orbits == o) for o in range(len(np.unique(self.orbits)))]
         return sorted(orbits, key=len, reverse=True)
 
@@ -72,7 +72,7 @@ class GeneratedGroup:
 
     @cached_property
     def core_rows(self) -> Indices:
-        """The generators as permutations of the core."""
+        """The generators as permutations of the points of :attr:`core`, renumbered from 0: ``(r, points)``."""
         return _restricted(self.generators, np.concatenate(self.core))
 
     @cached_property
@@ -115,7 +115,10 @@ class GeneratedGroup:
         return Chain(rows, self._most, bound=lambda: _block_bound(rows)).order
 
     def on(self, points: Indices, order: int | None = None) -> "GeneratedGroup":
-        """The action on a union of orbits, which is kept; ``order`` is its order, where that is known."""
+        """The group of the action on ``points``, a union of orbits; the same object for the same points.
+
+        ``order`` is the order of that group, where it is known.
+        """
         key = points.tobytes()
         if key not in self._parts:
             part = GeneratedGroup(_restricted(self.generators, points))
@@ -128,7 +131,7 @@ class GeneratedGroup:
         return self._parts[key]
 
     def table(self) -> FiniteGroup:
-        """The group with a table; only for small orders."""
+        """The group as a :class:`FiniteGroup`, its elements labelled by numbers; for orders up to ``MAX_ORDER``."""
         if not len(self.generators):
             return from_permutations([[0]])
         whole = from_permutations(list(self.core_rows))

@@ -19,7 +19,13 @@ _RANK = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Gap:
-    """A gap in the singular ``values`` of a basis, ascending, with ``below`` of them below it."""
+    """A gap in the singular values of :func:`skew_spectrum` for one basis of a span of maps.
+
+    Attributes:
+        basis: ``(k, out, in)``, the maps.
+        below: how many singular values lie below the gap: as many pairs commute with the span, up to its noise.
+        values: all singular values, ascending.
+    """
 
     basis: Tensor
     below: int
@@ -27,24 +33,31 @@ class Gap:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The values at its two ends, as shares of the largest."""
+        """The singular values just below and just above the gap, as shares of the largest of all."""
         low, high = self.values[self.below - 1 : self.below + 1] / self.values[-1]
         return float(low), float(high)
 
     @property
     def ratio(self) -> float:
-        """The value above it over the value below it, where the latter is at least what rounding leaves of zero."""
+        """How wide the gap is: the value above it over the value below it, which counts as rounding at least."""
         return self.ends[1] / max(self.ends[0], _ZERO)
 
 
 def orthonormal(V: Tensor) -> Tensor:
-    """An orthonormal basis of the span, in which a weak direction counts as much as a strong one."""
+    """An orthonormal basis ``(rank, out, in)`` of the span of maps ``V (k, out, in)``.
+
+    In it a weak direction counts as much as a strong one.
+    """
     _, values, rows = torch.linalg.svd(V.flatten(1), full_matrices=False)
     return rows[values > _RANK * values[0]].view(-1, *V.shape[1:])
 
 
 def skew_spectrum(V: Tensor, fixed: Tensor | None) -> Tensor:
-    """Singular values, ascending, of ``(A, B) ↦ (A W_j − W_j B)_j`` on skew pairs; ``B`` leaves a constant in place."""
+    """Singular values, ascending, of ``(A, B) ↦ (A W_j − W_j B)_j`` on skew pairs ``A (out, out)``, ``B (in, in)``.
+
+    ``V (k, out, in)`` are the maps ``W_j``. Unless ``fixed`` is None, the last input is a constant that ``B`` leaves in
+    place.
+    """
     m, n = V.shape[1:]
     # A skew matrix is given by its entries above the diagonal.
     a, b = torch.triu_indices(m, m, 1)
@@ -69,7 +82,7 @@ def _skew_gram(S: Tensor, i: Tensor, j: Tensor) -> Tensor:
 
 
 def gaps(basis: Tensor, fixed: Tensor | None) -> list[Gap]:
-    """All gaps in the spectrum of a basis that are wide enough, the widest first."""
+    """All gaps in :func:`skew_spectrum` of maps ``(k, out, in)`` that are wide enough, the widest first."""
     values = skew_spectrum(basis, fixed)
     if len(values) < 2 or float(values[-1]) == 0:
         return []
