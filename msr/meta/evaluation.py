@@ -26,7 +26,8 @@ def evaluate(
 ) -> Estimate:
     """Mean query loss (or ``metric``) of held-out tasks after adapting, with a 95% interval over tasks.
 
-    Raises: NonFiniteError naming the tasks whose value is nan or infinite, by their place in the stream.
+    Raises: NonFiniteError naming the tasks whose value is nan or infinite, by their place in the stream; ConfigError
+    for one batch in place of several.
     """
     if isinstance(batches, Episodes):
         raise ConfigError("evaluate takes several batches of episodes; give it a list, of one batch if it is all")

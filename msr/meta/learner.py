@@ -124,8 +124,8 @@ class Learner:
         Every method calls this. :func:`msr.meta.checks.first_batch.check_problem` says what is tried, on one task, in a
         few predictions. ``judged`` says whether the problem's own criterion is to compare predictions with ``y``.
 
-        Raises: ShapeError and DataError for episodes that cannot be used; ModelError for a problem whose prediction is
-        not a function of its parameters and inputs, or does not see all its parameters.
+        Raises: ShapeError and DataError for episodes that cannot be used, ConfigError for what are none; ModelError for
+        a problem whose prediction is not a function of its parameters and inputs, or does not see all its parameters.
         """
         if not isinstance(episodes, Episodes):
             raise ConfigError(
@@ -148,7 +148,10 @@ class Learner:
 
     @outside_inference_mode
     def adapt(self, params: MetaParameters, x: Tree, y: Tree, *, training: bool = False) -> Params:
-        """Each task's own parameters, ``(tasks, ...)`` by name, fitted on ``x, y (tasks, examples, ...)``."""
+        """Each task's own parameters, ``(tasks, ...)`` by name, fitted on ``x, y (tasks, examples, ...)``.
+
+        They have no history: gradients with respect to ``params`` come from :meth:`losses`.
+        """
         # The support set stands for the query set, which adapting does not need.
         episodes = self.check(params, Episodes(x, y, x, y))
         tensors, structure = _flat((episodes.support_x, episodes.support_y))

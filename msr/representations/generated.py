@@ -129,7 +129,7 @@ class GeneratedRepresentation(Representation):
         return image
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """``ρ(g) x``: coordinates are moved, or multiplied by the matrix of the element; ShapeError for integers then."""
+        """``ρ(g) x``, by moving coordinates or by the matrix of the element; ShapeError for integers by a matrix."""
         if self.is_permutation:
             return move(self.moves(element), x)
         needs_floats(x, self)

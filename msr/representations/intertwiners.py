@@ -78,7 +78,8 @@ class EquivariantBasis:
 def pair_orbits(generators_in: ArrayLike, generators_out: ArrayLike) -> Tensor:
     """A number for each weight, equal where weights are shared.
 
-    The numbers are those of the orbits of ``(i, j) ↦ (g·i, g·j)`` on output-input pairs, from generators alone. No group table is needed, so this serves ``S_n`` for any ``n``. Orbits are numbered in reading order.
+    The numbers are those of the orbits of ``(i, j) ↦ (g·i, g·j)`` on output-input pairs, from generators alone. No
+    group table is needed, so this serves ``S_n`` for any ``n``. Orbits are numbered in reading order.
     Shapes: ``(r, n)`` and ``(r, m)``, the same ``r`` generators acting on inputs and outputs; the result is ``(m, n)``.
     """
     p = np.atleast_2d(np.asarray(generators_in))

@@ -41,7 +41,9 @@ def orthonormal_basis(matrix: Shaped[Tensor, "n k"], *, rtol: float | None = Non
 def principal_cosines(a: Shaped[Tensor, "n k"], b: Shaped[Tensor, "n l"]) -> Float64[Tensor, " angles"]:
     """Cosines of the principal angles between the column spans of ``a (n, k)`` and ``b (n, l)``, largest first.
 
-    Units: none, in [0, 1]; there are ``min(rank a, rank b)`` of them.  Source: Björck and Golub, 1973.
+    Units: none, in [0, 1]; there are ``min(rank a, rank b)`` of them.
+    Raises: ShapeError for spaces of different dimensions; NonFiniteError on nan or infinity.
+    Source: Björck and Golub, 1973.
     """
     if a.shape[0] != b.shape[0]:
         raise ShapeError(f"principal_cosines: the spans live in spaces of {a.shape[0]} and {b.shape[0]} dimensions")

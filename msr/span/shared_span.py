@@ -53,7 +53,7 @@ class SharedSpan:
         """``noise / numbers``: the λ for which ``Ridge`` is the posterior mean, given that many support numbers.
 
         ``numbers`` counts the output numbers of a support set (examples times outputs). The penalty is not below 1e-10,
-        since a smaller one has no effect in float32.
+        since a smaller one has no effect in float32. Raises: ConfigError for less than one number.
         """
         if numbers < 1:
             raise ConfigError(f"a support set has at least one output number; got {numbers}")

@@ -50,7 +50,7 @@ class SpectralStart:
     def span(self, k: int | None = None) -> Tensor:
         """A start of ``U``: the leading ``k`` directions, by default the recommended number (at least 1).
 
-        Shapes: ``(numel(W), k)``.
+        Shapes: ``(numel(W), k)``. Raises: ConfigError for more directions than the sketch holds, or none.
         """
         k = max(self.k, 1) if k is None else k
         if not 1 <= k <= self.basis.shape[1]:

@@ -170,9 +170,11 @@ class Discovery(Brief):
         return p, q
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the pattern, as plain values that JSON can hold: what ``msr discover --json`` writes.
+        """The answer as plain values that JSON can hold: what ``msr discover --json`` writes.
 
-        ``schema`` is the version of the keys, ``thresholds`` the decision constants that held.
+        The pattern, the classes, the spectrum and the places of coordinates that vary are left out; generators of the
+        named group act on all coordinates. ``schema`` is the version of the keys,
+        ``thresholds`` the decision constants that held.
         """
         return {
             "verdict": self.verdict,

@@ -66,7 +66,7 @@ def centred(values: Tensor, present: Tensor, side: str) -> Side:
     """Each task less its mean, without coordinates that vary in no task, in units of like size.
 
     Shapes: ``values (tasks, examples, size)``, ``present (tasks, examples)``; ``side`` is "input" or "output".
-    Raises: DataError where a large offset has left too few digits of what varies.
+    Raises: DataError where a large offset has left too few digits of what varies, or no coordinate varies.
     """
     limits = THRESHOLDS()
     low, high = ranges(values, present)
@@ -111,7 +111,7 @@ def centred(values: Tensor, present: Tensor, side: str) -> Side:
 
 
 def scale_down_loud_tasks(outputs: Side, present: Tensor) -> int:
-    """Scale tasks whose outputs exceed 5 times the median size down to that size, in place; how many there were.
+    """Scale tasks whose outputs exceed 5 times the median size down to that, in place; returns how many they are.
 
     The size of a task is the root of the summed variance of its outputs. A linear task that is scaled stays linear and
     keeps its symmetry, so this only bounds its weight among the others.

@@ -31,7 +31,7 @@ def serial_correlation(x: Tensor, y: Tensor, counts: Tensor, positions: Tensor) 
 
     Null hypothesis: noise is independent over the examples of a task. Assumed as in
     :func:`~msr.discovery.linearity.lack_of_fit.lack_of_fit`. Of long tasks the first examples are looked at, 128 or
-    three for each input.
+    three for each input, whichever is more.
 
     Args:
         x, y, counts: as in :func:`~msr.discovery.linearity.lack_of_fit.lack_of_fit`.

@@ -14,7 +14,7 @@ __all__ = ["larger_tolerance", "why_unclear"]
 
 
 def larger_tolerance(question: Question, findings: Findings, names: Callable[[float], bool]) -> float | None:
-    """The least larger tolerance at which these very tasks name a group, or None if none was found.
+    """The least of ``advised_tolerances``, above the given one, at which these very tasks name a group; else None.
 
     Args:
         names: a function of a tolerance that makes a whole search and says whether it names a group. That is costly,

@@ -122,7 +122,10 @@ class Evidence:
         return (of_all + of_pattern) / 2
 
     def exceptions(self, limit: float) -> Tensor:
-        """Which tasks clearly break the group, ``(tasks,)``: their excess is above the cap and their own noise."""
+        """Whether each task clearly breaks the group, ``(tasks,)`` booleans.
+
+        Its excess is then above ``excess_cap · limit``, and above ``exception_errors`` deviations of its own noise.
+        """
         limits = THRESHOLDS()
         noise = limits.exception_errors * self.noise_ratio * self.spread / self.unit
         return self.excess(limit) > noise.clamp_min(limits.excess_cap * limit)

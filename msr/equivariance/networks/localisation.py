@@ -35,7 +35,7 @@ class LayerDefects:
 
     @property
     def worst(self) -> str:
-        """The layer with the largest defect."""
+        """The name of the layer with the largest defect."""
         return self.layers[int(self.values.max(dim=1).values.argmax())]
 
     def compare(self, after: "LayerDefects") -> str:

@@ -17,12 +17,12 @@ __all__ = ["damped_step", "flatten", "jacobian", "jacobian_product", "one_tensor
 
 
 def flatten(params: Params) -> Tensor:
-    """All numbers of the tensors as one vector ``(k,)``, in the order of the names."""
+    """All numbers of the tensors as one vector ``(k,)``, one tensor after another as the dictionary has them."""
     return torch.cat([p.flatten() for p in params.values()])
 
 
 def unflatten(flat: Tensor, like: Params) -> Params:
-    """The inverse of :func:`flatten`: tensors with the names and shapes of ``like``."""
+    """Tensors with the names and shapes of ``like``, from a vector ``(k,)``: undoes :func:`flatten`."""
     parts = flat.split([p.numel() for p in like.values()])
     return {name: part.reshape(p.shape) for (name, p), part in zip(like.items(), parts, strict=True)}
 
