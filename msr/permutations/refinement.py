@@ -49,7 +49,9 @@ class _Level:
 
 
 class Search:
-    """Individualise a point, refine, and look for images of it, deepest level first.
+    """The search for the automorphisms of a coloured matrix, by individualising points and refining partitions.
+
+    A point is individualised on each level; images of it are looked for, deepest level first.
 
     When a level is reached, the generators so far generate the stabiliser of its point and of those above it. Images of
     the point are tried, and give the generators that are missing; the length of its orbit is then a factor of the order

@@ -178,7 +178,7 @@ class Representation(Immutable, ABC):
         return torch.stack([self.matrix(g) for g in self.group.elements])
 
     def reshape(self, *shape: int) -> "Representation":
-        """The same action on points of another shape with as many numbers."""
+        """The same action on points of another shape with as many numbers; ShapeError for another number of them."""
         if math.prod(shape) != self.dim or min(shape, default=1) < 1:
             raise ShapeError(f"{self.name} acts on {self.dim} numbers, which do not fit the shape {shape}")
         return self.operations.reshape(self, shape)
@@ -221,7 +221,11 @@ class Representation(Immutable, ABC):
         return tuple(frozen(np.flatnonzero(labels == o)) for o in range(int(labels.max()) + 1))
 
     def stabiliser(self, coordinate: int) -> Subgroup:
-        """The subgroup that leaves a coordinate where it is."""
+        """The subgroup that leaves a coordinate where it is.
+
+        Raises: ConfigError for a representation that mixes coordinates, a coordinate that is none, or a group without
+        a table.
+        """
         self._identity_and_generators()
         if not 0 <= coordinate < self.dim:
             raise ConfigError(f"{self.name} has the coordinates 0 to {self.dim - 1}; got {coordinate}")
@@ -231,7 +235,10 @@ class Representation(Immutable, ABC):
         return self.group.subgroup(fixing.tolist(), f"{self.group.name} fixing {coordinate}")
 
     def kernel(self) -> Subgroup:
-        """The elements that act as the identity; the representation is faithful when that is the identity alone."""
+        """The subgroup of the elements that act as the identity; where that is the identity alone, ``ρ`` is faithful.
+
+        Raises: ConfigError for a group without a table.
+        """
         if not self.group.is_listed:
             raise without_table(self.group, "kernel as a list")
         if self.permutations is not None:
@@ -273,7 +280,10 @@ class Representation(Immutable, ABC):
 
 
 def same_group(representations: Iterable[Any], what: str) -> Any:
-    """The group that all of them share, or an error that names the first two that differ."""
+    """The group that all representations share.
+
+    Raises: ConfigError for none, for what is no representation, and for two groups, naming the first two that differ.
+    """
     reps = list(representations)
     if not reps:
         raise ConfigError(f"{what}: give at least one representation")

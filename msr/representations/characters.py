@@ -102,7 +102,7 @@ def character_table(group: FiniteGroup) -> CharacterTable:
 
 
 def multiplicities(representation: Representation, table: CharacterTable | None = None) -> NDArray[np.int64]:
-    """How often each complex irrep occurs, ``⟨χ_i, χ⟩``, in the order of :func:`character_table`."""
+    """How often each complex irrep occurs, ``⟨χ_i, χ⟩``, ``(irreps,)``, in the order of :func:`character_table`."""
     table = table or character_table(representation.group)
     inner = (table.on_elements().conj() @ representation.character()).real / representation.group.order
     whole = np.round(inner).astype(np.int64)

@@ -45,7 +45,7 @@ def trivial(group: LieAlgebra, n: int = 1) -> LieRepresentation: ...
 @overload
 def trivial(group: FiniteGroup | MatrixGroup | PermutationGroup | ProductGroup, n: int = 1) -> Representation: ...
 def trivial(group: Group, n: int = 1) -> Representation | LieRepresentation:
-    """``ρ(g) = I`` on ``n`` numbers: what does not move, such as the channels of an image."""
+    """The trivial representation, ``ρ(g) = I`` on ``n`` numbers: what does not move, such as channels of an image."""
     if n < 1:
         raise ConfigError(f"trivial: at least one number; got {n}")
     name = "trivial" if n == 1 else f"trivial({n})"
@@ -57,7 +57,10 @@ def trivial(group: Group, n: int = 1) -> Representation | LieRepresentation:
 
 
 def regular(group: FiniteGroup | CircleGroup) -> Representation:
-    """The regular representation: the group permutes its own elements, ``h ↦ g·h``; one number for each element."""
+    """The regular representation: the group permutes its own elements, ``h ↦ g·h``; one number for each element.
+
+    Raises: ConfigError for a group with too many elements.
+    """
     # A cyclic group on its points is its regular representation; it needs no table.
     if isinstance(group, CircleGroup) and not group.mirrors:
         return NaturalRepresentation(group)
@@ -67,7 +70,10 @@ def regular(group: FiniteGroup | CircleGroup) -> Representation:
 
 
 def natural(group: FiniteGroup | PermutationGroup) -> Representation:
-    """The group on the points that it came with: ``S_n`` on ``n`` points, ``D_n`` on the corners of an ``n``-gon."""
+    """The representation on the group's own points: ``S_n`` on ``n`` points, ``D_n`` on the corners of an ``n``-gon.
+
+    Raises: ConfigError for a group that comes with no points.
+    """
     if isinstance(group, PermutationGroup):
         return NaturalRepresentation(group)
     if isinstance(group, Group) and not isinstance(group, FiniteGroup):
@@ -186,7 +192,7 @@ def planar(n: int, *, flips: bool = False) -> Representation:
 
 
 def quotient(group: FiniteGroup, subgroup: Subgroup | Iterable[int]) -> Representation:
-    """The group on the cosets of a subgroup, ``g·(xH) = (gx)H``; its size is the index of ``H``."""
+    """The representation on the cosets of a subgroup, ``g·(xH) = (gx)H``; its size is the index of ``H``."""
     if not isinstance(group, FiniteGroup):
         raise ConfigError(
             f"quotient: {group!r} has no table to find cosets by; use permutation with the generators' images"

@@ -28,7 +28,7 @@ class Arm(ABC):
         """The variant, without the seed: arms of one name are averaged over their seeds."""
 
     def fields(self) -> Row:
-        """The values that tell the arm from others, which its row begins with."""
+        """The values that tell the arm from others, ``{field: value}``; its row begins with them."""
         return dict(vars(self))
 
     def __str__(self) -> str:

@@ -138,5 +138,5 @@ class LastGood:
 
 
 def is_number(value: object, least: float = -math.inf) -> bool:
-    """Whether a plain value is a finite number and not smaller."""
+    """Whether a plain value is a finite number, no boolean, and not smaller than ``least``."""
     return isinstance(value, (int, float)) and type(value) is not bool and math.isfinite(value) and value >= least

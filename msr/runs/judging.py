@@ -33,15 +33,16 @@ def finite_or_none(value: float | Tensor) -> float | None:
 
 
 def estimate_or_none(values: Tensor | Sequence[float | None]) -> Row | None:
-    """Mean and 95% interval, for JSON; None where one of the values is None, or not finite."""
+    """The mean and its 95% interval as a dictionary for JSON; None where a value is None, or not finite."""
     values = values.tolist() if isinstance(values, Tensor) else list(values)
     finite = [value for value in values if value is not None and math.isfinite(value)]
     return Estimate.of(finite).to_dict() if len(finite) == len(values) else None
 
 
 def over_rows(rows: Sequence[Row], key: str, part: str | None = None) -> Row | None:
-    """The estimate over rows of the number under ``key``, or of a ``part`` of the estimate there; None where a row has
-    none.
+    """The mean with interval, over rows, of the number under ``key``, or of a ``part`` of the estimate there.
+
+    It is None where a row has none, or one that is not finite.
     """
     values = [row[key] for row in rows]
     return estimate_or_none([value if part is None or value is None else value[part] for value in values])
@@ -134,7 +135,10 @@ def gains(learner: Learner, params: MetaParameters, episodes: Episodes) -> Tenso
 
 
 def zero_predictor(episodes: Episodes) -> Row | None:
-    """The mean squared error of always predicting zero, on the query sets; what any learner has to beat."""
+    """The error of always predicting zero, which any learner has to beat: mean square on the query sets, with interval.
+
+    It is None where the error of a task is not finite.
+    """
     return estimate_or_none(episodes.query_y.square().flatten(1).mean(1))
 
 

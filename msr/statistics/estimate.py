@@ -43,7 +43,7 @@ class Estimate:
         return cls(float(sample.mean()), half, n)
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """For JSON, which knows no nan: the interval of a single value becomes null."""
+        """The fields as a dictionary for JSON, which knows no nan: the interval of a single value becomes None."""
         return asdict(self) | {"ci95": None if math.isnan(self.ci95) else self.ci95}
 
     def __str__(self) -> str:

@@ -31,7 +31,7 @@ LARGEST = math.sqrt(2)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a test says of some draws.
+    """The result of a rule on some draws: p-values, an estimate and its bound.
 
     Attributes:
         null: the null hypothesis in words.
@@ -61,7 +61,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Tail:
-    """Null: ``P(d > ε) ≥ η``, tested by the number of draws that fail (exact binomial test).
+    """The rule with the null hypothesis ``P(d > ε) ≥ η``, tested by how many draws fail (exact binomial test).
 
     Args:
         eta: the share η of draws whose defect may be above ε, strictly between 0 and 1.
@@ -86,7 +86,7 @@ class Tail:
 
 @dataclass(frozen=True)
 class ZeroFailure:
-    """Null: ``P(d > ε) ≥ η`` as for :class:`Tail`, but rejected only if no draw fails: ``p = (1 − η)^n``.
+    """The rule with the null hypothesis of :class:`Tail`, but rejected only if no draw fails: ``p = (1 − η)^n``.
 
     Args:
         eta: the share η of draws whose defect may be above ε, strictly between 0 and 1.
@@ -113,7 +113,7 @@ class ZeroFailure:
 
 @dataclass(frozen=True)
 class Mean:
-    """Null: ``E min(d, cap · ε) ≥ ε``, tested by the empirical Bernstein bound on the mean of the capped defects.
+    """The rule with the null hypothesis ``E min(d, cap · ε) ≥ ε``, tested by an empirical Bernstein bound on that mean.
 
     ``bound = mean + √(2 V ln(2/α) / n) + 7 R ln(2/α) / (3 (n − 1))`` with the sample variance ``V`` and the range
     ``R = min(cap · ε, √2)``.

@@ -10,7 +10,7 @@ __all__ = ["GroupCertificate"]
 
 @dataclass(frozen=True, repr=False)
 class GroupCertificate(Brief):
-    """What was shown of the group that would be named, on tasks that had no part in choosing it.
+    """The certificate of the group that the rule chose: what was shown of it on tasks that had no part in the choice.
 
     The null hypothesis of ``p_value``: typical tasks break the group by ``ε²`` of their outputs' energy or more,
     ``E min(b − ε² e, reach) ≥ 0``. Here ``b`` is the energy that the part of a task's weights which breaks the group

@@ -35,7 +35,7 @@ _LARGEST_BOUND = 100
 
 @dataclass(frozen=True)
 class Biases:
-    """What a group does to the biases of the tasks.
+    """The answer to whether a group keeps the biases of the tasks.
 
     Attributes:
         kept: "kept": what breaks the group was shown to be smaller than the tolerance, and not shown to be there;

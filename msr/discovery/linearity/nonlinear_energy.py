@@ -21,7 +21,7 @@ _DISTANCE_ROUNDING = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class LackOfFit:
-    """What a linear layer with an offset does not explain of the tasks.
+    """The result of a test of lack of fit: what a linear layer with an offset does not explain of each task.
 
     Attributes:
         energy: ``(tasks,)``, in units of ``y²``, sum over outputs and mean over examples: an estimate of the energy of

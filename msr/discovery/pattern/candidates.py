@@ -21,7 +21,7 @@ __all__ = ["Taught", "clearly_none", "is_trivial", "taught_by", "unused_energy"]
 
 @dataclass(frozen=True, eq=False)
 class Taught:
-    """What some tasks teach.
+    """The result of learning from some tasks: the pattern, and the groups that it proposes.
 
     Attributes:
         learned: the pattern.

@@ -39,7 +39,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """The pattern that some tasks teach.
+    """The pattern learned from some tasks: a span of weights, and a row of numbers for each weight.
 
     Attributes:
         span: the fitted span, ``vec(W) = U v``, in the units of :func:`~msr.discovery.data.tasks.prepare`.

@@ -29,7 +29,7 @@ _WRITTEN = {
 
 @dataclass(frozen=True)
 class Exact:
-    """Null: the largest defect over all elements is above ε. Nothing is sampled.
+    """The rule with the null hypothesis that the largest defect over all elements is above ε. Nothing is sampled.
 
     For layers that are affine by construction, for a weight, and for a sharing pattern (then over all filters too). The
     defect of an element is pooled over standard normal inputs, so it is not for inputs of your own. Where the group
@@ -41,7 +41,7 @@ class Exact:
 
 @dataclass(frozen=True)
 class Auto:
-    """:class:`Exact` where that is possible and takes some seconds at most, else a rule on draws.
+    """The rule :class:`Exact` where that is possible and takes some seconds at most, else a rule on draws.
 
     Args:
         sampled: the rule on draws.

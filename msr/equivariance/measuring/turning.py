@@ -41,7 +41,7 @@ _CONSTANT_ROUNDINGS = 100
 
 @dataclass(frozen=True, eq=False)
 class Turning:
-    """What turning a function's inputs does to it. A measurement: no tolerance is applied.
+    """How far a function is from commuting with turns of its inputs. A measurement: no tolerance is applied.
 
     Attributes:
         angles: in degrees, counter-clockwise.

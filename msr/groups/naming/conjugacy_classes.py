@@ -39,10 +39,10 @@ def is_power_one(row: Indices, power: int) -> bool:
 
 
 def small_classes(group: GeneratedGroup, prime: int, largest: int, exact: bool = False) -> list[Indices]:
-    """Conjugacy classes of elements of prime order with at most ``largest`` elements, smallest first.
+    """Some conjugacy classes of elements of prime order with at most ``largest`` elements, smallest first.
 
-    Each is an array ``(k, points)`` of its elements. With ``exact`` only the first class of just that size is looked
-    for. Elements of prime order are powers of random elements.
+    Each is an array ``(k, points)`` of its elements, permutations of the core. With ``exact`` only the first class of
+    just that size is looked for. Elements of prime order are powers of random elements.
     """
     rows = group.core_rows
     inverses = np.argsort(rows, 1)

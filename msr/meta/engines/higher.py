@@ -11,7 +11,7 @@ __all__ = ["Solver"]
 
 
 class Solver(LibrarySGD):
-    """SGD as ``higher``'s patched module and differentiable optimiser; rates are overrides, a group for each tensor."""
+    """The solver SGD with steps by ``higher``: its patched module and differentiable optimiser, a rate a tensor."""
 
     def _steps(
         self, module: TaskModule, start: list[Tensor], rates: list, n: int, x: Tree, y: Tree, *, track: bool

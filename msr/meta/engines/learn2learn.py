@@ -12,7 +12,7 @@ __all__ = ["Solver"]
 
 
 class Solver(LibrarySGD):
-    """SGD as ``learn2learn``'s Meta-SGD update of a cloned module; a rate may be a number, a scalar or a tensor."""
+    """The solver SGD with steps by ``learn2learn``: its Meta-SGD update of a cloned module, with rates of any kind."""
 
     def _steps(
         self, module: TaskModule, start: list[Tensor], rates: list, n: int, x: Tree, y: Tree, *, track: bool
