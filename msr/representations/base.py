@@ -162,7 +162,7 @@ class Representation(Immutable, ABC):
 
     @takes_arrays("x")
     def check_shape(self, x: Tensor) -> tuple[int, ...]:
-        """The sizes of the leading (batch) axes of ``x``, which come before ``shape``.
+        """The sizes of the leading (batch) axes of ``x (..., *shape)``.
 
         Raises: ShapeError that says what shape this representation acts on.
         """

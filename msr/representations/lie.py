@@ -82,7 +82,10 @@ class LieRepresentation(Immutable):
         return bool(np.abs(self.matrices + self.matrices.swapaxes(1, 2)).max() < CLOSED)
 
     def matrix(self, element: Sequence[float]) -> Tensor:
-        """The matrix ``exp(Σ c_i dρ(X_i))``, ``(dim, dim)``, float64; ShapeError for another number of coefficients."""
+        """The matrix ``exp(Σ c_i dρ(X_i))``, ``(dim, dim)``, float64; ``element`` holds the coefficients ``c``.
+
+        Raises: ShapeError for another number of coefficients than the algebra has.
+        """
         c = torch.as_tensor(element, dtype=torch.float64)
         if c.shape != (self.group.dim,):
             raise ShapeError(f"an element of {self.group.name} is {self.group.dim} coefficients; got {tuple(c.shape)}")
@@ -102,7 +105,7 @@ class LieRepresentation(Immutable):
 
     @takes_arrays("x")
     def check_shape(self, x: Tensor) -> tuple[int, ...]:
-        """The sizes of the leading (batch) axes of ``x``; ShapeError where ``x`` does not end in ``shape``."""
+        """The sizes of the leading (batch) axes of ``x (..., *shape)``; ShapeError where it has no such shape."""
         at = x.ndim - len(self.shape)
         if at < 0 or tuple(x.shape[at:]) != self.shape:
             raise ShapeError(f"{self.name} acts on points of shape {self.shape}; got a tensor {tuple(x.shape)}")
