@@ -95,7 +95,7 @@ def listed_group(generators: Indices, name: str, recipe: tuple[Any, ...]) -> Fin
 
 
 def as_permutations(generators: Sequence[ArrayLike], name: str) -> Indices:
-    """``(r, n)`` integers from one permutation or more.
+    """One permutation or more as an array ``(r, n)``, int32.
 
     Raises: AxiomError for something that is no permutation; ShapeError for permutations of different length.
     """

@@ -135,7 +135,7 @@ class MatrixGroup(TableFree):
         return (*joined([(k, 1) for k in letters]), *turns)
 
     def sample(self, n: int, generator: torch.Generator) -> list[Element]:
-        """``n`` random elements, each discrete generator with probability 1/2, and normal coefficients."""
+        """``n`` random elements: each discrete generator is taken with probability 1/2, and coefficients are normal."""
         taken = torch.rand(n, len(self.discrete_matrices), generator=generator) < 0.5
         c = self.algebra.sample(n, generator)
         return [(tuple(torch.nonzero(row).flatten().tolist()), part) for row, part in zip(taken, c, strict=True)]

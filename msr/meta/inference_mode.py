@@ -15,7 +15,7 @@ _F = TypeVar("_F", bound=Callable)
 
 
 def outside_inference_mode(method: _F) -> _F:
-    """Run a method under ``torch.no_grad()`` instead, where inference mode is on around the call.
+    """The method, made to run under ``torch.no_grad()`` instead where inference mode is on around the call.
 
     An inner loop takes gradients, in evaluation too. In inference mode that gives an error, or silently no step at all,
     by the version of torch and the library that takes the steps. Tensors that were made in inference mode are copied,

@@ -33,7 +33,7 @@ __all__ = ["Learner"]
 
 
 class Learner:
-    """A problem, an inner solver, and a way to batch tasks.
+    """Adapts many tasks at once, by a problem, an inner solver, and a way to batch tasks.
 
     Args:
         problem: what each task asks.

@@ -32,11 +32,11 @@ class Operations(ABC):
 
     @abstractmethod
     def direct_sum(self, *representations: "Representation") -> "Representation":
-        """``ρ₁ ⊕ ρ₂ ⊕ …``."""
+        """The direct sum ``ρ₁ ⊕ ρ₂ ⊕ …``."""
 
     @abstractmethod
     def tensor_product(self, *representations: "Representation") -> "Representation":
-        """``ρ₁ ⊗ ρ₂ ⊗ …``."""
+        """The tensor product ``ρ₁ ⊗ ρ₂ ⊗ …``."""
 
     @abstractmethod
     def reshape(self, representation: "Representation", shape: Sequence[int]) -> "Representation":
@@ -44,13 +44,13 @@ class Operations(ABC):
 
     @abstractmethod
     def dual(self, representation: "Representation") -> "Representation":
-        """``ρ*(g) = ρ(g⁻¹)ᵀ`` of a group with a table."""
+        """The dual ``ρ*(g) = ρ(g⁻¹)ᵀ`` of a representation of a group with a table."""
 
     @abstractmethod
     def pullback(
         self, representation: "Representation", group: Group, images: Sequence[Element] | Indices, name: str
     ) -> "Representation":
-        """``g ↦ ρ(φ(g))``; see :meth:`Representation.pullback`."""
+        """The pullback ``g ↦ ρ(φ(g))``; see :meth:`Representation.pullback`."""
 
 
 class Representation(Immutable, ABC):

@@ -42,7 +42,7 @@ class Sample:
 
     @classmethod
     def of(cls, data: Prepared) -> "Sample":
-        """All tasks; no output's scale is taken to be less than a millionth of the largest."""
+        """The sample of all tasks; no output's scale is taken to be less than a millionth of the largest."""
         degrees = (data.counts - 1).sum()
         sizes = (sum_of_squares(data.y) / degrees).sqrt()
         scale = sizes.clamp_min(_LEAST_SCALE * float(sizes.max()))
@@ -56,7 +56,7 @@ class Sample:
         return len(self.x)
 
     def select(self, tasks: Tensor) -> "Sample":
-        """The tasks at these places, in the same units."""
+        """The sample of the tasks at these places, in the same units."""
         means = (self.means[0][tasks], self.means[1][tasks])
         return Sample(self.x[tasks], self.y[tasks], self.counts[tasks], means, self.scale, self.root)
 
@@ -70,7 +70,7 @@ class Sample:
 
     @cached_property
     def solvable(self) -> Tensor:
-        """Which tasks' inputs determine their weights, with examples to spare, ``(tasks,)``.
+        """Whether each task's inputs determine its weights, with examples to spare, ``(tasks,)`` booleans.
 
         A task needs ``1.5 n + 7`` examples, and no direction of its inputs may be nearly missing.
         """

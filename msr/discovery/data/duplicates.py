@@ -28,7 +28,7 @@ def example_hashes(x: Tensor, y: Tensor) -> NDArray[np.uint64]:
 
 
 def repeated_examples(hashes: NDArray[np.uint64], present: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which examples ``(tasks, examples)`` equal an earlier one of their task; only those that are present count."""
+    """Whether each example ``(tasks, examples)`` equals an earlier one of its task; absent ones do not count."""
     # Sorted by hash within a task, with absent examples last, equal examples are neighbours in their first order.
     ranked = np.lexsort((hashes, ~present), axis=1)
     ordered = np.take_along_axis(hashes, ranked, 1)

@@ -101,7 +101,7 @@ class Prepared(Brief):
 
     @property
     def m(self) -> int:
-        """How many outputs are kept."""
+        """How many outputs of the layer are kept."""
         return self.y.shape[2]
 
 
@@ -117,7 +117,7 @@ def prepare(
     fresh: Any = None,
     seed: int = 0,
 ) -> Prepared:
-    """Check, reshape and centre tasks; ``left_out`` says what was taken out, ``too_few`` what is missing.
+    """Check, reshape and centre tasks: :class:`Prepared`, which says too what was left out and what is missing.
 
     ``x`` and ``y`` are in one of the formats of :func:`~msr.discovery.data.intake.take`. A task with fewer than three
     different examples, or whose inputs or outputs never vary, is left out; so is a coordinate that varies in no task.

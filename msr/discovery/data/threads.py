@@ -13,7 +13,7 @@ _FILTER_PAIRS = 256
 
 
 def threads_for(data: Prepared) -> int:
-    """One thread for small layers; else what :func:`msr.threads.chosen_threads` measures on a step of the fit."""
+    """The number of threads: one for small layers, else what :func:`msr.threads.chosen_threads` measures on a step of the fit."""
     if data.m * data.n < _WEIGHTS_MEASURED or len(data.x) == 0:
         return 1
     x = data.x[:_TASKS_MEASURED, :, :_COORDINATES_MEASURED]

@@ -37,7 +37,7 @@ def lack_of_fit(
     span: tuple[Tensor, Tensor] | None = None,
     per_input: float | None = None,
 ) -> LackOfFit:
-    """Whether anything nonlinear in the inputs explains the residuals of a linear layer, and how much energy it has.
+    """Test whether anything nonlinear in the inputs explains what a linear layer leaves, and estimate its energy.
 
     Null hypothesis: ``E[y | x]`` is linear in ``x`` in each task. Three kernels are tried, over all tasks together:
     squares and products of two inputs; products of three, less what the first explains; and steps at all places in all

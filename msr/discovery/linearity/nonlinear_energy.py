@@ -110,7 +110,7 @@ def energies(forms: Tensor, gram: Tensor, whole: Tensor, unit: list[float], coun
 
 
 def summary(statistics: Statistics, owner: Tensor, count: int, method: str) -> LackOfFit:
-    """Pieces put together into ``count`` tasks, and the three tests over all tasks.
+    """The result of the three tests over all tasks, from pieces that are put together into ``count`` tasks.
 
     Null hypothesis of each test: the form of every task is symmetric about zero, as it has mean zero where
     ``E[y | x]`` is linear in ``x``.

@@ -49,7 +49,7 @@ _LINEAR = 3
 def lack_of_fit_in_span(
     x: Tensor, z: Tensor | Derived, y: Tensor, counts: Tensor, span: tuple[Tensor, Tensor]
 ) -> LackOfFit | None:
-    """Lack of fit about weights in a span, all outputs at once; None where even the span has too many dimensions.
+    """Test lack of fit about weights in a span, all outputs at once; None where even the span has too many dimensions.
 
     Null hypothesis, kernels and assumptions are those of
     :func:`~msr.discovery.linearity.lack_of_fit.lack_of_fit`. One thing is assumed in addition: weights outside of the

@@ -67,7 +67,7 @@ class Rows:
         return bool((distance <= allowed).all())
 
     def averaged(self, orbitals: Indices) -> "Rows":
-        """Reynolds operator: each row replaced by the mean over its orbital.
+        """The rows, each replaced by the mean over its orbital (Reynolds operator), with the errors of the means.
 
         The error of a mean of ``s`` independent rows is smaller by ``√s``.
         """

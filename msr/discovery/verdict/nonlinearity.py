@@ -26,12 +26,12 @@ class Nonlinearity:
 
     @cached_property
     def of_all_tasks(self) -> LackOfFit:
-        """The test on the residuals of least squares in each task; its method is "none" where examples are few."""
+        """The result of the test on residuals of least squares in each task; its method is "none" for few examples."""
         sample = self._question.sample
         return lack_of_fit(sample.x, sample.y, sample.counts)
 
     def with_pattern(self, learned: Learned, test: Tensor) -> LackOfFit:
-        """The test :attr:`of_all_tasks`; where examples are few, a test on what the pattern leaves of some tasks."""
+        """The result :attr:`of_all_tasks`; where examples are few, that of a test on what the pattern leaves of some."""
         of_all = self.of_all_tasks
         if of_all.method != _UNTESTED:
             return of_all

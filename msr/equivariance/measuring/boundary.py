@@ -14,7 +14,7 @@ __all__ = ["Interior", "interior"]
 
 
 def interior(shape: Sequence[int], margin: int | Sequence[int]) -> Tensor:
-    """A mask ``shape``, booleans, that is false within ``margin`` entries of the edge, along the last axes.
+    """A mask of this shape, booleans, that is false within ``margin`` entries of the edge, along the last axes.
 
     ``interior((3, 8, 8), (1, 1))`` leaves out one row and column at each side of a grid with 3 channels. A single
     number serves for a shape with one axis.

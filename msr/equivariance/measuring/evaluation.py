@@ -83,7 +83,7 @@ def evaluate(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior
 
 
 def run(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior) -> Tensor:
-    """:func:`outputs` in float64."""
+    """``f(x)`` in float64, on the whole shape of the output, as :func:`outputs` gives it in its own precision."""
     return outputs(f, x, rep_in, inside).double()
 
 

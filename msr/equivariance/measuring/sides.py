@@ -50,7 +50,7 @@ class Pair:
 
 
 class Rounding:
-    """How far rounding alone moves the outputs of a function, measured on given inputs.
+    """Measures how far rounding alone moves the outputs of a function, on given inputs.
 
     Args: ``epsilon``: the relative rounding of the coarsest precision involved (:func:`epsilon_inside`).
     """

@@ -57,7 +57,7 @@ _MAX_CLASS = 300
 
 
 def name_group(generators_in: Indices, generators_out: Indices, *, order: int | None = None) -> GroupName:
-    """The group that pairs of permutations generate, ``(r, in)`` and ``(r, out)``, and its actions on both sides.
+    """The name of the group that pairs of permutations generate, ``(r, in)`` and ``(r, out)``, and how it acts.
 
     Abelian groups are proven by counts of powers; groups of up to 1,024 elements by building an isomorphism to a group
     of known name; larger ones by what their order leaves: products of groups on separate orbits, wreath products in

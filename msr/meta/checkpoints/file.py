@@ -103,7 +103,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
-    """Read a checkpoint and check it.
+    """Read a checkpoint, check that it is whole, and return its content.
 
     Raises: DamagedCheckpointError, one line that names the file, for content that is not what was written, for files
     that are no checkpoints, and for those of a later format; ConfigError where the system does not let it be read.

@@ -79,7 +79,7 @@ def commutant(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> Commuta
 
 
 def structure(parts: tuple[Part, ...]) -> Commutant:
-    """The numbers of a decomposition, parts in ascending order."""
+    """The dimensions and multiplicities of a decomposition as a :class:`Commutant`, parts in ascending order."""
     listed = tuple(sorted((p.dimension, p.multiplicity, p.kind) for p in parts))
     return Commutant(
         dimension=sum(m * m * FIELD[kind] for _, m, kind in listed),
