@@ -13,7 +13,10 @@ _FILTER_PAIRS = 256
 
 
 def threads_for(data: Prepared) -> int:
-    """The number of threads: one for small layers, else what :func:`msr.threads.chosen_threads` measures on a step of the fit."""
+    """The number of threads: one for small layers, else what a step of the fit is measured to be fastest with.
+
+    :func:`msr.threads.chosen_threads` measures it.
+    """
     if data.m * data.n < _WEIGHTS_MEASURED or len(data.x) == 0:
         return 1
     x = data.x[:_TASKS_MEASURED, :, :_COORDINATES_MEASURED]

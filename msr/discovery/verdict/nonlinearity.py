@@ -31,7 +31,10 @@ class Nonlinearity:
         return lack_of_fit(sample.x, sample.y, sample.counts)
 
     def with_pattern(self, learned: Learned, test: Tensor) -> LackOfFit:
-        """The result :attr:`of_all_tasks`; where examples are few, that of a test on what the pattern leaves of some."""
+        """The result :attr:`of_all_tasks`; where examples are few, that of a test on what the pattern leaves.
+
+        Then only the first ``span_test_tasks`` of ``test``, places of testing tasks, are looked at.
+        """
         of_all = self.of_all_tasks
         if of_all.method != _UNTESTED:
             return of_all
