@@ -21,11 +21,12 @@ def read_notation(
 
     Args:
         group: such as ``d8``; ``rep_in``, ``rep_out``: such as ``regular``, see :mod:`msr.spelling`.
-        sizes: the dimensions that the two representations must have, where they are known.
-        most: the largest dimension that is accepted, by default that of :func:`parse_representation`.
+        sizes: the dimensions that the two representations must have; None where one is not known.
+        most: the largest dimension that is accepted where ``sizes`` has none; by default that of
+            :func:`parse_representation`.
 
-    Raises: ConfigError for a text that is no notation, that does not fit, or that is nested deeper than Python can
-    follow.
+    Raises: ConfigError for a text that is no notation, names something too large or a representation of another group,
+    or is nested deeper than Python can follow; ShapeError for a representation of another dimension than in ``sizes``.
     """
     text = group
     bound = {} if most is None else {"most": most}

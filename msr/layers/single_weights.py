@@ -106,25 +106,37 @@ class _Recurrent(nn.Module):
 
 
 class ReparamLSTM(_Recurrent, nn.LSTM):  # type: ignore[misc]
-    """``nn.LSTM`` with weights made from patterns."""
+    """What :func:`share_weight` turns an ``nn.LSTM`` into, in place: each weight with a pattern is made once a call.
+
+    Not for building one: it takes no patterns, and weights that were given none stay plain parameters.
+    """
 
     forward = _making_once(nn.LSTM.forward)
 
 
 class ReparamGRU(_Recurrent, nn.GRU):  # type: ignore[misc]
-    """``nn.GRU`` with weights made from patterns."""
+    """What :func:`share_weight` turns an ``nn.GRU`` into, in place: each weight with a pattern is made once a call.
+
+    Not for building one: it takes no patterns, and weights that were given none stay plain parameters.
+    """
 
     forward = _making_once(nn.GRU.forward)
 
 
 class ReparamRNN(_Recurrent, nn.RNN):  # type: ignore[misc]
-    """``nn.RNN`` with weights made from patterns."""
+    """What :func:`share_weight` turns an ``nn.RNN`` into, in place: each weight with a pattern is made once a call.
+
+    Not for building one: it takes no patterns, and weights that were given none stay plain parameters.
+    """
 
     forward = _making_once(nn.RNN.forward)
 
 
 class ReparamAttention(nn.MultiheadAttention):
-    """``nn.MultiheadAttention`` with projections made from patterns."""
+    """What :func:`share_weight` turns an ``nn.MultiheadAttention`` into, in place: each pattern is applied once a call.
+
+    Not for building one: it takes no patterns, and projections that were given none stay plain parameters.
+    """
 
     forward = _making_once(nn.MultiheadAttention.forward)
 

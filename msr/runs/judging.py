@@ -80,10 +80,11 @@ def median(values: Tensor) -> float:
 
 
 def judged(name: str, values: Tensor) -> Row:
-    """A row's summary of one value for each task ``(tasks,)``: mean with interval, median, and how many are not finite.
+    """A part of a row from one value for each task ``(tasks,)``: its keys are ``name``, ``name_median``, ``not_finite``.
 
-    The mean is null where one task is not finite; the median counts such a task as the worst, and is null where more
-    than half of them are.
+    ``name`` holds the mean with its 95% interval, and is null where any value is not finite. ``name_median`` is the
+    lower median; a value that is not finite counts as +infinity there (the worst of losses), and it is null where more
+    than half of them are. ``not_finite`` is how many are.
     """
     values = values.detach().cpu()
     return {

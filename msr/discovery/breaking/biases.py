@@ -96,11 +96,14 @@ def biases(
         means: ``(tasks, n)`` and ``(tasks, m)``, what was taken off.
         generators_out: ``(r, m)``, permutations of outputs: output ``j`` goes to ``q[j]``.
         eps: the tolerance, a share of the outputs' standard deviation; ``alpha``: the level.
-        span: ``(U, v0)`` with ``vec(W) = U (v0 + v)``, for tasks without examples enough for least squares. A span that
-            is a little off moves biases where inputs have large means, so "broken" is never said with it.
+        span: ``(U, v0)`` with ``vec(W) = U (v0 + v)``. It is used where least squares can estimate fewer than half of
+            the tasks (``bias_known_tasks``), and then for all of them; else it is ignored, and tasks that least squares
+            cannot estimate are left out. A span that is a little off moves biases where inputs have large means, so
+            where it is used "broken" is never said.
         tasks: the places of those that are looked at; by default all are.
 
-    On directions that the inputs of a task never take, its weights are taken to be zero.
+    On directions that a task's inputs never take, least squares take its weights to be zero; with the span they are
+    those of the mean filter ``v0``.
     """
     orbit = _orbits(generators_out, y.shape[2])
     if bool((orbit == torch.arange(len(orbit))).all()):

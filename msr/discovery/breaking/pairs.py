@@ -25,8 +25,10 @@ class Pairs:
 
     The examples of a task are dealt into parts. For each pair of parts, all others fit symmetric weights
     ``S = mat(P U v)``, and each of the two gives an estimate of the rest, ``A = (Y − X Sᵀ)ᵀ X Σ⁻¹ / N``. Both are
-    unbiased and independent, and ``S − P S = 0``; so ``⟨A − P A, B − P B⟩`` has mean ``‖W − P W‖²``, however noisy each
-    is and however unequal the noise. Taking ``S`` off only lowers the variance.
+    unbiased and independent, and ``S − P S = 0``; so the inner product of ``D⁻¹ (A − P A) Σ^½`` and
+    ``D⁻¹ (B − P B) Σ^½`` has mean ``‖D⁻¹ (W − P W) Σ^½‖²``, however noisy each is and however unequal the noise. Taking
+    ``S`` off only lowers the variance; with two parts, or no span, there is none. The result is the mean over pairs,
+    weighted by their numbers of examples; it is infinite for a task much shorter than the median one.
 
     Assumed: each example is drawn anew, with inputs from one distribution for all tasks but for its mean. Where the
     inputs of all tasks have one mean, that is taken off, and the other parts say what the outputs' mean is; else each
@@ -36,7 +38,7 @@ class Pairs:
         sample: all tasks.
         average: the Reynolds operator on weights.
         common: whether the inputs of all tasks have one mean; by default :func:`common_mean` tells.
-        noise: its share of the outputs' energy. With much of it there is more to gain from many parts.
+        noise: the noise's share of the outputs' energy. With little of it fewer parts are made, which is cheaper.
     """
 
     method = "pairs of examples"

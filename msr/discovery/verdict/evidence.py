@@ -86,10 +86,12 @@ class Evidence:
         return limit + self.reach(limit)
 
     def within(self, limit: float, cap: float) -> float:
-        """E-value against the null ``E min(b − limit · e, reach) ≥ 0``: typical tasks break the limit or more.
+        """E-value against the null that typical tasks break the limit or more: ``E min(excess, reach) ≥ 0``.
 
-        ``cap`` is :meth:`cap` at the tolerance, whatever ``limit`` is asked for. So the confidence bound, for which
-        many limits are tried, speaks of the same clipped mean as the test at the tolerance.
+        ``excess`` is :meth:`excess` at ``limit``, in shares of ``unit``. The reach is ``cap − limit``, and never less
+        than :meth:`reach` at ``limit``. Callers give :meth:`cap` at the tolerance, whatever ``limit`` they ask for: so
+        up to the tolerance every limit is tested with a task counting up to the same share of the energy. Above it the
+        reach is that of the limit itself.
         """
         reach = max(cap - limit, self.reach(limit))
         return e_against_nonnegative_mean(self.excess(limit), reach)

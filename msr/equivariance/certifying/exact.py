@@ -65,9 +65,11 @@ def of_layer(
 ) -> tuple[Finding | None, list[str]]:
     """The exact finding on an affine layer, from its matrix and bias, and warnings.
 
-    The finding is None where the generators do not suffice.
+    The finding is "cannot tell" (both p-values 1, with a hint) where rounding in the layer's precision could hide a
+    defect of ε. Otherwise it is None where the generators do not suffice, which can only be for a group without a list
+    of elements; a warning then says so. Another warns of a layer without weights, which is constant.
 
-    Raises: ConfigError where they do not and the rule is Exact(); what :func:`as_affine` raises.
+    Raises: ConfigError where the finding would be None and the rule is Exact(); what :func:`as_affine` raises.
     """
     W, bias = as_affine(f, rep_in, rep_out, template, inside)
     elements = choose_elements(_elements_of(rep_in.group), rep_in, rep_out)

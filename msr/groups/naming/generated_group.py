@@ -34,11 +34,11 @@ class GeneratedGroup:
     Args:
         generators: ``(r, n)``.
         order: the number of elements, where it is known: it is then not computed.
-        most: an upper bound of it.
+        most: an upper bound of the order, where one is known.
 
     Attributes:
         moved: the points that some generator moves, ``(degree,)``.
-        generators: ``(r, degree)``, without repetitions and without the identity.
+        generators: ``(r, degree)``, sorted, without repetitions and without the identity: not in the order given.
         orbits: the orbit of each point, ``(degree,)``.
     """
 

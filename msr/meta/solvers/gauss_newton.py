@@ -104,7 +104,11 @@ class GaussNewton:
         return learned
 
     def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:
-        """Raise unless ``y`` holds real numbers, as many as the prediction, which is what a squared error needs."""
+        """Raise unless ``y`` is one floating-point tensor of the prediction's shape, as a squared error needs.
+
+        Raises: ModelError where ``y`` or the prediction is not one tensor, or ``y`` is not floating point (labels);
+        ShapeError where the shapes of the two differ, even with equally many numbers.
+        """
         target = one_tensor(y, "GaussNewton")
         if not target.is_floating_point():
             raise ModelError(
