@@ -17,8 +17,9 @@ _ITEMS = 8  # numbers of a tuple
 class Brief:
     """A base for dataclasses declared with ``repr=False``: gives them a ``repr`` of at most 20 lines.
 
-    Floats are rounded to three digits; whole numbers are shown in full up to 18 digits. Long texts are cut; of an array only the shape is shown, of a long tuple or of
-    one that holds other values their number, and of another value its name. Fields that are None are left out.
+    Floats are rounded to three digits; whole numbers are shown in full up to 18 digits. Long texts are cut; of an array
+    only the shape is shown, of a long tuple or of one that holds other values their number, and of another value its
+    name. Fields that are None are left out.
     """
 
     def __repr__(self) -> str:

@@ -80,7 +80,7 @@ def median(values: Tensor) -> float:
 
 
 def judged(name: str, values: Tensor) -> Row:
-    """A part of a row from one value for each task ``(tasks,)``: its keys are ``name``, ``name_median``, ``not_finite``.
+    """A part of a row from one value for each task ``(tasks,)``: keys ``name``, ``name_median`` and ``not_finite``.
 
     ``name`` holds the mean with its 95% interval, and is null where any value is not finite. ``name_median`` is the
     lower median; a value that is not finite counts as +infinity there (the worst of losses), and it is null where more
