@@ -294,13 +294,14 @@ def row_of(
 
 
 def tables(results: dict[str, Any]) -> Tables:
-    """A row for each move of a constant, and the answers with the standard constants."""
+    """A row for each move that changes a number, the constants of which none does, and the standard answers."""
     header = ["room", "constant", "standard", "moved to", "read", "changed", "gained", "lost", "wrong", "failed"]
     counts = header[4:]
     rows = []
     for row in results["rows"]:
-        values = [_short(row["standard"]), _short(row["moved"])]
-        rows.append([row["room"], row["constant"], *values, *(str(row[key]) for key in counts)])
+        if any(row[key] for key in counts[1:]):
+            values = [_short(row["standard"]), _short(row["moved"])]
+            rows.append([row["room"], row["constant"], *values, *(str(row[key]) for key in counts)])
     files = [
         [file["cell"], str(file["file"]), file["outcome"], "yes" if file["wrong"] else "no"]
         for file in results["files"]
@@ -308,8 +309,22 @@ def tables(results: dict[str, Any]) -> Tables:
     return {
         f"Each constant moved alone, by a factor of two: on how many of {len(files)} files it is read, any number "
         "changes, more or less is rightly said, something false is said, and no answer comes": (header, rows),
+        "Constants of which neither move changes a number here": (["room", "they are", "constants"], _still(results)),
         "The files, and their answers with the standard constants": (["cell", "file", "answer", "wrong"], files),
     }
+
+
+def _still(results: dict[str, Any]) -> list[list[str]]:
+    """For each room the constants that change no number: those that were read, and those that no file needed."""
+    moves: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in results["rows"]:
+        moves.setdefault((row["room"], row["constant"]), []).append(row)
+    still: dict[tuple[str, str], list[str]] = {}
+    for (room, constant), own in moves.items():
+        if not any(row[key] for row in own for key in ("changed", "gained", "lost", "wrong", "failed")):
+            kind = "read" if any(row["read"] for row in own) else "not read on these files"
+            still.setdefault((room, kind), []).append(constant)
+    return [[room, kind, ", ".join(constants)] for (room, kind), constants in still.items()]
 
 
 def _short(value: Any) -> str:

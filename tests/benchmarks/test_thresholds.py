@@ -118,8 +118,10 @@ def test_what_is_gained_lost_wrong_and_changed(pretended):
     (line,) = thresholds.headlines(results)
     assert line.ours == "7 of 8"  # of those that can be moved, all but draws
     assert line.beside == "6 change nothing at all, 1 make an answer wrong"
-    (header, rows), (_, files) = thresholds.tables(results).values()
+    (header, rows), (_, still), (_, files) = thresholds.tables(results).values()
     assert all(len(cells) == len(header) for cells in rows)
+    assert {cells[1] for cells in rows} == {"draws", "weak"}
+    assert sum(len(constants.split(", ")) for _, _, constants in still) == 6
     assert [file[2] for file in files] == ["cannot tell", "right"]
 
 
