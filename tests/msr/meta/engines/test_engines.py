@@ -413,7 +413,7 @@ def test_the_omniglot_runner_takes_an_engine(backend, tmp_path, capsys, monkeypa
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--engine", "jax"], "engine must be one of torch, higher, learn2learn; got 'jax'"),
+        (["--engine", "jax"], "--engine must be torch, higher or learn2learn; got 'jax'"),
         (["--engine", "higher"], "--engine higher takes gradient steps only; give --inner sgd"),
         (["--engine", "higher", "--inner", "sgd", "--batching", "vmap"], "--batching vmap needs --engine torch"),
     ],
