@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Any:
         value = globals()[name] = getattr(import_module(_HANDED_ON[name]), name)
         return value
     # A name with underscores is asked for by tools such as copy and inspect, and is never a room.
-    if name.startswith("_") or find_spec(f"{__name__}.{name}") is None:
+    if name.startswith("_") or not name.isidentifier() or find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return import_module(f"{__name__}.{name}")
 

@@ -1,6 +1,7 @@
 """Alternating least squares: all filters for a span, then the span for these filters, until little is gained."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from math import inf
 
 import torch
@@ -10,7 +11,7 @@ from msr.errors import ConfigError, DataError
 from msr.span.chunks import Chunks
 from msr.span.extrapolation import extrapolated
 from msr.span.filters import Filters
-from msr.span.moments import Moments, Passes, half_moments, joined, triangle_places
+from msr.span.moments import Moments, Passes, covered, half_moments, joined, triangle_places
 from msr.span.standardised import Standardised
 from msr.span.thresholds import THRESHOLDS
 
@@ -49,6 +50,11 @@ class Alternation:
         self.damping = THRESHOLDS().most_damping
         self._all_moments = Passes(lambda: joined(Moments.of(x, y) for x, y in self.tasks()))
         self.half_moments = Passes(lambda: joined(half_moments(x, y) for x, y in self.tasks()))
+
+    @cached_property
+    def covered(self) -> Tensor:
+        """Whether each task's inputs miss no direction, ``(tasks,)``: it depends on no span, so one pass is enough."""
+        return torch.cat([covered(moments, self.m, self.n) for moments in self.half_moments()])
 
     def check_size(self, k: int) -> None:
         """Raise DataError where ``k`` unknowns are too many for a task, or ``n k`` for a row of ``U`` and the examples.

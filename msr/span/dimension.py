@@ -6,7 +6,7 @@ from torch import Tensor
 from msr.errors import DataError
 from msr.span.alternation import Alternation, has_role
 from msr.span.filters import Filters, second_moment
-from msr.span.moments import Moments, covered
+from msr.span.moments import Moments
 from msr.span.rank_cut import RankCut, rank_cut
 from msr.span.thresholds import THRESHOLDS
 
@@ -77,9 +77,7 @@ def _judged(alternation: Alternation, span: Tensor, alpha: float, seed: int) -> 
     fitting = has_role(tasks, _FITTING)
     # A surplus direction that hides in what a fitting task's inputs miss has any size there, and would spoil the axes.
     # Where none can hide, the fitting tasks know the axes best, and twice as many tasks are left to judge.
-    clear = fitting & torch.cat(
-        [covered(moments, alternation.m, alternation.n) for moments in alternation.half_moments()]
-    )
+    clear = fitting & alternation.covered
     enough = int(clear.sum()) > THRESHOLDS().covered_share * int(fitting.sum())
     turning = clear if enough else clear | has_role(tasks, _TURNING)
     judging = ~fitting if enough else has_role(tasks, _JUDGING)

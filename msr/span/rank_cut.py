@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 
 from msr.span.thresholds import THRESHOLDS
+from msr.statistics.symmetry import sign_flip_p_values
 
-__all__ = ["RankCut", "rank_cut", "sign_p_values"]
-
-_SIGN_NUMBERS = 2**22  # random signs that are held at once: 32 MiB in float64
-_MOST_ROWS = 1111  # draws that are made at once
+__all__ = ["RankCut", "rank_cut"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,35 +55,7 @@ def rank_cut(a: Tensor, b: Tensor, alpha: float, seed: int) -> RankCut:
     slopes = (moment / moment.diagonal().clamp_min(tiny)[:, None]).triu(1).clamp(-1, 1)
     products = (a - t.slope_share * a @ slopes) * (b - t.slope_share * b @ slopes)
     energy = products.mean(0)
-    p_value = sign_p_values(products, seed)
+    p_value = sign_flip_p_values(products, seed, flips=t.random_signs, all_flips=t.all_signs, tie=t.tie)
     real = (p_value <= alpha) & (energy > t.rounding * energy[0].abs())
     # cumprod stops the count at the first direction that fails.
     return RankCut(energy, p_value, alpha, t.rounding, int(real.long().cumprod(0).sum()), len(a))
-
-
-def sign_p_values(products: Tensor, seed: int) -> Tensor:
-    """Sign-flip test of each column: how often random signs give a sum at least as large as the observed one.
-
-    The observed signs count as one of the draws. Few rows are tested with all ``2^n`` choices of signs, exactly.
-    Shapes: ``(tasks, directions) -> (directions,)``.
-    """
-    t = THRESHOLDS()
-    n = len(products)
-    # Sums of the same numbers in another order must count as equal, in spite of rounding.
-    least = products.sum(0) - t.tie * products.abs().sum(0)
-    if n <= t.all_signs:
-        return (_all_signs(n) @ products >= least).double().mean(0)
-    generator = torch.Generator().manual_seed(seed)
-    signs_of_a_byte = _all_signs(8)  # a random byte draws eight random signs at once
-    as_large = torch.zeros(products.shape[1], dtype=torch.float64)
-    # The draws are cut into batches to bound memory; which signs are drawn does not depend on the cut.
-    rows = max(1, min(_MOST_ROWS, _SIGN_NUMBERS // n))
-    for first in range(0, t.random_signs, rows):
-        bytes_drawn = torch.randint(256, (min(rows, t.random_signs - first), (n + 7) // 8), generator=generator)
-        as_large += (signs_of_a_byte[bytes_drawn].flatten(1)[:, :n] @ products >= least).sum(0)
-    return (1 + as_large) / (1 + t.random_signs)
-
-
-def _all_signs(n: int) -> Tensor:
-    """Every choice of ``n`` signs, ``(2^n, n)``."""
-    return 1.0 - 2.0 * ((torch.arange(2**n)[:, None] >> torch.arange(n)) & 1).double()

@@ -48,12 +48,17 @@ FLOORS = [
         },
     ),
     Floor(
+        "tests of means, which know neither tasks nor networks",
+        {
+            "statistics/": "is this mean small? estimates, rules with error rates, bets",
+        },
+    ),
+    Floor(
         "the mathematics that knows no group, and what tasks and networks are",
         {
             "kron.py": "row-major vec, Kronecker products and solves",
             "permutations/": "orbits, orbit means, orders of groups, automorphisms of coloured matrices",
             "span/": "the span that tasks share, found in closed form; angles between spans",
-            "statistics/": "is this mean small? estimates, rules with error rates, bets",
             "episodes.py": "the shape in which tasks travel: support and query",
             "modules.py": "copies of a module, or what cannot be copied; kinds of module",
             "models/": "saved layers and networks, read without trust",

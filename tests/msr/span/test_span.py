@@ -22,7 +22,7 @@ from msr.span.dimension import half_filters
 from msr.span.extrapolation import extrapolated
 from msr.span.filters import Filters
 from msr.span.moments import Moments, covered, half_moments, halves, joined
-from msr.span.rank_cut import rank_cut, sign_p_values
+from msr.span.rank_cut import rank_cut
 from msr.span.spectral import SecondMoment
 from msr.span.thresholds import THRESHOLDS, Thresholds
 from msr.tasks import FiniteGroupTasks
@@ -488,14 +488,14 @@ def test_few_noisy_tasks_give_dimensions_up_to_their_limit(gen):
 
 
 def test_all_signs_of_few_judges_are_enumerated(gen):
-    products = torch.rand(10, 2, generator=gen, dtype=torch.float64) + 0.1
-    products[3, 1] *= -1e-3  # one small negative product: two of all choices of signs give at least this sum
-    p_value = sign_p_values(products, 0)
-    assert p_value.tolist() == [1 / 1024, 2 / 1024]
-    many = torch.randn(13, 1, generator=gen, dtype=torch.float64)
-    signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0], dtype=torch.float64)] * 13)
-    share = float((signs @ many >= many.sum(0)).double().mean())
-    assert float(sign_p_values(many, 0)) == pytest.approx(share, abs=0.02)
+    """The sign tests themselves are tested in ``tests/msr/statistics/test_symmetry.py``; here, with the thresholds."""
+    a = torch.rand(10, 1, generator=gen, dtype=torch.float64) + 0.1
+    b = torch.ones_like(a)
+    assert rank_cut(a, b, 0.01, 0).p_value.tolist() == [1 / 1024]
+    b[3] *= -1e-3  # one small negative product: two of all choices of signs give at least this sum
+    assert rank_cut(a, b, 0.01, 0).p_value.tolist() == [2 / 1024]
+    with THRESHOLDS.moved(all_signs=9, random_signs=99):
+        assert (100 * rank_cut(a, b, 0.01, 0).p_value).tolist() == [1.0]
 
 
 def test_a_surplus_direction_that_leans_on_true_ones_is_not_counted(gen):
