@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import msr
 from tests.laws.rooms import FLOORS, written
 from tests.support import ROOT
 
@@ -218,6 +219,12 @@ def test_every_room_can_be_reached_from_the_front_door():
     rooms = sorted(name for name in ROOMS if name != "__main__")
     code = f"import msr\nfor room in {rooms}: assert getattr(msr, room).__name__ == 'msr.' + room, room\n"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "no.where", "layers.nowhere", ""])
+def test_what_is_no_room_is_no_attribute(name):
+    """An AttributeError, which ``hasattr`` understands, also for names that the import system would look up."""
+    assert not hasattr(msr, name)
 
 
 def test_tests_mirror_the_tree():
