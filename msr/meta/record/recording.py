@@ -3,13 +3,11 @@
 import operator
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._guards import TracingContext, tracing
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -96,8 +94,14 @@ def _one_fake_mode() -> AbstractContextManager:
     """While this is entered, make_fx notes the shapes of all results with the help of one FakeTensorMode.
 
     On its own it makes a new one for each operation, and each reads the source lines of the whole call stack. That was
-    half of the time of a recording, and more under a deep stack. The graphs are the same.
+    half of the time of a recording, and more under a deep stack. The graphs are the same. These names of torch are not
+    public: where a version has moved them, a recording takes its time.
     """
+    try:
+        from torch._guards import TracingContext, tracing
+        from torch._subclasses.fake_tensor import FakeTensorMode
+    except ImportError:
+        return nullcontext()
     return tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
 
 
