@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 import hypothesis
 import jaxtyping
@@ -19,6 +20,11 @@ pytest.register_assert_rewrite("tests.support.runs")  # so that its asserts say 
 if "OMP_NUM_THREADS" not in os.environ:
     # Threads that wait for each other are slow on a machine that is busy, as with workers side by side.
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+# A script starts what runs in its background with SIGINT ignored, and nohup ignores SIGHUP. Tests of signals, and the
+# processes that they start, need them as a terminal has them.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 # Correctness, never wall time; the same examples in every run.
 hypothesis.settings.register_profile("msr", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("msr")
