@@ -34,12 +34,12 @@ class Meaning:
 
 
 def threshold(value: Any, *, unit: str, reason: str, calibrated: str) -> Any:
-    """A field of a frozen dataclass of thresholds: its value, and its :class:`Meaning` as metadata."""
+    """A field for a frozen dataclass of thresholds, with ``value`` as default and its :class:`Meaning` as metadata."""
     return field(default=value, metadata={"meaning": Meaning(unit, reason, calibrated)})
 
 
 def meanings(thresholds: object) -> dict[str, Meaning]:
-    """The :class:`Meaning` of each field of a dataclass of thresholds, or of its class."""
+    """The :class:`Meaning` of each field, by the field's name, of a dataclass of thresholds or of its class."""
     return {one.name: one.metadata["meaning"] for one in fields(thresholds)}  # type: ignore[arg-type]
 
 
@@ -54,12 +54,12 @@ class Current(Generic[T]):
         self._now: ContextVar[T] = ContextVar(type(standard).__name__, default=standard)
 
     def __call__(self) -> T:
-        """The frozen value that holds now."""
+        """The frozen dataclass of thresholds that holds now, in this thread."""
         return self._now.get()
 
     @contextmanager
     def moved(self, **changes: Any) -> Iterator[T]:
-        """Other values for some fields, for the length of a ``with`` block.
+        """A context in which the fields named in ``changes`` have other values; it yields the moved thresholds.
 
         Raises: ConfigError for a name that is no field.
         """

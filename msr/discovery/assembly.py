@@ -44,13 +44,17 @@ def assembled(
     explained: float | None = None,
     classes: Indices | None = None,
 ) -> Discovery:
-    """The :class:`Discovery` with all its values, in the units in which the tasks were given.
+    """The :class:`Discovery` with all its values; pattern and noise are in the units in which the tasks were given.
 
-    ``seconds`` is 0 and ``threads`` is 1: whoever calls this fills them in.
+    What is shown beside the verdict is computed here: continuous symmetries, the order of the hypothesis class, and the
+    note on smaller groups with the same orbitals. ``seconds`` is 0 and ``threads`` is 1: whoever calls this fills them
+    in.
 
     Args:
         learned: the pattern that is shown; None where none was learned.
         group, chosen: the name, and the candidate that the rule chose, which may stand without a name.
+
+    All other arguments are the attributes of :class:`Discovery` with the same names.
     """
     data = question.data
     span = learned.span if learned else None
@@ -87,7 +91,11 @@ def assembled(
 
 
 def _class_order(question: Question, chosen: Candidate | None) -> int | None:
-    """How many permutations keep the set of all layers with the chosen group's symmetry; None where not counted."""
+    """Number of pairs of permutations that map the set of all layers with the chosen group's symmetry to itself.
+
+    None where no group was chosen, for signed permutations, for more than 1024 weights, and where the search for the
+    pairs reached its limit of work.
+    """
     data = question.data
     if chosen is None or question.signed or data.m * data.n > _MOST_WEIGHTS:
         return None
@@ -99,10 +107,11 @@ def _class_order(question: Question, chosen: Candidate | None) -> int | None:
 
 
 def _continuous(question: Question, learned: Learned, chosen: Candidate | None) -> Continuous | None:
-    """The continuous symmetries of every linear layer with these weights, up to the error of the fit.
+    """The continuous symmetries of every linear layer with the learned pattern, up to the error of the fit.
 
-    The weights are averaged over the chosen group first, which removes noise. Two tolerances are tried: the wide one
-    sees structure through noise, the narrow one is for layers where the wide one fits no structure.
+    None for more than 512 inputs or outputs, and where no structure fits at either of the two tolerances. The weights
+    are averaged over the chosen group first, which removes noise. The wide tolerance is tried first and sees structure
+    through noise, the narrow one is for layers where the wide one fits no structure.
     """
     limits = THRESHOLDS()
     rows = learned.in_original_units(question.data)

@@ -123,10 +123,11 @@ def discover(
 
 
 def search(question: Question, advising: bool = True) -> Discovery:
-    """One search with one seed, from prepared tasks to an answer.
+    """The answer of one search, with the random splits of ``question.seed``; ``seconds`` and ``threads`` are not set.
 
     Args:
-        advising: whether a hint may make further searches, with larger tolerances.
+        advising: whether further whole searches, with larger tolerances, may be made for the sake of a hint, where a
+            group may hold but was not shown to. A search that is made for a hint makes none itself.
     """
     data = question.data
     # Step 1, data: are there enough tasks and examples to learn anything?
@@ -178,7 +179,11 @@ def search(question: Question, advising: bool = True) -> Discovery:
 
 
 def _over_splits(instruments: Instruments) -> Findings:
-    """Teach, test and apply the rule on one split after another, until nothing is left open.
+    """The findings of one split after another: some tasks teach, all others test, and the rule judges all splits made.
+
+    No further split is made once no group is open or suspicious, and either a group is named that no larger untested
+    group puts in doubt, or the weights clearly have no group. A split whose tasks cannot teach or test leaves a refusal
+    in place of a trial; ``trials`` may be empty.
 
     An e-value of the rule is a mean over all planned splits, so that stopping early never makes a claim easier.
     """
@@ -214,7 +219,10 @@ def _over_splits(instruments: Instruments) -> Findings:
 
 
 def _none(instruments: Instruments, findings: Findings, share: float) -> Discovery:
-    """The answer that no permutation is a symmetry, with the partial symmetries of the pattern of all tasks."""
+    """The answer *none*, that no permutation is a symmetry, with the partial symmetries of the pattern of all tasks.
+
+    ``share`` is the share of the squared outputs of testing tasks that the learned sharing explains.
+    """
     question = instruments.question
     taught = instruments.all_taught
     assert taught is not None
@@ -235,7 +243,7 @@ def _none(instruments: Instruments, findings: Findings, share: float) -> Discove
 
 
 def _searching_again(question: Question) -> Callable[[float], bool]:
-    """A function of a tolerance that searches the same tasks again and says whether that names a group."""
+    """A function that searches the same tasks again with another tolerance and says whether the verdict is *found*."""
 
     def names(eps: float) -> bool:
         return search(replace(question, eps=eps), advising=False).verdict == "found"
@@ -244,7 +252,10 @@ def _searching_again(question: Question) -> Callable[[float], bool]:
 
 
 def _biases(question: Question, named: Candidate, reported: Trial) -> Biases | None:
-    """Whether the named group keeps the tasks' biases as well: a question of its own, with its own error rate."""
+    """The test of whether the named group keeps the biases too, on the testing tasks of ``reported``.
+
+    It has an error rate of its own, ``alpha``. None where signed permutations were looked for.
+    """
     if question.signed:
         return None
     data = question.data

@@ -38,12 +38,12 @@ class Question:
 
     @cached_property
     def points(self) -> Points:
-        """The points that permutations move in these tasks' layers, :class:`Points`."""
+        """The inputs and outputs of these tasks' layers, as the points that permutations move."""
         data = self.data
         factors = None if data.labels is None else data.factors
         return Points(data.n, data.m, data.ties, self.signed, factors)
 
     @cached_property
     def sample(self) -> Sample:
-        """The tasks in the units in which breaking is measured; only for tasks that are enough to learn from."""
+        """All tasks with the units in which breaking is measured. Not to be asked for where ``data.too_few`` is set."""
         return Sample.of(self.data)

@@ -278,4 +278,4 @@ class Thresholds(TaskThresholds):
 
 
 THRESHOLDS = Current(Thresholds())
-"""The constants that hold now."""
+"""The constants that hold now: ``THRESHOLDS().name`` reads one, ``THRESHOLDS.moved(name=…)`` moves some."""

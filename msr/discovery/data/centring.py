@@ -34,14 +34,14 @@ class Side:
     notes: list[str]
 
     def released(self) -> Tensor:
-        """The values, which this object holds no longer, so that their memory is free once the caller drops them."""
+        """The values, which are emptied in this object, so that their memory is free once the caller drops them."""
         values = self.values
         self.values = values.new_empty(0)  # an empty view would keep the memory of all
         return values
 
 
 def ranges(values: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """The least and the largest value of each coordinate within each task, both ``(tasks, size)``."""
+    """The least and the largest value of each coordinate over the present examples of each task, ``(tasks, size)``."""
     # Both results are made before the pass: small results between large temporary ones would keep these from being
     # given back.
     low, high = (values.new_empty(len(values), values.shape[2]) for _ in range(2))
@@ -63,7 +63,10 @@ def spread_within(values: Tensor, present: Tensor, unit: float = 1.0) -> Tensor:
 
 
 def centred(values: Tensor, present: Tensor, side: str) -> Side:
-    """Each task less its mean, without coordinates that vary in no task, in units of like size.
+    """One side of all tasks, less each task's mean, without coordinates that vary in no task, each over its unit.
+
+    A coordinate that varies by the rounding of its numbers alone counts as one that does not vary. Coordinates of like
+    size have one unit (:func:`_common_units`).
 
     Shapes: ``values (tasks, examples, size)``, ``present (tasks, examples)``; ``side`` is "input" or "output".
     Raises: DataError where a large offset has left too few digits of what varies, or no coordinate varies.
@@ -111,7 +114,9 @@ def centred(values: Tensor, present: Tensor, side: str) -> Side:
 
 
 def scale_down_loud_tasks(outputs: Side, present: Tensor) -> int:
-    """Scale tasks whose outputs exceed 5 times the median size down to that, in place; returns how many they are.
+    """Scale tasks whose outputs exceed 5 times the median size down to that; returns how many tasks were scaled.
+
+    Both ``outputs.values`` and ``outputs.means`` are changed in place.
 
     The size of a task is the root of the summed variance of its outputs. A linear task that is scaled stays linear and
     keeps its symmetry, so this only bounds its weight among the others.
@@ -134,9 +139,10 @@ def _power_of_two(values: Tensor) -> float:
 
 
 def _rounding(values: Tensor) -> float:
-    """The relative rounding of the numbers as they were given: that of the shortest format that holds them all.
+    """The relative rounding of the numbers as they were given: the precision of the shortest format that holds them.
 
-    Whole numbers that float32 can count are taken to be exact: 0.
+    That is the distance from 1 to the next number in bfloat16, float16, float32 or float64, whichever is the first to
+    hold every value exactly. Whole numbers that float32 can count are taken to be exact: 0.
     """
     if all(_is_whole(values[part]) for part in slices_of(values)):
         return 0.0
@@ -152,10 +158,11 @@ def _is_whole(values: Tensor) -> bool:
 
 
 def _common_units(spread: Tensor) -> Tensor:
-    """One unit, the geometric mean of sizes, for each set of coordinates of like size.
+    """The unit of each coordinate, ``(size,)``: the geometric mean of ``spread`` over the coordinates of like size.
 
-    Sorted sizes that are more than a factor of 3 apart start a new set. Where units differ, what is small in number
-    would otherwise be lost beside what is large; within a set, sizes stay comparable, so a symmetry can move them.
+    Shapes: ``spread (size,)``, the standard deviations, which are the sizes that are compared. Sorted sizes that are
+    more than a factor of 3 apart start a new set. Where units differ, what is small in number would otherwise be lost
+    beside what is large; within a set, sizes stay comparable, so a symmetry can move them.
     """
     logs = spread.clamp_min(1e-150).log2()
     order = logs.argsort()

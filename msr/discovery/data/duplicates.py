@@ -28,7 +28,10 @@ def example_hashes(x: Tensor, y: Tensor) -> NDArray[np.uint64]:
 
 
 def repeated_examples(hashes: NDArray[np.uint64], present: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether each example ``(tasks, examples)`` equals an earlier one of its task; absent ones do not count."""
+    """Whether each example equals an earlier one of its task, ``(tasks, examples)``; False for absent examples.
+
+    Shapes: ``hashes`` as from :func:`example_hashes`, and ``present``, both ``(tasks, examples)``.
+    """
     # Sorted by hash within a task, with absent examples last, equal examples are neighbours in their first order.
     ranked = np.lexsort((hashes, ~present), axis=1)
     ordered = np.take_along_axis(hashes, ranked, 1)

@@ -47,7 +47,10 @@ class Taken(Brief):
     pieces: bool
 
     def only(self, chosen: NDArray[np.bool_], why: str) -> "Taken":
-        """The chosen tasks alone, with a note of how many others were left out and ``why``."""
+        """The chosen tasks alone, with a note of how many others were left out and ``why``; no note if all are chosen.
+
+        ``chosen (tasks,)`` are booleans. ``why`` follows the number in the note, as in ``3 tasks whose inputs …``.
+        """
         if chosen.all():
             return self
         places = torch.from_numpy(np.flatnonzero(chosen))
@@ -99,7 +102,11 @@ def counted(number: int, noun: str) -> str:
 
 
 def _without_copies(taken: Taken, hashes: NDArray[np.uint64]) -> Taken:
-    """The first of each set of equal tasks."""
+    """The first of each set of equal tasks, with a note of how many copies were left out.
+
+    ``hashes (tasks, examples)`` are those of the examples. Where ``fresh`` is known, the task that stands for its
+    copies is fresh only if all of them are.
+    """
     keys = task_hashes(hashes, taken.present.numpy())
     _, first_places, copy_of = np.unique(keys, return_index=True, return_inverse=True)
     first = np.zeros(len(taken.x), dtype=bool)
@@ -114,12 +121,15 @@ def _without_copies(taken: Taken, hashes: NDArray[np.uint64]) -> Taken:
 
 
 def _complete(values: Tensor) -> Tensor:
-    """``(tasks, examples)``, which of them hold neither a nan nor an infinity."""
+    """Whether each example holds neither a nan nor an infinity, ``(tasks, examples)`` booleans."""
     return torch.cat([batch.flatten(2).isfinite().all(2) for batch in values.split(_AT_ONCE)])
 
 
 def _with_fresh(taken: Taken, fresh: Any) -> Taken:
-    """The tasks with the caller's word on which of them are kept for the test."""
+    """The tasks with ``fresh (tasks,)`` stored: the caller's flags of which are kept for the test; None stores none.
+
+    Raises: ConfigError for flags beside one data set; ShapeError for another shape, or for numbers but 0 and 1.
+    """
     if fresh is None:
         return taken
     if taken.pieces:
@@ -154,7 +164,7 @@ def _gathered(x: Any, y: Any) -> Taken:
 
 
 def _as_pairs(x: Any) -> list[tuple[Any, Any]]:
-    """The list of pairs that ``x`` must be where there is no ``y``."""
+    """The pairs ``(x_i, y_i)``, one for each task, that ``x`` must hold where there is no ``y``; else DataError."""
     if not isinstance(x, (list, tuple)) or not x:
         raise DataError(f"without y, x must be a list of pairs (x_i, y_i), one for each task; got {kind_of(x)}")
     for i, pair in enumerate(x):
@@ -164,7 +174,10 @@ def _as_pairs(x: Any) -> list[tuple[Any, Any]]:
 
 
 def _is_listed(value: Any) -> bool:
-    """Whether it is a list of arrays, each of them a task; nested lists of numbers are read as one array."""
+    """Whether ``value`` is a list of tasks: of arrays with axes, or of nested lists that do not fit into one array.
+
+    Nested lists of numbers that do fit into one array are read as that array, so the answer is False for them.
+    """
     if not isinstance(value, (list, tuple)) or not value:
         return False
     if all(hasattr(item, "__array__") and np.ndim(item) > 0 for item in value):
@@ -177,7 +190,11 @@ def _is_listed(value: Any) -> bool:
 
 
 def _numbers(value: Any, name: str) -> Tensor:
-    """A tensor of real numbers in float64, or an error that says what else was given under this name."""
+    """The value as a float64 tensor on the CPU, without gradient.
+
+    Raises: ShapeError for a single number, complex numbers or booleans, and DataError where it is empty; the messages
+    call it ``name``.
+    """
     if isinstance(value, np.memmap) and value.ndim and value.dtype.kind in "fiu" and value.size:
         return _read(value)
     if isinstance(value, (list, tuple)) and not any(isinstance(item, Tensor) for item in value):
@@ -194,9 +211,9 @@ def _numbers(value: Any, name: str) -> Tensor:
 
 
 def _read(mapped: np.memmap) -> Tensor:
-    """A memory-mapped array in float64.
+    """A copy of a memory-mapped array as a float64 tensor.
 
-    Its pages are given back to the system as they are read: they would count as memory of this process.
+    The array's pages are given back to the system as they are read: they would count as memory of this process.
     """
     values = torch.empty(mapped.shape, dtype=torch.float64)
     target = values.numpy()
@@ -209,7 +226,10 @@ def _read(mapped: np.memmap) -> Tensor:
 
 
 def _side_by_side(x: Sequence[Any], y: Sequence[Any]) -> Taken:
-    """Lists of tasks as one padded tensor for each side."""
+    """Lists of tasks ``x_i (examples, ...)``, ``y_i (examples, ...)`` as one tensor a side, padded with zeros.
+
+    Raises: ShapeError where the examples of two tasks differ in shape, or ``x_i`` and ``y_i`` in number.
+    """
     sides = []
     for name, parts in (("x", x), ("y", y)):
         tensors = [_numbers(part, f"{name}[{i}]") for i, part in enumerate(parts)]
@@ -244,13 +264,16 @@ def _one_data_set(x: Tensor, y: Tensor) -> Taken:
 
 
 def _whole(x: Tensor, y: Tensor, present: Tensor, *, pieces: bool) -> Taken:
-    """Tasks of which nothing was left out, in the caller's order."""
+    """All tasks in the caller's order, without a note: places in what the caller gave are places in the tensors."""
     positions = torch.arange(present.shape[1]).expand(present.shape)
     return Taken(x, y, present, positions, np.arange(len(x)), None, (), pieces)
 
 
 def _without(taken: Taken, excluded: Tensor, why: str) -> Taken:
-    """The tasks without the ``excluded`` examples ``(tasks, examples)``, with a note of how many and ``why``."""
+    """The tasks with the ``excluded`` examples ``(tasks, examples)`` marked absent, and a note of how many and ``why``.
+
+    Rows of absent examples stay in place and are set to zero, in copies of the tensors.
+    """
     if not excluded.any():
         return taken
     tasks = int(excluded.any(1).sum())
@@ -262,7 +285,7 @@ def _without(taken: Taken, excluded: Tensor, why: str) -> Taken:
 
 
 def _cut(taken: Taken) -> Taken:
-    """One data set in pieces of like length, in the order of its rows.
+    """One data set cut into tasks: pieces of like length, in the order of its rows, with a note of their number.
 
     The wanted length is ``2 n + 6`` rows for ``n`` inputs, and more where there would be more than 400 pieces. Where it
     gives fewer than 80 pieces, shorter ones are made, down to 6 rows each.

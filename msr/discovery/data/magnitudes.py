@@ -41,5 +41,5 @@ def check_magnitudes(taken: Taken) -> None:
 
 
 def _largest(values: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """The largest absolute value along axes, without a copy of all values."""
+    """The largest absolute value over ``axes``, which are dropped, without a copy of all values."""
     return torch.maximum(values.amax(axes), -values.amin(axes))

@@ -21,7 +21,8 @@ _PARTS = 10  # parts of a task's examples in the pairs of breaking.pairs
 def intake_bytes(tasks: int, examples: int, n: int, m: int) -> int:
     """An upper estimate of the bytes needed to take tasks in, centre and order them.
 
-    These are three copies of the numbers in float64, the places of the examples, and the means and ranges of tasks.
+    Shapes: ``tasks`` of ``examples`` each, with ``n`` inputs and ``m`` outputs. Counted are three copies of the numbers
+    in float64, the places of the examples, and the means and ranges of tasks.
     """
     numbers = 3 * examples * (n + m) + 8 * examples + 6 * (n + m)
     return _BYTES * tasks * numbers + _INTAKE_BYTES
@@ -47,7 +48,9 @@ def peak_bytes(tasks: int, examples: int, n: int, m: int) -> int:
 
 
 def refuse_if_too_large(tasks: int, examples: int, n: int, m: int, limit: int | None = None) -> None:
-    """Refuse a discovery that needs more memory than is free, or than ``limit`` bytes.
+    """Refuse a discovery that needs more bytes than ``limit``; without a limit, than are free.
+
+    Shapes: ``tasks`` of ``examples`` each, with ``n`` inputs and ``m`` outputs.
 
     Raises: DataError that says how much is needed and how much there is.
     """
@@ -56,9 +59,10 @@ def refuse_if_too_large(tasks: int, examples: int, n: int, m: int, limit: int | 
 
 
 def refuse_at_the_door(x: Any, y: Any, limit: int | None = None) -> None:
-    """Refuse arrays of whose shapes it can be told that taking them in needs more memory than is free, or ``limit``.
+    """Refuse arrays if taking them in needs more bytes than ``limit``; without a limit, than are free.
 
-    Lists of tasks, whose shapes are not known yet, pass.
+    What has no shape of ``(tasks, examples, ...)`` on both sides passes, such as lists of tasks: its size is not known
+    yet.
 
     Raises: DataError that says how much is needed and how much there is.
     """

@@ -40,10 +40,11 @@ def null_directions(x: Tensor, present: Tensor) -> Tensor:
 
 
 def filled_with_noise(x: Tensor, y: Tensor, present: Tensor, directions: Tensor) -> Tensor:
-    """The inputs with independent noise of the usual size in their null directions, which nothing else takes.
+    """The inputs with their part along the null directions replaced by independent noise, as a new tensor.
 
-    The noise is drawn for the coordinates in an order, and with signs, that their distributions and their effects on
-    the outputs set. Inputs that are permuted, or whose signs are changed, then get the same noise, moved along.
+    The noise is centred in each task, with one standard deviation: that of the inputs, root mean square over
+    coordinates. It is drawn for the coordinates in an order, and with signs, that their distributions and their effects
+    on the outputs set. Inputs that are permuted, or whose signs are changed, then get the same noise, moved along.
 
     Shapes: ``x (tasks, examples, n)``, ``y (tasks, examples, m)``, ``directions (n, r)``, orthonormal.
     """

@@ -46,7 +46,8 @@ def canonical_order(inputs: Tensor, outputs: Tensor, present: Tensor, seed: int)
 def reordered(values: Tensor, tasks: Tensor, examples: Tensor) -> Tensor:
     """The values in the order of :func:`canonical_order`, in their own memory, which is overwritten.
 
-    First tasks are moved, one example of each at a time, then the examples within tasks: no second copy is made.
+    Shapes: ``values (tasks, examples, size)``; the result has the examples of the longest task only. First tasks are
+    moved, one example of each at a time, then the examples within tasks: no second copy is made.
     """
     for place in range(values.shape[1]):
         values[:, place] = values[tasks, place]
@@ -58,7 +59,7 @@ def reordered(values: Tensor, tasks: Tensor, examples: Tensor) -> Tensor:
 
 
 def _ranked(first: Tensor, second: Tensor) -> Tensor:
-    """Indices ``(…, size)`` that sort by the first keys, and by the second where those are equal up to rounding."""
+    """Indices ``(rows, size)`` that sort each row by ``first``, and by ``second`` where it ties up to rounding."""
     by_second = second.sort(dim=1, stable=True).indices
     first = first.gather(1, by_second)
     by_first = first.sort(dim=1, stable=True)

@@ -19,6 +19,8 @@ class Derived:
 
     Indexing by ``[tasks]`` or ``[tasks, examples]`` gives a tensor; the whole is never held. Without ``turn`` the
     values are only divided.
+
+    Shapes: ``values (tasks, examples, n)``, ``unit (n,)``, ``turn (n, size)``; without ``turn`` the size is ``n``.
     """
 
     values: Tensor
@@ -34,13 +36,15 @@ class Derived:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """``(tasks, examples, size)``."""
+        """``(tasks, examples, size)`` of the computed tasks."""
         count, examples, size = self.values.shape
         return count, examples, size if self.turn is None else self.turn.shape[1]
 
 
 def root_mean_squares(values: Tensor | Derived) -> Tensor:
     """Root mean square of each coordinate over all tasks and rows, ``(size,)``; 1 for a coordinate of zeros.
+
+    Rows of padding count as rows, so they make it smaller.
 
     Shapes: ``values (tasks, examples, size)``.
     """
@@ -69,6 +73,9 @@ def example_mask(values: Tensor | Derived, counts: Tensor) -> Tensor:
 
 
 def chunks(count: int, numbers: int) -> list[slice]:
-    """Slices of ``count`` tasks for a pass that makes ``numbers`` numbers of each, so that a piece stays small."""
+    """Slices that cover ``count`` tasks in order, for a pass that makes ``numbers`` numbers of each task.
+
+    A slice makes a million numbers at most, and holds one task at least.
+    """
     size = max(1, _CHUNK_NUMBERS // max(numbers, 1))
     return [slice(first, min(first + size, count)) for first in range(0, count, size)]

@@ -14,8 +14,8 @@ __all__ = ["Split", "splits"]
 class Split:
     """An order of the tasks: the first ``sizes[0]`` teach or, where these teach no group, the first ``sizes[1]``, ...
 
-    All others test. Which size is taken may depend on the tasks that teach, and on nothing of the others: then the
-    tests are as valid as with a size that was fixed beforehand.
+    All tasks behind those that teach test. Which size is taken may depend on the tasks that teach, and on nothing of
+    those that test: then the tests are as valid as with a size that was fixed beforehand.
 
     Attributes:
         order: ``(tasks,)``, a permutation of the places of the tasks.
@@ -27,10 +27,15 @@ class Split:
 
 
 def splits(n_tasks: int, fresh: Tensor | None, seed: int) -> list[Split]:
-    """The splits, each of which tests with as many tasks as it can.
+    """The splits of one search: random orders of the tasks, each with the numbers of teaching tasks that it tries.
 
-    At least half of the fewest tasks of a discovery (40) teach. Where the caller says which tasks are ``fresh``,
-    ``(tasks,)``, there is one split: these test, and the others teach.
+    There are four, one for each of ``first_teaching_shares``. The numbers are 15%, 30% and 60% of the tasks
+    (``teaching_shares``), at least half of the fewest tasks of a discovery (40), and the first at most 120; one split
+    starts with the second number.
+
+    Args:
+        fresh: ``(tasks,)`` booleans. Where they are given there is one split: these tasks test, and all others teach.
+        seed: of the random orders.
     """
     if fresh is not None:
         # The tasks that teach come first, as in a random split, so that one size cuts the order in two.

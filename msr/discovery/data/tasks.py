@@ -30,7 +30,8 @@ class Prepared(Brief):
     A task's bias and the offsets of its inputs go with its means, so its weights are ``(m, n)``. Tasks, and the
     examples of each, are in an order that depends on their numbers alone
     (:func:`~msr.discovery.data.ordering.canonical_order`): the same data in another order, dtype, unit, sign or
-    labelling of coordinates gives the same order, and so the same splits.
+    labelling of coordinates gives the same order, and so the same splits. Tasks with very large outputs are scaled down
+    (:func:`~msr.discovery.data.centring.scale_down_loud_tasks`).
 
     Attributes:
         counts: ``(tasks,)``, how many examples each task has; rows from there on are zero.
@@ -38,6 +39,9 @@ class Prepared(Brief):
         origin: ``(tasks,)``, the index of each task in what the caller gave.
         positions: ``(tasks, examples)``, the index of each example (for a convolution of each window) in its task as
             the caller gave it; −1 from ``counts`` on.
+        layer: ``linear``, ``conv1d`` or ``conv2d``.
+        shape_in, shape_out: the shape of one input and one output of the linear layer, before coordinates were left
+            out: for a convolution ``(channels, *taps)`` of a window, and ``(channels,)``.
         units: what inputs and outputs were divided by, ``(n,)`` and ``(m,)``; coordinates of like size have one unit.
         inputs, outputs: which coordinates of the layer vary and are kept, by their places in ``shape_in`` and
             ``shape_out``.
@@ -82,12 +86,15 @@ class Prepared(Brief):
 
     @property
     def factors(self) -> NDArray[np.float64]:
-        """Factors ``(m, n)`` that bring weights from the units of ``x`` and ``y`` to those that the caller gave."""
+        """Factors ``(m, n)``: weights that map ``x`` to ``y``, times these, are weights in the caller's units."""
         return self.units[1][:, None] / self.units[0][None]
 
     @property
     def labels(self) -> Indices | None:
-        """A number for each weight, ``(m, n)``, equal where two weights have the same units; None where all have."""
+        """Labels of weights, ``(m, n)``: equal where their inputs share a unit and their outputs do.
+
+        None where all inputs have one unit and all outputs have one.
+        """
         ins, outs = (np.unique(units, return_inverse=True)[1] for units in self.units)
         if not (ins.any() or outs.any()):
             return None
@@ -117,7 +124,7 @@ def prepare(
     fresh: Any = None,
     seed: int = 0,
 ) -> Prepared:
-    """Check, reshape and centre tasks: :class:`Prepared`, which says too what was left out and what is missing.
+    """The caller's tasks, checked, reshaped, centred and ordered, with notes of what was left out and what is missing.
 
     ``x`` and ``y`` are in one of the formats of :func:`~msr.discovery.data.intake.take`. A task with fewer than three
     different examples, or whose inputs or outputs never vary, is left out; so is a coordinate that varies in no task.
@@ -126,10 +133,11 @@ def prepare(
         kernel: taps along each axis of a convolution; without it, the shapes must determine them.
         circular: the convolution wraps around; ``padding``: zeros beyond each end, or ``"same"`` for outputs of the
             size of inputs; ``stride``: of its windows.
-        fresh: ``(tasks,)``, which tasks are kept for the last test.
-        seed: of the pseudo-random order.
+        fresh: ``(tasks,)``, which tasks are kept for the test and teach nothing; None where that is left open.
+        seed: of the pseudo-random order of tasks and of the examples of each.
 
-    Raises: ShapeError, DataError, ConfigError for tensors and options that cannot be used.
+    Raises: ShapeError, DataError, ConfigError for tensors and options that cannot be used. Too few tasks are no error:
+    the result says so in ``too_few``, and where no task has three different examples it holds no task at all.
     """
     given = take(x, y, fresh)
     check_magnitudes(given)
@@ -186,9 +194,9 @@ def prepare(
 
 
 def _varying(taken: Taken) -> Taken:
-    """The tasks in which both inputs and outputs vary.
+    """The tasks in which both inputs and outputs vary, with a note of how many others were left out.
 
-    Raises: DataError where there is none.
+    Raises: DataError where there is no such task.
     """
     varying = []
     for name, side in (("inputs", taken.x), ("outputs", taken.y)):

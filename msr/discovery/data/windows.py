@@ -82,7 +82,10 @@ def as_linear(
 
 
 def _zeros(padding: Padding, axes: int, circular: bool, steps: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Zeros beyond each end along each axis; None where they follow from the kernel (``"same"``)."""
+    """Numbers of zeros beyond each end, one for each of ``axes``; None where they follow from the kernel (``"same"``).
+
+    Raises: ConfigError for another text, and where padding contradicts ``circular`` or the strides ``steps``.
+    """
     if isinstance(padding, str):
         if padding != "same" or circular or max(steps) > 1:
             raise ConfigError(
@@ -99,7 +102,13 @@ def _zeros(padding: Padding, axes: int, circular: bool, steps: tuple[int, ...]) 
 def _taps(
     kernel: int | Sequence[int] | None, layer: Layer, axes: int, x: Tensor, y: Tensor, determined: bool
 ) -> tuple[int, ...]:
-    """Taps along each axis: as given, or from the shapes where nothing but the kernel makes outputs smaller."""
+    """Taps along each axis: the caller's, or from the shapes of ``x`` and ``y`` if there is no ``kernel``.
+
+    Args:
+        determined: whether nothing but the kernel makes outputs smaller than inputs: no padding, stride or wrapping.
+
+    Raises: ConfigError where the kernel cannot be used, or is missing and the shapes leave it open.
+    """
     if kernel is not None:
         return _one_each("kernel", kernel, axes, 1)
     taps = tuple(a - b + 1 for a, b in zip(x.shape[3:], y.shape[3:], strict=True))
@@ -110,7 +119,10 @@ def _taps(
 
 
 def _one_each(name: str, value: int | Sequence[int], axes: int, least: int) -> tuple[int, ...]:
-    """One number for each axis, none below ``least``; a single number stands for all."""
+    """One number for each of ``axes``; a single number stands for all.
+
+    Raises: ConfigError, which calls it ``name``, for another count of numbers, or for one below ``least``.
+    """
     numbers = (value,) * axes if isinstance(value, int) else tuple(value)
     if len(numbers) != axes or any(not isinstance(number, int) or number < least for number in numbers):
         raise ConfigError(f"{name} must be a number from {least} on, or {axes} of them; got {value!r}")
