@@ -43,10 +43,11 @@ class Biases:
         share: size of the part of the biases that breaks the group, over the standard deviation of the outputs within
             tasks, each output in units of its own; from an unbiased estimate of its square, and zero where that is
             negative.
-        bound: an upper confidence bound on the share, at level α; None where nothing could be estimated.
+        bound: an upper confidence bound on the share, at level α; None where nothing could be estimated, or no bound
+            below a hundred times the tolerance holds.
         p_value: of the null hypothesis that was rejected: nothing breaks the group (or less than a twentieth of the
             tolerance), for "broken"; more than the tolerance breaks it, for "kept". The smaller of both for "cannot
-            tell".
+            tell". 1 where nothing could be estimated, and 0 where the group moves no output.
         method: how biases were estimated, in words; "none" where they could not be.
     """
 
@@ -115,6 +116,7 @@ def biases(
     m = y.shape[2]
 
     def of_part(part: slice) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
+        """The arguments of an estimate for some of the tasks that are looked at."""
         places = every[part]
         return x[places], y[places], counts[places], (means[0][places], means[1][places]), to_breaking
 
@@ -148,7 +150,7 @@ def biases(
 
 
 def _output_sizes(y: Tensor, counts: Tensor, tasks: Tensor) -> Tensor:
-    """Standard deviation of each output within these tasks, ``(m,)``; the largest one for outputs that never vary."""
+    """Standard deviation of each output within these tasks, ``(m,)``; outputs that never vary get the largest one."""
     degrees = counts[tasks].clamp_min(1).sum() - len(tasks)
     squares = [sum_of_squares(y[tasks[part]]) for part in chunks(len(tasks), 4 * y.shape[1] * y.shape[2])]
     sizes = (torch.stack(squares).sum(0) / degrees.clamp_min(1)).sqrt()
@@ -156,7 +158,7 @@ def _output_sizes(y: Tensor, counts: Tensor, tasks: Tensor) -> Tensor:
 
 
 def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Estimates, and whether they are known, of several pieces of the tasks as one tensor each."""
+    """The estimates of all pieces of the tasks as one tensor ``(tasks,)``, and as another whether each is known."""
     squares, known = zip(*parts, strict=True)
     return torch.cat(squares), torch.cat(known)
 
@@ -164,7 +166,7 @@ def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 def _by_least_squares(
     x: Tensor, y: Tensor, counts: Tensor, means: tuple[Tensor, Tensor], to_breaking: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """``‖A b‖²`` of each task with ``A = D⁻¹ (I − P)``, and whether it could be estimated without bias.
+    """Unbiased estimates ``(tasks,)`` of ``‖A b‖²`` with ``A = D⁻¹ (I − P)``, and whether each could be made.
 
     Arguments as in :func:`biases`, of some tasks; ``to_breaking (m, m)`` is ``A``.
     """
@@ -233,7 +235,10 @@ def _by_halves(
 
 
 def _bound(values: Tensor, eps: float, alpha: float) -> float | None:
-    """The least share that is rejected at level α; None where not even a hundred times the tolerance is rejected."""
+    """The upper confidence bound on the size of what breaks the group, at level α: the least size that is rejected.
+
+    None where not even a hundred times ``eps`` is rejected. ``values (tasks,)`` are squares of such sizes.
+    """
     low = 0.0
     high = _LARGEST_BOUND * eps
     clips = THRESHOLDS().bias_clips
@@ -246,7 +251,7 @@ def _bound(values: Tensor, eps: float, alpha: float) -> float | None:
 
 
 def _orbits(generators: Tensor, m: int) -> Tensor:
-    """The orbit of each output ``(m,)``, named by its least output: connected components of ``j — q[j]``."""
+    """The orbit of each output, ``(m,)``, named by the least output in it, under permutations ``generators (r, m)``."""
     images = np.asarray(generators).reshape(-1, m)
     start = np.tile(np.arange(m), len(images))
     graph = coo_array((np.ones(images.size), (start, images.ravel())), shape=(m, m))
@@ -255,7 +260,10 @@ def _orbits(generators: Tensor, m: int) -> Tensor:
 
 
 def _to_breaking(orbit: Tensor, sizes: Tensor) -> Tensor:
-    """``D⁻¹ (I − P)``, ``(m, m)``: the part of a bias that is not constant on orbits, over the outputs' sizes."""
+    """The matrix ``D⁻¹ (I − P)``, ``(m, m)``: it gives the part of a bias that varies within orbits, over ``sizes``.
+
+    ``orbit (m,)`` names the orbit of each output, and ``sizes (m,)`` is the diagonal of ``D``.
+    """
     same = (orbit[:, None] == orbit).double()
     average = same / same.sum(1, keepdim=True)
     return (torch.eye(len(orbit), dtype=torch.float64) - average) / sizes[:, None]

@@ -45,11 +45,22 @@ class BreakingEstimator(Protocol):
         """
 
     def noise(self, span: SharedSpan, tasks: Tensor) -> Tensor:
-        """An estimate of what noise adds to :attr:`Sample.energies` of these tasks, ``(tasks,)``, in the same unit."""
+        """An estimate of what noise adds to :attr:`Sample.energies` of the tasks at these places, ``(tasks,)``.
+
+        It has the unit of the energies. ``span`` was learned on other tasks, and an estimator may take it from there.
+        """
 
 
 def breaking_part(sample: Sample, W: Tensor, orbits: Indices, average: Average) -> Tensor:
-    """``D⁻¹ (W − P W) Σ^½``, flat, ``(..., m n)``, of weights ``(..., m, n)`` for outputs in units of their scale."""
+    """``D⁻¹ (W − P W) Σ^½``, flattened to ``(..., m n)``: the part of weights that breaks a group.
+
+    ``W (..., m, n)`` are the weights for outputs that are divided by their scale already (``D⁻¹ W``).
+
+    Args:
+        sample: whose units ``D`` and ``Σ`` are.
+        orbits: ``(m n,)``, the orbital of each weight under the group.
+        average: the Reynolds operator ``P``, for weights in the units of the data.
+    """
     # A group that exchanges two outputs exchanges their weights in the units of the data. So the mean over an orbital
     # is taken in those units, and only the difference is counted in units of the scale.
     full = sample.scale[:, None] * W

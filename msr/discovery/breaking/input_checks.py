@@ -16,12 +16,12 @@ _UNIT_ROUNDING = 1e-9
 
 
 def common_mean(sample: Sample) -> bool:
-    """Whether the inputs of all tasks may have one mean, which can be taken off in place of each task's own.
+    """Whether the inputs of all tasks may have one mean, and the outputs still have theirs.
 
-    If examples are drawn from one distribution, the means of tasks, over their standard errors, have variance 1. Those
-    of the inputs must not differ from it by more than four standard errors of a mean of such squares. Those of the
-    outputs are noisier than that where tasks have biases, so they may vary more; where they vary less, the caller has
-    centred the outputs before.
+    The common mean of inputs can then be taken off in place of each task's own. If examples are drawn from one
+    distribution, the means of tasks, over their standard errors, have variance 1. Those of the inputs must not differ
+    from it by more than four standard errors of a mean of such squares. Those of the outputs are noisier than that
+    where tasks have biases, so they may vary more; where they vary less, the caller has centred the outputs before.
     """
     limits = THRESHOLDS()
     spreads = []
@@ -60,9 +60,10 @@ def inputs_vary_alike(sample: Sample) -> bool:
 
 
 def shrunk_ratio(values: Tensor, unit: Tensor, whole: float) -> float:
-    """``mean(values) / mean(unit)``, brought nearer to zero by three standard errors; 0 where the unit is rounding.
+    """``mean(values) / mean(unit)``, its size reduced by three standard errors of that mean, to 0 at the least.
 
-    What is left is beyond chance. Tasks too short for an estimate are left out.
+    A result other than 0 is then beyond chance. Tasks whose value is not finite are left out. Where the mean of
+    ``unit`` is rounding beside ``whole`` the result is 0.
 
     Shapes: ``values`` and ``unit (tasks,)``; ``whole`` is the energy beside which a unit counts as rounding.
     """

@@ -57,7 +57,10 @@ class LeastSquares:
     def __call__(
         self, orbits: Indices, span: SharedSpan | None, directions: Tensor, tasks: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As :class:`~msr.discovery.breaking.estimator.BreakingEstimator` says; the span is not used."""
+        """As :class:`~msr.discovery.breaking.estimator.BreakingEstimator` says; the span is not used.
+
+        Both estimates are infinite for a task whose inputs do not determine its weights (:attr:`Sample.solvable`).
+        """
         whole = torch.full((len(tasks),), torch.inf, dtype=torch.float64)
         along = whole.clone()
         place = self._known.cumsum(0) - 1
@@ -81,9 +84,11 @@ class LeastSquares:
         return torch.where(self._known, self._noise_energy, usual)[tasks]
 
     def _fitted(self, places: Tensor, set_noise: bool = False) -> tuple[Tensor, Tensor]:
-        """Weights ``(tasks, m, n)`` and what drawn noise makes of them, ``(draws, tasks, m, n)``.
+        """Least-squares weights ``(tasks, m, n)``, and weights fitted to drawn noise alone, ``(draws, tasks, m, n)``.
 
-        ``places`` are counted among the tasks that can be solved. ``set_noise``: keep their mean squared residuals.
+        Args:
+            places: of the tasks, counted among the tasks that can be solved.
+            set_noise: whether the mean squared residuals of these tasks are stored for :meth:`noise`.
         """
         tasks = self._places[places]
         x = self._sample.x[tasks]

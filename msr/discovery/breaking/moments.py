@@ -16,7 +16,7 @@ class SymmetricSpan:
     """Symmetric weights of tasks: ``W = span @ (v0 + v)``, in units of the outputs' scale.
 
     Attributes:
-        span: ``(m, n, k)``; zero-dimensional, ``k = 0``, where none is known.
+        span: ``(m, n, k)``; with ``k = 0`` where no span is known.
         v0: ``(k,)``, the mean filter.
         penalty: what ``‖v‖²`` costs in the fit of one task: the variance of noise, as ``v`` has variance one.
     """
@@ -32,9 +32,12 @@ class Moments:
 
     Attributes:
         gram, cross: ``XᵀX (n, n)`` and ``YᵀX (m, n)`` of the examples of a part.
-        sum_x, sum_y: ``(n,)`` and ``(m,)``, their sums; ``count``: how many they are.
-        inputs, outputs, mean: ``XᵀX Σ⁻¹``, ``YᵀX Σ⁻¹`` and ``Σx Σ⁻¹``. ``outputs`` over the count estimates
-            the weights. Moments are about a common centre, or about the part's own mean, and ``mean`` is then unused.
+        sum_x, sum_y: ``(n,)`` and ``(m,)``, sums of the inputs and outputs of these examples.
+        count: without further axes, the number of these examples.
+        inputs, outputs: ``XᵀX Σ⁻¹ (n, n)`` and ``YᵀX Σ⁻¹ (m, n)``, ``Σ`` the covariance of a sample; ``outputs`` over
+            the count estimates the weights. With a common centre of inputs all moments are about that. Without one,
+            these two are about the part's own mean, and the other moments about the mean of the task.
+        mean: ``sum_x Σ⁻¹ (n,)``, which is used with a common centre only.
     """
 
     gram: Tensor
@@ -51,8 +54,9 @@ class Moments:
         """The moments of all tasks of a sample.
 
         Args:
-            parts: the examples of a task are dealt to them in turn.
-            centre: ``(n,)``, the common mean of the inputs of all tasks; None: each part about its own mean.
+            parts: number of parts, to which the examples of a task are dealt in turn.
+            centre: ``(n,)``, the common mean of the inputs of all tasks, which is taken off in place of each task's
+                own; None where there is none.
         """
         place = torch.arange(sample.x.shape[1])
         x = sample.x
@@ -104,17 +108,22 @@ class Moments:
 
 
 def all_but_two(values: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Sums over all parts but ``a`` and ``b``: ``(parts, tasks, ...)`` to ``(pairs, tasks, ...)``."""
+    """Sums of ``values (parts, tasks, ...)`` over all parts but two, ``a (pairs,)`` and ``b (pairs,)``, for each pair.
+
+    The result is ``(pairs, tasks, ...)``.
+    """
     return values.sum(0) - values[a] - values[b]
 
 
 def filter_equations(
     a: Tensor, b: Tensor, moments: Moments, equations: tuple[Tensor, Tensor], symmetric: SymmetricSpan
 ) -> tuple[Tensor, Tensor]:
-    """Normal equations of filters from all parts but two, with an offset of each output eliminated.
+    """Normal equations ``A v = b`` of filters from all parts but two, with an offset of each output eliminated.
 
-    Shapes: ``a`` and ``b (pairs,)``, the parts that are left out; the results ``(pairs, tasks, k, k)`` and
-    ``(pairs, tasks, k)``.
+    ``equations`` are those of single parts, from :meth:`Moments.equations`.
+
+    Shapes: ``a`` and ``b (pairs,)``, the parts that are left out; the results are the matrices ``(pairs, tasks, k, k)``
+    and the right sides ``(pairs, tasks, k)``.
     """
     size, sum_x, sum_y = (
         all_but_two(values, a, b) for values in (moments.count[..., None], moments.sum_x, moments.sum_y)
@@ -128,6 +137,6 @@ def filter_equations(
 
 
 def ridge(normal: Tensor, right: Tensor, penalty: float) -> Tensor:
-    """``(A + penalty I)⁻¹ b`` of each task: ``(..., k, k), (..., k) -> (..., k)``."""
+    """``(A + penalty I)⁻¹ b`` of each task, ``(..., k)``; ``normal (..., k, k)`` is ``A``, ``right (..., k)`` is ``b``."""
     damped = normal + penalty * torch.eye(normal.shape[-1], dtype=torch.float64)
     return torch.cholesky_solve(right.unsqueeze(-1), torch.linalg.cholesky(damped)).squeeze(-1)

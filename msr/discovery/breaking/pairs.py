@@ -24,7 +24,7 @@ class Pairs:
     """The product of two independent estimates of what breaks the group, from different examples of a task.
 
     The examples of a task are dealt into parts. For each pair of parts, all others fit symmetric weights
-    ``S = mat(P U v)``, and each of the two gives an estimate of the rest, ``A = (Y − X Sᵀ)ᵀ X Σ⁻¹ / N``. Both are
+    ``S = mat(P U v)``, and each of the two gives an estimate of ``W − S``, ``A = (Y − X Sᵀ)ᵀ X Σ⁻¹ / N``. Both are
     unbiased and independent, and ``S − P S = 0``; so the inner product of ``D⁻¹ (A − P A) Σ^½`` and
     ``D⁻¹ (B − P B) Σ^½`` has mean ``‖D⁻¹ (W − P W) Σ^½‖²``, however noisy each is and however unequal the noise. Taking
     ``S`` off only lowers the variance; with two parts, or no span, there is none. The result is the mean over pairs,
@@ -101,11 +101,12 @@ class Pairs:
         return (span.noise * self._sample.scale.pow(-2).sum()).expand(len(tasks))
 
     def biases(self, orbits: Indices, tasks: Tensor, seed: int = 0) -> tuple[float, float]:
-        """How biased pairs are with these tasks' inputs: two numbers, as near to zero as chance allows.
+        """How biased pairs are with these tasks' inputs: a relative error, and a share of energy; both 0 if unbiased.
 
         Weights are drawn at random, tasks without noise are made of them and the inputs, and pairs estimate what breaks
-        the group. First of weights without a symmetric part: the relative error of the estimate. Then of symmetric
-        weights: the share of their energy that seems to break the group.
+        the group. The first number is the relative error of the mean estimate for weights without a symmetric part,
+        negative where pairs see too little. The second is the share of the energy of symmetric weights that seems to
+        break the group. Both are brought nearer to zero by three standard errors, so that chance makes neither.
 
         Args:
             orbits: ``(m n,)``, the orbital of each weight: its orbit on pairs of an output and an input.
@@ -138,7 +139,7 @@ class Pairs:
 
     @property
     def _numbers(self) -> int:
-        """Numbers of one task's moments."""
+        """How many numbers the moments of one task are: a measure of memory."""
         m = self._sample.y.shape[2]
         n = self._sample.x.shape[2]
         return self._parts * (2 * n * n + 2 * m * n + 3 * n + m)
@@ -153,10 +154,12 @@ class Pairs:
         orbits: Indices,
         directions: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """What breaks a group in these tasks, in all and along the directions, ``(tasks,)`` each.
+        """The estimates of :meth:`__call__` for these tasks: of what breaks a group in all, and along the directions.
 
-        ``groups`` are pairs of parts ``(pairs, 2)``, each with the penalty that its fits have at least; ``usual (m,)``
-        is the mean of all tasks' outputs.
+        Args:
+            groups: batches of pairs of parts, each ``(pairs, 2)``.
+            penalties: for each batch, the penalty that its fits have at least.
+            usual: ``(m,)``, the mean of all tasks' outputs.
         """
         moments = self._moments(tasks)
         equations = moments.equations(symmetric)
@@ -184,7 +187,11 @@ class Pairs:
         return Moments.of(self._sample.select(tasks), self._parts, self._centre)
 
     def _least_penalties(self, symmetric: SymmetricSpan, groups: list[Tensor], pieces: list[Tensor]) -> list[float]:
-        """The least penalty for each group of pairs: a share of the mean diagonal of all tasks' equations."""
+        """The least ridge penalty for each batch of pairs: a tiny share of the mean diagonal of its filter equations.
+
+        The mean is over all tasks, which ``pieces`` list. It is 0 where no filter is fitted (no span, or two parts),
+        and where the penalty for noise is larger in any case.
+        """
         k = len(symmetric.v0)
         # With two parts no other is left to fit, and a penalty above any possible least one needs no look at that.
         if not k or self._parts == 2 or symmetric.penalty >= _LEAST_PENALTY * self._largest_diagonal(symmetric, pieces):
@@ -202,7 +209,10 @@ class Pairs:
         return [_LEAST_PENALTY * total / (count * len(group) * k) for total, group in zip(sums, groups, strict=True)]
 
     def _largest_diagonal(self, symmetric: SymmetricSpan, pieces: list[Tensor]) -> float:
-        """A bound on that mean diagonal, cheaper than it: an entry ``Σ_o u_oᵀ G u_o`` is at most ``tr G · ‖u‖²``."""
+        """An upper bound on the mean diagonal of filter equations of a task, cheaper than the mean itself.
+
+        A diagonal entry ``Σ_o u_oᵀ G u_o`` is at most ``tr G · ‖u‖²``.
+        """
         sample = self._sample
         total = 0.0
         for tasks in pieces:
@@ -222,10 +232,10 @@ class Pairs:
         usual: Tensor,
         least_penalty: float,
     ) -> tuple[Tensor | None, Tensor]:
-        """What all parts but ``a`` and ``b`` fit: symmetric weights ``(pairs, tasks, m, n)``, offsets ``(…, m)``.
+        """Symmetric weights ``(pairs, tasks, m, n)`` and offsets ``(pairs, tasks, m)``, fitted to all parts but ``a`` and ``b``.
 
-        Weights are None where there is no span, or no other part; then the offset is the mean of the other parts'
-        outputs, or of all tasks' (``usual``).
+        Weights are None without a span, and the offset is then the mean of these parts' outputs. With two parts there
+        are no others: weights are None, and the offset is ``usual (m,)``, the mean of all tasks' outputs.
         """
         m, n, k = symmetric.span.shape
         shape = (len(a), len(moments.count[0]))
@@ -242,7 +252,14 @@ class Pairs:
         return S, (sum_y - (S @ sum_x.unsqueeze(3)).squeeze(3)) / size
 
     def _broken(self, part: Tensor, moments: Moments, S: Tensor | None, offset: Tensor, orbits: Indices) -> Tensor:
-        """``D⁻¹ (A − P A) Σ^½`` times the number of examples, of the estimate ``A`` of each part, ``(…, m n)``."""
+        """``N D⁻¹ (A − P A) Σ^½``, ``(pairs, tasks, m n)``, for the estimate ``A`` of ``W − S`` by one part of each pair.
+
+        Over ``N``, the number of examples of the part, it is what breaks the group in that estimate.
+
+        Args:
+            part: ``(pairs,)``, the part that gives the estimate.
+            S, offset: what :meth:`_fitted` gives for the pairs; the offset is used with a common centre only.
+        """
         weights = moments.outputs[part]
         if S is not None:
             weights = weights - S @ moments.inputs[part]

@@ -42,7 +42,7 @@ class Sample:
 
     @classmethod
     def of(cls, data: Prepared) -> "Sample":
-        """The sample of all tasks; no output's scale is taken to be less than a millionth of the largest."""
+        """The sample of all prepared tasks; no output's scale is taken to be below a millionth of the largest."""
         degrees = (data.counts - 1).sum()
         sizes = (sum_of_squares(data.y) / degrees).sqrt()
         scale = sizes.clamp_min(_LEAST_SCALE * float(sizes.max()))
@@ -62,7 +62,7 @@ class Sample:
 
     @property
     def energies(self) -> Tensor:
-        """Energy of each task's outputs, ``(tasks,)``: the sum over outputs of their variance, noise included."""
+        """Energy of each task's outputs, ``(tasks,)``: the sum of their variances over ``scale²``, noise included."""
         squares = torch.empty(len(self.y), dtype=torch.float64)
         for part in slices_of(self.y):
             squares[part] = self.y[part].square().sum((1, 2))

@@ -75,7 +75,7 @@ class Points:
         return colours[: self.m, : self.n]
 
     def average(self, U: Tensor, orbitals: Indices) -> Tensor:
-        """The part of weights ``U (m n, k)`` that the group leaves invariant: each replaced by the mean of its orbital.
+        """The weights ``U (m n, k)``, each replaced by the mean of its orbital: the part that the group keeps.
 
         This is the Reynolds operator. ``orbitals (lines · columns,)`` are those of weights between points. Where
         coordinates have units of their own, the mean is taken of the weights in their original units.
@@ -86,6 +86,7 @@ class Points:
         return self._average(U * factors, orbitals) / factors
 
     def _average(self, U: Tensor, orbitals: Indices) -> Tensor:
+        """As :meth:`average`, with the mean taken in the units in which ``U (m n, k)`` is."""
         if not self.signed:
             return reynolds_operator(U, orbitals)
         A = U.view(self.m, self.n, -1)
@@ -94,7 +95,12 @@ class Points:
         return mean[: self.m, : self.n].flatten(0, 1)
 
     def is_trivial(self, generators_in: Indices, generators_out: Indices) -> bool:
-        """Whether every linear layer has this group: the identity alone, or with the change of all signs at once."""
+        """Whether these permutations generate a group that every linear layer has, so that it says nothing of a layer.
+
+        Each generator must leave every point in place or, for signed points, change all signs of a side at once.
+
+        Shapes: ``generators_in (r, columns)``, ``generators_out (r, lines)``; row ``g`` of both is one generator.
+        """
         for p, q in zip(generators_in, generators_out, strict=True):
             for permutation in (p, q):
                 identity = np.arange(len(permutation))
@@ -121,7 +127,10 @@ class Points:
         return np.asarray(np.bincount(pairs[:, 0])[orbitals] > 1)
 
     def relabelling(self, generator: np.random.Generator) -> tuple[Indices, Indices]:
-        """Random permutations of the inputs and of the outputs, which keep the two signs of a point together."""
+        """Random permutations of the points of inputs ``(columns,)`` and of outputs ``(lines,)``.
+
+        Signed points move in pairs: ``−j`` goes to the negative of where ``+j`` goes, and no sign changes.
+        """
         s = generator.permutation(self.n)
         t = generator.permutation(self.m)
         if self.signed:
@@ -143,6 +152,7 @@ class Points:
         squared_error = (rows.errors**2).reshape(rows.shape)
 
         def along(axis: int) -> Indices:
+            """Numbers of the points whose weights, root mean square over ``axis``, are large enough."""
             size = np.sqrt(squared_size.mean(axis))
             error = np.sqrt(squared_error.mean(axis))
             weak = np.minimum(limits.point_weak_errors * error, limits.point_weak * rows.size)
@@ -152,10 +162,10 @@ class Points:
         return along(0), along(1)
 
     def unknown(self, rows: Rows, most: float) -> int:
-        """How many inputs and outputs are not :meth:`used`, but known so badly that they may be.
+        """How many inputs and outputs are not :meth:`used`, but known so badly that they may carry weight.
 
-        That is with an error, root mean square, of more than ``most`` times the typical size of a row. ``rows`` are
-        those of weights between points; the two signs of one input or output count once.
+        They are known badly if their weights have an error, root mean square, of more than ``most`` times the typical
+        size of a row. ``rows`` are those of weights between points; the two signs of one input or output count once.
         """
         squared_error = (rows.errors**2).reshape(rows.shape)
         count = 0
@@ -166,9 +176,11 @@ class Points:
         return count // 2 if self.signed else count
 
     def automorphisms(self, cut: Colouring, rows: Rows) -> Automorphisms:
-        """The permutations of used points that keep the classes of weights and the ties between points.
+        """The group of all permutations of used points that keep the classes of weights and the ties between points.
 
-        Unused points stay in place. They could all be swapped without any effect, which would say nothing.
+        Its generators ``(r, columns)`` and ``(r, lines)`` act on all points, of which unused ones stay in place: they
+        could all be swapped without any effect, which would say nothing. If no input or no output is used the group has
+        order 1 and no generator. ``rows``, of weights between points, say which points are used.
         """
         lines, columns = cut.colours.shape
         used_in, used_out = self.used(rows)
@@ -198,9 +210,11 @@ class Points:
         return Automorphisms(p, q, small.order)
 
     def _ties_in(self) -> Indices | None:
+        """Labels of pairs of input points that a permutation must keep, ``(columns, columns)``; None without any."""
         return _signed_ties(self.n, self.ties) if self.signed else self.ties
 
     def _ties_out(self) -> Indices | None:
+        """Labels of pairs of output points that a permutation must keep, ``(lines, lines)``; None without signs."""
         return _signed_ties(self.m, None) if self.signed else None
 
 
@@ -208,7 +222,7 @@ def _signed_ties(points: int, ties: Indices | None) -> Indices:
     """Ties between both signs of points, ``(2 · points, 2 · points)``.
 
     The label is 0 from a point to itself and 1 to its opposite, so that the two signs of a point move together. Between
-    other points it is the label they had before.
+    other points it depends on their label in ``ties (points, points)`` alone, all of which are equal for None.
     """
     before = np.zeros((points, points), np.int64) if ties is None else ties
     doubled = np.tile(before, (2, 2)) * 2 + 2
@@ -219,7 +233,7 @@ def _signed_ties(points: int, ties: Indices | None) -> Indices:
 
 
 def _restricted(ties: Indices | None, points: Indices) -> Indices | None:
-    """The ties among some points, ``(len(points), len(points))``."""
+    """The ties among the points with these numbers, ``(len(points), len(points))``; None where there are no ties."""
     return None if ties is None else ties[np.ix_(points, points)]
 
 

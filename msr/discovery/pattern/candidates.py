@@ -35,9 +35,14 @@ class Taught:
 
 
 def taught_by(question: Question, tasks: Tensor, seed: int) -> Taught:
-    """What some tasks, given by their places, teach: the pattern, its classes, and the groups read off the classes.
+    """What some tasks teach: the pattern, its classes, and the groups read off the classes.
 
-    Raises: DataError where these tasks do not determine the weights, or no weight differs from zero.
+    Args:
+        tasks: places of the tasks that teach.
+        seed: of the fit of the span.
+
+    Raises: DataError where these tasks do not determine the weights, no weight differs from zero beyond its error, or
+    the weights are too many to cluster.
     """
     data = question.data
     points = question.points
@@ -86,7 +91,10 @@ def is_trivial(question: Question, candidate: Candidate) -> bool:
 
 
 def unused_energy(question: Question, learned: Learned, rows: Rows) -> float:
-    """The share of the outputs' energy from unused inputs or to unused outputs; ``rows`` are those of points."""
+    """The share of the outputs' energy that weights of unused inputs or unused outputs produce, between 0 and 1.
+
+    ``rows``, of weights between points, say which points are used (:meth:`~msr.discovery.pattern.action.Points.used`).
+    """
     points = question.points
     used = np.zeros((points.lines, points.columns), dtype=bool)
     used_in, used_out = points.used(rows)
@@ -95,13 +103,16 @@ def unused_energy(question: Question, learned: Learned, rows: Rows) -> float:
 
 
 def _cuts(view: View) -> list[Colouring]:
-    """The classes of one view at several heights, finest first."""
+    """The classes of one view, for several cuts of their clustering, finest first; labels of a view split classes."""
     cuts = colourings(view.rows)
     return cuts if view.labels is None else [parted(cut, view.labels) for cut in cuts]
 
 
 def _of_cuts(question: Question, cuts: list[list[Colouring]], views: list[View], learned: Learned) -> list[Candidate]:
-    """The groups of all cuts of all views, each once, the finest first."""
+    """The groups of all cuts of all views, each once: those of the first view first, and of its finest classes first.
+
+    ``cuts`` holds, for each of ``views``, its cuts, finest first.
+    """
     candidates: list[Candidate] = []
     for cuts_of_view, view in zip(cuts, views, strict=True):
         for cut in cuts_of_view:
@@ -112,7 +123,11 @@ def _of_cuts(question: Question, cuts: list[list[Colouring]], views: list[View],
 def _joins(
     question: Question, largest: Candidate, fitting: list[Candidate], rows: Rows, learned: Learned
 ) -> list[Candidate]:
-    """The groups that the largest group which seems to hold generates together with each other one."""
+    """For each of ``fitting`` but ``largest``, the group with the orbitals that both groups generate together.
+
+    ``fitting`` are candidates that seem to hold, and ``largest`` is one of them. ``rows`` are those of weights between
+    points.
+    """
     joins = []
     for other in fitting:
         if other is not largest:
@@ -134,7 +149,10 @@ def _add_new(candidates: list[Candidate], more: list[Candidate]) -> None:
 
 
 def _candidate(question: Question, cut: Colouring, rows: Rows, learned: Learned) -> Candidate:
-    """The group of the permutations that keep some classes, and how well the learned weights keep it."""
+    """The candidate of some classes: the group of all permutations that keep them, with how well the weights keep it.
+
+    ``rows``, of weights between points, are asked whether the group is kept up to their errors.
+    """
     points = question.points
     limits = THRESHOLDS()
     group = points.automorphisms(cut, rows)
@@ -158,13 +176,13 @@ def _candidate(question: Question, cut: Colouring, rows: Rows, learned: Learned)
 
 
 def _moved_share(question: Question, learned: Learned, labels: Indices) -> float:
-    """The share of the outputs' energy from weights that a group with these orbitals moves."""
+    """The share of the outputs' energy from weights that a group with orbitals ``labels`` moves, between 0 and 1."""
     points = question.points
     moved = points.moved(labels).reshape(points.lines, points.columns)
     return float(_energy(question, learned)[points.plain(moved)].sum())
 
 
 def _energy(question: Question, learned: Learned) -> NDArray[np.float64]:
-    """The share of the outputs' energy that each weight produces, ``(out, in)``."""
+    """The share of the outputs' energy that each weight of the layer produces, ``(out, in)``; they add up to 1."""
     second = question.sample.root.square().sum(1).numpy()
     return learned.energy(second, question.sample.scale.numpy())

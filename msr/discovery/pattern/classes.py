@@ -47,9 +47,9 @@ class Rows:
         return float(np.sqrt((self.values**2).sum(1).mean()))
 
     def relative_error(self, of: NDArray[np.bool_] | slice = slice(None)) -> float:
-        """Error of the selected rows together, over their length together.
+        """Root sum of squares of the errors of the rows ``of (out · in,)``, over that of their lengths; no unit.
 
-        It is infinite where they are zero but have an error, and 0 where no row is selected.
+        It is infinite where these rows are zero but have an error, and 0 where no row is selected.
         """
         squared_error = (self.errors[of] ** 2).sum()
         squared_size = (self.values[of] ** 2).sum()
@@ -58,7 +58,11 @@ class Rows:
         return math.inf if squared_error > 0 else 0.0
 
     def constant_on(self, orbitals: Indices) -> bool:
-        """Whether every row equals the mean of its orbital, up to the errors of both."""
+        """Whether every row equals the mean of its orbital, up to five standard errors of both (``orbit_errors``).
+
+        A distance of less than ``orbit_distance`` of the typical length of a row is no difference. ``orbitals`` is
+        ``(out · in,)``.
+        """
         limits = THRESHOLDS()
         mean = self.averaged(orbitals)
         distance = np.linalg.norm(self.values - mean.values, axis=1)
@@ -109,7 +113,7 @@ def rows_of(U: Tensor, v0: Tensor) -> NDArray[np.float64]:
 
 
 def aligned(rows: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rows times the matrix that brings them nearest to others, by least squares.
+    """The rows ``(weights, k)`` times the matrix ``(k, k)`` that brings them nearest to the rows ``to``: least squares.
 
     Two fits of one span differ by a change of basis, which is no error. Any matrix is allowed, not only an orthogonal
     one: two sets of tasks also differ by chance in how much they use each direction of the span.
@@ -118,7 +122,11 @@ def aligned(rows: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def noise_floor(rows: Rows) -> float:
-    """Distance of two means of rows up to which they may be equal: a multiple of the error, or of float32 rounding."""
+    """Distance of the means of two classes up to which they may be equal, in the units of the rows.
+
+    It is four times the error of a row (``class_noise``), or a share of the length of a row that float32 data cannot
+    tell from nothing (``class_distance``), whichever is larger.
+    """
     limits = THRESHOLDS()
     return max(limits.class_noise * rows.error, limits.class_distance * rows.size)
 

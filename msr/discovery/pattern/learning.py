@@ -50,7 +50,7 @@ class Learned:
     rows: Rows
 
     def views(self, points: Points, data: Prepared) -> list[View]:
-        """The rows to cluster: one view, or two where coordinates have different units.
+        """The rows of weights between points, to be clustered: one view, or two where coordinates have different units.
 
         Where units differ, large weights would hide the differences of small ones, so the first view compares only
         weights between coordinates of like units. A group may still exchange coordinates whose numbers differ in size;
@@ -65,7 +65,8 @@ class Learned:
     def in_original_units(self, data: Prepared) -> Rows:
         """The rows with their errors, in the units in which the caller gave the tasks.
 
-        Where all coordinates have one unit, the rows are returned as they are, which differ by one factor.
+        Where all inputs have one unit and all outputs have one, the rows are returned as they are: those in original
+        units would differ from them by one common factor.
         """
         if data.labels is None:
             return self.rows
@@ -86,7 +87,9 @@ class Learned:
 def learn(
     x: Tensor, y: Tensor, counts: Tensor, k: int | Literal["auto"], seed: int, tasks: Tensor | None = None
 ) -> Learned:
-    """Fit the span to the teaching tasks, and again to two halves of them, whose difference gives the errors.
+    """The pattern of the teaching tasks; the errors come from a second and a third fit, to halves of these tasks.
+
+    ``k`` is the dimension of the span, and ``seed`` that of the fits.
 
     Shapes: ``x (tasks, examples, n)``, ``y (tasks, examples, m)``, centred in each task and zero past ``counts
     (tasks,)``. ``tasks`` are the places of those that teach, by default all; the others are not read.
@@ -117,8 +120,8 @@ def by_length(x: Tensor, y: Tensor, counts: Tensor, tasks: Tensor | None = None,
     """Passes over tasks of unequal length, for :func:`~msr.span.find_span`: chunks of tasks with one length each.
 
     A chunk ends where its tasks do, without the zeros past their counts, and has at most ``size`` tasks. Tasks of a
-    rare length are skipped: the halves of the tasks of one length together must have enough examples to show every
-    input, or the fit of all would stop. If every length is rare, none is skipped.
+    rare length are skipped: one half of each task of that length, all together, must hold at least two examples an
+    input (``half_examples_per_input``), or the fit of all would stop. If every length is rare, none is skipped.
 
     Args:
         tasks: places of the tasks that are passed over, in this order; by default all.
@@ -138,9 +141,11 @@ def by_length(x: Tensor, y: Tensor, counts: Tensor, tasks: Tensor | None = None,
 
 
 def explained(span: SharedSpan, x: Tensor, y: Tensor, tasks: Tensor | None = None) -> float:
-    """The share of the squared outputs that the span explains of tasks, each with a filter fitted to it (ridge).
+    """The share of the tasks' squared outputs that the span explains, with a filter fitted to each task (ridge).
 
-    Shapes: as :func:`learn`; ``tasks`` are the places of those that are looked at, by default all. At most 1; no unit.
+    It is 1 less the squared residual of all tasks over their squared outputs; no unit, at most 1.
+
+    Shapes: as :func:`learn`; ``tasks`` are the places of those that are looked at, by default all.
     """
     m = y.shape[2]
     n = x.shape[2]

@@ -16,10 +16,11 @@ _Map = tuple[Indices, Indices]
 def partial_symmetries(colours: Indices, rows: Rows, *, limit: int | None = None) -> tuple[PartialSymmetry, ...]:
     """One-to-one maps of part of the points that keep the class of every weight between them, largest domains first.
 
-    A seed sends one output to another. Where a class has exactly one weight in an output, the input of that weight must
-    go to the input of the matching weight in the image; that input forces further outputs, and so on until nothing more
-    is forced. A seed whose consequences contradict each other is dropped. Of a map and its inverse only one is given,
-    and no map that agrees with a power of another.
+    A seed sends output 0, or the middle one, to another output. Where a class has exactly one weight in an output, the
+    input of that weight must go to the input of the matching weight in the image; that input forces further outputs,
+    and so on until nothing more is forced. A seed whose consequences contradict each other is dropped, and so is a map
+    that moves no point, is defined on no input, or covers less than half of the inputs and outputs
+    (``partial_overlap``). Of a map and its inverse only one is given, and no map that agrees with a power of another.
 
     Args:
         colours: ``(out, in)``, classes of weights. A class with at least half of all weights (``partial_silent``)
@@ -57,12 +58,15 @@ def partial_symmetries(colours: Indices, rows: Rows, *, limit: int | None = None
 
 
 def _key(p: Indices, q: Indices) -> bytes:
-    """What identifies a map."""
+    """Bytes that are the same for two maps only if the maps are: of inputs ``p (n,)`` and of outputs ``q (m,)``."""
     return p.tobytes() + q.tobytes()
 
 
 def _grown(colours: Indices, start: int, target: int, background: int) -> _Map | None:
-    """The map that is forced by sending output ``start`` to output ``target``; None if it contradicts itself."""
+    """The map that is forced by sending output ``start`` to output ``target``; None if it contradicts itself.
+
+    ``colours (m, n)`` are the classes of weights; the class ``background`` forces nothing (−1: every class forces).
+    """
     m, n = colours.shape
     images = {"in": np.full(n, -1), "out": np.full(m, -1)}
     origins = {"in": np.full(n, -1), "out": np.full(m, -1)}
@@ -98,14 +102,14 @@ def _grown(colours: Indices, start: int, target: int, background: int) -> _Map |
 
 
 def _unique_places(line: Indices, background: int) -> dict[int, int]:
-    """The classes that occur exactly once in a row or column, and where; without the background class."""
+    """The classes that occur exactly once in a row or column, but ``background``, each with the place where it does."""
     colours, first, counts = np.unique(line, return_index=True, return_counts=True)
     triples = zip(colours, first, counts, strict=True)
     return {int(colour): int(place) for colour, place, count in triples if count == 1 and colour != background}
 
 
 def _residual(p: Indices, q: Indices, rows: Rows) -> float:
-    """``‖moved weights − weights‖ / ‖weights‖`` over the weights between points of the domain."""
+    """``‖images − weights‖ / ‖weights‖`` over the weights between points where the map is defined; no unit."""
     values = rows.values.reshape(*rows.shape, -1)
     outputs = np.flatnonzero(q >= 0)
     inputs = np.flatnonzero(p >= 0)
@@ -115,7 +119,7 @@ def _residual(p: Indices, q: Indices, rows: Rows) -> float:
 
 
 def _inverse(p: Indices) -> Indices:
-    """The inverse of a one-to-one partial map."""
+    """The inverse of a one-to-one partial map ``(points,)`` of one side; −1 on points that are no image."""
     inverse = np.full(len(p), -1)
     domain = np.flatnonzero(p >= 0)
     inverse[p[domain]] = domain
@@ -128,7 +132,7 @@ def _is_identity(p: Indices, q: Indices) -> bool:
 
 
 def _generators(maps: list[PartialSymmetry]) -> tuple[PartialSymmetry, ...]:
-    """The maps without those that agree with a power of an earlier one, wherever both are defined."""
+    """The maps, in their order, without those that agree with a power of an earlier map wherever both are defined."""
     generators: list[PartialSymmetry] = []
     for candidate in maps:
         if not any(_is_power(candidate, other) for other in generators):
@@ -137,7 +141,7 @@ def _generators(maps: list[PartialSymmetry]) -> tuple[PartialSymmetry, ...]:
 
 
 def _is_power(candidate: PartialSymmetry, other: PartialSymmetry) -> bool:
-    """Whether a map agrees with some power of another one, or of its inverse."""
+    """Whether a map agrees with some power of another one, or of its inverse, wherever both are defined."""
     forwards = (other.map_in, other.map_out)
     backwards = (_inverse(other.map_in), _inverse(other.map_out))
     for base_in, base_out in (forwards, backwards):
@@ -158,7 +162,7 @@ def _is_power(candidate: PartialSymmetry, other: PartialSymmetry) -> bool:
 
 
 def _composed(outer: Indices, inner: Indices) -> Indices:
-    """``outer ∘ inner``, where both are defined."""
+    """``outer ∘ inner`` of two partial maps ``(points,)`` of one side; −1 where one of them is not defined."""
     composed = np.full(len(inner), -1)
     domain = inner >= 0
     composed[domain] = outer[inner[domain]]
@@ -166,7 +170,10 @@ def _composed(outer: Indices, inner: Indices) -> Indices:
 
 
 def _name(p: Indices, q: Indices) -> str:
-    """What a reader is told the map is, such as ``translation on the interior, generator i -> i + 1``."""
+    """What a reader is told the map is: a translation, a reflection, or just a map, of a part of the points.
+
+    A map that is defined on all points is named a permutation that keeps the weights but not the biases.
+    """
     if (p >= 0).all() and (q >= 0).all():
         return "a permutation that keeps the weights, but not the biases"
     steps = {int(x[i] - i) for x in (p, q) for i in np.flatnonzero(x >= 0)}

@@ -42,14 +42,16 @@ def all_distinct(rows: Rows, used_in: Indices, used_out: Indices) -> bool:
 
 
 def _count(labels: Indices) -> int:
-    """Number of classes."""
+    """Number of classes that ``labels``, counted from 0, tell apart."""
     return int(labels.max()) + 1
 
 
 def _refined(
     values: NDArray[np.float64], errors: NDArray[np.float64], of_first: Indices, of_second: Indices
 ) -> Indices:
-    """Classes of the first axis, split by the sums over each class of the second axis.
+    """Labels of the classes of the first axis, after they were split by the sums over each class of the second axis.
+
+    Two points stay in one class if they were in one, and none of the sums differs beyond ``distinct_errors``.
 
     Shapes: ``values (a, b, k)``, ``errors (a, b)``, ``of_first (a,)``, ``of_second (b,)``; the result is ``(a,)``.
     """
