@@ -23,14 +23,16 @@ class Alternation:
 
     Args:
         tol: an iteration settles when it gains less than this share of what fitting pure noise would gain.
-        max_iterations: of a fit to all tasks.
+        max_iterations: of a fit that is not over-complete.
 
     Attributes:
         tasks: the standardised tasks; ``n`` inputs, ``m`` outputs, ``n_tasks``.
+        half_moments: passes over the moments of both halves of each task's examples.
         iterations: of all fits so far.
         converged: whether the last fit settled.
         residuals: of the last fit, the squared residual in each iteration, as a share of the squared outputs.
-        damping: for fits to half of a task's examples: the share of the squared outputs that the last span left.
+        damping: for filters of an over-complete fit, and of half of a task's examples: the share of the squared outputs
+            that the last span left unexplained, within ``least_damping`` and ``most_damping``.
     """
 
     def __init__(self, chunks: Chunks, tol: float, max_iterations: int):
@@ -53,13 +55,15 @@ class Alternation:
 
     @cached_property
     def covered(self) -> Tensor:
-        """Whether each task's inputs miss no direction, ``(tasks,)``: it depends on no span, so one pass is enough."""
+        """Whether each task's inputs reach every direction, ``(tasks,)`` booleans; found in one pass, and kept."""
         return torch.cat([covered(moments, self.m, self.n) for moments in self.half_moments()])
 
     def check_size(self, k: int) -> None:
-        """Raise DataError where ``k`` unknowns are too many for a task, or ``n k`` for a row of ``U`` and the examples.
+        """Raise an error where a span of ``k`` dimensions cannot be fitted to these tasks.
 
-        Raise ConfigError where ``n k`` is above ``max_unknowns``, a limit of memory.
+        Raises: DataError where the smallest task has fewer output numbers than its ``k`` unknowns, where all tasks have
+        fewer examples than the ``n k`` unknowns of a row of ``U``, or where the residual has no degree of freedom;
+        ConfigError where ``n k`` is above ``max_unknowns``, a limit of memory.
         """
         fewest = self.tasks.fewest
         examples = self.tasks.n_examples
@@ -81,14 +85,17 @@ class Alternation:
             )
 
     def degrees(self, k: int) -> int:
-        """Degrees of freedom of the residual: numbers less unknowns.
+        """Degrees of freedom of the residual of all tasks: their output numbers less the unknowns of filters and span.
 
         A span has ``k (m n − k)`` unknowns, since ``U`` and ``U R`` are one span for every invertible ``R (k, k)``.
         """
         return self.tasks.numbers - self.n_tasks * k - k * (self.m * self.n - k)
 
     def fit(self, span: Tensor, roles: tuple[int, ...] | None = None, overcomplete: bool = False) -> Tensor:
-        """The span after alternating on the tasks of these roles until an iteration gains little; orthonormal columns.
+        """The span ``(m n, k)`` after alternating until an iteration gains little, from the start ``span (m n, k)``.
+
+        Its columns are orthonormal. Only tasks with these ``roles`` are read (None: all). The attributes
+        ``iterations``, ``converged``, ``residuals`` and ``damping`` are set.
 
         An over-complete span has more directions than the tasks use. Its surplus directions never settle, so its
         iterations are not extrapolated. Where the inputs of a task miss a direction, a surplus direction may lie there,
@@ -138,7 +145,7 @@ class Alternation:
         return torch.linalg.qr(span if self.converged else plain)[0]
 
     def moments(self, roles: tuple[int, ...] | None = None) -> Iterator[Moments]:
-        """A pass over the moments of all tasks (None), or of those with these roles."""
+        """A pass over the moments of the tasks with these ``roles`` (None: all), some tasks at a time."""
         n_before = 0
         for moments in self._all_moments():
             n_tasks = len(moments.energy)
@@ -154,8 +161,14 @@ class Alternation:
     ) -> tuple[Tensor, float, float, int, int]:
         """One iteration: all filters for this span, then the span for these filters.
 
-        Returns the new span, and of the given one the squared residual; then the squared outputs, the output numbers,
-        and the tasks that were read.
+        Returns the new span, ``(m n, k)`` with orthonormal columns; the squared residual of the *given* span; and of
+        the tasks that were read the squared outputs, the number of output numbers, and the number of tasks.
+
+        Args:
+            roles: only tasks with these roles are read; None reads all.
+            damping: of the filters, as a share of the mean diagonal of a task's normal equations.
+
+        Raises: DataError where the normal equations of the span are singular.
         """
         k = span.shape[1]
         filters = Filters(span, self.m, self.n)

@@ -25,8 +25,14 @@ def choose_dimension(
 ) -> tuple[RankCut, Tensor]:
     """Fit over-complete spans, wider and wider, until the judging tasks reject some direction.
 
-    Returns the cut, and the span turned to its directions by energy, strongest first, ``(m n, width)``.
-    ``basis (m n, p)`` is the start, filled up by random directions; ``wanted`` is the first width.
+    Returns the cut, whose ``k`` is the dimension, and the last span ``(m n, width)``, turned to its directions by
+    energy, strongest first. A span as wide as a weight is accepted without a rejected direction.
+
+    Args:
+        basis: ``(m n, p)``, the start, for standardised data; random directions fill it up to the width.
+        wanted: the width of the first span.
+        alpha: the level of the rank cut.
+        seed: of the random directions and of the random signs.
 
     Raises: DataError for fewer tasks than are needed, and where no direction is rejected up to what the tasks can tell.
     """
@@ -71,7 +77,10 @@ def choose_dimension(
 
 
 def _judged(alternation: Alternation, span: Tensor, alpha: float, seed: int) -> tuple[RankCut, Tensor]:
-    """The rank cut of a span, and the span turned to its directions by energy, strongest first."""
+    """The rank cut of a span ``(m n, k)`` on the judging tasks, and the span turned to its directions by energy.
+
+    The strongest direction comes first. The directions are principal axes of the filters of tasks that do not judge.
+    """
     a, b = half_filters(alternation, span)
     tasks = torch.arange(alternation.n_tasks)
     fitting = has_role(tasks, _FITTING)
@@ -87,7 +96,9 @@ def _judged(alternation: Alternation, span: Tensor, alpha: float, seed: int) -> 
 
 
 def half_filters(alternation: Alternation, span: Tensor) -> tuple[Tensor, Tensor]:
-    """Filters fitted to each half of a task's examples, on average those of the task: ``(tasks, k)`` each.
+    """Filters in ``span (m n, k)``, fitted to the first and to the second half of each task: ``(tasks, k)`` each.
+
+    Both are unbiased for the filter of the task, up to what all tasks' damped fits lose on average.
 
     A half may have hardly more numbers than unknowns, so the fits are damped. The part of a filter that damping keeps
     on average is measured, and its inverse is applied.

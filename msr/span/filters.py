@@ -34,7 +34,7 @@ class Filters:
         self._places = triangle_places(self.k).flatten()
 
     def fit(self, moments: Moments, damping: float | None = None) -> tuple[Tensor, float]:
-        """Each task's filter ``(tasks, k)``, and the squared residual ``Σ ‖Y − fit‖²`` of all tasks.
+        """Each task's filter ``(tasks, k)``, and the squared residual ``Σ ‖Y − X Wᵀ‖²`` of these tasks together.
 
         ``damping`` is relative to the mean of the diagonal of the normal equations; by default it is the least that
         makes them solvable.
@@ -55,7 +55,9 @@ class Filters:
         return filters, float(residuals.clamp_min(0).sum())
 
     def damped(self, moments: Moments, damping: float | None = None) -> tuple[Tensor, Tensor]:
-        """Damped fits ``(tasks, k)``, and ``Σ (A + c I)⁻¹ A (k, k)`` over tasks: the part of a filter that they find.
+        """Damped fits ``(tasks, k)``, and ``Σ (A + c I)⁻¹ A (k, k)`` over tasks, with ``A v = b`` the normal equations.
+
+        The matrix, over the number of tasks, is the part of a filter that a damped fit keeps on average.
 
         ``damping`` is relative to the mean of the diagonal of ``A``; by default it is the strongest that is used.
         """
@@ -74,7 +76,7 @@ class Filters:
         return filters, kept
 
     def _batches(self, count: int) -> list[slice]:
-        """Some tasks at a time, since the equations of a task may be many times as large as its moments."""
+        """Slices that cover ``count`` tasks, few at a time: a task's equations may be far larger than its moments."""
         size = max(1, _BATCH_NUMBERS // self.k**2)
         return [slice(first, min(first + size, count)) for first in range(0, count, size)]
 
@@ -84,7 +86,7 @@ class Filters:
 
 
 def _factor(normal: Tensor, damping: float) -> Tensor:
-    """Cholesky factors of ``A + c I``, with ``c`` the damping times the mean of the diagonal of ``A``."""
+    """Cholesky factors ``(tasks, k, k)`` of ``A + c I``; ``c`` is ``damping`` times the mean diagonal of ``A``."""
     scale = damping * normal.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(normal.dtype).tiny)
     eye = torch.eye(normal.shape[1], dtype=normal.dtype)
     return torch.linalg.cholesky(normal + scale[:, None, None] * eye)

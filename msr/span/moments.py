@@ -39,12 +39,15 @@ class Moments(NamedTuple):
         return cls(gram, (y.mT @ x).flatten(1), y.square().sum((1, 2)), numbers)
 
     def select(self, tasks: Tensor | slice) -> "Moments":
-        """The moments of some of the tasks."""
+        """The moments of the tasks at these places, or in this slice."""
         return Moments(*(part[tasks] for part in self))
 
 
 def halves(x: Tensor, y: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Each task's examples cut in two, ``((x, y), (x, y))``; of an odd number the second half has one more."""
+    """Each task's examples cut in two, ``((x, y), (x, y))``: the first half, then the second, which may have one more.
+
+    Shapes: ``x (tasks, N, n)``, ``y (tasks, N, m)``.
+    """
     middle = x.shape[1] // 2
     return (x[:, :middle], y[:, :middle]), (x[:, middle:], y[:, middle:])
 
@@ -61,7 +64,8 @@ def half_moments(x: Tensor, y: Tensor) -> Moments:
 def covered(both_halves: Moments, m: int, n: int) -> Tensor:
     """Whether a task's inputs reach every direction, ``(tasks,)``, from the moments of both halves of its examples.
 
-    They do where there are enough examples, and where ``XᵀX`` has no eigenvalue below a share of their mean.
+    They do where there are at least ``covered_examples`` (1.25) examples for each input, and ``XᵀX`` of all examples
+    has no eigenvalue below a share ``covered_reach`` of the mean eigenvalue.
     """
     t = THRESHOLDS()
     reaches_all = both_halves.numbers.sum(1) >= t.covered_examples * m * n
@@ -86,7 +90,11 @@ def triangle_places(size: int) -> Tensor:
 
 
 class Passes(Generic[_Item]):
-    """A pass that can be made again. Its items, tuples of tensors, are kept if they are small all together."""
+    """A pass over items that can be made again: each call iterates over all items that ``make()`` gives.
+
+    The items, tuples of tensors, are kept after the first whole pass if all together take less than 16 MiB; ``make`` is
+    then not called again.
+    """
 
     def __init__(self, make: Callable[[], Iterator[_Item]]):
         self._make = make
@@ -95,7 +103,7 @@ class Passes(Generic[_Item]):
         self._kept: list[_Item] = []
 
     def __call__(self) -> Iterator[_Item]:
-        """One pass: the kept items, or new ones."""
+        """One pass over all items: the kept ones, or new ones from ``make()``."""
         if self._complete:
             yield from self._kept
             return
@@ -114,7 +122,7 @@ class Passes(Generic[_Item]):
 
 
 def joined(items: Iterable[_Item]) -> Iterator[_Item]:
-    """Tuples of tensors with tasks as the first axis, neighbours joined while they are small together.
+    """The items in order, neighbours concatenated along their first axis, the tasks, while they are small together.
 
     Tasks with their own numbers of examples come in chunks of one, and to process a chunk costs as much as hundreds of
     tasks.
@@ -134,6 +142,7 @@ def joined(items: Iterable[_Item]) -> Iterator[_Item]:
 
 
 def _concatenated(items: list[_Item]) -> _Item:
+    """One item with the tensors of all items concatenated along their first axis."""
     first = items[0]
     if len(items) == 1:
         return first

@@ -38,14 +38,15 @@ class RankCut:
 
 
 def rank_cut(a: Tensor, b: Tensor, alpha: float, seed: int) -> RankCut:
-    """Test each direction of a span, strongest first, on the judging tasks' filters of both halves.
+    """The cut of a span after its strongest real directions, tested on the judging tasks' filters of both halves.
 
     The axes of a span are known up to an error, so the axis of a direction that no task uses holds a little of the true
     directions. That shows on the judging tasks as a regression slope on the true ones, but the slope has an error of
     its own, of opposite effect. So a share of each slope is taken off. It is the same for both halves, so that products
     of noise-free filters stay squares.
 
-    Shapes: ``a, b (tasks, directions)``, from independent halves of each task's examples.
+    Shapes: ``a, b (tasks, directions)``, from independent halves of each task's examples, strongest direction first.
+    ``seed`` is that of the random signs.
     """
     t = THRESHOLDS()
     moment = a.mT @ b / len(a)

@@ -52,6 +52,7 @@ class RoughPairs:
         self.pairs = Passes(lambda: joined(self._pairs()))
 
     def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The pairs of rough weights ``Ŵ Q⁻¹`` of each piece of the tasks, ``(tasks, m n)`` each, float32."""
         for x, y in self.tasks():
             pair = []
             for side, half in enumerate(halves(x, y)):
@@ -78,7 +79,7 @@ def _factors(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _ridge_solve(gram: Tensor, right: Tensor) -> Tensor:
-    """``(G + ρ I)⁻¹ B`` of each task, with ρ a share of the mean of the diagonal of ``G``."""
+    """``(G + ρ I)⁻¹ B`` of each task, with ``gram`` G, ``right`` B, and ρ a share of the mean of the diagonal of G."""
     scale = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(gram.dtype).tiny)
     eye = torch.eye(gram.shape[1], dtype=gram.dtype)
     ridge = THRESHOLDS().rough_ridge * scale[:, None, None] * eye
@@ -86,7 +87,10 @@ def _ridge_solve(gram: Tensor, right: Tensor) -> Tensor:
 
 
 def _inverse(projection: Tensor) -> Tensor:
-    """``Q⁻¹``, or an error that names the input coordinates in the directions that no task reaches."""
+    """``Q⁻¹ (n, n)`` of the mean projection ``Q (n, n)``.
+
+    Raises: DataError, which names the input coordinates that matter, where no task reaches some direction.
+    """
     sizes, axes = torch.linalg.eigh((projection + projection.mT) / 2)
     lost = sizes < THRESHOLDS().lost_direction * sizes[-1]
     if lost.any() or not sizes[-1] > 0:

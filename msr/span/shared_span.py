@@ -28,9 +28,10 @@ class SharedSpan:
     """A sharing pattern fitted to many tasks: ``vec(W_i) = U v_i`` with ``v_i`` of mean ``v0`` and covariance ``I``.
 
     Attributes:
-        U: ``(m n, k)``, float64, in that gauge; only its span is determined by ``vec(W) = U v``.
+        U: ``(m n, k)``, float64, in the basis that gives filters covariance ``I``, and in the units of the data; only
+            its span is determined by ``vec(W) = U v``.
         v0: ``(k,)``, where a new task starts.
-        noise: the variance of the residual of a number of ``y``, on the tasks' own fits.
+        noise: the variance of one number of ``y`` about the tasks' own fits, per degree of freedom, in units of ``y²``.
         k: the dimension.
         cut: how ``k`` was chosen; None when it was given.
         start: the spectral start, with its evidence; None when a start was given.
@@ -138,6 +139,10 @@ def find_span(
 
 
 def _checked_start(start: Tensor, size: int) -> Tensor:
+    """The caller's start as a float64 tensor on the CPU.
+
+    Raises: ShapeError unless it is ``(size, k)`` with a column at least; NonFiniteError for nan or infinity.
+    """
     start = as_tensor(start, "start")
     if start.ndim != 2 or start.shape[0] != size or start.shape[1] == 0:
         raise ShapeError(f"start must be ({size}, k) for these tasks; got {tuple(start.shape)}")
@@ -149,7 +154,10 @@ def _checked_start(start: Tensor, size: int) -> Tensor:
 def _with_prior(
     alternation: Alternation, span: Tensor, cut: RankCut | None, spectrum: SpectralStart | None
 ) -> SharedSpan:
-    """The span ``(m n, k)`` in the gauge in which filters have covariance ``I``, with their mean and the noise."""
+    """The shared span in the basis that gives filters covariance ``I``, from ``span (m n, k)`` for standardised data.
+
+    The mean filter, the noise and the evidence of the fit go with it; ``U`` and the noise are in the units of the data.
+    """
     k = span.shape[1]
     total = torch.zeros(k, dtype=torch.float64)
     residual = 0.0

@@ -48,9 +48,9 @@ class SpectralStart:
     n_tasks: int
 
     def span(self, k: int | None = None) -> Tensor:
-        """A start of ``U``: the leading ``k`` directions, by default the recommended number (at least 1).
+        """A start of ``U``: the leading ``k`` directions of ``basis``, by default the recommended number (at least 1).
 
-        Shapes: ``(numel(W), k)``. Raises: ConfigError for more directions than the sketch holds, or none.
+        Shapes: ``(m n, k)``. Raises: ConfigError for more directions than the sketch holds, or none.
         """
         k = max(self.k, 1) if k is None else k
         if not 1 <= k <= self.basis.shape[1]:
@@ -148,10 +148,11 @@ class SecondMoment:
         self._pairs = rough.pairs
 
     def products(self, blocks: list[Tensor | None], weights: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """``S_b Y_b`` for each block ``Y_b (m n, p)`` in one pass, with ``S_b`` a weighted mean over the tasks.
+        """``S_b Y_b (m n, p)`` for each block ``Y_b (m n, p)``, all in one pass over the tasks.
 
-        A block of None stands for the identity. ``weights`` gives ``(tasks, blocks)`` for the tasks' indices; where
-        it is 0 the task is not looked at.
+        ``S_b`` is the estimate of ``S`` with each task weighted, divided by the number of *all* tasks. A block of None
+        stands for the identity. ``weights`` gives ``(tasks, blocks)`` for tensors of the tasks' indices; where a weight
+        is 0 the task is not looked at.
         """
         totals = [torch.zeros((), dtype=torch.float64)] * len(blocks)
         n_before = 0
@@ -194,9 +195,9 @@ class SecondMoment:
         return values.flip(0), basis @ rotation.flip(1)
 
     def stability(self, span: Tensor, passes: int, generator: torch.Generator) -> Tensor:
-        """For each direction of ``span (m n, k)``, its cosine with the leading span of half of the tasks.
+        """The cosine ``(k,)`` of each direction of ``span (m n, k)`` with the ``k`` leading directions of half of the tasks.
 
-        The halves are the tasks of even and of odd index; the smaller cosine counts.
+        The halves are the tasks of even and of odd index; the smaller of both cosines is given.
         """
         t = THRESHOLDS()
         size, k = span.shape
@@ -204,6 +205,7 @@ class SecondMoment:
         for parity in (0, 1):
 
             def weights(tasks: Tensor, parity: int = parity) -> Tensor:
+                """1 for the tasks of the half that is looked at, 0 for all others, ``(tasks, 1)``."""
                 return (tasks[:, None] % 2 == parity).double()
 
             width = size if size <= t.dense_weights else min(size, k + t.stability_surplus)
@@ -213,7 +215,9 @@ class SecondMoment:
         return torch.stack(cosines).amin(0).clamp(max=1.0)
 
     def null_edge(self, signal: Tensor, passes: int, seed: int, generator: torch.Generator) -> float:
-        """The largest eigenvalue in size under random signs of the tasks, outside of the directions ``signal``.
+        """The largest absolute eigenvalue of ``S`` under random signs of the tasks, outside of ``signal (m n, p)``.
+
+        It is the largest of a few draws of signs (``null_replicates``).
 
         Random signs leave the noise of the products as it is, and take the mean of the signal away; what varies of the
         signal is projected out. This is parallel analysis.
@@ -223,6 +227,7 @@ class SecondMoment:
         size = len(signal)
 
         def weights(tasks: Tensor) -> Tensor:
+            """Random signs ``(tasks, replicates)``, the same for a task in every pass."""
             if int(tasks[0]) == 0:  # a new pass begins, which must see the signs of the pass before
                 signs.manual_seed(seed + 1)
             return 2.0 * torch.randint(2, (len(tasks), t.null_replicates), generator=signs) - 1
@@ -241,10 +246,14 @@ class SecondMoment:
 
 
 def _above_negative(spectrum: Tensor) -> int:
-    """How many eigenvalues stand above the size of the most negative one, which can only be noise."""
+    """How many eigenvalues stand above the size of the most negative one, which can only be noise, by a margin.
+
+    ``spectrum`` holds the eigenvalues, largest first; those that are rounding beside the largest do not count.
+    """
     t = THRESHOLDS()
     return int((spectrum > max(-t.edge_margin * float(spectrum[-1]), t.least_edge * float(spectrum[0]))).sum())
 
 
 def _normal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """Independent standard normal numbers ``(rows, columns)``, float64."""
     return torch.randn(rows, columns, generator=generator, dtype=torch.float64)

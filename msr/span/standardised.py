@@ -77,7 +77,10 @@ class Standardised:
             raise DataError("all outputs are zero; there is nothing to learn")
 
     def __call__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass: pieces ``x (tasks, examples, n)``, ``y (tasks, examples, m)``, divided by the scales."""
+        """One pass: pieces ``x (tasks, examples, n)``, ``y (tasks, examples, m)``, divided by the scales.
+
+        Raises: DataError where the chunks are not those of the first pass, in the same order.
+        """
         chunk = 0
         piece = max(1, _PIECE_NUMBERS // (self.n * (self.n + self.m)))
         for x, y in self._checked():
@@ -102,18 +105,22 @@ class Standardised:
 
     @staticmethod
     def _fingerprint(x: Tensor, y: Tensor) -> tuple[int, float, float]:
-        """What tells one chunk from another without keeping it."""
+        """What tells one chunk from another without keeping it: number of tasks, sum of ``x``, sum of ``y``."""
         return len(x), float(x.sum()), float(y.sum())
 
     @staticmethod
     def _refuse(what: str) -> NoReturn:
+        """Raise DataError, which says ``what`` differs between passes and what is asked of chunks."""
         raise DataError(
             f"{what}; chunks() must yield the same tasks in the same order each time it is called (no shuffling, no "
             "iterator that is used up)"
         )
 
     def _checked(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The given chunks as float64 tensors on the CPU, each refused where it cannot be used."""
+        """One pass over the given chunks as float64 tensors on the CPU, in the units of the data.
+
+        Raises: ShapeError, NonFiniteError for a chunk that cannot be used; DataError where there is none at all.
+        """
         n_tasks = 0
         first_sizes = None
         for given_x, given_y in self._chunks():

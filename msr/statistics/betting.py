@@ -93,5 +93,5 @@ def capped_mean_p_value(values: Tensor, limit: float, *, clips: tuple[float, ...
 
 
 def _mixed(log_wealth: Tensor) -> float:
-    """The mean of what several bettors own, from its logarithms."""
+    """The mean of what several bettors own, from the logarithms ``(bettors,)``; at most ``exp(700)``."""
     return math.exp(min(float(torch.logsumexp(log_wealth, 0)) - math.log(len(log_wealth)), _LARGEST_LOG))

@@ -26,7 +26,7 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Tensor | NDArray[np.floating] | Sequence[float]) -> "Estimate":
-        """The mean of ``values (n,)`` and ``t_{0.975, n−1} s / √n``.
+        """The mean of ``values (n,)`` with the half width ``t_{0.975, n−1} s / √n``, nan for one value.
 
         Raises: DataError for no values, NonFiniteError if one is nan or infinite: a mean would hide which.
         """

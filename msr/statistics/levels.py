@@ -6,6 +6,6 @@ __all__ = ["check_level"]
 
 
 def check_level(name: str, value: float) -> None:
-    """Raise ConfigError, with ``name`` in its message, unless a probability lies strictly between 0 and 1."""
+    """Raise ConfigError, with ``name`` in its message, unless ``value`` lies strictly between 0 and 1."""
     if not 0 < value < 1:
         raise ConfigError(f"{name} must be between 0 and 1; got {value}")

@@ -20,7 +20,9 @@ __all__ = ["Relabelling", "randomisation_p_value"]
 
 
 def randomisation_p_value(as_extreme: int, draws: int) -> float:
-    """``(1 + as_extreme) / (1 + draws)``: the observed labelling counts among the random ones.
+    """The p-value ``(1 + as_extreme) / (1 + draws)``: the observed labelling counts among the random ones.
+
+    ``as_extreme`` of the ``draws`` random relabellings gave a statistic at least as extreme as the observed one.
 
     Under the null it is at most ``α`` with probability at most ``α``, for any number of draws. Without the ones the
     p-value could be zero, and the test would not hold its level.
@@ -32,7 +34,8 @@ def randomisation_p_value(as_extreme: int, draws: int) -> float:
 class Relabelling:
     """A random orthogonal map ``S`` of ``n`` coordinates: a permutation, or a rotation.
 
-    It is held as the order of the coordinates, or as a matrix ``(n, n)`` float64.
+    It is held as an ``order (n,)``, for the permutation ``(S x)[i] = x[order[i]]``, or as the ``matrix (n, n)`` float64
+    of ``S``; the other of the two is None.
     """
 
     def __init__(self, order: Tensor | None, matrix: Tensor | None):

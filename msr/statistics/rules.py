@@ -50,9 +50,9 @@ class Outcome:
     hint: str = ""
 
     def verdict(self, alpha: float) -> Verdict:
-        """Certified if the null is rejected at level ``alpha``, refuted if the opposite null is, else cannot tell.
+        """``certified`` if the null is rejected at level ``alpha``, ``refuted`` if only the opposite null is.
 
-        Args: ``alpha``: a probability.
+        Otherwise ``cannot tell``. ``alpha`` is a probability.
         """
         if self.p_value <= alpha:
             return "certified"
@@ -152,11 +152,15 @@ class Mean:
         slope = 7 * largest / (3 * (n - 1))
 
         def bound(level: float) -> float:
+            """The upper bound on the mean of capped defects, wrong with probability ``level`` at most."""
             log = math.log(2 / level)
             return mean + spread * math.sqrt(log) + slope * log
 
         def p_value(gap: float) -> float:
-            """The level at which the bound lies just ``gap`` away from the mean: a quadratic equation for √L."""
+            """The level at which the bound lies just ``gap`` away from the mean: a quadratic equation for √L.
+
+            It is 1 for a gap that is not positive.
+            """
             if gap <= 0:
                 return 1.0
             root = (-spread + math.sqrt(spread**2 + 4 * slope * gap)) / (2 * slope)
@@ -175,6 +179,12 @@ Sampled: TypeAlias = Tail | ZeroFailure | Mean
 
 
 def _tail(eta: float, defects: Float[Tensor, " draws"], eps: float, alpha: float) -> Outcome:
+    """The exact binomial test of the null ``P(d > ε) ≥ η``, by the number of draws whose defect is above ``eps``.
+
+    The estimate is the share of these draws, and the bound is an upper one on their probability, at level ``alpha``.
+
+    Raises: ConfigError for no draws; NonFiniteError for nan or infinity.
+    """
     _check_defects(defects)
     n = len(defects)
     failures = int((defects > eps).sum())
@@ -188,6 +198,7 @@ def _tail(eta: float, defects: Float[Tensor, " draws"], eps: float, alpha: float
 
 
 def _check_defects(defects: Float[Tensor, " draws"]) -> None:
+    """Raise ConfigError unless defects are ``(draws,)`` with at least one, NonFiniteError for nan or infinity."""
     if defects.ndim != 1 or len(defects) == 0:
         raise ConfigError(f"defects must be (draws,), at least one; got {tuple(defects.shape)}")
     if not defects.isfinite().all():

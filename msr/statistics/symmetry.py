@@ -94,5 +94,5 @@ def sign_flip_p_values(
 
 
 def _all_signs(n: int) -> Tensor:
-    """Every choice of ``n`` signs, ``(2^n, n)``."""
+    """Every choice of ``n`` signs, one in each row, ``(2^n, n)``: 1 or −1 in float64."""
     return 1.0 - 2.0 * ((torch.arange(2**n)[:, None] >> torch.arange(n)) & 1).double()

@@ -170,11 +170,11 @@ class Discovery(Brief):
         return p, q
 
     def as_dict(self) -> dict[str, Any]:
-        """The answer as plain values that JSON can hold: what ``msr discover --json`` writes.
+        """The answer as plain values that JSON can hold, by key: what ``msr discover --json`` writes.
 
-        The pattern, the classes, the spectrum and the places of coordinates that vary are left out; generators of the
-        named group act on all coordinates. ``schema`` is the version of the keys,
-        ``thresholds`` the decision constants that held.
+        A key whose value is not known holds None. The pattern, the classes, the spectrum and the places of coordinates
+        that vary are left out; generators of the named group act on all coordinates. ``schema`` is the version of the
+        keys, ``thresholds`` the decision constants that held.
         """
         return {
             "verdict": self.verdict,
@@ -206,7 +206,7 @@ class Discovery(Brief):
         }
 
     def _group_as_dict(self) -> dict[str, Any] | None:
-        """The named group, on all coordinates."""
+        """The named group as plain values, with generators on all coordinates; None where no group is named."""
         if self.group is None or self.chosen is None:
             return None
         p, q = self.generators()
@@ -226,7 +226,7 @@ class Discovery(Brief):
 
 
 def short(order: int) -> str:
-    """The order of a group for people: with separators, and from a thousand million on to two digits."""
+    """The order of a group for people: ``5,040``; from a thousand million on to two digits, as ``1.3e12``."""
     if order < 10**9:
         return f"{order:,}"
     exponent = len(str(order)) - 1
@@ -234,7 +234,10 @@ def short(order: int) -> str:
 
 
 def _candidate_as_dict(candidate: Candidate) -> dict[str, Any]:
-    """The numbers of a candidate. An order beyond the exact whole numbers of a double is written as text."""
+    """The numbers and the status of a candidate, without its classes and generators.
+
+    An order beyond the exact whole numbers of a double is written as text.
+    """
     return {
         "order": str(candidate.order) if candidate.order > _EXACT_INTEGERS else candidate.order,
         "classes": candidate.n_colours,
@@ -264,14 +267,14 @@ def _partial_as_dict(partial: PartialSymmetry) -> dict[str, Any]:
 
 
 def _on_all(permutations: Indices, places: Indices, size: int) -> Indices:
-    """Permutations of some places, extended to all ``size`` places by leaving the others where they are."""
+    """Permutations ``(r, len(places))`` of ``places``, extended to ``(r, size)``: all other places stay in place."""
     full = np.tile(np.arange(size), (len(permutations), 1))
     full[:, places] = places[permutations]
     return full
 
 
 def _plain(value: object) -> object:
-    """A value with text as keys and lists in place of tuples, all the way down."""
+    """A copy of a value with text as keys and lists in place of tuples, in nested values too."""
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

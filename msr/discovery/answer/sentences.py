@@ -39,7 +39,7 @@ def p_words(p_value: float) -> str:
 
 
 def share(value: float) -> str:
-    """A tolerance in per cent, with all its digits: ``5%``, ``2.5%``, ``0.04%``."""
+    """A share in per cent, with up to four digits and no zeros behind them: 0.05 gives ``5%``, 0.0004 ``0.04%``."""
     return f"{100 * value:.4g}%"
 
 
@@ -49,7 +49,10 @@ def cannot_tell(why: str) -> str:
 
 
 def never_seen(inputs: int, freedom: int) -> str:
-    """The hint where all tasks together have fewer examples than inputs: centred, they span ``freedom`` directions."""
+    """The hint where all tasks together have fewer examples than inputs: centred, these span ``freedom`` directions.
+
+    ``inputs`` is the number of inputs; ``freedom`` is the number of examples, less one for each task.
+    """
     return (
         f"the inputs span at most {freedom} of {inputs} directions, in all tasks together, so the weights on the rest "
         "cannot be learned: give more tasks or examples, or fewer inputs"
@@ -130,10 +133,10 @@ def not_linear(residual: float) -> str:
 
 
 def not_shown(candidate: Candidate, eps: float, larger_eps: float | None) -> str:
-    """The hint where a group may hold but is not shown to: how far it was shown, and what helps.
+    """The hint where a group may hold but was not shown to: within which bound it was shown, and what helps.
 
     Args:
-        larger_eps: a tolerance at which a whole search of these tasks names a group, if one is known.
+        larger_eps: a tolerance at which a whole search of these tasks names a group; None where none is known.
     """
     order = short(candidate.order)
     sentence = f"a group of order {order} may hold, but these tasks do not show it within {share(eps)} of the outputs"
@@ -146,7 +149,14 @@ def not_shown(candidate: Candidate, eps: float, larger_eps: float | None) -> str
 def nothing_sentence(
     classes: int, partial: tuple[PartialSymmetry, ...], candidates: list[Candidate], alpha: float
 ) -> str:
-    """The sentence of the verdict *none*: what was told apart, what was rejected, and a partial symmetry if any."""
+    """The sentence of the verdict *none*: what was told apart, what was rejected, and a partial symmetry if any.
+
+    Args:
+        classes: number of classes of weights in the finest clustering.
+        partial: partial symmetries, of which the first is named.
+        candidates: the groups that were tested.
+        alpha: the error rate at which groups were rejected.
+    """
     rejected = sum(c.seen_broken or c.status == "beyond" for c in candidates)
     sentence = f"No group found: {classes} classes of weights are told apart, and no permutation keeps them"
     if rejected == 1:
@@ -160,7 +170,7 @@ def nothing_sentence(
 
 
 def two_closure_note(order: int, orbits: Indices) -> str:
-    """The note where a smaller group may have the same orbitals; empty where none can.
+    """The note that a group of smaller ``order`` may have the same orbitals; an empty text where none can.
 
     A linear layer shows a group's orbitals only. A group with these orbitals has an order divisible by the size of each
     (orbit and stabiliser). If the least common multiple of the sizes is the order itself, no smaller group has them.

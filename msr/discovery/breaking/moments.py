@@ -137,6 +137,6 @@ def filter_equations(
 
 
 def ridge(normal: Tensor, right: Tensor, penalty: float) -> Tensor:
-    """``(A + penalty I)⁻¹ b`` of each task, ``(..., k)``; ``normal (..., k, k)`` is ``A``, ``right (..., k)`` is ``b``."""
+    """``(A + penalty I)⁻¹ b``, ``(..., k)``, where ``normal (..., k, k)`` is ``A`` and ``right (..., k)`` is ``b``."""
     damped = normal + penalty * torch.eye(normal.shape[-1], dtype=torch.float64)
     return torch.cholesky_solve(right.unsqueeze(-1), torch.linalg.cholesky(damped)).squeeze(-1)

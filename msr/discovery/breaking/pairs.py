@@ -232,7 +232,7 @@ class Pairs:
         usual: Tensor,
         least_penalty: float,
     ) -> tuple[Tensor | None, Tensor]:
-        """Symmetric weights ``(pairs, tasks, m, n)`` and offsets ``(pairs, tasks, m)``, fitted to all parts but ``a`` and ``b``.
+        """Symmetric weights ``(pairs, tasks, m, n)``, offsets ``(pairs, tasks, m)``, from all parts but ``a``, ``b``.
 
         Weights are None without a span, and the offset is then the mean of these parts' outputs. With two parts there
         are no others: weights are None, and the offset is ``usual (m,)``, the mean of all tasks' outputs.
@@ -252,7 +252,7 @@ class Pairs:
         return S, (sum_y - (S @ sum_x.unsqueeze(3)).squeeze(3)) / size
 
     def _broken(self, part: Tensor, moments: Moments, S: Tensor | None, offset: Tensor, orbits: Indices) -> Tensor:
-        """``N D⁻¹ (A − P A) Σ^½``, ``(pairs, tasks, m n)``, for the estimate ``A`` of ``W − S`` by one part of each pair.
+        """``N D⁻¹ (A − P A) Σ^½``, ``(pairs, tasks, m n)``, of the estimate ``A`` of ``W − S`` by one part of a pair.
 
         Over ``N``, the number of examples of the part, it is what breaks the group in that estimate.
 

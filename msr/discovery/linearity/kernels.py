@@ -30,12 +30,15 @@ class Kernels:
     """Three kernels of nonlinear features, learned from inputs alone; calling it gives them for some tasks.
 
     Attributes:
-        features: how many polynomial features are written out.
-        energy: ``[u₂, u₃]``, the energy about its best linear fit of a random function with each polynomial kernel.
+        features: how many polynomial features are written out; a degree with too many of them has none.
+        energy: ``[u₂, u₃]``, the unit of energy of each polynomial kernel: the mean square that a random function with
+            that kernel as covariance keeps about its best linear fit.
     """
 
     def __init__(self, z: Tensor | Derived, counts: Tensor, within: bool = True) -> None:
-        """Whiten the features about a linear layer of each task (``within``), or about one for all tasks.
+        """Learn from these tasks how features are whitened, and the kernels' energies.
+
+        Features are whitened about a linear layer of each task (``within``), or else about one layer for all tasks.
 
         Shapes: ``z (tasks, examples, n)``, white inputs, zero past ``counts (tasks,)``.
         """
@@ -66,7 +69,10 @@ class Kernels:
         return [*self._polynomial(z), _steps(z, counts)]
 
     def _whiten(self, z: Tensor | Derived, counts: Tensor) -> None:
-        """Learn the whitening from second moments of the features' residuals about a linear layer of each task."""
+        """Set the whitening matrices from second moments of the features' residuals about a linear layer of each task.
+
+        Of many tasks only the first are read, with residual freedom enough for the number of features.
+        """
         if not self.features:
             return
         gram = torch.zeros(self.features, self.features, dtype=torch.float64)
@@ -86,7 +92,7 @@ class Kernels:
         self._set_whitenings(gram / max(freedom, 1), raw / counts.sum(), THRESHOLDS().feature_variance)
 
     def _whiten_over_tasks(self, z: Tensor | Derived, counts: Tensor) -> None:
-        """Learn the whitening about one linear layer for all tasks, where no task has examples enough for its own.
+        """Set the whitening matrices about one linear layer for all tasks, for tasks too short for layers of their own.
 
         The square of a binary input is linear in each task by itself. It is not quite linear here, since the means of
         tasks differ; the coarser ``feature_variance_pooled`` leaves it out.
@@ -101,7 +107,7 @@ class Kernels:
         self._set_whitenings(residuals.mT @ residuals / len(rows), features.square().mean(0), least)
 
     def _energies(self, z: Tensor | Derived, counts: Tensor) -> list[float]:
-        """Energy of a random function with each polynomial kernel about its best linear fit over all tasks together.
+        """Mean square of a random function with each polynomial kernel about its best linear fit to all tasks together.
 
         Residuals within tasks would tell too little: a small task's fit follows the examples far out, where the
         function bends most. Centring a task of ``N`` examples makes inputs smaller by ``√(1 − 1/N)``, which is undone.
@@ -121,10 +127,12 @@ class Kernels:
         return energies
 
     def _set_whitenings(self, gram: Tensor, raw: Tensor, least: float) -> None:
-        """Whitening matrices from second moments ``gram`` of residuals and ``raw`` mean squares of the features.
+        """Set the whitening matrices of both degrees, and what products of two explain of products of three.
 
-        Products of three are whitened after what squares and products of two explain of them is taken off, so that the
-        second test looks for what the first has not seen.
+        ``gram (features, features)`` are second moments of the features' residuals, ``raw (features,)`` their mean
+        squares, and ``least`` is the share of ``raw`` below which a direction is dropped as linear. Products of three
+        are whitened after what squares and products of two explain of them is taken off, so that the second test looks
+        for what the first has not seen.
         """
         two = len(self._monomials[0] or ())
         if self._monomials[0] is not None:
@@ -141,7 +149,7 @@ class Kernels:
         return torch.cat([features for features in self._features(z) if features is not None], 2)
 
     def _features(self, z: Tensor) -> list[Tensor | None]:
-        """Squares and products, and products of three, ``(tasks, examples, features)``; None where too many.
+        """Two tensors ``(tasks, examples, features)``, squares and products, and products of three; None for too many.
 
         The numbers of one feature lie side by side in memory: so they are picked, and multiplied, fastest.
         """
@@ -159,7 +167,10 @@ class Kernels:
         return features
 
     def _white_features(self, z: Tensor) -> list[Tensor | None]:
-        """The features in white coordinates; of products of three, what products of two leave."""
+        """The features of both degrees in white coordinates, ``(tasks, examples, directions)``; None for too many.
+
+        What products of two explain of products of three is taken off the latter first.
+        """
         two, three = self._features(z)
         if two is not None and three is not None and self._overlap is not None:
             three = three - two @ self._overlap
@@ -169,7 +180,10 @@ class Kernels:
         ]
 
     def _polynomial(self, z: Tensor) -> list[Tensor]:
-        """The two polynomial kernels; where features are too many, the plain one of all products."""
+        """The two polynomial kernels, ``(tasks, examples, examples)`` each.
+
+        For a degree with too many features it is the kernel of all products of that degree, which are not whitened.
+        """
         return [
             _powers(z @ z.mT, degree) if features is None else features @ features.mT
             for features, degree in zip(self._white_features(z), _DEGREES, strict=True)
@@ -177,9 +191,11 @@ class Kernels:
 
 
 def white(x: Tensor) -> Derived:
-    """Inputs in coordinates that are uncorrelated and of variance one; directions that they never take drop out.
+    """Inputs in coordinates that are uncorrelated and of variance one over all tasks, computed on access.
 
-    Shapes: ``x (tasks, examples, n)``, centred, zero where absent.
+    Directions that the inputs never take are left out; of inputs that never vary one coordinate of zeros is left.
+
+    Shapes: ``x (tasks, examples, n)``, centred in each task, zero where absent; the result is ``(tasks, examples, r)``.
     """
     sizes = root_mean_squares(x)
     second = torch.zeros(len(sizes), len(sizes), dtype=x.dtype)
@@ -197,7 +213,7 @@ def white(x: Tensor) -> Derived:
 
 
 def _some_rows(z: Tensor | Derived, counts: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """About ``most`` examples, evenly spread over all tasks, ``(rows, n)``, and the task of each."""
+    """At most ``most`` examples, evenly spread over all tasks, ``(rows, n)``, and the task of each, ``(rows,)``."""
     places = example_mask(z, counts).nonzero()
     places = places[:: math.ceil(len(places) / most)]
     return z[places[:, 0], places[:, 1]], places[:, 0]
@@ -214,9 +230,10 @@ def _powers(inner: Tensor, degree: int) -> Tensor:
 
 
 def _whitening(gram: Tensor, raw: Tensor, least: float) -> Tensor:
-    """``R`` with ``Rᵀ G R = I``, on the directions with more than a ``least`` share of the raw mean squares.
+    """``R (features, directions)`` with ``Rᵀ G R = I``, for ``gram`` ``G (features, features)``.
 
-    What has less is linear in the inputs, up to rounding.
+    Features are first divided by the roots of ``raw (features,)``, their mean squares. Directions in which second
+    moments are then below ``least`` are left out: they are linear in the inputs, up to rounding.
     """
     unit = raw.clamp_min(1e-300).rsqrt()
     values, vectors = torch.linalg.eigh(unit[:, None] * gram * unit)
@@ -227,8 +244,9 @@ def _whitening(gram: Tensor, raw: Tensor, least: float) -> Tensor:
 def _steps(z: Tensor, counts: Tensor) -> Tensor:
     """The kernel of all steps ``1[w · (z, √n) > 0]`` in directions ``w`` drawn at random: ``1 − angle / π``.
 
-    No function escapes it: it is the arc-cosine kernel of order 0. The constant ``√n`` puts steps at all places, not
-    only through the origin. Source: Cho and Saul (2009).
+    Shapes: ``z (tasks, examples, n)``; the result is ``(tasks, examples, examples)``. Rows of padding are not told from
+    examples. No function escapes it: it is the arc-cosine kernel of order 0. The constant ``√n`` puts steps at all
+    places, not only through the origin. Source: Cho and Saul (2009).
     """
     constant = math.sqrt(max(z.shape[2], 1)) * torch.ones(*z.shape[:2], 1, dtype=z.dtype)
     u = torch.nn.functional.normalize(torch.cat((z, constant), 2), dim=2)

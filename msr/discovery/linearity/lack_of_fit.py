@@ -72,7 +72,7 @@ def lack_of_fit(
 
 
 def _statistics(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> Statistics:
-    """Forms and energies about a least-squares layer of each piece.
+    """The quadratic forms, energies and residuals of each piece about a linear layer fitted to it by least squares.
 
     Shapes: ``z (pieces, examples, n)``, white inputs; ``y (pieces, examples, m)``; ``counts (pieces,)``.
     """
@@ -119,12 +119,12 @@ def _statistics(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> Sta
 
 
 def _without_power(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> Statistics | None:
-    """Statistics that say nothing, where no piece has examples enough for a form; else None.
+    """Statistics with residuals, but with forms and energies of zero, where no piece has examples enough for a form.
 
-    Residuals with ``r`` degrees of freedom have ``r (r + 1) / 2`` quadratic forms, and each example with a residual
-    makes one condition: that it is not paired with itself. Where conditions are as many, only the zero form is left.
-    That is asked where there are many inputs only. With few inputs the forms cost little, and may tell that no function
-    of the inputs can be nonlinear.
+    The result is None where some piece may have. Residuals with ``r`` degrees of freedom have ``r (r + 1) / 2``
+    quadratic forms, and each example with a residual makes one condition: that it is not paired with itself. Where
+    conditions are as many, only the zero form is left. That is asked where there are many inputs only. With few inputs
+    the forms cost little, and may tell that no function of the inputs can be nonlinear.
     """
     limits = THRESHOLDS()
     if z.shape[2] < limits.inputs_many or not _has_no_form(counts - 1 - z.shape[2], counts):
@@ -146,16 +146,22 @@ def _without_power(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> 
 
 
 def _has_no_form(rank: Tensor, conditions: Tensor) -> bool:
-    """Whether in no piece ``r (r + 1) / 2`` forms are more than the conditions on them."""
+    """Whether in no piece the forms, ``r (r + 1) / 2`` for the rank ``r``, outnumber the conditions on them.
+
+    Shapes: ``rank (pieces,)`` and ``conditions (pieces,)``, the number of conditions.
+    """
     return bool((rank.clamp_min(0) * (rank + 1) <= 2 * conditions).all())
 
 
 def _pieces(values: Tensor | Derived, counts: Tensor, n: int) -> tuple[Tensor | Derived, Tensor, Tensor]:
-    """Long tasks cut into blocks, each less its mean: the pieces, the task of each, and their counts.
+    """Long tasks cut into pieces, each less its mean; the task of each piece; and how many examples each has.
 
-    A form costs the third power of the examples that it reads together.
+    Where some task has more than ``residual_block`` examples (128), and more than three for each of the ``n`` inputs,
+    all tasks are dealt into as few pieces as are no longer than that; else each task is a piece. A form costs the third
+    power of the examples that it reads together.
 
-    Shapes: ``values (tasks, examples, size)``; pieces ``(parts · tasks, examples / parts, size)``.
+    Shapes: ``values (tasks, examples, size)``; pieces ``(parts · tasks, examples / parts, size)``, zero past their
+    counts; the tasks and the counts ``(parts · tasks,)``.
     """
     longest = max(THRESHOLDS().residual_block, THRESHOLDS().residual_block_per_input * n)
     count, examples, _ = values.shape

@@ -72,7 +72,10 @@ class Statistics:
 
 
 def least_distance_from_identity(square: Tensor, trace: Tensor, rank: Tensor) -> Tensor:
-    """``min over c of ‖M K M − c M‖²``, from ``‖M K M‖²``, the trace of ``M K M``, and the rank of ``M``.
+    """``min over c of ‖M K M − c M‖²`` of each piece: how far a residual kernel is from a multiple of ``M``.
+
+    ``square (..., pieces)`` is ``‖M K M‖²``, ``trace (..., pieces)`` that of ``M K M``, and ``rank (pieces,)`` that of
+    the residual maker ``M``. The result ``(..., pieces)`` is a millionth of ``square`` at least.
 
     The part of a residual kernel along ``M`` itself reads the sum of squared residuals, which noise of equal variances
     fills; only the rest can tell a function from noise.
@@ -82,6 +85,8 @@ def least_distance_from_identity(square: Tensor, trace: Tensor, rank: Tensor) ->
 
 def energies(forms: Tensor, gram: Tensor, whole: Tensor, unit: list[float], counts: Tensor) -> tuple[Tensor, Tensor]:
     """Energies of the parts ``(parts, pieces)`` from their forms, and which pieces had examples enough, ``(pieces,)``.
+
+    Energies are zero for pieces with too few examples, and for parts whose unit is zero.
 
     A random function with kernel ``K_b`` and energy ``u_b`` gives the form of ``C_a`` the mean ``⟨C_a, K_b⟩``, which
     equals ``⟨C_a, C_b⟩``. So the energies ``e`` solve ``Σ_b ⟨C_a, C_b⟩ / u_b · e_b = form_a``, with the inner products
@@ -119,6 +124,7 @@ def summary(statistics: Statistics, owner: Tensor, count: int, method: str) -> L
     """
 
     def add(values: Tensor) -> Tensor:
+        """The sums ``(..., count)`` of ``values (..., pieces)`` over the pieces of each task."""
         return torch.zeros(*values.shape[:-1], count, dtype=torch.float64).index_add_(-1, owner, values.double())
 
     form = add(statistics.forms)

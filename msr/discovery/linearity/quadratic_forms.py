@@ -34,7 +34,8 @@ def residual_maker(x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
 
     ``M y`` are the residuals of least squares with an offset.
 
-    Shapes: ``x (tasks, examples, n)``, less the mean of each task, zero past ``counts (tasks,)``; ``M`` is zero there.
+    Shapes: ``x (tasks, examples, n)``, less the mean of each task, zero past ``counts (tasks,)``; ``M`` is zero there,
+    and zero for a task of rank 0.
     """
     mask = example_mask(x, counts)
     # The left singular vectors of X project onto its columns, also where X has not full rank.
@@ -49,6 +50,8 @@ def residual_maker(x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
 
 def hollow(M: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
     """``C = M (K − D) M`` with a zero diagonal, the nearest such matrix to ``M K M``; and ``M K M`` itself.
+
+    Both are zero where ``M K M`` is rounding beside the kernel ``K``, whose features are then linear in the inputs.
 
     Shapes: ``M (tasks, examples, examples)``; ``kernels`` and both results ``(kernels, tasks, examples, examples)``.
     """
@@ -66,5 +69,8 @@ def hollow(M: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def form_floor(squared_norm: Tensor, energy: Tensor, rounding: float) -> Tensor:
-    """What rounding may make of a form ``yᵀ C y``: ``rounding² ‖C‖ ‖y‖²``, from ``‖C‖²`` and ``‖y‖²``."""
+    """How large a form ``yᵀ C y`` rounding alone may make: ``rounding² ‖C‖ ‖y‖²``.
+
+    ``squared_norm`` is ``‖C‖²`` and ``energy`` is ``‖y‖²``, of each task; ``rounding`` is a share of the size of ``y``.
+    """
     return rounding**2 * squared_norm.sqrt() * energy

@@ -27,7 +27,9 @@ class Serial:
 
 
 def serial_correlation(x: Tensor, y: Tensor, counts: Tensor, positions: Tensor) -> Serial:
-    """Correlation of the noise of examples whose positions in the caller's task differ by one.
+    """Correlation of the noise of examples whose positions in the caller's task differ by one, with its p-value.
+
+    Where no two such examples leave residuals, the correlation is 0 and the p-value 1.
 
     Null hypothesis: noise is independent over the examples of a task. Assumed as in
     :func:`~msr.discovery.linearity.lack_of_fit.lack_of_fit`. Of long tasks the first examples are looked at, 128 or
@@ -71,7 +73,10 @@ def serial_correlation(x: Tensor, y: Tensor, counts: Tensor, positions: Tensor) 
 
 
 def _first(most: int, x: Tensor, y: Tensor, counts: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The examples of each task with the least positions, about their mean: neighbours stay neighbours."""
+    """The ``most`` examples of each task with the least positions, about their mean: neighbours stay neighbours.
+
+    Returned are the arguments after ``most`` for these examples; tasks that are no longer are returned as they are.
+    """
     if x.shape[1] <= most:
         return x, y, counts, positions
     earliest = torch.where(positions >= 0, positions, positions.max() + 1).argsort(1)[:, :most]

@@ -126,11 +126,11 @@ def lack_of_fit_in_span(
 
 
 def _take_off_linear_misfit(form: Tensor, gram: Tensor, squared_norm: Tensor, counts: Tensor) -> None:
-    """Take off the nonlinear forms, in place, what weights outside of the span add to them.
+    """Subtract from the three nonlinear forms, in place, what weights outside of the span add to them.
 
     A linear misfit of energy ``e`` gives the form of ``C_a`` the mean ``e ⟨C_a, z zᵀ⟩``, and ``⟨C_a, z zᵀ⟩`` equals
-    ``⟨C_a, C_linear⟩``. So the linear form of a task predicts what its misfit adds to the others. Inner products are
-    summed over all tasks of one length, to be known well.
+    ``⟨C_a, C_linear⟩``. So the linear form of a task predicts what its misfit adds to its nonlinear forms. Inner
+    products are summed over all tasks of one length, to be known well.
 
     Shapes: ``form`` and ``squared_norm (4, tasks)``, ``gram (4, 4, tasks)``, ``counts (tasks,)``.
     """
@@ -142,10 +142,10 @@ def _take_off_linear_misfit(form: Tensor, gram: Tensor, squared_norm: Tensor, co
 
 
 def _mixtures(m: int, fewest: int) -> list[Tensor]:
-    """Directions of outputs in sets of ``fewest`` or more, each ``(m, q)``; all together an orthogonal basis.
+    """Directions of ``m`` outputs in sets of ``fewest`` or more, each ``(m, q)``; all together an orthogonal basis.
 
-    They are longer than one by the root of the number of sets: then a square summed over one set has, over sets, the
-    same mean as one summed over all outputs.
+    There is one set, the identity, if two would be too small. The directions are longer than one by the root of the
+    number of sets: then a square summed over one set has, over sets, the same mean as one summed over all outputs.
     """
     sets = max(1, m // fewest)
     if sets == 1:
@@ -155,7 +155,10 @@ def _mixtures(m: int, fewest: int) -> list[Tensor]:
 
 
 def _tasks_within_work(count: int, work: int) -> Tensor:
-    """Places of the tasks that are looked at, evenly spread: as many as the work of each allows, and 32 at least."""
+    """Places of the tasks that are looked at, evenly spread over ``count``: as many as a limit of work allows.
+
+    They are 32 at least, if there are so many. ``work`` is that of one task, in multiplications.
+    """
     most = min(count, max(THRESHOLDS().span_tasks_fewest, int(_WORK / work)))
     return torch.arange(most) * count // most
 
@@ -189,7 +192,7 @@ def _span_forms(
     rank = ((counts - 1) * m - used.sum(1)).clamp_min(0)
 
     def diagonal_blocks(d: Tensor) -> Tensor:
-        """Diagonal blocks of ``M D M`` from those of a symmetric ``D``, ``(tasks, examples, m, m)``."""
+        """Diagonal blocks of ``M D M`` from the blocks ``d`` of a symmetric ``D``, both ``(tasks, examples, m, m)``."""
         DL = d @ L
         along = (mean * DL).sum(1, keepdim=True)
         inner = rows.mT @ DL.flatten(1, 2)
@@ -256,15 +259,17 @@ def _inner_products(
 def _conjugate_gradients(
     apply: Callable[[Tensor], Tensor], precondition: Callable[[Tensor], Tensor], right: Tensor
 ) -> Tensor:
-    """``d`` with ``A d = b`` for each task at once: preconditioned conjugate gradients.
+    """``d`` with ``A d = b``, for all tasks at once: preconditioned conjugate gradients.
 
-    ``A`` is positive semidefinite and may be singular; the equations have a solution. A task whose residual is small
-    enough stops, while the others go on.
+    ``apply`` multiplies by ``A``, ``precondition`` by a rough inverse of it, and ``right`` is ``b``. ``A`` is positive
+    semidefinite and may be singular; the equations have a solution. A task whose residual is small enough stops, while
+    the others go on.
 
     Shapes: ``right``, the result, and what both maps take and give: ``(tasks, examples, m, m)``.
     """
 
     def inner(a: Tensor, b: Tensor) -> Tensor:
+        """The inner product of each task, ``(tasks, 1, 1, 1)``."""
         return (a * b).sum((1, 2, 3), keepdim=True)
 
     d = torch.zeros_like(right)

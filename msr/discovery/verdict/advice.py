@@ -38,7 +38,11 @@ def larger_tolerance(question: Question, findings: Findings, names: Callable[[fl
 
 
 def why_unclear(question: Question, findings: Findings) -> str:
-    """Why *none* cannot be said although no group is open, in words."""
+    """Why *none* cannot be said although no group is open: one reason as a clause, the first that fits.
+
+    The reasons: a group of weak weights was not rejected; a group was, but not its subgroups; the tasks hold more than
+    was learned; weights that count as zero add up; the weights are known too badly.
+    """
     weak = findings.decision.weak
     if weak:
         return f"a group of order {short(weak[0].order)} that moves weak weights only may hold"

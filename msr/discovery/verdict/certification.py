@@ -64,7 +64,7 @@ class Exceptions:
 
     @property
     def rare(self) -> bool:
-        """Whether they are few enough for the group to be certified: at most ``exceptions_most`` of the tasks."""
+        """Whether exceptions are few enough for the group to be certified: a share of ``exceptions_most`` at most."""
         return len(self.places) <= THRESHOLDS().exceptions_most * self.n_tasks
 
 
@@ -134,6 +134,7 @@ def upper_bound(values: Tensor, energy: Tensor, alpha: float) -> float:
     tested_energy = energy[1::2]
 
     def shown(at: float) -> bool:
+        """Whether it is shown, at level ``alpha``, that the values make less than this share of the energy."""
         reach = max(limits.excess_cap * at, limits.noise_cap_skewed * noise / unit)
         return e_against_nonnegative_mean((tested_values - at * tested_energy) / unit, reach) >= 1 / alpha
 
@@ -141,7 +142,10 @@ def upper_bound(values: Tensor, energy: Tensor, alpha: float) -> float:
 
 
 def _nonlinear_bound(instruments: Instruments, reported: Trial, lack: LackOfFit, level: float) -> float | None:
-    """Upper bound on the share of the outputs' energy that products of inputs explain beyond a linear layer, if any."""
+    """Upper bound on the share of the outputs' energy that products of inputs explain beyond a linear layer.
+
+    It holds at ``level``, in typical tasks. None where ``lack``, the test of linearity, could test no task.
+    """
     tested = lack.tested
     if not tested.any():
         return None

@@ -42,7 +42,10 @@ def doubts_about(
 
 
 def _correlated_noise(instruments: Instruments) -> list[str]:
-    """Every test counts examples as independent. The noise of neighbouring examples must not be correlated."""
+    """The doubt that the noise of neighbouring examples is correlated, as a list of one sentence; else an empty list.
+
+    Every test counts examples as independent, and would be too sure. The first ``serial_tasks`` tasks are tested.
+    """
     question = instruments.question
     sample = question.sample
     limits = THRESHOLDS()
@@ -62,7 +65,11 @@ def _correlated_noise(instruments: Instruments) -> list[str]:
 def _about_the_name(
     instruments: Instruments, findings: Findings, certificate: GroupCertificate, lack: LackOfFit
 ) -> list[str]:
-    """Doubts about the group that the rule names."""
+    """All doubts about the group that the rule names, as sentences; an empty list if there are none.
+
+    They are: functions that are not linear, as seen with the learned pattern; too many exceptions; inputs or outputs
+    with weights too badly known; a larger group that is still open, or that no split proposed.
+    """
     question = instruments.question
     named = findings.decision.named
     assert named is not None
@@ -98,7 +105,10 @@ def _about_the_name(
 def _about_none(
     instruments: Instruments, findings: Findings, lack: LackOfFit, names: Callable[[float], bool] | None
 ) -> list[str]:
-    """The first doubt about the answer *none*."""
+    """The first doubt about the answer *none*, as a list of one sentence; an empty list if there is none.
+
+    In this order: tasks that are not linear, a group that is still open, a pattern that is not clearly without a group.
+    """
     question = instruments.question
     decision = findings.decision
     if instruments.nonlinearity.detected(lack):
@@ -113,4 +123,5 @@ def _about_none(
 
 
 def _not_linear(instruments: Instruments, lack: LackOfFit) -> str:
+    """The sentence that tasks are not linear, with the share of the outputs that a linear layer leaves on average."""
     return not_linear(float(lack.residual.mean() / instruments.question.sample.energies.mean()))

@@ -30,7 +30,9 @@ class Estimators:
         self._unbiased: dict[bytes, bool] = {}  # whether pairs are unbiased for a group, by its orbitals
 
     def usable(self, orbits: Indices, noise: float) -> list[BreakingEstimator]:
-        """The estimators that can be used for the group with these orbitals.
+        """The estimators that can be used for the group with these orbitals: pairs, least squares, both or none.
+
+        Pairs are usable where their bias on random weights is small, least squares where most tasks are long enough.
 
         Args:
             noise: the share of noise in the outputs' energy. The first call fixes into how many parts examples are
@@ -50,9 +52,10 @@ class Estimators:
         return usable
 
     def quietest(self, group: Candidate, learned: Learned, teach: Tensor) -> BreakingEstimator | None:
-        """The usable estimator with the least noise on tasks that taught; None where there is none.
+        """The usable estimator with the least noise on tasks that taught; None where no estimator is usable.
 
-        The choice looks at no testing task, so it cannot bias the test.
+        ``teach`` are the places of those tasks. Noise that is skewed counts several times (``squares_skew``). The
+        choice looks at no testing task, so it cannot bias the test.
         """
         sample = self._question.sample
         no_directions = torch.zeros(self._question.data.m * self._question.data.n, 0, dtype=torch.float64)
@@ -64,6 +67,7 @@ class Estimators:
             return usable[0] if usable else None
 
         def noisiness(estimator: BreakingEstimator) -> float:
+            """The spread of the estimates over tasks, with a penalty where their noise is skewed."""
             breaking, _ = estimator(orbits, learned.span, no_directions, teach)
             # Skewed noise must be clipped further out, which costs as much power as this many times the noise.
             penalty = 1 if estimator.symmetric else THRESHOLDS().squares_skew

@@ -34,8 +34,8 @@ class Evidence:
 
     Attributes:
         breaking: ``(tasks,)``, energy of the part of each task's weights that breaks the group, an unbiased estimate.
-        along_pattern: ``(tasks,)``, the share of it in the directions in which the learned pattern breaks the group.
-            It misses other directions, but has less noise.
+        along_pattern: ``(tasks,)``, the part of that energy in the directions in which the learned pattern breaks the
+            group, an unbiased estimate as well. It misses other directions, but has less noise.
         beyond_linear: ``(tasks,)``, energy that may break the group besides: the whole residual of a linear layer
             where the tasks are not linear, and 0 otherwise.
         energy: ``(tasks,)``, energy of the outputs without noise, approximately.
@@ -72,7 +72,7 @@ class Evidence:
         return (self.breaking + self.beyond_linear - limit * self.energy) / self.unit
 
     def reach(self, limit: float) -> float:
-        """The largest excess that counts; a task beyond it counts as this much.
+        """The largest excess that counts, in shares of ``unit``; a task with a larger one counts as this much.
 
         The mean of numbers without a largest value cannot be bounded by any test. The reach is wide enough that noise
         is seldom clipped: that needs more room where the noise is skewed, as that of squares is.
@@ -82,11 +82,13 @@ class Evidence:
         return max(limits.excess_cap * limit, deviations * self.spread / self.unit)
 
     def cap(self, limit: float) -> float:
-        """The largest share of the energy by which a task counts as breaking the group: the limit and the reach."""
+        """The largest share of the energy by which a task counts as breaking the group: ``limit`` plus its reach."""
         return limit + self.reach(limit)
 
     def within(self, limit: float, cap: float) -> float:
-        """E-value against the null that typical tasks break the limit or more: ``E min(excess, reach) ≥ 0``.
+        """E-value against the null that typical tasks break the group by the limit or more.
+
+        That is ``E min(excess, reach) ≥ 0``; a large e-value shows that the group breaks less.
 
         ``excess`` is :meth:`excess` at ``limit``, in shares of ``unit``. The reach is ``cap − limit``, and never less
         than :meth:`reach` at ``limit``. Callers give :meth:`cap` at the tolerance, whatever ``limit`` they ask for: so
@@ -97,7 +99,7 @@ class Evidence:
         return e_against_nonnegative_mean(self.excess(limit), reach)
 
     def beyond(self, limit: float) -> float:
-        """E-value against the null that typical tasks break the limit or less.
+        """E-value against the null that typical tasks break the group by the limit or less.
 
         The energy here includes the noise of the outputs. That makes a rejection harder, which is the safe side.
         """
@@ -111,8 +113,8 @@ class Evidence:
         """E-value against the null that the group is kept: broken by at most a small share of the limit.
 
         Measured numbers and simulators are never exact, so breaking up to ``kept_share`` of the tolerance counts as
-        none. Exceptions are left out where they are rare. It is the mean of two e-values: of all that breaks the group,
-        and of its part along the learned pattern.
+        none. Exceptions are left out where they are rare. The result is the mean of two e-values: of all that breaks
+        the group, and of its part along the learned pattern.
         """
         limits = THRESHOLDS()
         typical = ~self.exceptions(limit)
@@ -126,7 +128,8 @@ class Evidence:
     def exceptions(self, limit: float) -> Tensor:
         """Whether each task clearly breaks the group, ``(tasks,)`` booleans.
 
-        Its excess is then above ``excess_cap · limit``, and above ``exception_errors`` deviations of its own noise.
+        The excess of such a task over ``limit`` is above ``excess_cap · limit``, and above ``exception_errors``
+        deviations of its own noise.
         """
         limits = THRESHOLDS()
         noise = limits.exception_errors * self.noise_ratio * self.spread / self.unit
@@ -136,8 +139,8 @@ class Evidence:
 def error_shares(count: int, preferred: bool) -> list[Shares]:
     """The shares of the error rate for ``count`` groups of one split, in their order.
 
-    Where the first group is preferred it gets most of what is spent on *within*. All shares together are at most three
-    quarters; the rest belongs to the certificate (exceptions, and what is not linear).
+    Where the first group is the ``preferred`` one it gets most of what is spent on *within*. All shares together are at
+    most three quarters; the rest belongs to the certificate (exceptions, and what is not linear).
     """
     limits = THRESHOLDS()
     for_others = limits.other_share if preferred else limits.other_share + limits.preferred_share
@@ -151,9 +154,10 @@ def error_shares(count: int, preferred: bool) -> list[Shares]:
 
 
 def least_limit(holds: Callable[[float], bool]) -> float:
-    """The least limit from which on a statement holds, to three digits, by bisection of the logarithm.
+    """The least limit at which a statement about a limit holds, to three digits, by bisection of the logarithm.
 
-    It lies between 1e-9 and 1. The result is 1 where the statement holds at no limit.
+    The statement must hold at all larger limits too. The result lies between 1e-9 and 1; it is 1 where the statement
+    holds at no limit.
     """
     low = _LOG_LEAST
     high = 0.0

@@ -18,8 +18,8 @@ class Findings:
     """The results of all splits of one search, and what the rule makes of them.
 
     Attributes:
-        trials: the splits that could be made.
-        refusals: why the others could not, in words.
+        trials: the results of the splits that could be made, in their order.
+        refusals: why other splits could not be made, one text for each.
         candidates: every group that was tested, with the evidence of all splits.
         decision: which of them the rule names, and which forbid an answer.
         planned: number of splits that were planned. Fewer are made where the first ones settle everything.
@@ -55,7 +55,10 @@ def clear_everywhere(instruments: Instruments, trials: Sequence[Trial]) -> bool:
 
 
 def suspect(instruments: Instruments, trials: Sequence[Trial], named: Candidate | None) -> bool:
-    """Whether some split has evidence against the group that would be named, so that all splits should be made."""
+    """Whether some split has evidence that something breaks the group ``named``, so that all splits should be made.
+
+    False where no group would be named.
+    """
     if named is None:
         return False
     limit = instruments.question.limit
@@ -65,7 +68,8 @@ def suspect(instruments: Instruments, trials: Sequence[Trial], named: Candidate 
 def larger_untested(instruments: Instruments, named: Candidate, candidates: Sequence[Candidate]) -> Candidate | None:
     """The largest group beyond the named one that all tasks together seem to keep and no split tested; None if none.
 
-    A name that is too small is wrong too. This can take a name back, and never gives one.
+    All tasks seem to keep it if it is exact in what they teach together. A name that is too small is wrong too. This
+    can take a name back, and never gives one.
     """
     if instruments.all_taught is None:
         return None

@@ -26,14 +26,16 @@ class Nonlinearity:
 
     @cached_property
     def of_all_tasks(self) -> LackOfFit:
-        """The result of the test on residuals of least squares in each task; its method is "none" for few examples."""
+        """The test on residuals of least squares in each task; for too few examples its method is "none"."""
         sample = self._question.sample
         return lack_of_fit(sample.x, sample.y, sample.counts)
 
     def with_pattern(self, learned: Learned, test: Tensor) -> LackOfFit:
-        """The result :attr:`of_all_tasks`; where examples are few, that of a test on what the pattern leaves.
+        """The result :attr:`of_all_tasks`; where that has the method "none", a test on what the learned pattern leaves.
 
-        Then only the first ``span_test_tasks`` of ``test``, places of testing tasks, are looked at.
+        The second test looks only at the first ``span_test_tasks`` of ``test``, places of testing tasks. Its result has
+        an entry for each task of the question all the same: others have energy 0, are not tested, and get a mean
+        residual.
         """
         of_all = self.of_all_tasks
         if of_all.method != _UNTESTED:
@@ -55,13 +57,13 @@ class Nonlinearity:
         return replace(lack, energy=energy, tested=tested, residual=residual)
 
     def detected(self, lack: LackOfFit) -> bool:
-        """Whether functions of the inputs explain a part of what a linear layer leaves, at level α."""
+        """Whether the test ``lack`` shows, at level α, that something not linear explains a part of the residuals."""
         return lack.p_value <= self._question.alpha
 
     def noise_energy(self, learned: Learned, lack: LackOfFit) -> Tensor:
-        """What noise adds to the energy of each task's outputs, ``(tasks,)``: the residual of a linear layer.
+        """What noise adds to the energy of each task's outputs, ``(tasks,)``: the residuals of a test of linearity.
 
-        Where the residuals are not known it is the noise of the fitted span, the same for all tasks.
+        Where that test, ``lack``, was not possible, it is the noise of the fitted span, the same for all tasks.
         """
         if lack.method == _UNTESTED:
             sample = self._question.sample
@@ -70,7 +72,7 @@ class Nonlinearity:
 
     @cached_property
     def noise_ratio(self) -> Tensor:
-        """Residual of each task over the median residual, at least 1, ``(tasks,)``; 1 where it is not known."""
+        """Mean squared residual of each task over the median of all, ``(tasks,)``, at least 1; 1 where not known."""
         lack = self.of_all_tasks
         if lack.method == _UNTESTED:
             return torch.ones(len(self._question.sample), dtype=torch.float64)

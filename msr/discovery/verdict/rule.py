@@ -24,7 +24,7 @@ _TINY = 1e-300
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """A group that one split proposed, and what its testing tasks show of it."""
+    """A group that the teaching tasks of one split proposed, and what the testing tasks of that split show of it."""
 
     candidate: Candidate
     evidence: Evidence
@@ -48,7 +48,9 @@ class Decision:
 
 
 def judged(trials: Sequence[Sequence[Proposal]], planned: int, eps: float, alpha: float) -> list[Candidate]:
-    """Each proposed group once, with the evidence of all splits and its status; in increasing order of the groups.
+    """Each proposed group once, with the evidence of all splits and its status; groups of smaller order come first.
+
+    ``trials`` holds the proposals of each split that was made.
 
     The e-value of a group is ``Σ share · e / planned`` over the splits that proposed it: the share of the error rate
     that it had there, times its e-value there, over the number of planned splits. Splits that did not propose it, or
@@ -71,12 +73,12 @@ def judged(trials: Sequence[Sequence[Proposal]], planned: int, eps: float, alpha
 def decided(candidates: Sequence[Candidate], trivial: Callable[[Candidate], bool]) -> Decision:
     """Name the largest group that was shown to be within the tolerance and not shown to be broken.
 
-    Larger groups that are still open are listed beside it, and forbid the name. A group can be named only if the fitted
-    weights keep it up to their errors, or if it moves at least ``group_share`` of the outputs' energy: a group of weak
-    weights breaks little whether or not it is a symmetry, so *within* says nothing about it.
+    Larger groups that are still open are listed in the decision, and forbid the name. A group can be named only if the
+    fitted weights keep it up to their errors, or if it moves at least ``group_share`` of the outputs' energy: a group
+    of weak weights breaks little whether or not it is a symmetry, so *within* says nothing about it.
 
     Args:
-        trivial: whether every linear layer has a group; such a group is no answer.
+        trivial: says of a candidate whether every linear layer has its group; such a group is no answer.
     """
 
     def rejected(candidate: Candidate) -> bool:
@@ -96,14 +98,20 @@ def decided(candidates: Sequence[Candidate], trivial: Callable[[Candidate], bool
 
 
 def _merged(group: list[Proposal], planned: int, eps: float, alpha: float) -> Candidate:
-    """One candidate from the proposals of the same group by several splits."""
+    """One candidate from the proposals of the same group by several splits, with evidence and status filled in.
+
+    E-values are combined as :func:`judged` says, and ``low`` and ``high`` are where they turn. The estimates of
+    ``breaking`` are averaged; the least ``residual`` is kept, and ``exact`` holds if any split found it.
+    """
     limit = eps**2
     parts = [proposal.evidence for proposal in group]
 
     def within(at: float) -> float:
+        """The combined e-value against the null that typical tasks break the group by ``at`` or more."""
         return sum(part.shares[0] * part.within(at, part.cap(limit)) for part in parts) / planned
 
     def beyond(at: float) -> float:
+        """The combined e-value against the null that typical tasks break the group by ``at`` or less."""
         return sum(part.shares[1] * part.beyond(at) for part in parts) / planned
 
     not_kept = sum(part.shares[2] * part.not_kept(limit) for part in parts) / planned

@@ -13,7 +13,7 @@ __all__ = ["specificity"]
 
 
 def specificity(points: Points, chosen: Candidate, U: Tensor, seed: int) -> float | None:
-    """``(1 + #) / (1 + B)``: the share of ``B`` random relabellings that fit ``U (m n, k)`` as well as the group.
+    """``(1 + #) / (1 + B)``: the share of ``B`` random relabellings that fit ``U (m n, k)`` as well as the group does.
 
     A relabelling renames inputs and outputs independently, which gives a conjugate group of the same kind elsewhere.
     The group itself is counted once, as in a permutation p-value, so the least result is ``1 / (1 + B)``. A small value

@@ -14,11 +14,11 @@ __all__ = ["taught_by_few"]
 
 
 def taught_by_few(instruments: Instruments, split: Split, seed: int) -> tuple[Taught, Tensor, Tensor]:
-    """What as few tasks as possible teach, the places of those that teach, and the places of all others, which test.
+    """What as few tasks as possible teach, the places of the tasks that teach, and the places of those that test.
 
-    Numbers of teaching tasks are tried in increasing order. The first one is taken whose pattern clearly has no
-    symmetry, or has one that the teaching tasks themselves do not break. Otherwise it is the last one that taught
-    anything. No testing task is looked at for this choice.
+    All tasks that do not teach test. ``seed`` is that of the fits. Numbers of teaching tasks are tried in increasing
+    order. The first one is taken whose pattern clearly has no symmetry, or has one that the teaching tasks themselves
+    do not break. Otherwise it is the last one that taught anything. No testing task is looked at for this choice.
 
     Raises: DataError where the tasks do not determine the weights.
     """
@@ -41,7 +41,10 @@ def taught_by_few(instruments: Instruments, split: Split, seed: int) -> tuple[Ta
 
 
 def _kept_by_teachers(instruments: Instruments, taught: Taught, teach: Tensor) -> bool:
-    """Whether a proposed group is kept by the learned weights, and not broken by the tasks that taught them."""
+    """Whether the preferred group is kept by the learned weights, and not broken by the tasks that taught them.
+
+    False where the learned weights keep no group up to their errors; True where they do and no estimator is usable.
+    """
     limits = THRESHOLDS()
     question = instruments.question
     preferred = preferred_of([c for c in taught.candidates if not is_trivial(question, c)])

@@ -21,7 +21,7 @@ from msr.permutations import Indices
 __all__ = ["Trial", "collected_evidence", "evidence_of", "preferred_of", "tested"]
 
 _LEAST_UNIT = 1e-12
-"""Share of the energy with noise below which the unit of energy is not taken: the outputs are noise then."""
+"""The least unit of energy, as a share of the mean energy with noise: it counts where the outputs are all noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +92,10 @@ def evidence_of(
     shares: Shares,
     beyond_linear: Tensor,
 ) -> Evidence:
-    """The evidence of some tasks about one group; tasks without an estimate are left out of it.
+    """The evidence of some tasks about one group; tasks for which the estimator has no estimate are left out.
 
     Args:
+        learned: the pattern, for the span and for the directions in which it breaks the group.
         tasks: places of the tasks that are asked.
         scaling: places of tasks that taught; they say how far noise spreads the estimates, and what a usual energy is.
         shares: the shares of the error rate for this group.
@@ -149,7 +150,8 @@ def preferred_of(groups: list[Candidate]) -> Candidate | None:
 def _breaking_directions(question: Question, learned: Learned, labels: Indices) -> Tensor:
     """The directions in which the learned pattern breaks a group: orthonormal, ``(m n, r)``, strongest first.
 
-    They are the left singular vectors of the breaking part of the pattern, in the units of the outputs' energy.
+    ``labels`` are the group's orbitals; much weaker directions are left out (``direction_least``). They are the left
+    singular vectors of the breaking part of the pattern, in the units of the outputs' energy.
     """
     data = question.data
     sample = question.sample
@@ -163,7 +165,9 @@ def _breaking_directions(question: Question, learned: Learned, labels: Indices) 
 def _most_informative(groups: list[Candidate], preferred: Candidate | None) -> list[Candidate]:
     """At most ``groups_most`` groups, since all of them share the error rate.
 
-    They are the preferred one, the larger ones that fit best (up to two thirds), and the largest of the others.
+    They are the preferred one, groups larger than it that fit best (up to two thirds of the number), and the largest of
+    those that are no larger. Without a preferred group every group counts as larger, so that two thirds of the number
+    are chosen.
     """
     most = THRESHOLDS().groups_most
     if len(groups) <= most:
