@@ -246,6 +246,7 @@ def _searching_again(question: Question) -> Callable[[float], bool]:
     """A function that searches the same tasks again with another tolerance and says whether the verdict is *found*."""
 
     def names(eps: float) -> bool:
+        """Whether a whole search with the tolerance ``eps`` names a group."""
         return search(replace(question, eps=eps), advising=False).verdict == "found"
 
     return names

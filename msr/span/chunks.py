@@ -35,6 +35,7 @@ def in_chunks(x: Tensor, y: Tensor, size: int = 500) -> Chunks:
         )
 
     def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass over the chunks, in the order of the tasks."""
         for start in range(0, len(x), size):
             yield x[start : start + size].flatten(2), y[start : start + size].flatten(2)
 

@@ -36,8 +36,8 @@ class Filters:
     def fit(self, moments: Moments, damping: float | None = None) -> tuple[Tensor, float]:
         """Each task's filter ``(tasks, k)``, and the squared residual ``Σ ‖Y − X Wᵀ‖²`` of these tasks together.
 
-        ``damping`` is relative to the mean of the diagonal of the normal equations; by default it is the least that
-        makes them solvable.
+        ``damping`` is relative to the mean of the diagonal of the normal equations; by default it is
+        ``least_damping``, which only makes them solvable.
         """
         damping = THRESHOLDS().least_damping if damping is None else damping
         filters = moments.cross.new_empty(len(moments.cross), self.k)
@@ -59,7 +59,7 @@ class Filters:
 
         The matrix, over the number of tasks, is the part of a filter that a damped fit keeps on average.
 
-        ``damping`` is relative to the mean of the diagonal of ``A``; by default it is the strongest that is used.
+        ``damping`` is relative to the mean of the diagonal of ``A``; by default it is ``most_damping``.
         """
         damping = THRESHOLDS().most_damping if damping is None else damping
         filters = moments.cross.new_empty(len(moments.cross), self.k)

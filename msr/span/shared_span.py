@@ -96,6 +96,8 @@ def find_span(
         tol: stop when an iteration lowers the squared residual by less than this share of what the span's unknowns
             would gain by fitting noise; so the error left is far below the statistical one.
         alpha: the level of the rank cut.
+        max_iterations: of each fit that is not over-complete.
+        seed: of the random directions of the start, and of the random signs of the rank cut.
 
     Raises: DataError when tasks have too few numbers or examples to fit the span, when no direction is confirmed, when
     all are up to the limit, or for fewer than 40 tasks with ``k="auto"`` (ten judges at least, the fewest that can

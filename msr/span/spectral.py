@@ -28,8 +28,8 @@ class SpectralStart:
         k: the recommended dimension, how many eigenvalues lie above ``edge``.
         spectrum: eigenvalues of the estimate, largest first (those that the sketch found). Negative ones are noise,
             since ``S`` has none.
-        edge: the largest eigenvalue that noise explains, 1.1 times the larger of ``null`` and the size of the most
-            negative eigenvalue.
+        edge: the largest eigenvalue that noise or rounding explains: 1.1 times the larger of ``null`` and the size of
+            the most negative eigenvalue, and at least a millionth of the largest eigenvalue.
         null: parallel analysis: the largest eigenvalue in size when the products of the two estimates get random
             signs and the directions of the signal are projected out; the largest of 5 replicates.
         gap: the ratio ``spectrum[k − 1] / max(spectrum[k], edge)``; 0 when ``k`` is 0.
@@ -195,9 +195,10 @@ class SecondMoment:
         return values.flip(0), basis @ rotation.flip(1)
 
     def stability(self, span: Tensor, passes: int, generator: torch.Generator) -> Tensor:
-        """The cosine ``(k,)`` of each direction of ``span (m n, k)`` with the ``k`` leading directions of half of the tasks.
+        """The cosine ``(k,)`` of each direction of ``span (m n, k)`` with the leading span of half of the tasks.
 
-        The halves are the tasks of even and of odd index; the smaller of both cosines is given.
+        That span has ``k`` dimensions too. The halves are the tasks of even and of odd index; the smaller of both
+        cosines is given.
         """
         t = THRESHOLDS()
         size, k = span.shape

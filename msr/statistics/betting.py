@@ -73,8 +73,9 @@ def e_against_symmetry(values: Tensor) -> float:
 def capped_mean_p_value(values: Tensor, limit: float, *, clips: tuple[float, ...] = CLIPS) -> float:
     """P-value of the null ``E min(s, c · limit) ≥ limit``, ``c = 4``: small where most numbers are far below it.
 
-    One over the e-value that averages bets over their sizes and over clips. Numbers below the least one count as that,
-    and those above a larger clip count as that clip; both make the mean larger, which favours the null.
+    One over the e-value that averages bets over their sizes and over clips. For a clip ``d`` a number counts
+    as ``−(d − c) · limit`` at least and as ``d · limit`` at most. Both leave a mean no smaller than that of the null,
+    which favours the null.
 
     Args: ``clips``: where numbers are cut, in multiples of the limit, smallest first; that one is ``c``.
     Shapes: ``values (n,)``, independent. ``limit`` has their unit, and must be fixed before they are seen.

@@ -50,7 +50,7 @@ class Relabelling:
 
     @classmethod
     def rotation(cls, n: int, generator: torch.Generator) -> "Relabelling":
-        """An orthogonal matrix of ``n`` rows, distributed by Haar measure on O(n)."""
+        """A random orthogonal map of ``n`` coordinates, distributed by Haar measure on O(n), so it may reflect."""
         normal = torch.randn(n, n, generator=generator, dtype=torch.float64)
         Q, R = torch.linalg.qr(normal)
         # QR leaves the signs of the columns to the algorithm; with the signs of R's diagonal Q is Haar distributed.

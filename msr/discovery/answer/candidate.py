@@ -31,13 +31,15 @@ class Candidate(Brief):
         generators_in: ``(r, in)``; generator ``g`` sends input ``i`` to input ``generators_in[g, i]``.
         generators_out: ``(r, out)``, the same on outputs.
         order: number of elements of the group that they generate.
-        residual: ``‖W − P W‖ / ‖W‖``, root mean square over tasks, of the fitted span; no unit. It includes the error
-            of the fit, so it is no evidence of its own.
-        exact: whether no fitted weight differs from its mean over the group by more than the fit's errors explain.
+        residual: ``‖U − P U‖ / ‖U‖`` of the fitted span ``U``, in the basis in which filters have covariance ``I``; no
+            unit. It includes the error of the fit, so it is no evidence of its own.
+        exact: whether no fitted weight differs from its mean over the group by more than the fit's errors explain, and
+            the weights that the group moves are known well, or make at least half of the outputs' energy: weights no
+            larger than their errors would fit any group.
         share: share of the outputs' energy that comes from weights which the group moves, between 0 and 1. A group
             that moves weak weights only breaks little, whether or not it is a symmetry.
         breaking: share of the outputs' energy that breaks the group, averaged over tasks and splits. The estimate is
-            unbiased, so noise can make it negative.
+            unbiased, so noise can make it negative; nan before any test.
         low, high: confidence bounds on that share in typical tasks. All bounds, p-values and verdicts about all
             candidates together hold with probability 1 − α.
         p_within: p-value of the null hypothesis that typical tasks break the group by ε² of the energy or more.

@@ -68,18 +68,21 @@ class Discovery(Brief):
         biases: whether the named group keeps the tasks' biases, a question of its own; None where no group is named,
             or where signs were looked for.
         partial: partial symmetries, looked for where the verdict is *none*.
-        continuous: continuous symmetries of every linear layer with these weights; None where not looked for.
-        two_closure_note: a note where a smaller group has the same orbitals as the chosen one; else empty.
+        continuous: continuous symmetries of every linear layer with these weights; None where they were not looked for,
+            or no structure fits.
+        two_closure_note: a note where a smaller group may have the same orbitals as the chosen one; else empty.
         classes: ``(out, in)``, the finest classes of weights that were told apart; None where nothing was learned.
-        pattern: ``U (outputs · inputs, k)`` in the units of the caller; None where nothing was learned.
+        pattern: ``U (outputs · inputs, k)`` in the units of the caller, learned from all tasks where they determine it;
+            None where nothing was learned.
         noise: variance of the residual of one number of ``y``, in the caller's units squared. Where outputs have
             different units it is a mean over outputs, as if each had noise in proportion to its unit.
         explained: the share of the squared outputs of testing tasks that the learned sharing explains; at most 1.
         class_order: number of pairs of permutations that map the set of all layers with the chosen symmetry to itself,
             including those that do not keep each layer; None where it was not counted.
-        spectrum: singular values of the spectral start of the fit, largest first; None where there was none.
-        training: squared residual of the teaching tasks at each iteration of the fit, as a share of their squared
-            outputs.
+        spectrum: eigenvalues of the tasks' second moment that the spectral start of the fit found, largest first;
+            negative ones are noise. None where there was no such start.
+        training: squared residual of the tasks that ``pattern`` was learned from, at each iteration of the fit, as a
+            share of their squared outputs.
         n_tasks: number of different tasks that were used. ``left_out``: what was left out or changed, in words.
         seconds: wall-clock time. ``threads``: number of threads that torch used.
         thresholds: the decision constants that held when the answer was made.

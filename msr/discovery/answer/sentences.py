@@ -170,7 +170,7 @@ def nothing_sentence(
 
 
 def two_closure_note(order: int, orbits: Indices) -> str:
-    """The note that a group of smaller ``order`` may have the same orbitals; an empty text where none can.
+    """The note that a smaller group than the one of this ``order`` may have its orbitals; an empty text where none can.
 
     A linear layer shows a group's orbitals only. A group with these orbitals has an order divisible by the size of each
     (orbit and stabiliser). If the least common multiple of the sizes is the order itself, no smaller group has them.

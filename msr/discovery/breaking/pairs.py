@@ -97,7 +97,10 @@ class Pairs:
         return whole.masked_fill(short, torch.inf), along.masked_fill(short, torch.inf)
 
     def noise(self, span: SharedSpan, tasks: Tensor) -> Tensor:
-        """The noise of the tasks that taught the span, the same number for each of these tasks, ``(tasks,)``."""
+        """The noise that was estimated with the span, summed over outputs in units of their scale, ``(tasks,)``.
+
+        It is the same number for each of ``tasks``, whose own outputs are not looked at.
+        """
         return (span.noise * self._sample.scale.pow(-2).sum()).expand(len(tasks))
 
     def biases(self, orbits: Indices, tasks: Tensor, seed: int = 0) -> tuple[float, float]:
@@ -189,8 +192,8 @@ class Pairs:
     def _least_penalties(self, symmetric: SymmetricSpan, groups: list[Tensor], pieces: list[Tensor]) -> list[float]:
         """The least ridge penalty for each batch of pairs: a tiny share of the mean diagonal of its filter equations.
 
-        The mean is over all tasks, which ``pieces`` list. It is 0 where no filter is fitted (no span, or two parts),
-        and where the penalty for noise is larger in any case.
+        The mean is over all tasks, which ``pieces`` list. The penalties are 0 where no filter is fitted (no span, or
+        two parts), and where the penalty for noise is larger in any case.
         """
         k = len(symmetric.v0)
         # With two parts no other is left to fit, and a penalty above any possible least one needs no look at that.

@@ -41,7 +41,10 @@ def repeated_examples(hashes: NDArray[np.uint64], present: NDArray[np.bool_]) ->
 
 
 def task_hashes(hashes: NDArray[np.uint64], present: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """A hash of each task, ``(tasks,)``, from those of its examples, in whatever order they stand."""
+    """A hash of each task, ``(tasks,)``, from those of its present examples, in whatever order they stand.
+
+    Shapes: ``hashes`` as from :func:`example_hashes`, and ``present``, both ``(tasks, examples)``.
+    """
     total = np.where(present, hashes, np.uint64(0)).sum(1, dtype=np.uint64)
     return _mixed(total + present.sum(1).astype(np.uint64))
 

@@ -143,7 +143,10 @@ def _with_fresh(taken: Taken, fresh: Any) -> Taken:
 
 
 def _gathered(x: Any, y: Any) -> Taken:
-    """All examples, in whichever of the formats of :func:`take` they are; nothing is left out yet."""
+    """All tasks with all their examples, read from whichever of the formats of :func:`take` they are in.
+
+    Raises: ShapeError where ``x`` and ``y`` do not fit together, DataError where one of them is empty or no tasks.
+    """
     if y is None:
         pairs = _as_pairs(x)
         return _side_by_side([pair[0] for pair in pairs], [pair[1] for pair in pairs])

@@ -23,7 +23,7 @@ def threads_for(data: Prepared) -> int:
     y = data.y[:_TASKS_MEASURED, :, :_COORDINATES_MEASURED]
 
     def step() -> None:
-        # A pass of the fit makes the second moments of each task, and sums of these weighted by pairs of filters.
+        """A pass of the fit in small: second moments of some tasks, and products of a size as with pairs of filters."""
         gram = (x.mT @ x).flatten(1)
         cross = (y.mT @ x).flatten(1)
         gram.mT @ gram[:, :_FILTER_PAIRS]

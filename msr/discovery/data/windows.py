@@ -26,7 +26,7 @@ def as_linear(
     stride: int | Sequence[int],
     padding: Padding,
 ) -> tuple[Taken, tuple[int, ...], tuple[int, ...]]:
-    """Examples of the layer as a linear map, and the shapes of one of its inputs and outputs.
+    """The tasks with the examples of one linear map, and the shapes of one input and of one output of that map.
 
     For a linear layer these are the tasks with flat inputs and outputs. A convolution applies one linear map to every
     window, so each window with the output at its place is an example: the input shape is ``(channels, *taps)``, the

@@ -107,10 +107,11 @@ class Kernels:
         self._set_whitenings(residuals.mT @ residuals / len(rows), features.square().mean(0), least)
 
     def _energies(self, z: Tensor | Derived, counts: Tensor) -> list[float]:
-        """Mean square of a random function with each polynomial kernel about its best linear fit to all tasks together.
+        """``[u₂, u₃]``: mean squares of random functions with the polynomial kernels about their best linear fits.
 
-        Residuals within tasks would tell too little: a small task's fit follows the examples far out, where the
-        function bends most. Centring a task of ``N`` examples makes inputs smaller by ``√(1 − 1/N)``, which is undone.
+        A fit is to examples of all tasks together. Residuals within tasks would tell too little: a small task's fit
+        follows the examples far out, where the function bends most. Centring a task of ``N`` examples makes inputs
+        smaller by ``√(1 − 1/N)``, which is undone.
         """
         rows, tasks = _some_rows(z, counts, _ENERGY_ROWS)
         rows = rows * (counts / (counts - 1).clamp_min(1)).sqrt()[tasks, None]
@@ -245,8 +246,8 @@ def _steps(z: Tensor, counts: Tensor) -> Tensor:
     """The kernel of all steps ``1[w · (z, √n) > 0]`` in directions ``w`` drawn at random: ``1 − angle / π``.
 
     Shapes: ``z (tasks, examples, n)``; the result is ``(tasks, examples, examples)``. Rows of padding are not told from
-    examples. No function escapes it: it is the arc-cosine kernel of order 0. The constant ``√n`` puts steps at all
-    places, not only through the origin. Source: Cho and Saul (2009).
+    examples, and ``counts`` is not used. No function escapes it: it is the arc-cosine kernel of order 0. The constant
+    ``√n`` puts steps at all places, not only through the origin. Source: Cho and Saul (2009).
     """
     constant = math.sqrt(max(z.shape[2], 1)) * torch.ones(*z.shape[:2], 1, dtype=z.dtype)
     u = torch.nn.functional.normalize(torch.cat((z, constant), 2), dim=2)

@@ -53,10 +53,10 @@ class Statistics:
     """Quadratic forms of each piece of a task, and the energies that follow from them.
 
     Attributes:
-        forms: ``(3, pieces)``, summed over outputs, each in units of its size.
+        forms: ``(3, pieces)``, of each kernel, summed over outputs, each output in units of its size.
         floors: ``(3, pieces)``, how much of a form rounding may make.
         energies: ``(2, pieces)``, in units of ``y²``.
-        weights: ``(pieces,)``, how many examples of the piece count.
+        weights: ``(pieces,)``, the examples of the piece, or 0 where its energies could not be estimated.
         residual: ``(pieces,)``, sum of squared residuals.
         rank: ``(pieces,)``, degrees of freedom of the residuals of one output.
         tested: ``(pieces,)``, whether energies could be estimated.

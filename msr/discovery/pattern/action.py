@@ -97,7 +97,7 @@ class Points:
     def is_trivial(self, generators_in: Indices, generators_out: Indices) -> bool:
         """Whether these permutations generate a group that every linear layer has, so that it says nothing of a layer.
 
-        Each generator must leave every point in place or, for signed points, change all signs of a side at once.
+        On each side a generator must leave every point in place or, for signed points, change all signs at once.
 
         Shapes: ``generators_in (r, columns)``, ``generators_out (r, lines)``; row ``g`` of both is one generator.
         """

@@ -70,8 +70,9 @@ def taught_by(question: Question, tasks: Tensor, seed: int) -> Taught:
 def clearly_none(question: Question, taught: Taught) -> bool:
     """Whether the weights are known so well, and differ so clearly, that no permutation keeps them.
 
-    Three things must hold. The finest classes have no symmetry. They are clearly separated, or colour refinement tells
-    all used points apart. The points that count as unused produce less of the outputs than the tolerance.
+    Three things must hold. The finest classes have no symmetry. They are clearly separated and the weights are known
+    well, or colour refinement tells all used points apart. The points that count as unused produce less of the outputs
+    than the tolerance.
     """
     limits = THRESHOLDS()
     learned = taught.learned

@@ -133,6 +133,7 @@ def by_length(x: Tensor, y: Tensor, counts: Tensor, tasks: Tensor | None = None,
     common_lengths = lengths[enough].tolist() or lengths.tolist()
 
     def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass over the chunks: ``(tasks, length, n)`` and ``(tasks, length, m)``, lengths in increasing order."""
         for length in common_lengths:
             for chunk in every[own_counts == length].split(size):
                 yield x[chunk, :length], y[chunk, :length]

@@ -87,7 +87,8 @@ class Estimators:
 
         The bias is estimated on random weights. Pairs are given up only if it is too large in every look, since one
         look may be chance; later looks take more tasks, where there are more, and other weights. Only a bias downwards
-        counts, because one upwards makes the test more cautious.
+        counts, because one upwards makes the test more cautious. In a look that passes, symmetric weights may not seem
+        to break the group by more than ε² of the energy either.
         """
         limits = THRESHOLDS()
         for seed, most in enumerate(limits.pair_bias_tasks):

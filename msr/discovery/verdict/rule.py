@@ -82,9 +82,11 @@ def decided(candidates: Sequence[Candidate], trivial: Callable[[Candidate], bool
     """
 
     def rejected(candidate: Candidate) -> bool:
+        """Whether it was shown that something breaks the group, or that more than the tolerance does."""
         return candidate.seen_broken or candidate.status == "beyond"
 
     def can_be_named(candidate: Candidate) -> bool:
+        """Whether breaking less than the tolerance says something: no group that moves weak weights alone."""
         return candidate.exact or candidate.share >= THRESHOLDS().group_share
 
     possible = [c for c in candidates if not (rejected(c) or trivial(c))]
