@@ -117,6 +117,7 @@ def specificity(
 
 
 def _relabelling(rep: AnyRepresentation, generator: torch.Generator) -> Relabelling:
+    """A random relabelling of a representation's coordinates: a permutation where it permutes them, else a rotation."""
     if rep.is_permutation:
         return Relabelling.permutation(rep.dim, generator)
     return Relabelling.rotation(rep.dim, generator)
@@ -181,4 +182,5 @@ def _of_weight(
 
 
 def _root_mean_square(defects: Tensor) -> float:
+    """The root mean square of the generators' defects."""
     return float(defects.square().mean().sqrt())
