@@ -59,7 +59,7 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """The shared parameters as a share of all."""
+        """The numbers in ``shared`` as a share of all, from 0 to 1; 0 for a network without parameters."""
         total = sum(self.shared.values()) + sum(part.numel for part in self.left.values())
         return sum(self.shared.values()) / total if total else 0.0
 
@@ -111,7 +111,11 @@ def coverage(module: nn.Module) -> Coverage:
 
 
 def by_kind(left: dict[str, LeftAlone]) -> str:
-    """Kinds of parameters with their share of all and the name of a first one, largest parameter first, in one line."""
+    """One line: each kind of parameters, its share of all, the name of its largest parameter, and how many more there
+    are.
+
+    Kinds are in the order of their largest parameters.
+    """
     kinds: dict[str, list[str]] = {}
     for name, part in sorted(left.items(), key=lambda item: -item[1].numel):
         kinds.setdefault(part.kind, []).append(name)
