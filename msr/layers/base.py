@@ -164,7 +164,7 @@ class ReparamLayer(AffineModule, PackageModule, ABC):
         return self.sharing.residual_at(v, weight, bias)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load a state; a plain weight in it is projected on the pattern and replaced by its filter, in the state too."""
+        """Load a state; a plain weight in it is first replaced, in the state too, by its projection on the pattern."""
         errors: list[str] = args[-1]
         take_plain_weight(state_dict, f"{prefix}weight", f"{prefix}v", f"{prefix}sharing.", self.sharing, errors)
         super()._load_from_state_dict(state_dict, prefix, *args)

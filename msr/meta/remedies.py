@@ -61,7 +61,9 @@ def _explained(way: Way, error: Exception, run: Callable[[Way], Any]) -> Excepti
 
 
 def _alternatives(way: Way) -> list[tuple[str, ...]]:
-    """All sets of changes that this way is open to, the small ones first."""
+    """All sets of changes that this way is open to, the small ones first; a change is in the words of a user's own
+    call.
+    """
     is_open = {
         _UNRECORDED: way.trace,
         _IN_A_LOOP: way.batching != "loop",
@@ -72,6 +74,7 @@ def _alternatives(way: Way) -> list[tuple[str, ...]]:
 
 
 def _changed(way: Way, changes: tuple[str, ...]) -> Way:
+    """The way with these changes; ``trace`` is never ``"auto"`` in it."""
     solver: Any = way.solver
     return Way(
         solver=replace(solver, first_order=True) if _FIRST_ORDER in changes else solver,

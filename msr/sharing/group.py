@@ -101,7 +101,7 @@ class GroupSharing(Sharing):
 
     @property
     def is_labelled(self) -> bool:
-        """Whether every weight is one entry of ``v``, as for permutation representations; then ``labels`` says which."""
+        """Whether every weight is one entry of ``v``, as for permutation representations: that of its label."""
         return "labels" in self._buffers
 
     @takes_arrays("v")

@@ -141,6 +141,10 @@ class Sides:
         means: whether the mean of each orbit and the deviations from it are compared apart as well, since a break in
             one can be lost beside the other. That is for unit tests, where code is right or wrong; in a measurement a
             part that happens to vary little would stand for the whole.
+
+    Attributes: ``base``, the outputs ``f(x) (batch, *rep_out.shape)`` in float64; ``dtype``, the precision they had;
+    ``typical``, what is typical of outputs; ``rounding``, the measure of their rounding; beside the arguments.
+    Raises: what :func:`evaluate` and :func:`check_is_a_function` raise.
     """
 
     def __init__(

@@ -38,7 +38,8 @@ def _glu(input: Tensor, dim: int = -1) -> Tensor:
 
 
 def _logcumsumexp(input: Tensor, dim: int) -> Tensor:
-    """``log Σ_{j ≤ i} exp x_j``, with each sum computed by itself.
+    """``log Σ_{j ≤ i} exp x_j`` along an axis, with each sum computed by itself; beyond 1024 entries torch's fused
+    form.
 
     The gradient of torch's fused form is nan where the incoming slope is zero, and in a Jacobian, whose rows are
     gradients of one entry each, most slopes are zero.

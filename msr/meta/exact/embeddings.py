@@ -29,9 +29,10 @@ def _embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:
-    """Rows of a table, with no gradient for the padding row, which torch mistakes under ``vmap``.
+    """Rows of a table, with no gradient for the padding row; gradients are never sparse.
 
-    There it leaves out the padding row of the first task's table only.
+    Under ``vmap`` torch leaves out the padding row of the first task's table only.
+    Raises: ModelError for ``max_norm``, which would write into the table.
     """
     if max_norm is not None:
         raise ModelError(

@@ -22,6 +22,12 @@ class NeedsReverse(NotImplementedError):
 
 
 class _Mode(TorchFunctionMode):
+    """Within this mode a function of torch that has an exact form runs as that form; any other runs as it is.
+
+    Raises: ModelError for a hook on a tensor's gradient; NeedsReverse in forward mode for a function whose derivative
+    would be wrong there.
+    """
+
     def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         form = FORMS.get(function)
         if form is not None:
@@ -34,6 +40,8 @@ class _Mode(TorchFunctionMode):
 
 
 class _Running(threading.local):
+    """Whether exact forms are in force, thread by thread."""
+
     exactly = False
 
 
@@ -68,6 +76,7 @@ class Exact:
 
 @contextlib.contextmanager
 def _exactly() -> Iterator[None]:
+    """Within the block, in this thread, exact forms are in force and checkpointed parts run directly."""
     # A mode within itself would send each call through the tables twice.
     if _running.exactly:
         yield

@@ -96,6 +96,7 @@ def _swap(graph: Graph, relu: Node, pool: Node, pairs: list[tuple[Node, Node]]) 
 
 
 def _is(node: Any, target: Any) -> bool:
+    """Whether the node is a call of this operation without keyword arguments."""
     return isinstance(node, Node) and node.op == "call_function" and node.target is target and not node.kwargs
 
 

@@ -144,6 +144,10 @@ class GaussNewton:
         return unflatten(v, params.initial)
 
     def _descend(self, task: "_Task", args: list[Tensor], damping: Tensor, steps: int) -> Tensor:
+        """``v (k,)`` after the steps of one task, from the start ``args[0]``.
+
+        Args: ``args``: what :meth:`_Task.objective` takes after ``v``; ``damping``: μ of the first step.
+        """
         v = args[0]
         # Rounding of the objective must not count as growth: at a minimum every step would be refused.
         slack = 1 + 64 * torch.finfo(v.dtype).eps
@@ -188,7 +192,14 @@ class GaussNewton:
         return centre + self._cg_step(task, [v, total, y.flatten() - prediction - shift, *rest])
 
     def _cg_step(self, task: "_Task", args: list[Tensor]) -> Tensor:
-        """``argmin ‖r − Jδ‖² + c ‖δ‖²`` by Jacobian products, with the derivative of the exact solution."""
+        """``argmin ‖r − Jδ‖² + c ‖δ‖²``, ``(k,)``, by Jacobian products and conjugate gradients.
+
+        It has the derivative of the exact solution in ``args``, except where the implicit gradient needs none of a
+        step.
+
+        Args: ``args``: ``v``, at which ``J`` is taken, then ``c``, ``r``, and what :meth:`_Task.predict` takes after
+        ``v``.
+        """
         v, total, r, *rest = (a.detach() for a in args)
 
         def predict(z: Tensor) -> Tensor:
@@ -213,10 +224,14 @@ class GaussNewton:
         )
 
     def _is_dense(self, k: int, n: int) -> bool:
+        """Whether steps are solved by the Jacobian, for ``k`` unknowns and ``n`` numbers of ``y``; else by its
+        products.
+        """
         small = min(k, n) <= DENSE_UNKNOWNS and k * n <= DENSE_JACOBIAN
         return self.system == "dense" or (self.system == "auto" and small)
 
     def _learned(self, params: MetaParameters, name: str, like: Tensor) -> Tensor:
+        """λ (``"penalty"``) or μ (``"damping"``) as a scalar tensor like ``like``: the learned one, else the setting."""
         logarithm = params.inner.get(f"log_{name}")
         return like.new_tensor(getattr(self, name)) if logarithm is None else logarithm.exp()
 

@@ -97,4 +97,5 @@ class SGD:
 
     @property
     def _prefix(self) -> str:
+        """What the names of the learned rates begin with."""
         return "log_rate" if self.scale == "log" else "rate"
