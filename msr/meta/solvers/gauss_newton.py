@@ -231,7 +231,7 @@ class GaussNewton:
         return self.system == "dense" or (self.system == "auto" and small)
 
     def _learned(self, params: MetaParameters, name: str, like: Tensor) -> Tensor:
-        """λ (``"penalty"``) or μ (``"damping"``) as a scalar tensor like ``like``: the learned one, else the setting."""
+        """λ (``"penalty"``) or μ (``"damping"``) as a scalar like ``like``: the learned one, else the setting."""
         logarithm = params.inner.get(f"log_{name}")
         return like.new_tensor(getattr(self, name)) if logarithm is None else logarithm.exp()
 
