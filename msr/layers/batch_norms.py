@@ -39,7 +39,7 @@ def _is_stale(norm: _BatchNorm) -> bool:
 
 
 def refuse_stale_statistics(module: nn.Module) -> None:
-    """Raise ModelError where :func:`stale_norms` names any, which says what to do instead."""
+    """Raise ModelError where :func:`stale_norms` names any; the message says what to do."""
     if stale := stale_norms(module):
         more = f" and {len(stale) - 1} more" if len(stale) > 1 else ""
         raise ModelError(

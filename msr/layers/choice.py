@@ -72,9 +72,7 @@ def choose(
 
 
 def _units(name: str, part: nn.Module, twins: Collection[type[nn.Module]]) -> dict[str, Unit]:
-    """What patterns can make of one known module, by name: the module itself where it has a twin, else its single
-    weights.
-    """
+    """What patterns can make of one known module, by name: the module where it has a twin, else its single weights."""
     if type(part) in twins:
         return {name: part}
     keys = [key for key in part._parameters if part._parameters[key] is not None]

@@ -203,8 +203,7 @@ def _convert(
 def _pattern(
     name: str, weight: Tensor, sharing: Sharing | SharingFactory, generator: torch.Generator | None
 ) -> Sharing:
-    """A pattern for one weight, on its device and in its precision: a copy of one that is given, or what a factory
-    makes.
+    """A pattern for one weight, on its device and in its precision: a copy of the one given, or made by a factory.
 
     Args: ``name``: what messages call the weight.
     Raises: ConfigError for a complex weight, or where ``sharing`` makes no pattern; ShapeError for one that does not

@@ -140,8 +140,9 @@ class _ReparamConvTranspose(ReparamLayer, affine=True):
         return self._takes_factors(x.numel() // max(self.in_channels, 1))
 
     def _residual_at(self, v: Tensor, weight: Tensor, bias: Tensor | None) -> float:
-        """The relative residual of a plain layer's weight, when this layer has the filter ``v``; the bias loses
-        nothing.
+        """The relative residual of a plain layer's weight when this layer has the filter ``v``.
+
+        The bias loses nothing here, and is not compared.
         """
         return super()._residual_at(v, weight, None)  # the layer takes the bias as it is
 

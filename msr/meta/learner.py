@@ -315,7 +315,7 @@ class Learner:
 
     @property
     def _owners(self) -> tuple[object, ...]:
-        """What records are made from, besides tensors."""
+        """The problem and the solver, from which records are made, besides tensors."""
         return self.problem, self.solver
 
     def _recorded(
@@ -395,8 +395,9 @@ class Learner:
         return self.batching == "loop" and self._takes_gradient_steps
 
     def _chunks(self, tensors: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
-        """The tensors cut along the axis of tasks: one task at a time in a loop, else ``chunk_size`` tasks, or all at
-        once.
+        """The tensors cut along the axis of tasks, chunk by chunk.
+
+        A chunk is one task in a loop, else ``chunk_size`` tasks, or all where that is None.
         """
         n = tensors[0].shape[0]
         # One task at a time in a loop: gradients add up, and one graph is in memory.
@@ -408,9 +409,7 @@ class Learner:
             yield tuple(self._laid_out(tensor[start : start + size]) for tensor in tensors)
 
     def _laid_out(self, chunk: Tensor) -> Tensor:
-        """A chunk of images with the channels innermost in memory, where that is asked for in a loop; any other as it
-        is.
-        """
+        """A chunk of images with the channels innermost, where that is asked for in a loop; any other as it is."""
         if not self.channels_last or self.batching != "loop" or chunk.ndim != 5 or has_channels_innermost(chunk):
             return chunk
         return chunk[0].to(memory_format=torch.channels_last).unsqueeze(0)  # a loop's chunk holds one task

@@ -61,8 +61,9 @@ def _explained(way: Way, error: Exception, run: Callable[[Way], Any]) -> Excepti
 
 
 def _alternatives(way: Way) -> list[tuple[str, ...]]:
-    """All sets of changes that this way is open to, the small ones first; a change is in the words of a user's own
-    call.
+    """All sets of changes that this way is open to, the small ones first.
+
+    A change is given in the words of a user's own call, such as ``trace=False``.
     """
     is_open = {
         _UNRECORDED: way.trace,

@@ -105,8 +105,9 @@ class Search:
         return np.asarray(generators, dtype=np.int64).reshape(len(generators), self.size), order
 
     def _descend(self) -> None:
-        """Make the first path, in ``path``, from the coarsest equitable partition to one of single points, kept as
-        ``last``.
+        """Make the first path: its levels go into ``path``, its last partition into ``last``.
+
+        It leads from the coarsest equitable partition to one of single points.
         """
         cells, _ = self._refined(np.repeat(_mixed(np.arange(2, dtype=np.uint64)), [self.n, self.m]), None, None)
         while (point := self._next_point(cells)) is not None:
@@ -142,12 +143,11 @@ class Search:
         return int(wide[best])
 
     def _extended(self, depth: int, image: int, generators: list[Indices]) -> Indices | None:
-        """An automorphism ``(n + m,)`` that keeps the cells of the path at a depth and takes its point to ``image``;
-        None if none.
+        """An automorphism ``(n + m,)`` that keeps the cells of the path at a depth and takes its point to ``image``.
 
-        Depth first; the stack holds, for each depth, the images that remain to be tried.
+        None if there is none. Depth first; the stack holds, for each depth, the images that remain to be tried.
 
-        Args: ``generators``: automorphisms known by now, of whose equivalent images one is tried.
+        Args: ``generators``: automorphisms known by now; of images that they make equivalent one is tried.
         """
         stack: list[tuple[Cells, list[int]]] = [(self.path[depth].cells, [image])]
         while stack:
@@ -170,10 +170,9 @@ class Search:
         return None
 
     def _images(self, cells: Cells, cell: np.uint64, point: int, generators: list[Indices]) -> list[int]:
-        """Images of a point to try, the most likely last: one of each orbit under the known automorphisms that keep the
-        cells.
+        """Images of a point to try: one of each orbit under the known automorphisms that keep the cells, the best last.
 
-        The last one lies in the orbit of the point itself, if there is such an image.
+        The best is one in the orbit of the point itself.
 
         Args: ``cells``: the partition that images are taken from; ``cell``: the name of the cell whose points are
         images;
@@ -242,8 +241,8 @@ class Search:
             count = len(first)
 
     def _neighbourhoods(self, cells: Cells, fresh: Indices | None) -> Hashes:
-        """For each point a hash of the colours between it and the fresh points of the other side, with the cells of
-        these.
+        """For each point a hash of what lies between it and the fresh points of the other side: their colours and
+        cells.
 
         Args: ``fresh``: points; all if None.
         Raises: SearchTooLong where the entries read, which are counted here, are too many.
@@ -285,8 +284,9 @@ def _numbered(cells: Cells) -> tuple[Indices, int]:
 
 
 def _joined(orbits: Indices, move: Indices) -> Indices:
-    """The orbit of each point after one more generator ``move``; an orbit is named by its least point, before and
-    after.
+    """The orbit of each point after one more generator ``move``.
+
+    An orbit is named by its least point, in ``orbits`` and in the result.
     """
     between = np.flatnonzero(orbits != orbits[move])
     if len(between) == 0:

@@ -55,11 +55,10 @@ def automorphisms(colours: Indices, *, backend: Literal["auto", "own", "canonaut
 
 
 def _by_own_search(colours: Indices, backend: str) -> tuple[Indices, int]:
-    """Generators ``(r, in + out)`` and the order, by our own search; with ``auto``, by ``canonaut`` where that gives
-    up.
+    """Generators ``(r, in + out)`` and the order, by our own search.
 
-    Raises: ConfigError where it gives up with ``backend="own"``; MissingExtraError where ``canonaut`` is needed and not
-    there.
+    With ``backend="auto"``, ``canonaut`` takes over where it gives up.
+    Raises: ConfigError where it gives up with ``"own"``; MissingExtraError where ``canonaut`` is needed and not there.
     """
     try:
         return Search(colours, _MOST_READ).run()

@@ -93,9 +93,7 @@ class Chain:
             self._check()
 
     def order_of_first(self, count: int) -> int:
-        """The number of different images that the group gives to the first ``count`` base points, taken together as a
-        tuple.
-        """
+        """How many different images the group gives to the first ``count`` base points, taken together as a tuple."""
         return math.prod(len(points) for points in self._orbits[:count])
 
     def contains(self, rows: Indices) -> bool:
@@ -161,7 +159,7 @@ class Chain:
         return sum(each) * self.degree
 
     def _sifted(self, rows: Indices, start: int = 0) -> Indices:
-        """The residues ``(k, n)`` of elements after sifting from a level on; the identity for elements that the chain
+        """The residues ``(k, n)`` of elements after sifting from a level on; the identity for those that the chain
         holds.
         """
         rows = np.array(rows)
@@ -285,6 +283,8 @@ def is_giant(generators: Indices, tries: int = 8) -> str | None:
     An element with a cycle of prime length ``p``, ``n/2 < p < n − 2``, has a power that is that cycle alone. A
     transitive group with such a power is primitive, and by Jordan's theorem (1873) contains the alternating group.
     Random elements of a giant have such a cycle often. None is no proof of the contrary.
+
+    Args: ``tries``: how many rounds of random elements are looked at.
     """
     n = generators.shape[1]
     primes = {p for p in range(n // 2 + 1, n - 2) if all(p % d for d in range(2, int(p**0.5) + 1))}

@@ -205,8 +205,6 @@ class Sharing(PackageModule, ABC):
         return f"{shapes}, n_shared={self.n_shared}, n_filter={self.n_filter}, n_weight={self.n_weight}"
 
     def _check(self, tensor: Tensor, wanted: tuple[int, ...], what: str) -> None:
-        """Raise ShapeError unless the last axes of a tensor have the shape ``wanted``; ``what`` is its name in the
-        message.
-        """
+        """Raise ShapeError unless the last axes of a tensor are ``wanted``; ``what`` is its name in the message."""
         if tensor.ndim < len(wanted) or tuple(tensor.shape[tensor.ndim - len(wanted) :]) != wanted:
             raise ShapeError(f"{what} must end in the shape {wanted}; got {tuple(tensor.shape)}")

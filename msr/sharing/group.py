@@ -155,7 +155,7 @@ class GroupSharing(Sharing):
         return apply_matrix(self.matrix(), v, x, bias, (n_out, n_in))
 
     def initial_filter(self, generator: torch.Generator | None = None) -> Float[Tensor, " {self.n_filter}"]:
-        """As in :class:`Sharing`, from the number that ``‖U‖²_F`` is, which half precision may not hold."""
+        """As in :class:`Sharing`, but ``‖U‖²_F`` is a Python number here, since half precision may not hold it."""
         bound = math.sqrt(self.weight_shape[0] / (self.n_weight if self.is_labelled else self.n_filter))
         v = torch.empty(self.filter_shape, device=self.unit.device, dtype=self.unit.dtype)
         return v if v.is_meta else v.uniform_(-bound, bound, generator=generator)
@@ -208,8 +208,8 @@ class GroupSharing(Sharing):
         return digest.digest()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "GroupSharing":
-        """Move or convert the pattern, as ``to`` and ``double`` do, in place; its tensors are then made anew from the
-        exact ones.
+        """Move or convert the pattern in place, as ``to`` and ``double`` do, with tensors made anew from the exact
+        ones.
         """
         super()._apply(fn, recurse)
         self.unit = torch.ones_like(self.unit)
@@ -217,8 +217,9 @@ class GroupSharing(Sharing):
         return self
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Load a state; where it holds a basis ``U``, the pattern's basis is turned within its span to the saved one,
-        in place.
+        """Load a state in place.
+
+        Where the state holds a basis ``U``, the pattern's basis is turned within its span to the saved one.
         """
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if f"{prefix}U" in state_dict and not self.U.is_meta:

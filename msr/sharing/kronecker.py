@@ -116,8 +116,9 @@ class KroneckerSharing(Sharing, plain=True):
         return total
 
     def linear_cost(self) -> PathCost | None:
-        """The cost of three products for each row, with ``Bᵀ``, with ``V``, with ``A``; None for the weight of a
-        convolution.
+        """The cost of three products for each row: with ``Bᵀ``, with ``V``, with ``A``.
+
+        It is None for the weight of a convolution.
         """
         if len(self.modes) != 2:
             return None
@@ -132,7 +133,7 @@ class KroneckerSharing(Sharing, plain=True):
         return linear(linear(linear(x, B.mT), v), A, bias)
 
     def convolution_cost(self, convolution: Convolution) -> PathCost | None:
-        """The cost of mixing the channels before and after, and of a convolution between the ``r`` and ``s`` inner
+        """The cost of mixing the channels before and after, and of a convolution between ``r`` and ``s`` inner
         channels.
 
         It is None for the weight of a linear layer, and for a convolution with groups.

@@ -40,8 +40,8 @@ class Specificity:
     relabelled inputs and outputs.
 
     Attributes:
-        observed: the defect, without unit.
-        median_random: the median defect over the relabellings.
+        observed: the root mean square of the generators' defects, without unit.
+        median_random: the median over the relabellings of the same number.
         n_random: how many there were.
         p_value: ``(1 + #{random ≤ observed}) / (1 + n_random)``.
     """

@@ -217,9 +217,7 @@ def _content(path: Path, data: bytes, device: torch.device | str) -> dict[str, A
 
 
 def _check_hash(path: Path, content: dict[str, Any]) -> None:
-    """Raise DamagedCheckpointError unless the content has this package's format and the SHA-256 that it was written
-    with.
-    """
+    """Raise DamagedCheckpointError unless the content has the present format and the SHA-256 of its writing."""
     version = content["format"]
     stored = content.get("sha256")
     if type(version) is not int:

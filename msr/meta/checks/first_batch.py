@@ -132,9 +132,7 @@ def _agrees_alone(predict: ModulePrediction, name: str, start: Params, value: Te
 
 
 def _remedy(predict: ModulePrediction, fault: Impurity, start: Params, x: Tree, device: torch.device) -> str:
-    """What to do about a fault, for the message: ``eval()`` on the modules at fault where that mends it, which is
-    tried.
-    """
+    """What to do about a fault, for the message: ``eval()`` on the modules at fault, if that mends it, which is tried."""
     twin = as_at_first(predict.module)
     for name in fault.modules:
         twin.get_submodule(name).eval()
@@ -154,9 +152,9 @@ def _in_words(fault: Impurity) -> str:
 
 
 def _try_function(problem: Problem, start: Params, x: Tree, device: torch.device) -> Any:
-    """The prediction of a problem written by hand at ``start``; buffers and random states of modules it holds are put
-    back.
+    """The prediction of a problem written by hand at ``start``.
 
+    Buffers and random states of the modules that it holds are put back.
     Raises: ModelError where it is not a function of parameters and inputs.
     """
     modules = {
@@ -229,8 +227,10 @@ def _held_modules(function: Any, depth: int = 3) -> dict[str, nn.Module]:
 
 
 def _held_by(function: Any) -> list[tuple[str, Any]]:
-    """Pairs of a name and an object that a function holds: arguments of a ``partial``, its own object, variables,
-    attributes.
+    """Pairs of a name and an object that a function holds.
+
+    These are the function and arguments of a ``partial``, the object and function of a method, the variables and
+    globals of a function, and the attributes of any other object.
     """
     if isinstance(function, functools.partial):
         return [

@@ -148,7 +148,10 @@ def aliases(module: nn.Module, names: Iterable[str]) -> dict[str, str]:
 
 
 def held_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    """Pairs ``(place, tensor)`` of the tensors in a module's attributes and buffers, and in containers there."""
+    """Pairs ``(place, tensor)`` of the tensors in a module's attributes and buffers, and in containers there.
+
+    Registered parameters are left out. A place is a dotted path from the module.
+    """
     tensors = []
     for name, part in module.named_modules():
         for key, value in vars(part).items():

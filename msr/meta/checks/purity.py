@@ -126,7 +126,10 @@ def keeping_random_states(modules: dict[str, nn.Module], device: torch.device) -
 
 
 def agree(a: Any, b: Any) -> bool:
-    """Whether two answers are equal up to rounding, 1,000 units in the last place and 1% at most; nan equals nan."""
+    """Whether two answers are equal up to rounding; nan equals nan.
+
+    Each tensor may differ by 1,000 units in the last place of its largest number, and by 1% of that number at most.
+    """
     leaves_a = leaves_of(_as_tree(a))
     leaves_b = leaves_of(_as_tree(b))
     return len(leaves_a) == len(leaves_b) and all(map(_close, leaves_a, leaves_b))
@@ -178,9 +181,7 @@ _GLOBAL = {
 
 
 def _sources(modules: dict[str, nn.Module], device: torch.device) -> dict[str, _Source]:
-    """All sources of random numbers by name: global ones, that of the device, and those that modules hold in
-    attributes.
-    """
+    """All sources of random numbers by name: global ones, the device's, and those that modules hold in attributes."""
     sources = dict(_GLOBAL)
     if device.type not in ("cpu", "meta"):
         backend = torch.get_device_module(device)
@@ -229,7 +230,7 @@ def _buffers(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
 
 
 def _visits(call: Call, modules: dict[str, nn.Module], sources: dict[str, _Source]) -> list[_Visit]:
-    """The runs of the modules in a call, in the order in which they end."""
+    """The runs of the modules while ``call`` is called once, in the order in which they end."""
     visits: list[_Visit] = []
     unfinished: list[_Visit] = []
     handles = []

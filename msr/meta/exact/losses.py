@@ -68,7 +68,7 @@ def _gaussian_nll_loss(
     eps: float = 1e-6,
     reduction: str = "mean",
 ) -> Tensor:
-    """``½ (log var + (input − target)² / var)``.
+    """``½ (log var + (input − target)² / var)``, with ``var`` at least ``eps``; with ``full``, plus ``½ log 2π``.
 
     A negative variance is an error. Under ``vmap`` values cannot be read, so there the loss is nan instead.
     """

@@ -50,10 +50,11 @@ _running = _Running()
 
 @dataclass(frozen=True)
 class Exact:
-    """A function that runs with exact forms in place of torch's fused functions; equal to one of the same function.
+    """A function that runs with exact forms in place of torch's fused functions.
 
     Checkpointed parts of it run directly, since torch's function transforms need what checkpointing forgets. A function
-    that is known to need no form (:func:`~msr.meta.exact.plain.is_plain_function`) runs as it is.
+    that is known to need no form (:func:`~msr.meta.exact.plain.is_plain_function`) runs as it is. Two of these are
+    equal where their functions are.
     """
 
     function: Callable
@@ -63,7 +64,7 @@ class Exact:
 
     @classmethod
     def of(cls, function: Callable) -> "Exact":
-        """``function`` as one of these; itself where it is one already."""
+        """``function`` as an :class:`Exact`; itself where it is one already."""
         return function if isinstance(function, cls) else cls(function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -101,5 +101,5 @@ def _is(node: Any, target: Any) -> bool:
 
 
 def _item(node: Any) -> Any:
-    """Which item of an operation's results the node is; None if it is none."""
+    """Which item of an operation's results the node is; None for a node that is no such item."""
     return node.args[1] if isinstance(node, Node) and node.target is operator.getitem else None

@@ -224,8 +224,9 @@ class GaussNewton:
         )
 
     def _is_dense(self, k: int, n: int) -> bool:
-        """Whether steps are solved by the Jacobian, for ``k`` unknowns and ``n`` numbers of ``y``; else by its
-        products.
+        """Whether steps are solved by the whole Jacobian; else by products with it, in conjugate gradients.
+
+        Args: ``k``: the number of unknowns; ``n``: that of numbers in ``y``.
         """
         small = min(k, n) <= DENSE_UNKNOWNS and k * n <= DENSE_JACOBIAN
         return self.system == "dense" or (self.system == "auto" and small)
@@ -268,7 +269,7 @@ class _Task:
         return misfit + penalty * (v - start).square().sum()
 
     def exact(self, u: Tensor, v: Tensor, *args: Tensor) -> Tensor:
-        """φ itself, for its Hessian."""
+        """``φ(u)``, whatever ``v`` is: φ itself, for its Hessian."""
         return self.objective(u, *args)
 
     def gauss_newton(self, u: Tensor, v: Tensor, start: Tensor, penalty: Tensor, y: Tensor, *rest: Tensor) -> Tensor:
@@ -280,6 +281,6 @@ class _Task:
         return product.square().mean() + penalty * u.square().sum()
 
     def linearised(self, delta: Tensor, v: Tensor, total: Tensor, r: Tensor, *rest: Tensor) -> Tensor:
-        """``½ ‖r − Jδ‖² + ½ c ‖δ‖²``, ``J`` at ``v``."""
+        """``½ ‖r − Jδ‖² + ½ c ‖δ‖²``, with ``J`` at ``v`` and ``c = total``."""
         product = jacobian_product(lambda z: self.predict(z, *rest), v, delta)[1]
         return (r - product).square().sum() / 2 + total * delta.square().sum() / 2
