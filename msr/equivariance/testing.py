@@ -138,10 +138,12 @@ class _Failure:
 
 
 def _worst_failure(sides: Sides, tolerance: float) -> _Failure | None:
-    """The failure with the largest defect; None where none is above the tolerance and above rounding.
+    """The failure with the largest defect; None where no defect is above the tolerance and above rounding.
 
     Every input meets every element, one element at a time. Before a failure counts, the noise of rounding is measured
     on its own input.
+
+    Args: ``sides``: the outputs at all elements to try; ``tolerance``: the largest defect that passes.
     """
     worst: _Failure | None = None
     for pair in sides.pairs():

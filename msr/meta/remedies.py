@@ -41,7 +41,7 @@ def _explained(way: Way, error: Exception, run: Callable[[Way], Any]) -> Excepti
     """The ModelError to raise in place of ``error``, or ``error`` itself where no other way mends it.
 
     Ways are tried with fewer and fewer of what was asked for. An error that none of them mends is the caller's own,
-    unless it is known what torch lacks.
+    unless it is known what torch lacks. ``run`` does in another way what failed.
     """
     # Another way might need less memory, but trying it on a full device tells nothing; and libraries have one way only.
     if isinstance(error, torch.cuda.OutOfMemoryError) or way.engine != "torch":

@@ -106,7 +106,7 @@ class Chain:
         return self.order == self._most or (self._about is not None and self.order * twice > self._about * (twice - 1))
 
     def _add_random(self, generators: Indices) -> None:
-        """Add random elements until three rounds of them add nothing, or the order is proven."""
+        """Add random elements of the group of ``generators`` until three rounds add nothing, or the order is proven."""
         quiet = 0
         for rows in random_elements(generators, np.random.default_rng(0)):
             before = self.order

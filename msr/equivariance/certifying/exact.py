@@ -69,6 +69,7 @@ def of_layer(
     defect of ε. Otherwise it is None where the generators do not suffice, which can only be for a group without a list
     of elements; a warning then says so. Another warns of a layer without weights, which is constant.
 
+    Args: ``template``: a tensor of the layer's precision and on its device.
     Raises: ConfigError where the finding would be None and the rule is Exact(); what :func:`as_affine` raises.
     """
     W, bias = as_affine(f, rep_in, rep_out, template, inside)
@@ -179,6 +180,7 @@ def _outcome(largest: float, eps: float, dtype: torch.dtype, group: Group, of: s
 def _over_all(largest: float, eps: float, of: str) -> Outcome:
     """The outcome where ``largest`` is the largest defect over all elements: the null hypothesis is true or false.
 
+    Args: ``eps``: the tolerance; ``of``: what the null hypothesis calls the map.
     Raises: NonFiniteError for a defect that is nan or infinite.
     """
     if not math.isfinite(largest):

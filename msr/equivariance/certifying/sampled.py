@@ -33,7 +33,9 @@ def by_draws(
 ) -> tuple[Finding, list[str]]:
     """The finding by draws, and warnings: some draws fix the units, and the setting's rule is applied to others.
 
-    Args: ``unit_inputs``: inputs to fix the units on; None draws them.
+    Args:
+        template: a tensor of the precision and on the device of inputs that are drawn standard normal.
+        unit_inputs: inputs to fix the units on; None draws them.
     """
     rule = setting.rule.sampled if isinstance(setting.rule, Auto) else setting.rule
     assert not isinstance(rule, Exact)

@@ -146,7 +146,9 @@ _KNOWN: "WeakKeyDictionary[AnyRepresentation, dict[tuple[bool, bool], Parts]]" =
 
 
 def parts_of(rep: AnyRepresentation, *, whole_blocks: bool = False, means: bool = False) -> Parts:
-    """:class:`Parts` of a representation, computed once."""
+    """:class:`Parts` of a representation with these options, computed once and kept as long as the representation
+    lives.
+    """
     known = _KNOWN.setdefault(rep, {})
     key = whole_blocks, means
     if key not in known:

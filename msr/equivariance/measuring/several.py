@@ -177,7 +177,11 @@ class _Slots:
 
 
 def _function(f: Any, before: _Slots, after: _Slots, dtypes: list[torch.dtype] | None) -> Any:
-    """``f`` on one packed input; a module where ``f`` is one, so that its parameters and mode are found."""
+    """``f`` on one packed input; a module where ``f`` is one, so that its parameters and mode are found.
+
+    Args: ``before``, ``after``: the places of inputs and outputs; ``dtypes``: those in which ``f`` gets its inputs,
+    None for that of the packed one.
+    """
 
     def call(inner: Any, x: Tensor) -> Any:
         parts = before.unpack(x, dtypes)

@@ -69,7 +69,7 @@ class Rounding:
     def at(self, x: Tensor, y: Tensor | None = None, directions: int = 1) -> list[Tensor]:
         """Differences whose squares sum to the squared noise of one evaluation at ``x``: see :func:`measured_noise`.
 
-        Args: ``y``: ``f(x)`` as rows, where it is known.
+        Args: ``y``: ``f(x)`` as rows, where it is known; ``directions``: how many choices of signs are averaged.
         """
         return measured_noise(self.rows, x, self.rows(x) if y is None else y, self.epsilon, directions)
 

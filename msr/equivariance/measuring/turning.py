@@ -228,12 +228,18 @@ def _blurred(x: Tensor) -> Tensor:
 
 
 def _turned(y: Tensor, angle: float, interpolation: Interpolation, layout: list[Field]) -> Tensor:
-    """Outputs turned by an angle in degrees: the pixels of images, and the channels of all."""
+    """Outputs turned by an angle in degrees: the pixels of images, and the channels of all outputs.
+
+    Args: ``layout``: the fields of the channels, as :func:`_layout` gives them.
+    """
     return _channels(turn_images(y, angle, interpolation) if y.ndim == 4 else y, angle, layout)
 
 
 def _channels(y: Tensor, angle: float, layout: list[Field]) -> Tensor:
-    """The channels of each field as a turn by an angle in degrees moves them; pixels stay where they are."""
+    """The channels of each field as a turn by an angle in degrees moves them; pixels stay where they are.
+
+    Args: ``layout``: the fields of the channels, as :func:`_layout` gives them.
+    """
     parts = []
     start = 0
     for field in layout:
@@ -278,6 +284,7 @@ def _layout(fields: Field | Sequence[Field], channels: int, name: str) -> list[F
 def _angles(angles: Sequence[float] | None, layout: list[Field]) -> list[float]:
     """The angles in degrees; by default every 30, or with regular fields the turns that all of them have, without 0.
 
+    Args: ``layout``: the fields of all channels, of inputs and outputs.
     Raises: ConfigError for none, for one that is not finite, or one that a regular field has no turn by.
     """
     turns = [field for field in layout if isinstance(field, int)]

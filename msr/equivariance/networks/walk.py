@@ -261,7 +261,7 @@ def _is_one_layer(module: nn.Module, is_root: bool) -> bool:
     """Whether a module counts as one layer, whatever it is made of.
 
     Reparameterised and parametrized modules count as one: their parts hold weights and do not run. A module that holds
-    TorchScript counts as one, since its parts take no hooks; the network itself only if all its parts are TorchScript.
+    TorchScript counts as one, since its parts take no hooks; the network itself (``is_root``) if all its parts are.
     """
     holds_pattern = any(isinstance(child, Sharing) for child in module.children())
     if holds_pattern or isinstance(module, (*_ONE_LAYER, torch.jit.ScriptModule)):

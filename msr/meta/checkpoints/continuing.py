@@ -204,7 +204,10 @@ def _step(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _check_like(own: Any, saved: Any, where: str) -> None:
-    """Raise DataError unless two trees have the same keys, lengths, kinds of values, and tensor shapes and types."""
+    """Raise DataError unless two trees have the same keys, lengths, kinds of values, and tensor shapes and types.
+
+    Args: ``own``: this run's tree; ``saved``: the checkpoint's; ``where``: its place in the checkpoint, for messages.
+    """
     if isinstance(own, Tensor) or isinstance(saved, Tensor):
         kinds = [(t.dtype, tuple(t.shape)) if isinstance(t, Tensor) else type(t).__name__ for t in (saved, own)]
         if kinds[0] != kinds[1]:

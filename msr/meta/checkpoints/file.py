@@ -68,7 +68,7 @@ class Checkpoint(NamedTuple):
         return differences
 
     def refuse_others(self, identity: Mapping[str, Any]) -> None:
-        """Raise DataError, one line with all of them, where :meth:`differences` finds any."""
+        """Raise DataError, one line with all of them, where :meth:`differences` finds any from this ``identity``."""
         differences = self.differences(identity)
         if differences:
             raise DataError(

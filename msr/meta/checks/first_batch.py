@@ -124,7 +124,10 @@ def _in_place(module: nn.Module, params: Params, x: Tree) -> Any:
 
 
 def _agrees_alone(predict: ModulePrediction, name: str, start: Params, value: Tensor, x: Tree) -> bool:
-    """Whether the two answers that :func:`_compare_with_a_shifted_copy` compares agree with one parameter shifted."""
+    """Whether the two answers that :func:`_compare_with_a_shifted_copy` compares agree with one parameter shifted.
+
+    Args: ``name``: of that parameter; ``value``: its shifted value; the others are as in ``start``.
+    """
     call = _with(predict, as_at_first(predict.module))
     call(start, x)  # fills what is kept between calls
     params = {**start, name: value}
@@ -132,7 +135,7 @@ def _agrees_alone(predict: ModulePrediction, name: str, start: Params, value: Te
 
 
 def _remedy(predict: ModulePrediction, fault: Impurity, start: Params, x: Tree, device: torch.device) -> str:
-    """What to do about a fault, for the message: ``eval()`` on the modules at fault, if that mends it, which is tried."""
+    """What to do about a fault, for the message: ``eval()`` on the modules at fault, if that is tried and mends it."""
     twin = as_at_first(predict.module)
     for name in fault.modules:
         twin.get_submodule(name).eval()
@@ -180,7 +183,10 @@ def _try_function(problem: Problem, start: Params, x: Tree, device: torch.device
 
 
 def _try_criterion(problem: Problem, answer: Any, y: Tree) -> None:
-    """Refuse a criterion that broadcasts, since it would compare numbers that do not belong together."""
+    """Raise ShapeError for a criterion that broadcasts, since it would compare numbers that do not belong together.
+
+    It is raised too where the criterion fails on these shapes. ``answer`` is the prediction.
+    """
     shapes = f"the prediction is {_shapes(answer)} and y is {_shapes(y)}"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

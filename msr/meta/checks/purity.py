@@ -261,7 +261,10 @@ def _visits(call: Call, modules: dict[str, nn.Module], sources: dict[str, _Sourc
 
 
 def _at_fault(first: list[_Visit], second: list[_Visit]) -> set[str]:
-    """Names of modules that drew random numbers, or gave different answers to equal arguments."""
+    """Names of modules that drew random numbers, or gave different answers to equal arguments.
+
+    Args: ``first``, ``second``: the runs of the modules in two calls with the same inputs.
+    """
     names = {visit.name for visit in (*first, *second) if visit.drew}
     for a, b in zip(first, second, strict=False):
         # A module whose arguments differ already is not at fault for its answer.

@@ -62,7 +62,8 @@ def _embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> Tensor:
-    """Sums, means or maxima of the rows of each bag.
+    """Sums, means or maxima (``mode``) of the rows of each bag, without rows at ``padding_idx``; an empty bag gives
+    zero.
 
     Indices of one axis are cut into bags by ``offsets``; each row of indices of two axes is a bag.
     """
