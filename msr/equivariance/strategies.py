@@ -27,7 +27,7 @@ def group_elements(group: FiniteGroup) -> "SearchStrategy[int]":
 def groups(max_order: int = 24) -> "SearchStrategy[FiniteGroup]":
     """A strategy of small groups of order ``max_order`` at most; examples shrink towards the trivial group.
 
-    It draws from a fixed list of 17 that ends with the symmetric group of order 24: cyclic, dihedral, symmetric and
+    It draws from a fixed list that ends with the symmetric group of order 24: cyclic, dihedral, symmetric and
     alternating ones, the quaternions, and a product of two cyclic ones.
     """
     small = [

@@ -229,7 +229,10 @@ def parametrize_elements(group: FiniteGroup, name: str = "g") -> Any:
 def _elements_to_try(
     elements: Elements | None, rep_in: AnyRepresentation, rep_out: AnyRepresentation, generator: torch.Generator
 ) -> list:
-    """The elements that were given, as a list; for None up to 64 of the group's, as ``group.to_try`` chooses them."""
+    """The elements that were given, as a list; for None those that ``group.to_try`` chooses.
+
+    These are all of a finite group of order 64 at most; of a larger one its generators and random elements, 64 in all.
+    """
     if elements is not None:
         return choose_elements(elements, rep_in, rep_out)
     return rep_in.group.to_try(MOST_ELEMENTS, generator)

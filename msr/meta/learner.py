@@ -340,7 +340,7 @@ class Learner:
         return self._records[key]
 
     def choose_batching(self, params: MetaParameters, episodes: Episodes) -> Literal["vmap", "loop"]:
-        """Time one meta-gradient each way, and return the faster one, which ``self.batching`` keeps.
+        """Time a meta-gradient each way, and return the faster way, which ``self.batching`` keeps.
 
         Where vmap cannot run the problem, or the two gradients differ by more than rounding, it is the loop, with a
         warning that says why. For another engine than torch it is the loop, and nothing is timed.

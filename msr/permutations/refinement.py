@@ -174,9 +174,10 @@ class Search:
 
         The best is one in the orbit of the point itself.
 
-        Args: ``cells``: the partition that images are taken from; ``cell``: the name of the cell whose points are
-        images;
-        ``generators``: the known automorphisms.
+        Args:
+            cells: the partition that images are taken from.
+            cell: the name of the cell whose points are images.
+            generators: the known automorphisms.
         """
         orbits = np.arange(self.size)
         for g in generators:

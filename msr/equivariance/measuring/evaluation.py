@@ -83,12 +83,12 @@ def evaluate(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior
 
 
 def run(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior) -> Tensor:
-    """``f(x)`` in float64, on the whole shape of the output, as :func:`outputs` gives it in its own precision."""
+    """``f(x)`` in float64, ``(batch, *rep_out.shape)``: what :func:`outputs` gives in its own precision, and raises."""
     return outputs(f, x, rep_in, inside).double()
 
 
 def outputs(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior) -> Tensor:
-    """``f(x)`` in its own precision, on the whole shape of the output (see :meth:`Interior.place`).
+    """``f(x)`` in its own precision, detached, ``(batch, *rep_out.shape)`` (see :meth:`Interior.place`).
 
     ``f`` gets a copy, since it may work in place, and may use gradients inside (a force is one). Whatever ``f`` raises
     is a ModelError, an AssertionError too: an error inside a model is no verdict on it.

@@ -36,8 +36,8 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrit
     """The function, for arguments of these shapes and strides, as a module that returns a list of tensors.
 
     In-place operations become operations that return a new tensor. No two results share memory. ``rewrite=False`` keeps
-    the operations as they were recorded, for comparison; so does a rewriting that fails, with a warning.
-    On a CPU the process keeps more of the memory that it frees from then on.
+    the operations as they were recorded, for comparison; so does a rewriting that fails, with a warning. On a CPU the
+    process keeps more of the memory that it frees from then on.
 
     Raises: NotRecorded if the function looks at a value, since another value might lead to other operations.
     """
