@@ -34,7 +34,10 @@ def vec(weight: Shaped[Tensor, "*shape"], n_axes: int | None = None) -> Shaped[T
 
 @takes_arrays("vector")
 def unvec(vector: Shaped[Tensor, "*lead numel"], shape: Sequence[int]) -> Shaped[Tensor, "..."]:
-    """Inverse of :func:`vec`: ``(..., numel) -> (..., *shape)``."""
+    """Inverse of :func:`vec`: ``(..., numel) -> (..., *shape)``.
+
+    Raises: ShapeError where the shape does not hold as many entries as the vector.
+    """
     if vector.shape[-1] != math.prod(shape):
         raise ShapeError(
             f"unvec: a vector of {vector.shape[-1]} entries cannot take the shape {tuple(shape)}, "
@@ -44,6 +47,7 @@ def unvec(vector: Shaped[Tensor, "*lead numel"], shape: Sequence[int]) -> Shaped
 
 
 def _kron2(a: Shaped[Tensor, "d1 r1"], b: Shaped[Tensor, "d2 r2"]) -> Shaped[Tensor, "d1*d2 r1*r2"]:
+    """``a ⊗ b`` of two matrices."""
     return (a[:, None, :, None] * b[None, :, None, :]).reshape(a.shape[0] * b.shape[0], a.shape[1] * b.shape[1])
 
 
@@ -177,12 +181,18 @@ def nearest_kronecker(
 
 
 def _check_matrices(name: str, factors: Sequence[Tensor]) -> None:
+    """Raise ShapeError for the first factor that is no matrix; ``name`` is the calling function in the message."""
     for i, factor in enumerate(factors):
         if factor.ndim != 2:
             raise ShapeError(f"{name}: factor {i} must be a matrix, but has shape {tuple(factor.shape)}")
 
 
 def _check_axes(name: str, factors: Sequence[Tensor], v: Tensor, *, columns: bool) -> None:
+    """Raise ShapeError unless the last axes of ``v`` fit the factors, one axis for each.
+
+    Args: ``name``: the calling function, for the message; ``columns``: compare with the columns of the factors, else
+    with their rows.
+    """
     wanted = tuple(f.shape[1] if columns else f.shape[0] for f in factors)
     if v.ndim < len(factors) or tuple(v.shape[v.ndim - len(factors) :]) != wanted:
         raise ShapeError(f"{name}: the last axes must be {wanted} to fit the factors; got {tuple(v.shape)}")

@@ -20,12 +20,16 @@ __all__ = ["group_elements", "groups", "points", "representations"]
 
 
 def group_elements(group: FiniteGroup) -> "SearchStrategy[int]":
-    """Elements of a group, by index; examples shrink towards the identity."""
+    """A strategy of the elements of a group, by index; examples shrink towards the identity."""
     return st.integers(0, group.order - 1)
 
 
 def groups(max_order: int = 24) -> "SearchStrategy[FiniteGroup]":
-    """Groups of order ``max_order`` at most, of every kind; examples shrink towards the trivial group."""
+    """A strategy of small groups of order ``max_order`` at most; examples shrink towards the trivial group.
+
+    It draws from a fixed list that ends with the symmetric group of order 24: cyclic, dihedral, symmetric and
+    alternating ones, the quaternions, and a product of two cyclic ones.
+    """
     small = [
         *(cyclic(n) for n in range(1, 9)), dihedral(2), symmetric(3), dihedral(4), quaternion(),
         direct_product(cyclic(2), cyclic(4)), dihedral(5), alternating(4), dihedral(6), symmetric(4),
@@ -34,7 +38,11 @@ def groups(max_order: int = 24) -> "SearchStrategy[FiniteGroup]":
 
 
 def representations(group: FiniteGroup) -> "SearchStrategy[Representation]":
-    """Permutation representations of a group: trivial, regular, natural, on cosets of a cyclic subgroup, and sums."""
+    """A strategy of permutation representations of a group, each of one kind or a direct sum of two.
+
+    The kinds: trivial, regular, natural where the group acts on points, and on the cosets of each subgroup that one
+    generator generates.
+    """
     kinds = [trivial(group), regular(group)] + ([] if group.points is None else [natural(group)])
     # Cosets give transitive actions that are neither regular nor natural.
     kinds += [quotient(group, group.subgroup([g])) for g in group.generators]
@@ -43,7 +51,7 @@ def representations(group: FiniteGroup) -> "SearchStrategy[Representation]":
 
 
 def points(representation: Representation, batch: int = 4) -> "SearchStrategy[torch.Tensor]":
-    """Standard normal inputs ``(batch, *shape)``, float64; each example comes from an integer seed."""
+    """A strategy of standard normal inputs ``(batch, *shape)``, float64; each example comes from an integer seed."""
 
     def draw(seed: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)

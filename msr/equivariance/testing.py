@@ -118,7 +118,16 @@ def assert_equivariant(
 
 @dataclass(frozen=True)
 class _Failure:
-    """The failure with the largest defect: its element, input (``row``) and unit of the outputs, and its sizes."""
+    """The failure with the largest defect.
+
+    Attributes:
+        element: the group element.
+        row: the number of the input in the batch.
+        unit: the part of the outputs, a unit of :class:`msr.equivariance.measuring.parts.Parts` by number.
+        defect: without unit.
+        size: root mean square of the outputs that were compared at this element, over all inputs.
+        compared: share of the outputs that were compared; below 1 with a mask.
+    """
 
     element: Any
     row: int
@@ -129,7 +138,13 @@ class _Failure:
 
 
 def _worst_failure(sides: Sides, tolerance: float) -> _Failure | None:
-    """The failure with the largest defect, or None. Every input meets every element, one element at a time."""
+    """The failure with the largest defect; None where no defect is above the tolerance and above rounding.
+
+    Every input meets every element, one element at a time. Before a failure counts, the noise of rounding is measured
+    on its own input.
+
+    Args: ``sides``: the outputs at all elements to try; ``tolerance``: the largest defect that passes.
+    """
     worst: _Failure | None = None
     for pair in sides.pairs():
         fails = pair.compared.fails(tolerance)
@@ -156,6 +171,7 @@ def _worst_failure(sides: Sides, tolerance: float) -> _Failure | None:
 
 
 def _report(f: object, group: Any, sides: Sides, worst: _Failure, tolerance: float) -> list[str]:
+    """The lines of the message of a failure; ``tolerance`` is the largest defect that passes."""
     label = group.label(worst.element)
     number = f"element {worst.element} ({label})" if isinstance(worst.element, int) else f"element {label}"
     typical = sides.typical
@@ -172,11 +188,15 @@ def _report(f: object, group: Any, sides: Sides, worst: _Failure, tolerance: flo
 
 
 def _dtypes(sides: Sides) -> str:
+    """The precision of the inputs as text, and that of the outputs after it where they differ."""
     return f"{sides.x.dtype}" if sides.x.dtype == sides.dtype else f"{sides.x.dtype} to {sides.dtype}"
 
 
 def _layer_lines(model: nn.Module, x: Tensor, layers: Representations, element: Any, tolerance: float) -> list[str]:
-    """Lines that say which layers break the symmetry; if that cannot be measured, a line that says why."""
+    """Lines that name the layers whose defect at this element is above the tolerance.
+
+    Where the layers cannot be measured, it is a line that says why.
+    """
     try:
         # At the element that failed: others may show other layers.
         table = localise(model, x, layers, [element])
@@ -193,6 +213,9 @@ def _layer_lines(model: nn.Module, x: Tensor, layers: Representations, element: 
 def parametrize_elements(group: FiniteGroup, name: str = "g") -> Any:
     """A ``pytest.mark.parametrize`` over all elements, with their labels as test names.
 
+    Args: ``name``: the argument of the test that takes an element.
+    Raises: MissingExtraError without pytest.
+
     >>> @parametrize_elements(dihedral(4))
     ... def test_my_layer(g): ...
     """
@@ -206,15 +229,20 @@ def parametrize_elements(group: FiniteGroup, name: str = "g") -> Any:
 def _elements_to_try(
     elements: Elements | None, rep_in: AnyRepresentation, rep_out: AnyRepresentation, generator: torch.Generator
 ) -> list:
+    """The elements that were given, as a list; for None those that ``group.to_try`` chooses.
+
+    These are all of a finite group of order 64 at most; of a larger one its generators and random elements, 64 in all.
+    """
     if elements is not None:
         return choose_elements(elements, rep_in, rep_out)
     return rep_in.group.to_try(MOST_ELEMENTS, generator)
 
 
 def _coarsest(values: dict[torch.dtype, float], of_inputs: torch.dtype, of_outputs: torch.dtype) -> float:
-    """The value for the coarser floating point precision; 0 for outputs that are whole numbers.
+    """The larger of the table's values for the precisions of inputs and outputs; 0 where the outputs are whole numbers.
 
-    Raises: ConfigError for a precision without a default.
+    Args: ``values``: a table by precision, such as ``TOLERANCE``. Inputs that are whole numbers do not count.
+    Raises: ConfigError for a floating point precision that has no default.
     """
     dtypes = of_inputs, of_outputs
     if not of_outputs.is_floating_point:
@@ -228,6 +256,11 @@ def _coarsest(values: dict[torch.dtype, float], of_inputs: torch.dtype, of_outpu
 
 
 def _warn_if_it_says_little(rep_in: AnyRepresentation, rep_out: AnyRepresentation, sides: Sides) -> None:
+    """Give an EquivarianceWarning where passing says little, else do nothing.
+
+    That is where all outputs are constant, some are constant without being zero, or the group acts trivially on both
+    sides.
+    """
     text = sides.typical.constant_text(sides.dtype)
     if sides.typical.all_constant:
         text = "the outputs are constant, such as those of a layer that starts at zero: that commutes with most things"
@@ -239,4 +272,5 @@ def _warn_if_it_says_little(rep_in: AnyRepresentation, rep_out: AnyRepresentatio
 
 
 def _name(f: object) -> str:
+    """The name of a function, or the class of a module or of any other object, for messages."""
     return type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", type(f).__name__)

@@ -86,7 +86,10 @@ class ReparamLayer(AffineModule, PackageModule, ABC):
 
     @property
     def fan_in(self) -> int:
-        """Inputs that each output sums over."""
+        """Torch's ``fan_in``, ``∏ weight_shape[1:]``: the inputs that each output sums over.
+
+        In a transposed convolution these axes belong to the outputs, and torch takes them all the same.
+        """
         return math.prod(self.sharing.weight_shape[1:])
 
     @property
@@ -140,7 +143,11 @@ class ReparamLayer(AffineModule, PackageModule, ABC):
 
     @torch.no_grad()
     def fold(self) -> nn.Module:
-        """The ``torch.nn`` twin with this layer's weight and bias, each a copy; gradients are asked for as here."""
+        """The ``torch.nn`` twin with copies of this layer's weight and bias.
+
+        Its mode, and which of its parameters ask for gradients, are as here; the weight asks where the filter or
+        pattern does.
+        """
         twin = self.plain(device="meta")
         learns = self.v.requires_grad or any(p.requires_grad for p in self.sharing.parameters())
         twin.weight = nn.Parameter(self.weight.contiguous().clone(), requires_grad=learns)
@@ -150,10 +157,14 @@ class ReparamLayer(AffineModule, PackageModule, ABC):
         return twin.train(self.training)
 
     def _residual_at(self, v: Tensor, weight: Tensor, bias: Tensor | None) -> float:
-        """What the layer misses of a plain one with this weight and bias, when it has the filter ``v``."""
+        """The relative residual of a plain layer's weight and bias when this layer has the filter ``v``.
+
+        Its unit and range are those of :meth:`~msr.sharing.Sharing.residual`.
+        """
         return self.sharing.residual_at(v, weight, bias)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load a state; a plain weight in it is first replaced, in the state too, by its projection on the pattern."""
         errors: list[str] = args[-1]
         take_plain_weight(state_dict, f"{prefix}weight", f"{prefix}v", f"{prefix}sharing.", self.sharing, errors)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -25,6 +25,7 @@ def stale_norms(module: nn.Module) -> list[str]:
 
 
 def _is_stale(norm: _BatchNorm) -> bool:
+    """Whether a norm is stale in the sense of :func:`stale_norms`; false for one without running statistics."""
     if not norm.track_running_stats or norm.num_batches_tracked is None or norm.num_batches_tracked.is_meta:
         return False
     counted = int(norm.num_batches_tracked)
@@ -38,7 +39,7 @@ def _is_stale(norm: _BatchNorm) -> bool:
 
 
 def refuse_stale_statistics(module: nn.Module) -> None:
-    """Raise ModelError where :func:`stale_norms` names any, which says what to do instead."""
+    """Raise ModelError where :func:`stale_norms` names any; the message says what to do."""
     if stale := stale_norms(module):
         more = f" and {len(stale) - 1} more" if len(stale) > 1 else ""
         raise ModelError(
@@ -49,6 +50,7 @@ def refuse_stale_statistics(module: nn.Module) -> None:
 
 
 def _tuple(x: Any) -> tuple[Any, ...]:
+    """The inputs of a network as a tuple; a single one becomes a tuple of one."""
     return x if isinstance(x, tuple) else (x,)
 
 
@@ -80,6 +82,7 @@ def calibrate(module: nn.Module, x: Tensor | tuple[Any, ...]) -> float:
     moments: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {norm: [] for norm in norms}
 
     def record(norm: nn.Module, arguments: tuple[Any, ...]) -> None:
+        """The hook before a norm: note mean and variance of each channel of what reaches it."""
         batch = arguments[0]
         axes = [0, *range(2, batch.ndim)]
         # A sum over many pixels overflows in half precision.
@@ -131,7 +134,10 @@ def _all_in_eval(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _set_statistics(norms: list[_BatchNorm], record: Callable[[nn.Module, tuple[Any, ...]], None]) -> Iterator[None]:
-    """Norms use the set at hand, which ``record`` is called with, and leave their running statistics as they are."""
+    """Within the block norms use the set at hand; after it they have the running statistics that they had.
+
+    ``record`` is called before each norm runs, with the norm and the tuple of its arguments.
+    """
     running = [(norm.running_mean, norm.running_var) for norm in norms]
     hooks = [norm.register_forward_pre_hook(record) for norm in norms]
     for norm in norms:
@@ -148,7 +154,10 @@ def _set_statistics(norms: list[_BatchNorm], record: Callable[[nn.Module, tuple[
 
 
 def _distance(before: Any, after: Any) -> float:
-    """``‖after − before‖ / ‖before‖`` over all floating tensors in two outputs of one structure."""
+    """``‖after − before‖ / ‖before‖`` over all floating point tensors in two outputs of one structure.
+
+    Where ``before`` is zero it is ``‖after‖``.
+    """
     pairs = list(_tensors(before, after))
     difference = sum(float((b - a).double().square().sum()) for a, b in pairs)
     size = sum(float(a.double().square().sum()) for a, _ in pairs)

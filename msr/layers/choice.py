@@ -19,13 +19,14 @@ __all__ = ["Unit", "Weight", "choose"]
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """One parameter of a module that has no twin."""
+    """One parameter of a module that has no twin: the module ``owner`` and the parameter's own name ``key`` in it."""
 
     owner: nn.Module
     key: str
 
 
 Unit: TypeAlias = nn.Module | Weight
+"""What a conversion gives a pattern: a whole layer that has a twin, or a single weight."""
 
 # Modules that stay what they are while patterns make their projections. Only modules of exactly these types count,
 # since a subclass may use its weights in another way.
@@ -39,6 +40,10 @@ def choose(
     twins: Collection[type[nn.Module]],
 ) -> dict[str, Unit]:
     """The chosen layers with a twin, and single weights, by name; each once, under the first name it was chosen by.
+
+    Args:
+        layers: names, or a predicate ``(name, module) -> bool``; None for all layers that patterns can serve.
+        twins: the types of plain layers that have a twin.
 
     Raises: ConfigError for a name that cannot be converted, or when nothing was chosen; ModelError for a weight that
     its module changes in place or reads in a way that a pattern cannot serve.
@@ -67,7 +72,7 @@ def choose(
 
 
 def _units(name: str, part: nn.Module, twins: Collection[type[nn.Module]]) -> dict[str, Unit]:
-    """What a pattern makes of one known module: the module itself where it has a twin, else its single weights."""
+    """What patterns can make of one known module, by name: the module where it has a twin, else its single weights."""
     if type(part) in twins:
         return {name: part}
     keys = [key for key in part._parameters if part._parameters[key] is not None]
@@ -80,8 +85,11 @@ def _units(name: str, part: nn.Module, twins: Collection[type[nn.Module]]) -> di
 def _named(
     name: str, named: dict[str, nn.Module], twins: Collection[type[nn.Module]], known: list[str]
 ) -> dict[str, Unit]:
-    """The parameter that a name of no known module stands for.
+    """The parameter that a name of no known module stands for, in a dictionary of one.
 
+    For the ``weight`` of a layer that has a twin it is that layer, under the layer's name.
+
+    Args: ``named``: all modules by name; ``known``: names of modules that can be converted, for messages.
     Raises: ConfigError where no parameter has that name, or a pattern cannot make it; ModelError for an embedding with
     an option that a made weight cannot keep.
     """
@@ -113,7 +121,10 @@ def _named(
 
 
 def _others(named: dict[str, nn.Module], under: str = "") -> str:
-    """Weights that can be chosen by name, for an error message."""
+    """Weights that can be chosen by name, for an error message; "" where there are none.
+
+    Args: ``under``: modules whose names begin with this text; all by default.
+    """
     names = [
         dotted(home, key)
         for home, part in named.items()
@@ -125,14 +136,14 @@ def _others(named: dict[str, nn.Module], under: str = "") -> str:
 
 
 def _is_made(home: str, named: dict[str, nn.Module]) -> bool:
-    """Whether a module belongs to a pattern or to a parametrization."""
+    """Whether the module named ``home`` lies in a reparameterised layer, a pattern or a parametrization, or is one."""
     steps = home.split(".") if home else []
     line = (named[".".join(steps[:n])] for n in range(len(steps) + 1))
     return any(isinstance(part, (ReparamLayer, Sharing, ParametrizationList)) for part in line)
 
 
 def _already(named: dict[str, nn.Module]) -> str:
-    """Why no layer remains to convert, for an error message."""
+    """Why no layer remains to convert, for an error message; "" where no reason is seen."""
     reasons = []
     if any(isinstance(part, Sharing) for part in named.values()):
         reasons.append("patterns make some of its weights already")

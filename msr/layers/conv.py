@@ -68,6 +68,7 @@ class _ReparamConv(ReparamLayer, affine=True):
         return self._convolve(x, self.weight, self.shared_bias)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """torch's convolution with this layer's stride, padding, dilation and groups, and another weight and bias."""
         padding = self.padding
         if self.padding_mode != "zeros":
             x = F.pad(x, self._rim, mode=self.padding_mode)
@@ -76,12 +77,15 @@ class _ReparamConv(ReparamLayer, affine=True):
         return convolve(x, weight, bias, self.stride, padding, self.dilation, self.groups)
 
     def _convolution(self) -> Convolution:
+        """What the pattern may know of this convolution."""
         return Convolution(self.kernel_size, self.stride, self.groups, False, self._convolve)
 
     def _factor_cost(self) -> PathCost | None:
+        """What the pattern's own way costs in this convolution; None where ``W`` has to be built."""
         return self.sharing.convolution_cost(self._convolution())
 
     def _factors_are_cheaper(self, x: Tensor) -> bool:
+        """Whether to apply the pattern to ``x`` without building ``W``: see :meth:`_takes_factors`."""
         # Output pixels of all examples together, up to the boundary.
         pixels = x.numel() // max(self.in_channels * math.prod(self.stride), 1)
         return self._takes_factors(pixels)

@@ -153,7 +153,11 @@ def _share(
     path: Path,
     owners: dict[int, list[str]],
 ) -> float:
-    """Give a single weight its pattern, in place. Returns the relative part that the pattern cannot represent."""
+    """Give a single weight its pattern, in place. Returns the relative part that the pattern cannot represent.
+
+    Raises: ConfigError for ``path="factors"``, or a pattern of another shape; ModelError for a weight with two names,
+    by ``owners`` (:func:`_weight_owners`); what :func:`_pattern` raises.
+    """
     if path == "factors":
         raise ConfigError(f"path='factors' cannot serve {name!r}: only layers with a twin apply factors; use 'auto'")
     plain = cast(nn.Parameter, weight.owner._parameters[weight.key])
@@ -170,7 +174,11 @@ def _share(
 def _convert(
     name: str, layer: PlainLayer, sharing: Sharing | SharingFactory, generator: torch.Generator | None, path: Path
 ) -> tuple[ReparamLayer, float]:
-    """The reparameterised twin of a plain layer, and the relative part that its pattern cannot represent."""
+    """The reparameterised twin of a plain layer, and the relative part that its pattern cannot represent.
+
+    A frozen layer gives a frozen twin.
+    Raises: ConfigError for ``path="factors"`` where the pattern has no way of its own; what :func:`_pattern` raises.
+    """
     weight = layer.weight
     pattern = _pattern(name, weight, sharing, generator)
     arguments: dict[str, Any] = {key: getattr(layer, key) for key in _arguments(layer).split()}
@@ -195,7 +203,12 @@ def _convert(
 def _pattern(
     name: str, weight: Tensor, sharing: Sharing | SharingFactory, generator: torch.Generator | None
 ) -> Sharing:
-    """A pattern for one weight, on its device and in its precision."""
+    """A pattern for one weight, on its device and in its precision: a copy of the one given, or made by a factory.
+
+    Args: ``name``: what messages call the weight.
+    Raises: ConfigError for a complex weight, or where ``sharing`` makes no pattern; ShapeError for one that does not
+    fit.
+    """
     if weight.is_complex():
         raise ConfigError(f"the weight of {name!r} is complex, and patterns make real ones; leave it out by layers=")
     if isinstance(sharing, Sharing):
@@ -212,7 +225,7 @@ def _pattern(
 
 
 def _arguments(layer: PlainLayer) -> str:
-    """The names of the arguments, besides the bias, that make a twin of this layer."""
+    """The names of the arguments, besides the bias, that make a twin of this layer, separated by spaces."""
     if isinstance(layer, nn.Linear):
         return "in_features out_features"
     transposed = " output_padding" if isinstance(layer, _ConvTransposeNd) else ""
@@ -220,6 +233,7 @@ def _arguments(layer: PlainLayer) -> str:
 
 
 def _warn_of_weights_without_pattern(converted: Reparameterized) -> None:
+    """Give a LeftAloneWarning where weights, those of norms apart, got no pattern."""
     weights = {name: part for name, part in converted.left.items() if part.is_weight and part.kind != "norm"}
     if weights:
         # These two kinds cannot be given a pattern by name either.
@@ -233,6 +247,7 @@ def _warn_of_weights_without_pattern(converted: Reparameterized) -> None:
 
 
 def _warn_of_what_is_not_plain(folded: nn.Module) -> None:
+    """Give a LeftAloneWarning where modules of this package, or parametrized ones, remain in a folded network."""
     not_plain = [
         f"{name or 'the network itself'} ({type(part).__name__})"
         for name, part in folded.named_modules()
@@ -257,18 +272,21 @@ def _weight_owners(module: nn.Module) -> dict[int, list[str]]:
 
 
 def _refuse_what_would_be_lost(name: str, layer: nn.Module, owners: dict[int, list[str]]) -> None:
+    """Raise ModelError where a layer carries hooks, or shares a parameter with another: see :func:`_refuse_ties`."""
     _refuse_hooks(name, layer)
     for parameter in layer.parameters(recurse=False):
         _refuse_ties(name, parameter, owners)
 
 
 def _refuse_ties(name: str, parameter: nn.Parameter, owners: dict[int, list[str]]) -> None:
+    """Raise ModelError where a parameter has several names, by ``owners`` (:func:`_weight_owners`)."""
     if len(owners[id(parameter)]) > 1:
         tied = " and ".join(owners[id(parameter)])
         raise ModelError(f"{tied} are one parameter; untie them, or leave layer {name!r} out")
 
 
 def _refuse_hooks(name: str, layer: nn.Module) -> None:
+    """Raise ModelError where a layer carries hooks of any kind."""
     # torch keeps each kind of hook in a dictionary of the module, such as _forward_hooks.
     kinds = [key for key in vars(layer) if key.endswith("_hooks") and getattr(layer, key)]
     if kinds:

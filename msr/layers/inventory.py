@@ -20,7 +20,7 @@ __all__ = ["Coverage", "LeftAlone", "LeftAloneWarning", "coverage"]
 
 
 class LeftAloneWarning(UserWarning):
-    """Weights that a pattern could make were left as they are."""
+    """Weights got no pattern that could have one, or modules that are not plain remain in a folded network."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """The shared parameters as a share of all."""
+        """The numbers in ``shared`` as a share of all, from 0 to 1; 0 for a network without parameters."""
         total = sum(self.shared.values()) + sum(part.numel for part in self.left.values())
         return sum(self.shared.values()) / total if total else 0.0
 
@@ -111,7 +111,10 @@ def coverage(module: nn.Module) -> Coverage:
 
 
 def by_kind(left: dict[str, LeftAlone]) -> str:
-    """Kinds of parameters with their share of all and the name of a first one, largest parameter first, in one line."""
+    """One line: for each kind of parameters its share of all, the name of its largest one, and how many more there are.
+
+    Kinds are in the order of their largest parameters.
+    """
     kinds: dict[str, list[str]] = {}
     for name, part in sorted(left.items(), key=lambda item: -item[1].numel):
         kinds.setdefault(part.kind, []).append(name)
@@ -137,7 +140,7 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
 
 
 def _kind(module: nn.Module, name: str, part: nn.Module) -> str:
-    """What a parameter of this part belongs to, in words."""
+    """What the parameters of a part belong to, in words; ``name`` is the part's name in ``module``."""
     kind = type(part).__name__
     for types, word in _KINDS:
         if isinstance(part, types):
@@ -160,7 +163,10 @@ def _is_class_of_torch(kind: type) -> bool:
 
 
 def _parametrizing(module: nn.Module, name: str) -> Iterator[str]:
-    """The names of the parametrizations that make the tensor in whose list a module lies."""
+    """The class names of the parametrizations of one tensor.
+
+    Args: ``name``: a module in the tensor's list of parametrizations, or that list, by its name in ``module``.
+    """
     steps = name.split(".")
     home = module.get_submodule(".".join(steps[: steps.index("parametrizations") + 2]))
     for step in home.children():

@@ -46,9 +46,11 @@ class ReparamLinear(ReparamLayer, affine=True, plain=True):
         return F.linear(x, self.weight, self.shared_bias)
 
     def _factors_are_cheaper(self, x: Tensor) -> bool:
+        """Whether to apply the pattern to ``x`` without building ``W``: see :meth:`_takes_factors`."""
         return self._takes_factors(x.numel() // max(self.in_features, 1))
 
     def _factor_cost(self) -> PathCost | None:
+        """What the pattern's own way costs in a linear layer; None where ``W`` has to be built."""
         return self.sharing.linear_cost()
 
     def plain(self, device: torch.device | str | None = None) -> nn.Linear:

@@ -46,7 +46,11 @@ def take_plain_weight(
 
 
 def warn_of_residual(name: str, residual: float, dtype: torch.dtype, stacklevel: int = 2) -> None:
-    """Warn, in one line, where a pattern misses more of a weight than rounding explains."""
+    """Give a ResidualWarning where a pattern misses more of a weight than rounding in ``dtype`` explains.
+
+    Args: ``name``: what the message calls the weight; ``residual``: the part that is missed, in units of the weight's
+    norm.
+    """
     # In units of the weight's norm. A projection and its product round a few times; 100 was chosen by hand.
     if residual > 100 * torch.finfo(dtype).eps:
         text = f"{name}: the pattern misses {residual:.2%} of the weight or bias (relative norm)"

@@ -34,7 +34,11 @@ class SharedWeight(PackageModule):
         self.sharing = sharing
 
     def forward(self, v: Tensor) -> Tensor:
-        """The weight, in the parameters' own precision even under autocast."""
+        """The weight made from ``v``, in the parameters' own precision even under autocast.
+
+        Within one call of a module that makes its weights once (:func:`_making_once`), later reads give the same
+        tensor.
+        """
         if torch.compiler.is_compiling() or getattr(_call, "made", None) is None:
             return self._made(v)
         # The key names all that may change within one call. The value holds the two objects that the key names by
@@ -58,7 +62,10 @@ class SharedWeight(PackageModule):
 
 
 def _making_once(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A module's ``forward`` in which each weight is made once, however often it is read; its signature stays."""
+    """A module's ``forward`` in which each weight is made once a call, however often it is read; its signature stays.
+
+    While torch compiles, it is the plain ``forward``.
+    """
 
     @functools.wraps(forward)
     def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -83,6 +90,7 @@ class _Recurrent(nn.Module):
 
     @property
     def _flat_weights(self) -> list[Tensor]:
+        """The weights in torch's order, each made or read now."""
         return [getattr(self, name) for name in cast(RNNBase, self)._flat_weights_names]
 
     @_flat_weights.setter
@@ -90,6 +98,7 @@ class _Recurrent(nn.Module):
         """Do nothing: torch assigns the list here, and none is kept."""
 
     def _init_flat_weights(self) -> None:
+        """Set the list of weak references that torch's layers keep beside their weights to an empty one."""
         self._flat_weight_refs: list[Any] = []
 
     def _update_flat_weights(self) -> None:
@@ -99,9 +108,11 @@ class _Recurrent(nn.Module):
         """Do nothing: the weights are made anew in each call, so they have no lasting storage to be joined in."""
 
     def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute as any module does."""
         nn.Module.__setattr__(self, name, value)  # the recurrent layers' own would look for a place in the list
 
     def _replicate_for_data_parallel(self) -> nn.Module:
+        """A replica as any module makes it; the recurrent layers' own would copy the list of weights."""
         return nn.Module._replicate_for_data_parallel(self)
 
 
@@ -151,7 +162,11 @@ _PLAIN = {ours: plain for plain, ours in _CLASSES.items()}
 
 
 def share_weight(module: nn.Module, name: str, sharing: Sharing) -> None:
-    """Make ``module.name`` from a pattern, in place; the present weight is projected on the pattern."""
+    """Make ``module.name`` from a pattern, in place; the present weight is projected on the pattern.
+
+    A recurrent layer or an attention becomes one of the subclasses here, and plain checkpoints of the module still
+    load. With a frozen weight the pattern is frozen too.
+    """
     if type(module) in _CLASSES:
         module.__class__ = _CLASSES[type(module)]
         if isinstance(module, _Recurrent):
@@ -182,7 +197,7 @@ def is_shared(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def fold_weights(name: str, module: nn.Module) -> None:
-    """Give the module its plain weights and its plain class back, in place.
+    """Give the module its plain weights and its plain class back, in place; ``name`` is what messages call the module.
 
     Raises: ModelError when the module carries parametrizations that are not patterns.
     """

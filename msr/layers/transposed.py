@@ -77,7 +77,12 @@ class _ReparamConvTranspose(ReparamLayer, affine=True):
         self.padding_mode = padding_mode
 
     def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        """Apply the layer to ``(N, in_channels, *space)`` or ``(in_channels, *space)``."""
+        """Apply the layer to ``(N, in_channels, *space)`` or ``(in_channels, *space)``.
+
+        Args: ``output_size``: the spatial size of the output, or its whole shape; by default ``output_padding`` decides
+        it.
+        Raises: ConfigError for a size that this input cannot give.
+        """
         extra = self.output_padding if output_size is None else self._extra(x, output_size)
         if self._factors_are_cheaper(x):
             return self.sharing.apply_convolution(self.v, x, self.shared_bias, self._convolution(extra))
@@ -113,21 +118,32 @@ class _ReparamConvTranspose(ReparamLayer, affine=True):
     def _convolve(
         self, x: Tensor, weight: Tensor, bias: Tensor | None = None, extra: tuple[int, ...] | None = None
     ) -> Tensor:
+        """torch's transposed convolution with this layer's arguments, and another weight and bias.
+
+        Args: ``extra``: takes the place of ``output_padding``.
+        """
         convolve = _CONVOLVE[len(self.kernel_size)]
         output_padding = self.output_padding if extra is None else extra
         return convolve(x, weight, bias, self.stride, self.padding, output_padding, self.groups, self.dilation)
 
     def _convolution(self, extra: tuple[int, ...] | None = None) -> Convolution:
+        """What the pattern may know of this convolution; ``extra`` takes the place of ``output_padding``."""
         return Convolution(self.kernel_size, self.stride, self.groups, True, partial(self._convolve, extra=extra))
 
     def _factor_cost(self) -> PathCost | None:
+        """What the pattern's own way costs in this convolution; None where ``W`` has to be built."""
         return self.sharing.convolution_cost(self._convolution())
 
     def _factors_are_cheaper(self, x: Tensor) -> bool:
+        """Whether to apply the pattern to ``x`` without building ``W``: see :meth:`_takes_factors`."""
         # Input pixels of all examples together.
         return self._takes_factors(x.numel() // max(self.in_channels, 1))
 
     def _residual_at(self, v: Tensor, weight: Tensor, bias: Tensor | None) -> float:
+        """The relative residual of a plain layer's weight when this layer has the filter ``v``.
+
+        The bias loses nothing here, and is not compared.
+        """
         return super()._residual_at(v, weight, None)  # the layer takes the bias as it is
 
     def plain(self, device: torch.device | str | None = None) -> nn.Module:

@@ -54,12 +54,14 @@ def faster_batching(gradient: Gradient, params: MetaParameters, episodes: Episod
 
 
 class _Timed(NamedTuple):
+    """A meta-gradient, and the seconds that it took."""
+
     seconds: float
     gradient: MetaParameters
 
 
 def _timed(gradient: Gradient, way: Measured, params: MetaParameters, episodes: Episodes) -> _Timed:
-    """One meta-gradient and the seconds that it took, after a first one that warms up."""
+    """One meta-gradient and the seconds that it took, after a first one, not counted, that warms up."""
     # The first call compiles, allocates and caches, which later steps do not pay for.
     float(gradient(way, params, episodes).losses.sum())  # reading a value waits for the device
     start = time.perf_counter()

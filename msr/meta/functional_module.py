@@ -27,7 +27,13 @@ __all__ = ["FunctionalModule", "ModulePrediction", "from_module", "load_params"]
 
 
 class FunctionalModule(NamedTuple):
-    """A module as a problem, with its parameters split by role; frozen ones are constants inside the problem."""
+    """A module as a problem, with its parameters split by role; frozen ones are constants inside the problem.
+
+    Attributes:
+        problem: the criterion of the module's prediction.
+        shared: the parameters that all tasks share, by name.
+        initial: the parameters that each task adapts, by name, at their start.
+    """
 
     problem: Problem
     shared: Params
@@ -99,7 +105,8 @@ class ModulePrediction(KnownFunction):
         constants: its parameters that are not learned.
         originals: the learned parameters of the user's module itself, as long as it lives. A call that reads one of
             them has got at it by another way than its name, which is refused.
-        aliases: the names of learned parameters, by the places of other tensors of the module in their memory.
+        aliases: other tensors of the user's module that lie in the memory of learned parameters: the parameter's name,
+            by the place of the tensor (:func:`~msr.meta.checks.parameter_reads.aliases`).
     """
 
     module: nn.Module
@@ -143,6 +150,7 @@ def load_params(module: nn.Module, *groups: Params) -> nn.Module:
 
 
 def _in_sharing_pattern(module: nn.Module) -> Callable[[str], bool]:
+    """A function that says of a parameter's name whether the parameter belongs to a sharing pattern of the module."""
     homes = [name for name, part in module.named_modules() if isinstance(part, Sharing)]
     names = {dotted(home, n) for home in homes for n, _ in module.get_submodule(home).named_parameters()}
     return names.__contains__

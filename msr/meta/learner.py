@@ -150,7 +150,8 @@ class Learner:
     def adapt(self, params: MetaParameters, x: Tree, y: Tree, *, training: bool = False) -> Params:
         """Each task's own parameters, ``(tasks, ...)`` by name, fitted on ``x, y (tasks, examples, ...)``.
 
-        They have no history: gradients with respect to ``params`` come from :meth:`losses`.
+        They have no history: gradients with respect to ``params`` come from :meth:`losses`. ``training`` chooses the
+        solver's number of steps, that of training or that of evaluation.
         """
         # The support set stands for the query set, which adapting does not need.
         episodes = self.check(params, Episodes(x, y, x, y))
@@ -178,7 +179,8 @@ class Learner:
     ) -> Tensor:
         """Query loss of each task after adapting, ``(tasks,)``, differentiable in ``params``.
 
-        ``metric`` replaces the problem's criterion, for example to count right answers.
+        ``training`` chooses the solver's number of steps, that of training or that of evaluation. ``metric`` replaces
+        the problem's criterion, for example to count right answers.
         Raises: ModelError where tasks cannot run in the way that was asked for; it names one that works.
         """
 
@@ -199,6 +201,10 @@ class Learner:
         training: bool,
         metric: Callable[[Any, Tree], Tensor] | None = None,
     ) -> Tensor:
+        """Query loss of each task of a chunk after adapting, ``(tasks,)``: see :meth:`losses`.
+
+        Args: ``chunk``, ``structure``: the chunk's episodes as :func:`_flat` takes them apart.
+        """
         criterion = self.problem.criterion if metric is None else Exact.of(metric)
 
         def loss_of_one(*tensors: Tensor) -> Tensor:
@@ -210,9 +216,10 @@ class Learner:
 
     @outside_inference_mode
     def meta_gradient(self, params: MetaParameters, episodes: Episodes) -> MetaGradient:
-        """Query losses and ``∂ mean(losses) / ∂ params``, through the inner solver.
+        """Query losses and ``∂ mean(losses) / ∂ params``, through the inner solver with its steps of training.
 
-        The gradient is taken chunk by chunk, so no more than one chunk's graph is ever in memory.
+        The gradient is taken chunk by chunk, so no more than one chunk's graph is ever in memory. Where batching is
+        ``"auto"`` it is chosen first, and kept (:meth:`choose_batching`).
         Raises: ModelError where tasks cannot run in the way that was asked for, or torch lacks a second derivative; it
         names the operation and what works.
         """
@@ -227,6 +234,7 @@ class Learner:
             return self._meta_gradient(params, episodes)
 
     def _meta_gradient(self, params: MetaParameters, episodes: Episodes) -> MetaGradient:
+        """:meth:`meta_gradient` in the way that tasks run now: without a check, and with torch's own errors."""
         leaves = [p.detach() for p in params.leaves()]
         losses: list[Tensor] = []
         total: list[Tensor] = []
@@ -242,7 +250,16 @@ class Learner:
     def _chunk_gradient(
         self, like: MetaParameters, leaves: list[Tensor], chunk: list[Tensor], n_tasks: int, structure: Tree
     ) -> tuple[Tensor, list[Tensor]]:
-        """Losses of a chunk, and the gradient of their sum divided by ``n_tasks``; its graph is freed on return."""
+        """Losses of a chunk, and the gradient of their sum divided by ``n_tasks``; its graph is freed on return.
+
+        With ``trace`` a record is replayed, and made first where there is none for these shapes.
+
+        Args:
+            like: parameters that give the names of ``leaves``.
+            leaves: the values to differentiate at; the gradient is in their order.
+            chunk, structure: the chunk's episodes as :func:`_flat` takes them apart.
+            n_tasks: the number of tasks in all chunks.
+        """
 
         def mean_loss(leaves: list[Tensor], chunk: list[Tensor]) -> tuple[Tensor, Tensor]:
             # Gradient steps are differentiated once more here, and fused norms have that derivative right.
@@ -298,13 +315,18 @@ class Learner:
 
     @property
     def _owners(self) -> tuple[object, ...]:
-        """What records are made from, besides tensors."""
+        """The problem and the solver, from which records are made, besides tensors."""
         return self.problem, self.solver
 
     def _recorded(
         self, mean_loss: MeanLoss, leaves: list[Tensor], chunk: list[Tensor], n_tasks: int, structure: Tree
     ) -> Callable | None:
-        """The record for these shapes; None where ``"auto"`` finds that there cannot be one."""
+        """The record for these shapes, which is made where there is none yet.
+
+        It is None, with a warning, where ``trace="auto"`` finds that there cannot be one; ``trace`` is False from then
+        on.
+        Raises: NotRecorded in that case with ``trace=True``.
+        """
         key = self._records.key(self._owners, leaves, chunk, n_tasks, structure)
         if key not in self._records:
             try:
@@ -318,10 +340,10 @@ class Learner:
         return self._records[key]
 
     def choose_batching(self, params: MetaParameters, episodes: Episodes) -> Literal["vmap", "loop"]:
-        """Time one meta-gradient each way, and return the faster one, which ``self.batching`` keeps.
+        """Time a meta-gradient each way, and return the faster way, which ``self.batching`` keeps.
 
         Where vmap cannot run the problem, or the two gradients differ by more than rounding, it is the loop, with a
-        warning that says why.
+        warning that says why. For another engine than torch it is the loop, and nothing is timed.
         """
         if self.engine != "torch":
             return "loop"
@@ -344,12 +366,15 @@ class Learner:
         return Way(self.solver, self.batching, self.trace, self.engine)
 
     def _in_way(self, way: Way) -> "Learner":
-        """A learner for the same problem that runs tasks in another way."""
+        """A learner for the same problem that runs tasks in another way, with all other settings at their defaults."""
         # A learner of its own, so that what is tried leaves no record or choice in this one.
         return type(self)(self.problem, way.solver, batching=way.batching, trace=way.trace)
 
     def _map(self, function: Callable, chunk: Sequence[Tensor]) -> Any:
-        """``function`` of each task's tensors, with the tasks as the first axis of the results."""
+        """``function`` of each task's tensors, with the tasks as the first axis of the results.
+
+        They run in a loop or under vmap; with ``"auto"``, before it is chosen, in a loop where vmap fails.
+        """
         if self.batching != "loop":
             try:
                 return torch.func.vmap(function)(*chunk)
@@ -370,6 +395,10 @@ class Learner:
         return self.batching == "loop" and self._takes_gradient_steps
 
     def _chunks(self, tensors: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
+        """The tensors cut along the axis of tasks, chunk by chunk.
+
+        A chunk is one task in a loop, else ``chunk_size`` tasks, or all where that is None.
+        """
         n = tensors[0].shape[0]
         # One task at a time in a loop: gradients add up, and one graph is in memory.
         size = 1 if self.batching == "loop" else (self.chunk_size or n)
@@ -380,6 +409,7 @@ class Learner:
             yield tuple(self._laid_out(tensor[start : start + size]) for tensor in tensors)
 
     def _laid_out(self, chunk: Tensor) -> Tensor:
+        """A chunk of images with the channels innermost, where that is asked for in a loop; any other as it is."""
         if not self.channels_last or self.batching != "loop" or chunk.ndim != 5 or has_channels_innermost(chunk):
             return chunk
         return chunk[0].to(memory_format=torch.channels_last).unsqueeze(0)  # a loop's chunk holds one task

@@ -67,6 +67,9 @@ class OuterLoop:
     def step(self, episodes: Episodes, tasks: Tensor | None = None, largest: float = math.inf) -> Tensor:
         """One outer step on a batch of tasks; returns their query losses before it, ``(tasks,)``.
 
+        ``params``, the optimiser and the scheduler are updated in place. The first step also lets the learner and its
+        solver check the problem.
+
         ``tasks`` are the tasks' own indices, for the error message; ``largest`` is the mean loss beyond which training
         counts as diverged.
         Raises: NonFiniteError when a loss or the gradient is nan or infinite, or the mean loss is above ``largest``.

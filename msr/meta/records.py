@@ -48,7 +48,7 @@ class Records:
         leaves: list[Tensor],
         chunk: list[Tensor],
     ) -> None:
-        """Record the gradient of ``mean_loss``: ``(*leaves, *chunk) -> [losses, *slopes]``.
+        """Record the gradient of ``mean_loss``, ``(*leaves, *chunk) -> [losses, *slopes]``, and keep it under ``key``.
 
         Raises: NotRecorded if it looks at a value.
         """

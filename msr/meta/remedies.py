@@ -41,7 +41,7 @@ def _explained(way: Way, error: Exception, run: Callable[[Way], Any]) -> Excepti
     """The ModelError to raise in place of ``error``, or ``error`` itself where no other way mends it.
 
     Ways are tried with fewer and fewer of what was asked for. An error that none of them mends is the caller's own,
-    unless it is known what torch lacks.
+    unless it is known what torch lacks. ``run`` does in another way what failed.
     """
     # Another way might need less memory, but trying it on a full device tells nothing; and libraries have one way only.
     if isinstance(error, torch.cuda.OutOfMemoryError) or way.engine != "torch":
@@ -61,7 +61,10 @@ def _explained(way: Way, error: Exception, run: Callable[[Way], Any]) -> Excepti
 
 
 def _alternatives(way: Way) -> list[tuple[str, ...]]:
-    """All sets of changes that this way is open to, the small ones first."""
+    """All sets of changes that this way is open to, the small ones first.
+
+    A change is given in the words of a user's own call, such as ``trace=False``.
+    """
     is_open = {
         _UNRECORDED: way.trace,
         _IN_A_LOOP: way.batching != "loop",
@@ -72,6 +75,7 @@ def _alternatives(way: Way) -> list[tuple[str, ...]]:
 
 
 def _changed(way: Way, changes: tuple[str, ...]) -> Way:
+    """The way with these changes; ``trace`` is never ``"auto"`` in it."""
     solver: Any = way.solver
     return Way(
         solver=replace(solver, first_order=True) if _FIRST_ORDER in changes else solver,

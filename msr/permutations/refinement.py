@@ -76,7 +76,13 @@ class Search:
         self.path: list[_Level] = []
 
     def run(self) -> tuple[Indices, int]:
-        """Generators ``(r, n + m)``, and the order as the product of the orbits of the points along the path."""
+        """Generators ``(r, n + m)``, and the order of the group that they generate.
+
+        A point below ``n`` is an input, and ``n + i`` is output ``i``. The order is the product of the lengths of the
+        orbits of the points along the first path.
+
+        Raises: SearchTooLong.
+        """
         self._descend()
         generators: list[Indices] = []
         # Orbits under all generators so far, which fix the points above the current level.
@@ -99,7 +105,10 @@ class Search:
         return np.asarray(generators, dtype=np.int64).reshape(len(generators), self.size), order
 
     def _descend(self) -> None:
-        """Make the first path, from the coarsest equitable partition to one of single points."""
+        """Make the first path: its levels go into ``path``, its last partition into ``last``.
+
+        It leads from the coarsest equitable partition to one of single points.
+        """
         cells, _ = self._refined(np.repeat(_mixed(np.arange(2, dtype=np.uint64)), [self.n, self.m]), None, None)
         while (point := self._next_point(cells)) is not None:
             assert len(self.path) < self.size, "two cells have one hash"
@@ -109,10 +118,10 @@ class Search:
         self.last = cells
 
     def _next_point(self, cells: Cells) -> int | None:
-        """The point to individualise: the first of the cell that splits the most others, of those of the smallest.
+        """The point to individualise, or None where all cells are single points.
 
-        A point splits a cell of the other side where it does not meet all points of the cell in one colour. None where
-        all cells are single points.
+        It is the first point of a cell that has several and that splits the most cells of the other side; of equal
+        ones, of the smallest cell. A point splits a cell where it does not meet all points of the cell in one colour.
         """
         _, first, labels, sizes = np.unique(cells, return_index=True, return_inverse=True, return_counts=True)
         wide = first[sizes > 1]
@@ -134,9 +143,11 @@ class Search:
         return int(wide[best])
 
     def _extended(self, depth: int, image: int, generators: list[Indices]) -> Indices | None:
-        """An automorphism that keeps the cells of the path at a depth and takes its point to an image; None if none.
+        """An automorphism ``(n + m,)`` that keeps the cells of the path at a depth and takes its point to ``image``.
 
-        Depth first; the stack holds, for each depth, the images that remain to be tried.
+        None if there is none. Depth first; the stack holds, for each depth, the images that remain to be tried.
+
+        Args: ``generators``: automorphisms known by now; of images that they make equivalent one is tried.
         """
         stack: list[tuple[Cells, list[int]]] = [(self.path[depth].cells, [image])]
         while stack:
@@ -159,7 +170,15 @@ class Search:
         return None
 
     def _images(self, cells: Cells, cell: np.uint64, point: int, generators: list[Indices]) -> list[int]:
-        """Images of a point to try, best last: one of each orbit under the known automorphisms that keep the cells."""
+        """Images of a point to try: one of each orbit under the known automorphisms that keep the cells, the best last.
+
+        The best is one in the orbit of the point itself.
+
+        Args:
+            cells: the partition that images are taken from.
+            cell: the name of the cell whose points are images.
+            generators: the known automorphisms.
+        """
         orbits = np.arange(self.size)
         for g in generators:
             if np.array_equal(cells[g], cells):
@@ -169,7 +188,10 @@ class Search:
         return sorted(images, key=lambda i: orbits[i] == orbits[point])
 
     def _moved(self, source: Cells, target: Cells) -> Indices | None:
-        """The permutation that takes cells to those of the same name and fixes all points that it can, if it fits."""
+        """The permutation ``(n + m,)`` that takes each cell of ``source`` to the cell of the same name in ``target``.
+
+        Points whose cell has the same name in both stay fixed. None where the permutation does not keep the colours.
+        """
         move = np.arange(self.size)
         changed = np.flatnonzero(source != target)
         move[changed[np.argsort(source[changed], kind="stable")]] = changed[np.argsort(target[changed], kind="stable")]
@@ -181,6 +203,7 @@ class Search:
         """The partition after a point was individualised and all was refined, and the trace of the refinement.
 
         The name of the new cell depends on the depth, since points of one cell may be chosen one after another.
+        ``known`` is the trace to compare with, as in :meth:`_refined`.
         """
         marked = cells.copy()
         marked[point] = _mixed(~cells[point : point + 1] ^ _mixed(np.asarray([depth], dtype=np.uint64)))[0]
@@ -219,7 +242,12 @@ class Search:
             count = len(first)
 
     def _neighbourhoods(self, cells: Cells, fresh: Indices | None) -> Hashes:
-        """For each point a hash of the colours between it and the fresh ones of the other side, with their cells."""
+        """For each point a hash of what lies between it and the fresh points of the other side: their colours and
+        cells.
+
+        Args: ``fresh``: points; all if None.
+        Raises: SearchTooLong where the entries read, which are counted here, are too many.
+        """
         n = self.n
         hashes = np.zeros(self.size, dtype=np.uint64)
         if fresh is None:
@@ -251,13 +279,16 @@ def _mixed(x: Hashes) -> Hashes:
 
 
 def _numbered(cells: Cells) -> tuple[Indices, int]:
-    """The cells by numbers from 0, and how many there are."""
+    """The cell of each point by a number from 0, and how many cells there are."""
     names, labels = np.unique(cells, return_inverse=True)
     return labels, len(names)
 
 
 def _joined(orbits: Indices, move: Indices) -> Indices:
-    """The orbits after one more generator, each named by its least point."""
+    """The orbit of each point after one more generator ``move``.
+
+    An orbit is named by its least point, in ``orbits`` and in the result.
+    """
     between = np.flatnonzero(orbits != orbits[move])
     if len(between) == 0:
         return orbits

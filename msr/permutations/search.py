@@ -55,6 +55,11 @@ def automorphisms(colours: Indices, *, backend: Literal["auto", "own", "canonaut
 
 
 def _by_own_search(colours: Indices, backend: str) -> tuple[Indices, int]:
+    """Generators ``(r, in + out)`` and the order, by our own search.
+
+    With ``backend="auto"``, ``canonaut`` takes over where it gives up.
+    Raises: ConfigError where it gives up with ``"own"``; MissingExtraError where ``canonaut`` is needed and not there.
+    """
     try:
         return Search(colours, _MOST_READ).run()
     except SearchTooLong:
@@ -74,9 +79,11 @@ def _by_own_search(colours: Indices, backend: str) -> tuple[Indices, int]:
 
 
 def _by_canonaut(colours: Indices) -> tuple[Indices, int]:
-    """The same group from ``canonaut``, which takes graphs without colours on edges.
+    """Generators ``(r, in + out)`` and the order from ``canonaut``, which takes graphs without colours on edges.
 
     A colour is written in binary, with a copy of all points for each digit; copies of a point are joined by edges.
+
+    Raises: MissingExtraError where it is not installed.
     """
     try:
         raw = importlib.import_module("canonaut").raw

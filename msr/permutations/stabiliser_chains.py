@@ -93,7 +93,7 @@ class Chain:
             self._check()
 
     def order_of_first(self, count: int) -> int:
-        """The number of different images that the group gives to the first base points, taken together."""
+        """How many different images the group gives to the first ``count`` base points, taken together as a tuple."""
         return math.prod(len(points) for points in self._orbits[:count])
 
     def contains(self, rows: Indices) -> bool:
@@ -101,12 +101,12 @@ class Chain:
         return bool((self._sifted(np.atleast_2d(rows)) == np.arange(self.degree)).all())
 
     def _reached(self) -> bool:
-        """Whether the order has reached its upper bound, or is the one that is known up to rounding."""
+        """Whether the order is proven: it equals its upper bound, or is the one that is known up to rounding."""
         twice = 2 * self.degree
         return self.order == self._most or (self._about is not None and self.order * twice > self._about * (twice - 1))
 
     def _add_random(self, generators: Indices) -> None:
-        """Add random elements until some rounds of them add nothing."""
+        """Add random elements of the group of ``generators`` until three rounds add nothing, or the order is proven."""
         quiet = 0
         for rows in random_elements(generators, np.random.default_rng(0)):
             before = self.order
@@ -120,7 +120,10 @@ class Chain:
                 return
 
     def _check(self) -> None:
-        """Sift all of Schreier's generators, deepest level first, and add those that do not end at the identity."""
+        """Sift all of Schreier's generators, deepest level first, and add those that do not end at the identity.
+
+        Raises: OrderNotProven where that would take too long.
+        """
         level = len(self.base) - 1
         while level >= 0:
             if not self._generators[level]:  # all elements of this level fix its base point
@@ -151,12 +154,14 @@ class Chain:
             level = len(self.base) - 1 if added else level - 1
 
     def _work(self, level: int) -> int:
-        """Images of points that a check of this level and those above it looks up."""
+        """Images of points that a check looks up in this level and in all levels with earlier base points."""
         each = (len(self._orbits[i]) * len(self._generators[i]) * (len(self.base) - i) for i in range(level + 1))
         return sum(each) * self.degree
 
     def _sifted(self, rows: Indices, start: int = 0) -> Indices:
-        """The residues of elements after sifting from a level on; the identity for elements that the chain holds."""
+        """The residues ``(k, n)`` of elements after sifting from a level on; the identity for those that the chain
+        holds.
+        """
         rows = np.array(rows)
         spend(10 * (len(self.base) - start) + rows.size * (len(self.base) - start) / 100)
         # An element whose image of a base point lies outside the orbit is sifted no further.
@@ -170,7 +175,10 @@ class Chain:
         return rows
 
     def _add(self, element: Indices) -> None:
-        """Sift an element, and add the residue to every level whose earlier base points it fixes."""
+        """Sift an element, add the residue to every level whose earlier base points it fixes, and update the order.
+
+        An element that the chain holds changes nothing.
+        """
         residue = self._sifted(element[None])[0]
         moved_points = np.flatnonzero(residue != np.arange(self.degree))
         if len(moved_points) == 0:
@@ -197,7 +205,7 @@ class Chain:
         self._generators.append([])
 
     def _extend(self, level: int, new: Indices) -> None:
-        """Close the orbit of a level under one more generator."""
+        """Close the orbit of a level, with its transversal, under one more generator ``new``."""
         position = self._positions[level]
         orbit = [self._orbits[level]]
         transversal = [self._transversals[level]]
@@ -275,6 +283,8 @@ def is_giant(generators: Indices, tries: int = 8) -> str | None:
     An element with a cycle of prime length ``p``, ``n/2 < p < n − 2``, has a power that is that cycle alone. A
     transitive group with such a power is primitive, and by Jordan's theorem (1873) contains the alternating group.
     Random elements of a giant have such a cycle often. None is no proof of the contrary.
+
+    Args: ``tries``: how many rounds of random elements are looked at.
     """
     n = generators.shape[1]
     primes = {p for p in range(n // 2 + 1, n - 2) if all(p % d for d in range(2, int(p**0.5) + 1))}

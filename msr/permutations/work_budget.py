@@ -21,6 +21,7 @@ class _Budget:
         self.outer = outer
 
     def spend(self, steps: float) -> None:
+        """Take steps off this budget and all around it. Raises: WorkSpent where one of them has none left."""
         self.remaining -= steps
         if self.outer is not None:
             self.outer.spend(steps)
@@ -35,7 +36,10 @@ _BUDGET: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 @contextmanager
 def limited(most: float) -> Iterator[None]:
-    """Within the block searches may take ``most`` steps, about a microsecond each, and no more than an outer limit."""
+    """Within the block searches may take ``most`` steps, about a microsecond each, and no more than an outer limit.
+
+    A search that would take more raises WorkSpent, which leaves the block.
+    """
     token = _BUDGET.set(_Budget(most, _BUDGET.get()))
     try:
         yield

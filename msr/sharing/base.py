@@ -117,24 +117,25 @@ class Sharing(PackageModule, ABC):
     ) -> Float[Tensor, "..."]:
         """The convolution of ``x`` with ``W``, plus the bias, without building ``W``.
 
-        Called only where :meth:`convolution_cost` gives a cost. It must be exactly this function of ``x``, as above.
+        Called only where :meth:`convolution_cost` gives a cost. It must be exactly this function of ``x``: layers with
+        any pattern count as affine.
         Shapes: ``v filter_shape``, ``x ([N,] in, *space)``, ``bias (out,)``; the result is ``([N,] out, *space)``.
         """
         raise ModelError(f"{type(self).__name__} gives a convolution_cost, so it must define apply_convolution")
 
     @property
     def n_weight(self) -> int:
-        """Numbers in the weight."""
+        """How many numbers the weight ``W`` has."""
         return math.prod(self.weight_shape)
 
     @property
     def n_filter(self) -> int:
-        """Numbers that each task fits, ``k``."""
+        """How many numbers the filter ``v`` has, ``k``, which each task fits."""
         return math.prod(self.filter_shape)
 
     @property
     def n_shared(self) -> int:
-        """Numbers that all tasks share."""
+        """How many numbers all tasks share: those of the pattern's parameters and buffers."""
         return sum(p.numel() for p in self.parameters()) + sum(b.numel() for b in self.buffers())
 
     def __prepare_scriptable__(self) -> "Sharing":  # called by torch.jit.script for every part of a network
@@ -204,5 +205,6 @@ class Sharing(PackageModule, ABC):
         return f"{shapes}, n_shared={self.n_shared}, n_filter={self.n_filter}, n_weight={self.n_weight}"
 
     def _check(self, tensor: Tensor, wanted: tuple[int, ...], what: str) -> None:
+        """Raise ShapeError unless the last axes of a tensor are ``wanted``; ``what`` is its name in the message."""
         if tensor.ndim < len(wanted) or tuple(tensor.shape[tensor.ndim - len(wanted) :]) != wanted:
             raise ShapeError(f"{what} must end in the shape {wanted}; got {tuple(tensor.shape)}")

@@ -99,7 +99,10 @@ class DenseSharing(Sharing, plain=True):
         return self.U.square().sum()
 
     def linear_cost(self) -> PathCost | None:
-        """The products ``U x`` and then ``(U x) v`` for each row."""
+        """The cost of the products ``U x`` and then ``(U x) v`` for each row.
+
+        It is None for the weight of a convolution.
+        """
         n_out, n_in = self.weight_shape[:2]
         return PathCost((n_in + 1) * n_out * self.n_filter) if len(self.weight_shape) == 2 else None
 

@@ -101,7 +101,7 @@ class GroupSharing(Sharing):
 
     @property
     def is_labelled(self) -> bool:
-        """Whether every weight is one entry of ``v``."""
+        """Whether every weight is one entry of ``v``, as for permutation representations: that of its label."""
         return "labels" in self._buffers
 
     @takes_arrays("v")
@@ -132,13 +132,13 @@ class GroupSharing(Sharing):
         return self.unit * (self.n_weight if self.is_labelled else self.n_filter)
 
     def weight_cost(self) -> int:
-        """A lookup for each weight of a labelled pattern, else the product ``U v``."""
+        """The cost of :meth:`materialize`: a lookup for each weight of a labelled pattern, else the product ``U v``."""
         return self.n_weight if self.is_labelled else super().weight_cost()
 
     def linear_cost(self) -> PathCost | None:
-        """The products ``U x`` and then ``(U x) v`` for each row; a labelled pattern builds ``U`` first.
+        """The cost of the products ``U x`` and then ``(U x) v`` for each row; None for the weight of a convolution.
 
-        So for a labelled pattern, whose weight is a lookup, this is never the cheaper way.
+        A labelled pattern builds ``U`` first. So for it, whose weight is a lookup, this is never the cheaper way.
         """
         if len(self.weight_shape) != 2:
             return None
@@ -155,16 +155,17 @@ class GroupSharing(Sharing):
         return apply_matrix(self.matrix(), v, x, bias, (n_out, n_in))
 
     def initial_filter(self, generator: torch.Generator | None = None) -> Float[Tensor, " {self.n_filter}"]:
-        """As in :class:`Sharing`, from the number that ``‖U‖²_F`` is, which half precision may not hold."""
+        """As in :class:`Sharing`, but ``‖U‖²_F`` is a Python number here, since half precision may not hold it."""
         bound = math.sqrt(self.weight_shape[0] / (self.n_weight if self.is_labelled else self.n_filter))
         v = torch.empty(self.filter_shape, device=self.unit.device, dtype=self.unit.dtype)
         return v if v.is_meta else v.uniform_(-bound, bound, generator=generator)
 
     @takes_arrays("bias")
     def share_bias(self, bias: Float[Tensor, " out"]) -> Float[Tensor, " out"]:
-        """The nearest invariant bias.
+        """The nearest invariant bias ``(out,)``.
 
         For orthogonal actions that is the mean over the group, ``(1/|G|) Σ_g ρ_out(g) b``.
+        Raises: ShapeError for a bias of another shape.
         """
         if bias.shape != (self.weight_shape[0],):
             raise ShapeError(f"the bias must be ({self.weight_shape[0]},); got {tuple(bias.shape)}")
@@ -207,12 +208,19 @@ class GroupSharing(Sharing):
         return digest.digest()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "GroupSharing":
+        """Move or convert the pattern in place, as ``to`` and ``double`` do, with tensors made anew from the exact
+        ones.
+        """
         super()._apply(fn, recurse)
         self.unit = torch.ones_like(self.unit)
         self._restore()
         return self
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Load a state in place.
+
+        Where the state holds a basis ``U``, the pattern's basis is turned within its span to the saved one.
+        """
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if f"{prefix}U" in state_dict and not self.U.is_meta:
             # The saved basis may have been rounded. It spans what the exact one spans, so only the rotation between
@@ -225,7 +233,11 @@ class GroupSharing(Sharing):
 
 
 def _moves(rep: AnyRepresentation) -> Any:
-    """The numbers that define a representation: all permutations where they are listed, else those of generators."""
+    """The numbers that define a representation, as an array.
+
+    These are its matrices for a Lie algebra; all permutations where the group lists its elements, else those of its
+    generators; else the matrices of discrete generators, and of infinitesimal ones after them.
+    """
     if isinstance(rep, LieRepresentation):
         return rep.matrices
     if rep.is_permutation:

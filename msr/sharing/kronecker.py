@@ -107,7 +107,7 @@ class KroneckerSharing(Sharing, plain=True):
         return torch.stack([factor.square().sum() for factor in self.factors]).prod()
 
     def weight_cost(self) -> int:
-        """One product an axis, in the order of :func:`msr.kron.apply_factors`."""
+        """The cost of :meth:`materialize`: one product an axis, in the order of :func:`msr.kron.apply_factors`."""
         total = 0
         sizes = list(self.filter_shape)
         for axis, d in enumerate(self.modes):
@@ -116,7 +116,10 @@ class KroneckerSharing(Sharing, plain=True):
         return total
 
     def linear_cost(self) -> PathCost | None:
-        """Three products for each row: with ``Bᵀ``, with ``V``, with ``A``."""
+        """The cost of three products for each row: with ``Bᵀ``, with ``V``, with ``A``.
+
+        It is None for the weight of a convolution.
+        """
         if len(self.modes) != 2:
             return None
         (r, s), (n_out, n_in) = self.filter_shape, self.modes
@@ -130,7 +133,11 @@ class KroneckerSharing(Sharing, plain=True):
         return linear(linear(linear(x, B.mT), v), A, bias)
 
     def convolution_cost(self, convolution: Convolution) -> PathCost | None:
-        """Mixing the channels before and after, and a convolution between the ``r`` and ``s`` inner channels."""
+        """The cost of mixing the channels before and after, and of a convolution between ``r`` and ``s`` inner
+        channels.
+
+        It is None for the weight of a linear layer, and for a convolution with groups.
+        """
         # With groups, a factor would mix channels across the groups, which a grouped convolution cannot express.
         if len(self.modes) != 3 or convolution.groups != 1:
             return None

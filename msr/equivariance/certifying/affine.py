@@ -82,6 +82,7 @@ def as_affine(
         call = f
 
     def values(points: Tensor) -> Tensor:
+        """``f`` at flattened points ``(points, in)``, flattened and in float64: ``(points, out)``."""
         return run(call, points.reshape(-1, *rep_in.shape), rep_in, inside).reshape(len(points), -1)
 
     eye = torch.eye(n, dtype=like.dtype, device=like.device)

@@ -139,7 +139,7 @@ def _worst(first: Certificate, redraws: list[Certificate]) -> Certificate:
 
 
 def _with_signs(certificate: Certificate, signs: list[str]) -> Certificate:
-    """The certificate, with a warning where there are signs that the module has not been trained."""
+    """The certificate, with a warning that names up to three signs of a start; unchanged where there are no signs."""
     if not signs:
         return certificate
     shown = ", ".join(signs[:3]) + (f", and {len(signs) - 3} more" if len(signs) > 3 else "")

@@ -38,7 +38,7 @@ def decide(
     *,
     unit_inputs: Tensor | None = None,
 ) -> Certificate:
-    """The certificate of one function as it is; warnings stay in it.
+    """The certificate of one function as it is; warnings are listed in it and not given.
 
     Args: ``unit_inputs``: inputs to fix the units of the defect on; by default they are drawn.
     Raises: as :func:`certify`.
@@ -102,10 +102,12 @@ def _specificity_of(
     template: Tensor,
     generator: torch.Generator,
 ) -> tuple[Specificity | None, list[str]]:
-    """The specificity test, or a warning that says why it was left out.
+    """The specificity test and no warning, or None and a warning that says why the test was left out.
 
     It is run on standard normal inputs, whatever inputs the certificate speaks of: no relabelling changes their
     distribution, while other data could look specific by themselves.
+
+    Raises: ModelError, NonFiniteError where the function fails on them, unless the certificate has inputs of its own.
     """
     if any(not rep.is_permutation and rep.dim > MAX_ROTATED for rep in (rep_in, rep_out)):
         text = f"specificity was left out: random rotations of more than {MAX_ROTATED} numbers take too long"
@@ -125,6 +127,10 @@ def _specificity_of(
 def _certificate(
     finding: Finding, group: Group, setting: Setting, specificity_test: Specificity | None, warnings: list[str]
 ) -> Certificate:
+    """The certificate that a finding gives at the level of the setting.
+
+    Where the verdict is "cannot tell", the outcome's hint is appended to ``warnings``, in place.
+    """
     outcome = finding.outcome
     rule = finding.rule
     verdict = outcome.verdict(setting.alpha)
@@ -145,7 +151,10 @@ def _certificate(
 
 
 def _warnings_of(f: object, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> list[str]:
-    """What the representations alone, or an activation, make of the verdict before anything is measured."""
+    """Warnings that need no measurement: the group acts trivially, or an activation does not respect the action.
+
+    Args: ``f``: the function; None for a weight or a sharing pattern.
+    """
     texts = []
     if rep_in.is_trivial and rep_out.is_trivial:
         texts.append("the group acts trivially on inputs and outputs: every function is equivariant")

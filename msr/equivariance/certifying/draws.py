@@ -23,7 +23,7 @@ class DrawnDefects:
         values: ``(n,)`` float64, the largest over the parts of the outputs.
         at_least, at_most: ``(n,)``: the same, except that where a part varies too little beside its size for this
             precision to show the tolerance, a difference that rounding explains counts as 0 and as √2.
-        parts: the part of the outputs where each defect is, by number.
+        parts: the part of the outputs where each defect is, by the number of its unit in :class:`Parts`.
         size: root mean square of the outputs.
         compared: share of the outputs that were compared.
     """

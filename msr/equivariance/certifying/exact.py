@@ -69,6 +69,7 @@ def of_layer(
     defect of ε. Otherwise it is None where the generators do not suffice, which can only be for a group without a list
     of elements; a warning then says so. Another warns of a layer without weights, which is constant.
 
+    Args: ``template``: a tensor of the layer's precision and on its device.
     Raises: ConfigError where the finding would be None and the rule is Exact(); what :func:`as_affine` raises.
     """
     W, bias = as_affine(f, rep_in, rep_out, template, inside)
@@ -125,7 +126,14 @@ def _of_elements(
 ) -> Finding | None:
     """The finding from a comparison with a row for each element, or for each generator.
 
-    It is None where the generators do not suffice, or "cannot tell" with ``or_undecided``.
+    It is None where the generators do not suffice, or "cannot tell" with ``or_undecided``. It is "cannot tell" too
+    where nothing differs beyond rounding, but rounding in this precision could hide a defect of ε.
+
+    Args:
+        elements: those of the rows.
+        eps: the tolerance ε, a defect.
+        of: what the null hypothesis calls the map, such as "the layer".
+        dtype: the precision that the map was given in.
     """
     compared = comparison.compared
     defects = compared.defects
@@ -162,11 +170,19 @@ def _elements_of(group: Group) -> Literal["all", "generators"]:
 
 
 def _outcome(largest: float, eps: float, dtype: torch.dtype, group: Group, of: str) -> Outcome | None:
-    """The outcome that the largest defect over all elements, or over the generators, allows; None for none."""
+    """The outcome that the largest defect over all elements, or over the generators, allows.
+
+    It is None where the generators do not decide. ``of`` is what the null hypothesis calls the map.
+    """
     return _over_all(largest, eps, of) if group.is_listed else _over_generators(largest, eps, dtype, group, of)
 
 
 def _over_all(largest: float, eps: float, of: str) -> Outcome:
+    """The outcome where ``largest`` is the largest defect over all elements: the null hypothesis is true or false.
+
+    Args: ``eps``: the tolerance; ``of``: what the null hypothesis calls the map.
+    Raises: NonFiniteError for a defect that is nan or infinite.
+    """
     if not math.isfinite(largest):
         raise NonFiniteError("the defect is not finite")
     # Nothing was sampled, so the p-values are 0 and 1: the null hypothesis is true or false.
@@ -191,4 +207,5 @@ def _over_generators(largest: float, eps: float, dtype: torch.dtype, group: Grou
 
 
 def _undecided(largest: float, eps: float, of: str) -> Outcome:
+    """An outcome that decides nothing: both p-values are 1, and the hint says that the generators do not suffice."""
     return replace(_over_all(largest, eps, of), p_value=1.0, p_refute=1.0, hint=UNDECIDED)

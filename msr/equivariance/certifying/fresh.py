@@ -60,7 +60,10 @@ def redrawn(module: nn.Module, seed: int) -> nn.Module:
 
 
 def _reset(part: nn.Module, keep: set[int], generator: torch.Generator) -> None:
-    """Let a module draw its parameters, as many as are not to be kept; torch's global random state is put back."""
+    """Call ``reset_parameters`` of a module, in place, with random numbers from ``generator``.
+
+    Parameters whose ``id`` is in ``keep`` get their values back. Torch's global random state is the same afterwards.
+    """
     kept = [(p, p.clone()) for p in part.parameters() if id(p) in keep]
     # reset_parameters draws from the global generator, and takes no other.
     seed = int(torch.randint(2**31, (), generator=generator))
@@ -73,14 +76,15 @@ def _reset(part: nn.Module, keep: set[int], generator: torch.Generator) -> None:
 
 
 def _is_flat(p: Tensor) -> bool:
-    """Whether a parameter is one number everywhere."""
+    """Whether all numbers of a parameter are the same; false for one without numbers."""
     return bool((p == p.flatten()[:1]).all()) if p.numel() else False
 
 
 def _near(p: Tensor, generator: torch.Generator) -> Tensor:
-    """Numbers around the mean of a parameter, at the standard deviation of its entries.
+    """Random numbers around the mean of a parameter, at the standard deviation of its entries: a tensor of its shape.
 
     Where all entries are the same number, the deviation is half of it, or 0.5 around zero: as much as training may do.
+    Whole numbers are returned as they are.
     """
     if not p.is_floating_point():
         return p
@@ -109,7 +113,8 @@ def _draw_statistics(part: nn.Module, generator: torch.Generator) -> None:
 def signs_of_a_start(module: nn.Module) -> list[str]:
     """What in a module looks as before any training, a line for each; empty where nothing does.
 
-    That is running statistics of 0 and 1, and parameters of two numbers or more that are all 0 or all 1.
+    That is running statistics of 0 and 1, and parameters of two numbers or more that are all 0 or all 1. Frozen
+    parameters and sharing patterns are not looked at.
     """
     signs = []
     for name, part in module.named_modules():

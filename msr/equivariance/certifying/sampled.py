@@ -33,7 +33,9 @@ def by_draws(
 ) -> tuple[Finding, list[str]]:
     """The finding by draws, and warnings: some draws fix the units, and the setting's rule is applied to others.
 
-    Args: ``unit_inputs``: inputs to fix the units on; None draws them.
+    Args:
+        template: a tensor of the precision and on the device of inputs that are drawn standard normal.
+        unit_inputs: inputs to fix the units on; None draws them.
     """
     rule = setting.rule.sampled if isinstance(setting.rule, Auto) else setting.rule
     assert not isinstance(rule, Exact)
@@ -53,7 +55,10 @@ def by_draws(
 def _finding(
     drawn: DrawnDefects, comparison: CalibratedComparison, rule: Sampled, elements: list[Element], setting: Setting
 ) -> Finding:
-    """The finding of a rule on draws. Where rounding hides a defect, each null gets the value that favours it."""
+    """The finding of a rule on draws: its outcome, and where the largest defect is.
+
+    A defect that rounding hides counts as large for certifying and as zero for refuting.
+    """
     eps = setting.eps
     # To certify, unclear defects count as large; to refute, as zero.
     upper = rule.judge(drawn.at_most, eps, setting.alpha)
@@ -74,7 +79,7 @@ def _finding(
 
 
 def _constant(comparison: CalibratedComparison) -> list[str]:
-    """A warning where outputs do not vary, so that the verdict means less than it seems."""
+    """One warning where all outputs are constant, or some are without being zero; else an empty list."""
     if comparison.typical.all_constant:
         return [CONSTANT]
     text = comparison.typical.constant_text(comparison.dtype)

@@ -40,8 +40,8 @@ class Specificity:
     relabelled inputs and outputs.
 
     Attributes:
-        observed: the defect, without unit.
-        median_random: the median defect over the relabellings.
+        observed: the root mean square of the generators' defects, without unit.
+        median_random: the median over the relabellings of the same number.
         n_random: how many there were.
         p_value: ``(1 + #{random ≤ observed}) / (1 + n_random)``.
     """
@@ -117,6 +117,7 @@ def specificity(
 
 
 def _relabelling(rep: AnyRepresentation, generator: torch.Generator) -> Relabelling:
+    """A random relabelling of a representation's coordinates: a permutation where it permutes them, else a rotation."""
     if rep.is_permutation:
         return Relabelling.permutation(rep.dim, generator)
     return Relabelling.rotation(rep.dim, generator)
@@ -181,4 +182,5 @@ def _of_weight(
 
 
 def _root_mean_square(defects: Tensor) -> float:
+    """The root mean square of the generators' defects."""
     return float(defects.square().mean().sqrt())

@@ -100,7 +100,7 @@ class Interior:
         )
 
     def _box(self) -> tuple[int, ...] | None:
-        """The sizes of the inside along each axis, if it is a box."""
+        """The sizes of the inside along each axis; None without a mask, or where the inside is no box."""
         if self.mask is None:
             return None
         places = self.mask.nonzero()

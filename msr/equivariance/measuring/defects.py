@@ -32,8 +32,8 @@ class Comparison:
     """Both sides of equivariance compared, for several elements.
 
     Attributes:
-        compared: differences, scales and floors, a row for each element.
-        parts: the parts of the outputs, which the columns stand for.
+        compared: differences, scales and floors ``(elements, units)``.
+        parts: the parts of the outputs, whose units are the columns of ``compared``.
         size: root mean square of the outputs compared, one for each element.
         share: share of the outputs compared, one for each element.
     """
@@ -68,7 +68,7 @@ class Defects:
 
     @property
     def worst(self) -> int:
-        """The place of the element with the largest defect."""
+        """The index of the element with the largest defect, in ``labels`` and ``values``."""
         return int(self.values.argmax())
 
     @property
@@ -82,7 +82,10 @@ class Defects:
 
 
 def defects_of(labels: tuple[str, ...], comparison: Comparison) -> Defects:
-    """The largest defect over the parts of the outputs, for each element."""
+    """:class:`Defects` from a comparison: for each element the largest defect over the parts of the outputs.
+
+    Args: ``labels``: names of the elements, in the order of the comparison's rows.
+    """
     compared = comparison.compared
     of_parts = compared.defects
     largest_part = of_parts.argmax(1)
@@ -192,9 +195,12 @@ def compare_weights(
     """:func:`weight_error` part by part: the comparison that its defects are read from.
 
     Args:
+        chosen: the elements, a row of the comparison for each.
         read_off: the weight was computed as a difference of values that hold the bias too, and has the rounding of
-            those.
+            these values.
         epsilon: relative rounding of the weight; by default that of its precision.
+
+    Raises: ShapeError, NonFiniteError as :func:`weight_error`.
     """
     W = _as_matrix(weight, rep_in, rep_out)
     if bias is not None and bias.numel() != rep_out.dim:
@@ -293,12 +299,12 @@ def pattern_error(
 
 
 def act_on_columns(rep: AnyRepresentation, g: Element, W: Tensor) -> Tensor:
-    """``ρ(g) W`` for ``(..., m, n)``."""
+    """``ρ(g) W`` for weights ``W (..., m, n)``, where ``ρ`` acts on ``m`` numbers."""
     return rep.act_flat(g, W.mT).mT
 
 
 def act_on_rows(rep: AnyRepresentation, g: Element, W: Tensor) -> Tensor:
-    """``W ρ(g)`` for ``(..., m, n)``; a permutation only reorders."""
+    """``W ρ(g)`` for weights ``W (..., m, n)``, where ``ρ`` acts on ``n`` numbers; a permutation only reorders."""
     if rep.is_permutation:
         # Column i of W ρ(g) is column p[i] of W, since ρ(g) sends coordinate i to p[i].
         source = torch.tensor(rep.moves(g), dtype=torch.long, device=W.device)
@@ -307,6 +313,10 @@ def act_on_rows(rep: AnyRepresentation, g: Element, W: Tensor) -> Tensor:
 
 
 def _as_matrix(weight: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> Tensor:
+    """The weight ``(out, in)`` in float64, detached, from that shape or ``(*rep_out.shape, *rep_in.shape)``.
+
+    Raises: ShapeError for any other shape, and for complex numbers.
+    """
     flat = (rep_out.dim, rep_in.dim)
     full = (*rep_out.shape, *rep_in.shape)
     if tuple(weight.shape) not in (flat, full):
@@ -318,7 +328,7 @@ def _as_matrix(weight: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresenta
 
 
 def real(tensor: Tensor, name: str) -> Tensor:
-    """The tensor, detached from its graph.
+    """The tensor, detached from its graph; ``name`` is what the message calls it.
 
     Raises: ShapeError for complex numbers, whose imaginary part would be lost.
     """

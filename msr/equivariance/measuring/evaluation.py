@@ -69,8 +69,8 @@ def act(rep: AnyRepresentation, g: Element, x: Tensor) -> Tensor:
 def evaluate(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior, *, check: bool = True) -> Tensor:
     """``f(x)`` in its own precision, ``(batch, *rep_out.shape)``.
 
-    Raises: ShapeError for inputs that do not fit ``rep_in``; ModelError for a module in training mode (unless ``check``
-    is false); and what :func:`outputs` raises.
+    Raises: ShapeError for inputs that do not fit ``rep_in``; ModelError for a module that holds batch norm or dropout
+    in training mode (unless ``check`` is false); and what :func:`outputs` raises.
     """
     if not isinstance(x, Tensor):
         raise ShapeError(f"the data must be a tensor (batch, *shape); got {type(x).__name__}")
@@ -83,12 +83,12 @@ def evaluate(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior
 
 
 def run(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior) -> Tensor:
-    """``f(x)`` in float64, on the whole shape of the output, as :func:`outputs` gives it in its own precision."""
+    """``f(x)`` in float64, ``(batch, *rep_out.shape)``: what :func:`outputs` gives in its own precision, and raises."""
     return outputs(f, x, rep_in, inside).double()
 
 
 def outputs(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior) -> Tensor:
-    """``f(x)`` in its own precision, on the whole shape of the output (see :meth:`Interior.place`).
+    """``f(x)`` in its own precision, detached, ``(batch, *rep_out.shape)`` (see :meth:`Interior.place`).
 
     ``f`` gets a copy, since it may work in place, and may use gradients inside (a force is one). Whatever ``f`` raises
     is a ModelError, an AssertionError too: an error inside a model is no verdict on it.
@@ -121,7 +121,10 @@ def outputs(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior)
 
 
 def error_text(error: BaseException) -> str:
-    """The text of a foreign error, after its class where that is not one of the common ones."""
+    """The text of a foreign error: its own for common classes such as RuntimeError, else the class and its own.
+
+    An error without a text, or whose text cannot be made, gives the name of its class.
+    """
     try:
         text = str(error)
     except Exception:  # the error's own __str__ may fail
@@ -133,9 +136,10 @@ def error_text(error: BaseException) -> str:
 
 
 def _refuse_training_mode(f: Function) -> None:
-    """Raise ModelError for batch norm or dropout in training mode.
+    """Raise ModelError where a module holds batch norm, or dropout with a positive probability, in training mode.
 
-    It is asked before the function runs, since a batch norm would change its running statistics.
+    It is asked before the function runs, since a batch norm would change its running statistics. A plain function is
+    not looked at.
     """
     if not isinstance(f, nn.Module):
         return

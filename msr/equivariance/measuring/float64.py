@@ -30,8 +30,8 @@ class InFloat64:
     def rows(self, x: Tensor, *, whatever_it_takes: bool = False) -> Tensor | None:
         """``f(x)``, ``(rows, dim)`` float64; None where the function cannot be evaluated in float64.
 
-        ``whatever_it_takes``: a plain function that holds a float32 module refuses float64. Then each of torch's
-        functions that it calls gets its floating point arguments in float64.
+        Args: ``whatever_it_takes``: where ``f`` refuses float64, as a plain function does that holds a float32 module,
+        each of torch's functions that it calls gets its floating point arguments in float64.
         """
         y = self._tried(self._own_copy, x)
         if y is None and whatever_it_takes:
@@ -39,6 +39,7 @@ class InFloat64:
         return y
 
     def _tried(self, call: Callable[[Tensor], Any], x: Tensor) -> Tensor | None:
+        """``call(x)`` on ``x`` in float64, ``(rows, dim)``; None where it raises, or returns another precision."""
         try:
             y = outputs(call, x.double() if x.is_floating_point() else x, self.rep_in, self.inside)
         except Exception:  # some functions do not take float64, and some modules cannot be copied
@@ -47,17 +48,23 @@ class InFloat64:
         return y.reshape(len(x), -1) if y.dtype == torch.float64 else None
 
     def _own_copy(self, x: Tensor) -> Any:
+        """The value of a float64 copy of the module, which is made once and kept; of a plain function its own."""
         if self._copy is None:
             self._copy = copy.deepcopy(self.f).double() if isinstance(self.f, nn.Module) else self.f
         return self._copy(x)
 
     def _converted(self, x: Tensor) -> Any:
+        """The value of the function itself, while torch's functions work in float64."""
         with _Float64Mode():
             return self.f(x)
 
 
 class _Float64Mode(TorchFunctionMode):
-    """Within this mode every function of torch gets its floating point arguments in float64, and returns float64."""
+    """Within this mode every function of torch gets its floating point arguments in float64, and returns float64.
+
+    Conversions to float32 or half precision are skipped. Raises NotImplementedError for a function that works in place
+    on a tensor of another floating point precision.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

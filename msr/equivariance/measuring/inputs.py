@@ -30,7 +30,8 @@ def seeded(seed: int, rep: AnyRepresentation) -> torch.Generator:
 def template_of(f: Function | nn.Module, dtype: torch.dtype | None) -> Tensor:
     """An empty tensor with the precision and the device of the inputs that a function takes.
 
-    They are those of a module's first floating point parameter or buffer, else torch's defaults; ``dtype`` comes first.
+    They are those of a module's first floating point parameter or buffer, else torch's defaults; a ``dtype`` that is
+    given replaces that precision.
     """
     tensors = [*f.parameters(), *f.buffers()] if isinstance(f, nn.Module) else []
     for tensor in tensors:
@@ -50,6 +51,7 @@ def draw_inputs(
 ) -> Tensor:
     """``n`` inputs ``(n, *rep_in.shape)``: standard normal, from a data set with replacement, or as a function draws.
 
+    Args: ``template``: standard normal inputs have its precision and device; all others keep their own.
     Raises: DataError where the function that draws them fails; ShapeError for inputs that do not fit.
     """
     if inputs is None:

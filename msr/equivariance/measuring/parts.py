@@ -146,7 +146,9 @@ _KNOWN: "WeakKeyDictionary[AnyRepresentation, dict[tuple[bool, bool], Parts]]" =
 
 
 def parts_of(rep: AnyRepresentation, *, whole_blocks: bool = False, means: bool = False) -> Parts:
-    """:class:`Parts` of a representation, computed once."""
+    """:class:`Parts` of a representation with these options, computed once and kept as long as the representation
+    lives.
+    """
     known = _KNOWN.setdefault(rep, {})
     key = whole_blocks, means
     if key not in known:
@@ -155,7 +157,7 @@ def parts_of(rep: AnyRepresentation, *, whole_blocks: bool = False, means: bool 
 
 
 def _blocks(rep: AnyRepresentation) -> tuple[Tensor, list[np.ndarray]]:
-    """The block of each coordinate ``(dim,)``, and the generators' matrices unless they are permutations.
+    """The block of each coordinate ``(dim,)``, and the generators' matrices, none for a permutation representation.
 
     Blocks are the connected components of the graph whose edges are the generators' nonzero entries. They are numbered
     in the order of their first coordinates.
@@ -188,7 +190,11 @@ def _blocks(rep: AnyRepresentation) -> tuple[Tensor, list[np.ndarray]]:
 def _isotypic(labels: Tensor, n_blocks: int, moves: list[np.ndarray]) -> tuple[Tensor | None, Tensor, Tensor]:
     """Blocks split into isotypic parts: an orthogonal basis (columns), the atom of each vector, the block of each atom.
 
-    The basis is None where no block splits.
+    The basis is None where no block splits. A block of one number or more than 16 does not.
+
+    Args:
+        labels: the block of each coordinate ``(dim,)``.
+        moves: the generators' matrices, orthogonal ``(dim, dim)``.
     """
     n = len(labels)
     turn = np.eye(n)
@@ -219,10 +225,12 @@ def _isotypic(labels: Tensor, n_blocks: int, moves: list[np.ndarray]) -> tuple[T
 
 
 def _kinds(moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An orthogonal basis and the isotypic part of each of its vectors, for orthogonal matrices ``(generators, n, n)``.
+    """An orthogonal basis ``(n, n)``, in columns, and the number of each vector's isotypic part, ``(n,)``.
 
-    The eigenspaces of a random symmetric matrix that commutes with all of them are irreducible (Schur's lemma). Two of
-    them are isomorphic, and belong to one isotypic part, when another such matrix maps one into the other.
+    The eigenspaces of a random symmetric matrix that commutes with all of ``moves`` are irreducible (Schur's lemma).
+    Two of them are isomorphic, and belong to one isotypic part, when another such matrix maps one into the other.
+
+    Args: ``moves``: orthogonal matrices ``(generators, n, n)``.
     """
     n = moves.shape[1]
     eye = np.eye(n)
@@ -241,7 +249,7 @@ def _kinds(moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _places(places: list[int], shape: tuple[int, ...]) -> str:
-    """Some entries of an output of this shape, in words; the first three of many."""
+    """Entries of an output of this shape, given by their flat indices ``places``, in words; the first three of many."""
     if not shape:
         return "the output"
     if len(places) == math.prod(shape):

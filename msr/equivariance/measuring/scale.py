@@ -58,7 +58,7 @@ def measured_noise(
     """Differences ``(rows, dim)`` whose squares sum to the squared noise of one evaluation, the rounding of ``f(x)``.
 
     Two of them for each direction, from ``f(x ± h x)`` with random signs and ``h = ε^(2/3)``. The second difference of
-    a smooth function is ``O(h²) = O(ε^(4/3))``, so what is left of it is rounding, of three evaluations with the
+    a smooth function is ``O(h²) = O(ε^(4/3))``, so nearly all of it is rounding, of three evaluations with the
     factors 1, −2, 1: its variance is 6 times that of one. The first difference, scaled from ``h`` to ``ε``, is what the
     rounding of the inputs does. An empty list where inputs are whole numbers, or where ``f`` refuses such inputs.
 
@@ -126,7 +126,7 @@ class Compared:
         return (self.floor > tolerance * self.scale) & (self.scale > 0) & ~self.kinds
 
     def split(self, rows: int) -> list["Compared"]:
-        """The comparison cut into several, each of ``rows`` rows."""
+        """The comparison cut into several of ``rows`` rows each; the last may have fewer."""
         each = zip(self.difference.split(rows), self.scale.split(rows), self.floor.split(rows), strict=True)
         return [Compared(difference, scale, floor, self.kinds) for difference, scale, floor in each]
 
@@ -308,7 +308,13 @@ class Typical:
 
 
 def typical_of(parts: Parts, pool: Tensor, noise: list[Tensor], epsilon: float, n_draws: int) -> Typical:
-    """:class:`Typical` from a pool of outputs ``(rows, dim)`` float64, and :func:`measured_noise` on some of them."""
+    """:class:`Typical` from a pool of outputs ``(rows, dim)`` float64; of a large pool at most 4096 rows are used.
+
+    Args:
+        noise: :func:`measured_noise` on some of the outputs; an empty list counts as no noise.
+        epsilon: relative rounding of the precision.
+        n_draws: draws of an input and an element in the pool, for the record.
+    """
     labels = parts.labels.to(pool.device)
     rows = max(_ROWS // 8, min(_ROWS, _NUMBERS // pool.shape[1]))
     # Rows at equal distances, so that inputs and moved inputs, which stand one after another, are both among them.
@@ -341,7 +347,7 @@ def typical_of(parts: Parts, pool: Tensor, noise: list[Tensor], epsilon: float, 
 def pooled_defects(parts: Parts, a: Tensor, b: Tensor, centre: Tensor | None, epsilon: float) -> Tensor:
     """The largest defect over the parts of two sides ``(elements, rows, dim)``, all rows together: ``(elements,)``.
 
-    ``centre (features,)``; none for the columns of a weight, which have no offset.
+    ``centre (features,)``; None for the columns of a weight, which have no offset. ``epsilon``: relative rounding.
     """
     unit = torch.maximum(a.abs().amax((1, 2), keepdim=True), b.abs().amax((1, 2), keepdim=True))
     # Division by the largest number keeps squares from overflowing; it must not be zero.

@@ -47,7 +47,8 @@ def pack(f: Any, reps_in: Several, reps_out: Several, x: Any = None) -> Packed:
     A tuple of ``reps_in`` calls ``f(x_a, x_b, …)``, a dictionary calls ``f(a=x_a, b=x_b)``; with a tuple of
     ``reps_out``, ``f`` returns a tuple or list as long, with a dictionary one that holds these keys.
 
-    ``x``: inputs in the same form. Each keeps its own dtype: whole numbers stay whole.
+    ``x``: inputs in the same form, of which only the dtypes are kept: ``f`` gets each input in its own, so that whole
+    numbers stay whole. Without them, or with a function that draws, all inputs have the dtype of the packed one.
     Raises: ConfigError for none, for something that is no representation, and for different groups; ShapeError for
     inputs that do not fit.
     """
@@ -73,6 +74,7 @@ def as_one(
     """The arguments ``(f, rep_in, rep_out, x, mask)``, packed into one input and output where there are several.
 
     Arrays and lists become tensors.
+    Raises: ConfigError for a weight or a sharing pattern with several representations; what :func:`pack` raises.
     """
     if not is_several(rep_in, rep_out):
         x = x if x is None or callable(x) else as_tensor(x, "x")
@@ -85,7 +87,11 @@ def as_one(
 
 
 class _Slots:
-    """The places of several tensors, one for each representation, in the tensor that holds them all."""
+    """The places of several tensors, one for each representation, in the tensor that holds them all.
+
+    Args: ``reps``: a :data:`Several`; ``name``: what the messages call it.
+    Raises: ConfigError for none, and for something that is no representation.
+    """
 
     def __init__(self, reps: Any, name: str):
         self.keys = list(reps) if isinstance(reps, Mapping) else None
@@ -100,7 +106,11 @@ class _Slots:
         self.joined = self.reps[0] if self.single else direct_sum(*(rep.reshape(rep.dim) for rep in self.reps))
 
     def tensors(self, values: Any, what: str) -> list[Tensor]:
-        """The tensors in order, from the form that the representations have."""
+        """The tensors as a list, in the order of the representations, from values in the same form as these.
+
+        Args: ``what``: what messages call the values.
+        Raises: ShapeError for another form.
+        """
         if self.single:
             parts = [values]
         elif self.keys is not None:
@@ -116,7 +126,13 @@ class _Slots:
         return [as_tensor(part, what) for part in parts]
 
     def pack(self, values: Any, what: str, *, batched: bool = True) -> Tensor:
-        """One tensor ``(batch, total)``, in a precision that loses nothing of any part."""
+        """The values as one tensor ``(batch, total)``, in a precision that loses nothing of any part.
+
+        The value of a single representation is returned as it is, in its own shape.
+
+        Args: ``batched``: false for values without a batch axis, such as a mask; then the tensor is ``(total,)``.
+        Raises: ShapeError for another form or shape, or different batches.
+        """
         parts = self.tensors(values, what)
         if self.single:
             return parts[0]
@@ -130,7 +146,10 @@ class _Slots:
         return torch.cat(flat, dim=-1)
 
     def unpack(self, x: Tensor, dtypes: list[torch.dtype] | None) -> list[Tensor]:
-        """The tensors again, each in its own shape and dtype."""
+        """The parts of a packed tensor ``x (batch, total)``, each ``(batch, *rep.shape)``.
+
+        Args: ``dtypes``: one for each part; None keeps that of ``x``.
+        """
         if self.single:
             return [x]
         pieces = x.split([rep.dim for rep in self.reps], dim=-1)
@@ -138,7 +157,7 @@ class _Slots:
         return parts if dtypes is None else [part.to(dtype) for part, dtype in zip(parts, dtypes, strict=True)]
 
     def pack_outputs(self, y: Any) -> Any:
-        """One tensor from what a function returned. Raises ModelError for what does not fit."""
+        """One tensor ``(batch, total)`` from what a function returned. Raises ModelError for what does not fit."""
         if self.single:
             return y
         try:
@@ -158,7 +177,11 @@ class _Slots:
 
 
 def _function(f: Any, before: _Slots, after: _Slots, dtypes: list[torch.dtype] | None) -> Any:
-    """``f`` on one packed input; a module where ``f`` is one, so that its parameters and mode are found."""
+    """``f`` on one packed input; a module where ``f`` is one, so that its parameters and mode are found.
+
+    Args: ``before``, ``after``: the places of inputs and outputs; ``dtypes``: those in which ``f`` gets its inputs,
+    None for that of the packed one.
+    """
 
     def call(inner: Any, x: Tensor) -> Any:
         parts = before.unpack(x, dtypes)

@@ -67,9 +67,9 @@ class Rounding:
         return run(self.f, x, self.rep_in, self.inside).reshape(len(x), -1)
 
     def at(self, x: Tensor, y: Tensor | None = None, directions: int = 1) -> list[Tensor]:
-        """Differences whose mean square is the noise of one evaluation at ``x``: see :func:`measured_noise`.
+        """Differences whose squares sum to the squared noise of one evaluation at ``x``: see :func:`measured_noise`.
 
-        Args: ``y``: ``f(x)`` as rows, where it is known.
+        Args: ``y``: ``f(x)`` as rows, where it is known; ``directions``: how many choices of signs are averaged.
         """
         return measured_noise(self.rows, x, self.rows(x) if y is None else y, self.epsilon, directions)
 
@@ -93,7 +93,7 @@ class Rounding:
             values: ``f`` of both, from the batch in which they were evaluated: a few rows by themselves round in
                 another way.
             act_on_outputs: ``ρ_out(g)`` on rows ``(rows, dim)``.
-            floor: what the floor was so far.
+            floor: ``(rows, units)``, the floor to start from; no entry becomes smaller.
         """
         # Four directions, since here the noise of single rows decides, not a mean over many.
         noise = self.at(moved, directions=4)
@@ -109,11 +109,14 @@ class Rounding:
         return floor
 
     def resolved(self, typical: Typical, x: Tensor, moved: Callable[[Tensor], list[Tensor]]) -> Typical:
-        """What is typical, with the parts that vary by no more than rounding looked at in float64.
+        """``typical``, with parts that vary by no more than rounding called constant or lost by their values in
+        float64.
 
-        There such a part either does not vary, and is constant; or it does, and this precision has lost its variation.
+        In float64 such a part either does not vary, and is constant; or it does, and this precision has lost its
+        variation. Where there is no such part, or ``f`` cannot be evaluated in float64, ``typical`` is returned as it
+        is.
 
-        Args: ``moved``: gives the moved inputs of a few inputs.
+        Args: ``moved``: a function that gives the moved inputs of a few inputs.
         """
         unclear = typical.unclear
         if not bool(unclear.any()):
@@ -138,6 +141,10 @@ class Sides:
         means: whether the mean of each orbit and the deviations from it are compared apart as well, since a break in
             one can be lost beside the other. That is for unit tests, where code is right or wrong; in a measurement a
             part that happens to vary little would stand for the whole.
+
+    Attributes: ``base``, the outputs ``f(x) (batch, *rep_out.shape)`` in float64; ``dtype``, the precision they had;
+    ``typical``, what is typical of outputs; ``rounding``, the measure of their rounding; beside the arguments.
+    Raises: what :func:`evaluate` and :func:`check_is_a_function` raise.
     """
 
     def __init__(
@@ -174,7 +181,7 @@ class Sides:
         check_is_a_function(f, x, self.base, rep_in, inside, self.typical)
 
     def pairs(self, *, pooled: bool = False) -> Iterator[Pair]:
-        """The comparison at each element, one after the other.
+        """The two sides and their comparison at each element, one after the other.
 
         Args: ``pooled``: all rows will be taken together, so that each row is measured in its own scale alone.
         """
@@ -217,7 +224,12 @@ class Sides:
         return act(self.rep_in, g, self.x[rows])
 
     def confirmed(self, g: Element, row: int, compared: Compared) -> Tensor:
-        """The floor ``(units,)`` of one row, raised to the noise that is measured on this very input."""
+        """The floor ``(units,)`` of one row, raised to the noise that is measured on the input of that row.
+
+        Call it before :meth:`pairs` goes on: ``g`` is the element that it gave last, whose outputs are still kept.
+
+        Args: ``compared``: the comparison at ``g``.
+        """
 
         def act_on_outputs(rows: Tensor) -> Tensor:
             return self.rep_out.act(g, rows.reshape(-1, *self.rep_out.shape)).reshape(len(rows), -1)
@@ -246,7 +258,9 @@ class Sides:
 
 
 def epsilon_inside(f: Function, x: Tensor, y: Tensor) -> float:
-    """Relative rounding of the coarsest precision among inputs, outputs and parameters; 0 for whole outputs.
+    """Relative rounding of the coarsest precision among inputs, outputs and parameters.
+
+    It is 0 where the outputs are whole numbers.
 
     Args: ``y``: the outputs in their own precision.
     """
@@ -259,7 +273,7 @@ def check_is_a_function(
 ) -> None:
     """Raise ModelError unless an example gives the same output again, in whatever batch it is.
 
-    The first example is evaluated in a smaller batch. Its output may differ from the first one ``y`` by a hundredth of
+    The first example is evaluated in a smaller batch. Its output may differ from that in ``y = f(x)`` by a hundredth of
     what all outputs together vary by. Where one part of it differs by more than a twentieth of what this part varies
     by, the call is repeated: a function that repeats itself exactly only rounds in another way in another batch.
     """

@@ -185,7 +185,10 @@ def _sheared(x: Tensor, angle: float) -> Tensor:
 
 
 def _shifted(x: Tensor, steps: Tensor) -> Tensor:
-    """Each row to the right by its own number of pixels, by Fourier's phases."""
+    """Each row of pixels of ``x (..., n, n)`` moved to the right by its own distance, cyclically, by Fourier's phases.
+
+    Args: ``steps``: ``(n,)``, in pixels, not only whole ones.
+    """
     n = x.shape[-1]
     phase = torch.fft.rfftfreq(n, dtype=torch.float64, device=x.device) * steps[:, None]
     return torch.fft.irfft(torch.fft.rfft(x) * torch.exp(-2j * math.pi * phase), n=n)
@@ -200,7 +203,10 @@ def _images(x: Any) -> Tensor:
 
 
 def _disc(n: int, disc: float) -> Tensor:
-    """1 inside, falling to 0 at the rim, ``(n, n)``."""
+    """A mask ``(n, n)`` that is 1 within 0.6 of the radius and falls smoothly to 0 at the radius.
+
+    Args: ``disc``: the radius, as a share of half the side.
+    """
     along = torch.arange(n, dtype=torch.float64) - (n - 1) / 2
     radius = (along.square()[:, None] + along.square()).sqrt() / (disc * n / 2)
     return (0.5 + 0.5 * torch.cos(math.pi * ((radius - _INNER) / (1 - _INNER)).clamp(0, 1))) * (radius < 1)
@@ -222,12 +228,18 @@ def _blurred(x: Tensor) -> Tensor:
 
 
 def _turned(y: Tensor, angle: float, interpolation: Interpolation, layout: list[Field]) -> Tensor:
-    """Outputs turned by an angle in degrees: the pixels of images, and the channels of all."""
+    """Outputs turned by an angle in degrees: the pixels of images, and the channels of all outputs.
+
+    Args: ``layout``: the fields of the channels, as :func:`_layout` gives them.
+    """
     return _channels(turn_images(y, angle, interpolation) if y.ndim == 4 else y, angle, layout)
 
 
 def _channels(y: Tensor, angle: float, layout: list[Field]) -> Tensor:
-    """The channels of each field as a turn by an angle in degrees moves them; pixels stay where they are."""
+    """The channels of each field as a turn by an angle in degrees moves them; pixels stay where they are.
+
+    Args: ``layout``: the fields of the channels, as :func:`_layout` gives them.
+    """
     parts = []
     start = 0
     for field in layout:
@@ -250,7 +262,11 @@ def _size(field: Field) -> int:
 
 
 def _layout(fields: Field | Sequence[Field], channels: int, name: str) -> list[Field]:
-    """The fields of all channels, in order. Raises ConfigError where they do not fit the channels."""
+    """The fields of all channels, in order; a single field is repeated until all channels have one.
+
+    Args: ``name``: what messages call the fields.
+    Raises: ConfigError for something that is no field, and where the fields do not fit the number of channels.
+    """
     single = isinstance(fields, (str, int))
     # A bool is an int in Python, and no field; hence the comparison of types below.
     listed: list[Any] = [fields] if single else list(fields)  # type: ignore[arg-type]
@@ -266,7 +282,11 @@ def _layout(fields: Field | Sequence[Field], channels: int, name: str) -> list[F
 
 
 def _angles(angles: Sequence[float] | None, layout: list[Field]) -> list[float]:
-    """The angles in degrees. Raises ConfigError for one that a regular field has no turn by."""
+    """The angles in degrees; by default every 30, or with regular fields the turns that all of them have, without 0.
+
+    Args: ``layout``: the fields of all channels, of inputs and outputs.
+    Raises: ConfigError for none, for one that is not finite, or one that a regular field has no turn by.
+    """
     turns = [field for field in layout if isinstance(field, int)]
     if angles is None:
         # Each field of C_n turns by multiples of 360°/n; all of them together by those of the common divisor.
@@ -311,7 +331,10 @@ def _value(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def _kind(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """A tensor of the precision and on the device that a function takes: a module's first, else ``x``."""
+    """A tensor of the precision and on the device that a function takes.
+
+    It is a module's first floating point parameter or buffer; without one, and for a plain function, it is ``x``.
+    """
     tensors = [*f.parameters(), *f.buffers()] if isinstance(f, nn.Module) else []
     return next((t for t in tensors if t.is_floating_point()), x)
 
@@ -346,11 +369,16 @@ def _defects(
     after: list[Field],
     disc: float,
 ) -> Tensor:
-    """The defect at each angle, without unit, over all inputs together.
+    """The defect at each angle, ``(angles,)``, without unit, over all inputs together.
 
     The mean of each channel is taken off ``y = f(x)`` before it is turned, and off ``f(T x)`` as the turn moves
     channels. A constant image does not change when it is turned, so the difference is the same, and no offset is
     interpolated at the rim of the disc.
+
+    Args:
+        y: ``f(x)``.
+        before, after: the fields of the channels of inputs and outputs, as :func:`_layout` gives them.
+        disc: its radius, as a share of half the side.
     """
     over = [0, *range(2, y.ndim)]
     mean = y.mean(over, keepdim=True)

@@ -139,12 +139,12 @@ def certify_network(
 
 
 def _as_they_are(h: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """The activations of the ``n`` inputs: one draw each, so that draws stay independent."""
+    """``h`` as it is, the activations of ``n`` inputs: one draw for each, so that draws stay independent."""
     return h
 
 
 def _unmeasured(network: nn.Module, layers: list[nn.Module]) -> tuple[str, ...]:
-    """Modules that own parameters and are part of no layer measured."""
+    """Names of the modules that own parameters and are part of none of ``layers``, the layers that were measured."""
     # A layer that counts as one has parts with parameters, which were measured with it.
     measured = {part for layer in layers for part in layer.modules()}
     return tuple(

@@ -51,13 +51,13 @@ class Walk:
     by_name: bool
 
     def leave_out(self, name: str, error: Exception) -> None:
-        """Note why a layer could not be measured; raise the error if the layer was asked for by name."""
+        """Note in ``unmeasured`` why a layer was not measured; raise the error where the caller named the layers."""
         if self.by_name:
             raise error
         self.unmeasured[name] = f"not measured: {error_text(error)}"
 
     def check_not_empty(self, measured: Sequence[str]) -> None:
-        """Raise ModelError when not one layer could be measured."""
+        """Raise ModelError where ``measured``, the names of the layers that could be measured, is empty."""
         if not measured:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self.unmeasured.items())
             raise ModelError(f"no layer could be measured ({reasons or 'none ran on these inputs'})")
@@ -65,7 +65,10 @@ class Walk:
 
 @dataclass
 class _Trace:
-    """What hooks record of one module: its first input, the shape of its first output, or why there is none."""
+    """What hooks record of one module: its first input ``h``, the shape of its first output, or why there is none.
+
+    ``shape`` is that of one example, without the batch axis. ``calls`` counts how often the module started.
+    """
 
     h: Tensor | None = None
     shape: tuple[int, ...] = ()
@@ -74,6 +77,7 @@ class _Trace:
     handles: list[Any] = field(default_factory=list)
 
     def before(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        """The hook before a module: count the call; on the first one keep a copy of its input, or say why not."""
         self.calls += 1
         if self.calls > 1:
             return
@@ -85,6 +89,7 @@ class _Trace:
         self.h = inputs[0].detach().clone()  # before the layer can work in place on it
 
     def after(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: object) -> None:
+        """The hook after a module: on the first call keep the shape of its output, or say why not."""
         if self.calls > 1 or self.reason:
             return
         if not isinstance(output, Tensor):
@@ -94,7 +99,7 @@ class _Trace:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the module mapped one tensor to one tensor."""
+        """Whether the module was given one tensor, and nothing is known against measuring it."""
         return self.h is not None and not self.reason
 
 
@@ -170,7 +175,10 @@ def _pair(
 
 
 def _run(network: nn.Module, x: Tensor, modules: Mapping[str, nn.Module]) -> tuple[dict[str, _Trace], list[str]]:
-    """Run the network: what hooks record of each module, and the order in which the modules start."""
+    """Run the network on a copy of ``x``: what hooks record of each of ``modules``, and the order in which they start.
+
+    Raises: ModelError where the network fails. The hooks are taken off in any case.
+    """
     traces = {name: _Trace() for name in modules}
     order: list[str] = []
 
@@ -210,14 +218,17 @@ def _parents(name: str) -> list[str]:
 
 
 def _around(network: nn.Module, wanted: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    """The modules that hold a wanted one and can run, by name."""
+    """The modules that hold a wanted one, at any depth, and can run, by name; not the network itself."""
     named = dict(network.named_modules())
     names = dict.fromkeys(parent for name in wanted for parent in _parents(name))
     return {name: named[name] for name in names if name in named and not isinstance(named[name], _CONTAINERS)}
 
 
 def _wanted(network: nn.Module, representations: Representations) -> dict[str, nn.Module]:
-    """The layers to measure, by name: those that a mapping names, else the innermost modules."""
+    """The layers to measure, by name: those that a mapping names, else the innermost modules.
+
+    Raises: ConfigError for a name that the network lacks or that has no pair, and for a list of the wrong length.
+    """
     # A module that is used under two names may be asked for by either.
     named = dict(network.named_modules(remove_duplicate=False))
     if isinstance(representations, Mapping):
@@ -250,7 +261,7 @@ def _is_one_layer(module: nn.Module, is_root: bool) -> bool:
     """Whether a module counts as one layer, whatever it is made of.
 
     Reparameterised and parametrized modules count as one: their parts hold weights and do not run. A module that holds
-    TorchScript counts as one, since its parts take no hooks; the network itself only if all its parts are TorchScript.
+    TorchScript counts as one, since its parts take no hooks; the network itself (``is_root``) if all its parts are.
     """
     holds_pattern = any(isinstance(child, Sharing) for child in module.children())
     if holds_pattern or isinstance(module, (*_ONE_LAYER, torch.jit.ScriptModule)):

@@ -76,6 +76,7 @@ def not_finite(value: Any, where: str = "") -> str:
 
 
 def _check_params(saved: Any, params: MetaParameters) -> None:
+    """Raise DataError unless ``saved`` holds finite tensors of the names, shapes and types of ``params``."""
     if not isinstance(saved, Mapping) or set(saved) != set(MetaParameters._fields):
         raise DataError(f"the checkpoint's params must hold {', '.join(MetaParameters._fields)}; got {_shown(saved)}")
     for name, group in zip(MetaParameters._fields, params, strict=True):
@@ -104,7 +105,11 @@ def _try_on_copies(
     scheduler: torch.optim.lr_scheduler.LRScheduler | None,
     steps_done: int,
 ) -> None:
-    """Load the state into copies, compare it with what this run's optimiser keeps, and take a step of zero gradient."""
+    """Load the state into copies, compare it with what this run's optimiser keeps, and take a step of zero gradient.
+
+    Raises: DataError for a difference that matters, or numbers that are not finite after that step; whatever torch
+    raises on a state of another kind.
+    """
     saved = state["optimizer"]
     # What an optimiser keeps for each parameter shows after its first step.
     stepped = copy.deepcopy(optimizer)
@@ -157,6 +162,11 @@ def _try_on_copies(
 def _check_scheduler(
     state: Mapping[str, Any], scheduler: torch.optim.lr_scheduler.LRScheduler, steps_done: int
 ) -> None:
+    """Raise DataError unless a scheduler can continue from ``state["scheduler"]``.
+
+    That needs finite numbers, the same entries and settings, rates that are not negative, and the count of steps that
+    belongs to ``state["steps_done"]``. Settings and counts are compared for torch's own schedulers only.
+    """
     own = scheduler.state_dict()
     saved = state["scheduler"]
     bad = not_finite(saved)
@@ -181,7 +191,10 @@ def _check_scheduler(
 
 
 def _step(optimizer: torch.optim.Optimizer) -> None:
-    """Take a step with zero gradients and zero rates, which cannot fail for the size of a rate."""
+    """Take a step with zero gradients and zero rates, which cannot fail for the size of a rate.
+
+    The optimiser's rates stay zero, so it is for copies.
+    """
     for group in optimizer.param_groups:
         # Times zero, since a rate may be a tensor, which must stay one.
         group["lr"] = group["lr"] * 0
@@ -191,7 +204,10 @@ def _step(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _check_like(own: Any, saved: Any, where: str) -> None:
-    """Raise DataError unless two trees have the same keys, lengths, kinds of values, and tensor shapes and types."""
+    """Raise DataError unless two trees have the same keys, lengths, kinds of values, and tensor shapes and types.
+
+    Args: ``own``: this run's tree; ``saved``: the checkpoint's; ``where``: its place in the checkpoint, for messages.
+    """
     if isinstance(own, Tensor) or isinstance(saved, Tensor):
         kinds = [(t.dtype, tuple(t.shape)) if isinstance(t, Tensor) else type(t).__name__ for t in (saved, own)]
         if kinds[0] != kinds[1]:
@@ -217,5 +233,6 @@ def _kind(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
+    """A value as text in one line, cut after 60 characters."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:59] + "…"

@@ -68,7 +68,7 @@ class Checkpoint(NamedTuple):
         return differences
 
     def refuse_others(self, identity: Mapping[str, Any]) -> None:
-        """Raise DataError, one line with all of them, where :meth:`differences` finds any."""
+        """Raise DataError, one line with all of them, where :meth:`differences` finds any from this ``identity``."""
         differences = self.differences(identity)
         if differences:
             raise DataError(
@@ -103,8 +103,9 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
-    """Read a checkpoint, check that it is whole, and return its content.
+    """Read a checkpoint, check that it is whole, and return its content, with tensors on ``device``.
 
+    A file of format 1 is read too, though it has no hash to be checked by.
     Raises: DamagedCheckpointError, one line that names the file, for content that is not what was written, for files
     that are no checkpoints, and for those of a later format; ConfigError where the system does not let it be read.
     """
@@ -140,7 +141,11 @@ def content_hash(content: Mapping[str, Any]) -> str:
 
 
 def _hash(hasher: Any, value: Any, where: str) -> None:
-    """Each value enters as its kind, its length and its bytes, so that different contents give different input."""
+    """Feed a tree of values into ``hasher``; ``where`` is the tree's place in the content, for messages.
+
+    Each value enters as its kind, its length and its bytes, so that different contents give different input.
+    Raises: TypeError for what :func:`content_hash` refuses.
+    """
 
     def put(kind: str, data: bytes = b"") -> None:
         # With lengths in front no two contents run together to the same bytes.
@@ -188,7 +193,11 @@ def _plain(value: Any) -> Any:
 
 
 def _content(path: Path, data: bytes, device: torch.device | str) -> dict[str, Any]:
-    """The dictionary in a file, each of whose members has the CRC-32 that is stored with it."""
+    """The dictionary in a file, each of whose members has the CRC-32 that is stored with it.
+
+    Args: ``data``: the bytes of the file; ``path``: its name, for messages.
+    Raises: DamagedCheckpointError.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             # torch does not compress members. A compressed one could become any size when it is unpacked.
@@ -208,6 +217,7 @@ def _content(path: Path, data: bytes, device: torch.device | str) -> dict[str, A
 
 
 def _check_hash(path: Path, content: dict[str, Any]) -> None:
+    """Raise DamagedCheckpointError unless the content has the present format and the SHA-256 of its writing."""
     version = content["format"]
     stored = content.get("sha256")
     if type(version) is not int:
@@ -223,5 +233,6 @@ def _check_hash(path: Path, content: dict[str, Any]) -> None:
 
 
 def _damaged(path: Path, what: str) -> DamagedCheckpointError:
+    """The error, not raised, that says in one line what is wrong with a file and what to do."""
     line = " ".join(f"{path} {what}".split())
     return DamagedCheckpointError(f"the checkpoint {line}; remove it, or put an undamaged copy in its place")

@@ -54,6 +54,10 @@ def check_problem(problem: Problem, params: MetaParameters, x: Tree, y: Tree | N
 
 
 def _try_module(predict: ModulePrediction, start: Params, x: Tree, device: torch.device) -> Any:
+    """The prediction of a module at ``start``, tried on copies of the module.
+
+    Raises: ModelError where it is not a function of parameters and inputs, or does not read all its parameters by name.
+    """
     twin = as_at_first(predict.module)
     call = _with(predict, twin)
     answers: list[Any] = []
@@ -77,7 +81,11 @@ def _compare_with_a_shifted_copy(predict: ModulePrediction, call: Any, start: Pa
     """Refuse a network that computes with parameters of an earlier call, by shifted values of all parameters.
 
     They are handed over to the copy that has been called, and written into a fresh copy. The answers differ only where
-    something computed from parameters is kept between calls.
+    something computed from parameters is kept between calls. Where the network fails with shifted values, that is a
+    warning, and nothing is refused.
+
+    Args: ``call``: the prediction of the copy that has been called.
+    Raises: ModelError naming the parameters.
     """
     values = shifted(start)
     try:
@@ -116,7 +124,10 @@ def _in_place(module: nn.Module, params: Params, x: Tree) -> Any:
 
 
 def _agrees_alone(predict: ModulePrediction, name: str, start: Params, value: Tensor, x: Tree) -> bool:
-    """Whether the two answers that :func:`_compare_with_a_shifted_copy` compares agree with one parameter shifted."""
+    """Whether the two answers that :func:`_compare_with_a_shifted_copy` compares agree with one parameter shifted.
+
+    Args: ``name``: of that parameter; ``value``: its shifted value; the others are as in ``start``.
+    """
     call = _with(predict, as_at_first(predict.module))
     call(start, x)  # fills what is kept between calls
     params = {**start, name: value}
@@ -124,6 +135,7 @@ def _agrees_alone(predict: ModulePrediction, name: str, start: Params, value: Te
 
 
 def _remedy(predict: ModulePrediction, fault: Impurity, start: Params, x: Tree, device: torch.device) -> str:
+    """What to do about a fault, for the message: ``eval()`` on the modules at fault, if that is tried and mends it."""
     twin = as_at_first(predict.module)
     for name in fault.modules:
         twin.get_submodule(name).eval()
@@ -136,12 +148,18 @@ def _remedy(predict: ModulePrediction, fault: Impurity, start: Params, x: Tree, 
 
 
 def _in_words(fault: Impurity) -> str:
+    """The message for a fault: which modules of the network are no functions, and why."""
     names = ", ".join(name or "its own forward()" for name in fault.modules)
     at = f" in {names}" if names else ""
     return f"the network is not a function of its parameters and inputs{at}: {'; '.join(fault.reasons)}"
 
 
 def _try_function(problem: Problem, start: Params, x: Tree, device: torch.device) -> Any:
+    """The prediction of a problem written by hand at ``start``.
+
+    Buffers and random states of the modules that it holds are put back.
+    Raises: ModelError where it is not a function of parameters and inputs.
+    """
     modules = {
         f"<{name}>": module
         for name, module in _held_modules(getattr(problem.predict, "function", problem.predict)).items()
@@ -165,7 +183,10 @@ def _try_function(problem: Problem, start: Params, x: Tree, device: torch.device
 
 
 def _try_criterion(problem: Problem, answer: Any, y: Tree) -> None:
-    """Refuse a criterion that broadcasts, since it would compare numbers that do not belong together."""
+    """Raise ShapeError for a criterion that broadcasts, since it would compare numbers that do not belong together.
+
+    It is raised too where the criterion fails on these shapes. ``answer`` is the prediction.
+    """
     shapes = f"the prediction is {_shapes(answer)} and y is {_shapes(y)}"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -178,6 +199,7 @@ def _try_criterion(problem: Problem, answer: Any, y: Tree) -> None:
 
 
 def _shapes(tree: Any) -> str:
+    """The shapes in a tree of tensors as text; what is no tensor is given by its type."""
     if isinstance(tree, dict):
         return "{" + ", ".join(f"{key}: {_shapes(value)}" for key, value in tree.items()) + "}"
     if isinstance(tree, (tuple, list)):
@@ -186,6 +208,7 @@ def _shapes(tree: Any) -> str:
 
 
 def _with(predict: ModulePrediction, module: nn.Module) -> Exact:
+    """The same prediction by another module, in exact forms."""
     return Exact.of(replace(predict, module=module))
 
 
@@ -195,7 +218,10 @@ def _plain(leaf: Any) -> Any:
 
 
 def _held_modules(function: Any, depth: int = 3) -> dict[str, nn.Module]:
-    """Modules that a function reaches through what it closes over, its globals, ``partial`` or its own object."""
+    """Modules that a function reaches through what it closes over, its globals, ``partial`` or its own object, by name.
+
+    Args: ``depth``: how many objects lie between the function and a module, at most.
+    """
     modules: dict[str, nn.Module] = {}
     for name, thing in _held_by(function):
         if isinstance(thing, nn.Module):
@@ -207,6 +233,11 @@ def _held_modules(function: Any, depth: int = 3) -> dict[str, nn.Module]:
 
 
 def _held_by(function: Any) -> list[tuple[str, Any]]:
+    """Pairs of a name and an object that a function holds.
+
+    These are the function and arguments of a ``partial``, the object and function of a method, the variables and
+    globals of a function, and the attributes of any other object.
+    """
     if isinstance(function, functools.partial):
         return [
             ("function", function.func),

@@ -22,6 +22,14 @@ class ParameterReads(TorchDispatchMode):
     Two kinds are wrong. The first is the memory of a parameter that was replaced: the network read it by another way
     than its name, through a list, a closure, another attribute, or a global. The second is a ``Parameter`` that is
     registered nowhere: it would not be learned, and the module's own ``state_dict`` does not hold it.
+
+    Args:
+        own: pieces of memory that must not be read, by the address of their storage: first byte, end, parameter's name.
+        given: the ids of the parameters that are read by right.
+        module: the module that is called, for messages.
+
+    Attributes: ``past_their_name``, the names of parameters of the first kind; ``registered_nowhere``, the tensors of
+    the second kind.
     """
 
     def __init__(self, own: dict[int, list[tuple[int, int, str]]], given: set[int], module: nn.Module):
@@ -66,6 +74,7 @@ class ParameterReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
     def _look(self, tensor: Tensor) -> None:
+        """Note a tensor that is wrong to read, unless gradients are switched off, where a constant is meant."""
         if tensor.layout != torch.strided or not tensor.numel() or not torch.is_grad_enabled():
             return  # where gradients are switched off, a constant is meant
         same_memory = self._own.get(_memory(tensor))
@@ -139,7 +148,10 @@ def aliases(module: nn.Module, names: Iterable[str]) -> dict[str, str]:
 
 
 def held_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    """Pairs ``(place, tensor)`` of the tensors in a module's attributes and buffers, and in containers there."""
+    """Pairs ``(place, tensor)`` of the tensors in a module's attributes and buffers, and in containers there.
+
+    Registered parameters are left out. A place is a dotted path from the module.
+    """
     tensors = []
     for name, part in module.named_modules():
         for key, value in vars(part).items():
@@ -150,6 +162,7 @@ def held_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _memory(tensor: Tensor) -> int:
+    """The address at which a tensor's storage begins, which tells storages apart."""
     return tensor.untyped_storage().data_ptr()
 
 
@@ -161,6 +174,7 @@ def _byte_range(tensor: Tensor) -> tuple[int, int]:
 
 
 def _tensors(tree: Any) -> list[Tensor]:
+    """All tensors in a tree of tuples, dictionaries and lists."""
     # leaves_of knows tuples and dictionaries, while operations take lists of tensors, as torch.cat does.
     if isinstance(tree, list):
         tree = tuple(tree)
@@ -171,7 +185,10 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 def _place(module: nn.Module, tensor: Tensor) -> str | None:
-    """Where a module holds a tensor, for a message: through attributes, lists, dictionaries and modules in them."""
+    """Where a module holds a tensor, for a message: through attributes, lists, dictionaries and modules in them.
+
+    None where it is found in none of these.
+    """
     visited: set[int] = set()
     waiting: list[tuple[str, Any]] = [(name, part) for name, part in module.named_modules()]
     while waiting:

@@ -43,7 +43,14 @@ class Impurity:
 
 @dataclass
 class _Visit:
-    """One run of a module within a call: its arguments, its answer, and whether a random state changed meanwhile."""
+    """One run of a module within a call.
+
+    Attributes:
+        name: the module's name.
+        arguments, answer: copies of what went in and came out.
+        states: the states of all sources of random numbers when it began.
+        drew: whether one of them changed until it ended.
+    """
 
     name: str
     arguments: Any
@@ -102,6 +109,7 @@ def refuse_changing_weights(module: nn.Module) -> None:
 
 
 def _parametrised(part: nn.Module) -> tuple[Tensor, ...]:
+    """The weights of a module that parametrizations make, each read now."""
     return tuple(getattr(part, name) for name in part.get_submodule("parametrizations")._modules)
 
 
@@ -118,13 +126,17 @@ def keeping_random_states(modules: dict[str, nn.Module], device: torch.device) -
 
 
 def agree(a: Any, b: Any) -> bool:
-    """Whether two answers are equal up to rounding, 1,000 units in the last place and 1% at most; nan equals nan."""
+    """Whether two answers are equal up to rounding; nan equals nan.
+
+    Each tensor may differ by 1,000 units in the last place of its largest number, and by 1% of that number at most.
+    """
     leaves_a = leaves_of(_as_tree(a))
     leaves_b = leaves_of(_as_tree(b))
     return len(leaves_a) == len(leaves_b) and all(map(_close, leaves_a, leaves_b))
 
 
 def _close(a: Any, b: Any) -> bool:
+    """Whether two leaves of answers agree (:func:`agree`); what is no tensor or plain value agrees by its type."""
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
         return type(a) is type(b) and (a == b if isinstance(a, (bool, int, float, complex, str)) else True)
     if a.shape != b.shape:
@@ -148,6 +160,7 @@ def _as_tree(answer: Any) -> Any:
 
 
 def _same(a: Any, b: Any) -> bool:
+    """Whether two trees of states or buffers are exactly equal; nan equals nan."""
     if isinstance(a, Tensor):
         # A nan equals no number, itself included; a buffer of nan has not changed all the same.
         return torch.equal(a, b) or bool(((a == b) | ((a != a) & (b != b))).all())
@@ -168,6 +181,7 @@ _GLOBAL = {
 
 
 def _sources(modules: dict[str, nn.Module], device: torch.device) -> dict[str, _Source]:
+    """All sources of random numbers by name: global ones, the device's, and those that modules hold in attributes."""
     sources = dict(_GLOBAL)
     if device.type not in ("cpu", "meta"):
         backend = torch.get_device_module(device)
@@ -192,6 +206,7 @@ def held(key: str, value: Any) -> list[tuple[str, Any]]:
 
 
 def _source_of(thing: Any) -> _Source | None:
+    """How to read and set the state of a generator of torch, NumPy or Python; None for any other object."""
     if isinstance(thing, torch.Generator):
         return _Source(thing.get_state, thing.set_state)
     if isinstance(thing, np.random.Generator):
@@ -205,15 +220,17 @@ def _source_of(thing: Any) -> _Source | None:
 
 
 def _states(sources: dict[str, _Source]) -> dict[str, Any]:
+    """The present state of each source of random numbers, by name."""
     return {name: source.get() for name, source in sources.items()}
 
 
 def _buffers(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
+    """All buffers of the modules, by name; a module's own key comes first in the names."""
     return {name: b for home, m in modules.items() for name, b in m.named_buffers(prefix=home)}
 
 
 def _visits(call: Call, modules: dict[str, nn.Module], sources: dict[str, _Source]) -> list[_Visit]:
-    """The runs of the modules in a call, in the order in which they end."""
+    """The runs of the modules while ``call`` is called once, in the order in which they end."""
     visits: list[_Visit] = []
     unfinished: list[_Visit] = []
     handles = []
@@ -244,7 +261,10 @@ def _visits(call: Call, modules: dict[str, nn.Module], sources: dict[str, _Sourc
 
 
 def _at_fault(first: list[_Visit], second: list[_Visit]) -> set[str]:
-    """Names of modules that drew random numbers, or gave different answers to equal arguments."""
+    """Names of modules that drew random numbers, or gave different answers to equal arguments.
+
+    Args: ``first``, ``second``: the runs of the modules in two calls with the same inputs.
+    """
     names = {visit.name for visit in (*first, *second) if visit.drew}
     for a, b in zip(first, second, strict=False):
         # A module whose arguments differ already is not at fault for its answer.
@@ -263,6 +283,7 @@ def _innermost(names: set[str]) -> list[str]:
 
 
 def _copied(tree: Any) -> Any:
+    """The tree with copies of its tensors, without history; lists become tuples."""
     tree = _as_tree(tree)
     if isinstance(tree, Tensor):
         return tree.detach().clone()

@@ -74,4 +74,7 @@ class LibrarySGD(ABC):
     def _steps(
         self, module: TaskModule, start: list[Tensor], rates: list, n: int, x: Tree, y: Tree, *, track: bool
     ) -> list[Tensor]:
-        """The module's parameters after ``n`` steps from ``start``, in order; ``track`` keeps the history."""
+        """The module's parameters after ``n`` steps from ``start``, in order; ``track`` keeps the history.
+
+        ``start`` and ``rates`` hold one tensor or number for each parameter, in the same order.
+        """

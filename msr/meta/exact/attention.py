@@ -22,7 +22,8 @@ def _attention(
 ) -> Tensor:
     """``softmax(q kᵀ scale + mask) v``, with the softmax in float32 at least.
 
-    A query whose mask hides every key gives zero.
+    The arguments are those of ``torch.nn.functional.scaled_dot_product_attention``. A query whose mask hides every key
+    gives zero.
     """
     if is_causal and attn_mask is not None:
         raise ValueError("scaled_dot_product_attention: give attn_mask or is_causal=True, not both")

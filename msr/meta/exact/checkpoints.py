@@ -33,6 +33,7 @@ def _without_hooks(*args: Any, **kwargs: Any) -> Any:
 
 
 def _nothing() -> Iterator[None]:
+    """A generator that does nothing before and after a call."""
     yield
 
 

@@ -29,9 +29,10 @@ def _embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:
-    """Rows of a table, with no gradient for the padding row, which torch mistakes under ``vmap``.
+    """Rows of a table, with no gradient for the padding row; gradients are never sparse.
 
-    There it leaves out the padding row of the first task's table only.
+    Under ``vmap`` torch leaves out the padding row of the first task's table only.
+    Raises: ModelError for ``max_norm``, which would write into the table.
     """
     if max_norm is not None:
         raise ModelError(
@@ -61,7 +62,8 @@ def _embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> Tensor:
-    """Sums, means or maxima of the rows of each bag.
+    """Sums, means or maxima (``mode``) of the rows of each bag, without rows at ``padding_idx``; an empty bag gives
+    zero.
 
     Indices of one axis are cut into bags by ``offsets``; each row of indices of two axes is a bag.
     """

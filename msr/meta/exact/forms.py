@@ -32,6 +32,7 @@ def _callables(name: str) -> Iterator[Any]:
 
 
 def _forms() -> dict[Any, Callable]:
+    """The exact forms by every callable that reaches their functions, from the tables of all kinds."""
     forms: dict[Any, Callable] = {}
     kinds = (norms, attention, recurrent, activations, distances, embeddings, losses)
     for kind in kinds:
@@ -43,4 +44,7 @@ def _forms() -> dict[Any, Callable]:
 
 
 FORMS: dict[Any, Callable] = _forms()
+"""The exact form of each function of torch that has one, by every callable that reaches the function."""
+
 REVERSE_ONLY: frozenset[Any] = frozenset(f for name in _REVERSE_ONLY.split() for f in _callables(name))
+"""Callables of torch that must not run while a forward-mode derivative is taken."""

@@ -11,7 +11,10 @@ __all__ = ["ATEN", "PYTHON"]
 
 
 def _reduced(loss: Tensor, size_average: bool | None, reduce: bool | None, reduction: str) -> Tensor:
-    """The loss of each example, their mean, or their sum; the first two options are the older names of the third."""
+    """The loss of each example, their mean, or their sum, by ``reduction``: ``"none"``, ``"mean"`` or ``"sum"``.
+
+    ``size_average`` and ``reduce`` are torch's older names of that option, which take its place where they are given.
+    """
     if size_average is not None or reduce is not None:
         reduction = _reduction.legacy_get_string(size_average, reduce)
     if reduction not in ("none", "mean", "sum"):
@@ -29,7 +32,7 @@ def _multi_margin_loss(
     reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """``Σ_{j ≠ y} w_y max(0, margin − x_y + x_j)^p / C``."""
+    """``Σ_{j ≠ y} w_y max(0, margin − x_y + x_j)^p / C`` of each example, reduced (:func:`_reduced`)."""
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     # gather and scatter want an axis for the class.
@@ -49,7 +52,10 @@ def _multilabel_margin_loss(
     reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """``Σ_{y, i} max(0, 1 − x_y + x_i) / C``, over targets ``y`` (before the first −1) and all others ``i``."""
+    """``Σ_{y, i} max(0, 1 − x_y + x_i) / C`` of each example, reduced (:func:`_reduced`).
+
+    ``y`` are the targets, which stand before the first −1, and ``i`` all other classes.
+    """
     classes = input.shape[-1]
     # A running product stays 0 after the first negative entry, which ends the list of targets.
     valid = (target >= 0).long().cumprod(-1).bool()
@@ -68,7 +74,7 @@ def _gaussian_nll_loss(
     eps: float = 1e-6,
     reduction: str = "mean",
 ) -> Tensor:
-    """``½ (log var + (input − target)² / var)``.
+    """``½ (log var + (input − target)² / var)``, with ``var`` at least ``eps``; with ``full``, plus ``½ log 2π``.
 
     A negative variance is an error. Under ``vmap`` values cannot be read, so there the loss is nan instead.
     """

@@ -22,6 +22,12 @@ class NeedsReverse(NotImplementedError):
 
 
 class _Mode(TorchFunctionMode):
+    """Within this mode a function of torch that has an exact form runs as that form; any other runs as it is.
+
+    Raises: ModelError for a hook on a tensor's gradient; NeedsReverse in forward mode for a function whose derivative
+    would be wrong there.
+    """
+
     def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         form = FORMS.get(function)
         if form is not None:
@@ -34,6 +40,8 @@ class _Mode(TorchFunctionMode):
 
 
 class _Running(threading.local):
+    """Whether exact forms are in force, thread by thread."""
+
     exactly = False
 
 
@@ -42,10 +50,11 @@ _running = _Running()
 
 @dataclass(frozen=True)
 class Exact:
-    """A function that runs with exact forms in place of torch's fused functions; equal to one of the same function.
+    """A function that runs with exact forms in place of torch's fused functions.
 
     Checkpointed parts of it run directly, since torch's function transforms need what checkpointing forgets. A function
-    that is known to need no form (:func:`~msr.meta.exact.plain.is_plain_function`) runs as it is.
+    that is known to need no form (:func:`~msr.meta.exact.plain.is_plain_function`) runs as it is. Two of these are
+    equal where their functions are.
     """
 
     function: Callable
@@ -55,7 +64,7 @@ class Exact:
 
     @classmethod
     def of(cls, function: Callable) -> "Exact":
-        """``function`` as one of these; itself where it is one already."""
+        """``function`` as an :class:`Exact`; itself where it is one already."""
         return function if isinstance(function, cls) else cls(function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -68,6 +77,7 @@ class Exact:
 
 @contextlib.contextmanager
 def _exactly() -> Iterator[None]:
+    """Within the block, in this thread, exact forms are in force and checkpointed parts run directly."""
     # A mode within itself would send each call through the tables twice.
     if _running.exactly:
         yield

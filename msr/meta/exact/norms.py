@@ -22,6 +22,8 @@ _HALVES = (torch.float16, torch.bfloat16)
 
 
 class _Fused(threading.local):
+    """Whether code around allows fused norms (:func:`fused_norms`), thread by thread."""
+
     allowed = False
 
 
@@ -44,6 +46,7 @@ def fused_norms(enabled: bool) -> Iterator[None]:
 
 
 def _runs_fused() -> bool:
+    """Whether a norm may run fused here: it is allowed, and nothing but gradients in reverse mode is being taken."""
     return _fused.allowed and gradients_alone()
 
 
@@ -91,6 +94,7 @@ def _channel_shape(x: Tensor) -> list[int]:
 
 
 def _shaped(parameter: Tensor | None, shape: list[int]) -> Tensor | None:
+    """A parameter in another shape, as a view; None for None."""
     return None if parameter is None else parameter.view(shape)
 
 
@@ -102,6 +106,7 @@ def _layer_norm(
     eps: float = 1e-5,
     cudnn_enable: bool = True,
 ) -> Tensor:
+    """Layer norm over the last axes, in the type of ``input``; with the arguments of ``torch.layer_norm``."""
     if _runs_fused():
         return torch.layer_norm(input, normalized_shape, weight, bias, eps).to(input.dtype)
     if tuple(input.shape[input.ndim - len(normalized_shape) :]) != tuple(normalized_shape):
@@ -113,6 +118,7 @@ def _layer_norm(
 def _native_layer_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Layer norm over the last axes, the means, and ``1/√(var + ε)``, as ``torch.native_layer_norm`` gives them."""
     y, mean, scale = _normal(_wide(input), list(range(-len(normalized_shape), 0)), eps)
     return _affine(y, weight, bias, input.dtype), mean, scale
 
@@ -140,6 +146,11 @@ def _batch_norm(
     eps: float,
     cudnn_enabled: bool = True,
 ) -> Tensor:
+    """Batch norm with the arguments of ``torch.batch_norm``, in the type of ``input``.
+
+    In training it uses the set's own statistics, and updates the running ones in place where there are any; otherwise
+    it uses the running ones.
+    """
     if not training:
         if running_mean is None or running_var is None:
             return torch.batch_norm(input, weight, bias, None, None, False, momentum, eps, cudnn_enabled)  # raises
@@ -191,6 +202,7 @@ def _python_batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
+    """Batch norm with the arguments and the check of the set's size of ``torch.nn.functional.batch_norm``."""
     if training:
         F._verify_batch_size(list(input.shape))  # type: ignore[attr-defined]
     return _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
@@ -207,6 +219,11 @@ def _instance_norm(
     eps: float,
     cudnn_enabled: bool = True,
 ) -> Tensor:
+    """Instance norm with the arguments of ``torch.instance_norm``, in the type of ``input``.
+
+    With ``use_input_stats`` it uses each example's own statistics, and updates the running ones in place where there
+    are any; otherwise it uses the running ones.
+    """
     if not use_input_stats:
         return _batch_norm(input, weight, bias, running_mean, running_var, False, momentum, eps)
     if _runs_fused():
@@ -232,12 +249,14 @@ def _python_instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
+    """Instance norm with the arguments and the check of sizes of ``torch.nn.functional.instance_norm``."""
     if use_input_stats:
         F._verify_spatial_size(input.shape)  # type: ignore[attr-defined]
     return _instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps)
 
 
 def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """``v g / ‖v‖``: see :func:`_weight_norm_interface`."""
     return _weight_norm_interface(v, g, dim)[0]
 
 

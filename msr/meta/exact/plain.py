@@ -60,6 +60,7 @@ def no_hooks_for_all() -> bool:
 
 
 def _is_plain(part: nn.Module) -> bool:
+    """Whether one module, its parts aside, is of a known class, with that class's own ``forward`` and no hook."""
     kind = type(part)
     # The exact class counts: a subclass may have a forward that calls anything.
     known = kind in LAYERS or kind is nn.Sequential or (issubclass(kind, PackageModule) and kind.is_plain)

@@ -14,7 +14,7 @@ Cell = Callable[..., States]
 
 
 def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Cell:
-    """``h ← activation(W_ih x + b_ih + W_hh h + b_hh)``."""
+    """The cell ``h ← activation(W_ih x + b_ih + W_hh h + b_hh)``, a function of ``x``, ``(h,)`` and the weights."""
 
     def cell(x: Tensor, state: States, w_ih: Tensor, w_hh: Tensor, *more: Tensor | None) -> States:
         return (activation(_sum(x, state[0], w_ih, w_hh, *more)),)
@@ -23,12 +23,14 @@ def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Cell:
 
 
 def _sum(x: Tensor, h: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Any = None, b_hh: Any = None) -> Tensor:
+    """``W_ih x + b_ih + W_hh h + b_hh``; a bias may be None."""
     return F.linear(x, w_ih, b_ih) + F.linear(h, w_hh, b_hh)
 
 
 def _gru_cell(
     x: Tensor, state: States, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> States:
+    """The next state ``(h,)`` of a GRU; rows of its weights are reset gate, update gate and new state, as in torch."""
     (h,) = state
     # Input and state are kept apart, because the reset gate multiplies the part of the state alone.
     of_input = F.linear(x, w_ih, b_ih).chunk(3, -1)
@@ -48,6 +50,10 @@ def _lstm_cell(
     b_hh: Tensor | None = None,
     w_hr: Tensor | None = None,
 ) -> States:
+    """The next state ``(h, c)`` of an LSTM; the rows of its weights are the gates in torch's order.
+
+    Args: ``w_hr``: the projection of ``h``, if there is one.
+    """
     h, c = state
     input_gate, forget_gate, new, output_gate = _sum(x, h, w_ih, w_hh, b_ih, b_hh).chunk(4, -1)
     c = torch.sigmoid(forget_gate) * c + torch.sigmoid(input_gate) * torch.tanh(new)
@@ -130,7 +136,10 @@ def _network(cell: Cell) -> Callable:
 
 
 def _step(cell: Cell, n_states: int) -> Callable:
-    """A function with the arguments of ``torch.lstm_cell`` and the like."""
+    """A function with the arguments of ``torch.lstm_cell`` and the like, made from a cell.
+
+    Args: ``n_states``: how many tensors the cell's state has; of one, the function returns the tensor itself.
+    """
 
     def run(
         input: Tensor, hx: Any, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None

@@ -60,7 +60,7 @@ def dtype_of(node: Any) -> torch.dtype:
 
 
 def is_call(node: Any, *targets: Any) -> bool:
-    """Whether the node is a tensor that one of these operations returns."""
+    """Whether the node is a call of one of these operations, of which the shape and dtype are known."""
     return isinstance(node, Node) and node.op == "call_function" and node.target in targets and REWRITTEN in node.meta
 
 
@@ -81,6 +81,7 @@ def constant_of(value: Any) -> float | None:
 
 
 def _computed_constant(value: Any) -> float | None:
+    """The value of every entry of a node's tensor, read off the operations that make it; None if it is not known."""
     if REWRITTEN not in value.meta or not dtype_of(value).is_floating_point:
         return None  # a whole number may have been rounded to fit its type
     if value.target in _FILLED:

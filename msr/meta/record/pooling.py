@@ -96,9 +96,10 @@ def _swap(graph: Graph, relu: Node, pool: Node, pairs: list[tuple[Node, Node]]) 
 
 
 def _is(node: Any, target: Any) -> bool:
+    """Whether the node is a call of this operation without keyword arguments."""
     return isinstance(node, Node) and node.op == "call_function" and node.target is target and not node.kwargs
 
 
 def _item(node: Any) -> Any:
-    """Which item of an operation's results the node is; None if it is none."""
+    """Which item of an operation's results the node is; None for a node that is no such item."""
     return node.args[1] if isinstance(node, Node) and node.target is operator.getitem else None

@@ -36,7 +36,8 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrit
     """The function, for arguments of these shapes and strides, as a module that returns a list of tensors.
 
     In-place operations become operations that return a new tensor. No two results share memory. ``rewrite=False`` keeps
-    the operations as they were recorded, for comparison.
+    the operations as they were recorded, for comparison; so does a rewriting that fails, with a warning. On a CPU the
+    process keeps more of the memory that it frees from then on.
 
     Raises: NotRecorded if the function looks at a value, since another value might lead to other operations.
     """
@@ -77,6 +78,7 @@ def _keep_freed_memory() -> None:
 
 
 def _traced(function: Callable, arguments: tuple[Tensor, ...]) -> GraphModule:
+    """The operations of a function on these arguments, without in-place ones, as a module. Raises: NotRecorded."""
     try:
         with _one_fake_mode():
             try:

@@ -64,7 +64,7 @@ def simplify(graph: Graph) -> bool:
 
 
 def _apply(graph: Graph, rules: Sequence[Rule]) -> bool:
-    """One pass over the graph, with the first rule that applies to each node; whether any did."""
+    """One pass over the graph, in place, with the first rule that applies to each node; returns whether any did."""
     changed = False
     for node in list(graph.nodes):
         if node.op != "call_function" or REWRITTEN not in node.meta or not node.users:
@@ -86,7 +86,10 @@ def _apply(graph: Graph, rules: Sequence[Rule]) -> bool:
 
 
 def _merge_equal(graph: Graph) -> bool:
-    """Equal operations on equal arguments are one, unless they draw random numbers; whether any were merged."""
+    """Merge equal operations on equal arguments, in place; returns whether any were merged.
+
+    Operations that draw random numbers stay apart.
+    """
     first_of: dict[object, Node] = {}
     changed = False
     for node in list(graph.nodes):

@@ -69,9 +69,9 @@ def _scaled(node: Any) -> tuple[Any, float]:
 
 
 def open_squared_error(node: Any, emit: Emit) -> Node | None:
-    """The squared error, or its slope, in elementary operations, so that both share the difference.
+    """The squared error of each number, or its slope, in elementary operations, so that both share the difference.
 
-    None for any other node.
+    None for any other node, a mean or a sum of squared errors among them.
     """
     if is_call(node, aten.mse_loss.default) and node.args[2:] == (0,):
         difference = emit(SUB, node.args[:2], shape_of(node))

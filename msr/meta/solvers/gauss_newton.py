@@ -144,6 +144,10 @@ class GaussNewton:
         return unflatten(v, params.initial)
 
     def _descend(self, task: "_Task", args: list[Tensor], damping: Tensor, steps: int) -> Tensor:
+        """``v (k,)`` after the steps of one task, from the start ``args[0]``.
+
+        Args: ``args``: what :meth:`_Task.objective` takes after ``v``; ``damping``: μ of the first step.
+        """
         v = args[0]
         # Rounding of the objective must not count as growth: at a minimum every step would be refused.
         slack = 1 + 64 * torch.finfo(v.dtype).eps
@@ -188,7 +192,14 @@ class GaussNewton:
         return centre + self._cg_step(task, [v, total, y.flatten() - prediction - shift, *rest])
 
     def _cg_step(self, task: "_Task", args: list[Tensor]) -> Tensor:
-        """``argmin ‖r − Jδ‖² + c ‖δ‖²`` by Jacobian products, with the derivative of the exact solution."""
+        """``argmin ‖r − Jδ‖² + c ‖δ‖²``, ``(k,)``, by Jacobian products and conjugate gradients.
+
+        It has the derivative of the exact solution in ``args``, except where the implicit gradient needs none of a
+        step.
+
+        Args: ``args``: ``v``, at which ``J`` is taken, then ``c``, ``r``, and what :meth:`_Task.predict` takes after
+        ``v``.
+        """
         v, total, r, *rest = (a.detach() for a in args)
 
         def predict(z: Tensor) -> Tensor:
@@ -213,10 +224,15 @@ class GaussNewton:
         )
 
     def _is_dense(self, k: int, n: int) -> bool:
+        """Whether steps are solved by the whole Jacobian; else by products with it, in conjugate gradients.
+
+        Args: ``k``: the number of unknowns; ``n``: that of numbers in ``y``.
+        """
         small = min(k, n) <= DENSE_UNKNOWNS and k * n <= DENSE_JACOBIAN
         return self.system == "dense" or (self.system == "auto" and small)
 
     def _learned(self, params: MetaParameters, name: str, like: Tensor) -> Tensor:
+        """λ (``"penalty"``) or μ (``"damping"``) as a scalar like ``like``: the learned one, else the setting."""
         logarithm = params.inner.get(f"log_{name}")
         return like.new_tensor(getattr(self, name)) if logarithm is None else logarithm.exp()
 
@@ -253,7 +269,7 @@ class _Task:
         return misfit + penalty * (v - start).square().sum()
 
     def exact(self, u: Tensor, v: Tensor, *args: Tensor) -> Tensor:
-        """φ itself, for its Hessian."""
+        """``φ(u)``, whatever ``v`` is: φ itself, for its Hessian."""
         return self.objective(u, *args)
 
     def gauss_newton(self, u: Tensor, v: Tensor, start: Tensor, penalty: Tensor, y: Tensor, *rest: Tensor) -> Tensor:
@@ -265,6 +281,6 @@ class _Task:
         return product.square().mean() + penalty * u.square().sum()
 
     def linearised(self, delta: Tensor, v: Tensor, total: Tensor, r: Tensor, *rest: Tensor) -> Tensor:
-        """``½ ‖r − Jδ‖² + ½ c ‖δ‖²``, ``J`` at ``v``."""
+        """``½ ‖r − Jδ‖² + ½ c ‖δ‖²``, with ``J`` at ``v`` and ``c = total``."""
         product = jacobian_product(lambda z: self.predict(z, *rest), v, delta)[1]
         return (r - product).square().sum() / 2 + total * delta.square().sum() / 2

@@ -97,4 +97,5 @@ class SGD:
 
     @property
     def _prefix(self) -> str:
+        """What the names of the learned rates begin with: ``rate``, or ``log_rate`` where logarithms are learned."""
         return "log_rate" if self.scale == "log" else "rate"

@@ -76,15 +76,20 @@ def rounding(J: Tensor) -> Tensor:
 
 
 def damped_step(J: Tensor, r: Tensor, penalty: Tensor, *, primal: bool) -> Tensor:
-    """``argmin ‖r − J δ‖² + μ ‖δ‖²``: ``(JᵀJ + μI)⁻¹ Jᵀr``, or the same by an ``n × n`` system.
+    """``argmin ‖r − J δ‖² + μ ‖δ‖²``, with ``μ = penalty``.
 
+    Args: ``primal``: solve ``(JᵀJ + μI)⁻¹ Jᵀr``, a ``k × k`` system, which gives nan where it is not positive definite;
+    else the same by an ``n × n`` system.
     Shapes: ``J (n, k)``, ``r (n,)``, ``penalty ()``; the result is ``(k,)``.
     """
     return _solve_primal(J, r, penalty) if primal else _solve_dual(J, r, penalty)
 
 
 def _solve_primal(J: Tensor, r: Tensor, penalty: Tensor) -> Tensor:
-    """``(JᵀJ + μI)⁻¹ Jᵀr``. Rounding errors along the null space of ``J`` do not change the fit ``J δ``."""
+    """``(JᵀJ + μI)⁻¹ Jᵀr``, ``(k,)``; nan where rounding leaves the system not positive definite.
+
+    Rounding errors along the null space of ``J`` do not change the fit ``J δ``.
+    """
     eye = torch.eye(J.shape[1], dtype=J.dtype, device=J.device)
     # Cholesky, not LU: the system is symmetric and positive, and MKL's LU with several threads gave wrong pivots, or
     # hung, from about 200 unknowns on (torch 2.13). The _ex form gives no obscure error for nan; a failure is nan here,

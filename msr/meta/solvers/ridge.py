@@ -58,9 +58,10 @@ class Ridge:
         return {"log_penalty": like.new_tensor(math.log(self.penalty))} if self.learn else {}
 
     def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:
-        """Raise ModelError unless the prediction is affine in the adapted parameters and has the shape of ``y``.
+        """Raise unless the prediction is affine in the adapted parameters and has the shape of ``y``.
 
         An affine map has ``f(v + 2d) − 2 f(v + d) + f(v) = 0`` for each ``d``; one random ``d`` is tried.
+        Raises: ModelError where it is not affine or ``y`` is not one tensor; ShapeError where the shapes differ.
         """
         generator = torch.Generator().manual_seed(0)
         direction = {n: torch.randn(p.shape, generator=generator).to(p) for n, p in params.initial.items()}
