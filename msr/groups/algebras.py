@@ -38,7 +38,9 @@ def se2() -> LieAlgebra:
 
 
 def special_linear(n: int) -> LieAlgebra:
-    """``sl(n)``: matrices of trace zero."""
+    """``sl(n)``: matrices of trace zero; ``Eij`` has a 1 at row ``i``, column ``j``, and ``Hi`` is
+    ``E_ii − E_{i+1,i+1}``.
+    """
     if n < 2:
         raise ConfigError(f"special_linear: at least 2 dimensions; got {n}")
     X = []
@@ -128,7 +130,7 @@ def real_form(matrices: ArrayLike) -> NDArray[np.float64]:
 
 
 def special_unitary(n: int) -> LieAlgebra:
-    """``su(n)``: anti-Hermitian matrices of trace zero, in real form on ``(Re z, Im z)``, ``2n`` numbers."""
+    """``su(n)``: anti-Hermitian matrices of trace zero, in real form ``(2n, 2n)`` on ``(Re z, Im z)``."""
     if n < 2:
         raise ConfigError(f"special_unitary: at least 2 dimensions; got {n}")
     X, labels = _anti_hermitian(n)
@@ -136,7 +138,7 @@ def special_unitary(n: int) -> LieAlgebra:
 
 
 def unitary(n: int) -> LieAlgebra:
-    """``u(n)``: anti-Hermitian matrices, in real form on ``(Re z, Im z)``; ``iI`` comes last."""
+    """``u(n)``: anti-Hermitian matrices, in real form ``(2n, 2n)`` on ``(Re z, Im z)``; ``iI`` comes last."""
     if n < 1:
         raise ConfigError(f"unitary: at least 1 dimension; got {n}")
     X, labels = _anti_hermitian(n)
@@ -144,7 +146,11 @@ def unitary(n: int) -> LieAlgebra:
 
 
 def _anti_hermitian(n: int) -> tuple[list[NDArray[np.complex128]], Sequence[str]]:
-    """Generalised Gell-Mann matrices times ``i``."""
+    """The ``n² − 1`` matrices ``(n, n)`` of a basis of ``su(n)``, and their labels.
+
+    For ``i < j`` they are ``Rij``, real and antisymmetric, and ``Sij``, imaginary and symmetric; then the diagonal
+    ``Hi``, ``i`` at place ``i`` and ``−i`` at the next. (Gell-Mann's matrices times ``i``, but for the diagonal ones.)
+    """
     X: list[NDArray[np.complex128]] = []
     labels: list[str] = []
     for i, j in combinations(range(n), 2):

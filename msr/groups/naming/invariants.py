@@ -39,7 +39,7 @@ class Invariants(NamedTuple):
 
 
 def invariants_of(group: FiniteGroup) -> Invariants:
-    """The invariants of a group, from its table."""
+    """The invariants of a group, computed from its table."""
     derived = _commutator_subgroup(group)
     last = derived
     length = int(group.order > 1)
@@ -80,6 +80,9 @@ def invariants_of_product(a: Invariants, b: Invariants) -> Invariants:
 
 
 def _in_words(invariants: Invariants) -> dict[str, object]:
+    """The invariants as a dictionary with names for people; ``classes`` lists ``(size, order of elements)`` of each
+    class.
+    """
     return {
         "order": invariants.order,
         "element orders": invariants.element_orders,
@@ -91,7 +94,7 @@ def _in_words(invariants: Invariants) -> dict[str, object]:
 
 
 def _commutator_subgroup(group: FiniteGroup) -> FiniteGroup:
-    """The subgroup that all commutators ``g h g⁻¹ h⁻¹`` generate."""
+    """The subgroup that all commutators ``g h g⁻¹ h⁻¹`` generate, as a group of its own."""
     spend(200 + group.order**2 / 50)
     t = group.table
     inverse = group.inverses
