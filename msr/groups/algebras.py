@@ -28,7 +28,9 @@ def so(n: int) -> LieAlgebra:
 
 
 def se2() -> LieAlgebra:
-    """``se(2)``: rotation and translations of the plane, on homogeneous coordinates ``(x, y, 1)``."""
+    """``se(2)``: rotation ``J`` and translations ``Px``, ``Py`` of the plane, on homogeneous coordinates
+    ``(x, y, 1)``.
+    """
     X = np.zeros((3, 3, 3))
     X[0, 1, 0] = 1.0
     X[0, 0, 1] = -1.0
@@ -80,7 +82,9 @@ def lorentz(space: int = 3) -> LieAlgebra:
 
 
 def se3() -> LieAlgebra:
-    """``se(3)``: rotations and translations of space, on homogeneous coordinates ``(x, y, z, 1)``."""
+    """``se(3)``: rotations ``J01``, ``J02``, ``J12`` and translations ``Px``, ``Py``, ``Pz`` of space, as 4 × 4
+    matrices on homogeneous coordinates ``(x, y, z, 1)``.
+    """
     turns = so(3)
     X = np.zeros((6, 4, 4))
     # Rotations act on the first three coordinates; a translation adds a multiple of the last one, which is 1.
@@ -121,8 +125,7 @@ def symplectic(n: int) -> LieAlgebra:
 
 
 def real_form(matrices: ArrayLike) -> NDArray[np.float64]:
-    """Complex matrices ``(..., n, m)`` as real ones ``(..., 2n, 2m)`` on ``(Re z, Im z)``.
-
+    """Complex matrices ``(..., n, m)`` as real ones ``(..., 2n, 2m)`` on ``(Re z, Im z)``: blocks
     ``[[Re, −Im], [Im, Re]]``.
     """
     Z = np.asarray(matrices)

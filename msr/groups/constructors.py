@@ -25,7 +25,7 @@ def from_table(table: ArrayLike, name: str = "G", *, labels: Sequence[str] | Non
 
 
 def trivial() -> FiniteGroup:
-    """The group of one element."""
+    """The group of one element, ``C1``, with one point."""
     return FiniteGroup([[0]], "C1", points=[[0]])
 
 

@@ -313,7 +313,7 @@ class FiniteGroup(Group):
 
     @cached_property
     def is_abelian(self) -> bool:
-        """Whether ``gh = hg`` for all elements."""
+        """Whether ``gh = hg`` for all elements ``g`` and ``h``."""
         chosen = np.asarray(self.generators, dtype=np.int64)
         # Generators that commute with each other generate an abelian group.
         products = self.table[np.ix_(chosen, chosen)]
@@ -321,7 +321,7 @@ class FiniteGroup(Group):
 
     @cached_property
     def centre(self) -> Indices:
-        """The elements that commute with all others, sorted."""
+        """The sorted numbers of the elements that commute with every element."""
         chosen = list(self.generators)
         return frozen(np.flatnonzero((self.table[:, chosen] == self.table[chosen].T).all(axis=1)))
 

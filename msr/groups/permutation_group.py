@@ -323,7 +323,7 @@ class CircleGroup(PermutationGroup):
         return number
 
     def label(self, element: Element) -> str:
-        """The name ``r^k s^f`` of an element without its signs of powers, such as ``r3s``; ``e`` for the identity."""
+        """The name of an element, such as ``r3s`` for ``r^3 s``; ``e`` for the identity."""
         f, k = divmod(element, self.degree)
         turn = "" if k == 0 else "r" if k == 1 else f"r{k}"
         return (turn + "s" * f) or "e"

@@ -27,8 +27,8 @@ floating point, counts as that number.
 """
 
 SEPARATE = 1e-6
-"""Largest difference of a coordinate for which two tuples of matrix entries count as the same element, where different
-elements are about one apart.
+"""Largest difference of any coordinate for which two unit quaternions count as the same element of a finite group,
+whose different elements are about one apart.
 """
 
 ALMOST = 1e-4

@@ -45,7 +45,10 @@ def trivial(group: LieAlgebra, n: int = 1) -> LieRepresentation: ...
 @overload
 def trivial(group: FiniteGroup | MatrixGroup | PermutationGroup | ProductGroup, n: int = 1) -> Representation: ...
 def trivial(group: Group, n: int = 1) -> Representation | LieRepresentation:
-    """The trivial representation, ``ρ(g) = I`` on ``n`` numbers: what does not move, such as channels of an image."""
+    """The trivial representation, ``ρ(g) = I`` on ``n`` numbers: what does not move, such as channels of an image.
+
+    Raises: ConfigError for ``n`` below 1.
+    """
     if n < 1:
         raise ConfigError(f"trivial: at least one number; got {n}")
     name = "trivial" if n == 1 else f"trivial({n})"

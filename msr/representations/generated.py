@@ -218,7 +218,7 @@ class StillRepresentation(_Direct):
         super().__init__(group, (n,), "trivial" if n == 1 else f"trivial({n})")
 
     def moves(self, element: Element) -> Indices:
-        """The identity permutation."""
+        """The identity permutation, ``(dim,)``."""
         return np.arange(self.dim, dtype=np.int32)
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:

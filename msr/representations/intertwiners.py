@@ -32,8 +32,9 @@ MAX_PAIRS = 10**8
 """Most output-input pairs whose orbits are computed; ShapeError beyond."""
 
 _FLOOR = 1e-8
-"""Least singular value that differs from zero, as a fraction of the largest: singular values are computed as roots of
-eigenvalues, which leaves half of the digits of float64."""
+"""The largest singular value that counts as zero is taken for at least this fraction of the largest of all where the
+gap is measured: singular values are computed as roots of eigenvalues, which leaves half of the digits of float64.
+"""
 
 _NOISE = 1e-7
 """Fraction of the size of the matrices below which constraints are rounding, as for scalars, which commute with all."""
@@ -132,12 +133,14 @@ def equivariant_basis(
 
 
 def group_convolution(group: FiniteGroup, representation: Representation) -> Tensor:
-    """The paper's ``U^G``, ``(|G| · n, n)``: row ``g`` of ``W`` is ``π(g) ψ``, so that ``vec(W) = U^G ψ``.
+    """The paper's ``U^G``, ``(|G| · n, n)`` float64: row ``g`` of ``W`` is ``π(g) ψ``, so that ``vec(W) = U^G ψ``.
 
-    The layer maps ``n`` numbers that transform by ``π`` to one number for each element: ``(W x)[g] = ⟨x, π(g) ψ⟩``, and
-    the outputs transform by the regular representation. For ``π`` that is not orthogonal its dual is stacked, for which
+    ``π`` is ``representation``, of dimension ``n``, and ``ψ (n,)`` a filter. The layer maps ``n`` numbers that
+    transform by ``π`` to one number for each element: ``(W x)[g] = ⟨x, π(g) ψ⟩``, and the outputs transform by the
+    regular representation. For ``π`` that is not orthogonal its dual is stacked, for which
     the same holds (the paper's proof needs ``⟨π(h) x, π(g) ψ⟩ = ⟨x, π(h⁻¹ g) ψ⟩``).
     Every equivariant map to the regular representation is of this form: the span equals that of ``equivariant_basis``.
+    Raises: ConfigError for a group without a table, or a representation of another group.
     Source: arXiv:2007.02933, Proposition 1.
     """
     if not isinstance(group, FiniteGroup):

@@ -37,7 +37,9 @@ def irrep(group: Any, degree: float, *, parity: int | None = None) -> Representa
                                   what ``s`` multiplies by
     ============================  ==================================================================================
 
-    Raises: ConfigError for another group, and for a degree that it does not have.
+    Cyclic and dihedral groups may be without a table. ``parity`` None stands for 1 in a dihedral group.
+    Raises: ConfigError for another group, for a degree that it does not have, and for a parity that is not ±1 or is
+    given where the irrep has none.
     """
     if isinstance(group, MatrixGroup) and group == orthogonal(3):
         if parity not in (1, -1):

@@ -14,7 +14,7 @@ partitions.
 """
 
 Partition = tuple[int, ...]
-"""Whole numbers in falling order; as a class of ``S_n`` the lengths of cycles."""
+"""Positive whole numbers in falling order; as a class of ``S_n`` the lengths of cycles."""
 
 
 @dataclass(frozen=True)

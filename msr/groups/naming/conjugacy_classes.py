@@ -21,7 +21,7 @@ MAX_ENTRIES = 4_000_000
 _ROUNDS = 40
 """Rounds of random elements in which small conjugacy classes are searched for. Chosen by hand."""
 _TRIED = 200
-"""Elements of prime order whose classes are built in one search. Chosen by hand."""
+"""Most elements of prime order whose classes are built in one search. Chosen by hand."""
 _MOST_LOOKED_UP = 2e8
 """Images of points that a search for small classes may look up: about a second's worth."""
 _COST_OF_A_ROW = 1000

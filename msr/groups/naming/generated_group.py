@@ -23,7 +23,7 @@ __all__ = ["GeneratedGroup", "block_systems", "covers", "minimal_systems", "on_b
 _MAX_SYSTEMS = 64
 """Number of systems of blocks after which no more are searched for. Chosen by hand."""
 _BOUNDS = 3
-"""Systems of blocks from which a bound of the order is computed. Chosen by hand."""
+"""Most systems of blocks from which a bound of the order is computed. Chosen by hand."""
 _MOST_WORK = 2e6
 """Steps that a direct proof of the order of a part may take, where the order of the whole group leads to it too."""
 _MANY = 20_000

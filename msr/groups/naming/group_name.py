@@ -62,7 +62,7 @@ class GroupName(Brief):
         alternatives: names of the catalogue that fit all that was compared, where ``certain`` is False and the group
             has at most 1,024 elements; else empty.
         fingerprint: what was compared: order, how many elements of each order, sizes of centre and classes,
-            abelianisation, derived length; the order alone for a group without a table.
+            abelianisation, derived length; the order alone for one element, and for more than 1,024.
         on_inputs: how it acts on the inputs.
         on_outputs: how it acts on the outputs.
     """

@@ -14,7 +14,9 @@ __all__ = ["Invariants", "fingerprint", "invariants_of", "invariants_of_product"
 
 
 def fingerprint(group: FiniteGroup) -> dict[str, object]:
-    """The invariants of a group in words: order, element orders, centre, classes, abelianisation, derived length."""
+    """The invariants of a group as a dictionary with names for people: order, element orders, centre, classes,
+    abelianisation, derived length. It is computed from the table.
+    """
     return _in_words(invariants_of(group))
 
 
@@ -23,9 +25,9 @@ class Invariants(NamedTuple):
 
     Attributes:
         order: number of elements.
-        element_orders: how many elements have each order.
+        element_orders: ``{order: number of elements that have it}``.
         centre: order of the centre.
-        classes: how many conjugacy classes there are of each ``(size, order of its elements)``.
+        classes: ``{(size, order of its elements): number of such conjugacy classes}``.
         abelianisation: order of the group modulo its commutator subgroup.
         derived_length: steps of the derived series down to one element; None for a group that is not solvable.
     """

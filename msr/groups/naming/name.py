@@ -139,8 +139,9 @@ def _check_order(group: GeneratedGroup, order: int | None) -> None:
 def _name(group: GeneratedGroup) -> Named:
     """The name by the first step that proves one; else the best unproven name, or a description by the order.
 
-    Groups that are abelian or have a table are named by the catalogue alone. For all other groups the steps are tried
-    in turn, each with limited work; a decomposition into direct factors ends the search even where it is not proven.
+    The trivial group is named at once. Abelian groups are named by :func:`_abelian` alone, and groups with a table by
+    :func:`_from_catalogue` alone. For all larger groups the steps are tried in turn, each with limited work; a
+    decomposition into direct factors ends the search even where it is not proven.
     """
     if group.order == 1:
         return "trivial", True
@@ -386,7 +387,7 @@ def _by_conjugacy_class(group: GeneratedGroup) -> Named | None:
 
 
 def _described(group: GeneratedGroup) -> Named:
-    """The description of a group as a name that is not proven."""
+    """A description of the group (:func:`_description`), and False: it is no proven name."""
     return _description(group), False
 
 

@@ -156,8 +156,9 @@ def _semidirect(order: int) -> Iterator[tuple[str, Maker]]:
 
 
 def _wreaths(order: int) -> Iterator[tuple[str, Maker]]:
-    """Name and maker of wreath products of this order: of a cyclic or simply named group by ``C_n`` or ``S_n``,
-    ``n`` to 5.
+    """Name and maker of wreath products of this order, by ``C_n`` or ``S_n`` with ``n`` from 2 to 5.
+
+    The inner group is cyclic or one of :func:`_simple`.
     """
     for count in (2, 3, 4, 5):
         for outer, top in ((f"C{count}", cyclic), (f"S{count}", symmetric)):

@@ -34,9 +34,11 @@ that was turned, is off by more than one element is. Chosen by hand."""
 _SMALL = 64
 """Up to this dimension the best of several random combinations is taken, which costs nothing there."""
 _TINY = 1e-300
-"""Keeps a division by zero from happening."""
+"""Least divisor, which keeps a division by zero from happening."""
 _COMMUTES = 1e-5
-"""Least relative error up to which a random element of the commutant counts as commuting: rounding stays below it."""
+"""Least value of the limit on the relative error at which a random element of the commutant counts as commuting:
+rounding stays below it. The limit is the root of the tolerance where that is larger.
+"""
 
 
 def transposed_products(W: Tensor, generator: torch.Generator, *, outputs: bool, count: int = 3) -> Tensor:
@@ -93,11 +95,11 @@ def isotypic(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> tuple[Pa
     """The isotypic parts of the algebra that ``M (r, d, d)`` and their transposes generate, the identity included.
 
     One random symmetric combination ``H`` of the ``M`` splits the space into eigenspaces. The blocks of further random
-    elements between two eigenspaces say whether these belong to one part. They split what ``H`` left together, and
-    carry one frame of coordinates through the part. In this frame every block is a number of a field, the reals, the
-    complex numbers or the quaternions, which is read off them. At last the answer is tried: a random element of the
-    commutant that was found must commute with a fresh random combination of the ``M``, and hence with all of them. If
-    it does not, the fresh combination joins the elements.
+    elements between two eigenspaces say whether these belong to one part. The blocks also split eigenspaces that ``H``
+    left together, and carry one frame of coordinates through the part. In this frame every block is a number of a
+    field, the reals, the complex numbers or the quaternions, and the field is read off the blocks. At last the answer
+    is tried: a random element of the commutant that was found must commute with a fresh random combination of the
+    ``M``, and hence with all of them. If it does not, the fresh combination joins the elements.
 
     Costs a few products of ``d × d`` matrices and eigendecompositions, ``O(d³)``.
 

@@ -39,8 +39,10 @@ _MOST_UNKNOWNS = 2100
 _BASE_MAPS = 4
 """Fewest maps of a span, and fewest random elements of its algebra, that a decomposition begins with."""
 _FIT = 1e-5
-"""Least error, relative, at which a random pair counts as commuting with fresh maps of the span: rounding stays below
-it. With noise the limit is the root of the tolerance, because noise is divided by distances of eigenvalues."""
+"""Least value of the limit on the relative error at which a random pair counts as commuting with fresh maps of the span:
+rounding stays below it. The limit is the root of the tolerance where that is larger, because noise is divided by
+distances of eigenvalues.
+"""
 
 
 @takes_arrays("W")
@@ -56,7 +58,7 @@ def continuous(
     types.
 
     Inputs that no ``W_j`` sees and outputs that none reaches may move freely; they are left out here (``note`` counts
-    them), and parts speak of the other dimensions. Actions that are not orthogonal are not seen.
+    them), and the parts are of the seen and reached dimensions alone. Actions that are not orthogonal are not seen.
 
     The name is of the algebra as it arises from the parts: ``so(4) + su(2) + u(1)^3``. Small ones coincide:
     ``so(3) = su(2) = sp(1)``, ``so(4) = so(3) + so(3)``, ``so(5) = sp(2)``, ``so(6) = su(4)``.
@@ -71,8 +73,8 @@ def continuous(
             are, the widest first in each. The first gap is taken for which some tolerance gives an algebra of that
             dimension. A learned span has such a gap where its error is well below the differences of its weights.
             Beyond some 45 inputs and outputs, whose spectrum costs too much, it is the least tolerance, from 1e-6 on,
-            at which some structure fits. What was taken stands in the answer. Where there is no gap, no pair commutes:
-            the tolerance is 1e-6, and parts are then only those of weights without noise.
+            at which some structure fits. The tolerance taken is ``rtol`` of the answer. Where there is no gap, no
+            pair commutes: the tolerance is 1e-6, and parts are then only those of weights without noise.
         seed: of the random elements.
 
     Raises: ShapeError, ConfigError, NonFiniteError; DataError where the weights fit no structure at ``rtol``.
