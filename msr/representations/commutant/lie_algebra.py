@@ -39,8 +39,8 @@ _MOST_UNKNOWNS = 2100
 _BASE_MAPS = 4
 """Fewest maps of a span, and fewest random elements of its algebra, that a decomposition begins with."""
 _FIT = 1e-5
-"""Least value of the limit on the relative error at which a random pair counts as commuting with fresh maps of the span:
-rounding stays below it. The limit is the root of the tolerance where that is larger, because noise is divided by
+"""Least value of the limit on the relative error at which a random pair counts as commuting with fresh maps of the
+span: rounding stays below it. The limit is the root of the tolerance where that is larger, because noise is divided by
 distances of eigenvalues.
 """
 
