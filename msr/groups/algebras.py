@@ -28,7 +28,9 @@ def so(n: int) -> LieAlgebra:
 
 
 def se2() -> LieAlgebra:
-    """``se(2)``: rotation and translations of the plane, on homogeneous coordinates ``(x, y, 1)``."""
+    """``se(2)``: rotation ``J`` and translations ``Px``, ``Py`` of the plane, on homogeneous coordinates
+    ``(x, y, 1)``.
+    """
     X = np.zeros((3, 3, 3))
     X[0, 1, 0] = 1.0
     X[0, 0, 1] = -1.0
@@ -38,7 +40,9 @@ def se2() -> LieAlgebra:
 
 
 def special_linear(n: int) -> LieAlgebra:
-    """``sl(n)``: matrices of trace zero."""
+    """``sl(n)``: matrices of trace zero; ``Eij`` has a 1 at row ``i``, column ``j``, and ``Hi`` is
+    ``E_ii − E_{i+1,i+1}``.
+    """
     if n < 2:
         raise ConfigError(f"special_linear: at least 2 dimensions; got {n}")
     X = []
@@ -78,7 +82,9 @@ def lorentz(space: int = 3) -> LieAlgebra:
 
 
 def se3() -> LieAlgebra:
-    """``se(3)``: rotations and translations of space, on homogeneous coordinates ``(x, y, z, 1)``."""
+    """``se(3)``: rotations ``J01``, ``J02``, ``J12`` and translations ``Px``, ``Py``, ``Pz`` of space, as 4 × 4
+    matrices on homogeneous coordinates ``(x, y, z, 1)``.
+    """
     turns = so(3)
     X = np.zeros((6, 4, 4))
     # Rotations act on the first three coordinates; a translation adds a multiple of the last one, which is 1.
@@ -119,8 +125,7 @@ def symplectic(n: int) -> LieAlgebra:
 
 
 def real_form(matrices: ArrayLike) -> NDArray[np.float64]:
-    """Complex matrices ``(..., n, m)`` as real ones ``(..., 2n, 2m)`` on ``(Re z, Im z)``.
-
+    """Complex matrices ``(..., n, m)`` as real ones ``(..., 2n, 2m)`` on ``(Re z, Im z)``: blocks
     ``[[Re, −Im], [Im, Re]]``.
     """
     Z = np.asarray(matrices)
@@ -128,7 +133,7 @@ def real_form(matrices: ArrayLike) -> NDArray[np.float64]:
 
 
 def special_unitary(n: int) -> LieAlgebra:
-    """``su(n)``: anti-Hermitian matrices of trace zero, in real form on ``(Re z, Im z)``, ``2n`` numbers."""
+    """``su(n)``: anti-Hermitian matrices of trace zero, in real form ``(2n, 2n)`` on ``(Re z, Im z)``."""
     if n < 2:
         raise ConfigError(f"special_unitary: at least 2 dimensions; got {n}")
     X, labels = _anti_hermitian(n)
@@ -136,7 +141,7 @@ def special_unitary(n: int) -> LieAlgebra:
 
 
 def unitary(n: int) -> LieAlgebra:
-    """``u(n)``: anti-Hermitian matrices, in real form on ``(Re z, Im z)``; ``iI`` comes last."""
+    """``u(n)``: anti-Hermitian matrices, in real form ``(2n, 2n)`` on ``(Re z, Im z)``; ``iI`` comes last."""
     if n < 1:
         raise ConfigError(f"unitary: at least 1 dimension; got {n}")
     X, labels = _anti_hermitian(n)
@@ -144,7 +149,11 @@ def unitary(n: int) -> LieAlgebra:
 
 
 def _anti_hermitian(n: int) -> tuple[list[NDArray[np.complex128]], Sequence[str]]:
-    """Generalised Gell-Mann matrices times ``i``."""
+    """The ``n² − 1`` matrices ``(n, n)`` of a basis of ``su(n)``, and their labels.
+
+    For ``i < j`` they are ``Rij``, real and antisymmetric, and ``Sij``, imaginary and symmetric; then the diagonal
+    ``Hi``, ``i`` at place ``i`` and ``−i`` at the next. (Gell-Mann's matrices times ``i``, but for the diagonal ones.)
+    """
     X: list[NDArray[np.complex128]] = []
     labels: list[str] = []
     for i, j in combinations(range(n), 2):

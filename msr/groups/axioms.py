@@ -15,13 +15,15 @@ __all__ = [
 ]  # fmt: skip
 
 MAX_ORDER = 8192
-"""Largest order of a table: that of such a group takes 128 MiB."""
+"""Largest number of elements of a group that is held as a Cayley table; at this order the table takes 128 MiB."""
 
 
 def as_table(table: ArrayLike, name: str) -> Indices:
-    """The Cayley table as an array ``(order, order)``, int16.
+    """The Cayley table as an array ``(order, order)``, int16, with its form checked; ``name`` is the group's, for
+    messages.
 
-    Raises: ShapeError for what is no square of integers, or too large; AxiomError for a product that is no element.
+    Raises: ShapeError for what is no square of integers, is empty, or has more than ``MAX_ORDER`` rows; AxiomError for
+    an entry that is not the number of an element.
     """
     values = as_array(table, name)
     if values.ndim != 2 or values.shape[0] != values.shape[1] or len(values) == 0:
@@ -60,7 +62,10 @@ def check_identity_and_inverses(table: Indices, name: str) -> None:
 
 
 def _first_repeat(row: Indices) -> tuple[int, int]:
-    """The first two positions with one value."""
+    """The positions ``(i, j)``, ``i < j``, of the first value in ``row`` that repeats an earlier one.
+
+    AssertionError for a row without a repeat.
+    """
     first_position: dict[int, int] = {}
     for position, value in enumerate(row.tolist()):
         if value in first_position:
@@ -86,9 +91,10 @@ def check_associativity(table: Indices, generators: tuple[int, ...], name: str) 
 
 
 def find_generators(table: Indices, given: Sequence[int] | None, name: str) -> tuple[int, ...]:
-    """The generators given, without the identity, or else a small set of them.
+    """Numbers of elements that generate the group: ``given`` without the identity, or a small set where it is None.
 
-    Raises: ConfigError for a number that is no element; AxiomError for elements that do not generate the group.
+    The small set takes the least element that the chosen ones do not generate, until they generate all.
+    Raises: ConfigError for a number that is no element; AxiomError for given elements that do not generate the group.
     """
     if given is not None:
         chosen = [int(g) for g in given if int(g) != 0]
@@ -110,7 +116,7 @@ def find_generators(table: Indices, given: Sequence[int] | None, name: str) -> t
 
 
 def closure_of(table: Indices, generators: Sequence[int]) -> Indices:
-    """The elements of the subgroup that generators give, sorted: all their products, which include the inverses."""
+    """The sorted numbers of the elements of the subgroup that ``generators`` generate; the identity alone for none."""
     inside = np.zeros(len(table), dtype=bool)
     inside[0] = True
     frontier = np.array([0])
@@ -122,7 +128,11 @@ def closure_of(table: Indices, generators: Sequence[int]) -> Indices:
 
 
 def check_points(points: Indices, table: Indices, generators: tuple[int, ...], name: str) -> Indices:
-    """The action on points ``(order, n)``, read-only, after a check that it respects the table."""
+    """The action on ``n`` points, ``(order, n)``, as a read-only int32 copy, after a check that it respects the table.
+
+    Raises: ShapeError unless ``points`` are integers ``(order, n)``; AxiomError for a row that is no permutation, for
+    an identity that moves a point, and for products that do not go to products.
+    """
     if points.ndim != 2 or len(points) != len(table) or points.dtype.kind not in "iu":
         raise ShapeError(f"{name}: points must be ({len(table)}, n) integers; got {points.shape} {points.dtype}")
     check_permutation_action(points, table, generators, name)

@@ -18,12 +18,13 @@ __all__ = ["as_permutations", "listed_group"]
 
 @dataclass(frozen=True, eq=False)
 class _Closure:
-    """All elements of a group of permutations, and how they were reached.
+    """All elements of a group of permutations, numbered breadth first from the identity, and how they were reached.
 
     Attributes:
-        elements: ``(order, n)``.
+        elements: ``(order, n)``, where each element sends each point; row 0 is the identity.
         products: ``(r, order)``, the number of the product of each generator with each element.
-        parents: ``(order, 2)``, the generator and the earlier element of which each element is the product.
+        parents: ``(order, 2)``: row ``g`` is ``(s, p)``, where ``g`` is generator ``s`` times element ``p < g``; row 0
+            is ``(0, 0)`` and means nothing.
     """
 
     elements: Indices
@@ -67,7 +68,11 @@ def _closure(generators: Indices) -> _Closure | None:
 
 
 def listed_group(generators: Indices, name: str, recipe: tuple[Any, ...]) -> FiniteGroup | None:
-    """The group that permutations ``(r, n)`` generate, its elements numbered breadth first; None for too many."""
+    """The group that permutations ``(r, n)`` generate, its elements numbered breadth first from the identity.
+
+    It comes with the ``n`` points. ``recipe`` is what makes it again, see :meth:`FiniteGroup.known`. None for more than
+    ``MAX_ORDER`` elements.
+    """
     closure = _closure(generators)
     if closure is None:
         return None
@@ -95,9 +100,11 @@ def listed_group(generators: Indices, name: str, recipe: tuple[Any, ...]) -> Fin
 
 
 def as_permutations(generators: Sequence[ArrayLike], name: str) -> Indices:
-    """One permutation or more as an array ``(r, n)``, int32.
+    """The permutations of ``n`` points, each a list of images, as one array ``(r, n)``, int32; ``name`` is for
+    messages.
 
-    Raises: AxiomError for something that is no permutation; ShapeError for permutations of different length.
+    Raises: ConfigError for no permutation; ShapeError for what is no list of integers, and for permutations of
+    different length; AxiomError for integers that are no permutation.
     """
     arrays = [np.asarray(p) for p in generators]
     if not arrays:

@@ -25,14 +25,15 @@ def from_table(table: ArrayLike, name: str = "G", *, labels: Sequence[str] | Non
 
 
 def trivial() -> FiniteGroup:
-    """The group of one element."""
+    """The group of one element, ``C1``, with one point."""
     return FiniteGroup([[0]], "C1", points=[[0]])
 
 
 def cyclic(n: int) -> Any:
-    """``C_n``: addition modulo ``n``; element ``k`` turns ``n`` points on a circle by ``k``.
+    """``C_n``: addition modulo ``n``; element ``k`` turns ``n`` points on a circle by ``k``. ``n`` is at most 1000000.
 
-    For ``n`` above ``MAX_ORDER`` there is no table; elements are numbered in the same way.
+    Up to ``MAX_ORDER`` it is a :class:`FiniteGroup`. Above there is no table: it is a :class:`CircleGroup`, with
+    elements numbered in the same way.
     """
     _positive("cyclic", n)
     if n > MAX_ORDER:
@@ -51,8 +52,9 @@ def cyclic(n: int) -> Any:
 def dihedral(n: int) -> Any:
     """``D_n``, order ``2n``: the symmetries of a regular ``n``-gon, ``⟨r, s | rⁿ = s² = e, s r s = r⁻¹⟩``.
 
-    Element ``k + n f`` is ``r^k s^f``; it sends corner ``i`` to ``k + (−1)^f i`` modulo ``n``. For ``n`` of 1 and 2
-    the corners do not tell all elements apart. For orders above ``MAX_ORDER`` there is no table.
+    Element ``k + n f`` is ``r^k s^f``; it sends corner ``i`` to ``k + (−1)^f i`` modulo ``n``, and the corners are the
+    points of the group. For ``n`` of 1 and 2 different elements may move the corners alike. ``n`` is at most 1000000;
+    for orders above ``MAX_ORDER`` there is no table, and the group is a :class:`CircleGroup`.
     """
     _positive("dihedral", n)
     if 2 * n > MAX_ORDER:
@@ -106,10 +108,11 @@ def alternating(n: int) -> Any:
 
 
 def quaternion(order: int = 8) -> FiniteGroup:
-    """``Q8 = {±1, ±i, ±j, ±k}``; for a larger order ``4m`` the dicyclic group.
+    """``Q8 = {±1, ±i, ±j, ±k}``; for a larger order ``4m`` the dicyclic group. It comes without points.
 
-    ``⟨a, x | a^2m = e, x² = a^m, x a x⁻¹ = a⁻¹⟩``.
-    Element ``k + 2m f`` is ``a^k x^f``; for ``Q8``, ``a = i`` and ``x = j``.
+    The presentation is ``⟨a, x | a^2m = e, x² = a^m, x a x⁻¹ = a⁻¹⟩``. Element ``k + 2m f`` is ``a^k x^f``; for ``Q8``,
+    ``a = i`` and ``x = j``.
+    Raises: ConfigError for an order that is no multiple of 4 from 8 to ``MAX_ORDER``.
     """
     if order < 8 or order % 4:
         raise ConfigError(f"quaternion: the order is a multiple of 4, from 8 on; got {order}")
@@ -134,9 +137,11 @@ def quaternion(order: int = 8) -> FiniteGroup:
 
 
 def frobenius(p: int, q: int) -> Any:
-    """``C_p ⋊ C_q``: ``x → a x + b`` modulo a prime ``p``, ``a`` in the group of ``q`` roots of 1; ``p`` points.
+    """``C_p ⋊ C_q``, of order ``pq``: the maps ``x → a x + b`` modulo the prime ``p`` with ``a^q = 1``, on ``p``
+    points.
 
-    Raises: ConfigError unless ``p`` is a prime above 2 and ``q``, above 1, divides ``p − 1``.
+    Up to ``MAX_ORDER`` elements it is a :class:`FiniteGroup`, beyond a :class:`PermutationGroup`.
+    Raises: ConfigError unless ``p`` is a prime from 3 to 1000000 and ``q``, above 1, divides ``p − 1``.
     """
     if p > 10**6:
         raise ConfigError(f"frobenius: p is at most 1000000; got {p}")
@@ -163,7 +168,8 @@ def from_permutations(generators: Sequence[ArrayLike], name: str = "G") -> Any:
     Up to ``MAX_ORDER`` elements it is a :class:`FiniteGroup`, whose elements are numbered breadth first from the
     identity, and labelled by their cycles (points from 0). Beyond, it is a :class:`PermutationGroup`, which lists none.
     Shapes: each generator ``(n,)``.
-    Raises: AxiomError for something that is no permutation; ShapeError for permutations of different length.
+    Raises: AxiomError for something that is no permutation; ShapeError for permutations of different length;
+    ConfigError for no generator.
     """
     moves = as_permutations(generators, name)
     recipe = (from_permutations, tuple(map(tuple, moves.tolist())), name)
@@ -171,6 +177,7 @@ def from_permutations(generators: Sequence[ArrayLike], name: str = "G") -> Any:
 
 
 def _prime_factors(n: int) -> list[int]:
+    """The different primes that divide ``n``, in rising order; none for 1."""
     primes = []
     d = 2
     while d * d <= n:
@@ -183,10 +190,14 @@ def _prime_factors(n: int) -> list[int]:
 
 
 def _powers(letter: str, n: int) -> list[str]:
+    """The first ``n`` names of powers of a letter: ``e, r, r2, r3, …``."""
     return ["e", letter, *(f"{letter}{k}" for k in range(2, n))][:n]
 
 
 def _positive(what: str, n: int) -> None:
+    """Raise ConfigError unless ``n`` is from 1 to ``MAX_POINTS``; ``what`` is the name of the function, for the
+    message.
+    """
     if n < 1:
         raise ConfigError(f"{what}: n must be at least 1; got {n}")
     if n > MAX_POINTS:

@@ -27,7 +27,11 @@ __all__ = ["MAX_ORDER", "FiniteGroup", "Subgroup"]
 
 
 class Subgroup(NamedTuple):
-    """A subgroup on its own, and where its elements lie in the larger group: ``elements[i]`` is its element ``i``."""
+    """A subgroup as a group with its own numbering, ``group``, and where its elements lie in the larger group.
+
+    Element ``i`` of ``group`` is element ``elements[i]`` of the larger group; ``elements`` is
+    ``(order of the subgroup,)``.
+    """
 
     group: "FiniteGroup"
     elements: Indices
@@ -99,11 +103,15 @@ class FiniteGroup(Group):
         degree: int | None = None,
         recipe: tuple[Any, ...] | None = None,
     ) -> "FiniteGroup":
-        """A group whose laws hold by construction: nothing is checked, and each part is made when it is asked for.
+        """A group whose laws hold by construction: nothing is checked, and each part is made when it is first asked
+        for.
 
+        ``generators``: numbers of elements; the identity among them is left out.
+        ``table``, ``labels``, ``points``: functions that make what the arguments of those names hold in
+        :class:`FiniteGroup`.
         ``degree``: how many points ``points`` will give, where they are given.
         ``recipe``: ``(function, *arguments)`` that makes the same group again; it is what is pickled, and two groups of
-        one recipe are equal without a table.
+        one recipe are equal without a table. None pickles the table.
         """
         group = cls.__new__(cls)
         group.__dict__.update(
@@ -119,7 +127,7 @@ class FiniteGroup(Group):
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """A name for each element."""
+        """The names of all elements, in the order of their numbers."""
         return tuple(self._make_labels())
 
     @cached_property
@@ -130,12 +138,15 @@ class FiniteGroup(Group):
 
     @property
     def has_points(self) -> bool:
-        """Whether the group comes with points, without making them."""
+        """Whether the group comes with an action on points; it is told without computing that action."""
         return self.__dict__.get("points", self.__dict__.get("_make_points")) is not None
 
     @property
     def degree(self) -> int | None:
-        """How many points the group comes with, without making them; None where it comes with none."""
+        """How many points the group acts on by :attr:`points`; None where it comes with none.
+
+        A named group knows the number without computing the action.
+        """
         known = self.__dict__.get("_degree")
         if known is None and self.points is not None:
             return int(self.points.shape[1])
@@ -161,6 +172,7 @@ class FiniteGroup(Group):
 
     @cached_property
     def _digest(self) -> bytes:
+        """A hash of the Cayley table, 16 bytes: groups are equal where it is the same."""
         table = np.ascontiguousarray(self.table.astype(np.int32))
         return hashlib.blake2b(table.tobytes(), digest_size=16).digest()
 
@@ -206,7 +218,7 @@ class FiniteGroup(Group):
 
     @property
     def drawn(self) -> Drawn:
-        """``"uniform"``: each element is as likely in :meth:`sample`."""
+        """``"uniform"``: :meth:`sample` draws every element with the same probability."""
         return "uniform"
 
     def check(self, element: Element) -> int:
@@ -218,13 +230,13 @@ class FiniteGroup(Group):
         return self.labels[_as_element(self, element)]
 
     def element(self, label: str) -> int:
-        """The number of the element with this name; ConfigError where none has it."""
+        """The number of the first element with this name; ConfigError where none has it."""
         if label not in self.labels:
             raise ConfigError(f"{self.name} has no element {label!r}; it has {', '.join(self.labels[:12])}")
         return self.labels.index(label)
 
     def multiply(self, *elements: int) -> int:
-        """The product ``g·h·…`` of some elements; the identity for none."""
+        """The product ``g·h·…`` of the elements given, in that order; the identity for none."""
         product = 0
         for g in elements:
             product = int(self.table[product, _as_element(self, g)])
@@ -253,7 +265,10 @@ class FiniteGroup(Group):
         return frozen(orders)
 
     def word(self, element: int) -> tuple[Letter, ...]:
-        """A shortest product of generators that gives the element; ``(k, 1)`` stands for ``generators[k]``."""
+        """A shortest word in generators whose product is the element, leftmost factor first; ``()`` for the identity.
+
+        Every letter is ``(k, 1)`` and stands for ``generators[k]``.
+        """
         steps = self._steps
         g = _as_element(self, element)
         letters = []
@@ -264,7 +279,11 @@ class FiniteGroup(Group):
 
     @cached_property
     def _steps(self) -> Indices:
-        """``(order, 2)``: each element as the product of a generator and an element nearer to the identity."""
+        """``(order, 2)``: row ``g`` is ``(k, h)`` with ``g = generators[k]·h``, ``h`` one factor nearer to the
+        identity.
+
+        The row of the identity is ``(0, 0)``.
+        """
         # Breadth first, so that a word is as short as it can be.
         steps = np.full((self.order, 2), -1)
         steps[0] = 0
@@ -294,7 +313,7 @@ class FiniteGroup(Group):
 
     @cached_property
     def is_abelian(self) -> bool:
-        """Whether ``gh = hg`` for all elements."""
+        """Whether ``gh = hg`` for all elements ``g`` and ``h``."""
         chosen = np.asarray(self.generators, dtype=np.int64)
         # Generators that commute with each other generate an abelian group.
         products = self.table[np.ix_(chosen, chosen)]
@@ -302,13 +321,13 @@ class FiniteGroup(Group):
 
     @cached_property
     def centre(self) -> Indices:
-        """The elements that commute with all others, sorted."""
+        """The sorted numbers of the elements that commute with every element."""
         chosen = list(self.generators)
         return frozen(np.flatnonzero((self.table[:, chosen] == self.table[chosen].T).all(axis=1)))
 
     @cached_property
     def conjugacy_classes(self) -> tuple[Indices, ...]:
-        """Classes ``{x g x⁻¹}``, each sorted, in the order of their least element."""
+        """Classes ``{x g x⁻¹}``, each the sorted numbers of its elements, in the order of their least element."""
         label = self.class_index
         return tuple(frozen(np.flatnonzero(label == c)) for c in range(int(label.max()) + 1))
 
@@ -320,11 +339,15 @@ class FiniteGroup(Group):
         return frozen(orbit_labels(moves))
 
     def closure(self, elements: Iterable[int]) -> Indices:
-        """The elements of the subgroup that these generate, sorted."""
+        """The elements of the subgroup that ``elements`` generate, sorted; the identity alone for none."""
         return closure_of(self.table, [_as_element(self, g) for g in elements])
 
     def subgroup(self, elements: Iterable[int], name: str | None = None) -> Subgroup:
-        """The subgroup that these elements generate, as a group of its own; its points act as here."""
+        """The subgroup that ``elements`` generate, as a group of its own, and where its elements lie in this group.
+
+        It keeps the labels, and the points where there are any. ``name`` is by default made of this group's name and
+        the labels of ``elements``.
+        """
         chosen = _as_list(elements)
         members = self.closure(chosen)
         place = np.full(self.order, -1)
@@ -341,9 +364,10 @@ class FiniteGroup(Group):
         return Subgroup(group, members)
 
     def subgroups(self) -> tuple[tuple[int, ...], ...]:
-        """All subgroups as sorted tuples of elements, smallest first.
+        """All subgroups, each the sorted tuple of its elements' numbers, smallest first.
 
-        By joining cyclic subgroups until nothing new appears: fine up to orders of about a hundred, slow beyond.
+        They are found by joining cyclic subgroups until nothing new appears: fine up to orders of about a hundred, slow
+        beyond.
         """
         # Every subgroup is a join of cyclic ones, one generator of each of which is enough.
         cyclic = {tuple(self.closure([g]).tolist()): g for g in self.elements}
@@ -361,7 +385,11 @@ class FiniteGroup(Group):
         return tuple(sorted(known, key=lambda members: (len(members), members)))
 
     def subgroup_classes(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
-        """The subgroups up to conjugation, ``H ~ x H x⁻¹``: each class a tuple of subgroups, smallest first."""
+        """The subgroups up to conjugation, ``H ~ x H x⁻¹``, classes of smaller subgroups first.
+
+        A class is a tuple of subgroups, and a subgroup the sorted tuple of its elements' numbers. It is as slow as
+        :meth:`subgroups`.
+        """
         remaining = list(self.subgroups())
         classes = []
         while remaining:
@@ -375,8 +403,10 @@ class FiniteGroup(Group):
         return tuple(classes)
 
     def cosets(self, subgroup: Subgroup | Iterable[int]) -> tuple[Indices, ...]:
-        """Left cosets ``gH``, each sorted, in the order of their least element; ``H`` itself comes first.
+        """Left cosets ``gH``, each the sorted numbers of its elements, in the order of their least; ``H`` itself comes
+        first.
 
+        ``subgroup``: a :class:`Subgroup` of this group, or all elements of ``H``.
         Raises: AxiomError when the elements given are not a subgroup.
         """
         members = subgroup.elements if isinstance(subgroup, Subgroup) else np.asarray(sorted(set(_as_list(subgroup))))
@@ -393,14 +423,17 @@ class FiniteGroup(Group):
 def _rebuild(
     table: Indices, name: str, labels: tuple[str, ...], points: Indices | None, gens: tuple[int, ...]
 ) -> FiniteGroup:
+    """The group that :meth:`FiniteGroup.__reduce__` pickled by its table; ``gens`` are numbers of elements."""
     return FiniteGroup(table, name, labels=labels, points=points, generators=gens)
 
 
 def _as_list(elements: Iterable[int]) -> list[int]:
+    """Numbers of elements, of any integer type, as a list of Python's."""
     return [int(g) for g in elements]
 
 
 def _as_element(group: FiniteGroup, g: Element) -> int:
+    """``g`` as a whole number of Python; ConfigError where it is not one of ``0 .. order − 1``."""
     number = whole_number(g)
     if number is None or not 0 <= number < group.order:
         raise ConfigError(f"{group.name} has the elements 0 to {group.order - 1}; got {g!r}")

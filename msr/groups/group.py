@@ -19,7 +19,7 @@ Letter: TypeAlias = tuple[int, int] | tuple[Literal["exp"], tuple[float, ...]]
 """One factor of a word: ``(k, n)`` is the n-th power of ``discrete[k]``; ``("exp", c)`` is ``exp(Σ c_i X_i)``."""
 
 Drawn: TypeAlias = str
-""""uniform", "words" or "normal coefficients"; for a product of different kinds those words joined by "and"."""
+"""How random elements were drawn: "uniform", "words" or "normal coefficients", or several of them joined by " and "."""
 
 
 class Group(Immutable, ABC):
@@ -51,11 +51,11 @@ class Group(Immutable, ABC):
     @property
     @abstractmethod
     def discrete(self) -> tuple[Element, ...]:
-        """The discrete generators, as elements."""
+        """The generators that are not infinitesimal, as elements; empty where there are none."""
 
     @property
     def algebra_dim(self) -> int:
-        """Number of infinitesimal generators."""
+        """Number of infinitesimal generators, the dimension of the Lie algebra; 0 unless a subclass says otherwise."""
         return 0
 
     @property
@@ -75,7 +75,7 @@ class Group(Immutable, ABC):
 
     @abstractmethod
     def label(self, element: Element) -> str:
-        """The name of an element."""
+        """The name of an element as text, for tables and messages."""
 
     @abstractmethod
     def check(self, element: Element) -> Element:
@@ -96,12 +96,12 @@ class Group(Immutable, ABC):
 
     @property
     def is_listed(self) -> bool:
-        """Whether all elements can be gone through, by ``group.elements``."""
+        """Whether all elements can be gone through, by ``group.elements``; False unless a subclass says otherwise."""
         return False
 
     @property
     def connected(self) -> bool:
-        """Whether a path leads from the identity to every element."""
+        """Whether a path leads from the identity to every element; told by there being no discrete generators."""
         return not self.discrete
 
     @property
@@ -110,9 +110,11 @@ class Group(Immutable, ABC):
         raise without_table(self, "elements")
 
     def draw(self, n: int, generator: torch.Generator) -> list[Element]:
-        """``n`` random elements as by :meth:`sample`, without the identity, which would test nothing.
+        """``n`` random elements as by :meth:`sample`, where draws of the identity, which would test nothing, are drawn
+        again.
 
-        A group of one element gives that, and so does one whose draws are the identity a hundred times in a row.
+        Identities are left in the list for a group of order 1, and where a hundred rounds of new draws did not remove
+        them.
         """
         drawn = self.sample(n, generator)
         if self.order == 1:
@@ -128,9 +130,11 @@ class Group(Immutable, ABC):
         return drawn
 
     def to_try(self, most: int, generator: torch.Generator) -> list[Element]:
-        """Elements for a test: all where there are at most ``most``; else the generators and random ones.
+        """Elements for a test: all of a listed group with at most ``most`` of them; else all generators and random
+        ones.
 
-        A finite group gets random elements up to ``most`` in all, an infinite one 16.
+        The random ones, from :meth:`sample`, fill up to ``most`` elements in all for a finite group (at least one is
+        drawn); for an infinite group they are 16. A group without generators gives the identity in their place.
         """
         if self.is_listed and len(self.elements) <= most:
             return list(self.elements)
@@ -141,7 +145,9 @@ class Group(Immutable, ABC):
     def choose(self, elements: Literal["all", "generators"] | Sequence[Element | str]) -> list[Element]:
         """The elements asked for, as a list: ``"all"``, ``"generators"``, or those given, by name or as they are.
 
-        Raises: ConfigError for all of a group that is not listed, for none, and for what the group does not hold.
+        For ``"generators"`` of a group that has none the list holds the identity alone.
+        Raises: ConfigError for ``"all"`` of a group that is not listed, for any other text, for an empty list, and for
+        what is no element of the group (whatever :meth:`check` raises).
         """
         if isinstance(elements, str):
             if elements == "generators":
@@ -155,7 +161,7 @@ class Group(Immutable, ABC):
         return chosen
 
     def element(self, label: str) -> Element:
-        """The element with this name; without a list of elements only generators are known by name.
+        """The generator whose :meth:`label` is ``label``; a group that lists its elements knows all of them by name.
 
         Raises: ConfigError for a name that is not known.
         """
@@ -166,7 +172,10 @@ class Group(Immutable, ABC):
 
 
 def whole_number(value: Any) -> int | None:
-    """A whole number of any library, Python's, NumPy's or torch's, as Python's; None for anything else."""
+    """``value`` as an int of Python where it is a whole number of Python, NumPy or torch; None for anything else.
+
+    A float is no whole number, not even ``2.0``.
+    """
     try:
         return index(value)
     except TypeError:
@@ -178,7 +187,10 @@ class _NoTable(ConfigError, AttributeError):
 
 
 def without_table(group: Group, what: str) -> _NoTable:
-    """The error for a question that only a list of all elements or a table of all products can answer."""
+    """The error, returned for the caller to raise, where a group that lists no elements is asked for ``what``.
+
+    ``what`` is the name of the attribute that needs a list of all elements or a table of all products.
+    """
     many = "infinitely many elements" if not group.is_finite else "too many elements to list"
     return _NoTable(
         f"{group.name} has {many}, so it has no {what}; ask for its generators, with which what commutes commutes with "
@@ -190,6 +202,7 @@ _NEEDS_A_TABLE = frozenset({
     "table", "labels", "points", "inverses", "element_orders", "is_abelian", "centre", "conjugacy_classes",
     "class_index", "closure", "elements", "subgroup", "subgroups", "subgroup_classes", "cosets",
 })  # fmt: skip
+"""Names of attributes of :class:`FiniteGroup` that exist because all its elements or all products are at hand."""
 
 
 class TableFree(Group):

@@ -13,7 +13,8 @@ __all__ = ["Immutable", "as_array", "frozen", "refrozen"]
 
 
 class Immutable:
-    """A base class whose instances refuse assignment, because groups and representations are compared and cached.
+    """A base class whose instances refuse that attributes are set or deleted (AttributeError), since they are compared
+    and cached.
 
     Constructors write with ``self.__dict__.update(...)``, and so do cached properties. Pickled and copied instances get
     their arrays back read-only.
@@ -21,7 +22,7 @@ class Immutable:
 
     name: str
     plural: ClassVar[str] = "values"
-    """What the instances are called in messages."""
+    """What instances of the class are called in the messages of errors, such as "groups"."""
 
     def __setattr__(self, key: str, value: object) -> None:
         raise AttributeError(f"{self.name}: {self.plural} are immutable; build another instead of setting {key!r}")
@@ -34,7 +35,10 @@ class Immutable:
 
 
 def as_array(values: ArrayLike | torch.Tensor, name: str) -> NDArray[Any]:
-    """An array from an array, a tensor or nested lists; ShapeError for rows of different length."""
+    """A NumPy array from an array, a tensor (detached, on the CPU) or nested lists; its dtype is kept.
+
+    ``name`` begins the message of the ShapeError that rows of different length raise.
+    """
     if isinstance(values, torch.Tensor):
         return np.asarray(values.detach().cpu())
     try:

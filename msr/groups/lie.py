@@ -16,7 +16,11 @@ __all__ = ["LieAlgebra", "real_array"]
 
 
 def real_array(values: ArrayLike | torch.Tensor, name: str) -> NDArray[np.float64]:
-    """A float64 array from an array or a tensor; ShapeError for complex numbers, which would lose their half."""
+    """A float64 array from an array, a tensor or nested lists; ShapeError for complex numbers. ``name`` is for
+    messages.
+
+    The imaginary half of complex numbers would be lost.
+    """
     array = as_array(values, name)
     if np.iscomplexobj(array):
         raise ShapeError(f"{name}: complex matrices; write the real form, with blocks [[Re, -Im], [Im, Re]]")
@@ -27,10 +31,15 @@ class LieAlgebra(TableFree):
     """A matrix Lie algebra: the span of generators ``X_i (d, n, n)``, closed under ``[X, Y] = XY − YX``.
 
     An *element* of its group, wherever one is asked for, is a tuple of ``d`` coefficients ``c``: it stands for
-    ``exp(Σ c_i X_i)``. Immutable; equal when the structure constants are the same.
+    ``exp(Σ c_i X_i)``. Immutable; equal when the structure constants are the same, whatever the matrices.
 
-    Raises: ShapeError unless the generators are square matrices; AxiomError when they are linearly dependent, or a
-    bracket leaves their span (the message names the pair).
+    Args:
+        matrices: the generators, ``(d, n, n)``; kept as float64.
+        name: for messages.
+        labels: a name for each generator; by default ``X0, X1, …``.
+
+    Raises: ShapeError unless the generators are real square matrices; NonFiniteError for nan or infinity; AxiomError
+    when they are linearly dependent, or a bracket leaves their span (the message names the pair).
     """
 
     name: str
@@ -61,7 +70,10 @@ class LieAlgebra(TableFree):
 
     @cached_property
     def structure_constants(self) -> NDArray[np.float64]:
-        """The numbers ``c[i, j, k]``, ``(d, d, d)``, with ``[X_i, X_j] = Σ_k c_ijk X_k``."""
+        """The numbers ``c[i, j, k]``, ``(d, d, d)``, with ``[X_i, X_j] = Σ_k c_ijk X_k``.
+
+        Raises: AxiomError where a bracket leaves the span of the generators.
+        """
         X = self.matrices
         brackets = np.einsum("iab,jbc->ijac", X, X)
         brackets = brackets - brackets.swapaxes(0, 1)
@@ -141,9 +153,11 @@ class LieAlgebra(TableFree):
 
     @property
     def generators(self) -> tuple[tuple[float, ...], ...]:
-        """Each generator as an element, at size one: ``exp(X_i / ‖X_i‖)`` in the spectral norm.
+        """Each generator as an element scaled to size one: coefficients ``1 / ‖X_i‖`` at place ``i``, in the spectral
+        norm.
 
-        In whatever units the generators are given, none of these elements is a whole turn, which would move nothing.
+        ``exp(X_i / ‖X_i‖)`` turns by one radian at most: in whatever units the generators are given, none of these
+        elements is a whole turn, which would move nothing.
         """
         # The spectral norm bounds the angle of a rotation, so exp(X / ‖X‖) turns by one radian at most.
         sizes = np.linalg.norm(self.matrices, ord=2, axis=(1, 2))
@@ -155,7 +169,7 @@ class LieAlgebra(TableFree):
         return f"exp({' + '.join(terms)})" if terms else "e"
 
     def sample(self, n: int, generator: torch.Generator) -> list[tuple[float, ...]]:
-        """``n`` elements with standard normal coefficients.
+        """``n`` elements with independent standard normal coefficients.
 
         For a compact group this is not the Haar measure; it reaches every element of a connected compact group.
         """
@@ -163,4 +177,5 @@ class LieAlgebra(TableFree):
 
 
 def _rebuild(matrices: NDArray[np.float64], name: str, labels: tuple[str, ...]) -> LieAlgebra:
+    """The algebra that :meth:`LieAlgebra.__reduce__` pickled."""
     return LieAlgebra(matrices, name, labels=labels)

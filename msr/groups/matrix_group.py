@@ -24,17 +24,22 @@ class MatrixGroup(TableFree):
 
     An element is a pair ``(letters, c)``: ``letters`` are numbers of discrete generators, and it stands for
     ``D_j D_k … exp(Σ c_i X_i)``. Every element has this form, since ``D X D⁻¹`` stays in the algebra (checked).
-    Immutable, and a value: equal when the matrices are.
+    Immutable, and a value: equal when the matrices and the labels of the discrete generators are.
 
     Args:
         discrete: ``{label: (n, n)}``, invertible.
         algebra: its group is the component of the identity.
         name: for messages.
 
+    Attributes:
+        labels_discrete: the labels of the discrete generators, in the order given.
+        discrete_matrices: ``(number of discrete generators, n, n)``.
+
     ``sample`` takes each discrete generator with probability 1/2, in their order, and normal coefficients: for
     generators of order two that commute up to the identity's component (``O(n)``, ``O(1,3)``, ``E(n)``) every component
     is as likely. It is not Haar measure.
-    Raises: ShapeError, NonFiniteError; AxiomError for a matrix that is singular or does not normalise the algebra.
+    Raises: ShapeError, NonFiniteError; AxiomError for a matrix that is singular or does not normalise the algebra;
+    ConfigError for a label that names a generator of the algebra, too.
     """
 
     algebra: LieAlgebra
@@ -61,7 +66,10 @@ class MatrixGroup(TableFree):
 
     @cached_property
     def conjugation(self) -> NDArray[np.float64]:
-        """The numbers ``a[k, i, j]`` with ``D_k X_i D_k⁻¹ = Σ_j a_kij X_j``, for ``k`` discrete generators."""
+        """``(number of discrete generators, d, d)``: the ``a[k, i, j]`` with ``D_k X_i D_k⁻¹ = Σ_j a_kij X_j``.
+
+        Raises: AxiomError where a conjugated generator of the algebra leaves its span.
+        """
         X = self.algebra.matrices
         D = self.discrete_matrices
         flat = X.reshape(len(X), -1).T
@@ -94,12 +102,12 @@ class MatrixGroup(TableFree):
 
     @property
     def discrete(self) -> tuple[Element, ...]:
-        """The discrete generators, each a word of one letter."""
+        """The discrete generators as elements: ``((k,), zeros)`` for each ``k``."""
         return tuple(((k,), self.algebra.identity) for k in range(len(self.discrete_matrices)))
 
     @property
     def generators(self) -> tuple[Element, ...]:
-        """The generators as elements: the discrete ones, then those of the algebra at size one."""
+        """The generators as elements: the discrete ones, then ``exp(X_i / ‖X_i‖)`` of each generator of the algebra."""
         return (*self.discrete, *(((), c) for c in self.algebra.generators))
 
     @property
@@ -110,7 +118,8 @@ class MatrixGroup(TableFree):
     def check(self, element: Element) -> Element:
         """The element as a pair of tuples, ``(letters, coefficients)``.
 
-        Raises: ConfigError for what is no such pair, ShapeError for coefficients that the algebra does not have.
+        Raises: ConfigError for what is no pair, or names a letter that the group does not have; ShapeError for a number
+        of coefficients that is not the dimension of the algebra.
         """
         count = len(self.discrete_matrices)
         if isinstance(element, (tuple, list)) and len(element) == 2 and isinstance(element[0], (tuple, list)):
@@ -129,13 +138,17 @@ class MatrixGroup(TableFree):
         return " ".join(parts) or "e"
 
     def word(self, element: Element) -> tuple[Letter, ...]:
-        """The word of an element: its letters, then one exponential where a coefficient is not zero."""
+        """The word of an element: its letters, neighbours merged, then one exponential unless all coefficients are
+        zero.
+        """
         letters, c = element
         turns: tuple[Letter, ...] = (("exp", tuple(c)),) if any(c) else ()
         return (*joined([(k, 1) for k in letters]), *turns)
 
     def sample(self, n: int, generator: torch.Generator) -> list[Element]:
-        """``n`` random elements: each discrete generator is taken with probability 1/2, and coefficients are normal."""
+        """``n`` random elements: each discrete generator is taken with probability 1/2, and coefficients are
+        standard normal.
+        """
         taken = torch.rand(n, len(self.discrete_matrices), generator=generator) < 0.5
         c = self.algebra.sample(n, generator)
         return [(tuple(torch.nonzero(row).flatten().tolist()), part) for row, part in zip(taken, c, strict=True)]
@@ -161,6 +174,7 @@ class MatrixGroup(TableFree):
 
 
 def _rebuild(labels: Sequence[str], matrices: NDArray[np.float64], algebra: LieAlgebra, name: str) -> MatrixGroup:
+    """The group that :meth:`MatrixGroup.__reduce__` pickled; one label for each of the discrete ``matrices``."""
     return MatrixGroup(dict(zip(labels, matrices, strict=True)), algebra, name)
 
 
@@ -193,8 +207,10 @@ def euclidean(n: int) -> MatrixGroup:
 def general_lorentz(space: int = 3, *, special: bool = False) -> MatrixGroup:
     """``O(1, space)``: rotations and boosts of ``(t, x_1, …)`` with parity ``P`` and time reversal ``T``.
 
-    ``P`` mirrors all axes of space (the first one where their number is even, since all of them would be a rotation).
-    ``special`` keeps determinant 1, ``SO(1, space)``: the product ``PT`` alone.
+    ``space`` is the number of axes of space. ``P`` mirrors all of them where their number is odd, and the first one
+    where it is even, since the mirror of all would be a rotation. With ``special`` the group is ``SO(1, space)``, of
+    determinant 1, whose one discrete generator is the product ``PT``.
+    Raises: ConfigError for no axis of space.
     """
     if space < 1:
         raise ConfigError(f"general_lorentz: at least one axis of space; got {space}")

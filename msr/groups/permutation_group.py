@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["CircleGroup", "PermutationGroup"]
 
 MAX_POINTS = 10**6
-"""Most points of a named group."""
+"""Largest ``n`` that ``cyclic``, ``dihedral``, ``symmetric`` and ``alternating`` take."""
 
 MAX_CHAIN = 256
-"""Most points for which a stabiliser chain is computed: for uniform draws, the order, and whether an element is in."""
+"""Most points for which a stabiliser chain is computed for uniform draws, for words, and to tell whether a permutation
+is an element. The order of a group of neither kind is computed by such a chain whatever the number of points.
+"""
 
 
 class PermutationGroup(TableFree):
@@ -41,9 +43,14 @@ class PermutationGroup(TableFree):
         name: for messages.
         order: where it is known; else it is computed when asked for, by the Schreier-Sims method.
         kind: "symmetric" or "alternating" where the group is all permutations or all even ones: draws are then fast.
+            None for any other group.
+
+    Attributes:
+        generator_points: ``(r, n)`` int32, where each generator that moves something sends each point.
+        degree: ``n``.
 
     ``sample`` is uniform up to 256 points and for the two kinds of any size; else it draws long random words.
-    Raises: ShapeError, AxiomError for what is no permutation.
+    Raises: ShapeError, AxiomError for what is no permutation; ConfigError for no generator at all.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class PermutationGroup(TableFree):
 
     @cached_property
     def _computed_order(self) -> int:
+        """The number of elements: from the kind where there is one, else by the Schreier-Sims method of sympy."""
         if self.kind is not None:
             return math.factorial(self.degree) // (1 if self.kind == "symmetric" else 2)
         return int(self._sympy.order())
@@ -96,7 +104,9 @@ class PermutationGroup(TableFree):
 
     @property
     def drawn(self) -> Drawn:
-        """``"uniform"``, or ``"words"`` for a group on more than 256 points that is of neither kind."""
+        """How :meth:`sample` draws: ``"words"`` for a group of no ``kind`` on more than 256 points, else
+        ``"uniform"``.
+        """
         return "uniform" if self.kind is not None or self.degree <= MAX_CHAIN else "words"
 
     def label(self, element: Element) -> str:
@@ -121,8 +131,8 @@ class PermutationGroup(TableFree):
     def check(self, element: Element) -> Element:
         """The element as a tuple, from a tuple, a list, an array or a tensor of images.
 
-        Raises: ConfigError for what is no permutation of the points, or not in the group; on more than 256 points of
-        neither kind the latter is not checked.
+        Raises: ConfigError for what is no permutation of the points, or not in the group. Whether it is in the group is
+        not checked for a group of no ``kind`` on more than 256 points.
         """
         image = element.detach().cpu().numpy() if isinstance(element, torch.Tensor) else np.asarray(element)
         fits = image.shape == (self.degree,) and image.dtype.kind in "iu"
@@ -136,6 +146,9 @@ class PermutationGroup(TableFree):
         return tuple(image.tolist())
 
     def _holds(self, image: Indices) -> bool:
+        """Whether the permutation ``(n,)`` is in the group; True, untested, for a group of no ``kind`` on more than
+        256 points.
+        """
         if self.kind == "symmetric":
             return True
         if self.kind == "alternating":
@@ -160,9 +173,11 @@ class PermutationGroup(TableFree):
         return tuple(inverse_of(self.moves(self.check(element))).tolist())
 
     def word(self, element: Element) -> tuple[Letter, ...]:
-        """A product of powers of generators: by swapping neighbours for ``S_n``, else by a stabiliser chain.
+        """A product of powers of generators that gives the element; the last letter acts first.
 
-        Raises: ConfigError for more than 256 points of another kind of group, where no word is looked for.
+        A generator is its own word. Other elements of ``S_n`` are written by swaps of neighbours, those of any other
+        group by a stabiliser chain.
+        Raises: ConfigError for a group other than ``S_n`` on more than 256 points, where no word is looked for.
         """
         # A generator is its own word, which the methods below may write as a longer one.
         for k, g in enumerate(self.discrete):
@@ -190,6 +205,7 @@ class PermutationGroup(TableFree):
         return [tuple(self._draw_one(generator).tolist()) for _ in range(n)]
 
     def _draw_one(self, generator: torch.Generator) -> Indices:
+        """One random element as images ``(n,)``, drawn as :attr:`drawn` says."""
         if self.kind is not None:
             # A uniform permutation; a swap turns the odd ones into even ones, two to one, hence uniformly.
             image = torch.randperm(self.degree, generator=generator).numpy()
@@ -213,12 +229,20 @@ class PermutationGroup(TableFree):
 
     @cached_property
     def _sympy(self) -> "SympyGroup":
+        """The same group as a value of sympy, with the same generators; it is cached, with the stabiliser chain it
+        computes.
+        """
         from sympy.combinatorics.perm_groups import PermutationGroup as SympyGroup
 
         return SympyGroup([_to_sympy(p) for p in self.generator_points] or [_to_sympy(np.arange(self.degree))])
 
     @cached_property
     def _transversals(self) -> list[Indices]:
+        """For each level of the stabiliser chain, ``(orbit, n)``: one permutation for each point of the orbit at that
+        level.
+
+        Every element is a product of one permutation of each level, in exactly one way.
+        """
         return [
             np.array([p.array_form for p in level.values()], dtype=np.int32) for level in self._sympy.basic_transversals
         ]
@@ -243,24 +267,29 @@ class PermutationGroup(TableFree):
 
 
 _WORD = 200
-"""Letters of a random word. Chosen by hand."""
+"""Letters of a random word, each a power from −4 to 4 of a random generator. Chosen by hand."""
 
 
 def _rebuild(points: Indices, degree: int, name: str, order: int | None, kind: str | None) -> PermutationGroup:
+    """The group that :meth:`PermutationGroup.__reduce__` pickled; ``points`` are its generators ``(r, degree)``, or
+    none.
+    """
     return PermutationGroup([np.arange(degree), *points], name, order=order, kind=kind)
 
 
 def _to_sympy(image: Indices) -> "Permutation":
+    """The permutation with these images ``(n,)`` as a value of sympy."""
     from sympy.combinatorics import Permutation
 
     return Permutation([int(i) for i in image])
 
 
 class CircleGroup(PermutationGroup):
-    """``C_n``, or ``D_n`` with mirrors, of a circle of any number of points; an element is a number.
+    """``C_n``, or ``D_n`` with mirrors, on a circle of any number of points; an element is a whole number.
 
-    Element ``k + n f`` is ``r^k s^f``, which sends point ``i`` to ``k + (−1)^f i`` modulo ``n``, as it does in the
-    groups with a table.
+    Element ``k + n f`` is ``r^k s^f``, which sends point ``i`` to ``k + (−1)^f i`` modulo ``n``: the same numbering as
+    in the groups with a table that :func:`cyclic` and :func:`dihedral` make for smaller ``n``. ``f`` is 0 without
+    mirrors.
     """
 
     def __init__(self, n: int, *, mirrors: bool = False):
@@ -283,7 +312,7 @@ class CircleGroup(PermutationGroup):
 
     @property
     def drawn(self) -> Drawn:
-        """``"uniform"``: each element is as likely in :meth:`sample`, for any number of points."""
+        """``"uniform"``: :meth:`sample` draws every element with the same probability, for any number of points."""
         return "uniform"
 
     def check(self, element: Element) -> Element:
@@ -294,13 +323,16 @@ class CircleGroup(PermutationGroup):
         return number
 
     def label(self, element: Element) -> str:
-        """The name of an element, a rotation and a mirror: ``r3s``; ``e`` for the identity."""
+        """The name of an element, such as ``r3s`` for ``r^3 s``; ``e`` for the identity."""
         f, k = divmod(element, self.degree)
         turn = "" if k == 0 else "r" if k == 1 else f"r{k}"
         return (turn + "s" * f) or "e"
 
     def element(self, label: str) -> Element:
-        """The element with this name, such as ``r3s``; any whole power of ``r`` is taken modulo ``n``."""
+        """The element with this name, such as ``r3s``; any whole power of ``r`` is taken modulo ``n``.
+
+        Raises: ConfigError for any other text, and for a mirror in a group without mirrors.
+        """
         if label == "e":
             return 0
         match = re.fullmatch(r"(r([0-9]*))?(s?)", label)
@@ -333,7 +365,7 @@ class CircleGroup(PermutationGroup):
         return element if f else -k % self.degree
 
     def word(self, element: Element) -> tuple[Letter, ...]:
-        """The word ``r^k s^f`` of an element."""
+        """The word ``r^k s^f`` of an element: letters ``(0, k)`` and ``(1, f)``, without powers of zero."""
         f, k = divmod(element, self.degree)
         return joined([(0, k), (1, f)])
 
@@ -346,4 +378,5 @@ class CircleGroup(PermutationGroup):
 
 
 def _circle(n: int, mirrors: bool) -> CircleGroup:
+    """The group that :meth:`CircleGroup.__reduce__` pickled."""
     return CircleGroup(n, mirrors=mirrors)

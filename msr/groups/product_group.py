@@ -13,11 +13,11 @@ __all__ = ["ProductGroup"]
 
 
 class ProductGroup(TableFree):
-    """``G₁ × G₂ × …`` of groups of any kind, kept as its factors: an element is a tuple, one of each factor.
+    """``G₁ × G₂ × …`` of groups of any kind, kept as its factors: an element is a tuple, one element of each factor.
 
-    Its generators are those of the factors, each with the identity in the other places: discrete ones and infinitesimal
-    ones together. Immutable, and a value: equal when the factors are, in the same order. Made by
-    :func:`direct_product`.
+    A factor that is itself a product is replaced by its own factors. The generators are those of the factors, each with
+    the identity in the other places: discrete ones and infinitesimal ones together. Immutable, and a value: equal when
+    the factors are, in the same order. Made by :func:`direct_product`.
     """
 
     factors: tuple[Group, ...]
@@ -76,7 +76,7 @@ class ProductGroup(TableFree):
 
     @cached_property
     def drawn(self) -> Drawn:
-        """How :meth:`sample` draws: as the factors do, the ways joined by "and"."""
+        """How :meth:`sample` draws: the different ways of the factors, joined by " and "."""
         # A factor that is a product, or a matrix group, names several ways already.
         ways = [way for factor in self.factors for way in factor.drawn.split(" and ")]
         return " and ".join(dict.fromkeys(ways))
@@ -104,7 +104,11 @@ class ProductGroup(TableFree):
         return tuple(factor.check(g) for factor, g in zip(self.factors, element, strict=True))
 
     def word(self, element: Element) -> tuple[Letter, ...]:
-        """The words of the components one after another, which is a word of the element since factors commute."""
+        """The words of the components one after another, which is a word of the element since factors commute.
+
+        The numbers of discrete generators count through all factors, and the coefficients of an exponential are
+        ``algebra_dim`` many, zero for all factors but one.
+        """
         word: list[Letter] = []
         first = 0
         column = 0
@@ -123,7 +127,7 @@ class ProductGroup(TableFree):
         return tuple(word)
 
     def sample(self, n: int, generator: torch.Generator) -> list[Element]:
-        """``n`` tuples, each part drawn as its own group draws."""
+        """``n`` tuples, each component drawn as its own factor draws."""
         return list(zip(*(factor.sample(n, generator) for factor in self.factors), strict=True))
 
     def find_factor(self, group: Group) -> int | None:

@@ -23,12 +23,12 @@ def direct_product(*groups: FiniteGroup) -> Any: ...
 @overload
 def direct_product(*groups: Group) -> ProductGroup: ...
 def direct_product(*groups: Group) -> Any:
-    """``G₁ × G₂ × …`` of groups of any kind.
+    """``G₁ × G₂ × …`` of groups of any kind; one group alone is returned as it is.
 
-    Finite groups with up to ``MAX_ORDER`` elements in all make a :class:`FiniteGroup`, row-major: of two, element
-    ``g |G₂| + h`` is ``(g, h)``. Where all factors come with points, so does the product: on their disjoint union.
-    Anything larger, without a table, or infinite (``S5 × SO(3)``) makes a :class:`ProductGroup`, whose elements are
-    tuples; one group alone is itself.
+    Finite groups with tables and up to ``MAX_ORDER`` elements in all make a :class:`FiniteGroup`, row-major: of two,
+    element ``g |G₂| + h`` is ``(g, h)``. Where all factors come with points, so does the product: on their disjoint
+    union. Anything larger, without a table, or infinite (``S5 × SO(3)``) makes a :class:`ProductGroup`, whose elements
+    are tuples.
     Raises: ConfigError for no group, and for something that is none.
     """
     if not groups:
@@ -48,6 +48,10 @@ def direct_product(*groups: Group) -> Any:
 
 
 def _product_of_two(a: FiniteGroup, b: FiniteGroup) -> FiniteGroup:
+    """``A × B`` as a group with a table, element ``g |B| + h`` being ``(g, h)``; points where both have them.
+
+    The points are those of ``A``, then those of ``B``.
+    """
     # Element number g |B| + h is the pair (g, h).
     g, h = _pairs(a.order, b.order)
 
@@ -76,9 +80,11 @@ def semidirect_product(
         normal: ``N``.
         top: ``H``.
         action: ``φ``, as ``(|H|, |N|)`` integers or a function ``(h, n) -> φ_h(n)``. Each ``φ_h`` must be an
-            automorphism of ``N``, and ``φ_{hk} = φ_h φ_k``.
+            automorphism of ``N``, and ``φ_{hk} = φ_h φ_k``. With ``φ_h = id`` the group is the direct product.
+        name: by default the names of ``N`` and ``H`` with a colon between them.
 
-    Raises: AxiomError naming the elements for which ``φ`` is neither. With ``φ_h = id`` this is the direct product.
+    Raises: AxiomError naming the elements for which ``φ`` breaks one of its laws; ShapeError for an action of another
+    form; ConfigError for more than ``MAX_ORDER`` elements.
     """
     name = name or f"{normal.name}:{top.name}"
     _check_order(normal.order * top.order, name)
@@ -100,6 +106,7 @@ def semidirect_product(
 
 
 def _check_automorphisms(phi: np.ndarray, normal: FiniteGroup, top: FiniteGroup, name: str) -> None:
+    """Raise AxiomError unless ``phi``, ``(|H|, |N|)``, is an action of ``top`` on ``normal`` by automorphisms."""
     # Three laws: each map is a bijection, it respects the product of N, and maps compose as their elements multiply.
     wrong = np.flatnonzero((np.sort(phi, axis=1) != np.arange(normal.order)).any(axis=1))
     if len(wrong):
@@ -122,10 +129,11 @@ def _check_automorphisms(phi: np.ndarray, normal: FiniteGroup, top: FiniteGroup,
 def wreath_product(inner: FiniteGroup | PermutationGroup, outer: FiniteGroup | PermutationGroup) -> Any:
     """``K ≀ H``, order ``|K|^m |H|``: a copy of ``K`` for each of the ``m`` points of ``H``, which permutes the copies.
 
-    It comes with its imprimitive action: point ``b n + i`` is point ``i`` of copy ``b``, with ``K`` acting on its own
-    ``n`` points (its elements, if it has none or they do not tell its elements apart). Above ``MAX_ORDER`` it is a
-    :class:`PermutationGroup`.
-    Raises: ConfigError when ``outer`` has no faithful points to permute copies by.
+    ``inner`` is ``K``, ``outer`` is ``H``. The group comes with its imprimitive action on ``m n`` points: point
+    ``b n + i`` is point ``i`` of copy ``b``, where ``K`` acts on its own ``n`` points, or on its elements if it has no
+    points or they do not tell its elements apart. Above ``MAX_ORDER`` it is a :class:`PermutationGroup`, else a
+    :class:`FiniteGroup`.
+    Raises: ConfigError when ``outer`` has no points that tell its elements apart.
     """
     name = f"{inner.name}wr{outer.name}"
     on_blocks = _faithful(outer)
@@ -165,14 +173,19 @@ def _faithful(group: FiniteGroup | PermutationGroup) -> Indices | None:
 
 
 def _pairs(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """For the ``n m`` pairs ``(i, j)`` in row-major order: all ``i`` as one array, all ``j`` as another."""
     # Row-major: the second factor runs fastest.
     return np.repeat(np.arange(n), m), np.tile(np.arange(m), n)
 
 
 def _labels(a: FiniteGroup, b: FiniteGroup) -> list[str]:
+    """A name for each pair of elements, in row-major order: ``(x,y)`` from the names of both, ``e`` for the first
+    pair.
+    """
     return ["e" if i == j == 0 else f"({x},{y})" for i, x in enumerate(a.labels) for j, y in enumerate(b.labels)]
 
 
 def _check_order(order: int, name: str) -> None:
+    """Raise ConfigError for an order above ``MAX_ORDER``."""
     if order > MAX_ORDER:
         raise ConfigError(f"{name}: order {order} is more than {MAX_ORDER}, the largest table")

@@ -7,24 +7,34 @@ of float64 (2e-16 times some hundred operations) and far below what a wrong form
 __all__ = ["ALMOST", "CLOSED", "EXACT", "LAW", "NEARLY_ORTHOGONAL", "SEPARATE", "WHOLE"]
 
 EXACT = 1e-12
-"""Numbers that no computation stands between: entries 0 and 1 of a permutation matrix, structure constants of equal
-generators."""
+"""Largest difference of equal numbers where no computation stands between them: entries 0 and 1 of a permutation
+matrix, structure constants of equal generators.
+"""
 
 CLOSED = 1e-10
-"""A bracket that leaves the span of the generators, and generators that are not antisymmetric, by more than this."""
+"""Largest error of a bracket that counts as lying in the span of the generators, relative to the square of their
+largest entry; and largest entry of ``X + Xᵀ`` (not relative) for which generators count as antisymmetric.
+"""
 
 LAW = 1e-8
-"""Error of a law that matrices in float64 keep: of a homomorphism, of orthogonality, of a subalgebra that conjugation
-maps to itself."""
+"""Largest error of a law that matrices in float64 are taken to keep: of a homomorphism, of orthogonality, of an algebra
+that conjugation maps to itself.
+"""
 
 WHOLE = 1e-6
-"""Distance of a multiplicity or a dimension, computed from characters in floating point, from a whole number."""
+"""Largest distance from a whole number at which a multiplicity, a dimension or the value of a character, computed in
+floating point, counts as that number.
+"""
 
 SEPARATE = 1e-6
-"""Distance of two points of which the nearest different ones are about one apart: equal below it."""
+"""Largest difference of any coordinate for which two unit quaternions count as the same element of a finite group,
+whose different elements are about one apart.
+"""
 
 ALMOST = 1e-4
-"""Error of a law below which a message says that it is probably rounding, as that of float32."""
+"""Error below which the message about a broken law adds that it is probably rounding, as that of float32; relative to
+the size of the matrices, or its square for a product of two.
+"""
 
 NEARLY_ORTHOGONAL = 1e-3
-"""Distance from orthogonality below which matrices in float32 are made orthogonal, because they were meant to be."""
+"""Largest entry of ``MᵀM − I`` below which matrices in float32 are made orthogonal, because they were meant to be."""

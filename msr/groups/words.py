@@ -9,7 +9,11 @@ __all__ = ["adjacent_swaps", "joined"]
 
 
 def joined(letters: Iterable[tuple[int, int]]) -> tuple[Letter, ...]:
-    """Neighbouring powers of one generator taken together, and powers of zero left out."""
+    """The word with neighbouring powers of one generator merged into one letter, and powers of zero left out.
+
+    ``letters``: pairs ``(k, n)``, the n-th power of generator ``k``. Letters that become neighbours when a power of
+    zero between them is left out are merged too.
+    """
     word: list[tuple[int, int]] = []
     for k, power in letters:
         if word and word[-1][0] == k:
@@ -20,7 +24,9 @@ def joined(letters: Iterable[tuple[int, int]]) -> tuple[Letter, ...]:
 
 
 def adjacent_swaps(image: Indices) -> tuple[Letter, ...]:
-    """A permutation as a word in the swap ``(0 1)``, letter 0, and the cycle ``i ↦ i + 1``, letter 1.
+    """A permutation as a word in the swap ``s = (0 1)``, letter 0, and the cycle ``c: i ↦ i + 1``, letter 1.
+
+    ``image``, ``(n,)``: where each point goes. The last letter acts first.
 
     The swap of the neighbours ``i`` and ``i + 1`` is ``c^i s c^−i``, and sorting by such swaps takes the permutation
     apart: ``p t_1 … t_k = e``, so ``p = t_k … t_1``.

@@ -40,7 +40,7 @@ class Operations(ABC):
 
     @abstractmethod
     def reshape(self, representation: "Representation", shape: Sequence[int]) -> "Representation":
-        """The same action on points of another shape."""
+        """The same action on points of another shape with as many numbers."""
 
     @abstractmethod
     def dual(self, representation: "Representation") -> "Representation":
@@ -71,6 +71,7 @@ class Representation(Immutable, ABC):
     operations: ClassVar[Operations]
 
     def __init_subclass__(cls) -> None:
+        """Let ``act_flat`` of every subclass that defines it take arrays as well as tensors."""
         if "act_flat" in vars(cls):  # each kind has its own, and all take arrays
             cls.act_flat = takes_arrays("x")(cls.act_flat)  # type: ignore[method-assign]
 
@@ -86,14 +87,17 @@ class Representation(Immutable, ABC):
         """``ρ(g)``, ``(dim, dim)``, float64."""
 
     def character(self) -> NDArray[np.float64]:
-        """``χ(g) = tr ρ(g)`` for each element of a group with a table, ``(order,)``."""
+        """``χ(g) = tr ρ(g)`` for each element of a group with a table, ``(order,)``; ConfigError for a group without
+        one.
+        """
         raise without_table(self.group, "characters as a list")
 
     @property
     def permutations(self) -> Indices | None:
-        """``(order, dim)``, ``[g, i]`` being where ``g`` sends coordinate ``i``; None where it is no permutation.
+        """``(order, dim)``, ``[g, i]`` being where ``g`` sends coordinate ``i``; None where elements mix coordinates.
 
-        For groups with a table; :meth:`moves` gives those of one element of any group.
+        Raises: ConfigError for permutations of a group without a table; :meth:`moves` gives those of one element of any
+        group.
         """
         if self.is_permutation:
             raise without_table(self.group, "list of permutations (rep.moves(g) gives those of an element)")
@@ -101,21 +105,28 @@ class Representation(Immutable, ABC):
 
     @property
     def is_permutation(self) -> bool:
-        """Whether every element only moves coordinates around."""
+        """Whether every element only permutes coordinates, as far as the representation was built by permutations."""
         return False
 
     def moves(self, element: Element) -> Indices:
-        """``(dim,)``: where the element sends each coordinate; ConfigError where it mixes them."""
+        """``(dim,)``: where the element sends each coordinate; ConfigError for a representation that mixes
+        coordinates.
+        """
         raise ConfigError(f"{self.name} is no permutation representation: it mixes coordinates")
 
     def generator_moves(self) -> Indices:
-        """``(r, dim)``: :meth:`moves` of each of the group's discrete generators."""
+        """``(r, dim)``: where each discrete generator of the group sends each coordinate.
+
+        Raises: ConfigError for a representation that mixes coordinates, unless the group has no discrete generator.
+        """
         # A connected group permutes nothing: a continuous path of permutations stands still.
         rows = [self.moves(g) for g in self.group.discrete]
         return np.stack(rows) if rows else np.zeros((0, self.dim), dtype=np.int32)
 
     def infinitesimal(self) -> Tensor:
-        """``dρ(X_i)`` for each infinitesimal generator of the group, ``(d, dim, dim)``, float64."""
+        """``dρ(X_i)`` for each infinitesimal generator of the group, ``(d, dim, dim)``, float64; ``d`` is 0 for a
+        finite group.
+        """
         return torch.zeros(self.group.algebra_dim, self.dim, self.dim, dtype=torch.float64)
 
     @property
@@ -134,7 +145,9 @@ class Representation(Immutable, ABC):
 
     @cached_property
     def is_signed_permutation(self) -> bool:
-        """Whether every element moves coordinates around and may flip their signs."""
+        """Whether every element permutes coordinates and flips the signs of some; told by the matrices of the
+        generators.
+        """
         if self.is_permutation:
             return True
         # Products of signed permutation matrices are such matrices, so the generators are enough.
@@ -143,7 +156,7 @@ class Representation(Immutable, ABC):
 
     @cached_property
     def is_trivial(self) -> bool:
-        """Whether every element acts as the identity."""
+        """Whether every element acts as the identity; told by the generators, to 1e-8."""
         if self.is_permutation:
             return bool((self.generator_moves() == np.arange(self.dim)).all())
         # Where the generators act as the identity all their products do.
@@ -162,7 +175,7 @@ class Representation(Immutable, ABC):
 
     @takes_arrays("x")
     def check_shape(self, x: Tensor) -> tuple[int, ...]:
-        """The sizes of the leading (batch) axes of ``x (..., *shape)``.
+        """The sizes of the leading (batch) axes of ``x (..., *shape)``, after a check that ``x`` ends in ``shape``.
 
         Raises: ShapeError that says what shape this representation acts on.
         """
@@ -174,7 +187,9 @@ class Representation(Immutable, ABC):
         return tuple(x.shape[:at])
 
     def matrices(self) -> Tensor:
-        """All ``ρ(g)``, ``(order, dim, dim)``, float64: dense, so for small cases."""
+        """All ``ρ(g)``, ``(order, dim, dim)``, float64: dense, so for small cases; ConfigError for a group without a
+        table.
+        """
         return torch.stack([self.matrix(g) for g in self.group.elements])
 
     def reshape(self, *shape: int) -> "Representation":
@@ -196,16 +211,20 @@ class Representation(Immutable, ABC):
     def pullback(
         self, group: Group, homomorphism: Sequence[Element] | Indices, name: str | None = None
     ) -> "Representation":
-        """``g ↦ ρ(φ(g))`` for a homomorphism ``φ`` from another group.
+        """``g ↦ ρ(φ(g))`` for a homomorphism ``φ`` from another group, as a representation of that ``group``.
 
         Between groups with tables ``φ`` is given as the image of each element; where one of them has none, as the
-        image of each discrete generator, in the order of ``group.discrete``.
-        Raises: AxiomError when ``φ`` is no homomorphism.
+        image of each discrete generator, in the order of ``group.discrete``. ``name`` is that of the result.
+        Raises: AxiomError when ``φ`` is no homomorphism; ShapeError for another number of images; ConfigError for a
+        group with infinitesimal generators.
         """
         return self.operations.pullback(self, group, homomorphism, name or f"{self.name} of {group.name}")
 
     def restrict(self, subgroup: Subgroup) -> "Representation":
-        """The restriction to a subgroup: the same action, as a representation of that group."""
+        """The restriction to a subgroup of the group: the same action, as a representation of ``subgroup.group``.
+
+        Raises: ConfigError for a group without a table, or elements that it does not have.
+        """
         if not self.group.is_listed:
             raise without_table(self.group, "subgroups to restrict to (rep.pullback takes a group of its own)")
         if np.max(subgroup.elements, initial=0) >= self.group.order:
@@ -280,7 +299,7 @@ class Representation(Immutable, ABC):
 
 
 def same_group(representations: Iterable[Any], what: str) -> Any:
-    """The group that all representations share.
+    """The group that all representations share; ``what`` is the name of the calling function, for messages.
 
     Raises: ConfigError for none, for what is no representation, and for two groups, naming the first two that differ.
     """

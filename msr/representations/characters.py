@@ -27,9 +27,10 @@ __all__ = [
 class CharacterTable:
     """The complex irreducible characters of a finite group.
 
-    ``values (irreps, classes)`` in the order of ``group.conjugacy_classes``; ``degrees (irreps,)``, smallest first, the
-    trivial one at the front; ``indicators (irreps,)``: the Frobenius-Schur indicator, 1 for real type, 0 for complex,
-    −1 for quaternionic.
+    Attributes:
+        values: ``(irreps, classes)``, the classes in the order of ``group.conjugacy_classes``.
+        degrees: ``(irreps,)``, the dimension of each irrep: the trivial one first, then smallest first.
+        indicators: ``(irreps,)``, the Frobenius-Schur indicator: 1 for real type, 0 for complex, −1 for quaternionic.
     """
 
     group: FiniteGroup
@@ -44,10 +45,13 @@ class CharacterTable:
 
 @dataclass(frozen=True, eq=False)
 class IsotypicPart:
-    """All copies of one irreducible kind inside a representation, over the reals.
+    """All copies of one irreducible kind inside a representation ``ρ``, over the reals.
 
-    ``irreps``: its rows of the character table (two for a complex-conjugate pair); ``multiplicity`` of each;
-    ``dim`` of the whole part; ``projection (dim ρ, dim ρ)`` onto it, float64, orthogonal if ``ρ`` is.
+    Attributes:
+        irreps: the rows of the character table that it belongs to: one, or two for a complex-conjugate pair.
+        multiplicity: how often each of these complex irreps occurs.
+        dim: dimension of the whole part.
+        projection: onto the part, ``(dim ρ, dim ρ)`` float64; orthogonal if ``ρ`` is.
     """
 
     irreps: tuple[int, ...]
@@ -57,11 +61,12 @@ class IsotypicPart:
 
 
 def character_table(group: FiniteGroup) -> CharacterTable:
-    """Irreducible characters by Burnside's method: the common eigenvectors of the class sums.
+    """The irreducible characters of a finite group by Burnside's method: the common eigenvectors of the class sums.
 
     With columns scaled by the square roots of class sizes, class sums are commuting normal matrices, and those of
     inverse classes are adjoint, so one random Hermitian combination separates all eigenvectors. In floating point;
-    degrees must come out whole and orthogonality must hold to 1e-8, or AxiomError is raised.
+    degrees must come out whole and orthogonality must hold to 1e-8, or AxiomError is raised. The random numbers are
+    fixed, and so is the order of the rows. ConfigError for a group without a table.
     """
     if not isinstance(group, FiniteGroup):
         raise without_table(group, "character table")
@@ -102,7 +107,11 @@ def character_table(group: FiniteGroup) -> CharacterTable:
 
 
 def multiplicities(representation: Representation, table: CharacterTable | None = None) -> NDArray[np.int64]:
-    """How often each complex irrep occurs, ``⟨χ_i, χ⟩``, ``(irreps,)``, in the order of :func:`character_table`."""
+    """How often each complex irrep occurs, ``⟨χ_i, χ⟩``, ``(irreps,)``, in the order of :func:`character_table`.
+
+    ``table``: that of the representation's group, computed where it is None.
+    Raises: AxiomError where they are not whole numbers to 1e-6.
+    """
     table = table or character_table(representation.group)
     inner = (table.on_elements().conj() @ representation.character()).real / representation.group.order
     whole = np.round(inner).astype(np.int64)
@@ -112,7 +121,8 @@ def multiplicities(representation: Representation, table: CharacterTable | None 
 
 
 def isotypic_parts(representation: Representation) -> tuple[IsotypicPart, ...]:
-    """The real isotypic parts with their projections ``P_i = (d_i / |G|) Σ_g χ_i(g⁻¹) ρ(g)``; they add up to ``I``.
+    """The real isotypic parts that occur, with their projections ``P_i = (d_i / |G|) Σ_g χ_i(g⁻¹) ρ(g)``, which add up
+    to ``I``.
 
     Complex-conjugate irreps are taken together, since their parts are not real by themselves.
     """
@@ -141,9 +151,10 @@ def isotypic_parts(representation: Representation) -> tuple[IsotypicPart, ...]:
 
 
 def intertwiner_dimension(rep_in: Representation, rep_out: Representation) -> int:
-    """``dim Hom_G(V, W) = (1/|G|) Σ_g χ_V(g⁻¹) χ_W(g)``: the free numbers of an equivariant layer.
+    """``dim Hom_G(V, W) = (1/|G|) Σ_g χ_V(g⁻¹) χ_W(g)``: the number of free numbers of an equivariant layer.
 
     For permutation representations this is Burnside's count of the orbits on pairs.
+    Raises: ConfigError for different groups or a group without a table; AxiomError where the count is no whole number.
     """
     group = same_group((rep_in, rep_out), "intertwiner_dimension")
     if not group.is_listed:

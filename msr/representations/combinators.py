@@ -32,7 +32,12 @@ def direct_sum(*representations: Representation) -> Representation: ...
 @overload
 def direct_sum(*representations: LieRepresentation) -> LieRepresentation: ...
 def direct_sum(*representations: Any) -> Any:
-    """``ρ₁ ⊕ ρ₂ ⊕ …`` on vectors that hold the parts one after another; also written ``a + b``."""
+    """``ρ₁ ⊕ ρ₂ ⊕ …`` on vectors that hold the parts one after another; also written ``a + b``.
+
+    Summands that are sums are replaced by their own summands; one representation alone that is no sum is returned as it
+    is.
+    Raises: ConfigError for none, or for representations of different groups.
+    """
     same_group(representations, "direct_sum")
     if isinstance(representations[0], LieRepresentation):
         return reduce(add, representations)
@@ -46,9 +51,11 @@ def tensor_product(*representations: Representation) -> Representation: ...
 @overload
 def tensor_product(*representations: LieRepresentation) -> LieRepresentation: ...
 def tensor_product(*representations: Any) -> Any:
-    """``ρ₁ ⊗ ρ₂ ⊗ …`` on points of the joined shapes, row-major; also written ``a * b``.
+    """``ρ₁ ⊗ ρ₂ ⊗ …`` on points of the joined shapes, row-major; also written ``a * b``. One alone is returned as it
+    is.
 
     ``regular(C4) * grid_rotations((8, 8))`` acts on feature maps ``(4, 8, 8)``: it moves channels and turns the grid.
+    Raises: ConfigError for none, or for representations of different groups.
     """
     same_group(representations, "tensor_product")
     if isinstance(representations[0], LieRepresentation):
@@ -59,8 +66,9 @@ def tensor_product(*representations: Any) -> Any:
 def outer_product(*representations: Representation | LieRepresentation) -> Representation:
     """``ρ₁ ⊠ ρ₂ ⊠ …``: representations of *different* groups, as one of their product, on points of the joined shapes.
 
-    Each group acts on the axes of its own: ``outer_product(natural(symmetric(5)), defining(so(3)))`` permutes the rows
-    of ``(5, 3)`` and turns the columns. The group is :func:`msr.groups.direct_product` of theirs.
+    Each group acts on its own axes: ``outer_product(natural(symmetric(5)), defining(so(3)))`` permutes the rows
+    of ``(5, 3)`` and turns the columns. The group is :func:`msr.groups.direct_product` of their groups. One
+    representation alone is returned as it is; ConfigError for none.
     """
     if not representations:
         raise ConfigError("outer_product: give at least one representation")
@@ -93,7 +101,9 @@ def outer_product(*representations: Representation | LieRepresentation) -> Repre
 
 
 class SumRepresentation(Representation):
-    """A direct sum of ``parts``: each acts on its own stretch of the vector."""
+    """A direct sum of ``parts``, representations of one group: each acts on its own stretch of the vector
+    ``(dim,)``.
+    """
 
     parts: tuple[Representation, ...]
 
@@ -113,7 +123,10 @@ class SumRepresentation(Representation):
 
     @cached_property
     def permutations(self) -> Indices | None:
-        """The permutations of the summands side by side, each moved past the coordinates before it."""
+        """The permutations of the summands side by side, each moved past the coordinates before it: ``(order, dim)``.
+
+        None where a summand mixes coordinates.
+        """
         columns = []
         offset = 0
         for part in self.parts:
@@ -124,7 +137,7 @@ class SumRepresentation(Representation):
         return frozen(np.concatenate(columns, axis=1))
 
     def moves(self, element: Element) -> Indices:
-        """The permutations of the summands side by side, each moved past the coordinates before it."""
+        """Where the element sends each coordinate, ``(dim,)``; ConfigError where a summand mixes coordinates."""
         offsets = np.cumsum([0, *(part.dim for part in self.parts[:-1])])
         return np.concatenate([part.moves(element) + at for part, at in zip(self.parts, offsets, strict=True)])
 
@@ -144,7 +157,9 @@ class SumRepresentation(Representation):
         return all(part.is_trivial for part in self.parts)
 
     def dual(self) -> Representation:
-        """The direct sum of the duals of the summands."""
+        """The dual representation: itself where it is orthogonal; by matrices for a group with a table; else the sum
+        of the duals.
+        """
         if self.is_orthogonal or self.group.is_listed:
             return super().dual()
         return direct_sum(*(part.dual() for part in self.parts))
@@ -169,7 +184,7 @@ class SumRepresentation(Representation):
 
 
 class TensorRepresentation(Representation):
-    """A tensor product of ``factors``: each acts on axes of its own."""
+    """A tensor product of ``factors``, representations of one group: each acts on axes of its own."""
 
     factors: tuple[Representation, ...]
 
@@ -180,7 +195,11 @@ class TensorRepresentation(Representation):
         self.__dict__.update(factors=tuple(factors))
 
     def blocks(self) -> tuple[Representation, ...]:
-        """The representation itself; with a trivial first factor, a copy of the others for each of its dimensions."""
+        """Representations whose direct sum this is: most often itself alone.
+
+        Where the first factor is trivial of dimension ``n > 1``, they are ``n`` copies of the blocks of the product of
+        all further factors.
+        """
         first, *others = self.factors
         # Channels that the group does not mix: each is a block, and equal blocks are solved once.
         if first.dim > 1 and first.is_trivial:
@@ -189,7 +208,10 @@ class TensorRepresentation(Representation):
 
     @cached_property
     def permutations(self) -> Indices | None:
-        """The permutations of flattened pairs, ``(i, j) ↦ (g·i, g·j)``: ``(order, dim)``; None if a factor has none."""
+        """The permutations of flattened pairs, ``(i, j) ↦ (g·i, g·j)``: ``(order, dim)``; None if a factor has none.
+
+        With three factors and more, pairs are triples and longer tuples.
+        """
         joint = np.zeros((self.group.order, 1), dtype=np.int32)
         for factor in self.factors:
             if factor.permutations is None:
@@ -221,14 +243,18 @@ class TensorRepresentation(Representation):
         return total
 
     def dual(self) -> Representation:
-        """The dual representation, as the tensor product of the duals where the group has no table."""
+        """The dual representation: itself where it is orthogonal; by matrices for a group with a table; else the
+        product of the factors' duals.
+        """
         if self.is_orthogonal or self.group.is_listed:
             return super().dual()
         return tensor_product(*(factor.dual() for factor in self.factors))
 
     @property
     def is_orthogonal(self) -> bool:
-        """Whether every factor is orthogonal; ``c A ⊗ B / c``, which is so as a product, does not count."""
+        """Whether every factor is orthogonal. ``c A ⊗ B / c``, orthogonal as a product of factors that are not,
+        gives False.
+        """
         return all(factor.is_orthogonal for factor in self.factors)
 
     @cached_property
@@ -265,7 +291,11 @@ class TensorRepresentation(Representation):
 
 
 def as_outer(rep: Representation | LieRepresentation) -> list[tuple[int, Any]] | None:
-    """``(factor of the group, its representation)`` for an outer product, in order; None for anything else."""
+    """Pairs of the number of a factor of the group and the representation of that factor, for an outer product, in
+    order.
+
+    None for anything that is no outer product of representations of the single factors of a :class:`ProductGroup`.
+    """
     # The shape of the points does not matter for what commutes with the action.
     while isinstance(rep, Reshaped):
         rep = rep.inner
@@ -282,7 +312,7 @@ def as_outer(rep: Representation | LieRepresentation) -> list[tuple[int, Any]] |
 
 
 def _as_scalars(rep: Representation) -> NDArray[np.float64] | None:
-    """The numbers that the generators multiply by, if that is all they do."""
+    """The number that each generator multiplies by, ``(generators,)``; None where some generator does anything else."""
     if rep.is_permutation:
         return np.ones(len(rep.group.generators)) if rep.is_trivial else None
     scalars = []
@@ -295,7 +325,7 @@ def _as_scalars(rep: Representation) -> NDArray[np.float64] | None:
 
 
 def _counted(names: list[str]) -> list[str]:
-    """``[a, a, b] -> [2 a, b]``."""
+    """The names with each run of equal ones written once, after its length: ``[a, a, b] -> [2 a, b]``."""
     counted: list[tuple[str, int]] = []
     for name in names:
         if counted and counted[-1][0] == name:
@@ -310,7 +340,10 @@ def copies(representation: Representation, n: int) -> Representation: ...
 @overload
 def copies(representation: LieRepresentation, n: int) -> LieRepresentation: ...
 def copies(representation: Any, n: int) -> Any:
-    """``n`` copies side by side: ``ρ ⊕ … ⊕ ρ``, as for a layer with ``n`` channels of the same kind."""
+    """``n`` copies side by side: ``ρ ⊕ … ⊕ ρ``, as for a layer with ``n`` channels of the same kind.
+
+    Raises: ConfigError for ``n`` below 1.
+    """
     if n < 1:
         raise ConfigError(f"copies: at least one; got {n}")
     return direct_sum(*[representation] * n)

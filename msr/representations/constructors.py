@@ -45,7 +45,10 @@ def trivial(group: LieAlgebra, n: int = 1) -> LieRepresentation: ...
 @overload
 def trivial(group: FiniteGroup | MatrixGroup | PermutationGroup | ProductGroup, n: int = 1) -> Representation: ...
 def trivial(group: Group, n: int = 1) -> Representation | LieRepresentation:
-    """The trivial representation, ``ρ(g) = I`` on ``n`` numbers: what does not move, such as channels of an image."""
+    """The trivial representation, ``ρ(g) = I`` on ``n`` numbers: what does not move, such as channels of an image.
+
+    Raises: ConfigError for ``n`` below 1.
+    """
     if n < 1:
         raise ConfigError(f"trivial: at least one number; got {n}")
     name = "trivial" if n == 1 else f"trivial({n})"
@@ -59,7 +62,7 @@ def trivial(group: Group, n: int = 1) -> Representation | LieRepresentation:
 def regular(group: FiniteGroup | CircleGroup) -> Representation:
     """The regular representation: the group permutes its own elements, ``h ↦ g·h``; one number for each element.
 
-    Raises: ConfigError for a group with too many elements.
+    Raises: ConfigError for a group without a table, unless it is ``cyclic(n)``, whose points are its elements.
     """
     # A cyclic group on its points is its regular representation; it needs no table.
     if isinstance(group, CircleGroup) and not group.mirrors:
@@ -88,9 +91,11 @@ def permutation(
 ) -> Representation:
     """The representation by permutations ``(order, n)``, ``[g, i] = g·i``, or by those of generators.
 
-    Those of generators are a mapping ``{element or label: (n,)}``.
-
-    For a group without a table: those of its discrete generators, as such a mapping or as ``(r, n)`` in their order.
+    ``permutations``: for a group with a table all of them, or a mapping ``{element or label: (n,)}`` for elements that
+    generate the group. For a group without a table: the permutations of its discrete generators, as such a mapping or
+    as ``(r, n)`` in their order.
+    Raises: AxiomError for what is no permutation or no action, and for elements that do not generate the group;
+    ShapeError.
     """
     if isinstance(permutations, Mapping):
         given = {_element(group, key): np.asarray(p) for key, p in permutations.items()}
@@ -118,13 +123,14 @@ def from_matrices(
 ) -> Representation | LieRepresentation:
     """The representation by a matrix for each element, ``(order, n, n)``, or for generators.
 
-    Those of generators are a mapping ``{element or label: matrix}``.
+    ``matrices``: for a group with a table all of them, or a mapping ``{element or label: (n, n)}`` for elements that
+    generate the group. For a group without a table: matrices of its discrete generators, as such a mapping or as
+    ``(r, n, n)`` in their order, with ``dρ(X)`` of its ``infinitesimal`` generators, ``(d, n, n)``. For a Lie algebra
+    ``dρ(X)`` alone, as ``(d, n, n)`` or ``{label: (n, n)}``, which gives a :class:`LieRepresentation`.
 
-    For a group without a table: matrices of its discrete generators, as such a mapping or as ``(r, n, n)`` in their
-    order, and ``dρ(X)`` of its ``infinitesimal`` ones, ``(d, n, n)``. For a Lie algebra, ``(d, n, n)`` alone.
-
-    Matrices that only move numbers around make a permutation representation. Matrices in float32 are checked at their
+    Matrices that only permute numbers make a permutation representation. Matrices in float32 are checked at their
     own precision, and the exact representation beside them is taken.
+    Raises: AxiomError for what is no representation, and for elements that do not generate the group; ShapeError.
     """
     if isinstance(group, LieAlgebra):
         if isinstance(matrices, Mapping):
@@ -148,6 +154,10 @@ def from_matrices(
 
 
 def _generated(group: Group, discrete: ArrayLike, infinitesimal: Any, name: str) -> Representation:
+    """The representation by images of generators, kept as permutations where all matrices are permutation matrices.
+
+    ``discrete``: ``(r, n, n)``; ``infinitesimal``: ``(d, n, n)``, or None where there are none or they act trivially.
+    """
     X = None if infinitesimal is None else real_array(infinitesimal, name)
     D = np.asarray(discrete)
     # Permutations serve only where nothing infinitesimal moves the numbers in between.
@@ -157,7 +167,7 @@ def _generated(group: Group, discrete: ArrayLike, infinitesimal: Any, name: str)
 
 
 def _moving(rep: MatrixRepresentation) -> Representation:
-    """The same as permutations, if that is what the matrices are."""
+    """The same representation by permutations, if all its matrices are permutation matrices; else ``rep`` itself."""
     generators = [rep.matrix(g).numpy() for g in rep.group.generators]
     if not all(map(_is_permutation, generators)):
         return rep
@@ -167,13 +177,17 @@ def _moving(rep: MatrixRepresentation) -> Representation:
 
 
 def _is_permutation(matrix: np.ndarray) -> bool:
+    """Whether a square matrix is a permutation matrix, its entries 0 and 1 to 1e-12."""
     whole = np.round(matrix)
     exact = bool(np.abs(matrix - whole).max() < EXACT)
     return exact and set(np.unique(whole)) <= {0, 1} and bool((whole.sum(0) == 1).all() and (whole.sum(1) == 1).all())
 
 
 def sign(group: FiniteGroup | PermutationGroup) -> Representation:
-    """The representation by ``±1``: the parity of the permutation of the group's own points that an element is."""
+    """The representation by ``±1``: the parity of the permutation of the group's own points that an element is.
+
+    Raises: ConfigError for a group without points.
+    """
     if isinstance(group, PermutationGroup):
         return SignRepresentation(group)
     if group.points is None:
@@ -183,7 +197,9 @@ def sign(group: FiniteGroup | PermutationGroup) -> Representation:
 
 
 def planar(n: int, *, flips: bool = False) -> Representation:
-    """``C_n`` (or ``D_n`` with ``flips``) turning the plane: ``r`` by ``2π/n``, ``s`` mirrors the second axis."""
+    """``C_n`` (or ``D_n`` with ``flips``) acting on the plane: ``r`` turns by ``2π/n``, ``s`` flips the second
+    coordinate.
+    """
     group = dihedral(n) if flips else cyclic(n)
     angle = 2 * math.pi * np.arange(n) / n
     turns = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=-1).reshape(n, 2, 2)
@@ -192,7 +208,11 @@ def planar(n: int, *, flips: bool = False) -> Representation:
 
 
 def quotient(group: FiniteGroup, subgroup: Subgroup | Iterable[int]) -> Representation:
-    """The representation on the cosets of a subgroup, ``g·(xH) = (gx)H``; its size is the index of ``H``."""
+    """The representation on the cosets of a subgroup ``H``, ``g·(xH) = (gx)H``; its size is the index of ``H``.
+
+    ``subgroup``: a :class:`Subgroup` of the group, or all elements of ``H``.
+    Raises: ConfigError for a group without a table; AxiomError for elements that are no subgroup.
+    """
     if not isinstance(group, FiniteGroup):
         raise ConfigError(
             f"quotient: {group!r} has no table to find cosets by; use permutation with the generators' images"
@@ -213,7 +233,7 @@ def defining(group: LieAlgebra) -> LieRepresentation: ...
 @overload
 def defining(group: MatrixGroup) -> Representation: ...
 def defining(group: LieAlgebra | MatrixGroup) -> Representation | LieRepresentation:
-    """The representation of a group or Lie algebra of matrices by its own matrices."""
+    """The representation of a group or Lie algebra of matrices by its own matrices; ConfigError for any other group."""
     if isinstance(group, MatrixGroup):
         return GeneratedRepresentation(group, group.discrete_matrices, group.algebra.matrices, "defining", known=True)
     if not isinstance(group, LieAlgebra):
@@ -222,13 +242,17 @@ def defining(group: LieAlgebra | MatrixGroup) -> Representation | LieRepresentat
 
 
 def _element(group: Group, key: Any) -> Any:
+    """The element of the group that a key means: a label, or an element itself."""
     if isinstance(key, str):
         return group.element(key)
     return int(key) if isinstance(group, FiniteGroup) else group.check(key)
 
 
 def _of_generators(group: Group, given: dict, name: str) -> np.ndarray:
-    """The images in the order of the generators, or an AxiomError for one that is missing or is none."""
+    """The images of the discrete generators, stacked in their order.
+
+    ``given``: the image of each element. Raises: AxiomError unless its keys are the discrete generators.
+    """
     wanted = group.discrete
     if set(given) != set(wanted):
         raise AxiomError(
@@ -239,7 +263,17 @@ def _of_generators(group: Group, given: dict, name: str) -> np.ndarray:
 
 
 def _extend(group: FiniteGroup, given: dict, start: np.ndarray, compose, name: str) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """The images of all elements, from those of generators, breadth first: ``ρ(s h) = ρ(s) ρ(h)``."""
+    """The images of all elements, from those of elements that generate the group, breadth first:
+    ``ρ(s h) = ρ(s) ρ(h)``.
+
+    Args:
+        given: the image of each of the generating elements.
+        start: the image of the identity.
+        compose: the product of two images.
+
+    The result is ``(order, ...)`` and need not be a homomorphism. Raises: AxiomError where the elements do not generate
+    the group.
+    """
     if len(group.closure(given)) != group.order:
         raise AxiomError(
             f"{name}: {', '.join(group.label(g) for g in given) or 'nothing'} does not generate {group.name}; "

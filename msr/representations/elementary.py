@@ -39,6 +39,7 @@ def move(permutation: Indices, x: Tensor) -> Tensor:
 class PermutationRepresentation(Representation):
     """``(ρ(g) x)[g·i] = x[i]``, from permutations ``(order, n)`` with ``[g, i] = g·i``; checked unless ``known``.
 
+    ``shape`` is that of one point, by default ``(n,)``.
     Raises: ShapeError, AxiomError (the message names the first pair of elements that breaks the law).
     """
 
@@ -97,7 +98,7 @@ class PermutationRepresentation(Representation):
         return matrix_of(self.permutations[element])
 
     def character(self) -> NDArray[np.float64]:
-        """The number of fixed points of each element, ``(order,)``."""
+        """The number of fixed coordinates of each element, ``(order,)``, float64."""
         return (self.permutations == np.arange(self.dim)).sum(axis=1).astype(float)
 
 
@@ -106,6 +107,11 @@ class MatrixRepresentation(Representation):
 
     Matrices in float32 or below are checked to their own precision and then moved to the representation beside them,
     which is exact to float64; what was given is an approximation of it.
+
+    Args:
+        shape: that of one point, by default ``(n,)``.
+        precision: the relative tolerance of the check; by default it follows from the dtype of ``matrices``. Above 1e-8
+            the matrices are moved to an exact representation.
 
     Raises: ShapeError, NonFiniteError, AxiomError (the message names the first pair of elements that breaks the law).
     """
@@ -149,7 +155,7 @@ class MatrixRepresentation(Representation):
         return x @ self.matrix(element).to(dtype=x.dtype, device=x.device).mT
 
     def matrix(self, element: Element) -> Tensor:
-        """The matrix ``ρ(g)``, a copy."""
+        """The matrix ``ρ(g)``, ``(dim, dim)`` float64, a copy."""
         return torch.tensor(self._matrices[element])
 
     def character(self) -> NDArray[np.float64]:
@@ -168,7 +174,7 @@ class Reshaped(Representation):
 
     @property
     def permutations(self) -> Indices | None:
-        """The permutations of the original representation, ``(order, dim)``, or None."""
+        """The permutations of the original representation, ``(order, dim)``; None where it mixes coordinates."""
         return self.inner.permutations
 
     @property
@@ -177,11 +183,11 @@ class Reshaped(Representation):
         return self.inner.is_permutation
 
     def moves(self, element: Element) -> Indices:
-        """Where the element sends each coordinate, as in the original representation."""
+        """Where the element sends each coordinate, ``(dim,)``, as in the original representation."""
         return self.inner.moves(element)
 
     def infinitesimal(self) -> Tensor:
-        """The matrices ``dρ(X_i)`` of the original representation."""
+        """The matrices ``dρ(X_i)`` of the original representation, ``(d, dim, dim)``."""
         return self.inner.infinitesimal()
 
     def dual(self) -> Representation:
@@ -194,7 +200,7 @@ class Reshaped(Representation):
         return self.inner.is_orthogonal
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """``ρ(g) x``, as in the original representation."""
+        """``ρ(g) x`` on flattened points ``(..., dim)``, as in the original representation."""
         return self.inner.act_flat(element, x)
 
     def matrix(self, element: Element) -> Tensor:

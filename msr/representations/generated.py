@@ -33,6 +33,8 @@ class GeneratedRepresentation(Representation):
         group: any but a Lie algebra alone, for which there is :class:`LieRepresentation`.
         discrete: images of ``group.discrete``, in that order: permutations ``(r, n)`` or matrices ``(r, n, n)``.
         infinitesimal: ``dρ(X_i)``, ``(d, n, n)``; may be left out where the group has none, or they act trivially.
+        shape: that of one point, by default ``(n,)``.
+        known: nothing is checked but shapes.
 
     Checked as far as generators can be: images of different factors commute, algebras keep their brackets, discrete
     generators move them as in the group, and relations between discrete generators hold on random words (for finite
@@ -89,7 +91,7 @@ class GeneratedRepresentation(Representation):
 
     @property
     def is_permutation(self) -> bool:
-        """Whether it was given by permutations, with nothing infinitesimal."""
+        """Whether the discrete generators were given by permutations, and the infinitesimal ones act as zero."""
         return self._permutations is not None
 
     @cached_property
@@ -108,7 +110,10 @@ class GeneratedRepresentation(Representation):
         return not self._X.any() and super().is_trivial
 
     def generator_moves(self) -> Indices:
-        """The permutations ``(r, dim)`` that were given for the discrete generators."""
+        """The permutations ``(r, dim)`` that were given for the discrete generators.
+
+        Raises: ConfigError where they are matrices.
+        """
         if not self.is_permutation:
             return super().generator_moves()
         return self._permutations
@@ -118,7 +123,10 @@ class GeneratedRepresentation(Representation):
         return torch.tensor(self._X)
 
     def moves(self, element: Element) -> Indices:
-        """Where an element sends each coordinate, ``(dim,)``: the product of the permutations of its word's letters."""
+        """Where an element sends each coordinate, ``(dim,)``: the product of the permutations of its word's letters.
+
+        Raises: ConfigError where the representation is by matrices.
+        """
         if not self.is_permutation:
             return super().moves(element)
         image = np.arange(self.dim, dtype=np.int32)
@@ -145,6 +153,9 @@ class GeneratedRepresentation(Representation):
         return product
 
     def _of_letter(self, letter: Letter) -> Tensor:
+        """The matrix ``(dim, dim)`` of one letter of a word: an exponential, or a power of a discrete generator's
+        matrix.
+        """
         if letter[0] == "exp":
             # One exponential of the sum, since exp(X + Y) is not exp(X) exp(Y) where X and Y do not commute.
             c = torch.tensor(letter[1], dtype=torch.float64)
@@ -165,7 +176,7 @@ class GeneratedRepresentation(Representation):
 
 
 class _Direct(Representation):
-    """A permutation representation in which the image of an element is known without its word."""
+    """A permutation representation in which the image of an element is known without its word, by :meth:`moves`."""
 
     is_orthogonal = True
 
@@ -175,31 +186,31 @@ class _Direct(Representation):
         return True
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """The permuted coordinates."""
+        """``ρ(g) x`` by moving coordinates: ``out[g·i] = x[i]``."""
         return move(self.moves(element), x)
 
     def matrix(self, element: Element) -> Tensor:
-        """``ρ(g)[g·i, i] = 1``."""
+        """The permutation matrix ``ρ(g)``, ``(dim, dim)`` float64: ``ρ(g)[g·i, i] = 1``."""
         return matrix_of(self.moves(element))
 
 
 class NaturalRepresentation(_Direct):
-    """A permutation group on its own points."""
+    """The representation of a permutation group on its own points."""
 
     def __init__(self, group: PermutationGroup):
         super().__init__(group, (group.degree,), "natural")
 
     def moves(self, element: Element) -> Indices:
-        """The element itself, as a permutation of the points."""
+        """The element as a permutation of the points, ``(dim,)``: where it sends each."""
         return self.group.moves(element)
 
     def generator_moves(self) -> Indices:
-        """The generators themselves, as permutations of the points."""
+        """The generators as permutations of the points, ``(r, dim)``."""
         return self.group.generator_points
 
 
 class StillRepresentation(_Direct):
-    """The trivial representation: every element acts as the identity."""
+    """The trivial representation on ``n`` numbers: every element acts as the identity."""
 
     is_trivial = True
 
@@ -207,7 +218,7 @@ class StillRepresentation(_Direct):
         super().__init__(group, (n,), "trivial" if n == 1 else f"trivial({n})")
 
     def moves(self, element: Element) -> Indices:
-        """The identity permutation."""
+        """The identity permutation, ``(dim,)``."""
         return np.arange(self.dim, dtype=np.int32)
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
@@ -216,7 +227,7 @@ class StillRepresentation(_Direct):
 
 
 class SignRepresentation(Representation):
-    """The representation by the number ``±1``: the parity of the permutation that an element is."""
+    """The representation of a permutation group by ``±1``: the parity of the permutation that an element is."""
 
     is_orthogonal = True
 
@@ -233,7 +244,12 @@ class SignRepresentation(Representation):
 
 
 class LiftedRepresentation(Representation):
-    """A representation of one factor of a product as one of the product: the other factors act trivially."""
+    """A representation of one factor of a product as one of the product: all further factors act trivially.
+
+    Attributes:
+        inner: the representation of the factor.
+        which: the number of the factor.
+    """
 
     def __init__(self, inner: Representation | LieRepresentation, group: ProductGroup, which: int):
         super().__init__(group, inner.shape, inner.name)
@@ -274,7 +290,9 @@ class LiftedRepresentation(Representation):
         return self.inner.matrix(self._in_factor(element))
 
     def infinitesimal(self) -> Tensor:
-        """``dρ(X)`` for the infinitesimal generators of the factor, and zero for those of other factors."""
+        """``dρ(X)`` for the infinitesimal generators of the factor, and zero for those of other factors:
+        ``(d, dim, dim)``.
+        """
         X = super().infinitesimal()
         # The infinitesimal generators of a product are those of its factors in turn.
         first = sum(factor.algebra_dim for factor in self.group.factors[: self.which])
@@ -296,19 +314,25 @@ class LiftedRepresentation(Representation):
 
 
 class RebasedRepresentation(LiftedRepresentation):
-    """A representation of a product as one of a larger product, in which its factors stand one after another."""
+    """A representation of a product as one of a larger product, in which the factors of the smaller stand one after
+    another.
+
+    ``inner`` is the representation of the smaller product, and ``which`` the number of its first factor in the larger
+    one.
+    """
 
     def _in_factor(self, element: Element) -> Element:
+        """The part of an element that acts: its components in the factors of the smaller product, a tuple."""
         return element[self.which : self.which + len(self.inner.group.factors)]
 
 
 def lift(
     representation: Representation | LieRepresentation, group: ProductGroup, which: int | None = None
 ) -> Representation:
-    """A representation of one factor as one of the product ``G₁ × G₂ × …``: the other factors act trivially.
+    """A representation of one factor as one of the product ``G₁ × G₂ × …``: all further factors act trivially.
 
     ``which`` numbers the factor; it is needed only where the product holds the same group several times.
-    Raises: ConfigError when the group is none of the factors.
+    Raises: ConfigError when ``group`` is no :class:`ProductGroup`, or the representation's group is not that factor.
     """
     if not isinstance(group, ProductGroup):
         raise ConfigError(

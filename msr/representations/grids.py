@@ -16,10 +16,11 @@ __all__ = ["grid_reflections", "grid_rotations", "grid_shifts"]
 
 
 def grid_shifts(shape: Sequence[int] | int) -> Representation:
-    """All shifts of a grid that wraps around: ``C_n`` on ``(n,)``, ``C_H × C_W`` on ``(H, W)``, for any size.
+    """All shifts of a grid that wraps around: ``C_n`` on ``(n,)``, ``C_H × C_W`` on ``(H, W)``, for any number of axes.
 
     Element ``a W + b`` shifts down by ``a`` and right by ``b``, as ``torch.roll(x, (a, b), (-2, -1))`` does. With more
     than ``MAX_ORDER`` positions nothing is listed, and the element is the pair ``(a, b)``.
+    Raises: ShapeError for a size below 1.
     """
     shape = _shape(shape, "grid_shifts")
     # In floating point, since the product of large sizes overflows.
@@ -35,18 +36,19 @@ def grid_shifts(shape: Sequence[int] | int) -> Representation:
 def grid_rotations(
     shape: Sequence[int] | int, n: int = 4, *, flips: bool = False, axis: int | None = None
 ) -> Representation:
-    """Turns of a grid by right angles: of ``(H, W)``, or of ``(D, H, W)``.
+    """Turns of a grid by right angles: of ``(H, W)``, or of ``(D, H, W)``; one number is a square.
 
     Two axes: turns by ``360°/n``: ``C_n``, or ``D_n`` with ``flips``; exact, so ``n`` is 1, 2 or 4. Element ``r`` turns
     as ``torch.rot90(x, 4 // n, (-2, -1))`` does (counter-clockwise, rows counted downwards), ``s`` mirrors left and
-    right as ``x.flip(-1)`` does, before any turn. A rectangle has half turns (``n = 2``) only; one number is
-    a square.
+    right as ``x.flip(-1)`` does, before any turn. A rectangle has half turns (``n = 2``) only.
 
     Three axes: with ``axis``, the same in the planes across that axis (0, 1 or 2), the mirror being that of the last
-    axis of the plane. Without, all turns that map the grid to itself: 24 for a cube (``n = 4``), 4 half turns for any
-    box (``n = 2``); ``flips`` doubles them by the inversion ``x.flip(-3, -2, -1)``: all 48 symmetries of the cube.
+    axis of the plane. Without, all turns that map the grid to itself: 24 for a cube (``n = 4``); the identity and three
+    half turns for any box (``n = 2``); the identity alone for ``n = 1``. ``flips`` doubles them by the inversion
+    ``x.flip(-3, -2, -1)``: all 48 symmetries of the cube.
 
-    Raises: ConfigError for another ``n``: a grid has no turn by 45°; ShapeError for ``n = 4`` on a grid not square.
+    Raises: ConfigError for another ``n`` (a grid has no turn by 45°) or ``axis``; ShapeError for ``n = 4`` where the
+    plane of a turn is not square, and for another number of axes.
     """
     shape = _shape((shape, shape) if isinstance(shape, int) else shape, "grid_rotations")
     if n not in (1, 2, 4):
@@ -70,7 +72,8 @@ def grid_rotations(
 def grid_reflections(shape: Sequence[int] | int, axes: Sequence[int] | int | None = None) -> Representation:
     """Mirrors of a grid, one for each of the axes given (all by default): ``C_2 × C_2 × …``, for any shape.
 
-    The generator of axis ``a`` mirrors as ``x.flip(a)`` does, axes counted as in ``shape``.
+    The generator of axis ``a`` mirrors as ``x.flip(a)`` does, axes counted as in ``shape``; negative ones count from
+    the end. Raises: ConfigError for no axis, one that the grid does not have, or one given twice.
     """
     shape = _shape(shape, "grid_reflections")
     chosen = tuple(range(len(shape))) if axes is None else (axes,) if isinstance(axes, int) else tuple(axes)
@@ -87,6 +90,9 @@ def grid_reflections(shape: Sequence[int] | int, axes: Sequence[int] | int | Non
 
 
 def _turns_about(shape: tuple[int, ...], n: int, flips: bool, axis: int) -> Representation:
+    """Turns by ``360°/n`` of a grid of three axes about one axis, with mirrors if ``flips``; see
+    :func:`grid_rotations`.
+    """
     if axis not in (0, 1, 2):
         raise ConfigError(f"grid_rotations: the axis to turn about is 0, 1 or 2; got {axis}")
     plane = ((1, 2), (0, 2), (0, 1))[axis]
@@ -102,6 +108,9 @@ def _turns_about(shape: tuple[int, ...], n: int, flips: bool, axis: int) -> Repr
 
 
 def _turns_of_a_box(shape: tuple[int, ...], n: int, flips: bool) -> Representation:
+    """All turns of a grid of three axes that map it to itself, with the inversion if ``flips``; see
+    :func:`grid_rotations`.
+    """
     if n == 4 and len(set(shape)) > 1:
         raise ShapeError(
             f"grid_rotations: 4 turns about every axis need a cube; got {shape}. Half turns (n = 2) keep any box, and "
@@ -129,16 +138,24 @@ def _turns_of_a_box(shape: tuple[int, ...], n: int, flips: bool) -> Representati
 
 
 def _places(shape: tuple[int, ...]) -> np.ndarray:
+    """The number of each position of a grid, row-major, as an array of the grid's shape."""
     return np.arange(int(np.prod(shape))).reshape(shape)
 
 
 def _from_sources(group: Any, sources: list[np.ndarray], shape: tuple[int, ...], name: str) -> Representation:
+    """The permutation representation of ``group`` on a grid, from one array of the grid's shape for each element.
+
+    Entry ``j`` of the array of element ``g`` is the number of the position whose content ``g`` brings to ``j``.
+    """
     # Position j of a turned image holds what was at source[j] = g⁻¹·j, so g itself is the inverse permutation: argsort.
     permutations = np.argsort(np.stack([source.ravel() for source in sources]), axis=1)
     return PermutationRepresentation(group, permutations, name, shape=shape)
 
 
 def _shape(shape: Sequence[int] | int, what: str) -> tuple[int, ...]:
+    """The sizes of the grid's axes as a tuple; ShapeError, which begins with ``what``, for no axis or a size below
+    1.
+    """
     sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
     if not sizes or min(sizes) < 1:
         raise ShapeError(f"{what}: a grid needs positive sizes; got {sizes}")

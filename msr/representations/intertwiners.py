@@ -20,19 +20,21 @@ from msr.representations.lie import LieRepresentation
 __all__ = ["AnyRepresentation", "EquivariantBasis", "equivariant_basis", "group_convolution", "pair_orbits"]
 
 AnyRepresentation: TypeAlias = Representation | LieRepresentation
+"""A representation of a group of any kind, or of a Lie algebra."""
 
 TOLERANCE = 1e-6
-"""A singular value of the constraints counts as zero below this fraction of the largest."""
+"""Fraction of the largest singular value of the constraints below which a singular value counts as zero."""
 
 MAX_UNKNOWNS = 6000
-"""Largest ``out × in`` of one null-space solve: its matrix then takes 288 MB."""
+"""Largest number of weights, ``out · in``, of one null-space solve: its matrix then takes 288 MB."""
 
 MAX_PAIRS = 10**8
-"""Most output-input pairs whose orbits are computed."""
+"""Most output-input pairs whose orbits are computed; ShapeError beyond."""
 
 _FLOOR = 1e-8
-"""Least singular value that differs from zero, as a fraction of the largest: singular values are computed as roots of
-eigenvalues, which leaves half of the digits of float64."""
+"""The largest singular value that counts as zero is taken for at least this fraction of the largest of all where the
+gap is measured: singular values are computed as roots of eigenvalues, which leaves half of the digits of float64.
+"""
 
 _NOISE = 1e-7
 """Fraction of the size of the matrices below which constraints are rounding, as for scalars, which commute with all."""
@@ -46,7 +48,10 @@ class EquivariantBasis:
     """A basis of ``Hom_G = {W : ρ_out(g) W = W ρ_in(g)}``.
 
     Attributes:
-        labels: ``(out, in)``: which free number each weight is, for permutation representations; else None.
+        rep_in, rep_out: the representations on inputs and outputs.
+        dim: how many free numbers an equivariant map has.
+        labels: ``(out, in)``, from 0 to ``dim − 1``: which free number each weight is, for permutation representations;
+            else None.
         dense: ``(out · in, dim)`` with orthonormal columns ``vec(W_k)``, row-major, float64; None where labels serve.
         gap: the smallest singular value of the constraints that was kept over the largest that counted as zero
             (at least 1e-8 of the top one); infinite where no linear algebra was needed. Trust it above 100.
@@ -63,7 +68,7 @@ class EquivariantBasis:
     tolerance: float
 
     def matrix(self) -> Tensor:
-        """``U (out · in, dim)``, float64: indicator columns for labels, orthonormal ones otherwise."""
+        """``U (out · in, dim)``, float64: columns of 0 and 1 where there are labels, orthonormal ones otherwise."""
         if self.dense is not None:
             return self.dense
         assert self.labels is not None
@@ -79,8 +84,10 @@ def pair_orbits(generators_in: ArrayLike, generators_out: ArrayLike) -> Tensor:
     """A number for each weight, equal where weights are shared.
 
     The numbers are those of the orbits of ``(i, j) ↦ (g·i, g·j)`` on output-input pairs, from generators alone. No
-    group table is needed, so this serves ``S_n`` for any ``n``. Orbits are numbered in reading order.
+    group table is needed, so this serves ``S_n`` for any ``n``. Orbits are numbered from 0 in reading order.
     Shapes: ``(r, n)`` and ``(r, m)``, the same ``r`` generators acting on inputs and outputs; the result is ``(m, n)``.
+    Raises: ShapeError for different numbers of generators or more than ``MAX_PAIRS`` pairs; AxiomError for a row that
+    is no permutation.
     """
     p = np.atleast_2d(np.asarray(generators_in))
     q = np.atleast_2d(np.asarray(generators_out))
@@ -105,10 +112,10 @@ def equivariant_basis(
 ) -> EquivariantBasis:
     """A basis of all linear maps ``W`` with ``ρ_out(g) W = W ρ_in(g)``, as an :class:`EquivariantBasis`.
 
-    Permutations by orbits on pairs, without linear algebra; others by the null space of the constraints of the
-    generators, discrete and infinitesimal ones together, block by block for direct sums, each kind of block once. What
-    commutes with the generators commutes with the group, so no table is needed; with one, the dimension must equal the
-    count by characters.
+    For permutation representations by orbits on pairs, without linear algebra; for any other by the null space of the
+    constraints of the generators, discrete and infinitesimal ones together, block by block for direct sums, each kind
+    of block once. What commutes with the generators commutes with the group, so no table is needed; with one, the
+    dimension must equal the count by characters. ``tolerance``: see :class:`EquivariantBasis`.
 
     Raises: ConfigError for different groups; ShapeError for a block of more than ``MAX_UNKNOWNS`` weights; AxiomError
     when the null space has no clear gap or the wrong dimension (the message holds the numbers).
@@ -126,12 +133,14 @@ def equivariant_basis(
 
 
 def group_convolution(group: FiniteGroup, representation: Representation) -> Tensor:
-    """The paper's ``U^G``, ``(|G| · n, n)``: row ``g`` of ``W`` is ``π(g) ψ``, so that ``vec(W) = U^G ψ``.
+    """The paper's ``U^G``, ``(|G| · n, n)`` float64: row ``g`` of ``W`` is ``π(g) ψ``, so that ``vec(W) = U^G ψ``.
 
-    The layer maps ``n`` numbers that transform by ``π`` to one number for each element: ``(W x)[g] = ⟨x, π(g) ψ⟩``, and
-    the outputs transform by the regular representation. For ``π`` that is not orthogonal its dual is stacked, for which
+    ``π`` is ``representation``, of dimension ``n``, and ``ψ (n,)`` a filter. The layer maps ``n`` numbers that
+    transform by ``π`` to one number for each element: ``(W x)[g] = ⟨x, π(g) ψ⟩``, and the outputs transform by the
+    regular representation. For ``π`` that is not orthogonal its dual is stacked, for which
     the same holds (the paper's proof needs ``⟨π(h) x, π(g) ψ⟩ = ⟨x, π(h⁻¹ g) ψ⟩``).
     Every equivariant map to the regular representation is of this form: the span equals that of ``equivariant_basis``.
+    Raises: ConfigError for a group without a table, or a representation of another group.
     Source: arXiv:2007.02933, Proposition 1.
     """
     if not isinstance(group, FiniteGroup):
@@ -143,9 +152,9 @@ def group_convolution(group: FiniteGroup, representation: Representation) -> Ten
 
 
 def _moves_of(rep: AnyRepresentation, group: Group) -> Indices:
-    """The permutations of the identity and of the generators of ``group``, ``(1 + r, dim)``.
+    """Where the identity and the generators of ``group`` send each coordinate, ``(1 + r, dim)``.
 
-    The group of the representation equals it, but may have been given other generators.
+    The representation's own group equals ``group``, but may have been given other generators.
     """
     assert isinstance(rep, Representation)
     moves = rep.generator_moves() if rep.group is group else np.array([rep.moves(g) for g in group.discrete])
@@ -162,6 +171,11 @@ def _checked(
     gap: float,
     tolerance: float,
 ) -> EquivariantBasis:
+    """The answer as a value, after a check of its dimension and gap.
+
+    ``wanted``: the dimension by characters, or None where it is not known. Of ``labels`` and ``dense`` one is None.
+    Raises: AxiomError for another dimension than ``wanted``, or a gap below ``_CLEAR_GAP``.
+    """
     dim = int(labels.max()) + 1 if labels is not None else dense.shape[1]  # type: ignore[union-attr]
     if (wanted is not None and dim != wanted) or gap < _CLEAR_GAP:
         expected = "" if wanted is None else f"; characters say {wanted}"
@@ -173,6 +187,10 @@ def _checked(
 
 
 def _block_by_block(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float) -> tuple[Tensor, float]:
+    """Orthonormal ``vec(W)`` of all equivariant maps, ``(out · in, dim)``, and the smallest gap of any block.
+
+    Each pair of a block of outputs and a block of inputs is solved by itself, equal pairs once.
+    """
     solved: dict[tuple[AnyRepresentation, AnyRepresentation], tuple[Tensor, float]] = {}
     m = rep_out.dim
     n = rep_in.dim
@@ -200,7 +218,11 @@ def _block_by_block(rep_in: AnyRepresentation, rep_out: AnyRepresentation, toler
 def _factor_by_factor(
     rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float
 ) -> tuple[Tensor, float] | None:
-    """``Hom_{A×B}(V₁ ⊠ V₂, W₁ ⊠ W₂) = Hom_A(V₁, W₁) ⊗ Hom_B(V₂, W₂)``; None for what is not of that form."""
+    """Orthonormal ``vec(W)`` of the equivariant maps between outer products, ``(out · in, dim)``, and the smallest gap.
+
+    By ``Hom_{A×B}(V₁ ⊠ V₂, W₁ ⊠ W₂) = Hom_A(V₁, W₁) ⊗ Hom_B(V₂, W₂)``. None where one of the two is no outer product,
+    or they are of different factors.
+    """
     inner = as_outer(rep_in)
     out = as_outer(rep_out)
     if inner is None or out is None or [which for which, _ in inner] != [which for which, _ in out]:
@@ -221,7 +243,11 @@ def _factor_by_factor(
 
 
 def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float) -> tuple[Tensor, float]:
-    """Orthonormal ``vec(W)`` with ``A W = W B`` for the matrices ``(B, A)`` of all generators, and the gap."""
+    """Orthonormal ``vec(W)`` with ``A W = W B`` for the matrices ``(B, A)`` of all generators, ``(out · in, dim)``, and
+    the gap.
+
+    The gap is that of :class:`EquivariantBasis`. Raises: ShapeError for more than ``MAX_UNKNOWNS`` weights.
+    """
     m = rep_out.dim
     n = rep_in.dim
     if m * n > MAX_UNKNOWNS:
@@ -252,7 +278,11 @@ def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance
 
 
 def _generator_matrices(rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> list[tuple[Tensor, Tensor]]:
-    """The same generators on both sides: equal groups may have been given different ones."""
+    """``(ρ_in(g), ρ_out(g))`` for each generator of the group of ``rep_in``, discrete ones first.
+
+    Infinitesimal ones are scaled, both by one number, so that the largest entry is 1. The same generators are taken on
+    both sides, since equal groups may have been given different ones.
+    """
     pairs = [(rep_in.matrix(g), rep_out.matrix(g)) for g in rep_in.group.discrete]
     for B, A in zip(rep_in.infinitesimal(), rep_out.infinitesimal(), strict=True):
         # The generators' units are not part of the problem: small ones must not count as zero.

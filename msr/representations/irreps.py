@@ -37,7 +37,9 @@ def irrep(group: Any, degree: float, *, parity: int | None = None) -> Representa
                                   what ``s`` multiplies by
     ============================  ==================================================================================
 
-    Raises: ConfigError for another group, and for a degree that it does not have.
+    Cyclic and dihedral groups may be without a table. ``parity`` None stands for 1 in a dihedral group.
+    Raises: ConfigError for another group, for a degree that it does not have, and for a parity that is not ±1 or is
+    given where the irrep has none.
     """
     if isinstance(group, MatrixGroup) and group == orthogonal(3):
         if parity not in (1, -1):
@@ -71,12 +73,16 @@ def irrep(group: Any, degree: float, *, parity: int | None = None) -> Representa
 
 
 def _whole(degree: float, name: str) -> int:
+    """The degree as an int; ConfigError unless it is 0, 1, 2, …. ``name`` is the group's, for the message."""
     if degree != int(degree) or degree < 0:
         raise ConfigError(f"irrep: the degrees of {name} are 0, 1, 2, …; got {degree}")
     return int(degree)
 
 
 def _of_algebra(group: LieAlgebra, degree: float) -> LieRepresentation:
+    """The irrep of ``so(2)``, ``so(3)`` or ``special_unitary(2)`` of this degree or spin; ConfigError for another
+    algebra.
+    """
     if group.dim == 3 and np.array_equal(group.matrices, so(3).matrices):
         return LieRepresentation(group, _rotations(_whole(degree, "so(3)")), f"l={int(degree)}")
     if group.dim == 1 and np.array_equal(group.matrices, so(2).matrices):
@@ -95,7 +101,7 @@ def _of_algebra(group: LieAlgebra, degree: float) -> LieRepresentation:
 
 
 def _ladder(twice: int) -> tuple[NDArray[np.complex128], NDArray[np.complex128], NDArray[np.complex128]]:
-    """``J_x, J_y, J_z`` for spin ``j = twice / 2``, Hermitian, on ``m = −j … j``."""
+    """``J_x, J_y, J_z`` for spin ``j = twice / 2``, Hermitian, ``(twice + 1, twice + 1)`` each, on ``m = −j … j``."""
     j = twice / 2
     m = np.arange(twice + 1) - j
     # Matrix elements of the raising operator, √(j(j+1) − m(m+1)).
@@ -104,7 +110,8 @@ def _ladder(twice: int) -> tuple[NDArray[np.complex128], NDArray[np.complex128],
 
 
 def _rotations(degree: int) -> NDArray[np.float64]:
-    """``dρ`` of ``J01, J02, J12`` on real spherical harmonics ``m = −l … l``.
+    """``dρ`` of ``J01, J02, J12`` on real spherical harmonics ``m = −l … l``, ``(3, 2l + 1, 2l + 1)``; ``degree`` is
+    ``l``.
 
     From ``Y_m`` (Condon-Shortley) to real ones: ``√2 Im`` for ``−m`` and ``√2 Re`` for ``m``, with the sign ``(−1)^m``.
     """
@@ -124,7 +131,11 @@ def _rotations(degree: int) -> NDArray[np.float64]:
 
 
 def _spins(twice: int) -> NDArray[np.float64]:
-    """``dρ`` of ``R01, S01, H0``: which are ``−2i J_y``, ``2i J_x``, ``2i J_z`` for spin 1/2, so for every spin."""
+    """``dρ`` of ``R01, S01, H0`` for spin ``twice / 2``, real: ``(3, n, n)``, ``n = twice + 1`` for whole spins, else
+    twice that.
+
+    For spin 1/2 they are ``−2i J_y``, ``2i J_x``, ``2i J_z``, and so for every spin.
+    """
     half = _ladder(1)
     basis = np.stack([1j * J for J in half]).reshape(3, -1)
     algebra = special_unitary(2).matrices
@@ -140,6 +151,11 @@ def _spins(twice: int) -> NDArray[np.float64]:
 
 
 def _of_polygon(group: Any, n: int, k: int, parity: int | None) -> Representation:
+    """The irrep of degree ``k`` of a group with the table of ``cyclic(n)`` or ``dihedral(n)``.
+
+    ``parity`` is what ``s`` multiplies by in an irrep of one number; None stands for 1. ConfigError for another degree
+    or parity.
+    """
     k = _checked(n, k, group.name)
     turns = np.stack([_turn(n, k, t) for t in range(n)])
     if group.order == n and n > 0 and group == cyclic(n):
@@ -149,12 +165,14 @@ def _of_polygon(group: Any, n: int, k: int, parity: int | None) -> Representatio
 
 
 def _checked(n: int, k: int, name: str) -> int:
+    """``k`` itself; ConfigError where it is above ``n / 2``, since higher degrees repeat these."""
     if 2 * k > n:
         raise ConfigError(f"irrep: the degrees of {name} are 0 to {n // 2}; got {k}")
     return k
 
 
 def _turn(n: int, k: int, times: int) -> NDArray[np.float64]:
+    """The matrix of ``times`` turns by ``2πk/n``: ``(2, 2)``, or ``(1, 1)`` for ``k = 0`` and ``k = n/2``."""
     if k == 0 or 2 * k == n:
         return np.array([[1.0 if k == 0 else (-1.0) ** times]])
     # Reduced first, so that whole turns are exact.
@@ -163,6 +181,11 @@ def _turn(n: int, k: int, times: int) -> NDArray[np.float64]:
 
 
 def _mirror(n: int, k: int, parity: int | None, name: str) -> NDArray[np.float64]:
+    """The matrix of ``s`` in the irrep of degree ``k``: ``diag(1, −1)``, or ``(1, 1)`` with the parity, None standing
+    for 1.
+
+    Raises: ConfigError for a parity other than ±1, or one where the irrep has two numbers.
+    """
     if k == 0 or 2 * k == n:
         if parity not in (None, 1, -1):
             raise ConfigError(f"irrep: parity is 1 or -1; got {parity}")

@@ -18,7 +18,7 @@ _MOST_MULTIPLICATIONS = 4 * 10**8
 _MOST_UNKNOWNS = 30_000
 """Numbers in the generators up to which generators in float32 are made exact. Chosen by hand."""
 _STEPS = 4
-"""Gauss-Newton or averaging steps: errors are squared each time, so from 1e-6 two would reach rounding."""
+"""Number of Gauss-Newton or averaging steps: errors are squared each time, so from 1e-6 two would reach rounding."""
 _ROUNDED_TO_ZERO = 1e-6
 """Entries below this share of the largest are rounding of a zero, in float32."""
 _NOTHING_LEFT = 1e-14
@@ -28,9 +28,10 @@ _RELATIVE_ERROR = 1e-13
 
 
 def tolerance_of(values: Any) -> float:
-    """The tolerance at which laws of such numbers are checked: 1e-8 for float64 and whole numbers.
+    """The tolerance at which laws of matrices with these entries are checked: 1e-8 for float64 and whole numbers.
 
-    It is a hundred times the relative rounding for float32 or below, and the largest of all for a list.
+    For float32 and below it is a hundred times the relative rounding, and for a list or tuple the largest tolerance of
+    its entries. ``values``: an array, a tensor, or a list of these; only the dtype counts.
     """
     dtype = getattr(values, "dtype", None)
     if dtype is None and isinstance(values, (list, tuple)) and values:
@@ -43,7 +44,11 @@ def tolerance_of(values: Any) -> float:
 
 
 def check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str, tolerance: float = LAW) -> None:
-    """Raise AxiomError unless ``M[g] M[h] = M[g·h]``, for generators ``g`` and all ``h``."""
+    """Raise AxiomError unless ``M[g] M[h] = M[g·h]``, for generators ``g`` and all ``h``, and ``M[0] = I``.
+
+    ``M``: ``(order, n, n)``. ``tolerance``: the largest error of an entry, relative to the square of the largest entry
+    of ``M`` where that is above 1. NonFiniteError for nan or infinity.
+    """
     if not np.isfinite(M).all():
         bad = int(np.flatnonzero(~np.isfinite(M).all(axis=(1, 2)))[0])
         raise NonFiniteError(f"{name}: the matrix of element {bad} ({group.label(bad)}) holds nan or infinity")
@@ -68,9 +73,11 @@ def check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str, to
 
 
 def clean_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) -> NDArray[np.float64]:
-    """The representation near matrices that almost are one, by ``M(g) ← (1/|G|) Σ_h M(g·h) M(h)⁻¹``.
+    """The exact representation near matrices that almost are one, by ``M(g) ← (1/|G|) Σ_h M(g·h) M(h)⁻¹``.
 
-    The error of the law is squared by each step. Shapes: ``M (order, n, n)`` and the result.
+    The error of the law is squared by each step. Where the given matrices are nearly orthogonal, the result is
+    orthogonal.
+    Shapes: ``M (order, n, n)`` and the result, which is checked to 1e-8.
 
     Raises: AxiomError where that would take too long, or does not settle.
     """
@@ -92,7 +99,12 @@ def clean_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) ->
 
 
 def check_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str, tolerance: float = LAW) -> None:
-    """Raise AxiomError unless ``[M_i, M_j] = Σ_k c_ijk M_k``."""
+    """Raise AxiomError unless ``[M_i, M_j] = Σ_k c_ijk M_k`` for matrices ``(d, n, n)`` and the algebra's structure
+    constants.
+
+    ``tolerance``: the largest error of an entry, relative to the largest entry of ``M`` times the larger of that and
+    the largest structure constant.
+    """
     gap = _bracket_gap(M, algebra)
     c = algebra.structure_constants
     size = float(np.abs(M).max())
@@ -109,8 +121,10 @@ def check_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str, toler
 
 
 def clean_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str) -> NDArray[np.float64]:
-    """The generators nearest to these that keep the brackets, by Gauss-Newton steps of least length.
+    """The generators ``(d, n, n)`` nearest to ``M`` that keep the brackets to float64, by Gauss-Newton steps of least
+    length.
 
+    Entries that are rounding of zero become zero, and generators that are nearly antisymmetric become antisymmetric.
     Raises: AxiomError for very many numbers, or where the steps do not settle.
     """
     if M.size > _MOST_UNKNOWNS:
@@ -131,16 +145,21 @@ def clean_brackets(M: NDArray[np.float64], algebra: LieAlgebra, name: str) -> ND
 
 
 def _least_step(M: NDArray[np.float64], c: NDArray[np.float64], gap: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The shortest change of ``M`` that changes ``[M_i, M_j] − Σ c_ijk M_k`` by ``gap``, to first order."""
+    """The shortest change of ``M`` that changes ``[M_i, M_j] − Σ_k c_ijk M_k`` by ``gap``, to first order.
+
+    Shapes: ``M`` and the result ``(d, n, n)``, ``c (d, d, d)``, ``gap (d, d, n, n)``.
+    """
     d, n, _ = M.shape
     MT = M.swapaxes(1, 2)
 
     def change_of_gap(step: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The first-order change of the brackets' error by ``step``, flattened."""
         s = step.reshape(d, n, n)
         products = np.matmul(s[:, None], M[None]) - np.matmul(M[None], s[:, None])  # [s_i, M_j]
         return (products - products.swapaxes(0, 1) - np.tensordot(c, s, 1)).ravel()
 
     def adjoint(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The adjoint of ``change_of_gap`` as a linear map: from ``(d · d · n · n,)`` to ``(d · n · n,)``."""
         r = values.reshape(d, d, n, n)
         r = r - r.swapaxes(0, 1)
         commutators = (np.matmul(r, MT[None]) - np.matmul(MT[None], r)).sum(1)
@@ -152,5 +171,6 @@ def _least_step(M: NDArray[np.float64], c: NDArray[np.float64], gap: NDArray[np.
 
 
 def _bracket_gap(M: NDArray[np.float64], algebra: LieAlgebra) -> NDArray[np.float64]:
+    """The errors of the brackets, ``[M_i, M_j] − Σ_k c_ijk M_k``, ``(d, d, n, n)``."""
     products = np.matmul(M[:, None], M[None])
     return products - products.swapaxes(0, 1) - np.tensordot(algebra.structure_constants, M, 1)

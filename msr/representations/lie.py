@@ -22,13 +22,16 @@ __all__ = ["LieRepresentation", "needs_floats"]
 
 
 class LieRepresentation(Immutable):
-    """``dρ(X_i) (d, n, n)`` with ``[dρ(X), dρ(Y)] = dρ([X, Y])``; checked.
+    """A representation of a Lie algebra by matrices ``dρ(X_i) (d, n, n)`` with ``[dρ(X), dρ(Y)] = dρ([X, Y])``;
+    checked.
 
     An element is a tuple of coefficients ``c`` and acts by ``exp(Σ c_i dρ(X_i))``. Sums ``a + b``, products ``a * b``
     and duals as for finite groups: ``dρ ⊗ 1 + 1 ⊗ dρ′`` and ``−dρᵀ``. Matrices in float32 are checked at their own
     precision and then moved to the nearest ones that keep the brackets to float64.
 
-    Attributes: ``group`` (the algebra), ``matrices`` (float64, read-only), ``shape``, ``name``.
+    Attributes: ``group`` (the algebra), ``matrices`` (``(d, n, n)`` float64, read-only), ``shape`` of one point (by
+    default ``(n,)``), ``name``.
+    Raises: ShapeError, NonFiniteError, AxiomError.
     """
 
     group: LieAlgebra
@@ -73,12 +76,12 @@ class LieRepresentation(Immutable):
 
     @property
     def is_trivial(self) -> bool:
-        """Whether every element acts as the identity: all generators are zero."""
+        """Whether every element acts as the identity: all matrices ``dρ(X_i)`` are zero."""
         return not self.matrices.any()
 
     @property
     def is_orthogonal(self) -> bool:
-        """Whether the group acts by orthogonal matrices: the generators are antisymmetric."""
+        """Whether the group acts by orthogonal matrices: all ``dρ(X_i)`` are antisymmetric, to 1e-10."""
         return bool(np.abs(self.matrices + self.matrices.swapaxes(1, 2)).max() < CLOSED)
 
     def matrix(self, element: Sequence[float]) -> Tensor:
@@ -93,7 +96,10 @@ class LieRepresentation(Immutable):
 
     @takes_arrays("x")
     def act(self, element: Sequence[float], x: Tensor) -> Tensor:
-        """``exp(Σ c_i dρ(X_i)) x`` for ``x (..., *shape)``."""
+        """``exp(Σ c_i dρ(X_i)) x`` for ``x (..., *shape)``, with ``element`` holding ``c``.
+
+        Raises: ShapeError when ``x`` does not end in ``shape``, or holds integers.
+        """
         lead = self.check_shape(x)
         return self.act_flat(element, x.reshape(*lead, self.dim)).reshape(x.shape)
 
@@ -116,7 +122,7 @@ class LieRepresentation(Immutable):
         return (self,)
 
     def reshape(self, *shape: int) -> "LieRepresentation":
-        """The same action on points of another shape with as many numbers."""
+        """The same action on points of another shape with as many numbers; ShapeError for another number of them."""
         return LieRepresentation(self.group, self.matrices, self.name, shape=shape)
 
     def dual(self) -> "LieRepresentation":
@@ -140,6 +146,7 @@ class LieRepresentation(Immutable):
         return LieRepresentation(self.group, matrices, f"{self.name} * {other.name}", shape=self.shape + other.shape)
 
     def _check_same(self, other: "LieRepresentation") -> None:
+        """Raise ConfigError unless ``other`` is a :class:`LieRepresentation` of the same algebra."""
         if isinstance(getattr(other, "group", None), Group) and not isinstance(other, LieRepresentation):
             raise ConfigError(
                 f"representations of different groups, {self} and {other}; for the product of the groups, each acting "
@@ -166,6 +173,9 @@ class LieRepresentation(Immutable):
 
 
 def needs_floats(x: Tensor, representation: object) -> None:
-    """Raise ShapeError for integers, which matrices would mix and rounding would spoil."""
+    """Raise ShapeError for a tensor of integers, which matrices would mix and rounding would spoil.
+
+    ``representation`` is shown in the message.
+    """
     if not (x.is_floating_point() or x.is_complex()):
         raise ShapeError(f"{representation} mixes numbers, so a tensor must be floating point; got {x.dtype}")

@@ -40,7 +40,7 @@ from msr.spelling import GROUPS, REPRESENTATIONS
 __all__ = ["GROUPS", "MOST_POINTS", "REPRESENTATIONS", "parse_group", "parse_representation"]
 
 MOST_POINTS = 10**6
-"""Most numbers that a representation may act on, where nobody says how many there are: as of named groups."""
+"""Most numbers that a representation may act on where the caller gives no size: as many as points of a named group."""
 
 _LONGEST = 4096
 """Most letters of a text."""
@@ -53,9 +53,9 @@ _MOST_AXES = 16
 _MOST_NUMBERS = 2**24
 """Most numbers that are held to make a group, or a representation whose size nobody gave: 128 MB."""
 _MOST_NUMBERS_OF_SIZE = MAX_ORDER**2
-"""The same for a representation whose size was given: as many as in the largest table of a group."""
+"""Most numbers that are held for a representation whose size was given: as many as in the largest table of a group."""
 _MOST_WREATHED = 2**14
-"""Most points of a wreath product: its order is then a number of some hundred thousand digits."""
+"""Most points of a wreath product without a table: its order is then a number of some hundred thousand digits."""
 _MANY = 10**12
 """Orders are counted up to this number, which stands for all larger ones."""
 
@@ -66,6 +66,7 @@ _MAKERS: dict[str, Callable[[int], Any]] = {
     "a": alternating,
     "q": quaternion,
 }
+"""The function that makes the group of each one-letter family."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,12 @@ class _Plan:
     """The group or factor that a text names, with its size, before it is made.
 
     Attributes:
-        make: makes it.
-        order: its elements, counted up to :data:`_MANY`.
+        make: makes the group; it raises ConfigError for a size that the family does not have.
+        order: the number of its elements, counted up to :data:`_MANY`.
         points: how many points it comes with; None for none.
         faithful: whether the points tell its elements apart.
-        generators: an upper bound of their number.
-        numbers: about how many are held at once, or one after another, while it is made.
+        generators: an upper bound of the number of its generators.
+        numbers: about how many entries of arrays are held, at once or one after another, while it is made.
     """
 
     make: Callable[[], Any]
@@ -105,21 +106,31 @@ def parse_group(text: str) -> Any:
 
 
 def _words(text: str, what: str) -> str:
+    """The text in lower case without white space; ConfigError for more than ``_LONGEST`` letters.
+
+    ``what`` is "group" or "representation", for the message.
+    """
     if len(text) > _LONGEST:
         raise ConfigError(f"no {what} is written {_quoted(text)}: {len(text):,} letters; the most is {_LONGEST:,}")
     return "".join(text.lower().split())
 
 
 def _quoted(text: str) -> str:
-    """For a message: its first letters."""
+    """The text in quotes, for a message: its first ``_SHOWN`` letters."""
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
 def _counted(number: int) -> str:
+    """A number with commas, for a message; "10^12 or more" from ``_MANY`` on."""
     return f"{number:,}" if number < _MANY else "10^12 or more"
 
 
 def _planned(words: str, whole: str) -> _Plan:
+    """The plan of the group that ``words`` name: a product of wreath products of members of families.
+
+    ``words``: the text without white space; ``whole``: the text as it was written, for messages.
+    Raises: ConfigError for a text that names no group, or more than ``_MOST_FACTORS`` factors.
+    """
     factors = [part.split("wr") for part in words.split("x")]
     if sum(map(len, factors)) > _MOST_FACTORS:
         raise ConfigError(f"{_quoted(whole)} has {sum(map(len, factors))} factors; the most is {_MOST_FACTORS}")
@@ -132,6 +143,7 @@ def _planned(words: str, whole: str) -> _Plan:
 
 
 def _multiplied(plans: list[_Plan]) -> _Plan:
+    """The plan of the direct product of groups."""
     points = [plan.points for plan in plans if plan.points is not None]
     return _Plan(
         make=lambda: direct_product(*(plan.make() for plan in plans)),
@@ -144,7 +156,9 @@ def _multiplied(plans: list[_Plan]) -> _Plan:
 
 
 def _wreathed(inner: _Plan, outer: _Plan) -> _Plan:
-    """A copy of the inner group for each point of the outer one, as :func:`wreath_product` makes it."""
+    """The plan of ``inner ≀ outer``: a copy of the inner group for each point of the outer one, see
+    :func:`wreath_product`.
+    """
 
     def make() -> Any:
         return wreath_product(inner.make(), outer.make())
@@ -170,19 +184,24 @@ def _wreathed(inner: _Plan, outer: _Plan) -> _Plan:
 
 
 def _power(base: int, exponent: int) -> int:
-    """``baseᵉ``, counted up to :data:`_MANY`."""
+    """``base^exponent``, counted up to :data:`_MANY`."""
     if base == 1:
         return 1
     return min(base**exponent, _MANY) if exponent < math.log2(_MANY) + 1 else _MANY
 
 
 def _named(name: str, words: str, whole: str) -> _Plan:
-    """The plan of a member of one family; a size that the family does not have is left for its maker to refuse."""
+    """The plan of a member of one family, ``d4`` or ``f7:3``; a size that the family does not have is left for its
+    maker to refuse.
+
+    ``words`` and ``whole`` are those of :func:`_planned`. Raises: ConfigError for a name of no family.
+    """
     if frobenius_sizes := re.fullmatch(r"f([0-9]{1,9}):([0-9]{1,9})", name):
         p = int(frobenius_sizes[1])
         q = int(frobenius_sizes[2])
 
         def make() -> Any:
+            """The Frobenius group; ConfigError that quotes the text."""
             try:
                 return frobenius(p, q)
             except ConfigError as error:
@@ -210,7 +229,10 @@ def _named(name: str, words: str, whole: str) -> _Plan:
 
 @dataclass(frozen=True)
 class _Part:
-    """``count * name:sizes``; ``starred`` where a count was written, ``points`` of one copy."""
+    """One summand of a text, ``count * name:sizes``.
+
+    ``starred``: whether a count was written (else ``count`` is 1); ``points``: how many numbers one copy acts on.
+    """
 
     name: str
     sizes: tuple[int, ...]
@@ -226,7 +248,7 @@ def parse_representation(text: str, group: Any, *, size: int | None = None, most
         text: the notation.
         group: what :func:`parse_group` gives.
         size: how many numbers there are to act on, where that is known.
-        most: how many there may be, where it is not.
+        most: how many numbers it may act on at most, where ``size`` is None.
 
     Raises: ConfigError for a text that names none, or one of another group, or one that is too large to make;
     ShapeError for one that acts on another number of numbers than ``size``.
@@ -252,10 +274,14 @@ def parse_representation(text: str, group: Any, *, size: int | None = None, most
 
 
 def _short(group: Any) -> str:
+    """The name of the group, for a message: its first ``_SHOWN`` letters."""
     return group.name if len(group.name) <= _SHOWN else f"{group.name[:_SHOWN]}…"
 
 
 def _part(text: str, group: Any, whole: str) -> _Part:
+    """One summand read from its text, which holds no ``+``; ConfigError, quoting ``whole``, for what is no
+    representation.
+    """
     count, star, after_star = text.partition("*")
     if star and not re.fullmatch("0*[1-9][0-9]{0,5}", count):
         raise ConfigError(
@@ -291,6 +317,10 @@ def _points(name: str, sizes: tuple[int, ...], group: Any) -> int | None:
 
 
 def _made(part: _Part, group: Any, whole: str) -> Representation:
+    """The representation of one summand, with its copies.
+
+    Copies of an image are its channels, ``(count, *shape)``; copies of a vector make a longer vector.
+    """
     rep = _representation(part.name, list(part.sizes), group, whole)
     if not part.starred:
         return rep
@@ -299,6 +329,7 @@ def _made(part: _Part, group: Any, whole: str) -> Representation:
 
 
 def _representation(name: str, sizes: list[int], group: Any, whole: str) -> Representation:
+    """One copy of the representation with this name and these sizes; ConfigError where the group has none."""
     if name == "regular":
         return regular(group)
     if name == "natural":
@@ -314,7 +345,9 @@ def _representation(name: str, sizes: list[int], group: Any, whole: str) -> Repr
 
 
 def _shifted(sizes: list[int], group: Any, whole: str) -> Representation:
-    """Shifts of a grid; a group of another order is refused before its elements are listed."""
+    """Shifts of a grid of these sizes; ConfigError for another group, told by its order before its elements are
+    listed.
+    """
     order = math.prod(sizes)
     listed = isinstance(group, FiniteGroup)
     if order > 0 and (listed != (order <= MAX_ORDER) or (listed and group.order != order)):
@@ -323,7 +356,11 @@ def _shifted(sizes: list[int], group: Any, whole: str) -> Representation:
 
 
 def _turned(shape: list[int], group: Any) -> Representation:
-    """What ``grid`` means for a group: by its name, since C2 and D1, which turn and mirror, are one abstract group."""
+    """The representation that ``grid`` means for a group: turns by ``360°/n`` for ``Cn``, with flips for ``Dn``.
+
+    It is chosen by the group's name, since C2 and D1, which turn and mirror, are one abstract group; for a group of
+    another name it is that of C4, or of D4 if there are eight elements. ConfigError for quarter turns of a rectangle.
+    """
     named = re.fullmatch("([CD])([124])", group.name)
     n, flips = (int(named[2]), named[1] == "D") if named else (4, isinstance(group, FiniteGroup) and group.order == 8)
     if n == 4 and shape[0] != shape[1]:
@@ -335,7 +372,11 @@ def _turned(shape: list[int], group: Any) -> Representation:
 
 
 def _mirrored(shape: list[int], group: Any, name: str, whole: str) -> Representation:
-    """One way to move an image that undoes itself, for any group of two elements."""
+    """A move of an image that undoes itself, as a representation of any group of two elements; ConfigError for another
+    group.
+
+    ``name``: ``halfturn``, ``flipud`` (up and down), or any other name for left and right.
+    """
     if not isinstance(group, FiniteGroup) or group.order != 2:
         raise ConfigError(
             f"{_quoted(whole)} is for c2, whose one move it is, not for {_short(group)}; d2 and d4 mirror a grid"
@@ -347,12 +388,14 @@ def _mirrored(shape: list[int], group: Any, name: str, whole: str) -> Representa
 
 
 def _of(group: Any, rep: Representation, whole: str) -> Representation:
+    """The representation itself, after a check that its group is ``group``; else ConfigError."""
     if rep.group != group:
         raise _of_another(rep.group.name, group, whole)
     return rep
 
 
 def _of_another(name: str, group: Any, whole: str) -> ConfigError:
+    """The error, returned, that a text names a representation of the group ``name`` and not of ``group``."""
     return ConfigError(
         f"{_quoted(whole)} is a representation of {name}, not of {_short(group)}: grid is for c1, c2, c4, d1, d2 and "
         "d4, shifts:N for cN and shifts:NxM for cNxcM"

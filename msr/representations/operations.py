@@ -19,17 +19,18 @@ __all__ = ["dual", "pullback"]
 
 
 def dual(rep: Representation) -> Representation:
-    """``ρ*(g) = ρ(g⁻¹)ᵀ`` as matrices, for a group with a table."""
+    """``ρ*(g) = ρ(g⁻¹)ᵀ`` by matrices, for a representation of a group with a table."""
     inverted = [rep.matrix(rep.group.inverse(g)).mT.numpy() for g in rep.group.elements]
     return MatrixRepresentation(rep.group, np.stack(inverted), f"{rep.name}*", shape=rep.shape)
 
 
 def pullback(rep: Representation, group: Group, images: Any, name: str) -> Representation:
-    """``g ↦ ρ(φ(g))`` for a homomorphism ``φ`` from another group.
+    """``g ↦ ρ(φ(g))`` for a homomorphism ``φ`` from another group, as a representation of that ``group``.
 
     Args:
         images: between two groups with tables, ``φ(g)`` for each element, ``(order,)``; otherwise ``φ`` of each
             discrete generator of ``group``.
+        name: of the result.
 
     Raises: AxiomError where ``φ`` is no homomorphism; ShapeError for the wrong number of images; ConfigError for a
     group with infinitesimal generators.
@@ -60,7 +61,11 @@ def pullback(rep: Representation, group: Group, images: Any, name: str) -> Repre
 
 
 def _all_images(group: FiniteGroup, generators: NDArray[Any], identity: NDArray[Any]) -> NDArray[Any]:
-    """The images of all elements, by their words in the generators, whose images are given."""
+    """The images of all elements, ``(order, ...)``, each by its word in the generators.
+
+    ``generators``: the image of each generator, permutations ``(r, n)`` or matrices ``(r, n, n)``; ``identity``: that
+    of the identity.
+    """
     images = []
     for g in group.elements:
         image = identity
@@ -71,6 +76,10 @@ def _all_images(group: FiniteGroup, generators: NDArray[Any], identity: NDArray[
 
 
 def _pullback_of_tables(rep: Representation, group: FiniteGroup, images: Any, name: str) -> Representation:
+    """The pullback between two groups with tables; ``images``: ``φ(g)`` for each element of ``group``, ``(order,)``.
+
+    Raises: ShapeError for what is no such list; AxiomError where ``φ`` is no homomorphism.
+    """
     source = rep.group
     phi = np.asarray(images)
     if phi.shape != (group.order,) or phi.dtype.kind not in "iu":
@@ -93,6 +102,8 @@ def _pullback_of_tables(rep: Representation, group: FiniteGroup, images: Any, na
 
 
 class _Operations(Operations):
+    """What the methods and operators of :class:`Representation` call, by the functions of this package."""
+
     def direct_sum(self, *representations: Representation) -> Representation:
         return direct_sum(*representations)
 

@@ -22,11 +22,11 @@ _WORDS = 12
 _MAX_WORD_POINTS = 32
 """Points up to which random permutations are written as words in the generators: their length grows as the square."""
 _WORD = 1e3 * LAW
-"""Error of a product of many images."""
+"""Largest error, relative, at which the product of many images counts as equal to what it should be."""
 _SHORT_WORD = 1e2 * LAW
-"""Error of a product of a few images."""
+"""Largest error, relative, at which the product of a few images counts as equal to what it should be."""
 _MOST_WORDS = 256
-"""Short words of one length that are tried. Chosen by hand."""
+"""Number of short words of one length above which none of them is tried. Chosen by hand."""
 _HIGHEST_ORDER = 10**6
 """Order of a word up to which its power is compared: in a higher power of a matrix rounding grows too large."""
 
@@ -34,7 +34,8 @@ _HIGHEST_ORDER = 10**6
 def check_relations(group: Group, images: NDArray[Any], X: NDArray[np.float64], name: str) -> None:
     """Raise AxiomError for images that break a relation of the group; see :class:`GeneratedRepresentation`.
 
-    ``images``: permutations ``(r, n)`` or matrices ``(r, n, n)``; ``X (d, n, n)``.
+    ``images``: of the discrete generators, permutations ``(r, n)`` or matrices ``(r, n, n)``; ``X (d, n, n)``: of the
+    infinitesimal ones. NonFiniteError for nan or infinity.
     """
     _check_images(group, images, X, name)
     parts = list(_factors(group))
@@ -61,7 +62,10 @@ def check_relations(group: Group, images: NDArray[Any], X: NDArray[np.float64], 
 
 
 def _factors(group: Group) -> Iterator[tuple[Group, slice, slice]]:
-    """Each factor of a product with the places of its discrete and of its infinitesimal generators."""
+    """Each factor of a product with the places of its discrete and of its infinitesimal generators among those of all.
+
+    A group that is no product is its own factor.
+    """
     first = 0
     column = 0
     for factor in group.factors if isinstance(group, ProductGroup) else (group,):
@@ -73,6 +77,7 @@ def _factors(group: Group) -> Iterator[tuple[Group, slice, slice]]:
 
 
 def _check_images(group: Group, images: NDArray[Any], X: NDArray[np.float64], name: str) -> None:
+    """Raise AxiomError for an image that is no permutation or a singular matrix; NonFiniteError for nan or infinity."""
     if not (np.isfinite(images).all() and np.isfinite(X).all()):
         raise NonFiniteError(f"{name}: the images of the generators hold nan or infinity")
     for g, image in zip(group.discrete, images, strict=True):
@@ -83,24 +88,30 @@ def _check_images(group: Group, images: NDArray[Any], X: NDArray[np.float64], na
 
 
 def _power(image: NDArray[Any], n: int) -> NDArray[Any]:
+    """The power ``image^n`` of a permutation ``(n,)`` or a matrix."""
     return power_of(image, n) if image.ndim == 1 else np.linalg.matrix_power(image, n)
 
 
 def _product(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """The product of two permutations, of which ``b`` acts first, or of two matrices."""
     return a[b] if a.ndim == 1 else a @ b
 
 
 def _gap(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Zero for equal images; relative for matrices."""
+    """How far two images differ: for matrices the largest difference of entries, relative to the larger of 1 and the
+    largest entry of ``a``; for permutations 0 or 1.
+    """
     return float(np.abs(a - b).max()) / max(1.0, float(np.abs(a).max())) if a.ndim == 2 else float((a != b).any())
 
 
 def _identity(images: NDArray[Any]) -> NDArray[Any]:
+    """The identity in the form of ``images``: a permutation for ``(r, n)``, a matrix for ``(r, n, n)``."""
     n = images.shape[-1]
     return np.arange(n) if images.ndim == 2 else np.eye(n)
 
 
 def _of_word(images: NDArray[Any], word: Any) -> NDArray[Any]:
+    """The product of powers of images that a word names; ``word``: pairs of the number of a generator and a power."""
     result = _identity(images)
     for k, n in word:
         result = _product(result, _power(images[k], n))
@@ -108,7 +119,11 @@ def _of_word(images: NDArray[Any], word: Any) -> NDArray[Any]:
 
 
 def _check_orders(group: PermutationGroup, images: NDArray[Any], name: str) -> None:
-    """A word whose permutation has order ``m`` must have an image whose ``m``-th power is the identity."""
+    """Raise AxiomError unless the image of each word tried, to the power of the word's order in the group, is the
+    identity.
+
+    The words are the generators and ``_WORDS`` random ones.
+    """
     # Fixed seeds: the same images are always accepted, or always refused.
     rng = np.random.default_rng(0)
     points = group.generator_points
@@ -131,7 +146,11 @@ def _check_orders(group: PermutationGroup, images: NDArray[Any], name: str) -> N
 
 
 def _check_pairs(group: PermutationGroup | FiniteGroup, images: NDArray[Any], name: str) -> None:
-    """The image of a random element, by its word, times a generator's is the image of their product."""
+    """Raise AxiomError unless the images of random elements times those of generators are the images of the products.
+
+    Images of elements are computed by their words: of 4 elements of a permutation group, and of ``_WORDS`` of a group
+    with a table.
+    """
     generator = torch.Generator().manual_seed(0)
     for g in group.sample(4 if isinstance(group, PermutationGroup) else _WORDS, generator):
         image = _of_word(images, group.word(g))
@@ -145,6 +164,9 @@ def _check_pairs(group: PermutationGroup | FiniteGroup, images: NDArray[Any], na
 
 
 def _check_conjugation(group: MatrixGroup, images: NDArray[Any], X: NDArray[np.float64], name: str) -> None:
+    """Raise AxiomError unless each discrete image ``D`` moves the ``X`` as in the group:
+    ``D_k X_i D_k⁻¹ = Σ_j a_kij X_j``.
+    """
     size = float(np.abs(X).max(initial=1.0))
     for k, image in enumerate(images):
         D = image if image.ndim == 2 else np.eye(len(image))[:, image]
@@ -159,7 +181,9 @@ def _check_conjugation(group: MatrixGroup, images: NDArray[Any], X: NDArray[np.f
 
 
 def _check_short_words(group: MatrixGroup, images: NDArray[Any], name: str) -> None:
-    """Products of up to four discrete generators that are the identity in the group must be so in the image."""
+    """Raise AxiomError unless products of up to four discrete generators that are the identity in the group have the
+    identity as their image.
+    """
     eye = np.eye(group.discrete_matrices.shape[1])
     r = len(images)
     for length in range(1, 5):
@@ -177,6 +201,10 @@ def _check_short_words(group: MatrixGroup, images: NDArray[Any], name: str) -> N
 def _check_commute(
     a: Group, b: Group, Da: NDArray[Any], Xa: NDArray[Any], Db: NDArray[Any], Xb: NDArray[Any], name: str
 ) -> None:
+    """Raise AxiomError unless the images of ``a`` commute with those of ``b``, two factors of a product.
+
+    ``Da``, ``Db``: images of their discrete generators; ``Xa``, ``Xb``: of their infinitesimal ones.
+    """
     # Permutations are compared as such, and exactly; otherwise all images are matrices.
     if Da.ndim == 2 and Da.size and Db.ndim == 2 and Db.size:
         pairs = ((p[q], q[p]) for p in Da for q in Db)

@@ -30,8 +30,8 @@ def generator_for(*key: int | str, reuse: torch.Generator | None = None) -> torc
     """A generator whose stream is a function of the key alone; different keys give unrelated streams.
 
     The key is hashed, because generators that are seeded with neighbouring integers need not be unrelated. A generator
-    given as ``reuse`` is set to the stream and returned instead of a new one: making a new one takes as long as drawing
-    a thousand numbers.
+    given as ``reuse`` is seeded anew, in place, and returned instead of a new one: making a new one takes as long as
+    drawing a thousand numbers.
     """
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     generator = torch.Generator() if reuse is None else reuse
@@ -39,7 +39,10 @@ def generator_for(*key: int | str, reuse: torch.Generator | None = None) -> torc
 
 
 def normal_rows(seed: int, split: Split, tasks: Tensor, n: int) -> Tensor:
-    """``n`` standard normal numbers for each task, ``(tasks, n)``; a row depends on seed, split and index alone."""
+    """``n`` standard normal numbers for each task, ``(tasks, n)``, in torch's default dtype.
+
+    ``tasks``: indices in the split, ``(tasks,)``. A row depends on seed, split and index alone.
+    """
     numbers = torch.empty(len(tasks), n)
     generator = torch.Generator()
     for row, index in zip(numbers, tasks.tolist(), strict=True):
@@ -48,7 +51,10 @@ def normal_rows(seed: int, split: Split, tasks: Tensor, n: int) -> Tensor:
 
 
 def check_indices(split: Split, tasks: Tensor, limit: int | None) -> None:
-    """Raise ConfigError unless there is at least one index, and each lies within a split of ``limit`` tasks."""
+    """Raise ConfigError unless there is at least one index in ``tasks``, and each is from 0 to ``limit − 1``.
+
+    ``limit``: how many tasks the split holds; None for a split without end.
+    """
     if len(tasks) == 0:
         raise ConfigError(f"no {split} task was asked for; give at least one index")
     least, most = int(tasks.min()), int(tasks.max())
@@ -60,7 +66,7 @@ def check_indices(split: Split, tasks: Tensor, limit: int | None) -> None:
 def check_drawn_family(family: "TaskFamily", *counts: str) -> None:
     """Raise ConfigError unless the counts and the splits' limits are at least 1, and noise is finite and not negative.
 
-    Args: ``counts`` are names of fields of the family.
+    Args: ``counts`` are names of fields of the family. ``family.noise`` counts as 0 where there is no such field.
     """
     for name in counts:
         if getattr(family, name) < 1:
@@ -80,7 +86,8 @@ def check_drawn_family(family: "TaskFamily", *counts: str) -> None:
 def in_default_dtype(values: Tensor, what: str) -> Tensor:
     """The numbers of a file in torch's default dtype.
 
-    Raises: DataError where the conversion overflows to infinity, or makes all of them zero; ``what`` names the array.
+    Raises: DataError where the conversion overflows to infinity, or makes all of them zero; ``what`` names the array in
+    the message.
     """
     dtype = torch.get_default_dtype()
     converted = values.to(dtype)
@@ -116,9 +123,10 @@ class TaskFamily(ABC):
         return None
 
     def draw(self, split: Split, step: int, n: int) -> Tensor:
-        """Indices ``(n,)`` of the tasks of one training step.
+        """Indices ``(n,)`` of the tasks of training step number ``step``, counted from 0.
 
-        An endless split gives new tasks at each step; from a finite one they are drawn with replacement.
+        An endless split gives new tasks at each step, ``step · n`` to ``(step + 1) · n − 1``; from a finite one they
+        are drawn with replacement. Raises: ConfigError for ``n`` below 1, or an empty split.
         """
         if n < 1:
             raise ConfigError(f"a batch needs at least one task; got {n}")

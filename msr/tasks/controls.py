@@ -38,8 +38,10 @@ class SpanTasks(LinearTasks):
     Args:
         span: ``(out · in, k)``, orthonormal columns.
         in_shape, out_shape: the shape of one input and of one output.
-        interior: for a family that is symmetric only away from a boundary: the mask of outputs that do not feel it.
+        interior: for a family that is symmetric only away from a boundary: a mask, of the shape of one output, that is
+            True for outputs that do not feel the boundary; else None. Nothing is computed from it here.
         sizes: ``(k,)``, how much each column is used; their squares add up to 1. By default all columns are used alike.
+    The rest as in :class:`LinearTasks`.
     Raises: ShapeError for a span or sizes that do not fit.
     """
 
@@ -75,7 +77,7 @@ class SpanTasks(LinearTasks):
 
     @property
     def n_free(self) -> int:
-        """The dimension of the span."""
+        """The dimension ``k`` of the span: how many free numbers a task has."""
         return self.span.shape[1]
 
     def true_span(self) -> Tensor:
@@ -84,7 +86,10 @@ class SpanTasks(LinearTasks):
 
     @takes_arrays("free")
     def weights_from(self, free: Tensor) -> tuple[Tensor, ...]:
-        """``W = U v`` with ``E‖W‖² = out``, as the one matrix of one layer."""
+        """``W = U v`` with ``E‖W‖² = out``, as the one matrix ``(tasks, out, in)`` of one layer.
+
+        ``v = √out · sizes · free`` for standard normal numbers ``free (tasks, k)``.
+        """
         m = prod(self.out_shape)
         n = prod(self.in_shape)
         sizes = sqrt(1 / self.n_free) if self.sizes is None else self.sizes.to(free.dtype)
@@ -102,7 +107,8 @@ def broken_span(U: Tensor, breaking: float, generator: torch.Generator) -> Tenso
     """A span turned out of itself by a known amount: ``‖W − P W‖ = breaking · ‖W‖`` for *every* ``W`` in the result.
 
     ``P`` projects on the span of ``U (size, k)``, orthonormal columns. Each ``u`` becomes ``√(1 − ε²) u + ε w`` with
-    ``w`` orthonormal and orthogonal to all ``u``.
+    ``w`` random, orthonormal and orthogonal to all ``u``; ``ε`` is ``breaking``. The result is ``(size, k)`` float64
+    with orthonormal columns.
     Raises: ConfigError unless ``0 ≤ breaking ≤ 1`` and the span fills at most half of the space.
     """
     size, k = U.shape
@@ -121,7 +127,9 @@ def no_symmetry(
 ) -> SpanTasks:
     """Tasks that share a random ``k``-dimensional span: as easy to learn as the symmetric ones, with no group in it.
 
-    ``k`` is by default the dimension of the equivariant maps. ``options`` are those of :class:`SpanTasks`.
+    ``k`` is by default the dimension of the equivariant maps from ``rep_in`` to ``rep_out``, of which only that and the
+    shapes are used. ``options`` are those of :class:`SpanTasks`.
+    Raises: ConfigError unless ``k`` is from 1 to ``out · in``.
     """
     size = rep_out.dim * rep_in.dim
     k = equivariant_basis(rep_in, rep_out).dim if k is None else k
@@ -134,10 +142,12 @@ def no_symmetry(
 def broken_symmetry(
     rep_in: Representation, rep_out: Representation, epsilon: float, *, seed: int = 0, **options: Any
 ) -> SpanTasks:
-    """The equivariant span, turned out of itself by a known amount: ``‖W − P W‖ = ε ‖W‖`` for *every* task.
+    """Tasks whose span is the equivariant one turned out of itself: ``‖W − P W‖ = ε ‖W‖`` for the weight of *every*
+    task.
 
-    ``P`` projects on the equivariant maps (:func:`broken_span`). All principal cosines with the
-    equivariant span are ``√(1 − ε²)``, and the defect of a task is at most ``√2 ε`` for orthogonal actions.
+    ``P`` projects on the equivariant maps (:func:`broken_span`); ``ε`` is ``epsilon``. All principal cosines with the
+    equivariant span are ``√(1 − ε²)``, and the defect of a task is at most ``√2 ε`` for orthogonal actions. ``options``
+    are those of :class:`SpanTasks`.
     Raises: ConfigError unless ``0 ≤ ε ≤ 1`` and the equivariant maps fill at most half of all maps.
     """
     U = equivariant_basis(rep_in, rep_out).orthonormal()
@@ -153,15 +163,15 @@ def almost_symmetry(
     seed: int = 0,
     **options: Any,
 ) -> SpanTasks:
-    """Tasks of one group that almost have the symmetry of a larger one: a ``share`` of each weight breaks it.
+    """Tasks of one group that almost have the symmetry of a larger one, which a part of each weight breaks.
 
     ``W = √(1 − s²) A + s B`` with ``A`` equivariant under the larger group, ``B`` under the smaller one and orthogonal
     to all maps of the larger, and ``E‖A‖² = E‖B‖² = out``. The larger group is a wrong answer, unless ``s`` is
-    tolerated.
+    tolerated. ``options`` are those of :class:`SpanTasks`.
 
     Args:
         reps, larger: the representations on inputs and outputs, of the group and of one that has it as a subgroup.
-        share: ``s``, from 0 to 1.
+        share: ``s``, from 0 to 1: the share of size (root of the mean energy) of the part that breaks the larger group.
     Raises: ConfigError unless ``0 ≤ s ≤ 1`` and the larger group's maps are some, not all, of the smaller's.
     """
     if not 0 <= share <= 1:
@@ -187,10 +197,11 @@ def almost_symmetry(
 def wrong_symmetry(
     rep_in: Representation, rep_out: Representation, *, seed: int = 0, **options: Any
 ) -> FiniteGroupTasks:
-    """Tasks of the same abstract group with another action: the points are relabelled at random, inputs and outputs
-    independently.
+    """Tasks of the same abstract group with another action: inputs and outputs are relabelled at random, each by
+    itself.
 
-    The family's own ``truth`` holds the actions that its tasks have; the given ones are wrong for it.
+    The family's own ``truth`` holds the actions that its tasks have; the given ones are wrong for it. ``options`` are
+    those of :class:`FiniteGroupTasks`.
     Raises: ConfigError when no relabelling in a hundred changes the equivariant maps, or for actions that are not by
     permutations.
     """
@@ -214,8 +225,10 @@ def wrong_symmetry(
 def interior_symmetry(length: int, kernel: int = 3, *, seed: int = 0, **options: Any) -> SpanTasks:
     """Convolutions of a signal with zero padding: shifts commute away from the ends, and none commutes exactly.
 
-    ``y[i] = Σ_t ψ[t] x[i + t − kernel // 2]``, with ``x = 0`` outside. ``interior`` marks the outputs whose window lies
-    inside the signal.  Raises: ConfigError for an even kernel, or one longer than the signal.
+    ``y[i] = Σ_t ψ[t] x[i + t − kernel // 2]``, with ``x = 0`` outside; ``length`` is that of the signal and ``kernel``
+    that of ``ψ``. ``interior (length,)`` of the result marks the outputs whose window lies inside the signal.
+    ``options`` are those of :class:`SpanTasks`.
+    Raises: ConfigError for an even kernel, or one shorter than 3 or longer than the signal.
     """
     if kernel % 2 == 0 or not 3 <= kernel <= length:
         raise ConfigError(f"the kernel must be odd, from 3 to the length {length}; got {kernel}")

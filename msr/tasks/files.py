@@ -36,8 +36,9 @@ _SPAN_RTOL = 1e-4
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a task file, checked; they are memory-mapped where they are stored without compression.
+    """The arrays of a task file by name: ``x`` and ``y``, and ``w`` and ``split`` where the file holds them; checked.
 
+    They are memory-mapped where they are stored without compression.
     Raises: DataError naming the file, the array and the axis at fault; for damage, see :mod:`msr.files.archives`.
     """
     arrays = read_npz(path, _NAMES, mapped=True)
@@ -61,9 +62,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 @takes_arrays("x", "y", "w")
 def write_tasks(path: Path, x: Tensor, y: Tensor, w: Tensor | None = None) -> None:
-    """Write a task file without compression, so that it can be memory-mapped; all or nothing.
+    """Write a task file without compression, so that it can be memory-mapped; whole or not at all.
 
+    A file of that name is replaced. ``w`` is left out where it is None. The arrays are not checked.
     Shapes: ``x, y (tasks, examples, ...)``, ``w (tasks, ...)``.
+    Raises: DataError where the file cannot be written.
     """
     path = Path(path)
     arrays = {name: t.detach().cpu().numpy() for name, t in {"x": x, "y": y, "w": w}.items() if t is not None}
@@ -78,7 +81,8 @@ class FileTasks(TaskFamily):
     """The tasks of a file: the first ``1 − test_fraction`` of them are for training, the rest for testing.
 
     The first ``shots`` examples of each task are its support set, the others its query set. Arrays that are stored
-    without compression stay on the disk and are read as they are needed.
+    without compression stay on the disk and are read as they are needed. An array ``split`` in the file is checked and
+    not used. ``seed`` decides which tasks :meth:`draw` gives; ``arrays`` are what :func:`read_arrays` gives.
     Raises: DataError naming the file, the array and the axis at fault; ConfigError for shots or a fraction that leave
     nothing.
     """
@@ -106,29 +110,38 @@ class FileTasks(TaskFamily):
             )
 
     def n_tasks(self, split: Split) -> int:
-        """How many of the file's tasks the split holds, by ``test_fraction``."""
+        """How many of the file's tasks the split holds: for "test" the rounded ``test_fraction`` of all, for "train"
+        the rest.
+        """
         n_test = round(self.test_fraction * len(self.arrays["x"]))
         return n_test if split == "test" else len(self.arrays["x"]) - n_test
 
     @takes_arrays("tasks")
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
-        """The split's tasks with these indices.
+        """The split's tasks with these indices, each with ``shots`` support examples and all further ones as queries.
 
-        Whole numbers in ``y`` are labels and stay whole; all other arrays become torch's default dtype.
+        Whole numbers in ``y`` are labels and stay whole (int64); all other arrays become torch's default dtype.
+        Raises: ConfigError for an index outside of the split; DataError for numbers that torch cannot hold.
         """
         x, y = self._rows("x", split, tasks), self._rows("y", split, tasks)
         return Episodes.split(x, y, self.shots)
 
     @takes_arrays("tasks")
     def true_weights(self, split: Split, tasks: Tensor) -> Tensor | None:
-        """The file's weights without axes of size one, ``(tasks, out, in or kernel)``; None where it has no ``w``."""
+        """The weights ``w`` of these tasks without axes of size one, ``(tasks, out, in or kernel)``; None for a file
+        without ``w``.
+        """
         if "w" not in self.arrays:
             return None
         w = self._rows("w", split, tasks)
         return w.reshape(len(w), *(size for size in w.shape[1:] if size > 1))
 
     def true_span(self) -> Tensor | None:
-        """The span of the true weights of the training tasks; None without ``w``, or where its form is not known."""
+        """An orthonormal basis of the span of the training tasks' true weights, ``(out · in, k)`` float64.
+
+        None without ``w``, or where ``w`` is neither a dense matrix nor filters of locally connected maps for each
+        task.
+        """
         n_train = self.n_tasks("train")
         w = self.true_weights("train", torch.arange(n_train))
         if w is None or w.ndim != 3:
@@ -142,7 +155,12 @@ class FileTasks(TaskFamily):
         return None
 
     def _rows(self, name: str, split: Split, tasks: Tensor) -> Tensor:
-        """An array's rows of these tasks, as a tensor of torch's default dtype, or int64 for whole numbers in ``y``."""
+        """The rows of array ``name`` for these tasks of the split, as a tensor of torch's default dtype; int64 for
+        labels in ``y``.
+
+        Whole numbers in ``y`` are labels. Raises: ConfigError for an index outside of the split; DataError for numbers
+        that torch cannot hold.
+        """
         check_indices(split, tasks, self.n_tasks(split))
         first = 0 if split == "train" else self.n_tasks("train")
         rows = self.arrays[name][first + tasks.numpy()]
@@ -169,9 +187,10 @@ def _check_array(path: Path, name: str, array: np.ndarray) -> None:
 
 
 def _check_values(path: Path, name: str, array: np.ndarray) -> None:
-    """Raise DataError for a nan, an infinity, or a number beside which the other tasks vanish.
+    """Raise DataError for a nan, an infinity, or a number above 1e75 times the largest number of the usual task.
 
-    Some tasks are read at a time, because the array may be larger than memory.
+    The usual task is the median of those that are not all zero. Some tasks are read at a time, because the array may be
+    larger than memory.
     """
     most = np.empty(len(array))  # the largest absolute value of each task
     step = max(1, _PIECE_NUMBERS // max(1, array[0].size))
@@ -199,7 +218,7 @@ def _check_values(path: Path, name: str, array: np.ndarray) -> None:
 
 
 def _check_split(path: Path, split: np.ndarray, n_tasks: int) -> None:
-    """Raise DataError unless ``split`` holds 0 or 1 for each task."""
+    """Raise DataError unless ``split`` holds 0 or 1, or False or True, for each of the ``n_tasks`` tasks."""
     if split.shape != (n_tasks,) or split.dtype.kind not in "iub" or not np.isin(split, (0, 1)).all():
         raise DataError(
             f"{path}: array 'split' must hold 0 (to learn from) or 1 (for the last test) for each of the {n_tasks} "

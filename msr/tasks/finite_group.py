@@ -26,7 +26,8 @@ class Truth:
 
     Attributes:
         group: the hidden group.
-        representations: how it acts before the first layer, between the layers, and after the last.
+        representations: how it acts before the first layer, between the layers, and after the last: one more than
+            layers.
         spans: each layer's sharing pattern ``(out · in, k)``, orthonormal columns, float64.
     """
 
@@ -43,7 +44,8 @@ class FiniteGroupTasks(LinearTasks):
     own; the constant makes the mean square of ``y`` about 1, exactly 1 for one layer.
 
     Shapes: ``x (tasks, examples, *rep_in.shape)``, ``y (tasks, examples, *rep_out.shape)``.
-    Args: ``nonlinearity``: σ, relu or tanh, for two layers. The rest as in :class:`LinearTasks`.
+    Args: ``nonlinearity``: σ, relu or tanh, for two layers. The rest as in :class:`LinearTasks`. ``bases``, which
+    cannot be given, are the equivariant maps of each layer.
     Raises: ConfigError when no map but zero is equivariant, or when σ does not commute with the hidden representation
     (relu needs a permutation representation, tanh a signed one).
     """
@@ -75,27 +77,27 @@ class FiniteGroupTasks(LinearTasks):
 
     @property
     def group(self) -> FiniteGroup:
-        """The hidden group."""
+        """The hidden group, that of ``rep_in``."""
         return self.rep_in.group
 
     @property
     def shape_in(self) -> tuple[int, ...]:
-        """The shape of ``rep_in``."""
+        """The shape of one input: that of ``rep_in``."""
         return self.rep_in.shape
 
     @property
     def shape_out(self) -> tuple[int, ...]:
-        """The shape of ``rep_out``."""
+        """The shape of one output: that of ``rep_out``."""
         return self.rep_out.shape
 
     @property
     def n_free(self) -> int:
-        """The dimensions of the layers' spaces of equivariant maps, added up."""
+        """How many free numbers a task has: the dimensions of the layers' spaces of equivariant maps, added up."""
         return sum(basis.dim for basis in self.bases)
 
     @property
     def truth(self) -> Truth:
-        """The hidden group, its representations, and the span of each layer."""
+        """The hidden group, its representations, and the span of each layer; computed anew at each call."""
         return Truth(self.group, self._chain(), tuple(basis.orthonormal() for basis in self.bases))
 
     def true_span(self) -> Tensor | None:
@@ -104,13 +106,19 @@ class FiniteGroupTasks(LinearTasks):
 
     @takes_arrays("free")
     def weights_from(self, free: Tensor) -> tuple[Tensor, ...]:
-        """Each layer's ``W = U v`` with ``E‖W‖² = out``."""
+        """Each layer's ``W = U v (tasks, out, in)`` with ``E‖W‖² = out``, from standard normal numbers
+        ``(tasks, n_free)``.
+        """
         parts = free.split([basis.dim for basis in self.bases], dim=1)
         return tuple(_weight(basis, v) for basis, v in zip(self.bases, parts, strict=True))
 
     @takes_arrays("x")
     def respond(self, weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
-        """``W x``, or ``c W₂ σ(W₁ x)`` with ``c`` for outputs of mean square about 1: ``(tasks, examples, out)``."""
+        """Noise-free outputs ``(tasks, examples, out)``: ``W x``, or ``c W₂ σ(W₁ x)`` with ``c`` for a mean square of
+        about 1.
+
+        ``weights``: one or two matrices ``(tasks, out, in)``; ``x (tasks, examples, in)``, flattened.
+        """
         if len(weights) == 1:
             return x @ weights[0].mT
         hidden = x @ weights[0].mT
@@ -118,11 +126,12 @@ class FiniteGroupTasks(LinearTasks):
         return active @ weights[1].mT / sqrt(_MEAN_SQUARE[self.nonlinearity])
 
     def _chain(self) -> tuple[Representation, ...]:
+        """The representations on inputs, on hidden numbers where there are two layers, and on outputs."""
         return (self.rep_in, self.rep_out) if self.hidden is None else (self.rep_in, self.hidden, self.rep_out)
 
 
 def _weight(basis: EquivariantBasis, v: Tensor) -> Tensor:
-    """``W = U v (tasks, out, in)`` with ``E‖W‖² = out`` for ``v (tasks, k)``."""
+    """``W = U v (tasks, out, in)`` with ``E‖W‖² = out`` for standard normal ``v (tasks, k)``; ``U`` is orthonormal."""
     m = basis.rep_out.dim
     n = basis.rep_in.dim
     v = v * sqrt(m / basis.dim)

@@ -17,8 +17,10 @@ __all__ = ["LinearTasks"]
 class LinearTasks(TaskFamily):
     """``y = W x + noise`` with ``x ~ N(0, 1)`` and ``W`` made from a few numbers ``~ N(0, 1)`` of each task.
 
-    Args: ``noise`` is the standard deviation of noise on ``y``; outputs have a mean square of 1. ``shots`` and
-    ``queries`` are examples for each task; ``n_train`` and ``n_test`` limit the tasks (None: no end).
+    Args: ``noise`` is the standard deviation of noise on ``y``, whose mean square without noise is 1. ``shots`` and
+    ``queries`` are the numbers of support and of query examples of each task; ``n_train`` and ``n_test`` are the
+    numbers of tasks in the splits (None: no end).
+    Raises: ConfigError for a number of examples or tasks below 1, or noise that is negative or infinite.
     """
 
     noise: float = 0.0
@@ -44,7 +46,7 @@ class LinearTasks(TaskFamily):
     @property
     @abstractmethod
     def n_free(self) -> int:
-        """How many free numbers decide a task's map."""
+        """How many standard normal numbers decide the map of a task."""
 
     @abstractmethod
     @takes_arrays("free")
@@ -53,11 +55,15 @@ class LinearTasks(TaskFamily):
 
     @takes_arrays("x")
     def respond(self, weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
-        """Noise-free outputs, flattened: ``(tasks, examples, in) -> (tasks, examples, out)``."""
+        """Noise-free outputs, flattened: ``x (tasks, examples, in) -> (tasks, examples, out)``; here ``W x`` of the
+        first matrix.
+
+        ``weights``: what :meth:`weights_from` gives, one matrix for each layer.
+        """
         return x @ weights[0].mT
 
     def n_tasks(self, split: Split) -> int | None:
-        """The limit of the split; None where it has no end."""
+        """How many tasks the split holds, ``n_train`` or ``n_test``; None where it has no end."""
         return self.n_train if split == "train" else self.n_test
 
     def weights(self, split: Split, tasks: Tensor) -> tuple[Tensor, ...]:
@@ -66,7 +72,10 @@ class LinearTasks(TaskFamily):
 
     @takes_arrays("tasks")
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
-        """The tasks with these indices: ``x (tasks, examples, *shape_in)``, ``y (tasks, examples, *shape_out)``."""
+        """The tasks with these indices, with ``shots`` support and ``queries`` query examples each.
+
+        Shapes: ``x (tasks, examples, *shape_in)``, ``y (tasks, examples, *shape_out)``.
+        """
         free, x, noise = self._draw(split, tasks)
         y = self.respond(self.weights_from(free), x)
         if self.noise:

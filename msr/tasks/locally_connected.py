@@ -12,8 +12,9 @@ __all__ = ["convolution_span", "locally_connected_weight", "span_of_filters"]
 
 @takes_arrays("filters")
 def locally_connected_weight(filters: Tensor, length: int) -> Tensor:
-    """Dense matrices of locally connected maps: ``W[i, (i + t) mod length] = F[i, t]``.
+    """Dense matrices of locally connected maps: ``W[i, (i + t) mod length] = F[i, t]``, and zero elsewhere.
 
+    ``length`` is that of the input signal.
     Shapes: ``(..., out_length, kernel) -> (..., out_length, length)``. Windows wrap around the signal where
     ``out_length`` equals ``length``.
     Raises: ShapeError for another number of positions than ``length`` or ``length − kernel + 1``.

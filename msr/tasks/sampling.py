@@ -44,9 +44,12 @@ def sample_group(
     noise: float = 0.0,
     seed: int = 0,
 ) -> Sample:
-    """``y = W x + noise`` with ``x ~ N(0, 1)`` and, for each task, a random equivariant ``W`` of mean square output 1.
+    """Tasks ``y = W x + noise`` with ``x ~ N(0, 1)`` and, for each task, a random equivariant ``W`` of mean square
+    output 1.
 
-    ``truth="none"`` takes a random span of the same dimension instead, ``"broken"`` a :func:`~msr.tasks.broken_span`.
+    ``truth="none"`` takes a random span of the same dimension instead of the equivariant maps, and ``"broken"`` these
+    maps turned out of themselves by ``breaking`` (:func:`~msr.tasks.broken_span`), which is used by it alone. ``noise``
+    is the standard deviation of noise on ``y``.
 
     Shapes: ``x (tasks, examples, *rep_in.shape)``, ``y (tasks, examples, *rep_out.shape)``.
     Raises: ConfigError when only zero is equivariant, or for counts and sizes that cannot be; DataError for a sample
@@ -85,9 +88,10 @@ def sample_translation(
     noise: float = 0.0,
     seed: int = 0,
 ) -> Sample:
-    """Convolutions of a signal, each task with its own kernel: ``y[i] = Σ_t ψ[t] x[i + t]``.
+    """Convolutions of a signal, each task with its own kernel: ``y[i] = Σ_t ψ[t] x[i + t]``, plus noise.
 
-    Circular ones commute with the cyclic group. The others, with ``length − kernel + 1`` outputs, commute only with
+    ``length`` is that of the signal, ``kernel`` that of ``ψ``, ``noise`` the standard deviation on ``y``. Circular ones
+    commute with the cyclic group. Those that are not, with ``length − kernel + 1`` outputs, commute only with
     shifts of the interior, which are no group.
 
     Shapes: ``x (tasks, examples, length)``, ``y (tasks, examples, outputs)``.
@@ -103,9 +107,10 @@ def sample_translation(
 
 
 def _refuse_if_larger(span: int, shape: tuple[int, int], n_tasks: int, examples: int) -> None:
-    """Raise DataError unless a span of so many numbers, and the tasks drawn from it, fit into memory.
+    """Raise DataError unless a span of ``span`` numbers, and the tasks drawn from it, fit into memory.
 
-    Both are drawn in float64, and at the end the tasks stand in float32 beside that: 8 and 12 bytes a number.
+    ``shape``: the numbers of outputs and of inputs of a task. Both are drawn in float64, and at the end the tasks stand
+    in float32 beside that: 8 and 12 bytes a number.
     """
     m, n = shape
     tasks = n_tasks * (m * n + examples * (n + 2 * m))
@@ -113,7 +118,10 @@ def _refuse_if_larger(span: int, shape: tuple[int, int], n_tasks: int, examples:
 
 
 def _generator(n_tasks: int, examples: int, noise: float, seed: int) -> torch.Generator:
-    """The sample's generator. Raises: ConfigError for counts, noise or a seed that cannot be."""
+    """A new generator seeded by ``seed``, after a check of all arguments.
+
+    Raises: ConfigError for counts below 1, noise that is negative or not finite, or a seed outside of 0 to 2⁶³ − 1.
+    """
     for name, count in (("tasks", n_tasks), ("examples", examples)):
         if count < 1:
             raise ConfigError(f"the number of {name} must be at least 1; got {count}")
@@ -127,7 +135,10 @@ def _generator(n_tasks: int, examples: int, noise: float, seed: int) -> torch.Ge
 def _sample(
     U: Tensor, shape: tuple[int, int], n_tasks: int, examples: int, noise: float, generator: torch.Generator
 ) -> Sample:
-    """Tasks from a span ``U (out · in, k)`` with orthonormal columns."""
+    """Tasks ``y = W x + noise`` with weights from a span ``U (out · in, k)`` with orthonormal columns, flattened.
+
+    ``shape``: ``(out, in)``. The mean square of an output without noise is 1; the numbers advance ``generator``.
+    """
     m, n = shape
     v = torch.randn(n_tasks, U.shape[1], generator=generator, dtype=torch.float64)
     # The factor makes E‖W‖² = m, and so the mean square of an output 1 on standard normal inputs.

@@ -11,7 +11,7 @@ __all__ = ["action_of"]
 
 
 def action_of(group: GeneratedGroup, rows: Indices, side: Indices) -> Action:
-    """The action of a group on the points of one side.
+    """How a group moves the points of one side, the inputs or the outputs.
 
     Args:
         group: on the points that it moves, of both sides.
@@ -49,9 +49,10 @@ def action_of(group: GeneratedGroup, rows: Indices, side: Indices) -> Action:
 
 
 def _is_faithful(group: GeneratedGroup, rows: Indices, side: Indices) -> bool:
-    """Whether the action on a side shows the whole group, as far as maps between orbits tell; False is no proof.
+    """Whether maps between orbits prove that only the identity fixes all points of a side; False is no proof.
 
-    It does if every orbit of the core lies on this side or is the equivariant image of an orbit that does.
+    They prove it if every orbit of the core lies on this side or is the equivariant image of an orbit that does. The
+    arguments are those of :func:`action_of`.
     """
     inside = set(side.tolist())
     on_side = [points for points in (group.moved[p] for p in group.points) if int(points[0]) in inside]

@@ -23,7 +23,7 @@ MAX_TABLE = 1024
 
 
 def known_name(group: FiniteGroup) -> str | None:
-    """The name of a group, with a proof; None where there is none.
+    """The proven name of a group; None where the catalogue holds none, or the search for an isomorphism took too long.
 
     Abelian groups are proven by their invariant factors, others by an isomorphism to a named group, or by two elements
     that satisfy the relations of a semidirect product of cyclic groups.
@@ -38,7 +38,9 @@ def known_name(group: FiniteGroup) -> str | None:
 
 
 def names_that_fit(group: FiniteGroup) -> tuple[str, ...]:
-    """The names of the groups of the catalogue whose :class:`Invariants` are those of a group that is not abelian."""
+    """The names of the groups of the catalogue whose :class:`Invariants` equal those of ``group``; none for an
+    abelian one.
+    """
     return tuple(name for name, _ in _with_invariants(invariants_of(group)))
 
 
@@ -48,7 +50,9 @@ def abelian_name(invariants: Sequence[int]) -> str:
 
 
 def _abelian_invariant_factors(element_orders: Indices) -> list[int]:
-    """The invariant factors of an abelian group, each dividing the next, from the orders of its elements."""
+    """The invariant factors of an abelian group, each dividing the next, from the order of each element,
+    ``(order,)``.
+    """
     killed = {
         prime: [int((prime**i % element_orders == 0).sum()) for i in range(1, most + 1)]
         for prime, most in factorint(len(element_orders)).items()
@@ -59,7 +63,8 @@ def _abelian_invariant_factors(element_orders: Indices) -> list[int]:
 def invariant_factors(killed: dict[int, list[int]]) -> list[int]:
     """The invariant factors of an abelian group, each dividing the next.
 
-    ``killed``: for each prime ``p`` the numbers of elements with ``x^p = e``, with ``x^(p²) = e``, and so on.
+    ``killed``: for each prime ``p`` that divides the order the numbers of elements with ``x^p = e``, with
+    ``x^(p²) = e``, and so on up to the power of ``p`` in the order.
     """
     factors: list[int] = []
     for prime, counts in killed.items():
@@ -74,13 +79,13 @@ def invariant_factors(killed: dict[int, list[int]]) -> list[int]:
 
 
 def named_groups(order: int) -> Iterator[tuple[str, Maker]]:
-    """Groups of this order that have a name, none abelian, simple names first."""
+    """Name and maker of each group of this order in the catalogue, none abelian: fewest direct factors first."""
     for factors, cyclic_orders in _products(order):
         yield _product_name(factors, cyclic_orders), partial(_product, factors, cyclic_orders)
 
 
 def _with_invariants(wanted: Invariants) -> Iterator[tuple[str, Maker]]:
-    """The named groups with these invariants; those of factors are computed once."""
+    """Name and maker of each group of the catalogue with these invariants; those of factors are computed once."""
     for factors, cyclic_orders in _products(wanted.order):
         parts = [_invariants_of_factor(factor) for factor in factors]
         parts += [_invariants_of_cyclic(n) for n in cyclic_orders]
@@ -95,26 +100,34 @@ def _with_invariants(wanted: Invariants) -> Iterator[tuple[str, Maker]]:
 
 @lru_cache(maxsize=4096)
 def _invariants_by_name(name: str, order: int) -> Invariants:
+    """The invariants of the named factor of this name and order; cached, and the work is not counted."""
     with uncounted():
         return invariants_of(next(factor.make() for factor in named_factors(order) if factor.name == name))
 
 
 def _invariants_of_factor(factor: NamedFactor) -> Invariants:
+    """The invariants of a named factor, computed once for each name and order."""
     return _invariants_by_name(factor.name, factor.order)
 
 
 @lru_cache(maxsize=256)
 def _invariants_of_cyclic(n: int) -> Invariants:
+    """The invariants of ``C_n``; cached, and the work is not counted."""
     with uncounted():
         return invariants_of(cyclic(n))
 
 
 @lru_cache(maxsize=256)
 def _products(order: int) -> tuple[tuple[tuple[NamedFactor, ...], tuple[int, ...]], ...]:
-    """All direct products of an order as named factors and the orders of cyclic ones, fewest factors first."""
+    """All direct products of an order with a named factor or more, fewest factors first.
+
+    Each is a pair: its named factors, and the orders of its cyclic factors, each dividing the next.
+    """
 
     def nonabelian(remaining: int, least: int) -> Iterator[tuple[tuple[NamedFactor, ...], int]]:
-        """Products of named factors of orders from ``least`` on, ascending, and the order that is left over."""
+        """Tuples of named factors in ascending order, each order ``least`` or more, and ``remaining`` divided by
+        their orders.
+        """
         yield (), remaining
         # The smallest group that is not abelian has 6 elements.
         for order_of_first in (d for d in range(max(6, least), remaining + 1) if remaining % d == 0):
@@ -133,15 +146,17 @@ def _products(order: int) -> tuple[tuple[tuple[NamedFactor, ...], tuple[int, ...
 
 
 def _product_name(factors: tuple[NamedFactor, ...], cyclic_orders: tuple[int, ...]) -> str:
+    """The name of a direct product: named factors in alphabetical order, then the cyclic ones."""
     if len(factors) == 1 and not cyclic_orders:
         return factors[0].name
     return " x ".join([*sorted(bracketed(factor.name) for factor in factors), *(f"C{n}" for n in cyclic_orders)])
 
 
 def _product(factors: tuple[NamedFactor, ...], cyclic_orders: tuple[int, ...]) -> FiniteGroup:
+    """The direct product of named factors and of cyclic groups of these orders."""
     return direct_product(*(factor.make() for factor in factors), *map(cyclic, cyclic_orders))
 
 
 def bracketed(name: str) -> str:
-    """The name as a factor of a longer one: in brackets if it has several words."""
+    """The name as a factor of a longer one: in brackets if it contains a space."""
     return f"({name})" if " " in name else name

@@ -17,11 +17,11 @@ __all__ = ["MAX_ENTRIES", "generates_regular_base", "is_power_one", "on_class", 
            "small_classes"]  # fmt: skip
 
 MAX_ENTRIES = 4_000_000
-"""Largest class that is written down: elements times points. It takes 32 MB."""
+"""Largest number of entries, elements times points, of a class that is written down. Such a class takes 32 MB."""
 _ROUNDS = 40
 """Rounds of random elements in which small conjugacy classes are searched for. Chosen by hand."""
 _TRIED = 200
-"""Elements of prime order whose classes are built in one search. Chosen by hand."""
+"""Most elements of prime order whose classes are built in one search. Chosen by hand."""
 _MOST_LOOKED_UP = 2e8
 """Images of points that a search for small classes may look up: about a second's worth."""
 _COST_OF_A_ROW = 1000
@@ -29,20 +29,21 @@ _COST_OF_A_ROW = 1000
 
 
 def order_of(row: Indices) -> int:
-    """The order of a permutation."""
+    """The order of a permutation ``(n,)``: the least ``k > 0`` for which its k-th power is the identity."""
     return math.lcm(*cycle_lengths(row))
 
 
 def is_power_one(row: Indices, power: int) -> bool:
-    """Whether this power of a permutation is the identity."""
+    """Whether the power ``row^power`` of a permutation ``(n,)`` is the identity."""
     return bool((power_of(row, power) == np.arange(len(row))).all())
 
 
 def small_classes(group: GeneratedGroup, prime: int, largest: int, exact: bool = False) -> list[Indices]:
-    """Some conjugacy classes of elements of prime order with at most ``largest`` elements, smallest first.
+    """Some conjugacy classes of elements of order ``prime`` with at most ``largest`` elements, smallest first.
 
-    Each is an array ``(k, points)`` of its elements, permutations of the core. With ``exact`` only the first class of
-    just that size is looked for. Elements of prime order are powers of random elements.
+    Each is an array ``(k, points)`` of its elements, permutations of the core. With ``exact`` the list holds at most
+    one class, of exactly ``largest`` elements. Elements of prime order are found as powers of random elements, so that
+    a class may be missed.
     """
     rows = group.core_rows
     inverses = np.argsort(rows, 1)
@@ -72,7 +73,9 @@ def small_classes(group: GeneratedGroup, prime: int, largest: int, exact: bool =
 
 
 def _of_prime_order(element: Indices, prime: int) -> Indices | None:
-    """The power of an element that has this order, or None."""
+    """The power of a permutation that has the order ``prime``; None where ``prime`` does not divide the
+    permutation's order.
+    """
     order = order_of(element)
     return None if order % prime else power_of(element, order // prime)
 
@@ -80,7 +83,8 @@ def _of_prime_order(element: Indices, prime: int) -> Indices | None:
 def conjugates(generators: Indices, inverses: Indices, element: Indices, most: int) -> tuple[Indices | None, int]:
     """The conjugacy class of an element, ``(k, points)``, and the cost, in images of points that were looked up.
 
-    The class is None where it has more than ``most`` elements.
+    ``inverses``: the inverse of each generator, ``(r, points)``. The class is None where it has more than ``most``
+    elements, or more than ``MAX_ENTRIES`` entries.
     """
     most = min(most, MAX_ENTRIES // len(element))
     rows_made = 0
@@ -105,7 +109,11 @@ def conjugates(generators: Indices, inverses: Indices, element: Indices, most: i
 
 
 def on_class(group: GeneratedGroup, class_: Indices) -> GeneratedGroup:
-    """The group of permutations of a conjugacy class that the group makes by conjugation."""
+    """The group of permutations that conjugation makes of the elements of a conjugacy class, ``(k, points)``.
+
+    Element ``i`` of the class is point ``i``; elements that no generator moves are left out, as in any
+    :class:`GeneratedGroup`.
+    """
     spend(len(class_) * (1 + len(group.core_rows)))
     place = {row.tobytes(): i for i, row in enumerate(class_)}
     rows = group.core_rows
@@ -117,10 +125,12 @@ def on_class(group: GeneratedGroup, class_: Indices) -> GeneratedGroup:
 
 
 def generates_regular_base(group: GeneratedGroup, class_: Indices, prime: int) -> bool:
-    """Whether a class generates the direct product of its elements' cyclic groups, and this product acts regularly.
+    """Whether the elements of a class generate the direct product of their cyclic groups, and this product acts
+    regularly.
 
-    If so the group is a wreath product of a cyclic group with its action on the class: the stabiliser of a point is
-    then a complement of the product, and permutes the elements of the class.
+    ``class_``: ``(k, points)``, elements of order ``prime`` on the core. If so the group is a wreath product of a
+    cyclic group with its action on the class: the stabiliser of a point is then a complement of the product, and
+    permutes the elements of the class.
     """
     size = prime ** len(class_) if len(class_) < 64 else 0
     if size != class_.shape[1] or len(group.core) > 1:

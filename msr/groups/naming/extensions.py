@@ -12,11 +12,11 @@ from msr.permutations.work_budget import WorkSpent, limited, spend
 __all__ = ["structure_name"]
 
 _MAX_NORMAL = 100
-"""Normal subgroups after which no more joins of them are made. Chosen by hand."""
+"""Number of normal subgroups after which no more joins of them are made. Chosen by hand."""
 _MAX_LIFTS = 4096
-"""Ways to lift generators of a quotient above which no complement is searched for. Chosen by hand."""
+"""Number of ways to lift generators of a quotient above which no complement is searched for. Chosen by hand."""
 _MAX_MATCH = 1000
-"""Steps of a search for an isomorphism to a part that was named before. Chosen by hand."""
+"""Steps of a search for an isomorphism between a part and one that was named before. Chosen by hand."""
 _MOST_WORK = 2e6
 """Steps that a name may take, about a microsecond each."""
 
@@ -24,9 +24,9 @@ _MOST_WORK = 2e6
 def structure_name(group: FiniteGroup) -> tuple[str, bool]:
     """A name from the normal subgroups, and whether it is proven, as only a direct product of proven factors is.
 
-    ``N:Q`` is a semidirect product, whose action the name leaves open; in ``N.Q`` no complement was found. Of all
-    normal subgroups the one that gives the shortest name is chosen, so that the name depends on the group alone. A
-    group for which that would take too long is described by its order.
+    ``N:Q`` is a semidirect product, whose action the name leaves open; in ``N.Q`` no complement was found. The names of
+    semidirect products come first, and of several names the shortest is chosen, so that it depends on the group alone.
+    A group for which that would take more than ``_MOST_WORK`` steps is described by its order.
     """
     try:
         with limited(_MOST_WORK):
@@ -36,17 +36,18 @@ def structure_name(group: FiniteGroup) -> tuple[str, bool]:
 
 
 def _unnamed(group: FiniteGroup) -> str:
+    """A description of the group by its order: ``a group of order n``."""
     return f"a group of order {group.order}"
 
 
 class _Names:
-    """Names of groups and of their parts; isomorphic parts are named once."""
+    """Names of a group and of its parts (subgroups and quotients), kept so that isomorphic parts are named once."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, ...], list[tuple[FiniteGroup, tuple[str, bool]]]] = defaultdict(list)
 
     def of(self, group: FiniteGroup) -> tuple[str, bool]:
-        """The name of a part: a proven one, or how it is built."""
+        """The name of a part, and whether it is proven: by the catalogue, or else how the part is built."""
         if group.is_abelian:
             spend(50 + group.order)
             return known_name(group) or _unnamed(group), True
@@ -68,7 +69,10 @@ class _Names:
         return name
 
     def of_parts(self, group: FiniteGroup) -> tuple[str, bool]:
-        """How a group is built, and whether that is proven."""
+        """How a group is built, ``A x B``, ``N:Q`` or ``N.Q``, or its order in words; and whether that is proven.
+
+        Proven is only a direct product of parts whose names are proven.
+        """
         normal = _normal_subgroups(group)
         factors = _direct_factors(group, normal)
         if factors is not None:
@@ -82,6 +86,7 @@ class _Names:
                 extensions.append((names, mask))
 
         def shortest_first(extension: tuple[tuple[str, str], Indices]) -> tuple[int, str]:
+            """The key by which extensions are sorted: the length of the name, then the name."""
             name = ":".join(map(_bracketed, extension[0]))
             return len(name), name
 
@@ -94,12 +99,17 @@ class _Names:
 
 
 def _bracketed(name: str) -> str:
-    """The name as a part of an extension, in brackets where it has parts itself."""
+    """The name as a part of an extension: in brackets where it contains a space, a colon or a full stop."""
     return f"({name})" if any(mark in name for mark in " :.") else name
 
 
 def _normal_subgroups(group: FiniteGroup) -> list[Indices]:
-    """Masks of the proper normal subgroups, largest first: the closures of conjugacy classes, and joins of them."""
+    """Normal subgroups except the trivial one and the whole group, largest first, as masks ``(order,)`` of their
+    elements.
+
+    They are the closures of conjugacy classes and the joins of such closures; past ``_MAX_NORMAL`` no more joins are
+    made.
+    """
     known: dict[bytes, Indices] = {}
     for class_ in group.conjugacy_classes[1:]:
         spend(100 + group.order * len(class_) / 100)
@@ -127,7 +137,10 @@ def _normal_subgroups(group: FiniteGroup) -> list[Indices]:
 
 
 def _direct_factors(group: FiniteGroup, normal: list[Indices]) -> tuple[Indices, Indices] | None:
-    """The first two normal subgroups that meet in the identity alone and whose orders multiply to the group's."""
+    """The first two normal subgroups that meet in the identity alone and whose orders multiply to the group's; or None.
+
+    ``normal`` and the result are masks ``(order,)`` of elements.
+    """
     sizes = [int(mask.sum()) for mask in normal]
     of_size: dict[int, list[int]] = defaultdict(list)
     for i, size in enumerate(sizes):
@@ -141,19 +154,25 @@ def _direct_factors(group: FiniteGroup, normal: list[Indices]) -> tuple[Indices,
 
 
 def _part(group: FiniteGroup, mask: Indices) -> FiniteGroup:
-    """A normal subgroup as a group of its own."""
+    """The normal subgroup of the elements in ``mask``, ``(order,)``, as a group of its own."""
     spend(300 + int(mask.sum()) ** 2 / 100)
     return group.subgroup(np.flatnonzero(mask).tolist(), "N").group
 
 
 def _quotient(group: FiniteGroup, mask: Indices) -> FiniteGroup:
+    """The quotient by the normal subgroup of the elements in ``mask``, ``(order,)``; its elements are numbered as
+    the cosets.
+    """
     place, first = _cosets(group, mask)
     spend(300 + len(first) ** 2 / 20)
     return FiniteGroup(place[group.table[np.ix_(first, first)]])
 
 
 def _cosets(group: FiniteGroup, mask: Indices) -> tuple[Indices, Indices]:
-    """The number of the coset of each element, and the least element of each coset."""
+    """The number of the coset of each element, ``(order,)``, and the least element of each coset, ``(cosets,)``.
+
+    ``mask``: the elements of a normal subgroup, ``(order,)``. Cosets are numbered by their least elements.
+    """
     spend(50 + group.order * int(mask.sum()) / 100)
     least = group.table[:, mask].min(1)
     first, place = np.unique(least, return_inverse=True)
@@ -161,7 +180,11 @@ def _cosets(group: FiniteGroup, mask: Indices) -> tuple[Indices, Indices]:
 
 
 def _splits(group: FiniteGroup, mask: Indices) -> bool:
-    """Whether the extension splits: some lifts of generators of the quotient generate no more elements than it has."""
+    """Whether the normal subgroup with this mask has a complement: lifts of generators of the quotient that generate no
+    more elements than the quotient has.
+
+    False too where there are more than ``_MAX_LIFTS`` lifts to try, so that False is no proof.
+    """
     place, _ = _cosets(group, mask)
     quotient = _quotient(group, mask)
     lifts = [np.flatnonzero(place == q) for q in quotient.generators]
@@ -193,7 +216,7 @@ def _splits(group: FiniteGroup, mask: Indices) -> bool:
 
 
 def _generate_at_most(group: FiniteGroup, chosen: list[int], most: int) -> bool:
-    """Whether some elements generate a subgroup of at most ``most`` elements."""
+    """Whether the elements ``chosen`` generate a subgroup of at most ``most`` elements."""
     inside = np.zeros(group.order, dtype=bool)
     inside[0] = True
     frontier = np.zeros(1, dtype=np.int64)

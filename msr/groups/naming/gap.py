@@ -25,9 +25,10 @@ QUIT;
 def gap_name(generators: Indices) -> tuple[str, bool] | None:
     """What GAP calls the group that permutations ``(r, n)`` generate, and whether that tells its isomorphism class.
 
-    An index of the small groups library does, such as ``SmallGroup(16,3)``; a structure description alone may fit
-    several groups. Dihedral groups are written as everywhere in this package, ``D4`` for the one of 8 elements, where
-    GAP writes ``D8``. None where GAP is not installed, or does not answer within 20 s.
+    An index of the small groups library does, such as ``SmallGroup(16,3)``, which is followed by the structure
+    description; a structure description alone may fit several groups. Dihedral groups are written as everywhere in this
+    package, ``D4`` for the one of 8 elements, where GAP writes ``D8``. None where GAP is not installed, or does not
+    answer within 20 s, and for no generator. GAP runs in a process of its own.
     """
     command = _command()
     if command is None or len(generators) == 0:
@@ -58,7 +59,11 @@ def gap_name(generators: Indices) -> tuple[str, bool] | None:
 
 
 def _command() -> list[str] | None:
-    """The program on the path, or that of the wheel ``passagemath-gap``, which needs the path of its library."""
+    """The command that starts GAP: the program on the path, or that of the wheel ``passagemath-gap``; None without
+    either.
+
+    The program of the wheel needs the path of its library as an argument.
+    """
     program = shutil.which("gap")
     if program is not None:
         return [program]

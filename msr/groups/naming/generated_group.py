@@ -1,6 +1,8 @@
 """A permutation group given by generators, on the points that it moves: its orbits, its order, its systems of blocks.
 
-A *system of blocks* is a partition of the points of a transitive group that every element maps to itself.
+A *system of blocks* is a partition of the points of a transitive group that every element maps to itself. It is written
+as an array of labels ``(degree,)``, the number of the block of each point, in which the first point has block 0. The
+work is counted (:mod:`msr.permutations.work_budget`): where a limit is set, any function here may raise WorkSpent.
 """
 
 import math
@@ -19,9 +21,9 @@ from msr.permutations.work_budget import WorkSpent, limited, spend
 __all__ = ["GeneratedGroup", "block_systems", "covers", "minimal_systems", "on_blocks", "within_block"]
 
 _MAX_SYSTEMS = 64
-"""Most systems of blocks that are listed. Chosen by hand."""
+"""Number of systems of blocks after which no more are searched for. Chosen by hand."""
 _BOUNDS = 3
-"""Systems of blocks from which a bound of the order is computed. Chosen by hand."""
+"""Most systems of blocks from which a bound of the order is computed. Chosen by hand."""
 _MOST_WORK = 2e6
 """Steps that a direct proof of the order of a part may take, where the order of the whole group leads to it too."""
 _MANY = 20_000
@@ -37,9 +39,10 @@ class GeneratedGroup:
         most: an upper bound of the order, where one is known.
 
     Attributes:
-        moved: the points that some generator moves, ``(degree,)``.
+        moved: the points that some generator moves, ``(degree,)``, as numbered in the argument.
+        degree: how many points are moved.
         generators: ``(r, degree)``, sorted, without repetitions and without the identity: not in the order given.
-        orbits: the orbit of each point, ``(degree,)``.
+        orbits: the number of the orbit of each point, ``(degree,)``.
     """
 
     def __init__(self, generators: Indices, order: int | None = None, most: int | None = None):
@@ -62,7 +65,10 @@ class GeneratedGroup:
 
     @cached_property
     def core(self) -> list[Indices]:
-        """Orbits on which the group acts faithfully: every other orbit is an equivariant image of one of them."""
+        """Orbits on whose union the group acts faithfully, each the array of its points, largest first.
+
+        Every orbit that is left out is an equivariant image of one of them.
+        """
         kept: list[Indices] = []
         for points in self.points:
             # Largest first: an image is never larger than the orbit that it comes from.
@@ -72,18 +78,23 @@ class GeneratedGroup:
 
     @cached_property
     def core_rows(self) -> Indices:
-        """The generators as permutations of the points of :attr:`core`, renumbered from 0: ``(r, points)``."""
+        """The generators as permutations of the points of :attr:`core`, orbit by orbit, renumbered from 0:
+        ``(r, points)``.
+        """
         return _restricted(self.generators, np.concatenate(self.core))
 
     @cached_property
     def is_abelian(self) -> bool:
-        """Whether the generators commute."""
+        """Whether all generators commute with each other, and so all elements."""
         rows = self.generators
         return all(np.array_equal(g[rows], rows[:, g]) for g in rows)
 
     @cached_property
     def order(self) -> int:
-        """Number of elements, proven; computed when it is first asked for where it was not given."""
+        """Number of elements, proven unless it was given; computed when it is first asked for.
+
+        Raises: OrderNotProven where the search for a proof fails.
+        """
         if self._known is not None:
             return self._known
         if not len(self.generators):
@@ -98,12 +109,16 @@ class GeneratedGroup:
         return Chain(whole.generators, whole.order, first=points.tolist()).order_of_first(len(points))
 
     def _proven_order(self) -> int:
+        """The order, computed from the generators alone; OrderNotProven where that fails. There must be a generator."""
         if len(self.core) == 1:
             return self._transitive_order()
         most = math.prod(self.on(points).order for points in self.core)
         return Chain(self.core_rows, min(most, self._most or most)).order
 
     def _transitive_order(self) -> int:
+        """The order of a group whose core is one orbit: the degree if abelian, ``n!`` or ``n!/2`` for a giant, else
+        by a chain.
+        """
         rows = self.core_rows
         n = len(self.core[0])
         if self.is_abelian:
@@ -115,9 +130,10 @@ class GeneratedGroup:
         return Chain(rows, self._most, bound=lambda: _block_bound(rows)).order
 
     def on(self, points: Indices, order: int | None = None) -> "GeneratedGroup":
-        """The group of the action on ``points``, a union of orbits; the same object for the same points.
+        """The group of the action on ``points``, a sorted union of orbits; the same object for the same points.
 
-        ``order`` is the order of that group, where it is known.
+        ``order`` is the order of that group, where it is known; it is stored in the object, also in one that exists
+        already.
         """
         key = points.tobytes()
         if key not in self._parts:
@@ -131,7 +147,10 @@ class GeneratedGroup:
         return self._parts[key]
 
     def table(self) -> FiniteGroup:
-        """The group as a :class:`FiniteGroup`, its elements labelled by numbers; for orders up to ``MAX_ORDER``."""
+        """The group as a :class:`FiniteGroup` without points, its elements labelled by their numbers.
+
+        The order must be at most ``MAX_ORDER``.
+        """
         if not len(self.generators):
             return from_permutations([[0]])
         whole = from_permutations(list(self.core_rows))
@@ -143,7 +162,11 @@ class GeneratedGroup:
 
 
 def _block_bound(rows: Indices) -> int | None:
-    """An upper bound of the order of a transitive group: the least order of a few wreath products that contain it."""
+    """An upper bound of the order of the transitive group that ``rows`` generate; None where no system of blocks is
+    found.
+
+    It is the least order of a few wreath products that contain the group.
+    """
     group = GeneratedGroup(rows)
     systems = islice(minimal_systems(group), _BOUNDS)
     return min((_wreath_order(group, system) for system in systems), default=None)
@@ -157,16 +180,20 @@ def _wreath_order(group: GeneratedGroup, blocks: Indices) -> int:
 
 
 def _restricted(generators: Indices, points: Indices) -> Indices:
-    """Permutations restricted to a union of orbits, which is renumbered from 0."""
+    """Permutations ``(r, n)`` restricted to ``points``, a union of orbits: ``(r, len(points))``.
+
+    A point is renumbered by its place in ``points``.
+    """
     number = np.full(generators.shape[1], -1)
     number[points] = np.arange(len(points))
     return number[generators[:, points]]
 
 
 def covers(generators: Indices, larger: Indices, smaller: Indices) -> bool:
-    """Whether there is an equivariant map from one orbit onto another.
+    """Whether there is an equivariant map from the orbit ``larger`` onto the orbit ``smaller``, both arrays of points.
 
-    An element that fixes all points of the larger orbit then fixes all of the smaller one, which adds nothing.
+    Equivariant: it commutes with the generators, ``(r, n)``. An element that fixes all points of the larger orbit then
+    fixes all of the smaller one, so that the smaller orbit tells nothing more of the group.
     """
     if len(larger) % len(smaller):
         return False
@@ -188,9 +215,11 @@ def covers(generators: Indices, larger: Indices, smaller: Indices) -> bool:
 
 
 def block_systems(group: GeneratedGroup) -> list[Indices]:
-    """Systems of blocks of a transitive group as labels ``(degree,)``, smallest blocks first.
+    """Systems of blocks of a transitive group as labels ``(degree,)``, smallest blocks first; empty for a primitive
+    group.
 
-    Of systems that the stabiliser of the first point exchanges only one is listed.
+    Of systems that the stabiliser of the first point exchanges only one is listed, and the search for more ends at
+    ``_MAX_SYSTEMS``.
     """
     known = {labels.tobytes(): labels for labels in minimal_systems(group)}
     untried = list(known.values())
@@ -206,9 +235,10 @@ def block_systems(group: GeneratedGroup) -> list[Indices]:
 
 
 def minimal_systems(group: GeneratedGroup) -> Iterator[Indices]:
-    """For each other point the finest system of blocks in which it shares a block with the first point.
+    """For each further point the finest system of blocks in which it shares a block with the first point.
 
-    The system with the smallest blocks is among these. A system of one block is left out.
+    Points that the stabiliser of the first point exchanges give one system. A system of one block is left out; that
+    with the smallest blocks is always given. None comes for a group that is not transitive.
     """
     # A transitive group on fewer than four points is primitive.
     if len(group.points) != 1 or group.degree < 4:
@@ -233,16 +263,18 @@ def minimal_systems(group: GeneratedGroup) -> Iterator[Indices]:
 
 
 def _finest_system(moves: list[list[int]], point: int) -> Indices:
-    """The finest system of blocks with a point in the block of the first point.
+    """The finest system of blocks with ``point`` in the block of the first point, as labels ``(degree,)``.
 
-    Blocks are trees with their least point as root. When a root is joined to another block, its image under each
-    generator is joined to the image of its new root; all other pairs of a block follow from these.
+    ``moves``: the generators, each a list of images. Blocks are trees with their least point as root. When a root is
+    joined to another block, its image under each generator is joined to the image of its new root; all other pairs of a
+    block follow from these.
 
     Source: Atkinson, *An algorithm for finding the blocks of a permutation group*, 1975.
     """
     parent = list(range(len(moves[0])))
 
     def root(at: int) -> int:
+        """The least point of the block of a point; paths to it are shortened on the way."""
         while parent[at] != at:
             parent[at] = at = parent[parent[at]]
         return at
@@ -261,7 +293,7 @@ def _finest_system(moves: list[list[int]], point: int) -> Indices:
 
 
 def _transversal(generators: Indices, point: int) -> dict[int, Indices]:
-    """For each point of an orbit an element that takes the given point there."""
+    """For each point of the orbit of ``point`` a group element ``(n,)`` that takes ``point`` there."""
     elements_to: dict[int, Indices] = {point: np.arange(generators.shape[1])}
     orbit = [point]
     # The orbit grows while it is gone through.
@@ -276,7 +308,9 @@ def _transversal(generators: Indices, point: int) -> dict[int, Indices]:
 
 
 def _stabiliser_generators(generators: Indices, elements_to: dict[int, Indices]) -> Indices:
-    """Schreier's generators of the stabiliser of a point."""
+    """Schreier's generators ``(k, n)`` of the stabiliser of the point from which :func:`_transversal` made
+    ``elements_to``.
+    """
     spend(len(elements_to) * len(generators) * (10 + generators.shape[1] / 10))
     return np.unique(
         [np.argsort(elements_to[int(g[a])])[g[path]] for a, path in elements_to.items() for g in generators], axis=0
@@ -284,13 +318,16 @@ def _stabiliser_generators(generators: Indices, elements_to: dict[int, Indices])
 
 
 def on_blocks(group: GeneratedGroup, blocks: Indices) -> Indices:
-    """The generators as permutations of the blocks, ``(r, blocks)``."""
+    """The generators as permutations of the blocks, ``(r, number of blocks)``; ``blocks`` are labels ``(degree,)``."""
     first = np.unique(blocks, return_index=True)[1]
     return blocks[group.generators[:, first]]
 
 
 def within_block(group: GeneratedGroup, blocks: Indices) -> GeneratedGroup:
-    """The action of the stabiliser of the first block on its points."""
+    """The group of permutations of the points of block 0 that the stabiliser of this block makes.
+
+    ``blocks``: labels ``(degree,)`` of a system of blocks.
+    """
     count = int(blocks.max()) + 1
     # The blocks become points in front of the others: Schreier's generators of the stabiliser of the first of them.
     both = np.concatenate([on_blocks(group, blocks), group.generators + count], 1)

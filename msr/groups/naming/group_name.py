@@ -13,11 +13,15 @@ class Action(Brief):
     """How a permutation group moves one set of points, the inputs or the outputs.
 
     Attributes:
-        degree: how many points there are; ``orbits`` their sizes, largest first, fixed points included.
-        order: of the group of permutations of these points; ``kernel`` how many elements move none of them.
-        transitive: one orbit; regular: transitive, and no element but the identity of the image fixes a point.
-        primitive: transitive, and no partition but the trivial two is kept.
-        blocks: the size of a smallest nontrivial block, where the action is transitive and not primitive.
+        degree: how many points there are.
+        orbits: the sizes of the orbits, largest first, fixed points included.
+        order: of the group of permutations of these points, which is the image of the whole group.
+        kernel: how many elements of the whole group move none of the points, the identity included.
+        transitive: the points, two or more, are one orbit.
+        regular: transitive, and no element but the identity of the image fixes a point.
+        primitive: transitive, and no partition of the points is kept but that into single points and that into one
+            part.
+        blocks: the size of a smallest nontrivial block, where the action is transitive and not primitive; else None.
     """
 
     degree: int
@@ -54,11 +58,13 @@ class GroupName(Brief):
     Attributes:
         name: for people, such as ``C12`` or ``S3 wr C2``; a description where no name is known.
         order: number of elements.
-        certain: the name is proven (an isomorphism was built, or the order leaves no other); otherwise
-            ``alternatives`` lists names that fit all that was compared.
+        certain: the name is proven (an isomorphism was built, or the order leaves no other).
+        alternatives: names of the catalogue that fit all that was compared, where ``certain`` is False and the group
+            has at most 1,024 elements; else empty.
         fingerprint: what was compared: order, how many elements of each order, sizes of centre and classes,
-            abelianisation, derived length.
-        on_inputs, on_outputs: how it acts.
+            abelianisation, derived length; the order alone for one element, and for more than 1,024.
+        on_inputs: how it acts on the inputs.
+        on_outputs: how it acts on the outputs.
     """
 
     name: str
@@ -71,7 +77,9 @@ class GroupName(Brief):
 
     @property
     def title(self) -> str:
-        """The name with the kind of group in words, such as ``the cyclic group C12``."""
+        """The name with the kind of group in words, such as ``the cyclic group C12``; a description is returned as
+        it is.
+        """
         family = re.fullmatch(r"([CDSAQ])(\d+)", self.name)
         if not family:
             return self.name if self.name.startswith(("a ", "trivial")) else f"the group {self.name}"

@@ -14,7 +14,9 @@ __all__ = ["Invariants", "fingerprint", "invariants_of", "invariants_of_product"
 
 
 def fingerprint(group: FiniteGroup) -> dict[str, object]:
-    """The invariants of a group in words: order, element orders, centre, classes, abelianisation, derived length."""
+    """The invariants of a group as a dictionary with names for people: order, element orders, centre, classes,
+    abelianisation, derived length. It is computed from the table.
+    """
     return _in_words(invariants_of(group))
 
 
@@ -23,9 +25,9 @@ class Invariants(NamedTuple):
 
     Attributes:
         order: number of elements.
-        element_orders: how many elements have each order.
+        element_orders: ``{order: number of elements that have it}``.
         centre: order of the centre.
-        classes: how many conjugacy classes there are of each ``(size, order of its elements)``.
+        classes: ``{(size, order of its elements): number of such conjugacy classes}``.
         abelianisation: order of the group modulo its commutator subgroup.
         derived_length: steps of the derived series down to one element; None for a group that is not solvable.
     """
@@ -39,7 +41,7 @@ class Invariants(NamedTuple):
 
 
 def invariants_of(group: FiniteGroup) -> Invariants:
-    """The invariants of a group, from its table."""
+    """The invariants of a group, computed from its table."""
     derived = _commutator_subgroup(group)
     last = derived
     length = int(group.order > 1)
@@ -80,6 +82,9 @@ def invariants_of_product(a: Invariants, b: Invariants) -> Invariants:
 
 
 def _in_words(invariants: Invariants) -> dict[str, object]:
+    """The invariants as a dictionary with names for people; ``classes`` lists ``(size, order of elements)`` of each
+    class.
+    """
     return {
         "order": invariants.order,
         "element orders": invariants.element_orders,
@@ -91,7 +96,7 @@ def _in_words(invariants: Invariants) -> dict[str, object]:
 
 
 def _commutator_subgroup(group: FiniteGroup) -> FiniteGroup:
-    """The subgroup that all commutators ``g h g⁻¹ h⁻¹`` generate."""
+    """The subgroup that all commutators ``g h g⁻¹ h⁻¹`` generate, as a group of its own."""
     spend(200 + group.order**2 / 50)
     t = group.table
     inverse = group.inverses

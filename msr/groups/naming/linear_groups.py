@@ -14,9 +14,11 @@ __all__ = ["Field", "linear_group"]
 class Field:
     """The field ``GF(p^k)`` of ``q = p^k`` elements, by its tables.
 
-    An element is a number below ``q``, whose digits to the base ``p`` are the coefficients of a polynomial.
+    An element is a number below ``q``, whose digits to the base ``p``, the last digit first, are the coefficients of a
+    polynomial, the constant first.
 
     Attributes:
+        p, k, q: the prime, the exponent, and the number of elements.
         plus, times: the tables of addition and multiplication, ``(q, q)``.
         primitive: an element whose powers are all elements but 0.
     """
@@ -41,7 +43,13 @@ class Field:
         raise AssertionError("there is a field of every prime power")
 
     def _times(self, digits: Indices, low: Indices, weights: Indices) -> Indices:
-        """The table of multiplication modulo ``x^k + Σ c_i x^i``, with the coefficients ``c`` in ``low``."""
+        """The table of multiplication, ``(q, q)``, of polynomials modulo ``x^k + Σ c_i x^i``.
+
+        Args:
+            digits: the coefficients of each element, ``(q, k)``, the constant first.
+            low: the coefficients ``c``, ``(k,)``.
+            weights: ``p^i``, ``(k,)``, which make a number of coefficients.
+        """
         # A row for x^i times each element: shift the digits, and replace an overflowing x^k by its remainder.
         shifted = digits
         rows = []
@@ -52,6 +60,9 @@ class Field:
         return np.einsum("ai,ibj->abj", digits, np.stack(rows)) % self.p @ weights
 
     def _powers(self, times: Indices, a: int) -> list[int]:
+        """The powers ``a, a², …`` until one repeats, which is left out; ``times`` is a table of multiplication
+        ``(q, q)``.
+        """
         powers = [a]
         while (after := int(times[powers[-1], a])) not in powers:
             powers.append(after)
@@ -59,14 +70,16 @@ class Field:
 
     @property
     def frobenius(self) -> Indices:
-        """The Frobenius automorphism ``x → x^p``, as the images of all elements."""
+        """The Frobenius automorphism ``x → x^p``, as the images of all elements, ``(q,)``."""
         power: Indices = np.arange(self.q)
         for _ in range(self.p - 1):
             power = self.times[power, np.arange(self.q)]
         return power
 
     def image(self, matrix: Indices, vectors: Indices) -> Indices:
-        """``matrix @ v`` for vectors ``(r, d)``."""
+        """The products ``matrix @ v``, ``(r, rows)``, over the field, for ``matrix`` ``(rows, d)`` and vectors
+        ``(r, d)``.
+        """
         total: Indices = np.zeros((len(vectors), len(matrix)), dtype=np.int64)
         for j in range(vectors.shape[1]):
             total = self.plus[total, self.times[matrix[:, j], vectors[:, j : j + 1]]]
@@ -75,6 +88,7 @@ class Field:
 
 @lru_cache(maxsize=32)
 def _field(p: int, k: int) -> Field:
+    """The field ``GF(p^k)``, cached."""
     return Field(p, k)
 
 
@@ -83,9 +97,9 @@ def linear_group(
 ) -> Indices:
     """Generators of a group of ``d × d`` matrices over ``GF(p^k)``, as permutations ``(r, points)``.
 
-    ``Σ`` and ``Γ`` stand for the groups with the automorphisms of the field. On the nonzero ``vectors`` the group acts
-    faithfully; on ``lines`` scalars act trivially, which gives ``PSL`` and so on; ``affine`` adds all translations and
-    acts on all vectors: ``ASL`` and so on.
+    ``Σ`` and ``Γ`` stand for the groups with the automorphisms of the field. On the nonzero ``vectors``, ``q^d − 1``
+    points with ``q = p^k``, the group acts faithfully; on ``lines`` scalars act trivially, which gives ``PSL`` and so
+    on; ``affine`` adds all translations and acts on all ``q^d`` vectors: ``ASL`` and so on.
     """
     field = _field(p, k)
     q = field.q

@@ -44,14 +44,14 @@ from msr.permutations.work_budget import WorkSpent, limited
 __all__ = ["name_group"]
 
 Named: TypeAlias = tuple[str, bool]
-"""A name, and whether it is proven."""
+"""The name of a group, and whether it is proven to be that group's isomorphism class."""
 
 _MAX_INDEX = 1000
-"""Largest index of a group in a product that is worth telling. Chosen by hand."""
+"""Largest index in a named larger group for which a group without a name is described by that index. Chosen by hand."""
 _MOST_WORK = 4e6
-"""Steps that a name may take, about a microsecond each."""
+"""Steps that the whole search for a name may take, about a microsecond each."""
 _MOST_STEP = 2e6
-"""Steps that one way to find a name may take, so that one hopeless way leaves work for the others."""
+"""Steps that one way to find a name may take, so that one hopeless way leaves work for the other ways."""
 _MAX_CLASS = 300
 """Largest conjugacy class on which the action of the group is examined. Chosen by hand."""
 
@@ -59,7 +59,8 @@ _MAX_CLASS = 300
 def name_group(generators_in: Indices, generators_out: Indices, *, order: int | None = None) -> GroupName:
     """The name of the group that pairs of permutations generate, ``(r, in)`` and ``(r, out)``, and how it acts.
 
-    Abelian groups are proven by counts of powers; groups of up to 1,024 elements by building an isomorphism to a group
+    Row ``k`` of both arrays is generator ``k``: where it sends each input, and where it sends each output. Abelian
+    groups are proven by counts of powers; groups of up to 1,024 elements by building an isomorphism to a group
     of known name; larger ones by what their order leaves: products of groups on separate orbits, wreath products in
     blocks, primitive groups that degree and order single out, and symmetric and alternating groups in any action by
     elements that satisfy a presentation. A group without a name after that is given to GAP, if GAP is installed. One
@@ -102,6 +103,10 @@ def name_group(generators_in: Indices, generators_out: Indices, *, order: int | 
 
 
 def _checked(generators_in: Indices, generators_out: Indices) -> tuple[Indices, Indices]:
+    """Both arguments as arrays, ``(r, in)`` and ``(r, out)``, after a check that all rows are permutations.
+
+    Raises: ShapeError for arrays that do not pair up; AxiomError for a row that is no permutation.
+    """
     pair = np.asarray(generators_in), np.asarray(generators_out)
     if any(g.ndim != 2 or g.dtype.kind not in "iu" for g in pair) or len(pair[0]) != len(pair[1]):
         got = " and ".join(f"{g.shape} {g.dtype}" for g in pair)
@@ -117,7 +122,10 @@ def _checked(generators_in: Indices, generators_out: Indices) -> tuple[Indices, 
 
 
 def _check_order(group: GeneratedGroup, order: int | None) -> None:
-    """ConfigError for an order that the length of some orbit does not divide; so an order of 1 must move nothing."""
+    """Raise ConfigError for an order that the length of some orbit does not divide; None, an unknown order, passes.
+
+    An order of 1 passes only where no point is moved.
+    """
     if order is None:
         return
     lengths = [len(points) for points in group.points]
@@ -129,7 +137,12 @@ def _check_order(group: GeneratedGroup, order: int | None) -> None:
 
 
 def _name(group: GeneratedGroup) -> Named:
-    """The name, by the first step that proves one; else the best that was found, or a description."""
+    """The name by the first step that proves one; else the best unproven name, or a description by the order.
+
+    The trivial group is named at once. Abelian groups are named by :func:`_abelian` alone, and groups with a table by
+    :func:`_from_catalogue` alone. For all larger groups the steps are tried in turn, each with limited work; a
+    decomposition into direct factors ends the search even where it is not proven.
+    """
     if group.order == 1:
         return "trivial", True
     best: Named | None = None
@@ -155,7 +168,7 @@ def _name(group: GeneratedGroup) -> Named:
 
 
 def _better(a: Named | None, b: Named | None) -> Named | None:
-    """The better of two names: a proven one, or else the shorter one."""
+    """The better of two names: a proven one, or else the shorter one; None where both are None."""
     candidates = [named for named in (a, b) if named is not None]
     return min(candidates, key=lambda named: (not named[1], len(named[0]), named[0]), default=None)
 
@@ -164,12 +177,16 @@ def _better(a: Named | None, b: Named | None) -> Named | None:
 
 
 def _abelian(group: GeneratedGroup) -> Named:
-    """An abelian group by its invariant factors."""
+    """The name of an abelian group by its invariant factors, such as ``C2 x C4``; it is always proven."""
     return abelian_name(cyclic_factors(group)), True
 
 
 def _from_catalogue(group: GeneratedGroup) -> Named:
-    """A group with a table: proven isomorphic to a named one, or else by its action, or by its normal subgroups."""
+    """The name of a group of at most ``MAX_TABLE`` elements: by the catalogue, by its action, or by its normal
+    subgroups.
+
+    An isomorphism to a group of the catalogue is tried first. A name by normal subgroups may be unproven.
+    """
     table = group.table()
     proven = known_name(table)
     if proven is not None:
@@ -186,19 +203,23 @@ def _from_catalogue(group: GeneratedGroup) -> Named:
 
 
 def _product_on_separate_orbits(group: GeneratedGroup) -> Named | None:
-    """A direct product of groups on separate points."""
+    """The name of a direct product of groups on separate orbits; None where the group is not found to be one."""
     factors = separate_factors(group)
     return _product_name(factors) if len(factors) > 1 else None
 
 
 def _product_of_commuting_subgroups(group: GeneratedGroup) -> Named | None:
-    """A direct product of two groups that move the same points."""
+    """The name of a direct product of two normal subgroups that move the same points; None where none was found."""
     factors = commuting_factors(group)
     return None if factors is None else _product_name(factors)
 
 
 def _product_of_two_quotients(group: GeneratedGroup, a: Indices, b: Indices) -> Named | None:
-    """The direct product of the actions on two systems of blocks, where their joint action is the whole group."""
+    """The name of the direct product of the actions on two systems of blocks, where their joint action is the whole
+    group.
+
+    ``a``, ``b``: the number of the block of each point, ``(degree,)``. None where the group is not that product.
+    """
     moves = [on_blocks(group, a), on_blocks(group, b)]
     quotients = [GeneratedGroup(move) for move in moves]
     if quotients[0].order * quotients[1].order != group.order:
@@ -208,7 +229,10 @@ def _product_of_two_quotients(group: GeneratedGroup, a: Indices, b: Indices) -> 
 
 
 def _product_name(factors: list[GeneratedGroup]) -> Named:
-    """The name of a direct product: other factors in alphabetical order, then the abelian ones as one."""
+    """The name of a direct product, and whether the names of all factors are proven.
+
+    Factors that are not abelian come first, in alphabetical order; all abelian factors together are named as one group.
+    """
     names = []
     abelian = []
     certain = True
@@ -230,9 +254,9 @@ def _product_name(factors: list[GeneratedGroup]) -> Named:
 
 
 def _by_degree_and_order(group: GeneratedGroup, commuting: bool = True) -> Named | None:
-    """A group that degree, order and blocks prove, on one orbit on which it acts faithfully.
+    """The best name that degree, order and blocks give, over the orbits on which the group acts faithfully.
 
-    ``commuting``: direct products of the actions on two systems of blocks are tried too.
+    None where no orbit gives one. ``commuting``: direct products of the actions on two systems of blocks are tried too.
     """
     best: Named | None = None
     for points in group.core:
@@ -243,6 +267,11 @@ def _by_degree_and_order(group: GeneratedGroup, commuting: bool = True) -> Named
 
 
 def _transitive(group: GeneratedGroup, commuting: bool) -> Named | None:
+    """A name of a transitive group: ``S_n``, ``A_n``, a group of prime degree, a primitive group, or a product in
+    blocks.
+
+    None where degree, order and blocks give none. ``commuting`` is that of :func:`_by_degree_and_order`.
+    """
     n = group.degree
     if group.order == math.factorial(n):
         return f"S{n}", True
@@ -270,9 +299,11 @@ def _transitive(group: GeneratedGroup, commuting: bool) -> Named | None:
 
 
 def _wreath_product(group: GeneratedGroup, blocks: Indices) -> Named | None:
-    """The wreath product of the action within a block with that on the blocks, which contains the group.
+    """The name of the wreath product of the action within a block with that on the blocks, where the group is all of
+    it.
 
-    Equal orders prove that the group is all of it.
+    The wreath product contains the group, and equal orders prove that they are the same; None where the orders differ.
+    ``blocks``: the number of the block of each point, ``(degree,)``.
     """
     sizes = np.bincount(blocks)
     count = len(sizes)
@@ -285,7 +316,15 @@ def _wreath_product(group: GeneratedGroup, blocks: Indices) -> Named | None:
 
 
 def _wreath_name(inner: str, proven: bool, top: GeneratedGroup, count: int) -> Named:
-    """The name of the wreath product of a named group with one that moves ``count`` blocks."""
+    """The name ``inner wr top``, and whether it is proven.
+
+    Args:
+        inner: the name of the group within a block.
+        proven: whether ``inner`` is proven.
+        top: the group of permutations of the blocks.
+        count: how many blocks there are. Where the name of ``top`` does not tell how it acts on them,
+            ``on count points`` is added to it.
+    """
     outer, certain = _name_in_action(top, count)
     outer = bracketed(outer)
     if not _acts_as_named(outer, top, count):
@@ -296,13 +335,19 @@ def _wreath_name(inner: str, proven: bool, top: GeneratedGroup, count: int) -> N
 
 
 def _acts_as_named(name: str, group: GeneratedGroup, degree: int) -> bool:
-    """Whether the name alone tells how the group acts on the blocks, as a wreath product needs: in its usual action."""
+    """Whether the name alone tells how the group acts on ``degree`` points: an abelian group, or a usual action.
+
+    Usual are those of ``S_n``, ``A_n``, ``D_n``, ``AGL(1,n)`` and a Frobenius group ``C_n:C_m`` on ``n`` points.
+    """
     known = (f"S{degree}", f"A{degree}", f"D{degree}", f"AGL(1,{degree})")
     return group.is_abelian or name in known or (name.startswith(f"(C{degree}:") and "Frobenius" in name)
 
 
 def _name_in_action(group: GeneratedGroup, degree: int) -> Named:
-    """The name as an action: ``S3`` for the group of order 6 on three points, which is ``D3`` as well."""
+    """The name of a group that acts on ``degree`` points, where all permutations of the points are called ``S_n``.
+
+    So the group of order 6 on three points is ``S3``, though it is ``D3`` as well.
+    """
     if group.order == math.factorial(degree) and degree > 2:
         return f"S{degree}", True
     return _name(group)
@@ -312,12 +357,18 @@ def _name_in_action(group: GeneratedGroup, degree: int) -> Named:
 
 
 def _by_presentation(group: GeneratedGroup) -> Named | None:
+    """The proven name of a symmetric, alternating or dihedral group by a presentation; None where none was found."""
     name = symmetric_or_alternating_name(group) or dihedral_name(group)
     return None if name is None else (name, True)
 
 
 def _by_conjugacy_class(group: GeneratedGroup) -> Named | None:
-    """A group by its action on a small conjugacy class, which can show blocks that its points do not."""
+    """The name by the action on a small conjugacy class, which can show blocks that the points do not; None without
+    one.
+
+    Either the class generates the base of a wreath product of ``C2`` or ``C3``, or the action on it is faithful and
+    named by degree and order.
+    """
     # Classes of involutions and of elements of order 3 hold the bases of the wreath products that occur.
     for prime in (2, 3):
         if group.order % prime:
@@ -336,11 +387,16 @@ def _by_conjugacy_class(group: GeneratedGroup) -> Named | None:
 
 
 def _described(group: GeneratedGroup) -> Named:
+    """A description of the group (:func:`_description`), and False: it is no proven name."""
     return _description(group), False
 
 
 def _description(group: GeneratedGroup) -> str:
-    """A group without a name, by its index in the smallest product that contains it, or else by its order."""
+    """A group in words: ``index i in NAME`` for the smallest product that contains it, else ``a group of order n``.
+
+    The product is that of the actions on its orbits, or for one orbit a wreath product in blocks; its index must be at
+    most ``_MAX_INDEX``.
+    """
     parts = [group.on(points) for points in group.core]
     candidates: list[tuple[int, str]] = []
     if len(parts) > 1:

@@ -27,6 +27,7 @@ from msr.groups.tolerances import SEPARATE
 __all__ = ["NamedFactor", "Maker", "abelian_types", "named_factors"]
 
 Maker = Callable[[], FiniteGroup]
+"""A function without arguments that makes a group with a table."""
 
 
 class NamedFactor(NamedTuple):
@@ -39,12 +40,16 @@ class NamedFactor(NamedTuple):
 
 @lru_cache(maxsize=512)
 def named_factors(order: int) -> tuple[NamedFactor, ...]:
-    """The named groups of an order, simple names first."""
+    """The named groups of an order, none abelian: simple names first, then families in a fixed order."""
     sources = (_simple, _linear, _affine, _two_groups, _semidirect, _wreaths)
     return tuple(NamedFactor(name, order, make) for source in sources for name, make in source(order))
 
 
 def _simple(order: int) -> Iterator[tuple[str, Maker]]:
+    """Name and maker of each symmetric, alternating, dihedral, dicyclic and Frobenius group of this order.
+
+    Symmetric and alternating groups go up to ``n = 7``, and the Frobenius groups are those of prime degree.
+    """
     for n in range(3, 8):
         if math.factorial(n) == order:
             yield f"S{n}", partial(symmetric, n)
@@ -62,11 +67,15 @@ def _simple(order: int) -> Iterator[tuple[str, Maker]]:
 
 
 _PRIME_POWERS = ((2, 1), (3, 1), (2, 2), (5, 1), (7, 1), (2, 3), (3, 2), (11, 1))
+"""The fields of the linear groups, as ``(p, k)`` for ``GF(p^k)``."""
 # Left out, since these groups have simpler names: A4, S4, A5, S5, A6 and S3.
 _ALIASES = {"PSL(2,3)", "PGL(2,3)", "PSL(2,4)", "PGL(2,4)", "PSL(2,5)", "PGL(2,5)", "PSL(2,9)", "SL(2,2)", "SL(2,4)"}
 
 
 def _linear(order: int) -> Iterator[tuple[str, Maker]]:
+    """Name and maker of each group of 2 × 2 matrices over a small field of this order; of ``2O`` and ``M10`` as
+    well.
+    """
     for p, k in _PRIME_POWERS:
         q = p**k
         special = q * (q * q - 1)
@@ -86,6 +95,7 @@ def _linear(order: int) -> Iterator[tuple[str, Maker]]:
 
 
 def _affine(order: int) -> Iterator[tuple[str, Maker]]:
+    """Name and maker of each group of affine maps over a small field of this order, and of ``PSU(3,2)``."""
     for p, k in ((2, 3), (3, 2), (2, 4), (5, 2), (3, 3), (2, 5), (7, 2)):
         q = p**k
         top = order // q
@@ -107,7 +117,10 @@ def _affine(order: int) -> Iterator[tuple[str, Maker]]:
 
 
 def _two_groups(order: int) -> Iterator[tuple[str, Maker]]:
-    """Heisenberg groups, and central products: direct products whose centres share their involutions."""
+    """Name and maker of each Heisenberg group of this order, and of each central product in ``_CENTRAL``.
+
+    A central product is a direct product whose centres share their involution.
+    """
     for p in (3, 5, 7):
         if order == p**3:
             yield f"Heis({p})", partial(_heisenberg, p)
@@ -117,6 +130,11 @@ def _two_groups(order: int) -> Iterator[tuple[str, Maker]]:
 
 
 def _semidirect(order: int) -> Iterator[tuple[str, Maker]]:
+    """Name and maker of semidirect products of this order.
+
+    They are generalised dihedral and dicyclic groups, ``C_n:D4``, ``C_n^2:C_m`` by a swap, and holomorphs of cyclic
+    2-groups.
+    """
     if order % 2 == 0:
         for invariants in abelian_types(order // 2):
             if len(invariants) > 1:
@@ -138,6 +156,10 @@ def _semidirect(order: int) -> Iterator[tuple[str, Maker]]:
 
 
 def _wreaths(order: int) -> Iterator[tuple[str, Maker]]:
+    """Name and maker of wreath products of this order, by ``C_n`` or ``S_n`` with ``n`` from 2 to 5.
+
+    The inner group is cyclic or one of :func:`_simple`.
+    """
     for count in (2, 3, 4, 5):
         for outer, top in ((f"C{count}", cyclic), (f"S{count}", symmetric)):
             # S2 is C2, which has been tried.
@@ -156,15 +178,19 @@ def _wreaths(order: int) -> Iterator[tuple[str, Maker]]:
 
 
 def _wreath(make: Maker, top: FiniteGroup) -> FiniteGroup:
+    """The wreath product of the group that ``make`` makes by ``top``, which permutes its copies."""
     return wreath_product(make(), top)
 
 
 def _matrices(kind: str, d: int, p: int, k: int, on: str) -> FiniteGroup:
+    """The group with a table of ``d × d`` matrices over ``GF(p^k)``; ``kind`` and ``on`` are those of
+    :func:`linear_group`.
+    """
     return from_permutations(list(linear_group(kind, d, p, k, on=on)))  # type: ignore[arg-type]
 
 
 def _affine_line(p: int, k: int, top: int) -> FiniteGroup:
-    """``x → a x + b`` over ``GF(p^k)``, ``a`` a root of 1 of order dividing ``top``."""
+    """The maps ``x → a x + b`` of ``GF(p^k)`` with ``a^top = 1``, of order ``top p^k``; ``top`` divides ``p^k − 1``."""
     # In one dimension there are no shears, so the first map is the stretch by a primitive element.
     *_, stretch = linear_group("GL", 1, p, k, on="affine")[: 1 + k][:1]
     shifts = linear_group("SL", 1, p, k, on="affine")
@@ -186,13 +212,16 @@ def _mathieu10() -> FiniteGroup:
 
 
 def _mathieu9() -> FiniteGroup:
-    """``C3² ⋊ Q8``: in ``ASL(2,3)``, the shifts and the elements of order 4."""
+    """``C3² ⋊ Q8``, order 72: the subgroup of ``ASL(2,3)`` that its elements of order 4 generate, shifts included."""
     whole = _matrices("SL", 2, 3, 1, "affine")
     return whole.subgroup([g for g in whole.elements if whole.element_orders[g] == 4]).group
 
 
 def _binary_octahedral() -> FiniteGroup:
-    """The unit quaternions that ``(1 + i)/√2`` and ``(1 + i + j + k)/2`` generate, as permutations of themselves."""
+    """The binary octahedral group, order 48, as permutations of its own elements, which are unit quaternions.
+
+    It is generated by ``(1 + i)/√2`` and ``(1 + i + j + k)/2``.
+    """
     generators = np.array([1.0, 1, 0, 0]) / math.sqrt(2), np.array([1.0, 1, 1, 1]) / 2
     elements = [np.array([1.0, 0, 0, 0])]
     # The list grows while it is gone through, until products of its members with generators give nothing more.
@@ -207,7 +236,7 @@ def _binary_octahedral() -> FiniteGroup:
 
 
 def _hamilton(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The product of two quaternions."""
+    """The product of two quaternions ``(4,)``, the real part first."""
     a = x[0]
     v = x[1:]
     b = y[0]
@@ -216,14 +245,16 @@ def _hamilton(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _heisenberg(p: int) -> FiniteGroup:
-    """Upper triangular 3 × 3 matrices modulo ``p`` with 1 on the diagonal."""
+    """The group, order ``p³``, of upper triangular 3 × 3 matrices modulo ``p`` with 1 on the diagonal."""
     a, b, c = np.unravel_index(np.arange(p**3), (p, p, p))
     moves = [((a + 1) % p, b, (c + b) % p), (a, (b + 1) % p, c)]
     return from_permutations([np.ravel_multi_index(m, (p, p, p)) for m in moves])
 
 
 def _central(*makers: Maker) -> FiniteGroup:
-    """The central product: the direct product in which the involutions of the centres are one element."""
+    """The central product of groups: their direct product, in which the involutions of the centres are made one
+    element.
+    """
     group, *others = (make() for make in makers)
     for other in others:
         y = _central_involution(group)
@@ -241,11 +272,16 @@ def _central(*makers: Maker) -> FiniteGroup:
 
 
 def _central_involution(group: FiniteGroup) -> int:
+    """The number of the first element of order 2 in the centre; StopIteration where there is none."""
     return int(next(g for g in group.centre if group.element_orders[g] == 2))
 
 
 def _inverted(invariants: tuple[int, ...], dicyclic: bool) -> FiniteGroup:
-    """An abelian group ``A`` and ``x`` with ``x a x⁻¹ = a⁻¹``; ``x²`` is 1, or the involution of the last factor."""
+    """The group of an abelian group ``A`` and an element ``x`` with ``x a x⁻¹ = a⁻¹``, order ``2 |A|``.
+
+    ``x²`` is 1, or with ``dicyclic`` the involution of the last factor of ``A``. ``invariants``: the orders of the
+    cyclic factors of ``A``; the last one must be even with ``dicyclic``.
+    """
     abelian = direct_product(*map(cyclic, invariants))
     n = abelian.order
     a = np.tile(np.arange(n), 2)
@@ -259,29 +295,35 @@ def _inverted(invariants: tuple[int, ...], dicyclic: bool) -> FiniteGroup:
 
 
 def _by_d4(n: int) -> FiniteGroup:
-    """``C_n ⋊ D4``, inverted by the rotation of order 4 and kept by two reflections."""
+    """``C_n ⋊ D4``: the rotation of order 4 inverts ``C_n``, and the reflections ``r s`` and ``r³ s`` commute with
+    it.
+    """
     return semidirect_product(cyclic(n), dihedral(4), lambda h, x: -x % n if (h % 4 + h // 4) % 2 else x)
 
 
 def _swapped(n: int, top: int) -> FiniteGroup:
-    """``C_n² ⋊ C_top``, whose generator swaps the two factors."""
+    """``C_n² ⋊ C_top``, where the generator of ``C_top`` swaps the two factors; ``top`` is even."""
     return semidirect_product(
         direct_product(cyclic(n), cyclic(n)), cyclic(top), lambda h, x: x % n * n + x // n if h % 2 else x
     )
 
 
 def _holomorph(n: int) -> FiniteGroup:
-    """``x → a x + b`` modulo ``n``, for all units ``a``."""
+    """The maps ``x → a x + b`` modulo ``n``, for all units ``a``, as permutations of ``n`` points."""
     points = np.arange(n)
     units = [a for a in range(2, n) if math.gcd(a, n) == 1]
     return from_permutations([(points + 1) % n, *(points * a % n for a in units)])
 
 
 def abelian_types(order: int) -> Iterator[tuple[int, ...]]:
-    """Invariant factors of the abelian groups of an order (above 1), each dividing the next."""
+    """For each abelian group of this order the tuple of its invariant factors, each dividing the next; none for
+    order 1.
+    """
 
     def types(remaining: int, divisor: int) -> Iterator[tuple[int, ...]]:
-        """Invariant factors of the abelian groups of the remaining order, the first one a multiple of a divisor."""
+        """Tuples with the product ``remaining``, each entry dividing the next, the first one a multiple of
+        ``divisor``.
+        """
         yield (remaining,)
         for d in range(max(2, divisor), remaining):
             if remaining % d == 0 and d % divisor == 0:
@@ -294,7 +336,10 @@ def abelian_types(order: int) -> Iterator[tuple[int, ...]]:
 
 
 def _central_products() -> list[tuple[str, int, Maker]]:
-    """Central products of groups with one central involution each; ``C4 o D4`` is the group of Pauli's matrices."""
+    """Name, order and maker of central products of groups with one central involution each.
+
+    ``C4 o D4`` is the group of Pauli's matrices.
+    """
     c = {n: partial(cyclic, n) for n in (4, 8, 16)}
     d = {n: partial(dihedral, n) for n in (4, 8, 12, 16)}
     products: list[tuple[str, int, Maker]] = []
@@ -307,3 +352,4 @@ def _central_products() -> list[tuple[str, int, Maker]]:
 
 
 _CENTRAL = _central_products()
+"""Name, order and maker of each central product that has a name here."""

@@ -13,16 +13,16 @@ from msr.permutations.work_budget import spend
 __all__ = ["dihedral_name", "symmetric_or_alternating_name"]
 
 _LARGEST = 60
-"""Symmetric groups on fewer points than this are compared with the order. Chosen by hand."""
+"""Degrees ``n`` below this are tried for ``S_n`` and ``A_n``. Chosen by hand."""
 
 
 def symmetric_or_alternating_name(group: GeneratedGroup) -> str | None:
-    """``S_n`` or ``A_n``, ``n ≥ 5``, where the order fits and some elements satisfy a presentation; None is no proof.
+    """``S_n`` or ``A_n``, ``n ≥ 5``, where the order fits and some elements satisfy a presentation; else None.
 
-    Transpositions ``t_1, …, t_{n−1}`` with Coxeter's relations generate an image of ``S_n``, of which there are three:
-    ``S_n`` itself, two elements, and one. Elements ``x_1, …, x_{n−2}`` of order 3 with ``(x_i x_j)² = 1`` generate an
-    image of the simple group ``A_n``. Where they generate more than two elements, and the order of the group is that
-    of ``S_n`` or ``A_n``, the group is that one.
+    None does not prove that the group is another one. Transpositions ``t_1, …, t_{n−1}`` with Coxeter's relations
+    generate an image of ``S_n``, of which there are three: ``S_n`` itself, two elements, and one. Elements
+    ``x_1, …, x_{n−2}`` of order 3 with ``(x_i x_j)² = 1`` generate an image of the simple group ``A_n``. Where they
+    generate more than two elements, and the order of the group is that of ``S_n`` or ``A_n``, the group is that one.
 
     Source: Coxeter and Moser, *Generators and Relations for Discrete Groups*, 6.2 and 6.3.
     """
@@ -39,7 +39,11 @@ def symmetric_or_alternating_name(group: GeneratedGroup) -> str | None:
 
 
 def _satisfies(group: GeneratedGroup, n: int, prime: int, class_size: int, wanted: int) -> bool:
-    """Whether a class of this size holds as many elements as wanted that satisfy the presentation of the prime."""
+    """Whether some class of ``class_size`` elements of prime order holds ``wanted`` elements that satisfy a
+    presentation.
+
+    For the prime 2 it is Coxeter's of ``S_n``, for 3 Carmichael's of ``A_n``. False is no proof.
+    """
     if class_size * group.degree > MAX_ENTRIES:
         return False
     for class_ in small_classes(group, prime, class_size, exact=True):
@@ -50,7 +54,10 @@ def _satisfies(group: GeneratedGroup, n: int, prime: int, class_size: int, wante
 
 
 def _coxeter(class_: Indices, wanted: int) -> list[Indices]:
-    """A chain of elements in which neighbours have a product of order 3, and all others commute."""
+    """Involutions of a class ``(k, points)``, in a chain: neighbours have a product of order 3, any other two commute.
+
+    The chain has ``wanted`` elements, or fewer where the search, which takes the first that fits, came to an end.
+    """
     chosen = [class_[0]]
     while len(chosen) < wanted:
         spend(50 + len(chosen) * class_.size / 200)
@@ -66,7 +73,10 @@ def _coxeter(class_: Indices, wanted: int) -> list[Indices]:
 
 
 def _carmichael(class_: Indices, wanted: int) -> list[Indices]:
-    """Elements of order 3 of which any two have a product of order 2."""
+    """Elements of a class ``(k, points)`` of elements of order 3, of which any two have a product of order 2.
+
+    There are ``wanted`` of them, or fewer where the search, which takes the first that fits, found no more.
+    """
     chosen = [class_[0]]
     for row in class_[1:]:
         spend(20 * len(chosen))
@@ -76,9 +86,10 @@ def _carmichael(class_: Indices, wanted: int) -> list[Indices]:
 
 
 def dihedral_name(group: GeneratedGroup) -> str | None:
-    """``D_n``, by an element of half the order and an involution outside its powers that inverts it; None is no proof.
+    """``D_n``, by an element of half the order and an involution outside its powers that inverts it; else None.
 
-    The search is among a few dozen random elements; half of the elements of a dihedral group are involutions.
+    None does not prove that the group is another one: the search is among a few dozen random elements. Half of the
+    elements of a dihedral group are involutions.
     """
     half = group.order // 2
     points = group.core_rows.shape[1]

@@ -137,11 +137,12 @@ Aut(HS) 88704000 100
 
 
 def primitive_name(degree: int, order: int) -> str | None:
-    """The name of the only primitive group of this degree and order, where it has one here."""
+    """The name of the only primitive group of this degree and order; None where the list here holds none."""
     return _NAMES.get((degree, order))
 
 
 def _read(lines: str) -> dict[tuple[int, int], str]:
+    """The name for each ``(degree, order)``, from lines of a name, an order and one degree or more."""
     names = {}
     for line in lines.split("\n"):
         if line:
@@ -151,3 +152,4 @@ def _read(lines: str) -> dict[tuple[int, int], str]:
 
 
 _NAMES = _read(_LINES)
+"""The name of the only primitive group of each ``(degree, order)``."""

@@ -25,26 +25,29 @@ from msr.representations.commutant.values import Commutant
 __all__ = ["commutant", "isotypic", "structure", "transposed_products"]
 
 _KINDS = {size - 1: kind for kind, size in FIELD.items()}
-"""The field by its number of imaginary units."""
+"""The name of the field with this number of imaginary units."""
 _DRAWS = 5
-"""Random elements of a division algebra: more than the three skew directions that there can be."""
+"""Number of random elements of a division algebra that are drawn: more than the three skew directions there can be."""
 _SLACK = 4
 """Errors are compared with this multiple of the tolerance, since a product of two elements, or an element in a basis
 that was turned, is off by more than one element is. Chosen by hand."""
 _SMALL = 64
 """Up to this dimension the best of several random combinations is taken, which costs nothing there."""
 _TINY = 1e-300
-"""Keeps a division by zero from happening."""
+"""Least divisor, which keeps a division by zero from happening."""
 _COMMUTES = 1e-5
-"""Least relative error at which a random element of the commutant counts as commuting: rounding stays below it."""
+"""Least value of the limit on the relative error at which a random element of the commutant counts as commuting:
+rounding stays below it. The limit is the root of the tolerance where that is larger.
+"""
 
 
 def transposed_products(W: Tensor, generator: torch.Generator, *, outputs: bool, count: int = 3) -> Tensor:
-    """Random elements of the algebra that a span generates on one side, ``(count, d, d)``.
+    """Random elements of the algebra that a span generates on one side, ``(count, d, d)`` float64.
 
-    ``Σ_ij c_ij W_iᵀ W_j`` on inputs and ``Σ_ij c_ij W_i W_jᵀ`` on outputs, ``c`` standard normal. For orthogonal
-    actions ``ρ_out(g) W = W ρ_in(g)`` makes them commute with ``ρ_in`` and ``ρ_out``. A few are most often enough to
-    generate what all of them do, and not always: compare with one more (as ``continuous`` does).
+    ``Σ_ij c_ij W_iᵀ W_j`` on inputs (``d`` is ``in``) and, with ``outputs``, ``Σ_ij c_ij W_i W_jᵀ`` on outputs (``d``
+    is ``out``), ``c`` standard normal. For orthogonal actions ``ρ_out(g) W = W ρ_in(g)`` makes them commute with
+    ``ρ_in`` and ``ρ_out``. A few are most often enough to generate what all of them do, and not always: compare with
+    one more (as ``continuous`` does).
 
     Shapes: ``W (k, out, in)``; the cost is ``O(count · k · (k + d) · out · in)``.
     """
@@ -62,8 +65,8 @@ def transposed_products(W: Tensor, generator: torch.Generator, *, outputs: bool,
 def commutant(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> Commutant:
     """The structure of all ``A`` with ``A M = M A`` and ``A Mᵀ = Mᵀ A`` for the given ``M (r, d, d)``.
 
-    ``Σ m² · f`` dimensions for parts of multiplicity ``m`` over fields of size ``f``; see ``isotypic`` for the method,
-    its cost and its errors.
+    They form an algebra of ``Σ m² · f`` dimensions for parts of multiplicity ``m`` over fields of size ``f`` (1, 2 or
+    4); see ``isotypic`` for the method, its cost and its errors.
 
     Args:
         rtol: two numbers closer than this share of the largest singular value are one. For matrices with noise, about
@@ -92,11 +95,11 @@ def isotypic(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> tuple[Pa
     """The isotypic parts of the algebra that ``M (r, d, d)`` and their transposes generate, the identity included.
 
     One random symmetric combination ``H`` of the ``M`` splits the space into eigenspaces. The blocks of further random
-    elements between two eigenspaces say whether these belong to one part. They split what ``H`` left together, and
-    carry one frame of coordinates through the part. In this frame every block is a number of a field, the reals, the
-    complex numbers or the quaternions, which is read off them. At last the answer is tried: a random element of the
-    commutant that was found must commute with a fresh random combination of the ``M``, and hence with all of them. If
-    it does not, the fresh combination joins the elements.
+    elements between two eigenspaces say whether these belong to one part. The blocks also split eigenspaces that ``H``
+    left together, and carry one frame of coordinates through the part. In this frame every block is a number of a
+    field, the reals, the complex numbers or the quaternions, and the field is read off the blocks. At last the answer
+    is tried: a random element of the commutant that was found must commute with a fresh random combination of the
+    ``M``, and hence with all of them. If it does not, the fresh combination joins the elements.
 
     Costs a few products of ``d × d`` matrices and eigendecompositions, ``O(d³)``.
 
@@ -135,10 +138,10 @@ def isotypic(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> tuple[Pa
 
 @dataclass(frozen=True, eq=False)
 class _LocalPart:
-    """A part in the basis of eigenvectors.
+    """A part in the basis of eigenvectors of ``H`` (see :func:`isotypic`).
 
     ``frames``: pairs of the number of an eigenspace and the orthogonal matrix ``(w, w)`` that takes the frame of the
-    part to the basis of that eigenspace.
+    part to the basis of that eigenspace. ``units`` and ``kind`` are those of :class:`Part`.
     """
 
     frames: list[tuple[int, Array]]
@@ -147,6 +150,10 @@ class _LocalPart:
 
 
 def _checked(matrices: Tensor, rtol: float) -> Tensor:
+    """The matrices ``(r, d, d)`` in float64, all divided by the largest absolute entry.
+
+    Raises: ShapeError; ConfigError for ``rtol`` outside (0, 0.1]; NonFiniteError.
+    """
     if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2] or 0 in matrices.shape:
         raise ShapeError(f"the matrices must be (r, d, d), at least one, d ≥ 1; got {tuple(matrices.shape)}")
     if not 0 < rtol <= 0.1:
@@ -159,7 +166,9 @@ def _checked(matrices: Tensor, rtol: float) -> Tensor:
 
 
 def _drawn(M: Tensor, generator: torch.Generator) -> Array:
-    """A random combination of the matrices and their transposes, of spectral norm about one."""
+    """A random combination ``(d, d)`` of the matrices ``M (r, d, d)`` and their transposes, of spectral norm about
+    one.
+    """
     # Transposes too, since the algebra is closed under transposition.
     weights = torch.randn(2, len(M), generator=generator, dtype=torch.float64)
     flat = M.flatten(1)
@@ -173,7 +182,12 @@ def _drawn(M: Tensor, generator: torch.Generator) -> Array:
 
 
 def _levels(X: Array, rtol: float) -> tuple[Array, list[slice], float]:
-    """Eigenvectors of ``X + Xᵀ``, its levels (runs of equal eigenvalues), and the least distance of two levels."""
+    """Eigenvectors of the symmetric part of ``X``, its levels (runs of equal eigenvalues), and the least step between
+    levels.
+
+    The eigenvectors are columns ``(d, d)``, a level is the slice of its columns, and the step is infinite for one
+    level. Eigenvalues closer than ``rtol`` times the largest are equal.
+    """
     values, basis = np.linalg.eigh((X + X.T) / 2)
     steps = np.diff(values)
     is_boundary = steps > rtol * max(np.abs(values).max(), _TINY)
@@ -184,7 +198,14 @@ def _levels(X: Array, rtol: float) -> tuple[Array, list[slice], float]:
 def _parts(
     blocks: Array, levels: list[slice], rtol: float, generator: torch.Generator
 ) -> tuple[list[_LocalPart], dict[int, tuple[Array, list[int]]]]:
-    """The parts, or, for each level that holds several eigenspaces, the turn and the sizes that cut it."""
+    """The isotypic parts, or how to cut the levels that hold several eigenspaces; where a level has to be cut, parts
+    are incomplete.
+
+    ``blocks``: elements of the algebra in the basis of eigenvectors, ``(r, d, d)``. The second result holds for each
+    level to cut an orthogonal matrix that turns its basis, and the sizes of the new levels; it is empty where the parts
+    are whole.
+    Raises: DataError where the elements fit no structure at ``rtol``.
+    """
     widths = np.array([s.stop - s.start for s in levels])
     # Levels between which some element has a block that is not zero belong to one part.
     strength = _strengths(blocks, levels, widths)
@@ -218,7 +239,10 @@ def _parts(
 
 
 def _strengths(blocks: Array, levels: list[slice], widths: NDArray[np.int64]) -> Array:
-    """The root mean square singular value of the block between two levels, the largest among the elements."""
+    """The root mean square singular value of the block between two levels, the largest among the elements.
+
+    Shapes: ``blocks (r, d, d)``, ``widths (L,)`` the dimensions of the levels; the result is ``(L, L)``.
+    """
     starts = [s.start for s in levels]
     squares = np.add.reduceat(np.add.reduceat(blocks**2, starts, axis=1), starts, axis=2)
     squares = (squares + squares.transpose(0, 2, 1)).max(axis=0)
@@ -226,7 +250,10 @@ def _strengths(blocks: Array, levels: list[slice], widths: NDArray[np.int64]) ->
 
 
 def _within(blocks: Array, levels: list[slice], members: NDArray[np.int64]) -> Array:
-    """Blocks ``(r, L, L, w, w)`` between the levels of a part; narrow ones are padded with zeros."""
+    """The blocks between the levels ``members`` of a part, ``(r, L, L, w, w)``; narrow levels are padded with zeros.
+
+    ``blocks``: elements in the basis of eigenvectors, ``(r, d, d)``; ``w`` is the dimension of the widest level.
+    """
     w = max(levels[a].stop - levels[a].start for a in members)
     inside = np.zeros((len(blocks), len(members), len(members), w, w))
     if all(levels[a].stop - levels[a].start == w for a in members):
@@ -244,6 +271,7 @@ def _uneven(
 ) -> dict[int, tuple[Array, list[int]]]:
     """How to cut the levels that hold several eigenspaces, which happen to have one eigenvalue in ``H``.
 
+    For each of these levels the result holds eigenvectors and the sizes of the new levels, as :func:`_cut` gives them.
     Between single eigenspaces a block ``X_ab`` is a number of the field times an isometry, so ``X_ab X_abᵀ`` is a
     multiple of the identity. A random sum of such products that is not one shows the eigenspaces by its own.
     """
@@ -264,7 +292,10 @@ def _uneven(
 
 
 def _cut(S: Array, tolerance: float) -> tuple[Array, list[int]] | None:
-    """Eigenvectors of a symmetric matrix and the sizes of runs of equal eigenvalues; None where all are equal."""
+    """Eigenvectors of a symmetric matrix and the sizes of runs of equal eigenvalues; None where all are equal.
+
+    Neighbouring eigenvalues are equal where they differ by at most ``tolerance``, not relative.
+    """
     if len(S) == 1:
         return None
     values, vectors = np.linalg.eigh(S)
@@ -275,7 +306,10 @@ def _cut(S: Array, tolerance: float) -> tuple[Array, list[int]] | None:
 
 
 def _turned(basis: Array, levels: list[slice], turns: dict[int, tuple[Array, list[int]]]) -> tuple[Array, list[slice]]:
-    """The basis and the levels after some levels were turned and cut."""
+    """The basis and the levels after the levels in ``turns`` were turned and cut; a new array, the argument is kept.
+
+    ``turns`` is the second result of :func:`_parts`.
+    """
     basis = basis.copy()
     sizes = []
     for a, level in enumerate(levels):
@@ -292,7 +326,7 @@ def _carried(inside: Array, strength: Array) -> list[Array]:
     """Orthogonal matrices ``(w, w)``, one a level, after which every block is a number of one field.
 
     The first level keeps its basis; from there the matrices are carried along the strongest blocks, which noise turns
-    least: a maximal spanning tree of the levels.
+    least: a maximal spanning tree of the levels. Shapes: ``inside (r, L, L, w, w)``, ``strength (L, L)``.
     """
     L = len(strength)
     w = inside.shape[-1]
@@ -315,10 +349,11 @@ def _carried(inside: Array, strength: Array) -> list[Array]:
 def _field(
     inside: Array, frames: list[Array], rtol: float, generator: torch.Generator
 ) -> tuple[Array, tuple[Array, list[int]] | None]:
-    """The imaginary units of the field, or how to cut the first level where the blocks are no numbers of a field.
+    """The imaginary units of the field, ``(0, 1 or 3, w, w)``, and None; or no units, and how to cut the first level
+    where the blocks are no numbers of a field, as :func:`_cut` gives it.
 
     A number of the field is a multiple of the identity plus a skew matrix, so random ones span 0, 1 or 3 skew
-    directions, and their symmetric part has one eigenvalue.
+    directions, and their symmetric part has one eigenvalue. Raises: DataError for another number of directions.
     """
     r, L, _, w, _ = inside.shape
     T = np.stack(frames)
@@ -352,7 +387,9 @@ def _field(
 
 
 def _commutes(parts: list[_LocalPart], levels: list[slice], F: Array, rtol: float, generator: torch.Generator) -> bool:
-    """Whether a random element of the commutant commutes with ``F``, all in the basis of eigenvectors."""
+    """Whether a random element of the commutant that ``parts`` say commutes with ``F (d, d)``, in the basis of
+    eigenvectors.
+    """
     placed: list[Array] = [np.empty((0, 0))] * len(levels)
     for part in parts:
         w = part.frames[0][1].shape[0]
@@ -366,5 +403,5 @@ def _commutes(parts: list[_LocalPart], levels: list[slice], F: Array, rtol: floa
 
 
 def _skew(m: int, kind: str) -> int:
-    """Antisymmetric elements of ``M_m`` over the field: the dimension of so(m), u(m), sp(m)."""
+    """How many dimensions the antisymmetric elements of ``M_m`` over the field have: those of so(m), u(m), sp(m)."""
     return {"real": m * (m - 1) // 2, "complex": m * m, "quaternionic": m * (2 * m + 1)}[kind]

@@ -24,23 +24,25 @@ from msr.representations.commutant.values import Commutant, Continuous
 __all__ = ["MAX_BASIS", "continuous", "skew_pairs"]
 
 MAX_BASIS = 64
-"""Most inputs or outputs of a basis that is written out: so(64) alone is 2016 pairs of matrices."""
+"""Most inputs or outputs for which a basis is written out: so(64) alone is 2016 pairs of matrices."""
 _MOST_NUMBERS = 2**25
-"""Numbers in the random elements of the algebra of one side: 256 MB."""
+"""Most numbers that the random elements of the algebra of one side hold: 256 MB."""
 _MOST_WORK = 2**34
-"""Multiplications that making these elements may take, before the search for a structure is given up."""
+"""Most multiplications to make the random elements of one side, before the search for a structure is given up."""
 _TOLERANCES = (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 7e-3, 1e-2, 2e-2, 3e-2, 5e-2, 7e-2, 0.1)
 """Tolerances to choose from, as shares of the largest singular value. The first is that of weights without noise; above
 1e-3 they are dense, since there a learned span has its errors. Chosen by hand."""
 _RUN = 3
-"""Neighbouring tolerances that have to give the expected dimension before larger ones are no longer tried."""
+"""Number of neighbouring tolerances that have to give the expected dimension before larger ones are no longer tried."""
 _MOST_UNKNOWNS = 2100
-"""Most skew pairs whose spectrum is computed: its eigenvalues take a second."""
+"""Most dimensions of the space of skew pairs for which the spectrum is computed: its eigenvalues then take a second."""
 _BASE_MAPS = 4
 """Fewest maps of a span, and fewest random elements of its algebra, that a decomposition begins with."""
 _FIT = 1e-5
-"""Least error, relative, at which a random pair counts as commuting with fresh maps of the span: rounding stays below
-it. With noise the limit is the root of the tolerance, because noise is divided by distances of eigenvalues."""
+"""Least value of the limit on the relative error at which a random pair counts as commuting with fresh maps of the
+span: rounding stays below it. The limit is the root of the tolerance where that is larger, because noise is divided by
+distances of eigenvalues.
+"""
 
 
 @takes_arrays("W")
@@ -56,7 +58,7 @@ def continuous(
     types.
 
     Inputs that no ``W_j`` sees and outputs that none reaches may move freely; they are left out here (``note`` counts
-    them), and parts speak of the other dimensions. Actions that are not orthogonal are not seen.
+    them), and the parts are of the seen and reached dimensions alone. Actions that are not orthogonal are not seen.
 
     The name is of the algebra as it arises from the parts: ``so(4) + su(2) + u(1)^3``. Small ones coincide:
     ``so(3) = su(2) = sp(1)``, ``so(4) = so(3) + so(3)``, ``so(5) = sp(2)``, ``so(6) = su(4)``.
@@ -71,8 +73,8 @@ def continuous(
             are, the widest first in each. The first gap is taken for which some tolerance gives an algebra of that
             dimension. A learned span has such a gap where its error is well below the differences of its weights.
             Beyond some 45 inputs and outputs, whose spectrum costs too much, it is the least tolerance, from 1e-6 on,
-            at which some structure fits. What was taken stands in the answer. Where there is no gap, no pair commutes:
-            the tolerance is 1e-6, and parts are then only those of weights without noise.
+            at which some structure fits. The tolerance taken is ``rtol`` of the answer. Where there is no gap, no
+            pair commutes: the tolerance is 1e-6, and parts are then only those of weights without noise.
         seed: of the random elements.
 
     Raises: ShapeError, ConfigError, NonFiniteError; DataError where the weights fit no structure at ``rtol``.
@@ -114,7 +116,8 @@ def skew_pairs(
 ) -> tuple[Tensor, Tensor]:
     """A basis of the algebra of ``continuous``: ``A (dimension, out, out)`` and ``B (dimension, in, in)``, float64.
 
-    ``B`` is orthonormal in the Frobenius product. Both vanish on unreached outputs and unseen inputs.
+    ``B`` is orthonormal in the Frobenius product. Both vanish on unreached outputs and unseen inputs. The arguments are
+    those of ``continuous``.
 
     Raises: as ``continuous``; ShapeError for more than ``MAX_BASIS`` inputs or outputs.
     """
@@ -156,26 +159,35 @@ class _Decomposition:
 
     @cached_property
     def _inverse_gram(self) -> Tensor:
-        """``(Σ_j W_j W_jᵀ)⁻¹`` on the reached outputs."""
+        """The inverse of ``Σ_j W_j W_jᵀ`` in the basis of the reached outputs, ``(reached, reached)``."""
         gram = torch.einsum("kij,klj->il", self.V, self.V)
         return torch.linalg.pinv(self.columns.mT @ gram @ self.columns, hermitian=True)
 
     @property
     def nullity(self) -> int:
-        """Dimension of all skew pairs: those of the algebra, and those that move unseen and unreached directions."""
+        """Dimension of all skew pairs that commute with the maps: those of the algebra, and those that move only
+        directions that are unseen or unreached.
+        """
         unseen = self.V.shape[2] - self.rows.shape[1]
         unreached = self.V.shape[1] - self.columns.shape[1]
         free = sum(size * (size - 1) // 2 for size in (unseen, unreached))
         return structure(self.inputs).skew_dimension + free
 
     def tied(self, B: Tensor) -> Tensor:
-        """``A = Σ_j W_j B W_jᵀ (Σ_j W_j W_jᵀ)⁻¹`` on the reached outputs."""
+        """The ``A`` that belongs to ``B (…, in, in)``: ``Σ_j W_j B W_jᵀ (Σ_j W_j W_jᵀ)⁻¹`` on the reached outputs,
+        zero elsewhere.
+        """
         # From A W_j = W_j B: multiply by W_jᵀ from the right and sum over j.
         numerator = sum((w @ B @ w.mT for w in self.V), torch.zeros(()))
         return numerator @ self.columns @ self._inverse_gram @ self.columns.mT
 
 
 def _checked(W: Tensor, constant: bool, rtol: float | Literal["auto"]) -> tuple[Tensor, Tensor | None]:
+    """The weights in float64 over their largest absolute value, and the unit vector ``(in,)`` of the constant input.
+
+    The vector is None unless ``constant`` and some bias is not zero, to ``rtol``.
+    Raises: ShapeError, ConfigError for ``rtol``, NonFiniteError; DataError for weights that are all zero.
+    """
     if W.ndim != 3 or 0 in W.shape:
         raise ShapeError(f"the weights must be (k, out, in), at least one; got {tuple(W.shape)}")
     if isinstance(rtol, str):
@@ -195,6 +207,10 @@ def _checked(W: Tensor, constant: bool, rtol: float | Literal["auto"]) -> tuple[
 
 
 def _decomposed(V: Tensor, fixed: Tensor | None, rtol: float | Literal["auto"], seed: int) -> _Decomposition:
+    """The decomposition at ``rtol``, or for ``"auto"`` at the tolerance that :func:`continuous` describes.
+
+    ``V (k, out, in)`` and ``fixed`` are what :func:`_checked` gives. Raises: DataError where no structure fits.
+    """
     if not isinstance(rtol, str):
         return _decomposed_at(V, fixed, rtol, seed)
     if sum(size * (size - 1) // 2 for size in V.shape[1:]) > _MOST_UNKNOWNS:
@@ -223,7 +239,7 @@ def _decomposed(V: Tensor, fixed: Tensor | None, rtol: float | Literal["auto"], 
 
 
 def _at_least_tolerance(V: Tensor, fixed: Tensor | None, seed: int) -> _Decomposition:
-    """The decomposition at the least tolerance at which there is one."""
+    """The decomposition at the least of ``_TOLERANCES`` at which there is one; DataError where there is none at any."""
     for rtol in _TOLERANCES:
         try:
             decomposition = _decomposed_at(V, fixed, rtol, seed)
@@ -239,7 +255,12 @@ def _at_least_tolerance(V: Tensor, fixed: Tensor | None, seed: int) -> _Decompos
 
 
 def _of_nullity(V: Tensor, fixed: Tensor | None, nullity: int, noise: float, seed: int) -> _Decomposition | None:
-    """The decomposition with as many skew pairs as the spectrum says, in the middle of the first run of tolerances."""
+    """The decomposition with ``nullity`` skew pairs, in the middle of the first run of tolerances that give it; else
+    None.
+
+    ``noise``: the size of the noise as a share of the largest singular value; tolerances below a tenth of it are left
+    out.
+    """
     run: list[_Decomposition] = []
     for rtol in _TOLERANCES:
         # A tolerance far below the noise finds nothing equal.
@@ -264,6 +285,7 @@ def _decomposed_at(V: Tensor, fixed: Tensor | None, rtol: float, seed: int, *, p
     """The decomposition at one tolerance, from a few random maps of the span, and more until it fits fresh ones too.
 
     ``patient``: further random elements of the algebra are drawn even when all maps are there, as noise may ask for.
+    Raises: DataError where none fits before the work becomes too much.
     """
     generator = torch.Generator().manual_seed(seed)
     error: DataError | None = None
@@ -294,13 +316,17 @@ def _decomposed_at(V: Tensor, fixed: Tensor | None, rtol: float, seed: int, *, p
 
 
 def _mixed(V: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Random combinations of the maps, on their scale."""
+    """Random combinations of the maps ``V (k, out, in)``, on their scale: ``(count, out, in)``."""
     weights = torch.randn(count, len(V), generator=generator, dtype=torch.float64) / len(V) ** 0.5
     return (weights @ V.flatten(1)).view(count, *V.shape[1:])
 
 
 def _row_space(V: Tensor, fixed: Tensor | None, rtol: float) -> Tensor:
-    """An orthonormal basis ``(d, seen)`` of the space of all rows of the maps and of the input that stays in place."""
+    """An orthonormal basis ``(in, seen)`` of the space of all rows of the maps, and of the input ``fixed`` unless it is
+    None.
+
+    A direction is left out where its singular value is at most ``rtol`` times the largest.
+    """
     gram = V.flatten(0, 1).mT @ V.flatten(0, 1)
     if fixed is not None:
         # The constant input counts as seen, however small the biases are.
@@ -315,6 +341,15 @@ def _side(
     V: Tensor, basis: Tensor, fixed: Tensor | None, outputs: bool, count: int, rtol: float, seed: int,
     generator: torch.Generator,
 ) -> tuple[Part, ...]:  # fmt: skip
+    """The isotypic parts of one side, inputs or outputs, in the coordinates of ``basis``.
+
+    Args:
+        V: the maps, ``(k, out, in)``.
+        basis: orthonormal columns that span the seen inputs, or the reached outputs.
+        fixed: the unit vector of the constant input, or None.
+        outputs: the side.
+        count: how many random elements of the algebra are drawn.
+    """
     maps = basis.mT @ V if outputs else V @ basis
     # One scale for all, so that the tolerance means the same for each element.
     M = transposed_products(maps, generator, outputs=outputs, count=count)
@@ -330,7 +365,12 @@ def _side(
 
 
 def _fits(decomposition: _Decomposition, fresh: Tensor, rtol: float, generator: torch.Generator) -> bool:
-    """Whether a random pair commutes with fresh maps of the span, which see and reach no further directions."""
+    """Whether a random pair ``(A, B)`` of the decomposition's commutant commutes with the maps
+    ``fresh (count, out, in)``.
+
+    False too where these maps see or reach directions that the decomposition does not. Errors up to the root of
+    ``rtol`` are tolerated.
+    """
     rows = decomposition.rows
     columns = decomposition.columns
     size = fresh.norm()
@@ -348,12 +388,17 @@ def _fits(decomposition: _Decomposition, fresh: Tensor, rtol: float, generator: 
 
 
 def _matches(inputs: Commutant, outputs: Commutant) -> bool:
-    """Whether both sides have parts of the same multiplicities and types, as those of one algebra do."""
+    """Whether inputs and outputs have parts of the same multiplicities and types, as those of one algebra do."""
     return sorted(part[1:] for part in inputs.parts) == sorted(part[1:] for part in outputs.parts)
 
 
 def _name(commutant: Commutant) -> str:
-    """The name of the algebra from its parts: ``so(m)``, ``u(m) = su(m) + u(1)``, ``sp(m)``."""
+    """The name of the Lie algebra of skew elements of a commutant, from its parts: ``so(m)``, ``su(m) + u(1)``,
+    ``sp(m)``.
+
+    The largest summand comes first, equal ones as powers, and all ``u(1)`` together at the end; "abelian, dimension n"
+    where there are no other, and "zero" for none.
+    """
     # With the dimension in front, so that sorting puts the largest summand first.
     simple: Counter[tuple[int, str]] = Counter()
     circles = 0
@@ -375,7 +420,9 @@ def _name(commutant: Commutant) -> str:
 
 
 def _skew_basis(part: Part) -> NDArray[np.float64]:
-    """An orthonormal basis ``(q, w, w)``, after placing, of the skew matrices that commute with the units of a part."""
+    """A basis ``(q, w, w)`` of the skew matrices that commute with the units of a part, orthonormal after
+    ``part.placed``.
+    """
     w = part.frames.shape[2]
     i, j = np.triu_indices(w, 1)
     S = np.zeros((len(i), w, w))

@@ -11,7 +11,7 @@ __all__ = ["FIELD", "Array", "Part"]
 Array: TypeAlias = NDArray[np.float64]
 
 FIELD = {"real": 1, "complex": 2, "quaternionic": 4}
-"""Dimension of each field over the reals."""
+"""Dimension of each field over the reals, by the name of the type of an irreducible part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,10 @@ class Part:
 
     @property
     def dimension(self) -> int:
-        """The dimension of one copy over the reals: it has one frame for each dimension over its field."""
+        """The dimension over the reals of one copy of the irreducible part.
+
+        A part has one frame for each dimension over its field.
+        """
         return len(self.frames) * FIELD[self.kind]
 
     def commuting(self, S: Array) -> Array:
@@ -48,6 +51,6 @@ class Part:
         return (S + sum(u @ S @ u.T for u in self.units)) / FIELD[self.kind]
 
     def placed(self, S: Array) -> Array:
-        """``Σ_a Q_a S Q_aᵀ (…, d, d)`` of ``S (…, w, w)``."""
+        """The element of the commutant that ``S`` stands for: ``Σ_a Q_a S Q_aᵀ (…, d, d)`` of ``S (…, w, w)``."""
         side = self.frames.transpose(1, 0, 2)
         return np.einsum("iaw,...wv,jav->...ij", side, S, side, optimize=True)

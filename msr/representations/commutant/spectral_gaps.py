@@ -8,11 +8,13 @@ from torch import Tensor
 __all__ = ["Gap", "gaps", "orthonormal", "skew_spectrum"]
 
 _LEVEL = 0.1
-"""Largest singular value below a gap, as a share of the largest of all. Chosen by hand."""
+"""Largest singular value below a gap, as a share of the largest singular value. Chosen by hand."""
 _GAP = 3.0
 """Least ratio of the singular values above and below a gap. Chosen by hand."""
 _ZERO = 1e-7
-"""Share of the largest below which a singular value is zero: they are roots of eigenvalues, known to rounding."""
+"""Share of the largest singular value below which one counts as zero: they are roots of eigenvalues, known to
+rounding.
+"""
 _RANK = 1e-9
 """Share of the largest singular value of the maps below which a direction is none of the span's."""
 
@@ -33,13 +35,15 @@ class Gap:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The singular values just below and just above the gap, as shares of the largest of all."""
+        """The singular values just below and just above the gap, as shares of the largest singular value."""
         low, high = self.values[self.below - 1 : self.below + 1] / self.values[-1]
         return float(low), float(high)
 
     @property
     def ratio(self) -> float:
-        """How wide the gap is: the value above it over the value below it, which counts as rounding at least."""
+        """How wide the gap is: the singular value above it over that below it, which is taken as at least 1e-7 of
+        the largest.
+        """
         return self.ends[1] / max(self.ends[0], _ZERO)
 
 
@@ -56,7 +60,7 @@ def skew_spectrum(V: Tensor, fixed: Tensor | None) -> Tensor:
     """Singular values, ascending, of ``(A, B) ↦ (A W_j − W_j B)_j`` on skew pairs ``A (out, out)``, ``B (in, in)``.
 
     ``V (k, out, in)`` are the maps ``W_j``. Unless ``fixed`` is None, the last input is a constant that ``B`` leaves in
-    place.
+    place. There is one value for each pair of outputs and each pair of inputs that may move.
     """
     m, n = V.shape[1:]
     # A skew matrix is given by its entries above the diagonal.
@@ -73,7 +77,10 @@ def skew_spectrum(V: Tensor, fixed: Tensor | None) -> Tensor:
 
 
 def _skew_gram(S: Tensor, i: Tensor, j: Tensor) -> Tensor:
-    """``⟨X_p W, X_q W⟩`` of the skew units ``X = E_ij − E_ji``, for ``S = W Wᵀ``."""
+    """Inner products ``⟨X_p W, X_q W⟩`` of the skew units ``X_p = E_ij − E_ji``, for ``S = W Wᵀ``: ``(pairs, pairs)``.
+
+    ``i``, ``j``: the row and the column of each pair, ``(pairs,)``.
+    """
 
     def term(row: Tensor, column: Tensor, left: Tensor, right: Tensor) -> Tensor:
         return (row[:, None] == column[None]) * S[left][:, right]
@@ -82,7 +89,11 @@ def _skew_gram(S: Tensor, i: Tensor, j: Tensor) -> Tensor:
 
 
 def gaps(basis: Tensor, fixed: Tensor | None) -> list[Gap]:
-    """All gaps in :func:`skew_spectrum` of maps ``(k, out, in)`` that are wide enough, the widest first."""
+    """All gaps in :func:`skew_spectrum` of maps ``(k, out, in)`` that are wide enough, the widest first.
+
+    Wide enough: the value below is at most ``_LEVEL`` of the largest, and the value above at least ``_GAP`` times it.
+    ``fixed`` is that of :func:`skew_spectrum`.
+    """
     values = skew_spectrum(basis, fixed)
     if len(values) < 2 or float(values[-1]) == 0:
         return []

@@ -9,12 +9,14 @@ __all__ = ["Commutant", "Continuous"]
 
 @dataclass(frozen=True, repr=False)
 class Commutant(Brief):
-    """The algebra of all matrices that commute with the maps from points to the same points.
+    """The algebra of all square matrices that commute with a set of square matrices and their transposes.
 
     Attributes:
-        dimension: ``Σ multiplicity² · d``, ``d`` = 1, 2, 4 for real, complex, quaternionic irreducible parts.
-        parts: of the space: ``(dimension of the irreducible part, multiplicity, type)``.
-        skew_dimension: of the antisymmetric matrices in it.
+        dimension: of the algebra over the reals: ``Σ multiplicity² · d``, ``d`` = 1, 2, 4 for real, complex,
+            quaternionic irreducible parts.
+        parts: of the space on which the matrices act, ascending: ``(dimension of the irreducible part, multiplicity,
+            type)``, the type "real", "complex" or "quaternionic".
+        skew_dimension: how many dimensions its antisymmetric matrices have.
     """
 
     dimension: int
@@ -29,9 +31,9 @@ class Continuous(Brief):
     Attributes:
         dimension: of the algebra.
         name: of the algebra, such as ``so(3)`` or ``u(1)^3``.
-        inputs, outputs: the isotypic parts on either side.
+        inputs, outputs: the isotypic parts on either side; ``continuous`` always gives both.
         decided: whether an extra constraint shows that these symmetries are those of the problem. Linear layers alone
-            never decide it.
+            never decide it, so that ``continuous`` says False.
         note: what follows, and what does not, in a few sentences.
         rtol: the share of the largest singular value up to which two singular values counted as equal.
     """
