@@ -100,9 +100,13 @@ def is_lack_of_memory(error: BaseException) -> bool:
 
 
 def report(error: BaseException, what: str) -> int:
-    """Print one line: that an unforeseen error ended ``what``, and where its traceback was written.
+    """Print one line on stderr: that an unforeseen error ended ``what``, and where its traceback was written.
 
-    The traceback goes to a new file that its owner alone may read, since it can quote data. Returns the exit status.
+    The traceback goes to a new file in the folder for temporary files that its owner alone may read, since it can quote
+    data. Returns the exit status, :data:`UNFORESEEN`.
+
+    Args:
+        what: the command that was ended.
     """
     text = f"msr {__version__}, Python {platform.python_version()}, {platform.platform()}\n{what}\n\n"
     text += "".join(traceback.format_exception(error))

@@ -44,7 +44,7 @@ def quoted(words: Iterable[str]) -> str:
 
 
 def _quoted(word: str) -> str:
-    """A word as a shell reads it."""
+    """A word quoted for a shell where it needs to be, as :func:`quoted` says."""
     if word.isprintable():
         return shlex.quote(word)
     parts = []

@@ -87,7 +87,7 @@ def chosen_threads(step: Callable[[], object], most: int | None = None) -> int:
 
 
 def _seconds(step: Callable[[], object], repeats: int) -> float:
-    """Seconds that so many steps take together."""
+    """Seconds that ``repeats`` calls of ``step`` take together."""
     start = time.perf_counter()
     for _ in range(repeats):
         step()

@@ -82,7 +82,10 @@ def quiet_start() -> None:
 
 @contextlib.contextmanager
 def _handled(handler: Handler) -> Iterator[None]:
-    """Within the block, a handler stands for the signals that stop a run; the earlier ones come back after it."""
+    """Within the block, ``handler`` receives the signals that stop a run; the earlier handlers come back after it.
+
+    Outside of the main thread, where Python sets no handlers, nothing changes.
+    """
     before = {}
     # Python lets only the main thread set handlers.
     if threading.current_thread() is threading.main_thread():

@@ -78,7 +78,7 @@ def guarded() -> Iterator[Guard]:
 
 
 def _low_descriptors() -> list[int]:
-    """Open descriptors 0, 1 and 2 where they are closed; the ones that were opened.
+    """Open each of the descriptors 0, 1 and 2 that is closed, on the null device; returns those that were opened.
 
     A file that was given one of these numbers would receive what libraries print.
     """
