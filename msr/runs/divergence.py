@@ -98,7 +98,7 @@ class LastGood:
         self._hook.remove()
 
     def restore(self) -> None:
-        """Put the loop's parameters, optimiser, scheduler and step count back to the kept state, which there must be."""
+        """Put the loop's parameters, optimiser, scheduler and step count back to the kept state; there must be one."""
         assert self._plain is not None
         steps, groups, scheduler = self._plain
         optimizer = self._loop.optimizer

@@ -33,7 +33,7 @@ def finite_or_none(value: float | Tensor) -> float | None:
 
 
 def estimate_or_none(values: Tensor | Sequence[float | None]) -> Row | None:
-    """The mean and its 95% interval, as :meth:`Estimate.to_dict` gives them; None where a value is None or not finite."""
+    """The mean and its 95% interval, as of :meth:`Estimate.to_dict`; None where a value is None, or not finite."""
     values = values.tolist() if isinstance(values, Tensor) else list(values)
     finite = [value for value in values if value is not None and math.isfinite(value)]
     return Estimate.of(finite).to_dict() if len(finite) == len(values) else None
