@@ -27,7 +27,10 @@ def run_for_any_seed(block: Block) -> None:
 
 
 def main(home: str, *pages: str) -> None:
-    """Run all blocks of these pages that need no checkout."""
+    """Run all blocks of these pages that need no checkout, and print a line of JSON for each.
+
+    Raises: SystemExit where the package does not come from below ``home``.
+    """
     installed = Path(msr.__file__).resolve()
     if not installed.is_relative_to(Path(home).resolve()):
         raise SystemExit(f"error: the package came from {installed}, not from {home}")
