@@ -179,4 +179,5 @@ def _ragged(name: str, lengths: list[int], kind: str) -> ShapeError:
 
 
 def _no_tensor(value: Any, name: str) -> DataError:
+    """The error, to be raised, for a value that holds no numbers."""
     return DataError(f"{name} must be a tensor, an array or numbers; got {kind_of(value)}")

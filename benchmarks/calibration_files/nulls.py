@@ -138,6 +138,7 @@ def breaking(
 
 
 def _breaking_cells() -> list[Cell]:
+    """Cells in which all tasks break a group near the tolerance, or some tasks far beyond it."""
     cells = []
     for shape in ("constant", "Gaussian", "one direction", "log-normal size"):
         for words, times in (("at the tolerance", 1.0001), ("1.2 times the tolerance", 1.44)):
@@ -250,6 +251,7 @@ def _scaled_curve(make: Callable[[float], Problem], share: float, generators: tu
 
 
 def _curved_cells() -> list[Cell]:
+    """Cells in which a part that is not linear breaks the group of the linear part."""
     cells = []
     for kind in CURVES:
         make = functools.partial(curved, kind=kind, linear=of_everything(8), share=0.08)
@@ -437,6 +439,7 @@ def _stressed_breaking_cells() -> list[Cell]:
 
 
 def _stress_cells() -> list[Cell]:
+    """Cells of a group that all tasks keep, with inputs, noise and rows of all kinds."""
     count = len(BASES)
 
     def cell(name: str, make: Callable[..., Problem], expected: Expected = "found", **options: Any) -> Cell:
@@ -630,6 +633,7 @@ def heat(variant: int, frucht: bool) -> Problem:
 
 
 def _other_cells() -> list[Cell]:
+    """Cells of lattices with few examples, and cells without symmetry."""
     return [
         Cell("few examples: lattices", "null", "found", springs, len(LATTICES)),
         Cell(

@@ -249,7 +249,7 @@ PLACES = trivial(SO3, POINTS) * defining(SO3)
 
 
 def pairs(n):
-    """All ordered pairs ``(2, pairs)`` of different points of one cloud, in a batch of ``n`` clouds numbered through."""
+    """All ordered pairs of different points of one cloud, ``(2, pairs)``, in ``n`` clouds numbered through."""
     i, j = (~torch.eye(POINTS, dtype=torch.bool)).nonzero().T
     start = POINTS * torch.arange(n)[:, None]
     return torch.stack([(start + i).flatten(), (start + j).flatten()])

@@ -135,7 +135,7 @@ def verdict(row: dict[str, Any]) -> str:
 
 
 def _asserted(call: Callable[[], None]) -> str:
-    """What an assertion says: ``passes``, ``fails``, an error of the package's own by :func:`_said`, or ``crash: …``."""
+    """What an assertion says: ``passes``, ``fails``, an error of this package by :func:`_said`, or ``crash: …``."""
     try:
         call()
     except AssertionError:

@@ -549,6 +549,7 @@ def _same(y: Tensor) -> Tensor:
 
 
 def _signs(y: Tensor) -> Tensor:
+    """The signs, +1 or −1."""
     return y.sign()
 
 

@@ -204,5 +204,6 @@ def threads_for(config: RunConfig) -> int:
 
 
 def _refuse_zero_bytes(name: str, path: str) -> None:
+    """Raise ConfigError for a path that no file can have; ``name`` is its flag's, without dashes."""
     if "\0" in path:
         raise ConfigError(f"--{name} holds a zero byte, which no file name can; got {path!r}")

@@ -115,9 +115,11 @@ def gains(learner: Learner, params: MetaParameters, episodes: Episodes) -> Tenso
     first = {n: torch.randn(p.shape, generator=generator).to(p) for n, p in params.initial.items()}
 
     def length(vector: dict[str, Tensor]) -> Tensor:
+        """The Euclidean length of a vector that is cut into parameters."""
         return torch.stack([part.square().sum() for part in vector.values()]).sum().sqrt()
 
     def of_task(x: Tensor, y: Tensor) -> Tensor:
+        """``α λ`` of one task, from its support set."""
         slope = torch.func.grad(lambda adapted: learner.problem.loss({**params.shared, **adapted}, x, y))
 
         # The gradient of ⟨∇L, u⟩ is H u, so the Hessian is never built.
@@ -152,6 +154,7 @@ def capped_losses(learner: Learner, params: MetaParameters, episodes: Episodes, 
     solver = _sgd(learner)
 
     def of_task(factor: Tensor, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:
+        """The query loss of one task whose inner rates are multiplied by ``factor``."""
         # Rates that are learned on a log scale carry ``log_`` in their name.
         inner = {n: v + factor.log() if n.startswith("log_") else v * factor for n, v in params.inner.items()}
         adapted = solver.adapt(problem, params._replace(inner=inner), x, y, training=False)

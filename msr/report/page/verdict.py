@@ -63,7 +63,10 @@ def verdict(discovery: Discovery) -> str:
 
 
 def _emblem(discovery: Discovery) -> str:
-    """The first generator, small, beside the verdict; it is drawn again below, with words."""
+    """A drawing of the first generator on the inputs, beside the verdict; it is drawn again below, with words.
+
+    Empty without a generator, and where the drawing would be wider than 300 pixels.
+    """
     moves, _ = discovery.generators()
     where = layout(discovery.shape_in) if len(moves) else None
     if where is None or where.width > _WIDEST_EMBLEM:
