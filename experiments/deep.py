@@ -78,14 +78,14 @@ class Config(TaskFlags, TrainingFlags, BatchingFlags, DeviceFlags, SeedFlags):
     shots: int = option(8, "support examples a task, of 24", least=1, most=EXAMPLES - 1)
 
     def check(self) -> None:
-        """Raise ConfigError for a value that cannot work."""
+        """Raise ConfigError for a value that cannot work, MissingExtraError without matplotlib."""
         super().check()
         chosen(self.models, MODELS, "model")
         chosen(self.solvers, SOLVERS, "solver")
         figures.require()
 
     def bytes_needed(self) -> dict[str, float]:
-        """The examples, each with 8 inputs and 8 outputs in single precision."""
+        """Bytes of the examples of a step, and of the held-out tasks: 8 inputs and 8 outputs, in single precision."""
         of_task = 4.0 * EXAMPLES * 16
         return {"--batch": of_task * self.batch, "--test-tasks": of_task * self.test_tasks}
 

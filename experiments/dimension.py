@@ -52,7 +52,7 @@ class Config(SeedFlags):
     k: str = option("auto", "the dimension, if it is to be given")
 
     def check(self) -> None:
-        """Raise ConfigError for a value that cannot work."""
+        """Raise ConfigError for a value that cannot work, MissingExtraError without matplotlib."""
         super().check()
         figures.require()
         chosen(self.families, FAMILIES, "family")
@@ -61,7 +61,10 @@ class Config(SeedFlags):
             raise ConfigError("--k must be at least 1, or auto; got 0")
 
     def bytes_needed(self) -> dict[str, float]:
-        """The inputs and outputs of one chunk of tasks in single precision; the smallest family has 6 of each."""
+        """Bytes of the inputs and outputs of one chunk of tasks in single precision, at 6 of each.
+
+        Those are the numbers of the smallest family, so no run that fits is refused.
+        """
         return {"--examples": 4.0 * 12 * min(CHUNK, self.tasks) * self.examples}
 
 

@@ -86,7 +86,7 @@ class Config(SeedFlags):
     alpha: float = option(0.01, "error rate of each test", above=0, below=0.5)
 
     def check(self) -> None:
-        """Raise ConfigError for a value that cannot work."""
+        """Raise ConfigError for a value that cannot work, MissingExtraError without matplotlib."""
         super().check()
         figures.require()
         chosen(self.families, FAMILIES, "family")
@@ -94,7 +94,10 @@ class Config(SeedFlags):
         counts("tasks", self.tasks, *TASK_RANGE)
 
     def bytes_needed(self) -> dict[str, float]:
-        """The inputs and outputs of all tasks in double precision; the smallest family has 4 of each."""
+        """Bytes of the inputs and outputs of all tasks in double precision, at 4 of each.
+
+        Those are the numbers of the smallest family, so no run that fits is refused.
+        """
         most = max(counts("tasks", self.tasks, *TASK_RANGE))
         return {"--tasks or --examples": 8.0 * 8 * most * self.examples}
 

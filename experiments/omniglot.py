@@ -67,7 +67,7 @@ class Config(EngineFlags, DataFlags, TrainingFlags, DeviceFlags, SeedFlags):
     download: bool = option(False, "fetch the full Omniglot sets into the user's cache (about 15 MB)")
 
     def check(self) -> None:
-        """Raise ConfigError for a value that cannot work."""
+        """Raise ConfigError for a value that cannot work, MissingExtraError without matplotlib or the ``--engine``."""
         super().check()
         chosen(self.models, MODELS, "model")
         figures.require()
@@ -133,7 +133,11 @@ def run(config: Config) -> None:
 
 
 def load_images(config: Config) -> tuple[str, ImageSet, ImageSet]:
-    """The name of the data, and the training and the test classes, which share no alphabet."""
+    """The name of the data, and the training and the test classes, which share no alphabet.
+
+    They are fetched with ``--download``, read from the folder of ``--data``, or else scikit-learn's digits.
+    Raises: DataError where they cannot be fetched or read.
+    """
     if config.download:
         first, second = download_omniglot()
     elif config.data:

@@ -69,7 +69,7 @@ class Config(TaskFlags, DataFlags, TrainingFlags, BatchingFlags, DeviceFlags, Se
     kernel: int = option(3, "height and width of a filter, odd", least=1, most=99)
 
     def check(self) -> None:
-        """Raise ConfigError for a value that cannot work."""
+        """Raise ConfigError for a value that cannot work, MissingExtraError without matplotlib."""
         super().check()
         chosen(self.models, MODELS, "model")
         _counts(self.k)

@@ -75,7 +75,7 @@ class Config(TaskFlags, EngineFlags, DataFlags, TrainingFlags, DeviceFlags, Seed
     length: int = option(70, "length of a signal", **SIZE)
 
     def check(self) -> None:
-        """Raise ConfigError for a value that cannot work."""
+        """Raise ConfigError for a value that cannot work, MissingExtraError without matplotlib or the ``--engine``."""
         super().check()
         models = chosen(self.models, MODELS, "model")
         inners = chosen(self.inner, INNERS, "inner solver")
@@ -123,7 +123,7 @@ class Arm(arms.Arm):
 
 
 def joint_name(arm: Arm) -> str:
-    """The checkpoint of MTSR's joint fit, which is the same for every solver that adapts afterwards."""
+    """The name, of metrics and checkpoint, of MTSR's joint fit, which is the same for every solver of a seed."""
     return f"mtsr-joint-seed{arm.seed}"
 
 

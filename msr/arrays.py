@@ -86,7 +86,7 @@ class _Accepted(NamedTuple):
 
     @classmethod
     def of(cls, parameter: inspect.Parameter) -> "_Accepted":
-        """Read it from a parameter's default and annotation."""
+        """What a parameter accepts, read from its default and the text of its annotation."""
         kinds = str(parameter.annotation)
         return cls(parameter.name, parameter.default is None, "Callable" in kinds, "Mapping" in kinds)
 

@@ -93,7 +93,7 @@ def explained(error: BaseException, names: Iterable[object] = ()) -> str | None:
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is short: a MemoryError, or on a CPU torch's RuntimeError with such words."""
+    """Whether an error says that memory is short: a MemoryError, or a RuntimeError of torch whose message says so."""
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY)
@@ -125,7 +125,7 @@ def report(error: BaseException, what: str) -> int:
 
 
 def _system_error(error: BaseException) -> OSError | None:
-    """The error of the operating system that caused another one, however far back; None without one."""
+    """An error itself, or the nearest error behind it, that is one of the operating system; None without one."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__

@@ -83,7 +83,10 @@ def as_at_first(module: nn.Module) -> nn.Module:
 
 
 def with_parts_replaced(module: nn.Module, new: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    """Replace some parts of a module in place, under each of their names; returns the module, or what replaces it."""
+    """Replace some parts of a module in place, under each of their names; returns the module, or what replaces it.
+
+    ``new`` has, for each part to be replaced, what takes its place.
+    """
     for part in list(module.modules()):
         for name, child in list(part._modules.items()):  # named_children() hides a module's second name
             if child is not None and child in new:

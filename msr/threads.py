@@ -39,6 +39,7 @@ def checked_threads(count: int | None) -> int | None:
 def using_threads(count: int | None) -> Iterator[int]:
     """Let torch work with ``count`` threads inside the ``with`` block; with None, their number stays as it is.
 
+    Gives the number that holds in the block; the earlier one comes back after it.
     Raises: ConfigError for what is no whole number from 1 to 4096.
     """
     previous = torch.get_num_threads()

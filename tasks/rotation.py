@@ -283,7 +283,10 @@ def _as_tensor(source: np.ndarray | Tensor, what: str) -> Tensor:
 
 
 def _checked(filters: Tensor, group: str, what: str) -> Tensor:
-    """The filters as they are. Raises: DataError unless they fit the group, are finite, and are not all zero."""
+    """The filters as they are; ``what`` is what messages call them.
+
+    Raises: DataError unless they fit the group, are real and finite, and are not all zero.
+    """
     order = plane(group).group.order
     shape = tuple(filters.shape)
     if filters.ndim != 5 or shape[2] != 1 or shape[3] != shape[4] or shape[3] % 2 == 0 or shape[3] < 3:

@@ -72,10 +72,10 @@ def judged(name: str, number: int) -> dict[str, Any]:
 
 
 def outcome_of(discovery: Discovery, file: File, problem: Problem) -> dict[str, Any]:
-    """The outcome of an answer, and what it was judged by.
+    """The outcome of an answer, under ``outcome``, and what it was judged by.
 
-    ``right``; ``within``, another group of which nothing false is said; ``wrong``, with the reasons; ``none`` or
-    ``false none``; or ``cannot tell``.
+    ``right``, the largest group that all tasks keep; ``within``, another group of which nothing false is said;
+    ``wrong``, with the reasons under ``why``; ``none``, rightly, or ``false none``; or ``cannot tell``.
     """
     if discovery.verdict == "cannot tell":
         return {"outcome": "cannot tell"}

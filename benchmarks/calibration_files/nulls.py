@@ -154,7 +154,7 @@ def _breaking_cells() -> list[Cell]:
 
 
 def half_and_half(_: int) -> Problem:
-    """Half of the tasks keep D8, the others C8 alone."""
+    """Files in which half of the tasks, at random, keep D8, and the other half C8 alone."""
     coarse = of_colours(ring(8))
     fine = of_colours(ring(8, flips=False))
     of_all = on_pattern(coarse)
@@ -557,7 +557,7 @@ def springs(variant: int, impurity: bool = False) -> Problem:
 
 
 def nearly_cubic(_: int) -> Problem:
-    """Copper whose couplings keep a group of order 512 exactly, and the cubic group of order 1,536 up to 3%."""
+    """Files of copper whose couplings keep a group of order 512 exactly, and the cubic one of order 1,536 up to 3%."""
     colours, far = copper()
     cubic = _by_gap(np.round(far[..., None] ** 2).astype(int))[0]
     fine = of_colours(colours)
@@ -585,7 +585,7 @@ def _first(values: Array, orbits: Indices) -> Array:
 
 
 def random_span(variant: int) -> Problem:
-    """Weights in a random span of a few dimensions, which has no symmetry."""
+    """Files of weights in a random span of a few dimensions, which has no symmetry; sizes depend on the variant."""
     rng = np.random.default_rng(variant)
     m = int(rng.integers(3, 9))
     n = int(rng.integers(4, 9))

@@ -102,7 +102,10 @@ class Machine:
     fault: float
 
     def copy_rate(self, size: int) -> float:
-        """Bytes a second of the fastest copy of at least this size; smaller copies may stay in the cache."""
+        """Bytes a second of the fastest copy of at least this size, in bytes, or of the largest copy of all.
+
+        Smaller copies may stay in the cache.
+        """
         return max((rate for length, rate in self.copies.items() if length >= size), default=self._rate_of_largest)
 
     @property
@@ -174,7 +177,10 @@ def measure_machine(device: str = "cpu", *, quick: bool = False) -> Machine:
 
 
 def products_alone(operations: Sequence[Operation], device: str = "cpu") -> float:
-    """Seconds of the matrix products among these, each run by itself: contiguous, into memory that is there."""
+    """Seconds of the matrix products among some operations, each run by itself on contiguous matrices of its shapes.
+
+    It is the least of four runs, and its result goes into memory that is there.
+    """
     plain = {"aten.mm": torch.mm, "aten.bmm": torch.bmm}
     generator = torch.Generator(device).manual_seed(0)
     known: dict[Any, float] = {}

@@ -189,7 +189,7 @@ class Checkpointed(nn.Module):
 
 
 def hooked() -> nn.Module:
-    """A layer with a hook that watches its gradient."""
+    """A linear layer and tanh, with a full backward hook that does nothing."""
     net = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
     net[0].register_full_backward_hook(lambda module, inward, outward: None)
     return net

@@ -194,7 +194,11 @@ class RunFolder:
             self._refuse_to_write(error, self.path)
 
     def _open(self) -> None:
-        """Check what the folder holds, write its ``config.toml``, and read its rows. Raises: ConfigError, DataError."""
+        """Check what the folder holds, remove half-written files, write ``config.toml``, and read the rows.
+
+        Raises: ConfigError for a run that was made with something else or is not to be continued, and for a folder that
+        cannot be written; DataError for damaged files.
+        """
         record = self.path / "config.toml"
         for entry in (*self.path.iterdir(), *self.path.glob("checkpoints/*")):
             # Reading a pipe would wait for ever.
@@ -396,7 +400,7 @@ def _computed(value: Any) -> Any:
 
 
 def _time(value: Any) -> str:
-    """One word for every time that can be, so that a time of another kind still changes the checksum."""
+    """``a time`` for a finite number that is not negative; any other value as text, so that it changes the checksum."""
     return "a time" if type(value) in (int, float) and 0 <= value < math.inf else repr(value)
 
 

@@ -66,7 +66,7 @@ def raising() -> Iterator[None]:
 
 
 def quiet_start() -> None:
-    """From now on a signal ends the process at once, with one line, except within :func:`raising`.
+    """From now on a signal ends the process at once, with one line and status 128 + its number; not in :func:`raising`.
 
     Nothing needs to be tidied up before a run, while libraries are imported, or after it, when its files are whole.
     """

@@ -20,7 +20,10 @@ class Guard(io.TextIOBase):
         self.lost = stream is None
 
     def write(self, text: str) -> int:
-        """Write text; characters that the stream's encoding does not have are written with escapes."""
+        """Write text, unless writing has failed before, and return its length in any case.
+
+        Text with characters that the stream's encoding lacks is written in ASCII, with escapes.
+        """
         if not self.lost:
             try:
                 try:

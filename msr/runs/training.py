@@ -452,13 +452,16 @@ class _Training:
             self._save()
 
     def _event(self, event: str, why: str) -> None:
-        """Log what happened to the arm besides its steps, and show it on stderr."""
+        """Append a line to the metrics on what happened to the arm besides its steps, and show ``why`` on stderr.
+
+        ``event`` is its kind, such as ``rollback``.
+        """
         _say(self.arm, why)
         self.folder.log(arm=self.arm, step=self.loop.steps_done, event=event, why=why)
 
 
 def _steps_done(path: Path, otherwise: int) -> int:
-    """How many steps a checkpoint's state had done; ``otherwise`` for a damaged checkpoint."""
+    """How many outer steps the state in a checkpoint had done; ``otherwise`` for a damaged checkpoint."""
     try:
         return int(read_checkpoint(path).state["steps_done"])
     except (DamagedCheckpointError, KeyError, TypeError, ValueError):

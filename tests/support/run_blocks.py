@@ -16,7 +16,7 @@ from tests.support.blocks import Block, blocks_of
 
 
 def run_for_any_seed(block: Block) -> None:
-    """Run a block; for three seeds if it draws from torch's global generator, as torch's own examples do."""
+    """Run a block once, or with three seeds if it draws from torch's global generator, as torch's own examples do."""
     for seed in range(3):
         with torch.random.fork_rng():
             torch.manual_seed(seed)

@@ -24,7 +24,7 @@ _e = html.escape
 
 
 def headline(discovery: Discovery) -> str:
-    """The answer in a few words: the name of the group, or that there is none."""
+    """The answer in a few words: the name of the group, or that there is none, no exact one, or no telling."""
     if discovery.group is not None:
         return discovery.group.name
     return "No exact group" if discovery.partial else "No group" if discovery.verdict == "none" else "Cannot tell"

@@ -251,7 +251,10 @@ def residuals(discovery: Discovery, points: Indices) -> list[float]:
 
 
 def spectrum_shown(values: Sequence[float], k: int | None) -> list[float]:
-    """The values that the chart has room for: enough to see the fall after ``k``, and none that is not positive."""
+    """The first of the values, largest first, for which the chart has room: enough to see the fall after ``k``.
+
+    A value that is not above a billionth of the first is left out. ``k`` is None where no dimension was found.
+    """
     positive = [v for v in values[: max(_FEWEST_VALUES, 2 * (k or 0) + 8)] if v > 0]
     return [v for v in positive if v > _LEAST_VALUE * positive[0]] if positive else []
 
