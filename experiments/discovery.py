@@ -299,8 +299,8 @@ def table(summary: list[Row]) -> str:
 def draw(summary: list[Row], folder: RunFolder) -> None:
     """Write the phase diagram ``phases.png``: the shares of answers over all families that have a group.
 
-    Its panels, each by noise and number of tasks, are the exact name, "cannot tell" and a wrong name. Without such a
-    family there is no figure.
+    Its panels, each by noise and number of tasks, are the exact name, "cannot tell" and a wrong name. Where no family
+    has a group there is no figure.
     """
     lines = [line for line in summary if line["truth"]]
     if not lines:

@@ -56,7 +56,7 @@ def readable_size(size: float) -> str:
 
 
 def _of_machine() -> int | None:
-    """Bytes that the kernel calls available; without such a number the machine's whole memory, or None."""
+    """Bytes that the kernel calls available; where it does not say, the machine's whole memory, or None."""
     fields = _table(Path("/proc/meminfo"))
     if "MemAvailable:" in fields:
         return fields["MemAvailable:"] * 1024

@@ -205,9 +205,9 @@ def stability(arm: str, learner: Learner, params: MetaParameters, episodes: Epis
 
 
 def cell(estimate: Row | None, digits: int = 2) -> str:
-    """An estimate as a table shows it, ``mean ± interval``, the mean with so many digits; "none" for None.
+    """An estimate as a table shows it, ``mean ± interval``, the mean as ``1.23e-04`` with ``digits`` decimals.
 
-    The interval is left out where it is null, as of a single value.
+    The interval is left out where it is null, as of a single value; None gives "none".
     """
     if estimate is None:
         return "none"
