@@ -21,13 +21,13 @@ HEADER = ["benchmark", "what", "msr", "beside it", "ratio", "threads"]
 
 
 def run(name: str, folder: Path, quick: bool) -> int:
-    """One benchmark in a fresh process; its exit code."""
+    """Run one benchmark in a fresh process, which writes its results to ``folder``; its exit code."""
     arguments = [sys.executable, "-m", f"benchmarks.{name}", "--out", str(folder), *(["--quick"] if quick else [])]
     return subprocess.run(arguments, cwd=Path(__file__).parents[1], env=os.environ).returncode
 
 
 def machine_words(machine: dict[str, Any]) -> str:
-    """One line about where and when."""
+    """One line on the machine of a results file: processor, threads, versions of torch and Python, date and load."""
     threads = f"{machine['threads']} thread{'s' if machine['threads'] != 1 else ''}"
     cores = f" of {machine['cores']} cores" if "cores" in machine else ""
     load = f", load {machine['load']} when it ended" if "load" in machine else ""
@@ -36,7 +36,10 @@ def machine_words(machine: dict[str, Any]) -> str:
 
 
 def render(folder: Path) -> Path:
-    """``FOLDER/README.md`` and its figures from the results there; a benchmark without results is listed as such."""
+    """Write ``FOLDER/README.md`` and its figures from the results in the folder; the path of that file.
+
+    A benchmark without results is listed as such.
+    """
     lines: list[list[str]] = []
     sections: list[str] = []
     missing: list[str] = []
@@ -75,7 +78,7 @@ def render(folder: Path) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what was asked for, write the table; 1 if a benchmark failed."""
+    """Run what was asked for, and write the table; the exit code, 1 if a benchmark failed and else 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=names(), metavar="NAME", help=f"of {', '.join(names())}")
     parser.add_argument("--quick", action="store_true", help="seconds each, to see that they work; a folder apart")

@@ -32,19 +32,19 @@ SLOW = 1.0
 
 
 def shifts(*sizes: int) -> Indices:
-    """Differences on a torus."""
+    """Pairs of points on a torus of these sizes, coloured by their difference: ``(points, points)``."""
     points = np.stack(np.unravel_index(np.arange(math.prod(sizes)), sizes), 1)
     return np.ravel_multi_index(tuple(((points[:, None] - points) % sizes).transpose(2, 0, 1)), sizes)
 
 
 def hamming(d: int, q: int) -> Indices:
-    """In how many letters two words differ."""
+    """Pairs of words of ``d`` letters out of ``q``, coloured by the number of letters in which they differ."""
     words = np.stack(np.unravel_index(np.arange(q**d), (q,) * d), 1)
     return (words[:, None] != words).sum(2)
 
 
 def johnson(n: int, k: int) -> Indices:
-    """How many points two subsets share."""
+    """Pairs of subsets of ``k`` out of ``n`` points, coloured by how many points they share."""
     members = np.zeros((math.comb(n, k), n), dtype=np.int64)
     for row, chosen in zip(members, combinations(range(n), k), strict=True):
         row[list(chosen)] = 1
@@ -52,25 +52,34 @@ def johnson(n: int, k: int) -> Indices:
 
 
 def paley(q: int) -> Indices:
-    """Squares, others and 0 among differences modulo a prime."""
+    """Pairs of numbers modulo a prime ``q``, coloured by whether their difference is 0, another square or no square."""
     gap = (np.arange(q)[:, None] - np.arange(q)) % q
     return np.isin(gap, np.arange(1, q) ** 2 % q).astype(np.int64) + 2 * (gap == 0)
 
 
 def plane(q: int) -> Indices:
-    """Points on lines of the projective plane over a prime field."""
+    """Lines and points of the projective plane over the field of ``q`` elements: 1 where the point is on the line.
+
+    ``q`` is prime. The same list of triples stands for the lines and for the points.
+    """
     lines = [(1, a, b) for a in range(q) for b in range(q)] + [(0, 1, a) for a in range(q)] + [(0, 0, 1)]
     return np.asarray(np.array(lines) @ np.array(lines).T % q == 0, dtype=np.int64)
 
 
 def blocks(size: int, count: int) -> Indices:
-    """Equal, in one block, or apart: the wreath product of two symmetric groups."""
+    """Pairs of points in ``count`` blocks of ``size``, coloured as equal, in one block, or apart.
+
+    Their automorphisms are the wreath product of two symmetric groups.
+    """
     same_block = np.kron(np.eye(count, dtype=np.int64), np.ones((size, size), np.int64))
     return np.asarray(same_block + np.eye(size * count, dtype=int), dtype=np.int64)
 
 
 def latin(n: int, seed: int) -> Indices:
-    """Cells of a Latin square that share a row, a column or a symbol, after random switches of cycles of two rows."""
+    """Pairs of the ``n²`` cells of a random Latin square: 1 where two cells share a row, a column or a symbol.
+
+    A cell with itself has 2. The square is made from the cyclic one by random switches of cycles of two rows.
+    """
     rng = np.random.default_rng(seed)
     square = np.add.outer(np.arange(n), np.arange(n)) % n
     for _ in range(200):
@@ -87,7 +96,7 @@ def latin(n: int, seed: int) -> Indices:
 
 
 def pattern(permutations: Any) -> Indices:
-    """Orbits of a group on pairs of points."""
+    """The number of the orbit of each pair of points, under permutations ``(r, points)`` that generate a group."""
     return np.asarray(pair_orbits(permutations, permutations).numpy())
 
 
@@ -114,7 +123,11 @@ HUGE = ("C1024",)
 
 
 def layered(colours: Indices) -> tuple[int, Indices, Indices]:
-    """Points, edges ``(e, 2)`` and the colour of each point."""
+    """A graph with the automorphisms of a matrix of colours ``(m, n)``: its number of points, edges, and point colours.
+
+    Each layer of ``n + m`` points stands for a binary digit of the colours. Shapes: edges ``(e, 2)``, the colours of
+    the points ``(points,)``.
+    """
     m, n = colours.shape
     size = m + n
     layers = max(1, int(colours.max()).bit_length())
@@ -127,12 +140,12 @@ def layered(colours: Indices) -> tuple[int, Indices, Indices]:
 
 
 def by_msr(colours: Indices) -> float:
-    """The natural logarithm of the order."""
+    """The natural logarithm of the number of automorphisms of a matrix of colours, by this package's search."""
     return math.log(Search(colours, math.inf).run()[1])
 
 
 def by_canonaut(colours: Indices) -> float:
-    """As :func:`by_msr`."""
+    """The natural logarithm of the number of automorphisms of a matrix of colours, by canonaut."""
     n, edges, paint = layered(colours)
     pairs = [(int(a), int(b)) for a, b in edges]
     answer = importlib.import_module("canonaut").raw.canonize(n, pairs, colors=paint.tolist(), generators=True)
@@ -140,7 +153,7 @@ def by_canonaut(colours: Indices) -> float:
 
 
 def by_bliss(colours: Indices) -> float:
-    """As :func:`by_msr`."""
+    """The natural logarithm of the number of automorphisms of a matrix of colours, by bliss through igraph."""
     n, edges, paint = layered(colours)
     graph = importlib.import_module("igraph").Graph(n=n, edges=edges.tolist())
     assert graph.automorphism_group(color=paint.tolist()) is not None
@@ -148,7 +161,7 @@ def by_bliss(colours: Indices) -> float:
 
 
 def by_nauty(colours: Indices) -> float:
-    """As :func:`by_msr`."""
+    """The natural logarithm of the number of automorphisms of a matrix of colours, by nauty through pynauty."""
     pynauty = importlib.import_module("pynauty")
     n, edges, paint = layered(colours)
     near: dict[int, list[int]] = {i: [] for i in range(n)}
@@ -164,7 +177,7 @@ RUN = {"msr": by_msr, "canonaut": by_canonaut, "bliss": by_bliss, "nauty": by_na
 
 
 def run(*, quick: bool) -> dict[str, Any]:
-    """Each engine that is installed on each matrix."""
+    """Time each engine that is installed on each matrix. Raises: AssertionError where two find different orders."""
     installed = [name for name, (_, _, module) in ENGINES.items() if importlib.util.find_spec(module) is not None]
     lines = []
     for case in QUICK if quick else CASES:
@@ -188,7 +201,7 @@ def run(*, quick: bool) -> dict[str, Any]:
 
 
 def tables(results: dict[str, Any]) -> Tables:
-    """Times, and what each engine costs to have."""
+    """A table of processor times, a row for each matrix; and one of the licence and the wheels of each engine."""
     engines = results["engines"]
     times = [
         [r["case"], f"{r['shape'][0]} x {r['shape'][1]}", str(r["colours"]), *(duration(r.get(e)) for e in engines)]
@@ -202,7 +215,7 @@ def tables(results: dict[str, Any]) -> Tables:
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:
-    """The largest ratio to each other engine, and the smallest."""
+    """For each other engine the matrix on which its time is the largest multiple of ours, and that of the smallest."""
     lines = []
     for other in (e for e in results["engines"] if e != "msr"):
         ratios = [(r[other] / r["msr"], r["case"]) for r in results["cases"] if other in r]

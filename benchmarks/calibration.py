@@ -53,7 +53,10 @@ Line = dict[str, Any]
 
 
 def chosen(words: str, parts: str) -> list[str]:
-    """Names of the cells of these parts that hold any of these words; both are lists divided by commas."""
+    """Names of the cells of some parts whose name holds any of some words; both are lists divided by commas.
+
+    No words choose all cells of the parts.
+    """
     wanted = [word.strip() for word in words.split(",") if word.strip()]
     of = [part.strip() for part in parts.split(",")]
     return [
@@ -64,7 +67,15 @@ def chosen(words: str, parts: str) -> list[str]:
 
 
 def jobs(names: list[str], counts: dict[str, int], done: set[tuple[str, int]]) -> Iterator[tuple[str, int]]:
-    """Files to run: one of each cell, then another of each, so that a run cut short has as many files of every cell."""
+    """The files to run, as pairs of a cell and a number: one of each cell, then another of each, and so on.
+
+    A run that is cut short so has as many files of every cell.
+
+    Args:
+        names: of the cells.
+        counts: how many files a cell has, by its part.
+        done: the files that were run already, which are left out.
+    """
     for number in range(max(counts.values(), default=0)):
         for name in names:
             if number < counts[all_cells()[name].part] and (name, number) not in done:
@@ -72,7 +83,10 @@ def jobs(names: list[str], counts: dict[str, int], done: set[tuple[str, int]]) -
 
 
 def read(path: Path) -> list[Line]:
-    """The lines of the packed log and of the log; a last line that was cut off while it was written is removed."""
+    """The lines of the packed log beside ``path``, then those of the log at ``path``, each of which may be missing.
+
+    A last line of the log that was cut off while it was written is removed from the file.
+    """
     packed = path.with_name(f"{path.name}.gz")
     earlier = gzip.decompress(packed.read_bytes()).decode() if packed.exists() else ""
     text = path.read_text() if path.exists() else ""
@@ -83,7 +97,12 @@ def read(path: Path) -> list[Line]:
 
 
 def in_processes(todo: Iterator[tuple[str, int]], workers: int, deadline: float) -> Iterator[Line]:
-    """Lines of the log in the order in which processes of one thread each finish them."""
+    """Judge files in ``workers`` processes of one thread each; their lines of the log, as each is finished.
+
+    Args:
+        todo: the files, as pairs of a cell and a number.
+        deadline: the value of ``time.monotonic()`` after which no further file is begun.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -113,13 +132,15 @@ def run(
     workers: int = 2,
     log: str = str(RESULTS / "calibration.jsonl"),
 ) -> dict[str, Any]:
-    """Run the files that the log lacks, and count all that it holds then.
+    """Run the files that the log lacks, append a line for each to it, and count all that it holds then.
 
     Args:
         files, power_files, family_files: how many of each cell of a part.
         cells: words, divided by commas; only cells with one of them in their name are run.
         parts: which parts are run, divided by commas.
         seconds: after which no further file is begun; 0 for no limit.
+        workers: how many processes run files side by side.
+        log: the file of lines.
         quick: one or two files of a few cells, and no log.
     """
     counts = {"null": files, "power": power_files, "families": family_files}
@@ -184,7 +205,12 @@ def counted(lines: list[Line]) -> dict[str, Any]:
 
 
 def null_row(name: str, lines: list[Line]) -> dict[str, Any]:
-    """Counts of a cell, the upper limit of its rate of wrong verdicts, and the p-value of "at most α"."""
+    """Counts of a cell's files by outcome, and a test of its rate of wrong verdicts.
+
+    ``wrong`` counts wrong groups and ``false_none`` false answers of "none"; both are wrong verdicts. ``as_expected``
+    is a share of the files. ``upper`` is the 99% upper limit of the rate of wrong verdicts, and ``p_value`` is of the
+    hypothesis that the rate is at most α.
+    """
     outcomes = Counter(line["outcome"] for line in lines)
     wrong = outcomes["wrong"] + outcomes["false none"]
     n = len(lines)
@@ -215,7 +241,7 @@ def null_row(name: str, lines: list[Line]) -> dict[str, Any]:
 
 
 def holm(p_values: list[float], level: float) -> list[bool]:
-    """Which nulls stand when all are tested together: Holm's step-down test."""
+    """For each null hypothesis whether it stands when all are tested together at a level: Holm's step-down test."""
     stands = [True] * len(p_values)
     for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         if p_values[place] > level / (len(p_values) - rank):
@@ -225,7 +251,11 @@ def holm(p_values: list[float], level: float) -> list[bool]:
 
 
 def power_rows(lines: list[Line]) -> list[dict[str, Any]]:
-    """A row for each size of noise and number of tasks, over groups."""
+    """A row of counts for each size of noise and number of tasks, over the groups, from lines of the part ``power``.
+
+    ``asked`` counts the files that an oracle judged, ``oracle`` those that it certifies, and ``both`` those of them on
+    which the right group was found.
+    """
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         noise, tasks, _ = all_cells()[line["cell"]].labels
@@ -247,7 +277,7 @@ def power_rows(lines: list[Line]) -> list[dict[str, Any]]:
 
 
 def family_rows(lines: list[Line]) -> list[dict[str, Any]]:
-    """A row for each size of noise, with the groups that were not found every time."""
+    """A row of counts for each size of noise, with the groups that were not found every time, under ``not_right``."""
     rows = []
     for noise in sorted({all_cells()[line["cell"]].labels[0] for line in lines}, key=float):
         of_noise = [line for line in lines if all_cells()[line["cell"]].labels[0] == noise]
@@ -318,11 +348,12 @@ def tables(results: dict[str, Any]) -> Tables:
 
 
 def _oracle_cells(row: dict[str, Any]) -> list[str]:
+    """Two cells of the table of power: what the oracle certifies, and what of that was found; empty without oracle."""
     return [f"{row['oracle']} of {row['asked']}", str(row["both"])] if row["asked"] else ["", ""]
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:
-    """The worst cell, the level over all, power against the oracle, and families."""
+    """The cell with the least p-value, wrong verdicts over all cells, power against the oracle, and families."""
     lines = []
     null = results["null"]
     if null:

@@ -36,9 +36,10 @@ Draw = Callable[[int, torch.Generator], Tensor]
 
 
 def at_the_mean_boundary() -> dict[str, Draw]:
-    """Distributions of the defect whose mean, capped at 2 ε, is exactly ε."""
+    """Distributions of the defect whose mean, capped at 2 ε, is exactly ε, as functions that draw ``n`` values."""
 
     def points(low: float, high: float) -> Draw:
+        """The distribution on two values whose capped mean is ε."""
         share = (EPS - low) / (min(high, 2 * EPS) - low)
         return lambda n, g: torch.where(torch.rand(n, generator=g, dtype=torch.float64) < share, high, low)
 
@@ -52,29 +53,33 @@ def at_the_mean_boundary() -> dict[str, Draw]:
 
 
 def at_the_tail_boundary() -> dict[str, Draw]:
-    """Distributions with ``P(d > ε) = η`` exactly."""
+    """Distributions of the defect ``d`` with ``P(d > ε) = η`` exactly, as functions that draw ``n`` values."""
 
     def points(low: float, high: float) -> Draw:
+        """The distribution on two values that takes the upper one with probability η."""
         return lambda n, g: torch.where(torch.rand(n, generator=g, dtype=torch.float64) < ETA, high, low)
 
     return {"0 or sqrt 2": points(0.0, ROOT2), "eps or just above": points(EPS, 1.001 * EPS)}
 
 
 def share_certified(rule: Sampled, draw: Draw, n: int, runs: int, generator: torch.Generator) -> float:
-    """How often a rule certifies from ``n`` draws."""
+    """The share of ``runs`` simulated certificates, of ``n`` drawn defects each, in which a rule certifies."""
     defects = draw(runs * n, generator).view(runs, n)
     return sum(rule.judge(row, EPS, ALPHA).verdict(ALPHA) == "certified" for row in defects) / runs
 
 
 def broken_on(share: float) -> Callable[[Tensor], Tensor]:
-    """The identity on 8 numbers, scrambled on a share of the inputs."""
+    """The identity on 8 numbers, which scales each by a factor of its own on a share of standard normal inputs."""
     limit = math.sqrt(8) * float(torch.special.ndtri(torch.tensor(1 - share, dtype=torch.float64)))
     scales = torch.arange(1.0, 9.0)
     return lambda x: torch.where(x.sum(-1, keepdim=True) > limit, x * scales, x)
 
 
 def defects_of(f: Callable[[Tensor], Tensor], n: int, generator: torch.Generator) -> Tensor:
-    """``n`` draws of (input, element), in units that were fixed on others, as a certificate does it."""
+    """The defects of ``f`` at ``n`` random pairs of an input and a group element, ``(n,)``.
+
+    They are in units that were fixed on other inputs, as a certificate does it.
+    """
     reference = torch.randn(N, 8, generator=generator)
     x = torch.randn(n, 8, generator=generator)
     elements = draw_elements(REP.group, N, generator)
@@ -83,7 +88,10 @@ def defects_of(f: Callable[[Tensor], Tensor], n: int, generator: torch.Generator
 
 
 def hidden_breaks() -> list[tuple[str, Callable[[Tensor], Tensor], AnyRepresentation]]:
-    """Functions that are far off on just the share η of the inputs: plainly, and beside something large."""
+    """Functions that are far off on just the share η of the inputs, plainly and beside something large.
+
+    Each is a name, the function, and the representation of its outputs.
+    """
     broken = broken_on(ETA)
     limit = math.sqrt(8) * float(torch.special.ndtri(torch.tensor(1 - ETA, dtype=torch.float64)))
 
@@ -107,7 +115,12 @@ def share_of_certificates(
     runs: int,
     generator: torch.Generator,
 ) -> float:
-    """How often :func:`certify` certifies a function by a rule on draws."""
+    """The share of ``runs`` certificates, on fresh draws, in which :func:`certify` certifies a function by a rule.
+
+    Args:
+        rep_out: how the group acts on the outputs; on the inputs it acts by its regular representation.
+        eps: the tolerance.
+    """
     certificates = (
         certify(f, REP.group, REP, rep_out, eps=eps, alpha=ALPHA, rule=rule, n=N, n_random=0, generator=generator)
         for _ in range(runs)
@@ -116,7 +129,11 @@ def share_of_certificates(
 
 
 def levels(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
-    """False certification at the boundary of each rule's null."""
+    """The rate of false certification at the boundary of each rule's null, a row for each rule and case.
+
+    Also that of :func:`specificity` on functions of which nothing is special. ``limit`` is α plus two standard errors
+    of a simulation of that size, and ``holds`` whether the rate is within it.
+    """
     boundaries: list[tuple[Sampled, dict[str, Draw]]] = [
         (Tail(ETA), at_the_tail_boundary()),
         (ZeroFailure(ETA), at_the_tail_boundary()),
@@ -186,7 +203,7 @@ def powers(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
 
 
 def habits(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
-    """What checks in common use accept: a layer broken on 5% of its inputs, tolerance ε."""
+    """The share of ``runs`` in which checks in common use accept a layer broken on 5% of its inputs, tolerance ε."""
     f = broken_on(0.05)
     most = 59
     defects = defects_of(f, runs * most, generator).view(runs, most)
@@ -210,7 +227,7 @@ def run(*, quick: bool = False, runs: int = 8000) -> dict[str, Any]:
 
 
 def tables(results: dict[str, Any]) -> Tables:
-    """One table for each of the three."""
+    """Three tables: levels, powers, and checks in common use."""
     level = []
     for r in results["level"]:
         numbers = str(r["runs"]), f"{r['rate']:.4f}", f"{r['limit']:.4f}", "yes" if r["holds"] else "NO"
@@ -232,7 +249,7 @@ def tables(results: dict[str, Any]) -> Tables:
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:
-    """The worst level of each rule, and the commonest habit."""
+    """The worst level of each rule, and how often one trial, and the rule of 59 draws, accept a broken layer."""
     lines = []
     for rule in dict.fromkeys(r["rule"] for r in results["level"]):
         worst = max((r for r in results["level"] if r["rule"] == rule), key=lambda r: r["rate"] - r["limit"])

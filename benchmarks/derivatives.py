@@ -49,7 +49,11 @@ WAYS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One kind, solver and way: the relative error, or why there is none. ``said`` is a refusal, or what went wrong."""
+    """One kind of network or loss, solver and way to run: the relative error, or None and in ``said`` the reason.
+
+    The reason begins with ``refused`` where an error of the package's own refused the network; else it is what went
+    wrong.
+    """
 
     kind: str
     solver: str
@@ -59,12 +63,16 @@ class Row:
 
     @property
     def holds(self) -> bool:
-        """Right, or refused."""
+        """Whether the slope is right to :data:`BOUND`, or the network is refused."""
         return self.said.startswith("refused") if self.error is None else self.error <= BOUND
 
 
 @cache
 def _made(kind: str, head_only: bool) -> tuple[FunctionalModule, Episodes]:
+    """The network of a kind, split for meta-learning, and episodes for it, always the same; kept until cleared.
+
+    With ``head_only`` tasks adapt the head alone, and all other parameters are shared.
+    """
     generator = torch.Generator().manual_seed(sum(map(ord, kind)))
 
     def draw(*shape: int) -> Tensor:
@@ -87,6 +95,8 @@ def _made(kind: str, head_only: bool) -> tuple[FunctionalModule, Episodes]:
 
 
 class _Plain(nn.Module):
+    """A network of two linear layers, 4 inputs to 3 outputs, that stands before a loss."""
+
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Linear(4, 4)
@@ -98,7 +108,11 @@ class _Plain(nn.Module):
 
 @cache
 def _difference(kind: str, solver: str) -> tuple[float, float, list[Tensor]]:
-    """A central difference along a direction, how far its two step sizes are apart, and the direction."""
+    """The slope of the mean query loss along a random direction by a central difference; kept until cleared.
+
+    Returns the difference of fourth order, how far the differences of its two step sizes are apart, and the direction
+    as a tensor for each learned parameter.
+    """
     (problem, shared, initial), episodes = _made(kind, solver == "ridge head")
     learner = Learner(problem, SOLVERS[solver], batching="loop")
     params = learner.init(shared, initial)
@@ -115,7 +129,7 @@ def _difference(kind: str, solver: str) -> tuple[float, float, list[Tensor]]:
 
 
 def judge(kind: str, solver: str, way: str) -> Row:
-    """Compare one meta-gradient with a central difference."""
+    """The row of one kind, solver and way: its meta-gradient is compared with a central difference."""
     try:
         (problem, shared, initial), episodes = _made(kind, solver == "ridge head")
         learner = Learner(problem, SOLVERS[solver], **WAYS[way])
@@ -139,11 +153,11 @@ def judge(kind: str, solver: str, way: str) -> Row:
 
 
 RECORDED_EVERY = 58
-"""Of so many kinds one is tried with recorded conjugate gradients."""
+"""Recorded conjugate gradients, which take a minute to record, are tried on one of so many kinds."""
 
 
 def walk(kinds: Iterable[str], solvers: Iterable[str], ways: Iterable[str]) -> list[Row]:
-    """All rows of a product; torch's warnings about what it is asked are not shown."""
+    """The rows of all combinations of these kinds, solvers and ways; warnings of torch are not shown."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [judge(kind, solver, way) for kind in kinds for solver in solvers for way in ways]
@@ -165,6 +179,7 @@ def run(*, quick: bool) -> dict[str, Any]:
 
 
 def _rows(results: dict[str, Any]) -> list[Row]:
+    """The rows of results that were JSON."""
     return [Row(**row) for row in results["rows"]]
 
 
@@ -199,7 +214,7 @@ def tables(results: dict[str, Any]) -> Tables:
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:
-    """How many are right."""
+    """How many meta-gradients are right or refused, of all."""
     rows = _rows(results)
     what = f"meta-gradients of {results['operations']} operations and {results['losses']} losses, right or refused"
     return [Headline(what, f"{sum(row.holds for row in rows)} of {len(rows)}")]

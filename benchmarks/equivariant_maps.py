@@ -74,12 +74,12 @@ def as_matrices(rep: Representation) -> Representation:
 
 
 def moves(rep: Representation) -> list[list[int]]:
-    """The generators as permutations of the points."""
+    """The group's generators as permutations: each a list of the images of the points."""
     return [np.asarray(rep.matrix(g)).argmax(0).tolist() for g in rep.group.generators]
 
 
 class Emlp:
-    """EMLP in another Python: ``solve`` gives the dimension and its seconds; ``reason`` says why there is none."""
+    """EMLP in a process of another Python, which is started here; ``reason`` says why there is none, or is empty."""
 
     def __init__(self, python: str):
         self.reason = ""
@@ -93,7 +93,10 @@ class Emlp:
         self._process = subprocess.Popen([python, script], text=True, **pipes)  # type: ignore[call-overload]
 
     def solve(self, generators: list[list[int]]) -> tuple[int, float]:
-        """One solve, nothing remembered from the last."""
+        """The dimension of all linear maps that commute with permutations of points, and the seconds to find it.
+
+        EMLP remembers nothing from an earlier solve. There must be a process: ``reason`` is empty.
+        """
         assert self._process is not None
         self._process.stdin.write(json.dumps({"generators": generators}) + "\n")
         self._process.stdin.flush()
@@ -109,7 +112,10 @@ class Emlp:
 
 
 def measure(name: str, rep: Representation, emlp: Emlp, rounds: int) -> dict[str, Any]:
-    """One group, all ways that can serve it."""
+    """The row of one group: the dimension, median seconds of each way that can serve it, and ratios to the orbits'.
+
+    Raises: ArithmeticError where two ways find different dimensions.
+    """
     calls: dict[str, Callable[[], object]] = {"orbits": lambda: equivariant_basis(rep, rep)}
     dims = {equivariant_basis(rep, rep).dim}
     if rep.dim <= DENSE_POINTS:
@@ -131,7 +137,10 @@ def measure(name: str, rep: Representation, emlp: Emlp, rounds: int) -> dict[str
 
 
 def run(*, quick: bool = False, rounds: int = 5, emlp: str | None = None) -> dict[str, Any]:
-    """All groups; then the symmetric group on 1024 points, which has no table: its generators are enough."""
+    """Measure all groups; then the symmetric group on 1024 points, which has no table: its generators are enough.
+
+    ``emlp`` is the path of the Python that has EMLP; by default it is taken from the environment.
+    """
     rounds = 2 if quick else rounds
     other = Emlp(emlp or os.environ.get("MSR_EMLP_PYTHON", sys.executable))
     rows = []
@@ -154,6 +163,7 @@ def run(*, quick: bool = False, rounds: int = 5, emlp: str | None = None) -> dic
 
 
 def _ratio(of: list[float] | None) -> str:
+    """A ratio for a table, ``median (least to greatest)``, from these three numbers; empty for None."""
     if of is None:
         return ""
     middle, least, most = (f"{value:,.0f}" if value >= 10 else f"{value:.1f}" for value in of)
@@ -161,7 +171,7 @@ def _ratio(of: list[float] | None) -> str:
 
 
 def tables(results: dict[str, Any]) -> Tables:
-    """A line a group."""
+    """One table with a line for each group."""
     header = ["group", "points", "dimension", "orbits", "null space", "ratio", "EMLP", "ratio "]
     cells = []
     for row in results["rows"]:
@@ -197,7 +207,7 @@ def headlines(results: dict[str, Any]) -> list[Headline]:
 
 
 def figures(results: dict[str, Any]) -> dict[str, Any]:
-    """Cyclic groups by size."""
+    """Seconds of each way against the number of points, for cyclic groups."""
     series = {}
     for way in ("orbits", "null space", "emlp"):
         rows = [row for row in results["rows"] if row["group"][0] == "C" and row["group"][1:].isdigit()]

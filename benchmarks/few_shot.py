@@ -25,19 +25,23 @@ tables = _steps.tables
 
 
 def batch(tasks: int, generator: torch.Generator) -> Episodes:
-    """Random images, random labels."""
+    """Random images and labels of so many tasks, 5 support and 75 query images each."""
     x = torch.randn(tasks, 80, 1, 28, 28, generator=generator)
     y = torch.randint(WAYS, (tasks, 80), generator=generator)
     return Episodes.split(x, y, WAYS)
 
 
 def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[str, Any]]:
-    """One setting, side by side."""
+    """Rows of our learners and of each peer at ``steps`` inner steps, as of :func:`benchmarks.harness.steps.compare`.
+
+    ``rounds`` and ``seconds`` are those of the timing, and ``tasks`` is the number in a batch.
+    """
     solver = SGD(steps, rate=_steps.RATE)
     threads = torch.get_num_threads()
     generator = torch.Generator().manual_seed(1)
 
     def make(dtype: torch.dtype) -> _steps.Sides:
+        """Our learners and the peers' network in a precision, all from the same start."""
         module = conv4(WAYS, running_statistics=False, generator=torch.Generator().manual_seed(0)).to(dtype)
         problem, shared, initial = from_module(module, F.cross_entropy)
         loop = partial(Learner, problem, solver, batching="loop", channels_last=True)
@@ -58,7 +62,7 @@ def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[st
 
 
 def run(*, quick: bool, rounds: int = 5) -> dict[str, Any]:
-    """1 and 5 inner steps."""
+    """Time outer steps with 1 and with 5 inner steps."""
     rows: list[dict[str, Any]] = []
     for steps in (1,) if quick else (1, 5):
         rows += compare(steps, 1 if quick else rounds, 0.01 if quick else 1.0, 2 if quick else 8)
@@ -67,7 +71,7 @@ def run(*, quick: bool, rounds: int = 5) -> dict[str, Any]:
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:
-    """Against each peer."""
+    """Our outer steps a second beside those of each peer."""
     return _steps.headlines(results, "conv-4 few-shot")
 
 

@@ -41,12 +41,20 @@ LONGEST = 900
 
 
 def python_of(library: str) -> str | None:
-    """The Python that has a library; this one for what ships with torch."""
+    """The path of the Python that has a library: this one for ``torch_nn``, else as its environment variable says.
+
+    None where that variable is not set.
+    """
     return sys.executable if library == "torch_nn" else os.environ.get(f"MSR_{library.upper()}_PYTHON")
 
 
 def judged(library: str, python: str, only: str) -> dict[str, Any]:
-    """All rows of a library, from a process of its Python; or the reason that there are none."""
+    """All rows of a library, from a process of its Python, with its versions; or no rows and the ``reason``.
+
+    Args:
+        python: the path of that Python.
+        only: a text that the names of the cases must hold; empty for all cases.
+    """
     root = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     words = [python, "-m", "benchmarks.foreign", library, only]
@@ -61,7 +69,10 @@ def judged(library: str, python: str, only: str) -> dict[str, Any]:
 
 
 def run(*, quick: bool = False, libraries: str = ",".join(LIBRARIES)) -> dict[str, Any]:
-    """The cases of each library; ``quick`` takes those of ``torch.nn`` that have to do with attention."""
+    """Judge the cases of each library; ``quick`` takes those of ``torch.nn`` that have to do with attention.
+
+    ``libraries`` are keys of :data:`LIBRARIES`, divided by commas.
+    """
     answers: list[dict[str, Any]] = []
     for library in ["torch_nn"] if quick else libraries.split(","):
         python = python_of(library)
@@ -76,11 +87,12 @@ def run(*, quick: bool = False, libraries: str = ",".join(LIBRARIES)) -> dict[st
 
 
 def _median(values: list[float]) -> str:
+    """The upper median of some seconds, for a table; empty without any."""
     return duration(sorted(values)[len(values) // 2]) if values else ""
 
 
 def tables(results: dict[str, Any]) -> Tables:
-    """A line a library, then a line a case."""
+    """A table with a line for each library, and one with a line for each case."""
     summary = []
     cases = []
     for library in results["libraries"]:
@@ -110,7 +122,7 @@ def tables(results: dict[str, Any]) -> Tables:
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:
-    """How many, and how many wrong."""
+    """How many cases were judged as theory says, and how many wrongly or not at all."""
     rows = [row for library in results["libraries"] for row in library["rows"]]
     counted = Counter(row["verdict"] for row in rows)
     ran = sum(bool(library["rows"]) for library in results["libraries"])

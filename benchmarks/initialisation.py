@@ -23,7 +23,7 @@ Init = Literal["scaled", "reference"]
 
 
 def network(layers: int, n: int, m: int, init: Init, seed: int) -> nn.Module:
-    """A reparameterised layer, or several with tanh between."""
+    """Reparameterised layers with tanh between, from ``n`` inputs to ``m`` outputs, and ``n`` numbers within."""
     generator = torch.Generator().manual_seed(seed)
     sharing = partial(DenseSharing, k=6, init=init)
     parts: list[nn.Module] = []
@@ -37,7 +37,7 @@ def network(layers: int, n: int, m: int, init: Init, seed: int) -> nn.Module:
 
 
 def trajectory(layers: int, solver: SGD | Ridge, init: Init, seed: int, checkpoints: tuple[int, ...]) -> list[float]:
-    """Query MSE on 100 held-out tasks at each checkpoint."""
+    """Query MSE on 100 held-out tasks at each checkpoint: after so many outer steps, which ascend."""
     family = TranslationTasks(rank=2, length=24, seed=seed, shots=1 if layers == 1 else 5)
     m, n = family.weight_shape
     problem, shared, initial = from_module(network(layers, n, m, init, seed))
@@ -54,7 +54,7 @@ def trajectory(layers: int, solver: SGD | Ridge, init: Init, seed: int, checkpoi
 
 
 def run(*, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
-    """Both starts in each setting."""
+    """Train with both starts in each setting, and estimate the query MSE at the checkpoints over seeds."""
     settings: dict[str, tuple[int, SGD | Ridge]] = {
         "one layer, sgd": (1, SGD(3)),
         "one layer, ridge": (1, Ridge(1e-5)),
@@ -81,7 +81,7 @@ def tables(results: dict[str, Any]) -> Tables:
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:
-    """The two starts, at the end."""
+    """The query MSE of the two starts at the last checkpoint, for each setting."""
     last = {(r["setting"], r["init"]): _estimate(r["query_mse"][-1]) for r in results["rows"]}
     return [
         Headline(
@@ -101,6 +101,7 @@ def figures(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _estimate(e: dict[str, Any]) -> str:
+    """An estimate as a table shows it, mean and 95% interval."""
     return f"{e['mean']:.3g} ± {e['ci95']:.1g}"
 
 

@@ -68,7 +68,7 @@ def tables(results: dict[str, Any]) -> Tables:
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:
-    """Implicit at the most steps against the fewest."""
+    """Peak memory of each solver with implicit gradients at the most inner steps, beside that at the fewest."""
     lines = []
     for row in results["rows"]:
         if row["solver"].endswith("implicit"):

@@ -31,7 +31,7 @@ KINDS = ("small filter", "square factors", "dense, k = 16")
 
 
 def linear(kind: str, n: int, device: str = "cpu") -> nn.Module:
-    """An ``n × n`` layer of a kind."""
+    """A linear layer of ``n`` inputs and outputs: ``plain``, or with a pattern of one of :data:`KINDS`."""
     generator = torch.Generator(device).manual_seed(0)
     if kind == "plain":
         return filled(nn.utils.skip_init(nn.Linear, n, n, device=device), generator)
@@ -44,7 +44,7 @@ def linear(kind: str, n: int, device: str = "cpu") -> nn.Module:
 
 
 def convolution(kind: str, channels: int, device: str = "cpu") -> nn.Module:
-    """A 3 × 3 convolution of a kind."""
+    """A 3 × 3 convolution that keeps the size of its images: ``plain``, or with one of the first two :data:`KINDS`."""
     generator = torch.Generator(device).manual_seed(0)
     if kind == "plain":
         return filled(nn.utils.skip_init(nn.Conv2d, channels, channels, 3, padding=1, device=device), generator)
@@ -54,7 +54,7 @@ def convolution(kind: str, channels: int, device: str = "cpu") -> nn.Module:
 
 
 def filled(layer: nn.Module, generator: torch.Generator) -> nn.Module:
-    """A plain layer with parameters from a generator, where torch's own start would use the global one."""
+    """The layer, its parameters filled in place with noise from a generator; torch's own start uses the global one."""
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.normal_(std=0.02, generator=generator)
@@ -62,7 +62,10 @@ def filled(layer: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 def fits(kind: str, n: int, device: str) -> bool:
-    """Whether the layer, its gradient and as much again go into half of the memory that is free."""
+    """Whether an ``n × n`` layer of a kind, its gradient and as much again go into half of the memory that is free.
+
+    True for small patterns, and where free memory is not known.
+    """
     if kind != "dense, k = 16":
         return True
     free = torch.cuda.mem_get_info()[0] if device == "cuda" else available_bytes()
@@ -70,18 +73,21 @@ def fits(kind: str, n: int, device: str) -> bool:
 
 
 def dense_bytes(n: int, k: int) -> int:
-    """A dense ``U`` of an ``n × n`` layer in float32."""
+    """Bytes of a dense ``U`` with ``k`` columns of an ``n × n`` layer in float32."""
     return 4 * n * n * k
 
 
 def forward(layer: nn.Module, x: Tensor) -> Tensor:
-    """Forward alone, as in evaluation."""
+    """The output of a layer, without gradients, as in evaluation."""
     with torch.no_grad():
         return layer(x)
 
 
 def forward_backward(layer: nn.Module, x: Tensor, slope: Tensor) -> None:
-    """One training step without the optimiser; the gradients before it are gone, as after ``zero_grad``."""
+    """Put the gradients of one forward and backward into ``x`` and the layer's parameters; those before it are dropped.
+
+    ``slope`` is the gradient at the output, of its shape.
+    """
     x.grad = None
     for parameter in layer.parameters():
         parameter.grad = None
@@ -89,13 +95,18 @@ def forward_backward(layer: nn.Module, x: Tensor, slope: Tensor) -> None:
 
 
 def compare(layers: dict[str, nn.Module], shape: tuple[int, ...], device: str, rounds: int) -> dict[str, Any]:
-    """Times of layers with one input shape, and of each against the first; all layers keep the shape of their input."""
+    """Median seconds of layers on one input shape, and ratios to the first layer's, by mode and name.
+
+    The modes are ``forward`` and ``both``, forward with backward. A ratio is a median, least and greatest over rounds.
+    All layers keep the shape of their input.
+    """
     generator = torch.Generator(device).manual_seed(1)
     x = torch.randn(shape, generator=generator, device=device).requires_grad_()
     slope = torch.randn(shape, generator=generator, device=device)
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
 
     def waited(call: Callable[[], object]) -> None:
+        """Call, and wait until the device has finished."""
         call()
         wait()
 
@@ -143,14 +154,17 @@ def memory(kind: str, n: int) -> dict[str, int]:
 
 
 def resident(kind: str, n: int) -> int | None:
-    """By how much a fresh process grows in one forward and backward: :func:`memory`'s ``extra``, seen from outside."""
+    """By how many bytes a fresh process grows in one forward and backward; None where the kernel cannot say.
+
+    It is ``extra`` of :func:`memory`, seen from outside.
+    """
     code = f"from benchmarks.layers import grow; print(grow({kind!r}, {n}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     return None if out.strip() == "None" else int(out)
 
 
 def grow(kind: str, n: int) -> int | None:
-    """The part of :func:`resident` that runs in the fresh process."""
+    """The part of :func:`resident` that runs in the fresh process, with the same result."""
     small = torch.ones(BATCH, 64, requires_grad=True)
     forward_backward(linear(kind, 64), small, torch.ones(BATCH, 64))  # loads what torch loads late
     layer = linear(kind, n)
@@ -160,7 +174,10 @@ def grow(kind: str, n: int) -> int | None:
 
 
 def run(*, quick: bool = False, device: str = "cpu", rounds: int = 7, largest: int = SIZES[-1]) -> dict[str, Any]:
-    """All sizes. On a GPU times are of finished work, and memory is counted on the CPU, where it is the same."""
+    """Measure time and memory at all sizes up to ``largest``.
+
+    On a GPU times are of finished work, and memory is counted on the CPU, where it is the same.
+    """
     sizes = [n for n in SIZES if n <= (128 if quick else largest)]
     rounds = 2 if quick else rounds
     rows = []
@@ -189,6 +206,7 @@ def run(*, quick: bool = False, device: str = "cpu", rounds: int = 7, largest: i
 
 
 def _times(entry: dict[str, Any] | None) -> str:
+    """The ratio of an entry as a table shows it, median and range; "no memory" for None, a layer that was not run."""
     if entry is None:
         return "no memory"
     middle, least, most = entry["ratio"]
@@ -196,6 +214,7 @@ def _times(entry: dict[str, Any] | None) -> str:
 
 
 def _mebibytes(n: float | None) -> str:
+    """A number of bytes in MiB, for a table; empty for None."""
     return "" if n is None else f"{n / 2**20:,.1f}" if n < 100 * 2**20 else f"{n / 2**20:,.0f}"
 
 
@@ -235,7 +254,7 @@ def tables(results: dict[str, Any]) -> Tables:
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:
-    """The largest size."""
+    """Time of each kind, and peak memory of the small filter, at the largest size of linear layer."""
     rows = [row for row in results["rows"] if row["layer"] == "linear"]
     row = max(rows, key=lambda row: row["size"])
     n = row["size"]
@@ -265,7 +284,7 @@ def headlines(results: dict[str, Any]) -> list[Headline]:
 
 
 def figures(results: dict[str, Any]) -> dict[str, Any]:
-    """Ratios by size, and bytes by size."""
+    """Times of linear layers as multiples of the plain one, by size; and their peak memory by size."""
     rows = [row for row in results["rows"] if row["layer"] == "linear"]
     series = {}
     for kind in (*KINDS, "folded"):

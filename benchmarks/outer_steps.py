@@ -25,11 +25,15 @@ tables = _steps.tables
 
 
 def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[str, Any]]:
-    """One setting, side by side."""
+    """Rows of our learners and of each peer at ``steps`` inner steps, as of :func:`benchmarks.harness.steps.compare`.
+
+    ``rounds`` and ``seconds`` are those of the timing, and ``tasks`` is the number in a batch.
+    """
     family = TranslationTasks(rank=1)
     solver = SGD(steps, rate=_steps.RATE)
 
     def make(dtype: torch.dtype) -> _steps.Sides:
+        """Our learners and the peers' layer in a precision, all from the same start."""
         pattern = partial(DenseSharing, k=3)
         generator = torch.Generator().manual_seed(0)
         layer = ReparamLinear(70, 68, bias=False, dtype=dtype, sharing=pattern, generator=generator)
@@ -49,7 +53,7 @@ def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[st
 
 
 def run(*, quick: bool, rounds: int = 9) -> dict[str, Any]:
-    """1 and 3 inner steps."""
+    """Time outer steps with 1 and with 3 inner steps."""
     rows: list[dict[str, Any]] = []
     for steps in (1, 3):
         rows += compare(steps, 1 if quick else rounds, 0.01 if quick else 0.4, 4 if quick else 32)
@@ -58,7 +62,7 @@ def run(*, quick: bool, rounds: int = 9) -> dict[str, Any]:
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:
-    """Against each peer."""
+    """Our outer steps a second beside those of each peer."""
     return _steps.headlines(results, "translation")
 
 

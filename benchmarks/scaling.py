@@ -39,7 +39,10 @@ UPPER = 5
 def setting(
     solver: Ridge | SGD, device: str, *, tasks: int, examples: int, n: int, k: int
 ) -> tuple[Learner, MetaParameters, Episodes]:
-    """A learner, its parameters, and one batch of noise."""
+    """A learner of one layer ``n → n`` with a dense pattern of ``k`` columns, its parameters, and one batch of noise.
+
+    ``examples`` is the number of support examples of a task, and that of its query examples too.
+    """
     generator = torch.Generator(device).manual_seed(0)
     sharing = partial(DenseSharing, k=k)
     layer = ReparamLinear(n, n, bias=False, sharing=sharing, generator=generator, device=device)
@@ -50,7 +53,9 @@ def setting(
 
 
 def flops_by_hand(solver: str, tasks: int, examples: int, n: int, k: int) -> int:
-    """Leading terms, two flops a multiplication; a product of two things that are both differentiated counts thrice.
+    """The flops of one meta-gradient by its leading terms, two flops a multiplication.
+
+    A product of two things that are both differentiated counts thrice. ``solver`` is a key of :data:`SOLVERS`.
 
     A prediction is ``W = U v`` (n²k) and ``x Wᵀ`` (examples · n²). Ridge: the Jacobian (examples · n²k a task), its
     Gram matrix (examples · n k²), the residual, the prediction on the query set. A gradient step: a prediction, and
@@ -67,12 +72,21 @@ def flops_by_hand(solver: str, tasks: int, examples: int, n: int, k: int) -> int
 
 
 def gradient(learner: Learner, params: MetaParameters, episodes: Episodes) -> object:
-    """What is timed and counted."""
+    """One meta-gradient, the computation that is timed and counted."""
     return learner.meta_gradient(params, episodes)
 
 
 def sweep(solver: str, axis: str, sizes: tuple[int, ...], machine: Machine, device: str, rounds: int) -> dict[str, Any]:
-    """One quantity varied alone; the sizes take turns."""
+    """Times and counts of a meta-gradient as one quantity is varied alone, with the exponents of their growth.
+
+    The sizes take turns in each round. Each exponent, fitted on the upper sizes, is a pair of the slope and half of its
+    95% interval.
+
+    Args:
+        solver: a key of :data:`SOLVERS`.
+        axis: a key of :data:`AXES`, the quantity that takes the ``sizes``; everything else stays at :data:`BASE`.
+        machine: the rates that the bound is made from.
+    """
     calls: dict[str, Callable[[], object]] = {}
     counts: list[dict[str, Any]] = []
     for size in sizes:
@@ -113,7 +127,7 @@ def sweep(solver: str, axis: str, sizes: tuple[int, ...], machine: Machine, devi
 
 
 def run(*, quick: bool = False, device: str = "cpu", rounds: int = 5) -> dict[str, Any]:
-    """All sweeps, after the machine's own rates."""
+    """Measure the machine's own rates, then the cost of a meta-gradient along each quantity, for each solver."""
     machine = measure_machine(device, quick=quick)
     say(f"products: {max(machine.products.values()) / 1e9:.0f} GFLOP/s at best; copies: {_rates(machine.copies)}")
     sweeps = []
@@ -135,10 +149,12 @@ def run(*, quick: bool = False, device: str = "cpu", rounds: int = 5) -> dict[st
 
 
 def _rates(rates: dict[Any, float]) -> str:
+    """Rates of copies, in bytes a second by the number of bytes, in words."""
     return ", ".join(f"{rate / 1e9:.0f} GB/s at {_size(int(n))}" for n, rate in rates.items())
 
 
 def _size(n: int) -> str:
+    """A number of bytes in words, in binary units rounded down."""
     for unit in ("B", "KiB", "MiB"):
         if n < 1024:
             return f"{n:.0f} {unit}"
@@ -147,12 +163,13 @@ def _size(n: int) -> str:
 
 
 def _slope(pair: list[float]) -> str:
+    """An exponent as a table shows it, from its slope and half of its interval."""
     slope, half = pair
     return f"{slope:.2f} ± {half:.2f}"
 
 
 def tables(results: dict[str, Any]) -> Tables:
-    """Exponents; then the largest size of each sweep against its bound."""
+    """A table of exponents; and one of the largest size of each sweep, its time against the bound."""
     base = ", ".join(f"{key} {value}" for key, value in results["base"].items())
     header = ["solver, what grows", "sizes", "fitted on", "time", "flops", "bytes", "bound"]
     slopes = []
@@ -207,7 +224,7 @@ def tables(results: dict[str, Any]) -> Tables:
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:
-    """An exponent each, beside the bound's."""
+    """The exponent of the time of each sweep, beside the exponent of its bound."""
     lines = []
     for line in results["sweeps"]:
         slope = line["exponents"]

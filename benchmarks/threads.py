@@ -35,7 +35,7 @@ def problem(n: int, tasks: int) -> Sample:
 
 @contextmanager
 def beside(processes: int) -> Iterator[None]:
-    """Other processes that want a core each."""
+    """Within the block, so many other processes keep a core busy each."""
     others = [subprocess.Popen([sys.executable, "-c", BUSY_CODE]) for _ in range(processes)]
     try:
         yield
@@ -46,14 +46,17 @@ def beside(processes: int) -> Iterator[None]:
 
 
 def timed(sample: Sample, threads: int | None) -> tuple[float, int]:
-    """Seconds of a discovery, and the threads it had."""
+    """Seconds of a discovery on a sample, and the threads it had; None leaves their number to ``discover``."""
     start = time.perf_counter()
     discovery = discover(sample.x, sample.y, threads=threads)
     return time.perf_counter() - start, discovery.threads
 
 
 def run(*, quick: bool, rounds: int = 3) -> dict[str, Any]:
-    """Each problem, idle and busy."""
+    """Time a discovery of each problem with one, all and the chosen number of threads, on an idle and a busy machine.
+
+    Once a discovery with all threads has taken longer than :data:`LONGEST`, all threads are tried no more.
+    """
     most = torch.get_num_threads()
     rows = []
     tried = True
@@ -79,6 +82,7 @@ def run(*, quick: bool, rounds: int = 3) -> dict[str, Any]:
 
 
 def _middle(laps: list[float]) -> float | None:
+    """The upper median; None without any lap."""
     return sorted(laps)[len(laps) // 2] if laps else None
 
 
@@ -102,7 +106,7 @@ def tables(results: dict[str, Any]) -> Tables:
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:
-    """Chosen against one, and all against one."""
+    """Seconds with the chosen threads beside those with one and with all, for each problem and state of the machine."""
     lines = []
     for row in results["rows"]:
         middle = {name: _middle(laps) for name, laps in row["seconds"].items()}

@@ -118,7 +118,7 @@ class Answer:
 
 
 def rooms() -> dict[str, Current[Any]]:
-    """The constants of each room, as they are moved."""
+    """The current constants of each room, which a block can move, by the room's name in the table."""
     return {name: importlib.import_module(module).THRESHOLDS for name, module in ROOMS.items()}
 
 
@@ -141,7 +141,10 @@ def moves_of(room: str, standard: Any) -> list[Move]:
 
 
 def _moved(value: Any, unit: str) -> Iterator[tuple[str, Any]]:
-    """The values that a number is moved to, with the direction; none for a value that is no number."""
+    """The values that a number is moved to, each after its direction; none for 0 and for a value that is no number.
+
+    ``unit`` is the constant's, in words, by which a share or a probability is told.
+    """
     if isinstance(value, bool):
         yield "switched", not value
     elif isinstance(value, int):
@@ -183,7 +186,10 @@ def recorded_reads(current: Mapping[str, Current[Any]]) -> Iterator[set[tuple[st
 
 
 def answer_to(file: File) -> tuple[str, Discovery | None]:
-    """What discovery says of a file; without an answer ``refused`` or ``error``, with the reason."""
+    """An empty text and what discovery says of a file; or, without an answer, the reason and None.
+
+    The reason begins with ``refused:`` for an error of the package's own, else with ``error:``.
+    """
     try:
         with time_limit(LONGEST):
             return "", discover(torch.from_numpy(file.x), torch.from_numpy(file.y), eps=EPS, alpha=ALPHA)
@@ -194,7 +200,7 @@ def answer_to(file: File) -> tuple[str, Discovery | None]:
 
 
 def judged(file: File, problem: Problem, failure: str, discovery: Discovery | None) -> Answer:
-    """An answer, or the lack of one, held against the truth."""
+    """An answer held against the truth; without one (None), ``failure`` is the reason that :func:`answer_to` gives."""
     if discovery is None:
         return Answer(failure.split(":")[0], False, failure)
     outcome = str(outcome_of(discovery, file, problem)["outcome"])
@@ -203,7 +209,10 @@ def judged(file: File, problem: Problem, failure: str, discovery: Discovery | No
 
 
 def digest_of(discovery: Discovery) -> str:
-    """Every number and word of an answer; ``repr`` tells floats apart to the last bit."""
+    """Every number and word of an answer as one text, without what tells how it was made, such as its seconds.
+
+    ``repr`` tells floats apart to the last bit.
+    """
     content = {key: value for key, value in discovery.as_dict().items() if key not in _OWN_KEYS}
     arrays = (discovery.pattern, discovery.spectrum)
     numbers = [None if array is None else np.asarray(array).tobytes().hex() for array in arrays]
@@ -251,7 +260,7 @@ def run(*, quick: bool = False, room: str = "", only: str = "", files: int = len
 
 
 def _few(moves: list[Move], read: set[tuple[str, str]]) -> list[Move]:
-    """All moves of the first constants of each room that every file reads."""
+    """The moves of the first two constants of each room that are read, those in ``read`` as pairs of room and name."""
     names: dict[str, list[str]] = {}
     for move in moves:
         of_room = names.setdefault(move.room, [])
@@ -267,7 +276,14 @@ def row_of(
     standard: dict[int, Answer],
     reads: dict[int, set[tuple[str, str]]],
 ) -> dict[str, Any]:
-    """Counts of what a move changes over the files that read the constant."""
+    """A row of the table: on how many files the constant is read, and on how many of them its move changes something.
+
+    Args:
+        current: the constants of the move's room.
+        chosen: the files, each a cell and a number.
+        standard: the answer to each file, by its place, with the standard constants.
+        reads: the constants that each file reads then, as pairs of a room and a name.
+    """
     row: dict[str, Any] = {
         "room": move.room,
         "constant": move.label,
@@ -315,7 +331,7 @@ def tables(results: dict[str, Any]) -> Tables:
 
 
 def _still(results: dict[str, Any]) -> list[list[str]]:
-    """For each room the constants that change no number: those that were read, and those that no file needed."""
+    """Rows of a room, ``read`` or ``not read on these files``, and the constants that are so and change no number."""
     moves: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in results["rows"]:
         moves.setdefault((row["room"], row["constant"]), []).append(row)
@@ -328,6 +344,7 @@ def _still(results: dict[str, Any]) -> list[list[str]]:
 
 
 def _short(value: Any) -> str:
+    """A value for a table, floats with four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -34,7 +34,10 @@ Method = Callable[[int], Curve]
 
 
 def chunks(family: TranslationTasks, n_tasks: int = TASKS) -> Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]:
-    """All examples of the first training tasks, drawn once: drawing is part of the time."""
+    """A function that gives a pass over all examples of the first training tasks, in one chunk, for ``find_span``.
+
+    They are drawn here, once, and not in the pass: drawing is part of the time.
+    """
     x, y = family.episodes("train", torch.arange(n_tasks)).examples()
     x = x.flatten(2)
     y = y.flatten(2)
@@ -42,7 +45,7 @@ def chunks(family: TranslationTasks, n_tasks: int = TASKS) -> Callable[[], Itera
 
 
 def layer_with(U: torch.Tensor, v: torch.Tensor) -> ReparamLinear:
-    """A layer with a found span."""
+    """A layer ``70 → 68`` with the pattern ``U (68 · 70, k)``, which stays learnable, and the filter ``v (k,)``."""
     sharing = DenseSharing.from_matrix(U.float(), (68, 70))
     layer = ReparamLinear(70, 68, bias=False, sharing=sharing, generator=torch.Generator())
     with torch.no_grad():
@@ -51,18 +54,21 @@ def layer_with(U: torch.Tensor, v: torch.Tensor) -> ReparamLinear:
 
 
 def random_layer(rank: int, seed: int, init: Literal["scaled", "reference"]) -> ReparamLinear:
-    """A layer that knows nothing; as many filters as the truth has."""
+    """A layer ``70 → 68`` that starts from a random pattern, with as many columns as the truth of a rank has."""
     sharing = partial(DenseSharing, k=3 * rank, init=init)
     return ReparamLinear(70, 68, bias=False, sharing=sharing, generator=torch.Generator().manual_seed(seed))
 
 
 def judge(learner: Learner, params: MetaParameters, family: TranslationTasks) -> float:
-    """Query error of 100 held-out tasks."""
+    """The mean query error of the first 100 held-out tasks."""
     return evaluate(learner, params, [family.episodes("test", torch.arange(100))]).mean
 
 
 def direct(rank: int, seed: int, k: Any, n_tasks: int = TASKS) -> Curve:
-    """Spectral start and alternating least squares, nothing else."""
+    """The one point of the curve of a span found without outer steps: spectral start and alternating least squares.
+
+    ``k`` is the dimension, or ``auto`` to find it.
+    """
     family = TranslationTasks(rank=rank, seed=seed)
     start = time.perf_counter()
     span = find_span(chunks(family, n_tasks), k=k)
@@ -74,7 +80,7 @@ def direct(rank: int, seed: int, k: Any, n_tasks: int = TASKS) -> Curve:
 
 
 def spectral_then_ridge(rank: int, seed: int, outer_steps: int) -> Curve:
-    """The spectral start alone, then outer steps on the closed form."""
+    """The curve of outer steps on the closed form from the spectral start alone, whose seconds are counted too."""
     family = TranslationTasks(rank=rank, seed=seed)
     start = time.perf_counter()
     U = spectral_start(chunks(family), k=3 * rank, evidence=False).span(3 * rank)
@@ -93,7 +99,10 @@ def trained(
     *,
     every: int,
 ) -> Curve:
-    """Our outer loop, judged after every ``every`` steps until the last target is met."""
+    """The curve of our outer loop, judged after every ``every`` of at most ``steps`` steps, until the last target.
+
+    ``rate`` is Adam's at the start of a cosine decay.
+    """
     problem, shared, initial = from_module(layer)
     learner = Learner(problem, solver, batching="vmap", trace=True)
     adam = partial(torch.optim.Adam, lr=rate, betas=(0.9, 0.95 if isinstance(solver, Ridge) else 0.999), fused=True)
@@ -109,7 +118,10 @@ def trained(
 def timed(
     step: Callable[[int], None], error: Callable[[], float], steps: int, every: int, until: float = TARGETS[-1]
 ) -> Curve:
-    """Run at most ``steps`` steps, adding up their time alone; the error is taken after every ``every`` of them."""
+    """The curve of at most ``steps`` steps, in seconds of the steps alone, with the error after every ``every`` steps.
+
+    It ends early where the error is ``until`` or less. ``step`` is called with the number of steps before it.
+    """
     seconds = 0.0
     curve: Curve = []
     for i in range(steps):
@@ -124,7 +136,7 @@ def timed(
 
 
 def on_higher(family: TranslationTasks, layer: ReparamLinear, inner_steps: int, rate: float, steps: int) -> Curve:
-    """The same training, written with ``higher``, until the error is 1e-3."""
+    """The curve of :func:`trained` with gradient steps, written with ``higher``, until the error is 1e-3."""
     import higher
 
     problem, shared, initial = from_module(layer)
@@ -154,30 +166,33 @@ def on_higher(family: TranslationTasks, layer: ReparamLinear, inner_steps: int, 
 
 
 def first(curve: Curve, target: float) -> tuple[float, int] | None:
-    """Seconds and outer steps at which the error was first at or below the target."""
+    """Seconds and outer steps at which the error was first at or below the target; None where it never was."""
     return next(((seconds, steps) for seconds, steps, error in curve if error <= target), None)
 
 
 def ridge_from_random(rank: int, seed: int, steps: int) -> Curve:
-    """Outer steps on the closed form, from a layer that knows nothing."""
+    """The curve of outer steps on the closed form, from a random layer."""
     family = TranslationTasks(rank=rank, seed=seed)
     return trained(family, random_layer(rank, seed, "scaled"), Ridge(penalty=1e-5), 2e-2, steps, every=10)
 
 
 def sgd_from_random(rank: int, seed: int, inner: int, rate: float, steps: int) -> Curve:
-    """Outer steps through gradient steps, started as the paper's code does."""
+    """The curve of outer steps through ``inner`` gradient steps, started as the paper's code does."""
     family = TranslationTasks(rank=rank, seed=seed)
     return trained(family, random_layer(rank, seed, "reference"), SGD(inner, rate=0.1), rate, steps, every=20)
 
 
 def sgd_on_higher(rank: int, seed: int, inner: int, rate: float, steps: int) -> Curve:
-    """As :func:`sgd_from_random`, written with ``higher``."""
+    """The curve of :func:`sgd_from_random`, written with ``higher``."""
     family = TranslationTasks(rank=rank, seed=seed)
     return on_higher(family, random_layer(rank, seed, "reference"), inner, rate, steps)
 
 
 def methods(rank: int, *, quick: bool, seeds: int, sgd_steps: int, sgd_rate: float) -> dict[str, tuple[int, Method]]:
-    """Every method by name, as a number of seeds and a function of the seed."""
+    """Every method by name, as a number of seeds and a function of the seed that gives a curve.
+
+    ``sgd_steps`` are the outer steps of gradient methods, for each rank, and ``sgd_rate`` is Adam's rate for them.
+    """
     k = 3 * rank
     steps = 20 if quick else 400 * rank
     result: dict[str, tuple[int, Method]] = {
@@ -197,7 +212,7 @@ def methods(rank: int, *, quick: bool, seeds: int, sgd_steps: int, sgd_rate: flo
 
 
 def run(*, quick: bool, seeds: int = 3, sgd_steps: int = 1000, sgd_rate: float = 4e-3) -> dict[str, Any]:
-    """Every method on every rank; SGD and ``higher`` with the first seed only."""
+    """Run every method on every rank; SGD and ``higher`` with the first seed only."""
     if quick:
         seeds = 1
         sgd_steps = 40
@@ -221,19 +236,19 @@ def run(*, quick: bool, seeds: int = 3, sgd_steps: int = 1000, sgd_rate: float =
 
 
 def seconds_to(row: dict[str, Any], target: float) -> float | None:
-    """The median over seeds; None if a seed did not get there."""
+    """The median over seeds of the seconds to a query error; None if a seed did not get there."""
     hits = row["times"][f"{target:g}"]
     return None if None in hits else sorted(hit[0] for hit in hits)[len(hits) // 2]
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    """Seconds to each target."""
+    """The seconds to each target as a table shows them, or "not reached"."""
     seconds = [seconds_to(row, target) for target in TARGETS]
     return ["not reached" if s is None else f"{s:.2f}" for s in seconds]
 
 
 def tables(results: dict[str, Any]) -> Tables:
-    """One table a rank."""
+    """One table for each rank, a row for each method."""
     head = ["method", *[f"{t:g}" for t in TARGETS], "last error", "seconds in all", "seeds"]
     result: Tables = {}
     for row in results["rows"]:
@@ -246,7 +261,7 @@ def tables(results: dict[str, Any]) -> Tables:
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:
-    """Rank 1 against higher; rank 5."""
+    """Seconds to an error of 1e-3 at rank 1, beside SGD on ``higher``, and at rank 5."""
     rows = {(row["rank"], row["method"]): row for row in results["rows"]}
     ours = seconds_to(rows[1, f"direct, k given, {FEW} tasks"], 1e-3)
     theirs = seconds_to(rows[1, "SGD, 5 steps, on higher"], 1e-3)
@@ -262,7 +277,7 @@ def headlines(results: dict[str, Any]) -> list[Headline]:
 
 
 def figures(results: dict[str, Any]) -> dict[str, Any]:
-    """Error against time, rank by rank."""
+    """A figure for each rank: query error against seconds, of the first seed, for each method."""
     by_name = {}
     for rank in (1, 2, 5):
         series = {

@@ -78,14 +78,14 @@ class Config(TaskFlags, TrainingFlags, BatchingFlags, DeviceFlags, SeedFlags):
     shots: int = option(8, "support examples a task, of 24", least=1, most=EXAMPLES - 1)
 
     def check(self) -> None:
-        """Raise ConfigError for a value that cannot work."""
+        """Raise ConfigError for a value that cannot work, MissingExtraError without matplotlib."""
         super().check()
         chosen(self.models, MODELS, "model")
         chosen(self.solvers, SOLVERS, "solver")
         figures.require()
 
     def bytes_needed(self) -> dict[str, float]:
-        """The examples, each with 8 inputs and 8 outputs in single precision."""
+        """Bytes of the examples of a step, and of the held-out tasks: 8 inputs and 8 outputs, in single precision."""
         of_task = 4.0 * EXAMPLES * 16
         return {"--batch": of_task * self.batch, "--test-tasks": of_task * self.test_tasks}
 
@@ -104,7 +104,10 @@ class Arm(arms.Arm):
         return f"{self.model}-{self.solver}"
 
     def outer_steps(self, config: Config) -> int:
-        """As configured; an oracle has only the start of ``v`` and the solver's own numbers to learn."""
+        """How many outer steps the arm takes: as configured for its solver, and a quarter of that for an oracle.
+
+        An oracle has only the start of ``v`` and the solver's own numbers to learn.
+        """
         steps = config.sgd_steps if self.solver == "sgd" else config.gn_steps
         return max(steps // 4, 1) if self.model == "oracle" else steps
 
@@ -132,7 +135,7 @@ def run(config: Config) -> None:
 
 
 def family_of(config: Config, seed: int) -> FiniteGroupTasks:
-    """Tasks of two layers, regular to regular representation."""
+    """The tasks of a seed: two equivariant layers, from regular to regular representation of the config's group."""
     rep = regular(GROUPS[config.group]())
     return FiniteGroupTasks(
         rep_in=rep,
@@ -149,12 +152,16 @@ def family_of(config: Config, seed: int) -> FiniteGroupTasks:
 
 
 def test_set(family: FiniteGroupTasks, config: Config) -> Episodes:
-    """All held-out tasks."""
+    """All held-out tasks of a family, on the config's device."""
     return family.episodes("test", torch.arange(config.test_tasks)).to(config.device)
 
 
 def build(arm: Arm, family: FiniteGroupTasks) -> nn.Sequential:
-    """Two layers without biases, because the tasks have none."""
+    """The arm's network before training: two reparameterised layers without biases, because the tasks have none.
+
+    An oracle's patterns are the true spans, and are not learned; those of the other models are learned, from a random
+    start that depends on the model and the seed.
+    """
     generator = generator_for(arm.seed, "init", arm.model)
     layers = []
     for span in family.truth.spans:
@@ -171,7 +178,7 @@ def build(arm: Arm, family: FiniteGroupTasks) -> nn.Sequential:
 
 
 def solver_of(arm: Arm, config: Config) -> InnerSolver:
-    """The inner loop of an arm."""
+    """The solver by which an arm adapts to a task. Raises: ConfigError for flags that cannot work."""
     if arm.solver == "sgd":
         return SGD(steps=config.inner_steps, rate=config.sgd_rate, scale="log")
     if arm.solver == "gn-unrolled":
@@ -180,7 +187,10 @@ def solver_of(arm: Arm, config: Config) -> InnerSolver:
 
 
 def outer_loop(arm: Arm, config: Config, family: FiniteGroupTasks) -> OuterLoop:
-    """Adam with a cosine decay and a clipped gradient; gradient steps bear a smaller rate than Gauss-Newton."""
+    """An arm's network with its inner solver, to be trained by Adam with a cosine decay and a clipped gradient.
+
+    Gradient steps bear a smaller outer rate than Gauss-Newton.
+    """
     problem, shared, initial = from_module(build(arm, family).to(config.device))
     learner = Learner(
         problem,
@@ -196,7 +206,10 @@ def outer_loop(arm: Arm, config: Config, family: FiniteGroupTasks) -> OuterLoop:
 
 
 def run_arm(arm: Arm, config: Config, folder: RunFolder) -> Row:
-    """Train one arm and evaluate it on the held-out tasks; one that diverges is judged at its last finite state."""
+    """The row of one arm, which is trained and then evaluated on the held-out tasks.
+
+    One that diverges is judged at its last finite state. Checkpoints and metrics are written to the folder.
+    """
     family = family_of(config, arm.seed)
     loop = outer_loop(arm, config, family)
     test = test_set(family, config)
@@ -245,7 +258,7 @@ def equivariance_error(loop: OuterLoop, episodes: Episodes, family: FiniteGroupT
 
 
 def summary_line(folder: RunFolder, all_arms: list[Arm], variant: list[Arm], rows: list[Row]) -> Row:
-    """Estimates over the seeds of one variant, whose arms and rows are given.
+    """A summary row of one variant: estimates over its seeds, of which ``variant`` are the arms and ``rows`` the rows.
 
     Medians at equal outer steps, and at equal time, are read off the curves, where the arm of the same model and seed
     with the fewest steps, or seconds, ended. An arm that diverged sets no such end, and keeps its last value.
@@ -263,7 +276,10 @@ def summary_line(folder: RunFolder, all_arms: list[Arm], variant: list[Arm], row
 
 
 def _common_end(folder: RunFolder, all_arms: list[Arm], arm: Arm, axis: str) -> float:
-    """The least last step, or second, among the arms of the same model and seed that did not diverge."""
+    """Where the first of the arms with the same model and seed ended, among those that did not diverge.
+
+    ``axis`` is ``step`` or ``seconds``, and the result is in that unit; infinity where all of them diverged.
+    """
     rivals = [rival for rival in all_arms if (rival.model, rival.seed) == (arm.model, arm.seed)]
     finished = [rival for rival in rivals if folder.rows[str(rival)]["diverged_at"] is None]
     ends = [_measured(folder, rival, needed=True)[-1][axis] for rival in finished]
@@ -271,12 +287,18 @@ def _common_end(folder: RunFolder, all_arms: list[Arm], arm: Arm, axis: str) -> 
 
 
 def _measured(folder: RunFolder, arm: Arm, *, needed: bool = False) -> list[Row]:
-    """The lines of an arm's metrics that hold a measured value, or null in its place."""
+    """The lines of an arm's metrics that hold a measured value, or null in its place, as ``test``.
+
+    Raises: DataError if the value is ``needed`` and no line has it.
+    """
     return [line for line in folder.metrics(str(arm), needed="test" if needed else None) if "test" in line]
 
 
 def table(lines: list[Row], zero: Row | None, config: Config) -> str:
-    """The results as text, with intervals over the seeds."""
+    """The results as a Markdown table, a row for each line of the summary, with intervals over the seeds.
+
+    ``zero`` is the error of always predicting zero, or None.
+    """
     head = ["arm", "median query MSE", "mean", "at equal steps", "at equal time", "equivariance error"]
     keys = ("query_mse_median", "query_mse", "at_equal_steps", "at_equal_seconds", "equivariance_error")
     body = [["zero predictor", "", "none" if zero is None else f"{zero['mean']:.2e}", "", "", "", "", "", ""]]

@@ -52,7 +52,7 @@ class Config(SeedFlags):
     k: str = option("auto", "the dimension, if it is to be given")
 
     def check(self) -> None:
-        """Raise ConfigError for a value that cannot work."""
+        """Raise ConfigError for a value that cannot work, MissingExtraError without matplotlib."""
         super().check()
         figures.require()
         chosen(self.families, FAMILIES, "family")
@@ -61,7 +61,10 @@ class Config(SeedFlags):
             raise ConfigError("--k must be at least 1, or auto; got 0")
 
     def bytes_needed(self) -> dict[str, float]:
-        """The inputs and outputs of one chunk of tasks in single precision; the smallest family has 6 of each."""
+        """Bytes of the inputs and outputs of one chunk of tasks in single precision, at 6 of each.
+
+        Those are the numbers of the smallest family, so no run that fits is refused.
+        """
         return {"--examples": 4.0 * 12 * min(CHUNK, self.tasks) * self.examples}
 
 
@@ -100,7 +103,7 @@ def run(config: Config) -> None:
 
 
 def family_of(name: str, noise: float, seed: int, config: Config) -> TaskFamily:
-    """The tasks of a family; the noise is ``noise`` times the root mean square of the outputs without noise."""
+    """The tasks of the family of this name; ``noise`` is in units of the root mean square of the outputs without it."""
     counts: dict[str, Any] = {
         "shots": 1,
         "queries": config.examples - 1,
@@ -121,7 +124,10 @@ def family_of(name: str, noise: float, seed: int, config: Config) -> TaskFamily:
 
 
 def run_arm(arm: Arm, config: Config) -> Row:
-    """Find one span and compare it with the truth; where none is found, the row says why."""
+    """The row of one arm: a span is found, and compared with the true one.
+
+    Where none is found, ``k``, ``span_cosine``, ``converged`` and ``seconds`` are None, and ``says`` gives the reason.
+    """
     family = family_of(arm.family, arm.noise, arm.seed, config)
     truth = family.true_span()
     assert truth is not None
@@ -136,7 +142,12 @@ def run_arm(arm: Arm, config: Config) -> Row:
 
 
 def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
-    """How often the dimension is right over the seeds, how much of the span is then held, and the seconds it took."""
+    """How often the dimension is right over the seeds, how much of the span is then held, and the seconds it took.
+
+    ``right`` and ``gave_up`` count runs, and ``other_k`` are the wrong dimensions that were found. ``span_cosine_min``
+    is the least cosine to the true span in the runs with the right dimension. It is None where there is no such run, as
+    are the seconds where every run gave up.
+    """
     true_k = rows[0]["true_k"]
     answered = [row for row in rows if row["k"] is not None]
     right = [row for row in answered if row["k"] == true_k]
@@ -155,7 +166,7 @@ def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
 
 
 def table(summary: list[Row]) -> str:
-    """The summary as text."""
+    """The summary as a Markdown table, a row for each family and level of noise."""
     lines = [
         [
             line["family"],
@@ -173,7 +184,7 @@ def table(summary: list[Row]) -> str:
 
 
 def draw(summary: list[Row], folder: RunFolder) -> None:
-    """The figure: how often the dimension is right, against the noise."""
+    """Write the figure ``dimension.png``: the share of runs with the right dimension, against the noise."""
     series: dict[str, tuple[list[float], list[float]]] = {}
     for line in summary:
         noise, rate = series.setdefault(f"{line['family']}, k = {line['true_k']}", ([], []))

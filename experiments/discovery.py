@@ -86,7 +86,7 @@ class Config(SeedFlags):
     alpha: float = option(0.01, "error rate of each test", above=0, below=0.5)
 
     def check(self) -> None:
-        """Raise ConfigError for a value that cannot work."""
+        """Raise ConfigError for a value that cannot work, MissingExtraError without matplotlib."""
         super().check()
         figures.require()
         chosen(self.families, FAMILIES, "family")
@@ -94,7 +94,10 @@ class Config(SeedFlags):
         counts("tasks", self.tasks, *TASK_RANGE)
 
     def bytes_needed(self) -> dict[str, float]:
-        """The inputs and outputs of all tasks in double precision; the smallest family has 4 of each."""
+        """Bytes of the inputs and outputs of all tasks in double precision, at 4 of each.
+
+        Those are the numbers of the smallest family, so no run that fits is refused.
+        """
         most = max(counts("tasks", self.tasks, *TASK_RANGE))
         return {"--tasks or --examples": 8.0 * 8 * most * self.examples}
 
@@ -115,7 +118,10 @@ class Arm(arms.Arm):
 
 
 def representation(family: str) -> Representation:
-    """How the group of a family acts on inputs and on outputs; for families that are no control."""
+    """How the group of a family acts, on inputs and on outputs alike; the family must not be a control.
+
+    Of an almost larger symmetry it is the smaller group, which all tasks have exactly.
+    """
     return ALMOST[family][0]() if family in ALMOST else (GROUPS.get(family) or LARGE[family])()
 
 
@@ -132,7 +138,7 @@ def truth(family: str) -> str | None:
 
 
 def family_of(name: str, noise: float, seed: int, n_tasks: int, config: Config) -> TaskFamily:
-    """The tasks of a family; outputs have a mean square of 1, so noise is in units of their size."""
+    """The tasks of the family of this name; outputs have a mean square of 1, so noise is in units of their size."""
     options: dict[str, Any] = {
         "noise": noise,
         "shots": 1,
@@ -155,7 +161,11 @@ def family_of(name: str, noise: float, seed: int, n_tasks: int, config: Config) 
 
 
 def run_arm(arm: Arm, config: Config) -> Row:
-    """Discover once, and compare the answer with the truth."""
+    """The row of one arm: the answer of one discovery, compared with the truth.
+
+    ``exact`` and ``wrong`` say whether the name is the true one, or another (None, false: no name was given); ``exact``
+    is None for a control. ``rule``, ``rule_exact`` and ``rule_wrong`` are the same for the rule without a certificate.
+    """
     family = family_of(arm.family, arm.noise, arm.seed, arm.tasks, config)
     episodes = family.episodes("train", torch.arange(arm.tasks))
     x, y = episodes.examples()
@@ -183,9 +193,9 @@ def run_arm(arm: Arm, config: Config) -> Row:
 
 
 def uncertified(answer: Discovery) -> str | None:
-    """The name that the rule without a certificate gives; None for no group, or where no pattern was found.
+    """The name that the rule without a certificate gives; None for the trivial group, or where no pattern was found.
 
-    Rows of the pattern ``U`` within :data:`RULE_RADIUS` of one another count as equal.
+    Rows of the pattern ``U`` within :data:`RULE_RADIUS` of one another, as a share of the longest, count as equal.
     """
     if answer.pattern is None:
         return None
@@ -196,7 +206,10 @@ def uncertified(answer: Discovery) -> str | None:
 
 
 def _classes(rows: Tensor, radius: float) -> np.ndarray:
-    """A class for each row: each row joins the first earlier class whose first row is within the radius."""
+    """The number of the class of each row, from 0: a row joins the earliest class whose first row is within the radius.
+
+    A row that is near none of them begins a class. Shapes: ``rows (n, k) -> (n,)``.
+    """
     labels = np.full(len(rows), -1)
     classes = 0
     for i in range(len(rows)):
@@ -223,6 +236,7 @@ def run(config: Config) -> None:
     ]
 
     def compute(arm: Arm) -> Row:
+        """:func:`run_arm`, with the arm's name before the message of an error."""
         try:
             return run_arm(arm, config)
         except MSRError as error:
@@ -241,7 +255,7 @@ def run(config: Config) -> None:
 
 
 def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
-    """How often each kind of answer was given over the seeds."""
+    """How many of a variant's runs, one for each seed, gave each kind of answer; ``seconds`` are of one discovery."""
     return {
         "family": variant[0].family,
         "truth": rows[0]["truth"],
@@ -261,7 +275,7 @@ def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
 
 
 def table(summary: list[Row]) -> str:
-    """The summary as text."""
+    """The summary as a Markdown table, a row for each family, level of noise and number of tasks."""
     header = ["family", "is", "noise", "tasks", "exact", "wrong", "none", "cannot tell", "rule: exact", "rule: wrong"]
     lines = [
         [
@@ -283,7 +297,11 @@ def table(summary: list[Row]) -> str:
 
 
 def draw(summary: list[Row], folder: RunFolder) -> None:
-    """The phase diagram: the share of exact names over the families, by noise and number of tasks."""
+    """Write the phase diagram ``phases.png``: the shares of answers over all families that have a group.
+
+    Its panels, each by noise and number of tasks, are the exact name, "cannot tell" and a wrong name. Where no family
+    has a group there is no figure.
+    """
     lines = [line for line in summary if line["truth"]]
     if not lines:
         return
@@ -303,7 +321,7 @@ def draw(summary: list[Row], folder: RunFolder) -> None:
 
 
 def _share(lines: list[Row], key: str, noise: float, tasks: int) -> float:
-    """The share of runs with this noise and number of tasks that a count of the summary makes."""
+    """The count ``key`` as a share of the runs, over all lines of the summary with this noise and number of tasks."""
     cell = [line for line in lines if line["noise"] == noise and line["tasks"] == tasks]
     return sum(line[key] for line in cell) / max(1, sum(line["runs"] for line in cell))
 

@@ -67,14 +67,14 @@ class Config(EngineFlags, DataFlags, TrainingFlags, DeviceFlags, SeedFlags):
     download: bool = option(False, "fetch the full Omniglot sets into the user's cache (about 15 MB)")
 
     def check(self) -> None:
-        """Raise ConfigError for a value that cannot work."""
+        """Raise ConfigError for a value that cannot work, MissingExtraError without matplotlib or the ``--engine``."""
         super().check()
         chosen(self.models, MODELS, "model")
         figures.require()
         solver_of(self)  # which checks its own values
 
     def bytes_needed(self) -> dict[str, float]:
-        """Three square layers with gradients and Adam's moments; the images of a step, and their first features."""
+        """Bytes of three square layers with gradients and Adam's moments, of a step's images, and of first features."""
         image = 4.0 * 28 * 28
         layers = 4.0 * 4 * 3 * 9 * self.width**2
         together = 1 if self.batching == "loop" else min(self.batch, self.chunk_size or self.batch)
@@ -95,7 +95,7 @@ class Config(EngineFlags, DataFlags, TrainingFlags, DeviceFlags, SeedFlags):
         return lambda: F.conv2d(images, filters, padding=1).sum().backward()
 
     def data_files(self) -> list[Path]:
-        """The two files of the folder that are read."""
+        """The two files of the folder ``--data`` that are read; empty where data are downloaded or stand in."""
         return list(_zips(Path(self.data))) if self.data and not self.download else []
 
 
@@ -133,7 +133,11 @@ def run(config: Config) -> None:
 
 
 def load_images(config: Config) -> tuple[str, ImageSet, ImageSet]:
-    """The name of the data, and the training and the test classes, which share no alphabet."""
+    """The name of the data, and the training and the test classes, which share no alphabet.
+
+    They are fetched with ``--download``, read from the folder of ``--data``, or else scikit-learn's digits.
+    Raises: DataError where they cannot be fetched or read.
+    """
     if config.download:
         first, second = download_omniglot()
     elif config.data:
@@ -157,7 +161,10 @@ def _zips(folder: Path) -> tuple[Path, Path]:
 
 
 def families(config: Config, train_set: ImageSet, test_set: ImageSet, seed: int) -> tuple[ImageTasks, ImageTasks]:
-    """The tasks to train on, and those to test on, which have a number of queries of their own."""
+    """The tasks of a seed to train on, and those to test on: they differ in their number of query images alone.
+
+    Both hold both image sets, as the splits ``train`` and ``test``.
+    """
     make = partial(
         ImageTasks,
         train_set,
@@ -171,16 +178,22 @@ def families(config: Config, train_set: ImageSet, test_set: ImageSet, seed: int)
 
 
 def run_arm(arm: Arm, config: Config, both: tuple[ImageTasks, ImageTasks], folder: RunFolder) -> Row:
-    """Train one network and count its right answers on the held-out classes."""
+    """The row of one arm: its network is trained, and its right answers on tasks of held-out classes are counted.
+
+    ``both`` are the tasks to train on and to test on, from :func:`families`. Checkpoints and metrics are written to the
+    folder.
+    """
     family, held_out = both
     loop = outer_loop(arm, config)
 
     def batches(n: int) -> Iterator[Episodes]:
+        """The first ``n`` held-out tasks, a few at a time."""
         for tasks in torch.arange(n).split(TEST_BATCH):
             yield held_out.episodes("test", tasks).to(config.device)
 
     @torch.no_grad()
     def accuracies(n: int) -> Tensor:
+        """The share of right answers after adapting to each of the first ``n`` held-out tasks, ``(n,)``."""
         return torch.cat([loop.learner.losses(loop.params, batch, metric=share_right) for batch in batches(n)])
 
     few = min(MEASURED, config.test_tasks)
@@ -201,13 +214,16 @@ def run_arm(arm: Arm, config: Config, both: tuple[ImageTasks, ImageTasks], folde
 
 
 def build(arm: Arm, config: Config) -> nn.Module:
-    """The arm's network. Both models start as the same function: square Kronecker factors start as identities."""
+    """The arm's network, conv-4; of MSR its convolutions are reparameterised by Kronecker factors.
+
+    Both models start as the same function, because square Kronecker factors start as identities.
+    """
     plain = conv4(config.ways, width=config.width, generator=generator_for(arm.seed, "init"))
     return reparameterize(plain, convolutions_of_conv4()).module if arm.model == "msr" else plain
 
 
 def outer_loop(arm: Arm, config: Config) -> OuterLoop:
-    """The network with its inner loop, and Adam."""
+    """The arm's network with its inner loop, to be trained by Adam on the cross-entropy of the query images."""
     problem, shared, initial = from_module(build(arm, config).to(config.device), F.cross_entropy)
     learner = Learner(
         problem,
@@ -225,12 +241,18 @@ def solver_of(config: Config) -> SGD:
 
 
 def share_right(scores: Tensor, y: Tensor) -> Tensor:
-    """The share of right answers of one task, from 0 to 1."""
+    """The share of a task's images, from 0 to 1, whose largest score is that of their class.
+
+    Shapes: ``scores (images, classes)``, ``y (images,)`` the class numbers.
+    """
     return (scores.argmax(-1) == y).to(scores.dtype).mean()
 
 
 def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
-    """The figures: accuracy while training, and the factors that MSR learned."""
+    """Write the figures: ``curve.png``, accuracy while training, and ``factors.png``, the factors that MSR learned.
+
+    The factors are those of the first seed; without that arm, or its checkpoint, their figure is left out.
+    """
     label = f"accuracy on {MEASURED} held-out tasks"
     arms.draw_curves(folder, {f"{arm.model}, seed {arm.seed}": arm for arm in all_arms}, label, log=False)
     msr = Arm("msr", config.seed)
@@ -249,7 +271,7 @@ def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
 
 
 def table(folder: RunFolder, all_arms: list[Arm]) -> str:
-    """The results as text: over the held-out tasks for one seed, over the seeds for several."""
+    """The results as a Markdown table: accuracy with its interval, over held-out tasks of one seed, or over seeds."""
     lines = []
     n_seeds = 1
     for model, variant in arms.by_name(all_arms).items():

@@ -69,7 +69,7 @@ class Config(TaskFlags, DataFlags, TrainingFlags, BatchingFlags, DeviceFlags, Se
     kernel: int = option(3, "height and width of a filter, odd", least=1, most=99)
 
     def check(self) -> None:
-        """Raise ConfigError for a value that cannot work."""
+        """Raise ConfigError for a value that cannot work, MissingExtraError without matplotlib."""
         super().check()
         chosen(self.models, MODELS, "model")
         _counts(self.k)
@@ -81,7 +81,11 @@ class Config(TaskFlags, DataFlags, TrainingFlags, BatchingFlags, DeviceFlags, Se
             raise ConfigError(f"--k is for the dense models, {' and '.join(DENSE)}; none was chosen")
 
     def bytes_needed(self) -> dict[str, float]:
-        """Windows of one chunk's images; condensed tasks, with the fewest channels, 8; the indices that steps draw."""
+        """Bytes of the largest arrays, by the flags that make them large; empty with ``--data``: the file decides.
+
+        They are the windows of one chunk's images, arrays of the kernel's size alone, condensed tasks, counted with the
+        fewest channels, 8, and the indices that steps draw.
+        """
         if self.data:
             return {}
         window = self.kernel**2
@@ -117,7 +121,10 @@ class Arm(arms.Arm):
 
 @dataclass(frozen=True)
 class Data:
-    """A family, its first held-out tasks (condensed), their true filters, and the true span of all tasks."""
+    """A family, its first held-out tasks (``test``, condensed), their true filters, and the true span of all tasks.
+
+    Shapes: ``filters (tasks, channels, 1, kernel, kernel)``, ``truth (channels · kernel², k)``, columns orthonormal.
+    """
 
     family: RotationTasks
     test: Episodes
@@ -127,7 +134,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Training:
-    """The training tasks that a run will draw, condensed, in the order of ``tasks``; and how long that took."""
+    """The training tasks that a run will draw, condensed, in the order of ``tasks``; and the seconds that took.
+
+    ``tasks (tasks,)`` are their indices in the family, ascending and each once.
+    """
 
     tasks: Tensor
     episodes: Episodes
@@ -151,6 +161,7 @@ def run(config: Config) -> None:
 
     @lru_cache(maxsize=1)  # the arms of one seed come one after another
     def drawn(seed: int) -> tuple[Data, Training]:
+        """The data of a seed, and the training tasks that its unfinished arms will draw."""
         data = first if seed == config.seed else load_data(config, seed)
         steps = max(outer_steps(arm, config) for arm in missing if arm.seed == seed)
         return data, draw_training(data.family, config, steps)
@@ -168,7 +179,11 @@ def run(config: Config) -> None:
 
 
 def list_arms(config: Config, first: Data) -> list[Arm]:
-    """Every model with every seed, the dense ones with each ``k``: as asked, found, or the truth and twice that."""
+    """Every model with every seed, the dense ones with each ``k``.
+
+    ``k`` is as asked by ``--k``; with ``auto`` it is found from the first seed's tasks; by default it is the true
+    dimension, and twice that.
+    """
     sizes = _counts(config.k) or [first.truth.shape[1], 2 * first.truth.shape[1]]
     if config.k == "auto":
         sizes = [dimension_of(first.family, make_condensed, config.kernel)]
@@ -181,7 +196,10 @@ def list_arms(config: Config, first: Data) -> list[Arm]:
 
 
 def load_data(config: Config, seed: int) -> Data:
-    """The family that a config describes, and its test tasks."""
+    """The family that a config describes for a seed, with its held-out tasks, their filters and its true span.
+
+    Raises: DataError for a file of ``--data`` that does not fit.
+    """
     queries = max(EXAMPLES - config.shots, 1)
     if config.data:
         family = RotationTasks.from_filters(
@@ -211,8 +229,9 @@ def load_data(config: Config, seed: int) -> Data:
 
 
 def make_condensed(family: RotationTasks, split: Split, tasks: Tensor) -> Episodes:
-    """The tasks with images of one window: the same squared losses, gradients and ridge fits for every convolution.
+    """The tasks with these indices, on images of one window, with the same squared loss for every convolution.
 
+    Gradients and ridge fits are the same too.
     So the models below are the real convolutions, on ten images of 3×3 pixels instead of twenty of 32×32, which makes
     an outer step tens of times faster; see :func:`tasks.rotation.condensed`.
     """
@@ -221,7 +240,10 @@ def make_condensed(family: RotationTasks, split: Split, tasks: Tensor) -> Episod
 
 
 def draw_training(family: RotationTasks, config: Config, steps: int) -> Training:
-    """Every task that ``steps`` outer steps will draw, made once: all arms of a seed are trained on the same ones."""
+    """Every training task that ``steps`` outer steps will draw, made once; a line on stderr says how long it took.
+
+    All arms of a seed are trained on the same ones.
+    """
     start = time.perf_counter()
     drawn = [family.draw("train", step, config.batch) for step in range(steps)]
     tasks = torch.cat(drawn).unique()
@@ -232,7 +254,11 @@ def draw_training(family: RotationTasks, config: Config, steps: int) -> Training
 
 
 def build(arm: Arm, config: Config, data: Data) -> nn.Module:
-    """The arm's convolution, from one channel to the family's channels."""
+    """The arm's convolution before training, from one channel to the family's channels, without a bias.
+
+    It is a plain one for MAML, and else reparameterised: with Kronecker factors, a dense ``U`` that is learned, or the
+    true span, which is not.
+    """
     family = data.family
     generator = generator_for(arm.seed, "init", arm.name)
     sharing: DenseSharing | SharingFactory | None = None
@@ -262,14 +288,17 @@ def solver_of(arm: Arm, config: Config, data: Data) -> InnerSolver:
 
 
 def outer_steps(arm: Arm, config: Config) -> int:
-    """The outer steps of an arm: as asked, or what its solver needs."""
+    """How many outer steps an arm takes: as asked, or as many as its model and solver need."""
     # Without a pattern, the closed form has only its start and its penalty to learn.
     needed = {"conv-ridge": 50}.get(arm.model, 400 if arm.closed_form else 1000)
     return config.outer_steps or needed
 
 
 def outer_loop(arm: Arm, config: Config, data: Data) -> OuterLoop:
-    """The reference's Adam for gradient steps; a faster one with a cosine decay for the closed form."""
+    """The arm's convolution with its inner solver, to be trained by Adam.
+
+    Gradient steps have the released code's rate; the closed form has a larger one, with a cosine decay.
+    """
     problem, shared, initial = from_module(build(arm, config, data).to(config.device))
     learner = Learner(
         problem,
@@ -285,7 +314,10 @@ def outer_loop(arm: Arm, config: Config, data: Data) -> OuterLoop:
 
 
 def run_arm(arm: Arm, config: Config, data: Data, training: Training, folder: RunFolder) -> Row:
-    """Train one arm and evaluate it on the held-out tasks."""
+    """The row of one arm, which is trained on ``training`` and then evaluated on the held-out tasks of ``data``.
+
+    Checkpoints and metrics are written to the folder.
+    """
     loop = outer_loop(arm, config, data)
     learner = loop.learner
     few = data.test.select(slice(0, MEASURED))
@@ -321,7 +353,10 @@ def run_arm(arm: Arm, config: Config, data: Data, training: Training, folder: Ru
 
 
 def adapted_filters(learner: Learner, params: MetaParameters, episodes: Episodes, family: RotationTasks) -> Tensor:
-    """The adapted convolutions' filters, ``(tasks, channels, 1, kernel, kernel)``: their outputs on unit images."""
+    """The filters of the convolutions after adapting to each task's support set, read off their outputs on unit images.
+
+    Shapes: the result is ``(tasks, channels, 1, kernel, kernel)``, on the CPU.
+    """
     adapted = learner.adapt(params, episodes.support_x, episodes.support_y)
     n = family.kernel**2
     units = torch.eye(n, device=episodes.support_x.device).reshape(n, 1, family.kernel, family.kernel)
@@ -334,9 +369,11 @@ def adapted_filters(learner: Learner, params: MetaParameters, episodes: Episodes
 
 
 def energy_inside(filters: Tensor, truth: Tensor) -> Row | None:
-    """``‖P vec W‖² / ‖vec W‖²`` with ``P`` on the true span: 1 when the filters turn into one another as they should.
+    """The mean over tasks, with interval, of ``‖P vec W‖² / ‖vec W‖²``, where ``P`` projects on the true span.
 
-    The interval is over tasks; None where a filter is not finite.
+    It is 1 when the filters turn into one another as they should, and None where a filter is not finite.
+
+    Shapes: ``filters (tasks, channels, 1, kernel, kernel)``, ``truth (channels · kernel², k)``, columns orthonormal.
     """
     w = filters.flatten(1).double()
     tiny = torch.finfo(torch.float64).tiny
@@ -344,9 +381,10 @@ def energy_inside(filters: Tensor, truth: Tensor) -> Row | None:
 
 
 def defects(filters: Tensor, family: RotationTasks) -> dict[str, float | None]:
-    """The defect of each generator, and of the turn by 90°, the smallest turn that a grid has exactly.
+    """The defect, over all tasks, of each generator and of the turn by 90°, by the label of the group's element.
 
-    None stands for a defect that is not finite; see :func:`tasks.rotation.rotation_defect`.
+    A quarter turn is the smallest that a grid has exactly. None stands for a defect that is not finite; see
+    :func:`tasks.rotation.rotation_defect`.
     """
     group = family.symmetry
     elements = sorted({*group.generators, int(family.group[1:]) // 4})
@@ -355,7 +393,11 @@ def defects(filters: Tensor, family: RotationTasks) -> dict[str, float | None]:
 
 
 def draw(config: Config, data: Data, folder: RunFolder, all_arms: list[Arm]) -> None:
-    """Figures of the first seed: the curves, the filters of one held-out task beside the truth, and the span."""
+    """Write the figures of the first seed: curves, filters of one held-out task beside the truth, and span cosines.
+
+    Arms without a checkpoint are left out, oracles appear in the curves alone, and there is no ``span.png`` where no
+    pattern was learned.
+    """
     of_seed = [arm for arm in all_arms if arm.seed == config.seed]
     label = f"query MSE of {MEASURED} held-out tasks"
     arms.draw_curves(folder, {arm.name: arm for arm in of_seed}, label, log=True)
@@ -376,7 +418,7 @@ def draw(config: Config, data: Data, folder: RunFolder, all_arms: list[Arm]) -> 
 
 
 def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
-    """Estimates over the seeds of one variant; of its defects the largest."""
+    """A summary row of one variant: estimates over its seeds, which have the ``rows``; of the defects the largest."""
     elements = rows[0]["defect"]
     return {
         "arm": variant[0].name,
@@ -388,12 +430,15 @@ def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
 
 
 def _plain(name: str, value: Tensor) -> float | None:
-    """The value of a solver's number, which is kept as its logarithm where the name says so."""
+    """The value of a number that a solver learns; under a name with ``log_`` before it, its logarithm is stored.
+
+    None where it is not finite.
+    """
     return finite_or_none(value.exp() if name.startswith("log_") else value)
 
 
 def _counts(text: str) -> list[int]:
-    """The counts of ``--k``, none twice; an empty list for ``auto``. Raises: ConfigError for other text."""
+    """The counts of ``--k``, none twice; an empty list for ``auto`` or no text. Raises: ConfigError for other text."""
     names = [] if text == "auto" else [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if not name.isdecimal() or len(name) > 9 or int(name) < 1:

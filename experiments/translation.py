@@ -75,7 +75,7 @@ class Config(TaskFlags, EngineFlags, DataFlags, TrainingFlags, DeviceFlags, Seed
     length: int = option(70, "length of a signal", **SIZE)
 
     def check(self) -> None:
-        """Raise ConfigError for a value that cannot work."""
+        """Raise ConfigError for a value that cannot work, MissingExtraError without matplotlib or the ``--engine``."""
         super().check()
         models = chosen(self.models, MODELS, "model")
         inners = chosen(self.inner, INNERS, "inner solver")
@@ -92,7 +92,10 @@ class Config(TaskFlags, EngineFlags, DataFlags, TrainingFlags, DeviceFlags, Seed
             raise ConfigError(f"--inner direct finds U, which --models msr alone learns; got --models {self.models}")
 
     def bytes_needed(self) -> dict[str, float]:
-        """The true span in double precision, or a learned pattern with its slope and Adam's two moments; examples."""
+        """Bytes of the true span in double precision, and of the examples of a step and of held-out tasks in single.
+
+        Empty with ``--data``, where the file decides.
+        """
         if self.data:
             return {}
         # The bytes of a task's x and y in single precision.
@@ -120,7 +123,7 @@ class Arm(arms.Arm):
 
 
 def joint_name(arm: Arm) -> str:
-    """The checkpoint of MTSR's joint fit, which is the same for every solver that adapts afterwards."""
+    """The name, of metrics and checkpoint, of MTSR's joint fit, which is the same for every solver of a seed."""
     return f"mtsr-joint-seed{arm.seed}"
 
 
@@ -128,8 +131,8 @@ def joint_name(arm: Arm) -> str:
 class Data:
     """A family, the shape of its layer, its first held-out tasks, its true span, and the span in closed form.
 
-    ``truth`` is None where it is not known. ``direct`` is None where no closed form was asked for, or none exists for
-    the reason ``why_not``.
+    ``weight_shape`` is ``(out, in)``. ``truth (out · in, k)`` is None where it is not known. ``direct`` is None where
+    no closed form was asked for, or none exists for the reason ``why_not``, which is empty otherwise.
     """
 
     family: TaskFamily
@@ -160,6 +163,7 @@ def run(config: Config) -> None:
 
     @lru_cache(maxsize=1)  # the arms of one seed come one after another
     def data_of(seed: int) -> Data:
+        """:func:`load_data`, once for each seed."""
         return first if seed == config.seed else load_data(config, seed)
 
     arms.run_arms(folder, all_arms, lambda arm: run_arm(arm, config, data_of(arm.seed), folder))
@@ -171,7 +175,10 @@ def run(config: Config) -> None:
 
 
 def load_data(config: Config, seed: int) -> Data:
-    """The family that a config describes, its test tasks, and the span in closed form where an arm needs it."""
+    """The family that a config describes for a seed, its held-out tasks, and the span in closed form where needed.
+
+    Raises: DataError for a file of ``--data`` that does not fit, and where every arm needs a span and none is found.
+    """
     family: TaskFamily
     if config.data:
         family = FileTasks(Path(config.data), shots=config.shots, seed=seed)
@@ -204,7 +211,10 @@ def load_data(config: Config, seed: int) -> Data:
 
 
 def _weight_shape(family: FileTasks) -> tuple[int, int]:
-    """The layer's shape for a file. Raises: DataError for tasks that do not map the last axis of x to that of y."""
+    """The shape ``(out, in)`` of a layer from the last axis of a file's x to that of its y.
+
+    Raises: DataError where x and y differ in other axes, or y holds no real numbers.
+    """
     x = family.arrays["x"]
     y = family.arrays["y"]
     if min(x.ndim, y.ndim) < 3 or x.shape[2:-1] != y.shape[2:-1] or y.dtype.kind != "f":
@@ -216,7 +226,10 @@ def _weight_shape(family: FileTasks) -> tuple[int, int]:
 
 
 def build(arm: Arm, config: Config, data: Data) -> nn.Module:
-    """The arm's layer, from signals to signals. Raises: ConfigError where data and model do not fit."""
+    """The arm's layer before training, from signals to signals. Raises: ConfigError where data and model do not fit.
+
+    For the solver ``direct`` it is the layer with the pattern and the start that were found in closed form.
+    """
     m, n = data.weight_shape
     generator = generator_for(arm.seed, "init", arm.model)
     if arm.model == "fc":
@@ -247,7 +260,7 @@ def build(arm: Arm, config: Config, data: Data) -> nn.Module:
 
 
 def size_of_filter(arm: Arm, config: Config, data: Data) -> int:
-    """``k`` of a learned pattern: as asked, found, or the default."""
+    """``k``, the length of ``v`` of a learned pattern: as asked by ``--k``, as found with ``auto``, or the default."""
     k = parse_k(config.k)
     if k == "auto" and data.direct:
         return data.direct.span.k
@@ -266,14 +279,20 @@ def start_of(arm: Arm, config: Config) -> Literal["scaled", "reference"]:
 
 
 def default_k(arm: Arm, config: Config) -> int:
-    """Kernel times rank, the true dimension; the reference takes 30 at rank 5, which its gradient steps need."""
+    """The default ``k``: kernel times rank, the true dimension, or the released code's for MSR by gradient steps.
+
+    That is 30 at rank 5 with a kernel of 3, which gradient steps need.
+    """
     if arm.model == "msr" and arm.inner == "sgd" and config.kernel == 3:
         return REFERENCE_K.get(config.rank, config.kernel * config.rank)
     return config.kernel * config.rank
 
 
 def solver_of(arm: Arm, config: Config, data: Data) -> InnerSolver:
-    """Gradient steps with learned rates, or the closed form; its penalty is learned, or known where ``U`` was found."""
+    """The solver by which an arm adapts: gradient steps with learned rates, or the closed form.
+
+    The penalty of the closed form is learned; where ``U`` was found in closed form too, it is known and stays.
+    """
     if arm.inner == "direct":
         assert data.direct is not None
         return Ridge(penalty=data.direct.span.penalty(config.shots * data.weight_shape[0]), learn=False)
@@ -281,7 +300,10 @@ def solver_of(arm: Arm, config: Config, data: Data) -> InnerSolver:
 
 
 def learner_for(layer: nn.Module, solver: InnerSolver, config: Config) -> Learner:
-    """The learner of a layer: it records the layer's small operations once and replays them."""
+    """The learner that adapts a layer by a solver; the layer is moved to the config's device in place.
+
+    It records the layer's small operations once and replays them.
+    """
     # Of the engines, torch alone has closed forms.
     engine = config.engine if isinstance(solver, SGD) else "torch"
     return Learner(
@@ -295,7 +317,13 @@ def learner_for(layer: nn.Module, solver: InnerSolver, config: Config) -> Learne
 
 
 def outer_loop(learner: Learner, layer: nn.Module, inner: str, steps: int, device: str, rate: float) -> OuterLoop:
-    """The reference's Adam for gradient steps; a faster one with a cosine decay for the closed form."""
+    """An outer loop by Adam for a learner and its layer, which is moved to the device in place.
+
+    Args:
+        inner: the inner solver, ``sgd``, ``ridge`` or ``direct``: with ``ridge`` the rate falls to zero along a cosine.
+        steps: outer steps over which it falls.
+        rate: Adam's learning rate.
+    """
     _, shared, initial = from_module(layer.to(device))
     beta = 0.999 if inner == "sgd" else 0.95
     decay_steps = steps if inner == "ridge" else None
@@ -303,7 +331,10 @@ def outer_loop(learner: Learner, layer: nn.Module, inner: str, steps: int, devic
 
 
 def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
-    """Train one arm and evaluate it on the held-out tasks."""
+    """The row of one arm, which is trained and then evaluated on the held-out tasks; MTSR is first fitted jointly.
+
+    Checkpoints and metrics are written to the folder.
+    """
     layer = build(arm, config, data)
     steps = 0 if arm.inner == "direct" else outer_steps(arm.inner, config)
     rate = 1e-3 if arm.inner == "sgd" else 2e-2
@@ -351,14 +382,14 @@ def run_arm(arm: Arm, config: Config, data: Data, folder: RunFolder) -> Row:
 
 
 def outer_steps(inner: str, config: Config) -> int:
-    """The outer steps of a solver: as asked, or enough for it."""
+    """How many outer steps a solver is trained for: as asked, or 1000 for ``sgd``, else 400 a rank."""
     return config.outer_steps or (1000 if inner == "sgd" else 400 * config.rank)
 
 
 def fit_jointly(
     arm: Arm, config: Config, data: Data, layer: nn.Module, steps: int, folder: RunFolder
 ) -> tuple[Tensor, Trained]:
-    """MTSR: ``U`` and every task's ``v`` minimise the loss on all examples together.
+    """MTSR: the ``U`` that, with every task's ``v``, minimises the loss on all examples together, and how it went.
 
     Each ``v`` is solved exactly for the present ``U`` and held constant while ``U`` takes a step. At the minimum over
     ``v`` that is the gradient of the joint loss (envelope theorem), so no table of filters is kept. For the learner,
@@ -370,6 +401,7 @@ def fit_jointly(
     batches = batches_of(data.family, config.batch, config.device)
 
     def all_examples(step: int) -> tuple[Tensor, Episodes]:
+        """The tasks of an outer step, with all of their examples both as support and as query."""
         tasks, episodes = batches(step)
         x, y = episodes.examples()
         return tasks, Episodes(x, y, x, y)
@@ -379,7 +411,10 @@ def fit_jointly(
 
 
 def draw(config: Config, data: Data, folder: RunFolder, all_arms: list[Arm]) -> None:
-    """Figures of the first seed: the curves, the weights of adapted tasks, the pattern, and the span."""
+    """Write the figures of the first seed: the curves, the weights of adapted tasks, the patterns, and span cosines.
+
+    Arms without a checkpoint are left out; the figures of patterns are of ``msr`` and ``mtsr`` alone.
+    """
     of_seed = [arm for arm in all_arms if arm.seed == config.seed]
     label = f"query MSE of {MEASURED} held-out tasks"
     arms.draw_curves(folder, {f"{arm.model}, {arm.inner}": arm for arm in of_seed}, label, log=True)
@@ -399,7 +434,7 @@ def draw(config: Config, data: Data, folder: RunFolder, all_arms: list[Arm]) -> 
 
 
 def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
-    """Estimates over the seeds of one variant."""
+    """A summary row of one variant: estimates over its seeds, which have the arms ``variant`` and the ``rows``."""
     names = {"model": variant[0].model, "inner": variant[0].inner}
     return {**names, **over_seeds(rows, "query_mse"), **least_cosine(rows)}
 

@@ -17,7 +17,9 @@ _HANDED_ON = {"Episodes": "msr.episodes", "Estimate": "msr.statistics"}
 
 
 def __getattr__(name: str) -> Any:
-    """A room, or a name that the front door hands on, imported when it is asked for.
+    """A module directly in ``msr``, or a name of ``__all__``, imported when it is asked for.
+
+    Raises: AttributeError for any other name.
 
     The rooms import torch, which takes seconds, and ``msr --help`` needs none of it.
     """

@@ -86,12 +86,12 @@ class _Accepted(NamedTuple):
 
     @classmethod
     def of(cls, parameter: inspect.Parameter) -> "_Accepted":
-        """Read it from a parameter's default and annotation."""
+        """What a parameter accepts, read from its default and the text of its annotation."""
         kinds = str(parameter.annotation)
         return cls(parameter.name, parameter.default is None, "Callable" in kinds, "Mapping" in kinds)
 
     def converted(self, value: Any) -> Any:
-        """The value as a tensor or tensors, or as it is where it is accepted so."""
+        """The value as a tensor; a mapping with each item as one; None or a callable as it is where it is accepted."""
         if (value is None and self.optional) or (self.callable and callable(value)):
             return value
         if self.mapping and isinstance(value, Mapping):
@@ -120,7 +120,10 @@ def kind_of(value: Any) -> str:
 
 
 def _of_array(value: Any, name: str) -> Tensor:
-    """A tensor from whatever NumPy can convert, sharing its memory where torch allows that."""
+    """A tensor from whatever NumPy can convert, sharing its memory where torch allows that.
+
+    Raises: DataError for what NumPy cannot convert, or is no array of numbers; ``name`` is its name in messages.
+    """
     try:
         array = np.asarray(value)
     except Exception as error:  # conversion is the object's own code, which can fail in any way
@@ -135,7 +138,10 @@ def _of_array(value: Any, name: str) -> Tensor:
 
 
 def _stacked(rows: list | tuple, name: str) -> Tensor:
-    """A tensor from a list of tensors, arrays, or nested lists of numbers."""
+    """A tensor from a list of tensors, arrays, or nested lists of numbers, stacked along a new first axis.
+
+    Raises: ShapeError for rows of unequal shapes; DataError for what holds no numbers.
+    """
     if any(isinstance(row, Tensor) for row in rows):
         parts = [as_tensor(row, name) for row in rows]
         if len({part.shape for part in parts}) > 1:
@@ -154,7 +160,13 @@ def _stacked(rows: list | tuple, name: str) -> Tensor:
 
 
 def _ragged(name: str, lengths: list[int], kind: str) -> ShapeError:
-    """The error for rows that do not stack: of unequal lengths, or of equal lengths and unequal shapes."""
+    """The error, to be raised, for rows that do not stack: of unequal lengths, or of equal lengths and unequal shapes.
+
+    Args:
+        name: what the caller calls the rows together.
+        lengths: of the rows along their first axis.
+        kind: what holds the rows, such as ``list``.
+    """
     shown = ", ".join(map(str, lengths[:8])) + (", …" if len(lengths) > 8 else "")
     if len(set(lengths)) == 1:
         return ShapeError(
@@ -167,4 +179,5 @@ def _ragged(name: str, lengths: list[int], kind: str) -> ShapeError:
 
 
 def _no_tensor(value: Any, name: str) -> DataError:
+    """The error, to be raised, for a value that holds no numbers."""
     return DataError(f"{name} must be a tensor, an array or numbers; got {kind_of(value)}")

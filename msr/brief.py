@@ -17,9 +17,10 @@ _ITEMS = 8  # numbers of a tuple
 class Brief:
     """A base for dataclasses declared with ``repr=False``: gives them a ``repr`` of at most 20 lines.
 
-    Floats are rounded to three digits; whole numbers are shown in full up to 18 digits. Long texts are cut; of an array
-    only the shape is shown, of a long tuple or of one that holds other values their number, and of another value its
-    name. Fields that are None are left out.
+    Floats are rounded to three digits; whole numbers are shown in full up to 18 digits. Texts are cut after 70
+    characters. Of an array only the shape is shown; of a dictionary, of a tuple of more than 8 items, and of one that
+    holds anything but numbers, the number of items; of any other value its type, with its ``name`` where it has one.
+    Fields that are None are left out.
     """
 
     def __repr__(self) -> str:
@@ -38,7 +39,7 @@ class Brief:
 
 
 def _shown(value: object) -> str:
-    """A value in few characters."""
+    """A value in few characters, as :class:`Brief` says."""
     if isinstance(value, (bool, np.bool_)):
         return str(value)
     if isinstance(value, (int, np.integer)):

@@ -72,7 +72,7 @@ class Episodes(NamedTuple):
         return Episodes(*(part[tasks] if isinstance(part, Tensor) else _each(part, tasks) for part in self))
 
     def to(self, device: torch.device | str) -> "Episodes":
-        """The same episodes on another device."""
+        """The same episodes with every tensor on another device; arrays become tensors."""
         return Episodes(*(mapped(lambda leaf: leaf.to(device), _tensors(n, t)) for n, t in self._asdict().items()))
 
     def check(self) -> "Episodes":
@@ -88,7 +88,10 @@ class Episodes(NamedTuple):
         return self
 
     def _are_plainly_right(self) -> bool:
-        """A quick test that nothing is at fault, since every outer step checks its episodes."""
+        """Whether four tensors pass a quick test that nothing is at fault, since every outer step checks its episodes.
+
+        False sends them to :meth:`_check_leaves`, which names what is at fault.
+        """
         if any(part.is_nested for part in self):
             return False
         support, support_y, query, query_y = (part.shape[:2] for part in self)
@@ -96,6 +99,7 @@ class Episodes(NamedTuple):
         return x_fits_y and support[0] == query[0] and 0 not in (*support, *query)
 
     def _checked_trees(self) -> "Episodes":
+        """:meth:`check` where some part is no plain tensor: the episodes with tensors for arrays, or an error."""
         whole = Episodes(*(_tensors(name, part) for name, part in zip(self._fields, self, strict=True)))
         whole._check_leaves(
             [(name, leaf) for name, part in zip(self._fields, whole, strict=True) for leaf in leaves_of(part)]
@@ -103,6 +107,7 @@ class Episodes(NamedTuple):
         return whole
 
     def _check_leaves(self, named: list[tuple[str, Tensor]]) -> None:
+        """Raise the error of :meth:`check` for the first tensor at fault; ``named`` has each with its part's name."""
         n_tasks = named[0][1].shape[:1]
         first: dict[str, tuple[str, int]] = {}  # for support and for query: the first tensor and its number of examples
         if n_tasks == (0,):
@@ -123,7 +128,10 @@ class Episodes(NamedTuple):
 
 
 def _one_after_the_other(name: str, support: Tree, query: Tree) -> Tree:
-    """Support and query joined along the examples, axis 1."""
+    """Support and query joined along the examples, axis 1, in the tuples or dictionaries that both have.
+
+    ``name`` is ``x`` or ``y``, for messages. Raises: ShapeError for trees that differ in more than their examples.
+    """
     if isinstance(support, dict) and isinstance(query, dict) and support.keys() == query.keys():
         return {key: _one_after_the_other(name, part, query[key]) for key, part in support.items()}
     if isinstance(support, tuple) and isinstance(query, tuple) and len(support) == len(query):
@@ -145,17 +153,25 @@ def _one_after_the_other(name: str, support: Tree, query: Tree) -> Tree:
 
 
 def _each(tree: Tree, tasks: slice | Tensor) -> Tree:
+    """The tree with each of its tensors indexed by ``tasks`` along its first axis."""
     return mapped(lambda leaf: leaf[tasks], _tensors("a part of the episodes", tree))
 
 
 def _tensors(name: str, tree: Tree) -> Tree:
-    """The tree with tensors for arrays, each of at least the two axes ``(tasks, examples)``."""
+    """The tree with tensors for arrays, each of at least the two axes ``(tasks, examples)``.
+
+    Raises: ShapeError for an empty tree, fewer axes, or tasks of unequal numbers of examples; ``name`` is the part's.
+    """
     if not leaves_of(tree):
         raise ShapeError(f"{name} is an empty {type(tree).__name__}; give at least one tensor")
     return mapped(lambda leaf: _tensor(name, leaf), tree)
 
 
 def _tensor(name: str, leaf: object) -> Tensor:
+    """An array, tensor or list of tasks as a tensor ``(tasks, examples, ...)``; ``name`` is what messages call it.
+
+    Raises: ShapeError for fewer than two axes, or tasks of unequal numbers of examples; DataError for no numbers.
+    """
     if isinstance(leaf, list) or (isinstance(leaf, Tensor) and leaf.is_nested):
         tasks = leaf if isinstance(leaf, list) else list(leaf.unbind())
         counts = [len(task) if getattr(task, "ndim", hasattr(task, "__len__")) else 1 for task in tasks]

@@ -47,7 +47,7 @@ def first_line(error: BaseException) -> str:
 
 
 def kind_and_line(error: BaseException) -> str:
-    """As :func:`first_line`, with the kind before it: ``KeyError: 'x'``."""
+    """The kind of an error and the first line of its message, ``KeyError: 'x'``; the kind alone without a message."""
     kind = type(error).__name__
     line = first_line(error)
     return kind if line == kind else f"{kind}: {line}"

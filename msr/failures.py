@@ -93,16 +93,20 @@ def explained(error: BaseException, names: Iterable[object] = ()) -> str | None:
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is short: a MemoryError, or on a CPU torch's RuntimeError with such words."""
+    """Whether an error says that memory is short: a MemoryError, or a RuntimeError of torch whose message says so."""
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _MEMORY)
 
 
 def report(error: BaseException, what: str) -> int:
-    """Print one line: that an unforeseen error ended ``what``, and where its traceback was written.
+    """Print one line on stderr: that an unforeseen error ended ``what``, and where its traceback was written.
 
-    The traceback goes to a new file that its owner alone may read, since it can quote data. Returns the exit status.
+    The traceback goes to a new file in the folder for temporary files that its owner alone may read, since it can quote
+    data. Returns the exit status, :data:`UNFORESEEN`.
+
+    Args:
+        what: the command that was ended.
     """
     text = f"msr {__version__}, Python {platform.python_version()}, {platform.platform()}\n{what}\n\n"
     text += "".join(traceback.format_exception(error))
@@ -121,7 +125,7 @@ def report(error: BaseException, what: str) -> int:
 
 
 def _system_error(error: BaseException) -> OSError | None:
-    """The error of the operating system that caused another one, however far back; None without one."""
+    """An error itself, or the nearest error behind it, that is one of the operating system; None without one."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__

@@ -56,7 +56,7 @@ def readable_size(size: float) -> str:
 
 
 def _of_machine() -> int | None:
-    """Bytes that the machine has available, or all of its memory."""
+    """Bytes that the kernel calls available; where it does not say, the machine's whole memory, or None."""
     fields = _table(Path("/proc/meminfo"))
     if "MemAvailable:" in fields:
         return fields["MemAvailable:"] * 1024
@@ -67,7 +67,11 @@ def _of_machine() -> int | None:
 
 
 def _of_groups() -> list[int | None]:
-    """Bytes that control groups leave, as containers and batch systems set them: of both versions, up to the root."""
+    """Bytes that control groups, as containers and batch systems set them, leave: one number for each with a limit.
+
+    They are the groups that hold this process, of both versions, up to the root; caches that can be dropped count as
+    left. The list is empty on a system without control groups.
+    """
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -98,7 +102,7 @@ def _of_groups() -> list[int | None]:
 
 
 def _of_limits() -> list[int | None]:
-    """Bytes that ``ulimit`` leaves of address space and of data."""
+    """Bytes that ``ulimit`` leaves of address space and of data: a number for each of the two that has a limit."""
     if resource is None:
         return []
     fields = _table(Path("/proc/self/status"))
@@ -119,7 +123,10 @@ def _number(path: Path) -> int | None:
 
 
 def _table(path: Path) -> dict[str, int]:
-    """The whole numbers in a file whose lines are a name and a number; empty where it cannot be read."""
+    """The whole numbers in a file whose lines begin with a name and a number, by name as it stands there (``Name:``).
+
+    A unit after the number is not read. Empty where the file cannot be read.
+    """
     try:
         lines = [line.split() for line in path.read_text().splitlines()]
     except (OSError, ValueError):

@@ -83,7 +83,10 @@ def as_at_first(module: nn.Module) -> nn.Module:
 
 
 def with_parts_replaced(module: nn.Module, new: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    """Replace some parts of a module in place, under each of their names; returns the module, or what replaces it."""
+    """Replace some parts of a module in place, under each of their names; returns the module, or what replaces it.
+
+    ``new`` has, for each part to be replaced, what takes its place.
+    """
     for part in list(module.modules()):
         for name, child in list(part._modules.items()):  # named_children() hides a module's second name
             if child is not None and child in new:
@@ -97,7 +100,10 @@ def dotted(home: str, key: str) -> str:
 
 
 def _results(value: Any) -> list[Tensor]:
-    """Tensors with a history, or of a function transform, in an attribute's value and in containers there."""
+    """The tensors in an attribute's value, and in containers there, that were computed from others.
+
+    They have a history of gradients, or belong to a function transform (``vmap``, ``grad``).
+    """
     if isinstance(value, Tensor):
         try:
             return [] if value.is_leaf and not is_wrapped(value) else [value]
@@ -111,6 +117,10 @@ _SUPERSEDED = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
 
 
 def _refuse_computed_weight(name: str, part: nn.Module, hook: Any) -> None:
+    """Raise ModelError if a hook of a module's part computes a weight: old weight or spectral norms, pruning.
+
+    ``name`` is the dotted name of ``part`` in the module.
+    """
     function = _SUPERSEDED.get(type(hook).__name__) if type(hook).__module__.startswith("torch.nn.utils.") else None
     if function:
         raise ModelError(
@@ -126,7 +136,10 @@ def _refuse_computed_weight(name: str, part: nn.Module, hook: Any) -> None:
 
 
 def _at_fault(module: nn.Module) -> tuple[str, nn.Module]:
-    """The innermost part that cannot be copied; of several the first one."""
+    """The dotted name of the innermost part that cannot be copied, and the part; of several the first one.
+
+    It is the module itself, with an empty name, where each part can be copied.
+    """
     fault = ("", module)
     for name, part in module.named_modules():
         is_inside = not fault[0] or name.startswith(f"{fault[0]}.")
@@ -136,6 +149,7 @@ def _at_fault(module: nn.Module) -> tuple[str, nn.Module]:
 
 
 def _copies(part: nn.Module) -> bool:
+    """Whether a deep copy of a module succeeds."""
     try:
         copy.deepcopy(part)
     except Exception:
@@ -144,7 +158,10 @@ def _copies(part: nn.Module) -> bool:
 
 
 def _computed(part: nn.Module) -> str | None:
-    """Which attributes hold a tensor with a history, the usual reason why copying fails; None if no attribute does."""
+    """A clause for a message: which attributes of a module hold a tensor with a history, and what to do about it.
+
+    That is the usual reason why copying fails. None if no attribute holds one.
+    """
     names = [name for name, value in vars(part).items() if not name.startswith("_") and _has_history(value)]
     if not names:
         names = [name for name, value in vars(part).items() if name not in _TORCHS_OWN and _has_history(value)]
@@ -160,6 +177,7 @@ _TORCHS_OWN = set(vars(nn.Module()))
 
 
 def _has_history(value: Any) -> bool:
+    """Whether a value is a tensor that was computed with gradients, or a container that holds one at any depth."""
     if isinstance(value, Tensor):
         return not value.is_leaf
     if isinstance(value, dict):
@@ -168,4 +186,5 @@ def _has_history(value: Any) -> bool:
 
 
 def _called(name: str, part: nn.Module) -> str:
+    """A part of a module as messages call it, by its dotted name and its class; the module itself has an empty name."""
     return f"layer {name!r} ({type(part).__name__})" if name else f"the module ({type(part).__name__})"

@@ -18,7 +18,7 @@ def printable(text: object, longest: int = LONGEST_NAME) -> str:
     A line break becomes ``\\n``, a byte that is no UTF-8 ``\\xff``, a mark that turns the direction ``\\u202e``.
 
     Args:
-        longest: characters beyond which the middle is cut out; their number is then told.
+        longest: characters beyond which the middle is cut out; the number of characters of the whole is then told.
     """
     whole = str(text)
     shortened = whole if len(whole) <= longest else f"{whole[: longest // 2]} … {whole[-(longest // 2) :]}"
@@ -44,7 +44,7 @@ def quoted(words: Iterable[str]) -> str:
 
 
 def _quoted(word: str) -> str:
-    """A word as a shell reads it."""
+    """A word quoted for a shell where it needs to be, as :func:`quoted` says."""
     if word.isprintable():
         return shlex.quote(word)
     parts = []

@@ -39,6 +39,7 @@ def checked_threads(count: int | None) -> int | None:
 def using_threads(count: int | None) -> Iterator[int]:
     """Let torch work with ``count`` threads inside the ``with`` block; with None, their number stays as it is.
 
+    Gives the number that holds in the block; the earlier one comes back after it.
     Raises: ConfigError for what is no whole number from 1 to 4096.
     """
     previous = torch.get_num_threads()
@@ -87,7 +88,7 @@ def chosen_threads(step: Callable[[], object], most: int | None = None) -> int:
 
 
 def _seconds(step: Callable[[], object], repeats: int) -> float:
-    """Seconds that so many steps take together."""
+    """Seconds that ``repeats`` calls of ``step`` take together."""
     start = time.perf_counter()
     for _ in range(repeats):
         step()

@@ -29,7 +29,10 @@ def leaves_of(tree: Tree) -> list[Any]:
 
 
 def structure_of(trees: Sequence[Tree]) -> Tree | None:
-    """The trees with each leaf replaced by its number; None where each tree is a plain tensor."""
+    """The trees as a tuple, with each leaf replaced by its place in ``leaves_of(tuple(trees))``, counted from 0.
+
+    None where each tree is a plain tensor.
+    """
     if all(isinstance(tree, Tensor) for tree in trees):
         return None
     places = iter(range(len(leaves_of(tuple(trees)))))
@@ -37,5 +40,8 @@ def structure_of(trees: Sequence[Tree]) -> Tree | None:
 
 
 def assembled(structure: Tree, tensors: Sequence[Tensor]) -> Tree:
-    """The trees of this structure (see :func:`structure_of`) that hold these tensors: undoes :func:`leaves_of`."""
+    """The trees of this structure, from :func:`structure_of`, as a tuple, with ``tensors`` as their leaves, in order.
+
+    It undoes :func:`leaves_of`.
+    """
     return mapped(lambda place: tensors[place], structure)

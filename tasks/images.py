@@ -62,7 +62,10 @@ class ImageSet:
             )
 
     def without_groups_of(self, other: "ImageSet") -> "ImageSet":
-        """The classes whose group (the part of the name before ``/``, an alphabet) does not appear in ``other``."""
+        """The images of those classes whose group (the name before ``/``, an alphabet) does not appear in ``other``.
+
+        Raises: DataError where that leaves no class.
+        """
         taken = {name.split("/")[0] for name in other.names}
         keep = [i for i, name in enumerate(self.names) if name.split("/")[0] not in taken]
         if not keep:
@@ -71,7 +74,7 @@ class ImageSet:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Names of the groups (alphabets), sorted."""
+        """Names of the groups (the parts of class names before ``/``, alphabets), each once, sorted."""
         return tuple(sorted({name.split("/")[0] for name in self.names}))
 
 
@@ -80,7 +83,8 @@ class ImageTasks(TaskFamily):
     """N-way K-shot episodes: ``ways`` classes, ``shots`` support and ``queries`` query images of each.
 
     Shapes: ``x (tasks, ways · shots, 1, side, side)`` in [0, 1], ``y (tasks, ways · shots)`` int64 in 0 … ways − 1;
-    queries likewise. With ``augmented`` the query images go through :func:`augment`.
+    queries likewise. With ``augmented`` the query images go through :func:`augment`. ``train`` and ``test`` are the
+    images of the two splits, and ``n_train`` and ``n_test`` how many tasks each has (None: no end).
     """
 
     train: ImageSet
@@ -108,7 +112,7 @@ class ImageTasks(TaskFamily):
                 )
 
     def n_tasks(self, split: Split) -> int | None:
-        """The limit of the split; None where it has no end."""
+        """How many tasks the split has; None where it has no end."""
         return self.n_train if split == "train" else self.n_test
 
     @takes_arrays("tasks")
@@ -135,6 +139,7 @@ class ImageTasks(TaskFamily):
         )
 
     def _set(self, split: str) -> ImageSet:
+        """The images of a split."""
         return self.train if split == "train" else self.test
 
 
@@ -200,7 +205,11 @@ def read_omniglot(path: Path, *, cache: Path | None = None) -> ImageSet:
 
 
 def _decode(members: ZipMembers, pillow: ModuleType) -> ImageSet:
-    """The images of a zip file by class. Raises: DataError for a file without images, or classes of unequal size."""
+    """The images of a zip file by class, decoded and resized.
+
+    ``pillow`` is the module ``PIL.Image``. Raises: DataError for a file without images in ``alphabet/character``
+    folders, an image that is damaged or too large, or classes with unequal numbers of images.
+    """
     path = members.path
     classes: dict[str, list[np.ndarray]] = {}
     for entry in sorted(members.names):
@@ -219,7 +228,10 @@ def _decode(members: ZipMembers, pillow: ModuleType) -> ImageSet:
 
 
 def _pixels(members: ZipMembers, entry: str, pillow: ModuleType) -> np.ndarray:
-    """An entry's image, ``(side, side)`` uint8 with strokes bright."""
+    """An entry's image, resized to ``(28, 28)``, uint8 with strokes bright.
+
+    ``pillow`` is the module ``PIL.Image``. Raises: DataError for what is no whole PNG or JPEG, or is too large.
+    """
     data = members.content(entry)
     what = f"{members.path}: entry '{printable(entry)}'"
     try:
@@ -243,13 +255,16 @@ def _pixels(members: ZipMembers, entry: str, pillow: ModuleType) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
-    """Pillow's message in one line, in which the stream that it names would tell a reader nothing."""
+    """Why Pillow failed, in one line of at most 120 characters.
+
+    Its message about an unknown format is replaced, since it names a stream that would tell a reader nothing.
+    """
     line = first_line(error)
     return "its format is not PNG or JPEG" if "cannot identify" in line else line[:120]
 
 
 def _kept(path: Path, source: str) -> ImageSet | None:
-    """The images that were kept for a zip with this hash; None where there are none, or the file is damaged."""
+    """The images in a cache file; None where it is not there, is damaged, or is not of the zip with hash ``source``."""
     try:
         data = read_npz(path, ("images", "names", "source", "content"))
         pixels = data["images"]
@@ -264,7 +279,10 @@ def _kept(path: Path, source: str) -> ImageSet | None:
 
 
 def _keep(path: Path, images: ImageSet, source: str) -> None:
-    """Write decoded images, with the hash of the zip they are from and of themselves."""
+    """Write decoded images to a cache file, with ``source``, the hash of their zip, and a hash of themselves.
+
+    The folder is made where there is none. Raises: OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = images.images.numpy()
     content = _content(pixels, images.names)
@@ -278,17 +296,22 @@ def _keep(path: Path, images: ImageSet, source: str) -> None:
 
 
 def _content(images: np.ndarray, names: tuple[str, ...]) -> str:
-    """A hash over the shape, dtype, names and pixels of an image set."""
+    """SHA-256 over the shape, dtype, names and pixels of an image set, as hexadecimal digits."""
     digest = hashlib.sha256(repr((images.shape, str(images.dtype), names)).encode())
     digest.update(images.tobytes())
     return digest.hexdigest()
 
 
 def download_omniglot(folder: Path | None = None, *, url: str = OMNIGLOT_URL) -> tuple[Path, Path]:
-    """Fetch Omniglot's full background and evaluation sets (about 15 MB) and check them; their paths.
+    """Fetch Omniglot's full background and evaluation sets (about 15 MB) and check them; the two paths in this order.
 
     A file that is in the folder already, with the right checksum, is not fetched again.
-    Raises: DataError when the network or the checksum fails.
+
+    Args:
+        folder: to put them into; None for the user's cache folder.
+        url: the address that the files' names are appended to.
+
+    Raises: DataError when the network or the checksum fails; MissingExtraError without pooch.
     """
     pooch = _need("pooch", "images")
     store = pooch.create(
@@ -316,7 +339,8 @@ def download_omniglot(folder: Path | None = None, *, url: str = OMNIGLOT_URL) ->
 def digits() -> tuple[ImageSet, ImageSet]:
     """Scikit-learn's handwritten digits, 0 to 4 for training and 5 to 9 for testing, enlarged to 28 × 28.
 
-    They come with the library, so a runner works without a download; they have far too few classes for a result.
+    Returns the training and the test images, with as many of each digit as the rarest has. They come with the library,
+    so a runner works without a download; they have far too few classes for a result.
     """
     data = _need("sklearn.datasets", "images").load_digits()
     each = int(np.bincount(data.target).min())
@@ -328,7 +352,7 @@ def digits() -> tuple[ImageSet, ImageSet]:
 
 
 def _need(module: str, extra: str) -> ModuleType:
-    """An optional module. Raises: MissingExtraError that says how to install it."""
+    """An optional module, imported. Raises: MissingExtraError, where it is absent, naming ``extra`` to install."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -93,10 +93,11 @@ class RotationTasks(TaskFamily):
         test_fraction: float = 0.2,
         seed: int = 0,
     ) -> "RotationTasks":
-        """Tasks with filters made elsewhere, each filter bank a task; the first ``1 − test_fraction`` of them train.
+        """Tasks with filters made elsewhere, each filter bank a task; the last ``test_fraction`` of them are held out.
 
-        ``source`` is a ``.npz`` file (see :func:`read_filters`) or filters ``(tasks, channels, 1, kernel, kernel)``.
-        Raises: DataError for a file or filters that do not fit the group.
+        ``source`` is a ``.npz`` file (see :func:`read_filters`) or filters ``(tasks, channels, 1, kernel, kernel)``;
+        everything else is as in the class.
+        Raises: DataError for a file or filters that do not fit the group; ConfigError for a fraction outside (0, 1).
         """
         order = plane(group).group.order
         if not 0 < test_fraction < 1:
@@ -133,7 +134,7 @@ class RotationTasks(TaskFamily):
         return (self.channels, 1, self.kernel, self.kernel)
 
     def n_tasks(self, split: Split) -> int | None:
-        """The limit of the split; None where it has no end."""
+        """How many tasks the split has; None where it has no end."""
         return self.n_train if split == "train" else self.n_test
 
     @takes_arrays("tasks")
@@ -154,14 +155,22 @@ class RotationTasks(TaskFamily):
         return Episodes.split(x.unsqueeze(2), y, self.shots)
 
     def true_span(self) -> Tensor:
-        """``U`` of the family, orthonormal ``(channels · kernel², k)``; for given filters, the training ones' span."""
+        """The true ``U`` of the family, ``(channels · kernel², k)`` with orthonormal columns.
+
+        Its rows are in the order of a flattened weight. Of given filters it is the span of the training tasks' filters.
+        """
         if self.given is not None:
             return orthonormal_basis(self.given[: self.n_train].flatten(1).mT, rtol=1e-4)
         column = self.generators.flatten(0, 1)  # a field's channels, (order · kernel², dimension)
         return orthonormal_basis(torch.block_diag(*[column] * self.fields))
 
     def _draw(self, split: Split, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Filters in the shape of a weight, inputs ``(tasks, examples, size, size)``, and flat noise, drawn last."""
+        """Filters, inputs and noise of the tasks with these indices.
+
+        Shapes: filters ``(tasks, channels, 1, kernel, kernel)``, inputs ``(tasks, examples, size, size)``, noise of
+        unit variance ``(tasks, numbers in y)``, or ``(tasks, 0)`` for a family without noise. The noise is drawn last,
+        so that a family with noise has the filters and inputs of the one without.
+        """
         check_indices(split, tasks, self.n_tasks(split))
         dimension = self.generators.shape[-1]
         n_filter = self.fields * dimension if self.given is None else 0
@@ -223,7 +232,7 @@ def condensed(episodes: Episodes, kernel: int) -> Episodes:
 
 
 def _condense(x: Tensor, y: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
-    """:func:`condensed` for one set of examples."""
+    """:func:`condensed` for one set of examples: the small ``x`` and ``y``."""
     outputs = tuple(n - kernel + 1 for n in x.shape[3:])
     if len(x) == 0 or x.shape[:2] != y.shape[:2]:
         raise ShapeError(
@@ -263,7 +272,7 @@ def _condense(x: Tensor, y: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
 
 
 def _as_tensor(source: np.ndarray | Tensor, what: str) -> Tensor:
-    """An array as a tensor. Raises: DataError for what is no array of numbers; ``what`` names it."""
+    """An array as a tensor; a tensor as it is. Raises: DataError for what is no array of numbers; ``what`` names it."""
     if isinstance(source, Tensor):
         return source
     # A contiguous copy in native byte order, because torch takes no foreign byte order and no negative stride.
@@ -274,7 +283,10 @@ def _as_tensor(source: np.ndarray | Tensor, what: str) -> Tensor:
 
 
 def _checked(filters: Tensor, group: str, what: str) -> Tensor:
-    """The filters as they are. Raises: DataError unless they fit the group, are finite, and are not all zero."""
+    """The filters as they are; ``what`` is what messages call them.
+
+    Raises: DataError unless they fit the group, are real and finite, and are not all zero.
+    """
     order = plane(group).group.order
     shape = tuple(filters.shape)
     if filters.ndim != 5 or shape[2] != 1 or shape[3] != shape[4] or shape[3] % 2 == 0 or shape[3] < 3:

@@ -25,7 +25,7 @@ _DIRECTIONS = 64
 
 
 def plane(group: str) -> Representation:
-    """How a group rotates and flips the plane, in the coordinates (up, left).
+    """The representation by which a group rotates and flips the plane, in the coordinates (up, left).
 
     ``r`` turns counter-clockwise and ``s`` mirrors left and right, as :func:`msr.representations.grid_rotations` does
     with pixels.
@@ -68,6 +68,7 @@ def steerable_basis(group: str, kernel: int) -> tuple[Tensor, list[int]]:
     grid = grid_rotations(kernel, flips=True)
 
     def on_grid(move: Tensor) -> Tensor:
+        """The basis functions after a move ``(2, 2)`` of the plane, as filters ``(kernel², n)``."""
         return resample @ _functions(positions @ move)  # φ(M⁻¹ p), and rows p M are M⁻¹ p
 
     # The fit has the grid's symmetry up to rounding, which its condition number magnifies for large kernels. The mean
@@ -123,12 +124,23 @@ def rotation_defect(filters: Tensor, group: str, fields: int, element: int, k_ma
 
 
 def _norm(w: Tensor, response: Tensor) -> float:
-    """``‖response w‖`` over all filters. The R factor of ``response`` gives the same norm from ``kernel²`` rows."""
+    """``‖response w‖``, the root of the sum of squares over all filters.
+
+    The R factor of ``response`` gives the same norm from fewer rows.
+
+    Shapes: ``w (..., n)``, ``response (rows, n)``.
+    """
     return float((w @ torch.linalg.qr(response).R.mT).norm())
 
 
 def _functions(positions: Tensor) -> Tensor:
-    """Every ring function at ring points ``(rings, points, 2)``, zero on the other rings: ``(rings · points, n)``."""
+    """The value of every ring function at points of the rings, ``(rings · points, n)``: 0 on all rings but its own.
+
+    The functions are those of :func:`steerable_basis`. Only the direction of a point is read, and its ring from its
+    place.
+
+    Shapes: ``positions (rings, points, 2)``, the ring of radius 0 first.
+    """
     angle = torch.atan2(positions[..., 1], positions[..., 0])
     rings = []
     for radius, theta in enumerate(angle):
@@ -149,7 +161,10 @@ def _pairs(kernel: int) -> list[int]:
 
 
 def _resampling(kernel: int) -> tuple[Tensor, Tensor]:
-    """``S (kernel², rings · points)`` and the ring points ``(rings, points, 2)`` whose values it takes."""
+    """The map ``S (kernel², rings · points)`` of :func:`steerable_basis`, and its points ``(rings, points, 2)``.
+
+    ``S`` takes the values of a function at these points of the rings to the filter on the grid.
+    """
     angle = 2 * math.pi * torch.arange(_RING_POINTS, dtype=torch.float64) / _RING_POINTS
     circle = torch.stack([angle.cos(), angle.sin()], dim=-1)
     rings = torch.arange(kernel // 2 + 1, dtype=torch.float64)[:, None, None] * circle
@@ -169,7 +184,7 @@ def _response(waves: Tensor, kernel: int) -> Tensor:
 
 
 def _waves(k_max: float) -> Tensor:
-    """A polar grid of wave vectors in the disc, ``(n, 2)``, symmetric under what maps a square to itself."""
+    """A polar grid of wave vectors ``(n, 2)`` shorter than ``k_max``, symmetric under what maps a square to itself."""
     size = k_max * (torch.arange(_RADII, dtype=torch.float64) + 0.5) / _RADII
     angle = 2 * math.pi * (torch.arange(_DIRECTIONS, dtype=torch.float64) + 0.5) / _DIRECTIONS
     return (size[:, None, None] * torch.stack([angle.cos(), angle.sin()], dim=-1)).flatten(0, 1)

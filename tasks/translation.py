@@ -30,6 +30,8 @@ Boundary = Literal["valid", "circular"]
 class TranslationTasks(TaskFamily):
     """``y[i] = Σ_t F[i, t] x[i + t] + noise``, with ``F = S B`` of the given rank.
 
+    ``connectivity`` is ``S (out_length, rank)``, and each task has a ``B (rank, kernel)`` of its own.
+
     ``x ~ N(0, 1)``, ``B ~ N(0, 1)`` for each task, ``S`` a row-wise softmax of N(0, 1) drawn once from the seed (all
     ones at rank 1). With ``boundary="circular"`` positions wrap around and the output is as long as the input; with
     ``"valid"`` (the paper's) it is ``kernel − 1`` shorter, and no shift maps the problem onto itself exactly.
@@ -75,7 +77,7 @@ class TranslationTasks(TaskFamily):
         return (self.out_length, self.length)
 
     def n_tasks(self, split: Split) -> int | None:
-        """The limit of the split; None where it has no end."""
+        """How many tasks the split has; None where it has no end."""
         return self.n_train if split == "train" else self.n_test
 
     @takes_arrays("tasks")
@@ -98,13 +100,18 @@ class TranslationTasks(TaskFamily):
         return Episodes.split(x.unsqueeze(2), y.unsqueeze(2), self.shots)
 
     def true_span(self) -> Tensor:
-        """The true ``U`` of the family, ``(out_length · length, rank · kernel)``, orthonormal columns."""
+        """The true ``U`` of the family, ``(out_length · length, rank · kernel)``, with orthonormal columns.
+
+        Its rows are in the order of a flattened weight.
+        """
         units = torch.einsum("ir,kc->rkic", self.connectivity, torch.eye(self.kernel))
         return span_of_filters(units.flatten(0, 1), self.length)
 
     def _draw(self, split: Split, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Filters ``(tasks, out_length, kernel)``, inputs, and noise, which is empty where there is none.
+        """Filters, inputs and noise of the tasks with these indices.
 
+        Shapes: filters ``(tasks, out_length, kernel)``, inputs ``(tasks, examples, length)``, noise of unit variance
+        ``(tasks, examples, out_length)``, or ``(tasks, 0)`` for a family without noise.
         The noise is drawn last, so a family with noise has the filters and inputs of the one without.
         """
         check_indices(split, tasks, self.n_tasks(split))

@@ -14,17 +14,17 @@ __all__ = ["cells", "file_of", "problem_of"]
 
 @functools.cache
 def cells() -> dict[str, Cell]:
-    """All of them, by name."""
+    """The cells of all three parts, by name; made once."""
     return {cell.name: cell for cell in [*null_cells(), *power_cells(), *family_cells()]}
 
 
 @functools.cache
 def problem_of(name: str, variant: int) -> Problem:
-    """The distribution that a cell's files of this variant are drawn from."""
+    """The distribution that files of the cell ``name`` and of this variant are drawn from; made once."""
     return cells()[name].make(variant)
 
 
 def file_of(name: str, number: int) -> tuple[File, Problem]:
-    """A file of a cell, always the same for the same number."""
+    """A file of the cell ``name``, always the same for the same number, and the distribution that it was drawn from."""
     problem = problem_of(name, number % cells()[name].variants)
     return problem.file(np.random.default_rng([zlib.crc32(name.encode()), number])), problem

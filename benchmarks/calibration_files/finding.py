@@ -14,11 +14,12 @@ POWER_GROUPS = ("D4 on itself", "C7 on itself", "Petersen", "S3xC4 on itself", "
 
 
 def _problem(_: int, name: str, tasks: int, noise: float) -> Problem:
+    """Files of so many tasks of twenty examples with the symmetry of a group, at a size of noise."""
     return plain(families()[name](), sizes=((tasks, 20),), levels=(noise,))
 
 
 def power_cells() -> list[Cell]:
-    """Five groups, six sizes of noise, four numbers of tasks of twenty examples."""
+    """The cells of the part ``power``: five groups, six sizes of noise, four numbers of tasks of twenty examples."""
     return [
         Cell(
             f"power: {name}, noise {noise:g}, {tasks} tasks",
@@ -34,7 +35,7 @@ def power_cells() -> list[Cell]:
 
 
 def family_cells() -> list[Cell]:
-    """Every group without noise and with a tenth, 400 tasks of twenty examples."""
+    """The cells of the part ``families``: every group without noise and with a tenth, 400 tasks of twenty examples."""
     return [
         Cell(
             f"family: {name}, noise {noise:g}",

@@ -31,12 +31,22 @@ _AT_LEAST = re.compile(r"break[^.;:]*?at least (\d+(?:\.\d+)?) ?%")
 
 
 def oracle(x: np.ndarray, y: np.ndarray, orbits: Indices, eps: float, alpha: float) -> bool:
-    """Whether an oracle that knows the group certifies it, by the same valid test on all tasks."""
+    """Whether an oracle that knows the group, by its ``orbits (out, in)``, certifies it on a file.
+
+    It is :func:`benchmarks.calibration_files.oracle.certifies` for arrays ``x (tasks, examples, in)`` and
+    ``y (tasks, examples, out)``.
+    """
     return certifies(torch.from_numpy(x), torch.from_numpy(y), orbits, eps, alpha)
 
 
 def judged(name: str, number: int) -> dict[str, Any]:
-    """Discover the symmetry of a file and judge the answer: a line of the log."""
+    """Discover the symmetry of a file and judge the answer: a line of the log.
+
+    Without an answer the outcome is ``refused``, ``too long`` or ``error``.
+
+    Args:
+        name, number: of the cell, and of the file in it.
+    """
     file, problem = file_of(name, number)
     line: dict[str, Any] = {"cell": name, "file": number, "tasks": len(file.x), "noise": file.level}
     started = time.process_time()
@@ -62,10 +72,10 @@ def judged(name: str, number: int) -> dict[str, Any]:
 
 
 def outcome_of(discovery: Discovery, file: File, problem: Problem) -> dict[str, Any]:
-    """The outcome of an answer, and what it was judged by.
+    """The outcome of an answer, under ``outcome``, and what it was judged by.
 
-    ``right``; ``within``, another group of which nothing false is said; ``wrong``, with the reasons; ``none`` or
-    ``false none``; or ``cannot tell``.
+    ``right``, the largest group that all tasks keep; ``within``, another group of which nothing false is said;
+    ``wrong``, with the reasons under ``why``; ``none``, rightly, or ``false none``; or ``cannot tell``.
     """
     if discovery.verdict == "cannot tell":
         return {"outcome": "cannot tell"}
@@ -106,7 +116,7 @@ def outcome_of(discovery: Discovery, file: File, problem: Problem) -> dict[str, 
 
 
 def statements_of(discovery: Discovery, problem: Problem) -> dict[str, Any]:
-    """The false statements about the groups that were tried, and in the hints, as sentences."""
+    """The false statements about the groups that were tried, and in the hints: a list of sentences under ``false``."""
     false: list[str] = []
     most = 0.0
     limit = EPS**2
@@ -143,7 +153,11 @@ def statements_of(discovery: Discovery, problem: Problem) -> dict[str, Any]:
 
 
 def _moves(discovery: Discovery, candidate: Any) -> tuple[Indices, Indices]:
-    """A candidate's generators on all coordinates; a constant input, if there is one, is the last and is left out."""
+    """A candidate's generators on all coordinates, ``(r, in)`` and ``(r, out)``.
+
+    Coordinates that the answer leaves out stay in place. A constant input, if there is one, is the last of the
+    candidate's points, and is left out.
+    """
     n = math.prod(discovery.shape_in)
     m = math.prod(discovery.shape_out)
     whole = []

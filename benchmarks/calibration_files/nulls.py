@@ -76,7 +76,10 @@ def _generators(orbits: Indices) -> tuple[Indices, Indices]:
 
 
 def plain(orbits: Indices, **options: Any) -> Problem:
-    """Gaussian weights that are constant on a pattern, white inputs, and what the options of Problem change."""
+    """Files of Gaussian weights that are constant on the orbits ``(out, in)``, with white inputs.
+
+    ``options`` are fields of :class:`Problem`; ``inputs`` among them replaces the white ones.
+    """
     weights = on_pattern(orbits)
     inputs = options.pop("inputs", None) or gaussian_inputs(orbits.shape[1])
     return Problem(orbits, lambda draw, count: Tasks(weights(draw, count)), inputs, **options)
@@ -110,6 +113,7 @@ def breaking(
     direction = breaking_part(np.random.default_rng(variant).standard_normal((1, count)))
 
     def broken(draw: Draw, tasks: int) -> Array:
+        """The breaking part of each task before it is scaled, ``(tasks, out, in)``."""
         if shape == "one direction":
             return np.repeat(direction / np.linalg.norm(direction), tasks, axis=0)
         B = breaking_part(draw.standard_normal((tasks, count)))
@@ -121,6 +125,8 @@ def breaking(
         return B * (draw.random((tasks, 1, 1)) < share) if share else B
 
     def make(scale: float) -> Problem:
+        """The files whose breaking part has this scale."""
+
         def tasks(draw: Draw, count: int) -> Tasks:
             W = kept(draw, count)
             return Tasks(W + scale * broken(draw, count))
@@ -132,6 +138,7 @@ def breaking(
 
 
 def _breaking_cells() -> list[Cell]:
+    """Cells in which all tasks break a group near the tolerance, or some tasks far beyond it."""
     cells = []
     for shape in ("constant", "Gaussian", "one direction", "log-normal size"):
         for words, times in (("at the tolerance", 1.0001), ("1.2 times the tolerance", 1.44)):
@@ -147,7 +154,7 @@ def _breaking_cells() -> list[Cell]:
 
 
 def half_and_half(_: int) -> Problem:
-    """Half of the tasks keep D8, the others C8 alone."""
+    """Files in which half of the tasks, at random, keep D8, and the other half C8 alone."""
     coarse = of_colours(ring(8))
     fine = of_colours(ring(8, flips=False))
     of_all = on_pattern(coarse)
@@ -164,6 +171,7 @@ def half_and_half(_: int) -> Problem:
 
 
 def _softmax(h: Array) -> Array:
+    """The softmax of ``2 h`` over the last axis."""
     e = np.exp(2 * h - (2 * h).max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 
@@ -186,7 +194,14 @@ CURVES: dict[str, Callable[[Array, Array, Array], Array]] = {
 
 
 def curved(_: int, kind: str, linear: Indices, share: float) -> Problem:
-    """Tasks whose linear part keeps a large group, and whose nonlinear part, of a known share, keeps C8 alone."""
+    """Tasks whose linear part keeps a large group, and whose nonlinear part keeps C8 alone.
+
+    Args:
+        kind: of the nonlinear part, a key of :data:`CURVES`.
+        linear: colours of pairs, whose automorphisms are the large group.
+        share: the root of the mean share of energy by which the nonlinear part breaks the large group, to 1% of the
+            share of energy.
+    """
     coarse = of_colours(linear)
     fine = of_colours(ring(8, flips=False))
     kept = on_pattern(coarse)
@@ -216,7 +231,14 @@ def curved(_: int, kind: str, linear: Indices, share: float) -> Problem:
 
 
 def _scaled_curve(make: Callable[[float], Problem], share: float, generators: tuple[Indices, Indices]) -> Problem:
-    """The scale ``s`` that gives a share: ``b = s² A / (E₀ + s C + s² F)``, so a few steps reach it."""
+    """The problem whose scale ``s`` makes the tasks break the group of the generators by ``share²`` in the mean.
+
+    ``b = s² A / (E₀ + s C + s² F)``, so a few steps reach the scale, to 1% of ``b``.
+
+    Args:
+        make: the problem of a scale.
+        share: the root of the wanted mean share of energy.
+    """
     scale = 0.3
     wanted = share**2
     for _ in range(8):
@@ -229,6 +251,7 @@ def _scaled_curve(make: Callable[[float], Problem], share: float, generators: tu
 
 
 def _curved_cells() -> list[Cell]:
+    """Cells in which a part that is not linear breaks the group of the linear part."""
     cells = []
     for kind in CURVES:
         make = functools.partial(curved, kind=kind, linear=of_everything(8), share=0.08)
@@ -245,7 +268,13 @@ def _curved_cells() -> list[Cell]:
 def with_inputs(
     variant: int, inputs: Callable[[int, int], Inputs], free: Callable[[int], Array] | None = None
 ) -> Problem:
-    """A base with other inputs; ``free``: directions ``(in, r)`` that inputs never take, on which weights are zero."""
+    """Files of one of :data:`BASES` with other inputs.
+
+    Args:
+        inputs: the distribution, from the number of inputs and the variant.
+        free: from the number of inputs, orthonormal directions ``(in, r)`` that inputs never take, on which weights are
+            then zero; None where inputs take all directions.
+    """
     orbits = _base(variant)
     n = orbits.shape[1]
     problem = plain(orbits, inputs=inputs(n, variant))
@@ -253,36 +282,42 @@ def with_inputs(
 
 
 def _without(problem: Problem, free: Array) -> Problem:
-    """The problem with weights that are zero along some directions of the inputs."""
+    """The problem with weights that are zero along some directions of the inputs, orthonormal ``(in, r)``."""
     weights = problem.tasks
     projector = np.eye(len(free)) - free @ free.T
     return fresh(problem, tasks=lambda draw, count: Tasks(weights(draw, count).W @ projector))
 
 
 def _offset(n: int, variant: int, size: float) -> Inputs:
+    """White inputs on one offset for all."""
     return gaussian_inputs(n, size)
 
 
 def _own_offsets(n: int, variant: int, size: float) -> Inputs:
+    """White inputs, each on an offset of its own, which are normal numbers of this size."""
     return gaussian_inputs(n, size * np.random.default_rng(variant).standard_normal(n))
 
 
 def _binary(n: int, variant: int) -> Inputs:
+    """Independent inputs that are 0 or 1, each with probability one half."""
     return Inputs(lambda draw, t, e: draw.integers(0, 2, (t, e, n)).astype(float), np.eye(n) / 4)
 
 
 def _counts(n: int, variant: int) -> Inputs:
+    """Independent inputs that are Poisson counts of mean 2."""
     return Inputs(lambda draw, t, e: draw.poisson(2.0, (t, e, n)).astype(float), 2 * np.eye(n))
 
 
 def _chained(n: int, variant: int) -> Inputs:
-    """Inputs with correlation 0.8 between neighbours."""
+    """Gaussian inputs with correlation ``0.8^d`` between those that are ``d`` places apart."""
     second = 0.8 ** np.abs(np.arange(n)[:, None] - np.arange(n))
     root = np.linalg.cholesky(second)
     return Inputs(lambda draw, t, e: draw.standard_normal((t, e, n)) @ root.T, second)
 
 
 def _sum_zero(n: int, variant: int) -> Inputs:
+    """Gaussian inputs that add up to zero in each example."""
+
     def draw_them(draw: Draw, tasks: int, examples: int) -> Array:
         x = draw.standard_normal((tasks, examples, n))
         return x - x.mean(-1, keepdims=True)
@@ -291,16 +326,21 @@ def _sum_zero(n: int, variant: int) -> Inputs:
 
 
 def _composition(n: int, variant: int) -> Inputs:
+    """Inputs that are uniform on the shares which add up to one."""
     second = (np.eye(n) - 1 / n) / (n * (n + 1))
     return Inputs(lambda draw, t, e: draw.dirichlet(np.ones(n), (t, e)), second)
 
 
 def _ones(n: int) -> Array:
+    """The unit vector with equal entries, as a column ``(n, 1)``."""
     return np.full((n, 1), n**-0.5)
 
 
 def one_hot(variant: int) -> Problem:
-    """Three places of three letters; the group moves the places, and one output for each."""
+    """Files of nine inputs, three places of three letters in one-hot code; the group moves the places.
+
+    There is one output for each place. The group is C3 for an odd variant, and else S3.
+    """
     places = np.array([[1, 2, 0], [1, 0, 2]])[: 2 - variant % 2]
     moves = (places[:, :, None] * 3 + np.arange(3)).reshape(len(places), 9)
     orbits = pair_orbits(moves, places)
@@ -317,11 +357,12 @@ def one_hot(variant: int) -> Problem:
 def with_noise(
     variant: int, noise: Callable[[Draw, Array, float], Array], levels: tuple[float, ...] = (0.1, 0.3)
 ) -> Problem:
-    """A base with other noise."""
+    """Files of one of :data:`BASES` with other noise, at one of the levels."""
     return plain(_base(variant), noise=noise, levels=levels)
 
 
 def _student(draw: Draw, signal: Array, level: float) -> Array:
+    """Noise of Student's t with two degrees of freedom, which has no variance."""
     return level * draw.standard_t(2, signal.shape)
 
 
@@ -331,25 +372,28 @@ def _log_normal(draw: Draw, signal: Array, level: float) -> Array:
 
 
 def _outliers(draw: Draw, signal: Array, level: float) -> Array:
-    """Noise, of which one number in a hundred is ten times the signal."""
+    """Gaussian noise, and on one number in a hundred an outlier of ten times the signal's size."""
     rare = draw.random(signal.shape) < 0.01
     return level * draw.standard_normal(signal.shape) + 10 * rare * draw.standard_normal(signal.shape)
 
 
 def _gains(draw: Draw, signal: Array, level: float) -> Array:
-    """Noise, and a random gain of each example by 20%."""
+    """Gaussian noise, and each example's signal times a random gain of standard deviation 20%."""
     return level * draw.standard_normal(signal.shape) + 0.2 * draw.standard_normal((*signal.shape[:2], 1)) * signal
 
 
 def _uneven(draw: Draw, signal: Array, level: float) -> Array:
-    """Noise whose level differs between tasks."""
+    """Gaussian noise whose level is log-normal over tasks."""
     return level * np.exp(0.7 * draw.standard_normal((len(signal), 1, 1))) * draw.standard_normal(signal.shape)
 
 
 def with_rows(
     variant: int, finish: Callable[[Draw, Array, Array], tuple[Array, Array]], sizes: tuple[tuple[int, int], ...]
 ) -> Problem:
-    """A base whose rows are changed after all else, such as by repeating some."""
+    """Files of one of :data:`BASES` whose rows ``finish`` changes after all else, such as by repeating some.
+
+    ``sizes`` are the numbers of tasks and examples that a file may have before that.
+    """
     return plain(_base(variant), finish=finish, sizes=sizes, levels=(0.1, 0.3))
 
 
@@ -395,6 +439,7 @@ def _stressed_breaking_cells() -> list[Cell]:
 
 
 def _stress_cells() -> list[Cell]:
+    """Cells of a group that all tasks keep, with inputs, noise and rows of all kinds."""
     count = len(BASES)
 
     def cell(name: str, make: Callable[..., Problem], expected: Expected = "found", **options: Any) -> Cell:
@@ -439,7 +484,10 @@ def _stress_cells() -> list[Cell]:
 
 
 def lattice(*sizes: int, mix: bool = False) -> tuple[Indices, Array]:
-    """Pairs of points on a torus coloured by distances along the axes (``mix``: in any order), and their distances."""
+    """Pairs of points on a torus coloured by their distances along the axes, and their Euclidean distances.
+
+    With ``mix`` the distances along the axes count in any order. Shapes: both ``(points, points)``.
+    """
     points = np.stack(np.unravel_index(np.arange(math.prod(sizes)), sizes), 1)
     gap = np.abs(points[:, None] - points)
     gap = np.minimum(gap, np.array(sizes) - gap)
@@ -447,7 +495,10 @@ def lattice(*sizes: int, mix: bool = False) -> tuple[Indices, Array]:
 
 
 def copper() -> tuple[Indices, Array]:
-    """32 atoms of a face-centred cubic crystal that is strained along one axis: 32 shifts by 16 point symmetries."""
+    """Colours and distances of pairs, as of :func:`lattice`, for 32 atoms of a strained face-centred cubic crystal.
+
+    It is strained along one axis, so its symmetries are 32 shifts by 16 point symmetries.
+    """
     points = np.array([p for p in itertools.product(range(4), repeat=3) if sum(p) % 2 == 0])
     gap = np.abs(points[:, None] - points)
     gap = np.minimum(gap, 4 - gap)
@@ -456,7 +507,7 @@ def copper() -> tuple[Indices, Array]:
 
 
 def _by_gap(gap: Indices) -> tuple[Indices, Array]:
-    """Colours of pairs from their distance along each axis, and their distance."""
+    """Colours of pairs from distances along each axis ``(points, points, axes)``, and their Euclidean distances."""
     n = len(gap)
     colours = np.unique(gap.reshape(n * n, -1), axis=0, return_inverse=True)[1].reshape(n, n)
     return colours, np.sqrt((gap**2).sum(-1))
@@ -475,12 +526,15 @@ LATTICES: list[Callable[[], tuple[Indices, Array]]] = [
 
 
 def _few(n: int) -> tuple[tuple[int, int], ...]:
-    """Fewer examples than inputs, or hardly more."""
+    """Numbers of tasks and of examples, which are fewer than the ``n`` inputs or hardly more, as ``sizes`` of files."""
     return tuple((tasks, e) for tasks in (80, 100, 120, 150) for e in (n // 2, n - 1, n + 8))
 
 
 def springs(variant: int, impurity: bool = False) -> Problem:
-    """Couplings that decay with distance and vary by a third between tasks; at an impurity they differ by half."""
+    """Files of couplings that decay with distance on one of :data:`LATTICES`, and vary by a third between tasks.
+
+    With ``impurity`` those of the first point differ by half, so that only symmetries which keep this point are left.
+    """
     colours, far = LATTICES[variant % len(LATTICES)]()
     n = len(colours)
     rng = np.random.default_rng(variant)
@@ -503,7 +557,7 @@ def springs(variant: int, impurity: bool = False) -> Problem:
 
 
 def nearly_cubic(_: int) -> Problem:
-    """Copper whose couplings keep a group of order 512 exactly, and the cubic group of order 1,536 up to 3%."""
+    """Files of copper whose couplings keep a group of order 512 exactly, and the cubic one of order 1,536 up to 3%."""
     colours, far = copper()
     cubic = _by_gap(np.round(far[..., None] ** 2).astype(int))[0]
     fine = of_colours(colours)
@@ -523,7 +577,7 @@ def nearly_cubic(_: int) -> Problem:
 
 
 def _first(values: Array, orbits: Indices) -> Array:
-    """The value at the first pair of each orbit."""
+    """The value at the first pair of each orbit, ``(orbits,)``, of values at all pairs."""
     return np.asarray(values.ravel()[np.unique(orbits, return_index=True)[1]])
 
 
@@ -531,7 +585,7 @@ def _first(values: Array, orbits: Indices) -> Array:
 
 
 def random_span(variant: int) -> Problem:
-    """Weights in a random span of a few dimensions, which has no symmetry."""
+    """Files of weights in a random span of a few dimensions, which has no symmetry; sizes depend on the variant."""
     rng = np.random.default_rng(variant)
     m = int(rng.integers(3, 9))
     n = int(rng.integers(4, 9))
@@ -551,7 +605,10 @@ FRUCHT = (-5, -2, -4, 2, 5, -2, 2, 5, -2, -5, 4, 2)
 
 
 def heat(variant: int, frucht: bool) -> Problem:
-    """Diffusion on a graph without automorphisms, for a different time in each task."""
+    """Files of diffusion on a graph without automorphisms, for a different time in each task.
+
+    The graph is Frucht's, or else a random one that depends on the variant.
+    """
     A = np.zeros((12, 12), dtype=np.int64)
     for i, step in enumerate(FRUCHT):
         for j in ((i + 1) % 12, (i + step) % 12):
@@ -576,6 +633,7 @@ def heat(variant: int, frucht: bool) -> Problem:
 
 
 def _other_cells() -> list[Cell]:
+    """Cells of lattices with few examples, and cells without symmetry."""
     return [
         Cell("few examples: lattices", "null", "found", springs, len(LATTICES)),
         Cell(
@@ -595,5 +653,5 @@ def _other_cells() -> list[Cell]:
 
 
 def null_cells() -> list[Cell]:
-    """All of them."""
+    """All cells of the part ``null``."""
     return [*_breaking_cells(), *_stressed_breaking_cells(), *_curved_cells(), *_stress_cells(), *_other_cells()]

@@ -23,8 +23,11 @@ _LOOSE = 10.0
 def certifies(x: Tensor, y: Tensor, orbits: np.ndarray, eps: float, alpha: float) -> bool:
     """Whether the group with these orbits on weights ``(out, in)`` is shown to break less than the tolerance.
 
-    The span is that of all weights with the symmetry, which nobody had to learn. Of the estimators the one with less
-    noise on these very tasks is taken.
+    The test has the error rate ``alpha``, and the tolerance is ``eps²`` as a share of energy. The span is that of all
+    weights with the symmetry, which nobody had to learn. Of the estimators the one with less noise on these very tasks
+    is taken.
+
+    Shapes: ``x (tasks, examples, in)``, ``y (tasks, examples, out)``.
     """
     data = prepare(x, y)
     sample = Sample.of(data)

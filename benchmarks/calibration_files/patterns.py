@@ -30,7 +30,10 @@ def pair_orbits(moves_in: Indices, moves_out: Indices) -> Indices:
 
 
 def refines(fine: Indices, coarse: Indices) -> bool:
-    """Whether each class of the one lies within a class of the other, as a group's do within those of a larger one."""
+    """Whether each class of ``fine`` lies within a class of ``coarse``, as a group's do within a larger group's.
+
+    Shapes: both are matrices of class numbers, of one shape.
+    """
     both = np.unique(np.stack([fine.ravel(), coarse.ravel()]), axis=1).shape[1]
     return bool(both == len(np.unique(fine)))
 
@@ -61,7 +64,10 @@ def elements(moves: Indices, most: int = MOST_ELEMENTS) -> Indices | None:
 
 
 def random_elements(moves: Indices, count: int, draw: np.random.Generator, steps: int = 60) -> Indices:
-    """Elements of a large group, nearly uniform: products of the generators, by product replacement (Celler, 1995)."""
+    """Random elements ``(count, points)`` of the group of some generators, nearly uniform.
+
+    They are products of the generators, by product replacement (Celler, 1995) with ``steps`` steps before the first.
+    """
     pool = np.concatenate([moves, moves, moves])[: max(10, 2 * len(moves))]
     result = np.empty((count, moves.shape[1]), dtype=np.int64)
     state = pool[0].copy()
@@ -146,7 +152,7 @@ def _of_matrices(p: int, *matrices: Sequence[Sequence[int]]) -> Indices:
 
 
 def _on_itself(moves: Indices) -> Indices:
-    """The regular action of a group."""
+    """Generators of the regular action of the group that some permutations generate, which must be listed."""
     every = elements(moves)
     assert every is not None, "a group that acts on itself must be listed"
     place = {element.tobytes(): i for i, element in enumerate(every)}
@@ -337,13 +343,13 @@ def _natural() -> dict[str, Callable[[], Indices]]:
 
 
 def _complements(n: int) -> Indices:
-    """The map of each set of half of the points to its complement."""
+    """The permutation of all sets of half of ``n`` points that takes each to its complement, as one generator."""
     sets = list(combinations(range(n), n // 2))
     return np.array([[sets.index(tuple(sorted(set(range(n)) - set(points)))) for points in sets]])
 
 
 def _cosets(moves: Indices, order: int) -> Indices:
-    """The action on the cosets of the first cyclic subgroup of this order."""
+    """The action on the cosets of the first cyclic subgroup of this order, of the group that ``moves`` generate."""
     every = elements(moves)
     assert every is not None, "a group with cosets must be listed"
     identity = every[0]

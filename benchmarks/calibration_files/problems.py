@@ -49,20 +49,29 @@ _MOST_KNOWN = 300  # truths that a problem remembers
 
 @dataclass(frozen=True, eq=False)
 class Tasks:
-    """Weights ``(tasks, out, in)``, and what is added to ``W x``: a function ``(x, which tasks) -> y``."""
+    """Weights ``(tasks, out, in)``, and ``curved``, which gives what is added to ``W x``; None for linear tasks.
+
+    ``curved(x, which)`` takes the inputs ``(tasks, examples, in)`` of the tasks in the slice ``which``.
+    """
 
     W: Array
     curved: Callable[[Array, slice], Array] | None = None
 
     def __call__(self, x: Array, which: slice = slice(None)) -> Array:
-        """The outputs without noise: ``(tasks, examples, in) -> (tasks, examples, out)``."""
+        """The outputs of the tasks in the slice ``which``, without noise.
+
+        Shapes: ``x (tasks, examples, in) -> (tasks, examples, out)``, where the tasks are those of the slice.
+        """
         y = np.matmul(x, self.W[which].transpose(0, 2, 1))
         return y if self.curved is None else y + self.curved(x, which)
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """A distribution of inputs: ``draw(draw, tasks, examples)``, and its covariance within a task, else estimated."""
+    """A distribution of inputs: ``draw(generator, tasks, examples)`` gives ``(tasks, examples, in)``.
+
+    ``covariance (in, in)`` is that of the inputs within a task; None where it has to be estimated.
+    """
 
     draw: Callable[[Draw, int, int], Array]
     covariance: Array | None = None
@@ -86,7 +95,7 @@ class Truth:
 
 
 def gaussian(draw: Draw, signal: Array, level: float) -> Array:
-    """Noise of one size everywhere: ``level`` of the signal's."""
+    """White noise of standard deviation ``level``, of the shape of the signal, which is in units of its size."""
     return level * draw.standard_normal(signal.shape)
 
 
@@ -96,7 +105,10 @@ def gaussian_inputs(n: int, offset: float | Array = 0.0) -> Inputs:
 
 
 def ar_noise(rho: float) -> Callable[[Draw, Array, float], Array]:
-    """Noise that follows an autoregression of first order over the examples of a task."""
+    """A function like :func:`gaussian` whose noise follows an autoregression of first order over a task's examples.
+
+    ``rho`` is the correlation between an example and the next.
+    """
 
     def noise(draw: Draw, signal: Array, level: float) -> Array:
         out = draw.standard_normal(signal.shape)
@@ -135,11 +147,11 @@ class Problem:
 
     @property
     def curved(self) -> bool:
-        """Whether tasks are not linear."""
+        """Whether tasks have a part that is not linear."""
         return self._sample().curved is not None
 
     def file(self, draw: Draw) -> "File":
-        """Draw a file."""
+        """Draw a file: its size and level of noise, the tasks, inputs and noise, changed by ``finish`` at last."""
         count, examples = self.sizes[draw.integers(len(self.sizes))]
         level = self.levels[draw.integers(len(self.levels))]
         tasks = self.tasks(draw, count)
@@ -156,7 +168,10 @@ class Problem:
         return float(np.sqrt(np.mean(self._sizes() ** 2)))
 
     def truth(self, moves_in: Indices, moves_out: Indices, cap: float = CAP * EPS**2) -> Truth:
-        """How much the tasks break the group of these generators."""
+        """How much the tasks break the group of these generators ``(r, in)`` and ``(r, out)``; it is remembered.
+
+        ``cap`` is the share of energy at which a task's is capped.
+        """
         orbits = pair_orbits(moves_in, moves_out)
         key = (orbits.tobytes(), cap)
         if key not in self._truths:
@@ -170,7 +185,10 @@ class Problem:
         return self._truths[key]
 
     def shares(self, moves_in: Indices, moves_out: Indices, tasks: Tasks | None = None) -> Array:
-        """``b`` of each given task, or of the sample. Raises: ValueError for given tasks that are not linear."""
+        """``b``, the share of energy that breaks a group, of each given task, or of the sample: ``(tasks,)``.
+
+        Raises: ValueError for given tasks that are not linear.
+        """
         given = tasks
         tasks = tasks or self._sample()
         if tasks.curved is not None:
@@ -207,6 +225,7 @@ class Problem:
         return _in_units(np.concatenate(products), sizes)
 
     def _sample(self) -> Tasks:
+        """The tasks that the truth is taken from, always the same; drawn once, until :meth:`forget`."""
         if "sample" not in self._known:
             draw = np.random.default_rng([self.seed, 1])
             sample = self.tasks(draw, 2)
@@ -218,6 +237,7 @@ class Problem:
         return self._known["sample"]
 
     def _covariance(self) -> Array:
+        """The covariance ``(in, in)`` of inputs within a task, as given or estimated once from a fixed sample."""
         if self.inputs.covariance is not None:
             return self.inputs.covariance
         if "covariance" not in self._known:
@@ -227,7 +247,7 @@ class Problem:
         return self._known["covariance"]
 
     def _sizes(self) -> Array:
-        """``D``: the root mean square of each output's signal within a task."""
+        """``D``: the root mean square of each output's signal within a task, ``(out,)``; computed once."""
         if "sizes" not in self._known:
             tasks = self._sample()
             if tasks.curved is None:
@@ -257,7 +277,9 @@ class Cell:
         part: ``null``, where wrong answers are counted; ``power``; or ``families``.
         expected: what a good answer is: ``found``, the largest group that all tasks keep; ``none``; or ``open``, where
             "cannot tell" is as good as that group.
+        name: of the cell, in words.
         make: ``variant -> Problem``; file ``i`` is of variant ``i % variants``.
+        variants: how many problems the cell has.
         labels: what a table groups by, such as the noise.
     """
 
@@ -279,7 +301,7 @@ def averaged(W: Array, orbits: Indices) -> Array:
 
 
 def _in_units(rows: Array, sizes: Array) -> Array:
-    """Energies ``(tasks, out)`` in units of the outputs' signal, averaged over the outputs that have one."""
+    """Energies ``rows (tasks, out)`` in units of ``sizes²``, averaged over the outputs with a signal: ``(tasks,)``."""
     used = sizes > 1e-9 * sizes.max()
     return rows[:, used] @ (sizes[used] ** -2.0) / used.sum()
 
@@ -291,7 +313,11 @@ def _chunks(count: int, parts: int) -> list[slice]:
 
 
 def _group_mean(tasks: Tasks, x: Array, which: slice, some: Indices, n: int) -> Array:
-    """The mean over elements of ``Q⁻¹ f(P x)``, where ``(P x)[p(j)] = x[j]``."""
+    """The mean over elements of ``Q⁻¹ f(P x)``, where ``(P x)[p(j)] = x[j]``, for the tasks in the slice ``which``.
+
+    Shapes: ``x (tasks, examples, in)``; ``some (elements, in + out)`` permutes the ``n`` inputs, and then the outputs,
+    which are numbered on from ``n``; the result is ``(tasks, examples, out)``.
+    """
     total = np.zeros(())
     for element in some:
         back = np.argsort(element[:n])
@@ -300,24 +326,30 @@ def _group_mean(tasks: Tasks, x: Array, which: slice, some: Indices, n: int) -> 
 
 
 def fresh(problem: Problem, **changes: Any) -> Problem:
-    """A problem with changes, without what was computed of it before."""
+    """A problem with changed fields, which remembers nothing of what was computed of the old one."""
     return replace(problem, **changes, _known={}, _truths={})
 
 
 def on_pattern(orbits: Indices, spread: Array | None = None) -> Callable[[Draw, int], Array]:
-    """Weights that are constant on orbits: ``(draw, tasks) -> (tasks, out, in)``; ``spread`` of each orbit, else 1."""
+    """A function ``(draw, tasks) -> (tasks, out, in)`` that draws Gaussian weights which are constant on orbits.
+
+    Their standard deviation is ``spread (orbits,)``, or 1 where that is None, over the root of the number of inputs.
+    """
     count = int(orbits.max()) + 1
     size = (np.ones(count) if spread is None else spread) / math.sqrt(orbits.shape[1])
     return lambda draw, tasks: (draw.standard_normal((tasks, count)) * size)[:, orbits]
 
 
 def balanced(fine: Indices, coarse: Indices) -> Callable[[Array], Array]:
-    """Maps numbers ``(tasks, orbits)`` to weights that the small group keeps, less their mean over the large group."""
+    """A function from numbers ``(tasks, orbits)`` to weights of the small group, less their mean over the large group.
+
+    ``fine`` and ``coarse`` are the orbits ``(out, in)`` of the small and of the large group.
+    """
     return lambda v: v[:, fine] - averaged(v[:, fine], coarse)
 
 
 def capped_share(b: Array) -> float:
-    """The mean of ``min(b, cap)`` in units of ``ε²``."""
+    """The mean of ``min(b, cap)`` over tasks in units of ``ε²``, where the cap is :data:`CAP` of these units."""
     return float(np.minimum(b, CAP * EPS**2).mean()) / EPS**2
 
 
@@ -329,12 +361,20 @@ def mean_share(b: Array) -> float:
 def solved(
     make: Callable[[float], Problem], wanted: float, generators: tuple[Indices, Indices], of: Callable[[Array], float]
 ) -> Problem:
-    """The scale of what breaks a group at which ``of(b)`` is the wanted number, to a few parts in 1e6.
+    """The problem whose scale of what breaks a group makes ``of(b)`` the wanted number, to a few parts in 1e6.
+
+    Its ``boundary`` is that group's orbits.
+
+    Args:
+        make: the problem of a scale.
+        generators: of the group, on inputs and on outputs.
+        of: a number from the shares ``b (tasks,)`` of the sample, such as :func:`mean_share`.
 
     Raises: ArithmeticError where no scale up to 1e4 does it.
     """
 
     def above(scale: float) -> float:
+        """The logarithm of ``of(b)`` over the wanted number, at a scale."""
         return math.log(of(make(scale).shares(*generators)) / wanted)
 
     # Double the scale twice until it breaks the group enough, then solve between the last two.

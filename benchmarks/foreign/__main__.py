@@ -14,7 +14,14 @@ from benchmarks.foreign.judge import Case, judge
 
 
 def main(library: str, only: str) -> int:
-    """Print a row a case; 0 even where a case is judged wrongly, which the table shows."""
+    """Print the versions of the library's packages, then the row of each case, as lines of JSON.
+
+    The exit code is 0 even where a case is judged wrongly, which the table shows.
+
+    Args:
+        library: the NAME of ``cases_NAME.py``.
+        only: a text that the names of the cases must hold; empty for all cases.
+    """
     rows = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):  # libraries print what they please
         module = importlib.import_module(f"benchmarks.foreign.cases_{library}")
@@ -28,7 +35,7 @@ def main(library: str, only: str) -> int:
 
 
 def judged(case: Case) -> dict[str, Any]:
-    """The row of a case; one that cannot be made is a fault of the case, and is told."""
+    """The row of a case; of one that cannot be made or judged a row with the verdict ``wrong`` and the error."""
     try:
         return judge(case)
     except Exception as error:

@@ -19,14 +19,17 @@ O3 = MatrixGroup({"P": -np.eye(3)}, SO3, "O(3)")
 
 
 def generators(words):
-    """Of a list of irreps: three rotations, and the inversion."""
+    """The matrices of a list of irreps: generators of three rotations ``(3, n, n)``, and the inversion ``(n, n)``.
+
+    ``words`` are the library's irreps, as pairs of a count and an irrep.
+    """
     each = [irrep for count, irrep in words for _ in range(count)]
     turns = np.stack([block_diag(*(irrep.X[k] for irrep in each)) for k in range(3)])
     return turns, block_diag(*(irrep.H[0] for irrep in each))
 
 
 def representation(words, group):
-    """Rotations, and for O(3) the inversion, from the library's generators."""
+    """The representation of ``group``, so(3) or O(3), on a list of irreps, from the library's own generators."""
     turns, inversion = generators(words)
     if group is SO3:
         return LieRepresentation(SO3, turns, str(words))
@@ -34,13 +37,16 @@ def representation(words, group):
 
 
 def ask(f, words_in, words_out, group):
-    """A question about a map from one list of irreps to another, in float64."""
+    """A question about a map from one list of irreps to another, both as texts, in float64."""
     reps = [representation(cue.Irreps("O3", words), group) for words in (words_in, words_out)]
     return Question(f, group, *reps, dtype=torch.float64)
 
 
 def both(expected, theory):
-    """The same module under rotations, and under rotations with inversion."""
+    """A decorator that adds two cases: a module under rotations, and under rotations with inversion.
+
+    It is for functions that return a map and the irreps of its inputs and outputs, as texts.
+    """
     return CASES.under((SO3, O3), expected, theory, ask)
 
 

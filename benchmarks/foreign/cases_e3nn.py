@@ -21,7 +21,7 @@ O3 = MatrixGroup({"P": -np.eye(3)}, SO3, "O(3)")
 
 
 def irreps(words, group=SO3):
-    """The representation that a text such as ``2x0e + 1o`` names, by e3nn's own matrices."""
+    """The representation of ``group`` that a text such as ``2x0e + 1o`` names, by e3nn's own matrices."""
     words = o3.Irreps(words)
     blocks = [o3.so3_generators(ir.l).numpy() for count, ir in words for _ in range(count)]
     at = np.cumsum([0, *(len(block[0]) for block in blocks)])
@@ -35,12 +35,15 @@ def irreps(words, group=SO3):
 
 
 def ask(f, words_in, words_out, group=SO3, **options):
-    """A question about a function from one list of irreps to another."""
+    """A question about a function from one list of irreps, a text, to another; ``options`` are its further fields."""
     return Question(f, group, irreps(words_in, group), irreps(words_out, group), **options)
 
 
 def both(expected, theory):
-    """The same module under rotations, and under rotations with inversion."""
+    """A decorator that adds two cases: a module under rotations, and under rotations with inversion.
+
+    It is for functions that return a module and the irreps of its inputs and outputs.
+    """
     return CASES.under((SO3, O3), expected, theory, ask)
 
 
@@ -59,7 +62,7 @@ def Linear_of_high_degree():
 
 
 def pair(product, first, second):
-    """Both factors in one vector."""
+    """A product of two inputs as a module of one, in which both lie side by side; with its irreps before and after."""
     n = o3.Irreps(first).dim
 
     class Product(torch.nn.Module):
@@ -204,7 +207,7 @@ class Convolution(torch.nn.Module):
         self.weights = nn.FullyConnectedNet([6, 8, self.product.weight_numel], torch.nn.functional.silu)
 
     def forward(self, x):
-        """``x`` holds positions, then the features of each point."""
+        """New features of all points, ``(batch, points · features)``; ``x`` holds positions, then features of each."""
         n = self.points
         at, features = x[:, : 3 * n].reshape(-1, n, 3), x[:, 3 * n :].reshape(-1, n, self.features.dim)
         i, j = (~torch.eye(n, dtype=torch.bool)).nonzero().T
@@ -239,7 +242,7 @@ def FullyConnectedTensorProduct_of_two_inputs_as_it_is():
 
 
 def cross():
-    """The cross product of two polar vectors."""
+    """A function that gives the cross product of the two vectors in ``x (batch, 6)``."""
     return lambda x: torch.linalg.cross(x[:, :3], x[:, 3:])
 
 
@@ -290,7 +293,7 @@ def LayerNorm_of_components():
 
 
 def leaking(share):
-    """A scalar leaks into one component of a vector."""
+    """A linear map with its irreps, in which a share of a scalar leaks into one component of a vector."""
     linear = o3.Linear("2x0e + 2x1o", "2x0e + 2x1o")
 
     def f(x):
@@ -350,7 +353,10 @@ NAMED = orthogonal(3)
 
 
 def named(f, words_in, words_out):
-    """With irreps of our own, whose basis (y, z, x, and so on by degree) is the library's (x, y, z)."""
+    """A question about a map between lists of irreps, which are taken from our own irreps by degree and parity.
+
+    Their basis, (y, z, x) and so on by degree, is what the library calls (x, y, z).
+    """
     parts = [
         [irrep(NAMED, ir.l, parity=ir.p) for count, ir in o3.Irreps(words) for _ in range(count)]
         for words in (words_in, words_out)

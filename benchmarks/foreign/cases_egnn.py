@@ -23,26 +23,26 @@ BOTH = direct_sum(
     outer_product(natural(SYM) * trivial(SYM, D), trivial(O3)).reshape(N * D),
     outer_product(natural(SYM), defining(O3)).reshape(3 * N),
 )
-"""New numbers and turns, mirrors at once: S_n x O(3)."""
+"""Features and positions under a new numbering of the points, turns and mirrors at once: S_n x O(3)."""
 
 AUTHORS = "E(n) equivariant (Satorras et al. 2021, section 3.1 and appendix A)"
 
 
 class Points(nn.Module):
-    """A layer that takes and returns features and positions."""
+    """A layer of features and positions on one vector of both; ``places`` may change the positions before it."""
 
     def __init__(self, layer, places=lambda at: at):
         super().__init__()
         self.layer, self.places = layer, places
 
     def forward(self, x):
-        """Both in one vector."""
+        """New features and new positions, one after the other: ``(batch, N · D + 3 N)``, as in ``x``."""
         features, at = self.layer(x[:, : N * D].reshape(-1, N, D), self.places(x[:, N * D :].reshape(-1, N, 3)))
         return torch.cat([features.flatten(1), at.flatten(1)], dim=1)
 
 
 def alive(layer):
-    """With weights of an ordinary size; the library starts them at a thousandth."""
+    """The layer in evaluation mode, its weights moved in place to an ordinary size from the library's thousandth."""
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -130,20 +130,20 @@ PLACES = trivial(E3, N) * defining(E3)
 
 
 def places(n, generator):
-    """Random points, with the 1 that shifts need."""
+    """``n`` random clouds of points ``(n, N, 4)``, each point with the 1 that shifts need."""
     at = torch.randn(n, N, 3, generator=generator, dtype=torch.float64)
     return torch.cat([at, torch.ones(n, N, 1, dtype=torch.float64)], dim=-1)
 
 
 class Moved(nn.Module):
-    """The places that a layer makes of places, all points alike."""
+    """The places that a layer makes of places; with ``centre`` it sees the points' distances to the origin too."""
 
     def __init__(self, layer, centre):
         super().__init__()
         self.layer, self.centre = layer, centre
 
     def forward(self, x):
-        """Features are ones, or the distance to the origin, which shifts change."""
+        """New places ``(batch, N, 4)``. Features are ones, or the distance to the origin, which shifts change."""
         at = x[..., :3]
         features = torch.ones(len(x), N, D, dtype=x.dtype)
         if self.centre:

@@ -32,18 +32,24 @@ class Fields(torch.nn.Module):
         self.module, self.type_in = module, type_in
 
     def forward(self, x):
-        """Wrapped and unwrapped."""
+        """What the module gives for ``x``, a field of ``type_in``, as a plain tensor."""
         return self.module(enn.GeometricTensor(x, self.type_in)).tensor
 
 
 def fibre(group, elements, representations):
-    """How channels move: the library's own matrices, for our group's elements in the same order."""
+    """How channels move: the direct sum of the library's ``representations``, as a representation of our ``group``.
+
+    ``elements`` are the library's, in the order of our group's.
+    """
     parts = [from_matrices(group, np.stack([rep(g) for g in elements]), rep.name) for rep in representations]
     return parts[0] if len(parts) == 1 else direct_sum(*parts)
 
 
 def elements_of(space):
-    """The quarter turns (and mirrors) of a space, in the order of ``cyclic(4)`` or ``dihedral(4)``."""
+    """Our group ``cyclic(4)`` or ``dihedral(4)``, and the library's elements for its own, in the same order.
+
+    They are the quarter turns of a space, and its mirrors if it has them.
+    """
     group = space.fibergroup
     name = group.name
     if name.startswith("C"):
@@ -60,7 +66,7 @@ def elements_of(space):
 
 
 def grids(f, type_in, type_out, size, after, **options):
-    """A question about a map between fields on square images."""
+    """A question about a map between fields on square images, of side ``size`` before it and ``after`` behind it."""
     group, elements = elements_of(type_in.gspace)
     flips = group.order == 8
     rep_in = fibre(group, elements, type_in.representations) * grid_rotations(size, flips=flips)
@@ -69,17 +75,20 @@ def grids(f, type_in, type_out, size, after, **options):
 
 
 def scalars(space, n=1):
-    """Fields that do not change."""
+    """The type of ``n`` scalar fields, which do not change."""
     return enn.FieldType(space, n * [space.trivial_repr])
 
 
 def regulars(space, n=2):
-    """One channel for each element."""
+    """The type of ``n`` regular fields, each with one channel for each element of the group."""
     return enn.FieldType(space, n * [space.regular_repr])
 
 
 def layer(module, size=5, after=None, **options):
-    """A question about a module that knows its own types."""
+    """A question about a module that knows its own types, on images of side ``size``; ``after`` is the side behind it.
+
+    The module is put into evaluation mode. Without ``after`` the side stays.
+    """
     return grids(Fields(module.eval(), module.in_type), module.in_type, module.out_type, size, after or size, **options)
 
 
@@ -265,7 +274,7 @@ def network_of_three_layers():
 
 
 def on_a_group(library, type_in, type_out, f):
-    """A question about a map between representations, for a whole group of the library."""
+    """A question about a map ``f`` between vectors of two types of fields, for a whole group of the library."""
     elements = list(library.elements)
     elements.sort(key=lambda g: g != library.identity)
     index = {g: k for k, g in enumerate(elements)}
@@ -275,7 +284,7 @@ def on_a_group(library, type_in, type_out, f):
 
 
 def linear(library):
-    """The library's equivariant linear map from regular and irreps to irreps."""
+    """A question about the library's equivariant linear map from regular and irreps to irreps of one of its groups."""
     space = gspaces.no_base_space(library)
     type_in = enn.FieldType(space, [library.regular_representation, *library.irreps()[:2]])
     made = enn.Linear(type_in, enn.FieldType(space, list(library.irreps()))).eval()
@@ -309,7 +318,7 @@ def torch_Linear_between_irreps():
 
 
 def on_cubes(made, size):
-    """A question about fields in space, under the 24 turns of a cube."""
+    """A question about a module between fields in space, on cubes of this side, under the 24 turns of a cube."""
     library = octa_group()
     elements = sorted(library.elements, key=lambda g: g != library.identity)
     index = {g: k for k, g in enumerate(elements)}
@@ -335,7 +344,7 @@ def R3Conv_octahedral():
 
 
 def moved_weight(share):
-    """One entry of an exported filter is moved by a share of their mean size."""
+    """A question about a convolution of which one weight is moved by ``share`` times the mean size of all weights."""
     made = conv(regulars(C4, 1), regulars(C4, 1)).eval()
     plain = made.export()
     with torch.no_grad():
@@ -381,7 +390,7 @@ def R2Conv_C4_under_mirrors():
 
 
 def copies_of_images(group, n):
-    """``n`` channels that only move with the image."""
+    """How ``n`` channels of 5 × 5 images move that change with the image alone."""
     one = grid_rotations(5, flips=True)
     return copies(one.reshape(25), n).reshape(n, 5, 5) if n > 1 else one.reshape(1, 5, 5)
 

@@ -18,34 +18,34 @@ CASES = Cases()
 
 N, D = 6, 4
 GROUP = symmetric(N)
-"""Nodes of a graph, and features of each."""
+"""All new numberings of a graph's ``N`` nodes, each of which has ``D`` features."""
 
 AUTHORS = "sums of messages over neighbours do not know their numbers (Gilmer et al. 2017; Bronstein et al. 2021)"
 
 
 def graphs(n, generator):
-    """Random features and random undirected graphs without loops."""
+    """``n`` random undirected graphs without loops, features and adjacency matrix in a vector: ``(n, N · D + N²)``."""
     features = torch.randn(n, N * D, generator=generator)
     upper = (torch.rand(n, N, N, generator=generator) < 0.5).float().triu(1)
     return torch.cat([features, (upper + upper.mT).flatten(1)], dim=1)
 
 
 def edges(x):
-    """Node features and edges of one graph that holds the whole batch."""
+    """Node features ``(batch · N, D)`` and edges ``(2, e)`` of one graph that holds the whole batch ``x``."""
     adjacency = x[:, N * D :].reshape(-1, N, N) > 0.5
     graph, i, j = adjacency.nonzero().T
     return x[:, : N * D].reshape(-1, D), torch.stack([graph * N + i, graph * N + j])
 
 
 class OnGraphs(nn.Module):
-    """A layer on features and edges, on plain tensors."""
+    """A layer on features and edges, as a module of plain tensors; ``call(layer, features, edges)`` calls it."""
 
     def __init__(self, layer, call=None):
         super().__init__()
         self.layer, self.call = layer, call or (lambda layer, x, e: layer(x, e))
 
     def forward(self, x):
-        """``(batch, nodes * features)``."""
+        """What the layer gives for each graph of the batch, ``(batch, numbers)``; of nodes, one after the other."""
         return self.call(self.layer, *edges(x)).reshape(len(x), -1)
 
 
@@ -54,18 +54,18 @@ REP_IN = (NODES * trivial(GROUP, D)).reshape(N * D) + (NODES * NODES).reshape(N 
 
 
 def nodes(layer, call=None, features=D, training=False):
-    """A question about new features for each node."""
+    """A question about a layer that gives ``features`` new features for each node, in evaluation mode by default."""
     f = OnGraphs(layer, call).train(training)
     return Question(f, GROUP, REP_IN, (NODES * trivial(GROUP, features)).reshape(N * features), inputs=graphs)
 
 
 def whole(layer, call, numbers=D):
-    """A question about numbers of a whole graph."""
+    """A question about a layer that gives so many numbers for a whole graph, which no new numbering changes."""
     return Question(OnGraphs(layer, call).eval(), GROUP, REP_IN, trivial(GROUP, numbers), inputs=graphs)
 
 
 def mlp(n=D, m=D):
-    """A small network for each node."""
+    """A small network from ``n`` features of a node to ``m``."""
     return nn.Sequential(nn.Linear(n, 8), nn.Tanh(), nn.Linear(8, m))
 
 
@@ -105,7 +105,7 @@ for _name, _make in LAYERS.items():
 
 
 def dense(n, generator):
-    """Features and adjacency matrices, each for itself."""
+    """Random features ``(n, N, D)`` and adjacency matrices ``(n, N, N)`` of graphs."""
     x = graphs(n, generator)
     return x[:, : N * D].reshape(n, N, D), x[:, N * D :].reshape(n, N, N)
 
@@ -133,7 +133,7 @@ def DenseGCNConv_of_a_graph_whose_nodes_are_moved_on():
 
 
 def which(x):
-    """The graph of each node."""
+    """The number in the batch of each node's graph."""
     return torch.arange(len(x)) // N
 
 
@@ -249,26 +249,26 @@ PLACES = trivial(SO3, POINTS) * defining(SO3)
 
 
 def pairs(n):
-    """All ordered pairs of different points, in a batch of clouds."""
+    """All ordered pairs of different points of one cloud, ``(2, pairs)``, in ``n`` clouds numbered through."""
     i, j = (~torch.eye(POINTS, dtype=torch.bool)).nonzero().T
     start = POINTS * torch.arange(n)[:, None]
     return torch.stack([(start + i).flatten(), (start + j).flatten()])
 
 
 class OnPoints(nn.Module):
-    """A layer on positions, on plain tensors ``(batch, points, 3)``."""
+    """A layer on positions, as a module of plain tensors; ``call(layer, positions, pairs)`` calls it."""
 
     def __init__(self, layer, call):
         super().__init__()
         self.layer, self.call = layer, call
 
     def forward(self, x):
-        """Positions in, what ``call`` makes of them out."""
+        """What ``call`` makes of positions ``(batch, points, 3)``, flat for each cloud: ``(batch, numbers)``."""
         return self.call(self.layer, x.reshape(-1, 3), pairs(len(x))).reshape(len(x), -1)
 
 
 def energy(layer, at, pair):
-    """SchNet's energy of each cloud of carbon atoms."""
+    """SchNet's energy of each cloud of carbon atoms at ``at (atoms, 3)``; ``pair`` is not used."""
     return layer(torch.full((len(at),), 6), at, torch.arange(len(at)) // POINTS)
 
 

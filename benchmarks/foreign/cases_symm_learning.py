@@ -27,12 +27,12 @@ def regulars(library, n=2):
 
 
 def irreps(library):
-    """One of each."""
+    """The direct sum of all irreps of a group of the library, each once."""
     return directsum(list(library.irreps()))
 
 
 def ours(library, *reps):
-    """The group by its table, and representations by the library's own matrices."""
+    """A group of the library as one of ours, by its table, followed by representations of it, by its own matrices."""
     elements = sorted(library.elements, key=lambda g: g != library.identity)
     index = {g: k for k, g in enumerate(elements)}
     group = FiniteGroup([[index[a @ b] for b in elements] for a in elements], library.name)
@@ -40,12 +40,12 @@ def ours(library, *reps):
 
 
 def ask(f, rep_in, rep_out):
-    """A question about a map of vectors."""
+    """A question about a module, put into evaluation mode, between representations of the library."""
     return Question(f.eval(), *ours(rep_in.group, rep_in, rep_out))
 
 
 def moved(module):
-    """With parameters that are not where they start."""
+    """The module, with noise added to its parameters in place, so that they are not where they start."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

@@ -15,7 +15,7 @@ PACKAGES = ["torch"]
 CASES = Cases()
 
 N, D = 5, 8
-"""Tokens of a set, and features of each."""
+"""The number of tokens of a set, and of features of each."""
 
 
 class Calls(nn.Module):
@@ -26,19 +26,19 @@ class Calls(nn.Module):
         self.module, self.call = module, call
 
     def forward(self, x: Tensor) -> Tensor:
-        """As ``call`` says."""
+        """``call(module, x)``."""
         return self.call(self.module, x)
 
 
 def on_set(f, features: int = D, **options) -> Question:
-    """A function of a set: ``(batch, tokens, features)`` to as many tokens."""
+    """A question about a function of a set: ``(batch, tokens, features)`` to as many tokens."""
     group = symmetric(N)
     tokens = natural(group)
     return Question(f, group, tokens * trivial(group, D), tokens * trivial(group, features), **options)
 
 
 def of_set(f, numbers: int = D, **options) -> Question:
-    """An invariant of a set."""
+    """A question whether a function ``(batch, tokens, features) -> (batch, numbers)`` is an invariant of a set."""
     group = symmetric(N)
     return Question(f, group, natural(group) * trivial(group, D), trivial(group, numbers), **options)
 
@@ -50,18 +50,18 @@ ORDERED = "each token meets other tokens by their number: not permutation equiva
 
 
 def attention(mask: Tensor | None = None) -> nn.Module:
-    """Self-attention with two heads."""
+    """Self-attention with two heads, in evaluation mode; ``mask (tokens, tokens)`` is True where a token is hidden."""
     inner = nn.MultiheadAttention(D, 2, batch_first=True)
     return Calls(inner, lambda m, x: m(x, x, x, attn_mask=mask, need_weights=False)[0]).eval()
 
 
 def causal() -> Tensor:
-    """A mask that hides later tokens."""
+    """A mask ``(tokens, tokens)`` that hides later tokens: True above the diagonal."""
     return torch.ones(N, N, dtype=torch.bool).triu(1)
 
 
 class Positions(nn.Module):
-    """Adds a table of positions."""
+    """Adds a learned table ``(tokens, features)``, one row for each position."""
 
     def __init__(self, table: Tensor):
         super().__init__()
@@ -73,7 +73,7 @@ class Positions(nn.Module):
 
 
 def sinusoids() -> Tensor:
-    """Of Vaswani et al. 2017, section 3.5."""
+    """The table of positions ``(tokens, features)`` of Vaswani et al. 2017, section 3.5."""
     at, rate = torch.arange(N)[:, None], 10000 ** (-torch.arange(0, D, 2) / D)
     return torch.stack([(at * rate).sin(), (at * rate).cos()], dim=-1).reshape(N, D)
 
@@ -144,7 +144,7 @@ class DeepSets(nn.Module):
         self.own, self.all = nn.Linear(D, D), nn.Linear(D, D)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One layer."""
+        """``relu(x A + mean(x) B)`` with biases, ``(batch, tokens, features)``."""
         return (self.own(x) + self.all(x.mean(1, keepdim=True))).relu()
 
 
@@ -280,7 +280,7 @@ def Bilinear_of_each_token_with_itself():
 
 
 def words(n: int, generator: torch.Generator) -> Tensor:
-    """Whole numbers below 10."""
+    """``n`` sets of random whole numbers below 10, ``(n, tokens)``."""
     return torch.randint(0, 10, (n, N), generator=generator)
 
 
@@ -298,7 +298,10 @@ def EmbeddingBag_of_whole_numbers():
 
 
 def queries_keys_values(f) -> Question:
-    """Three sets that are numbered anew together, to new features and a table of attention weights."""
+    """A question about a function of three sets that are numbered anew together.
+
+    It gives new features and a table of attention weights ``(batch, tokens, tokens)``.
+    """
     group = symmetric(N)
     tokens = natural(group) * trivial(group, D)
     return Question(f, group, (tokens, tokens, tokens), (tokens, natural(group) * natural(group)))
@@ -322,7 +325,7 @@ MANY = 16
 
 
 def on_many(f) -> Question:
-    """A function of a set of many tokens."""
+    """A question about a function of a set of :data:`MANY` tokens to as many tokens."""
     group = symmetric(MANY)
     tokens = natural(group) * trivial(group, D)
     return Question(f, group, tokens, tokens)
@@ -361,7 +364,7 @@ EDGE = "zeros are put at the edge, which a shift around the torus moves inside"
 
 
 def moved(module: nn.Module) -> nn.Module:
-    """With parameters that are not where they start, as after training."""
+    """The module, with noise added to its parameters in place, so that they are as after training."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape))
@@ -369,7 +372,7 @@ def moved(module: nn.Module) -> nn.Module:
 
 
 def shifted(f, channels: int = 2, size: int = 6, **options) -> Question:
-    """A function of images on a torus, 2 channels to ``channels``."""
+    """A question about a function of square images on a torus, 2 channels to ``channels``, under all shifts."""
     grid = grid_shifts((size, size))
     group = grid.group
     return Question(f, group, trivial(group, 2) * grid, trivial(group, channels) * grid, **options)
@@ -407,7 +410,7 @@ def Conv2d_circular_with_a_stride_under_all_shifts():
 
 
 def halved(f) -> Question:
-    """A layer from 8 positions to 4, under shifts by an even number."""
+    """A question about a layer of 2 channels from 8 positions to 4, under shifts by an even number."""
     fine, coarse = grid_shifts(8), grid_shifts(4)
     even = fine.restrict(fine.group.subgroup([2]))
     group = even.group
@@ -480,7 +483,10 @@ def GELU_at_each_position():
 
 
 def doubled(f, channels: int) -> Question:
-    """A layer from 3 x 3 positions to 6 x 6: a shift by one is a shift by two of what comes out."""
+    """A question about a layer from ``channels`` of 3 x 3 positions to one of 6 x 6, under all shifts.
+
+    A shift by one is a shift by two of what comes out.
+    """
     coarse, fine = grid_shifts((3, 3)), grid_shifts((6, 6))
     group = coarse.group
     twice = [6 * 2 * (g // 3) + 2 * (g % 3) for g in range(9)]
@@ -530,7 +536,7 @@ def Conv1d_circular_causal():
 
 
 def round_filter(channels_out: int, channels_in: int, size: int = 3, flips: bool = True) -> Tensor:
-    """A filter that is the mean of its own turns (and mirrors)."""
+    """A random filter ``(out, in, size, size)`` that quarter turns, and with ``flips`` mirrors, do not change."""
     start = torch.randn(channels_out, channels_in, size, size)
     first, second, third, fourth = (torch.rot90(start, k, (-2, -1)) for k in range(4))
     weight = (first + second + third + fourth) / 4
@@ -538,7 +544,7 @@ def round_filter(channels_out: int, channels_in: int, size: int = 3, flips: bool
 
 
 def round_conv(**options) -> nn.Conv2d:
-    """A convolution with such a filter, from 1 channel to 2."""
+    """A convolution with a 3 × 3 :func:`round_filter`, from 1 channel to 2."""
     conv = nn.Conv2d(1, 2, 3, **options)
     with torch.no_grad():
         conv.weight.copy_(round_filter(2, 1))
@@ -546,7 +552,10 @@ def round_conv(**options) -> nn.Conv2d:
 
 
 def turned(f, size: int, after: int, channels: int = 2, before: int = 1, **options) -> Question:
-    """A function of images under turns and mirrors."""
+    """A question about a function of square images under quarter turns and mirrors.
+
+    ``size`` and ``before`` are the side and the channels of what goes in, ``after`` and ``channels`` of what comes out.
+    """
     first, last = grid_rotations(size, flips=True), grid_rotations(after, flips=True)
     group = first.group
     return Question(f, group, trivial(group, before) * first, trivial(group, channels) * last, **options)
@@ -617,20 +626,23 @@ def ConvTranspose2d_with_output_padding():
 
 
 class Lifts(nn.Module):
-    """A filter in its four orientations: the first layer of Cohen and Welling 2016."""
+    """A filter in its four orientations: the first layer of Cohen and Welling 2016.
+
+    ``turns`` is how many quarter turns lie between one channel and the next: 1, or -1 for the other order.
+    """
 
     def __init__(self, turns: int = 1):
         super().__init__()
         self.weight, self.turns = nn.Parameter(torch.randn(1, 1, 3, 3)), turns
 
     def forward(self, x: Tensor) -> Tensor:
-        """One channel for each orientation."""
+        """One channel for each orientation: ``(batch, 1, n, n) -> (batch, 4, n, n)``."""
         filters = [torch.rot90(self.weight, self.turns * k, (-2, -1)) for k in range(4)]
         return F.conv2d(x, torch.cat(filters), padding=1)
 
 
 def lifted(f) -> Question:
-    """One channel to four, which a turn moves on by one."""
+    """A question about a function of 5 x 5 images, one channel to four, which a quarter turn moves on by one."""
     grid = grid_rotations(5)
     group = grid.group
     return Question(f, group, trivial(group) * grid, regular(group) * grid)
@@ -652,7 +664,7 @@ def InstanceNorm_of_a_whole_field():
 
 
 def moved_with_one_scale() -> nn.Module:
-    """Group norm of all channels together, one scale."""
+    """A norm of four channels together, with one scale and one shift for all of them."""
     norm = nn.GroupNorm(1, 4)
     with torch.no_grad():
         norm.weight.fill_(1.7)
@@ -678,7 +690,10 @@ def Flatten_and_Linear_of_an_image():
 
 
 def reversed_sequence(f, swap: bool) -> Question:
-    """Sequences read backwards; with ``swap`` the two halves of the output features change places."""
+    """A question about a function of sequences, 4 features to 6, under reading backwards.
+
+    With ``swap`` the two halves of the output features then change places.
+    """
     group = cyclic(2)
     back = permutation(group, [list(range(N)), list(range(N))[::-1]], "reversal")
     two = permutation(group, [[0, 1], [1, 0]], "swap") if swap else trivial(group, 2)
@@ -717,7 +732,10 @@ def Conv1d_with_an_even_filter():
 
 
 def of_vectors(f, out: str, count: int = 4, outputs: int = 4) -> Question:
-    """A function of ``count`` vectors of space, ``(batch, count, 3)``, to vectors or to numbers."""
+    """A question about a function of ``count`` vectors of space, ``(batch, count, 3)``, under rotations.
+
+    ``out`` is ``vectors``, which turn, or numbers, which do not change; there are ``outputs`` of them.
+    """
     group = so(3)
     rep_in = trivial(group, count) * defining(group)
     return Question(

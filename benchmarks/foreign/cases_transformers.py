@@ -16,14 +16,14 @@ CASES = Cases()
 
 N, D = 6, 16
 SYM = symmetric(N)
-"""Tokens, and features of each."""
+"""All new orders of ``N`` tokens, each of which has ``D`` features."""
 
 SET = "attention without positions is permutation equivariant (Vaswani et al. 2017; Lee et al. 2019, Property 1)"
 ORDERED = "positions or a causal mask tell tokens apart"
 
 
 class Tokens(nn.Module):
-    """A model on vectors for tokens, ``(batch, tokens, features)``."""
+    """A model on vectors for tokens, with weights as of :func:`lively`; ``call(model, x)`` calls it."""
 
     def __init__(self, model, call):
         super().__init__()
@@ -37,7 +37,10 @@ class Tokens(nn.Module):
 
 
 def lively(model):
-    """With weights of the size of trained ones: a start of 0.02 would leave positions and attention almost unseen."""
+    """The model in evaluation mode, its weights moved in place to the size of trained ones.
+
+    A start of 0.02 would leave positions and attention almost unseen.
+    """
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -45,12 +48,15 @@ def lively(model):
 
 
 def embedded(model, x):
-    """As vectors for tokens."""
+    """The model's answer to vectors ``x (batch, tokens, features)`` in the place of tokens."""
     return model(inputs_embeds=x)
 
 
 def tokens(model, call=embedded, features=D, rep=None):
-    """A question about a new vector for each token."""
+    """A question about a model that gives a new vector of ``features`` for each token.
+
+    ``rep`` is how a group moves tokens: by default all new orders.
+    """
     places = natural(SYM) if rep is None else rep
     group = places.group
     f = Tokens(model, call)
@@ -58,7 +64,7 @@ def tokens(model, call=embedded, features=D, rep=None):
 
 
 def pooled(model, call, numbers=D):
-    """A question about numbers of all tokens."""
+    """A question about a model that gives so many numbers for all tokens together, which no new order changes."""
     return Question(Tokens(model, call), SYM, natural(SYM) * trivial(SYM, D), trivial(SYM, numbers))
 
 
@@ -66,7 +72,7 @@ SMALL = {"hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 2, "in
 
 
 def bert(**options):
-    """A configuration of two small layers."""
+    """A configuration of BERT with two small layers."""
     return transformers.BertConfig(**SMALL, max_position_embeddings=16, **options)
 
 
@@ -110,12 +116,12 @@ def BertEncoder_in_training_mode():
 
 
 def numbers(n, generator):
-    """Whole numbers below 20."""
+    """``n`` lists of random whole numbers below 20, ``(n, tokens)``."""
     return torch.randint(0, 20, (n, N), generator=generator)
 
 
 def of_words(model, call):
-    """A question about whole numbers."""
+    """A question about a model that gives a vector for each of a list of whole numbers, under all new orders."""
     places = natural(SYM)
     rep_out = places * trivial(SYM, D)
     return Question(Tokens(model, call), SYM, places, rep_out, inputs=numbers, tolerance=1e-4)
@@ -133,7 +139,7 @@ def BertModel_of_words_with_one_position_for_all():
 
 
 def gpt2():
-    """Two small layers."""
+    """A GPT-2 model of two small layers."""
     config = transformers.GPT2Config(n_embd=D, n_layer=2, n_head=2, vocab_size=20, n_positions=16)
     return transformers.GPT2Model(config)
 
@@ -176,7 +182,7 @@ def LlamaMLP_and_RMSNorm():
 
 
 def t5(**options):
-    """A configuration of two small layers."""
+    """A configuration of T5 with two small layers."""
     sizes = {"d_model": D, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "vocab_size": 20}
     return transformers.T5Config(**sizes, **options)
 
@@ -220,7 +226,7 @@ def T5EncoderModel_with_an_even_bias_under_reversal():
 
 
 def vit(kind=transformers.ViTModel, config=transformers.ViTConfig):
-    """A small vision transformer for images of 6 x 6 in patches of 2."""
+    """A small vision transformer for images of 6 x 6 in patches of 2 x 2, of another kind if one is given."""
     sizes = {name: SMALL[name] for name in SMALL if name != "vocab_size"}
     return kind(config(**sizes, image_size=6, patch_size=2, num_channels=1))
 
@@ -240,12 +246,12 @@ class Patches(nn.Module):
         self.model = model
 
     def forward(self, x):
-        """The vector of the class token."""
+        """The vector of the class token for images ``x (batch, height, width)``: ``(batch, features)``."""
         return self.model(pixel_values=x.unsqueeze(1)).last_hidden_state[:, 0]
 
 
 def shifted_by_patches():
-    """The torus of 6 x 6 pixels under shifts by 2."""
+    """The representation of shifts by whole patches, 2 pixels along either axis, on a torus of 6 x 6 pixels."""
     fine = grid_shifts((6, 6))
     return fine.restrict(fine.group.subgroup([2, 12]))
 

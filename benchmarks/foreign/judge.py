@@ -20,10 +20,10 @@ EPS = 1e-3
 
 @dataclass
 class Question:
-    """What the checkers are asked.
+    """What the checkers are asked: does ``f`` commute with the group, which moves inputs and outputs by two reps?
 
-    ``inputs(n, generator)`` draws the inputs, where those are not standard normal numbers. The other options go to both
-    checkers, ``tolerance`` to the assertion alone.
+    ``inputs(n, generator)`` draws the inputs, where those are not standard normal numbers. ``mask`` and ``dtype`` go to
+    both checkers, ``tolerance`` to the assertion and ``eps`` to the certificate alone.
     """
 
     f: Callable[..., Any] | nn.Module
@@ -39,7 +39,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Case:
-    """``expected`` is equivariant, broken, or refused: what has no verdict, such as batch norm in training mode."""
+    """A question with the right answer to it.
+
+    ``expected`` is ``equivariant``, ``broken``, or ``refused`` for what has no verdict, such as batch norm in training
+    mode; ``theory`` is the proof or the paper that says so.
+    """
 
     name: str
     expected: str
@@ -51,21 +55,24 @@ class Cases(list[Case]):
     """The cases of a library; each decorator adds a function that makes a question, under the function's name."""
 
     def equivariant(self, theory: str) -> Callable[[Callable[[], Question]], Callable[[], Question]]:
-        """It commutes with the group, up to rounding."""
+        """A decorator that adds a case of a function which commutes with the group, up to rounding."""
         return self._adds("equivariant", theory)
 
     def broken(self, theory: str) -> Callable[[Callable[[], Question]], Callable[[], Question]]:
-        """It does not."""
+        """A decorator that adds a case of a function which does not commute with the group."""
         return self._adds("broken", theory)
 
     def refused(self, theory: str) -> Callable[[Callable[[], Question]], Callable[[], Question]]:
-        """It is no function of its input, so neither verdict is right."""
+        """A decorator that adds a case of what is no function of its input, so that neither verdict is right."""
         return self._adds("refused", theory)
 
     def under(
         self, groups: Iterable[Any], expected: str, theory: str, ask: Callable[..., Question]
     ) -> Callable[[Callable[[], tuple[Any, ...]]], Callable[[], tuple[Any, ...]]]:
-        """The same module under each of some groups: ``ask(*make(), group)``, named after both."""
+        """A decorator that adds a case for each of some groups: what ``make`` returns, under that group.
+
+        The question is ``ask(*make(), group)``, and the case is named after ``make`` and the group.
+        """
 
         def add(make: Callable[[], tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
             for group in groups:
@@ -80,6 +87,8 @@ class Cases(list[Case]):
         return add
 
     def _adds(self, expected: str, theory: str) -> Callable[[Callable[[], Question]], Callable[[], Question]]:
+        """A decorator that adds a case, named after the function, and leaves the function as it is."""
+
         def add(make: Callable[[], Question]) -> Callable[[], Question]:
             self.append(Case(make.__name__.replace("_", " "), expected, theory, make))
             return make
@@ -88,7 +97,10 @@ class Cases(list[Case]):
 
 
 def judge(case: Case) -> dict[str, Any]:
-    """A row of the table: both verdicts, the largest defect that was seen, and the seconds of each."""
+    """A row of the table: what both checkers say, their seconds, the largest defect in the certificate, the verdict.
+
+    The defect is None where there is no certificate; the verdict is that of :func:`verdict`.
+    """
     torch.manual_seed(0)
     question = case.make()
     row: dict[str, Any] = {"case": case.name, "group": question.group.name, "expected": case.expected}
@@ -110,7 +122,10 @@ def judge(case: Case) -> dict[str, Any]:
 
 
 def verdict(row: dict[str, Any]) -> str:
-    """``right``, ``wrong``, or ``undecided`` where a checker said that it cannot tell."""
+    """``right`` where both checkers say what is expected; ``wrong`` where one decides otherwise, or crashes.
+
+    Else ``undecided``: a checker said that it cannot tell, or refused.
+    """
     right = {"equivariant": ("passes", "certified"), "broken": ("fails", "refuted"), "refused": ("refused", "refused")}
     given = (row["assert"].split(":")[0], row["certify"].split(":")[0])
     if given == right[row["expected"]]:
@@ -120,6 +135,7 @@ def verdict(row: dict[str, Any]) -> str:
 
 
 def _asserted(call: Callable[[], None]) -> str:
+    """What an assertion says: ``passes``, ``fails``, an error of this package by :func:`_said`, or ``crash: …``."""
     try:
         call()
     except AssertionError:
@@ -132,6 +148,7 @@ def _asserted(call: Callable[[], None]) -> str:
 
 
 def _certified(call: Callable[[], Any]) -> tuple[str, float | None]:
+    """The verdict of a certificate and its largest defect; or an error, as of :func:`_asserted`, and None."""
     try:
         certificate = call()
     except MSRError as error:
@@ -142,6 +159,6 @@ def _certified(call: Callable[[], Any]) -> tuple[str, float | None]:
 
 
 def _said(error: MSRError) -> str:
-    """A ModelError says that there is nothing to judge; any other, that these checkers cannot."""
+    """``refused: …`` for a ModelError, which says that there is nothing to judge; ``cannot tell: …`` for any other."""
     kind = "refused" if type(error).__name__ == "ModelError" else "cannot tell"
     return f"{kind}: {type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -26,7 +26,10 @@ __all__ = ["Account", "Machine", "Operation", "exponent", "measure_machine", "pa
 
 @dataclass
 class Operation:
-    """One operation as it ran: flops where torch knows a formula (products, convolutions), bytes read and written."""
+    """One operation as it ran: flops where torch knows a formula (products, convolutions) and else 0, bytes, seconds.
+
+    ``bytes`` are read and written together, and ``shapes`` are those of the tensors that went in.
+    """
 
     name: str
     flops: int
@@ -52,7 +55,7 @@ class Account(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run the operation and count it."""
+        """Run the operation, append it to ``operations`` unless it is a view, and return what it gives."""
         kwargs = kwargs or {}
         start = time.perf_counter()
         out = func(*args, **kwargs)
@@ -75,12 +78,12 @@ class Account(TorchDispatchMode):
 
     @property
     def flops(self) -> int:
-        """Floating-point operations in all."""
+        """Floating-point operations of all operations together."""
         return sum(operation.flops for operation in self.operations)
 
     @property
     def bytes(self) -> int:
-        """Bytes read and written in all."""
+        """Bytes read and written by all operations together."""
         return sum(operation.bytes for operation in self.operations)
 
 
@@ -99,15 +102,23 @@ class Machine:
     fault: float
 
     def copy_rate(self, size: int) -> float:
-        """Bytes a second of the fastest copy of at least this size; smaller copies may stay in the cache."""
+        """Bytes a second of the fastest copy of at least this size, in bytes, or of the largest copy of all.
+
+        Smaller copies may stay in the cache.
+        """
         return max((rate for length, rate in self.copies.items() if length >= size), default=self._rate_of_largest)
 
     @property
     def _rate_of_largest(self) -> float:
+        """Bytes a second of the largest copy."""
         return self.copies[max(self.copies)]
 
     def least_seconds(self, operations: Sequence[Operation], faults: float) -> dict[str, float]:
-        """Each operation at the best rate seen, by what binds it: its flops, its bytes, or being called; then pages."""
+        """The least seconds for some operations, by what binds each: its flops, its bytes, or that it is called.
+
+        Each operation counts at the best rate seen, under the one of ``flops``, ``bytes`` and ``calls`` that takes it
+        the longest. ``pages`` has the seconds for ``faults`` fresh pages of memory.
+        """
         best = max(self.products.values())
         seconds = {"flops": 0.0, "bytes": 0.0, "calls": 0.0, "pages": faults * self.fault}
         for op in operations:
@@ -133,7 +144,7 @@ def waiting(call: Callable[[], object], device: str) -> Callable[[], None]:
 
 
 def measure_machine(device: str = "cpu", *, quick: bool = False) -> Machine:
-    """Matrix products, copies from cache and from memory, and the price of a call."""
+    """Measure what a device does on matrix products, copies, a call of an operation, and fresh pages of memory."""
     sizes = (64, 256) if quick else (64, 256, 1024)
     lengths = (2**16, 2**20) if quick else (2**16, 2**18, 2**20, 2**22, 2**24, 2**26)  # bytes read and written
     if device == "cuda" and not quick:
@@ -166,7 +177,10 @@ def measure_machine(device: str = "cpu", *, quick: bool = False) -> Machine:
 
 
 def products_alone(operations: Sequence[Operation], device: str = "cpu") -> float:
-    """Seconds of the matrix products among these, each run by itself: contiguous, into memory that is there."""
+    """Seconds of the matrix products among some operations, each run by itself on contiguous matrices of its shapes.
+
+    It is the least of four runs, and its result goes into memory that is there.
+    """
     plain = {"aten.mm": torch.mm, "aten.bmm": torch.bmm}
     generator = torch.Generator(device).manual_seed(0)
     known: dict[Any, float] = {}
@@ -200,7 +214,10 @@ def page_faults(call: Callable[[], object], times: int = 3) -> float:
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
-    """Slope of ``log value`` against ``log size`` by least squares and half its 95% t-interval; from three sizes on."""
+    """The slope of ``log value`` against ``log size`` by least squares, and half of its 95% t-interval.
+
+    It needs three sizes at least.
+    """
     x = torch.tensor(sizes, dtype=torch.float64).log()
     y = torch.tensor(values, dtype=torch.float64).log()
     x = x - x.mean()
@@ -212,6 +229,7 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> tuple[float, fl
 
 
 def _tensors(tree: Any) -> list[Tensor]:
+    """All tensors in nested containers."""
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 

@@ -44,7 +44,10 @@ def duration(seconds: float | None) -> str:
 
 
 def save(name: str, results: dict[str, Any], folder: Path) -> Path:
-    """``FOLDER/NAME.json``: the results and the machine they hold for."""
+    """Write ``FOLDER/NAME.json``, the results and the machine they hold for, and return its path.
+
+    The folder is made where there is none; results that have a ``machine`` of their own keep it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     load = round(os.getloadavg()[0], 2)
@@ -55,7 +58,10 @@ def save(name: str, results: dict[str, Any], folder: Path) -> Path:
 
 
 def command(file: str, arguments: list[str] | None = None) -> None:
-    """Run the benchmark in ``file``: one option for each keyword of its ``run``; print its tables, save its results."""
+    """Run the benchmark in ``file``: one option for each keyword of its ``run``; save its results, print its tables.
+
+    ``arguments`` are the words of the command line; None for those of the process.
+    """
     name = Path(file).stem
     module = load(name)
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=module.__doc__)

@@ -47,5 +47,5 @@ class Benchmark(Protocol):
 
 
 def load(name: str) -> Benchmark:
-    """The benchmark of that name."""
+    """The module of the benchmark of that name, imported."""
     return cast(Benchmark, importlib.import_module(f"benchmarks.{name}"))

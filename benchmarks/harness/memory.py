@@ -28,7 +28,7 @@ class Allocations(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run the operation and count the storage that it made."""
+        """Run the operation, count the storage that it made, and return what it gives."""
         for tensor in tree_leaves((args, kwargs)):
             self._take(tensor, made_here=False)
         out = func(*args, **(kwargs or {}))
@@ -37,6 +37,7 @@ class Allocations(TorchDispatchMode):
         return out
 
     def _take(self, tensor: object, *, made_here: bool) -> None:
+        """Count a tensor's storage, unless it is known already; one that was not made in the block counts 0 bytes."""
         if not isinstance(tensor, Tensor):
             return
         storage = tensor.untyped_storage()
@@ -51,6 +52,7 @@ class Allocations(TorchDispatchMode):
         weakref.finalize(storage, self._drop, key).atexit = False
 
     def _drop(self, key: int) -> None:
+        """Take a storage that was freed off the bytes alive."""
         self.alive -= self._sizes.pop(key)
 
 
@@ -84,6 +86,7 @@ def resident_peak(call: Callable[[], object]) -> int | None:
 
 
 def _kilobytes(path: str, name: str) -> int | None:
+    """Bytes on the line ``name:`` of a file of the kernel, which holds kilobytes; None without the file or the line."""
     try:
         lines = Path(path).read_text().splitlines()
     except OSError:

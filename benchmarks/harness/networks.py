@@ -19,5 +19,5 @@ class ShareLinear(nn.Module):
         self.out_features = out_features
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the layer."""
+        """``x Wᵀ``, from the present ``U`` and ``v``."""
         return F.linear(x, (self.U @ self.v).view(self.out_features, -1))

@@ -36,7 +36,10 @@ class Operation:
     front: bool = True
 
     def network(self) -> nn.Module:
-        """The operation between a learned front and a learned head with two outputs, in float64."""
+        """A new network: the operation between a learned front and a learned head with two outputs, in float64.
+
+        Its parameters are always the same, drawn from a seed that depends on the name, and off their usual start.
+        """
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(len(self.name) + sum(map(ord, self.name)))
             made = self.make()
@@ -49,7 +52,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Loss:
-    """A criterion on predictions ``(examples, 3)``, with the targets that it needs."""
+    """A criterion on predictions ``(examples, 3)``, and ``target``, which makes its targets from noise ``(…, 3)``."""
 
     name: str
     criterion: Callable[[Tensor, Tensor], Tensor]
@@ -84,7 +87,7 @@ class Between(nn.Module):
         self.register_buffer("mix", torch.zeros(0))
 
     def size_head(self) -> None:
-        """Find out how many numbers the operation gives."""
+        """Draw ``P``, ``mix``, for as many numbers as the operation gives for an example, which one call finds out."""
         size = self.numbers(torch.randn(6, *self.shape, dtype=torch.float64)).shape[1]
         self.mix = torch.randn(size, 3, dtype=torch.float64) / size**0.5
 
@@ -96,12 +99,15 @@ class Between(nn.Module):
         return y.reshape(x.shape[0], -1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Predict two numbers."""
+        """Two numbers for each example, ``(examples, 2)``."""
         return self.head(torch.tanh(self.numbers(x) @ self.mix))
 
 
 class Attends(nn.Module):
-    """Self-attention; ``ask`` goes to the layer's call."""
+    """Self-attention of 4 features with two heads.
+
+    ``ask`` goes to the layer's call, ``how`` to its constructor; with ``causal`` later rows are hidden.
+    """
 
     def __init__(self, ask: dict | None = None, causal: bool = False, **how: bool):
         super().__init__()
@@ -110,34 +116,34 @@ class Attends(nn.Module):
         self.causal = causal
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend to itself."""
+        """The attended values, of the shape of ``x (examples, rows, 4)``."""
         mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype) if self.causal else None
         return self.layer(x, x, x, attn_mask=mask, is_causal=self.causal, **self.ask)[0]
 
 
 class Reads(nn.Module):
-    """A recurrent layer; its outputs and its last states."""
+    """A recurrent layer on a sequence, which gives its outputs and its last states."""
 
     def __init__(self, layer: nn.Module):
         super().__init__()
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """All that the layer gives."""
+        """Outputs of all steps and last states, flat and side by side: ``(examples, numbers)``."""
         y, h = self.layer(x)
         states = [s.transpose(0, 1).reshape(x.shape[0], -1) for s in (h if isinstance(h, tuple) else (h,))]
         return torch.cat([y.flatten(1), *states], 1)
 
 
 class Steps(nn.Module):
-    """A recurrent cell, two steps."""
+    """A recurrent cell that goes through the steps of a sequence."""
 
     def __init__(self, cell: nn.Module):
         super().__init__()
         self.cell = cell
 
     def forward(self, x: Tensor) -> Tensor:
-        """The last state."""
+        """The last state after ``x (examples, steps, features)``; two states, of an LSTM, stand side by side."""
         state: Any = None
         for step in x.unbind(1):
             state = self.cell(step, state)
@@ -152,12 +158,12 @@ class Looks(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """Look rows up."""
+        """What the layer gives for whole numbers below 5 that are made from ``x``."""
         return self.layer((x.detach() * 3).long().abs() % 5)
 
 
 class Own(nn.Module):
-    """A function of the input and of parameters of these shapes."""
+    """A function of the input and of learned parameters of these shapes, which start as noise."""
 
     def __init__(self, function: Callable[..., Tensor], *shapes: tuple[int, ...]):
         super().__init__()
@@ -170,7 +176,7 @@ class Own(nn.Module):
 
 
 class Checkpointed(nn.Module):
-    """Its middle is computed again in the backward pass."""
+    """A linear layer and tanh whose middle values are not kept, but computed again in the backward pass."""
 
     def __init__(self, reentrant: bool):
         super().__init__()
@@ -178,12 +184,12 @@ class Checkpointed(nn.Module):
         self.reentrant = reentrant
 
     def forward(self, x: Tensor) -> Tensor:
-        """Linear and tanh."""
+        """``tanh(linear(x))``."""
         return checkpoint(self.inner, x, use_reentrant=self.reentrant)
 
 
 def hooked() -> nn.Module:
-    """A layer with a hook that watches its gradient."""
+    """A linear layer and tanh, with a full backward hook that does nothing."""
     net = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
     net[0].register_full_backward_hook(lambda module, inward, outward: None)
     return net
@@ -204,15 +210,17 @@ class TwoInputs(nn.Module):
 
 
 def spd(x: Tensor) -> Tensor:
-    """A positive matrix."""
+    """A symmetric positive definite matrix, ``x xᵀ + I``, of each matrix ``(..., n, n)``."""
     return x @ x.mT + torch.eye(x.shape[-1], dtype=x.dtype)
 
 
 def _modules(*made: tuple[str, Callable[[], nn.Module], tuple[int, ...]]) -> list[Operation]:
+    """Operations from their name, what makes the module, and the shape of an example."""
     return [Operation(name, make, shape) for name, make, shape in made]
 
 
 def _functions(shape: tuple[int, ...], **functions: Map) -> list[Operation]:
+    """Operations from functions by name, all on examples of one shape."""
     return [Operation(name, lambda f=f: f, shape) for name, f in functions.items()]  # type: ignore[misc]
 
 
@@ -423,6 +431,7 @@ _RESAMPLING += _functions(
 
 
 def _bag(mode: str) -> nn.Module:
+    """An embedding bag of a mode, sum, mean or max, on whole numbers read off the input."""
     return Looks(nn.EmbeddingBag(5, 3, mode=mode))
 
 
@@ -530,22 +539,27 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def _labels(y: Tensor) -> Tensor:
+    """The place of the largest number as a class."""
     return y.argmax(-1)
 
 
 def _same(y: Tensor) -> Tensor:
+    """The numbers themselves."""
     return y
 
 
 def _signs(y: Tensor) -> Tensor:
+    """The signs, +1 or −1."""
     return y.sign()
 
 
 def _chances(y: Tensor) -> Tensor:
+    """Probabilities, by a softmax over the last axis."""
     return y.softmax(-1)
 
 
 def _class_sets(y: Tensor) -> Tensor:
+    """Sets of classes as ``multilabel_margin_loss`` takes them: class numbers, then −1 up to the length of the axis."""
     return torch.where(y > y.mean(-1, keepdim=True), y.argsort(-1), -1).sort(-1, descending=True).values
 
 

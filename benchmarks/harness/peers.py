@@ -1,7 +1,8 @@
 """One outer step of gradient-based meta-learning, written as a user of each library would write it.
 
-Each peer takes a module, the names of the parameters that a task adapts, one learned rate for each of them, and the
-loss; it accumulates the meta-gradient, one task after another, into the module's and the rates' ``.grad``.
+Each peer takes a module, one learned rate by the name of each parameter that a task adapts, the loss, the tasks, and
+the number of inner steps; it accumulates the gradient of the mean query loss, one task after another, into the module's
+and the rates' ``.grad``.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ Gradient = Callable[[nn.Module, dict[str, Tensor], Callable, Episodes, int], Non
 
 
 def with_higher(module: nn.Module, rates: dict[str, Tensor], loss: Callable, episodes: Episodes, steps: int) -> None:
-    """``higher.innerloop_ctx``, a parameter group and an override of its rate for each adapted tensor."""
+    """The meta-gradient by ``higher.innerloop_ctx``, with a parameter group and a rate of its own for each tensor."""
     import higher
 
     parameters = dict(module.named_parameters())
@@ -34,7 +35,7 @@ def with_higher(module: nn.Module, rates: dict[str, Tensor], loss: Callable, epi
 def with_learn2learn(
     module: nn.Module, rates: dict[str, Tensor], loss: Callable, episodes: Episodes, steps: int
 ) -> None:
-    """``clone_module`` and ``update_module``: what its MAML is made of, with rates that can be learned."""
+    """The meta-gradient by ``clone_module`` and ``update_module``, of which learn2learn's MAML is made."""
     import learn2learn
 
     for sx, sy, qx, qy in zip(*episodes, strict=True):
@@ -48,7 +49,7 @@ def with_learn2learn(
 
 
 def with_torchopt(module: nn.Module, rates: dict[str, Tensor], loss: Callable, episodes: Episodes, steps: int) -> None:
-    """Its functional ``sgd`` with a chain for each rate, around ``torch.func.functional_call``."""
+    """The meta-gradient by TorchOpt's functional ``sgd``, one for each rate, around ``functional_call``."""
     import torchopt
 
     params = dict(module.named_parameters())
@@ -70,7 +71,7 @@ PEERS: dict[str, Gradient] = {"higher": with_higher, "learn2learn": with_learn2l
 
 
 def available() -> tuple[dict[str, Gradient], dict[str, str]]:
-    """The peers that can be imported here, and why the others cannot."""
+    """The peers that can be imported here, by name; and for each peer that cannot, the reason."""
     reasons: dict[str, str] = {}
     for name in PEERS:
         try:

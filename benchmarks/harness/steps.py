@@ -21,7 +21,10 @@ RATE = 0.1
 
 
 class Sides(NamedTuple):
-    """What is compared: our learners, first the one that counts, with their start, and the peers' model."""
+    """What is compared: our learners by name, first the one that counts, with their start, and the peers' model.
+
+    ``names`` has, for each of our parameters, its name in the peers' module.
+    """
 
     learners: dict[str, Learner]
     params: MetaParameters
@@ -39,9 +42,16 @@ def compare(
     rounds: int,
     seconds: float,
 ) -> list[dict[str, Any]]:
-    """A row for each of ours and each peer: outer steps a second and how many times slower than the first of ours.
+    """A row for each of our learners and each peer: outer steps a second, and its time as a multiple of our first's.
 
-    ``batches`` are drawn beforehand and shared; with ``draw`` each side is also timed drawing its own.
+    A peer that cannot be imported has a row with the reason. Raises: AssertionError unless all meta-gradients agree.
+
+    Args:
+        make: the sides in a precision: float64 to compare gradients, float32 to be timed.
+        batches: are drawn beforehand and shared by all.
+        draw: the batch of an outer step; with it each side is also timed drawing its own. None to leave that out.
+        steps: of the inner loop.
+        rounds, seconds: of :func:`~benchmarks.harness.timing.alternate`.
     """
     peers, missing = available()
     _prove_equal(make(torch.float64), peers, loss, _cast(batches[0], torch.float64), steps)
@@ -79,12 +89,15 @@ def compare(
 
 
 def _adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """Adam with one group for all sides, since each further group costs a call."""
+    """Adam on the parameters of all groups together, as one group, since each further group costs a call."""
     return torch.optim.Adam([p for group in groups for p in group["params"]], lr=1e-3, fused=True)
 
 
 def _prove_equal(sides: Sides, peers: dict[str, Gradient], loss: Callable, episodes: Episodes, steps: int) -> None:
-    """Check that all sides compute the same meta-gradient; in float64, since rounding at a kink can change percents."""
+    """Raise AssertionError unless all sides compute the same meta-gradient on ``episodes``.
+
+    The sides must be in float64, since rounding at a kink can change a gradient by per cents.
+    """
     gradients = [learner.meta_gradient(sides.params, episodes).gradient for learner in sides.learners.values()]
     for peer in peers.values():
         net = copy.deepcopy(sides.module)
@@ -105,23 +118,28 @@ def _gradient(parameter: Tensor) -> Tensor:
 
 
 def _rates(sides: Sides) -> dict[str, Tensor]:
+    """A new learned rate, which starts at :data:`RATE`, by the peers' name of each parameter that tasks adapt."""
     return {sides.names[n]: p.new_tensor(RATE).requires_grad_() for n, p in sides.params.initial.items()}
 
 
 def _cast(episodes: Episodes, dtype: torch.dtype) -> Episodes:
+    """The episodes in a precision; whole numbers, such as labels, stay."""
     return Episodes(*(part.to(dtype) if part.is_floating_point() else part for part in episodes))
 
 
 def _next(call: Callable[[Episodes], object], batches: Iterator[Episodes]) -> object:
+    """What ``call`` gives for the next batch, which is taken from the iterator."""
     return call(next(batches))
 
 
 def _forever(batches: list[Episodes]) -> Iterator[Episodes]:
+    """The batches in turn, again and again."""
     while True:
         yield from batches
 
 
 def _count() -> Iterator[int]:
+    """The numbers 1, 2, 3 and so on."""
     step = 0
     while True:
         yield (step := step + 1)
@@ -142,7 +160,10 @@ def tables(results: dict[str, Any]) -> Tables:
 
 
 def headlines(results: dict[str, Any], what: str) -> list[Headline]:
-    """Ours against each peer, with batches drawn before."""
+    """Our outer steps a second, of the first learner, beside those of each peer, with batches drawn before.
+
+    ``what`` names the problem.
+    """
     rows = [row for row in results["rows"] if row.get("batches") == "drawn before"]
     ours = {row["inner_steps"]: row["steps_per_s"] for row in reversed(rows) if row["who"].startswith("msr")}
     return [

@@ -16,7 +16,9 @@ __all__ = ["draw_filters", "table"]
 
 
 def draw_filters(panels: Mapping[str, Tensor], family: RotationTasks, folder: RunFolder) -> None:
-    """A panel for each name: filters of one task, a row for each field, a column for each element of the group.
+    """Write ``filters.png``: a panel for each name with the filters of one task, fields by elements of the group.
+
+    A row is a field, and a column an element.
 
     Shapes: each of ``panels`` ``(channels, 1, kernel, kernel)``.
     """
@@ -44,10 +46,14 @@ def table(
     truth: dict[str, Any],
     inside: Row | None,
 ) -> str:
-    """The results as text: over the held-out tasks for one seed, over the seeds for ``many``.
+    """The results as a Markdown table, a row for each line of the summary.
 
-    ``of_first`` holds the rows of the first seed, ``truth`` and ``inside`` the defects and the energy of the true
-    filters.
+    Args:
+        of_first: the rows of the first seed, by the name of the arm without its seed.
+        many: whether there are several seeds, over which the error and its interval are then taken; else they are over
+            the held-out tasks of the one seed.
+        zero: the error of always predicting zero, or None.
+        truth, inside: the defects of the true filters, by element, and their energy.
     """
     lines = [
         ["zero predictor", "none" if zero is None else f"{zero['mean']:.2e}", *[""] * (len(truth) + 6)],
@@ -75,6 +81,9 @@ def table(
 
 
 def _tiles(filters: Tensor, fields: int) -> Tensor:
-    """All filters in one image, ``(fields · (kernel + 1) − 1, order · (kernel + 1) − 1)``, with empty lines between."""
+    """All filters of a task in one image, a row for each field and a column for each element, with lines of 0 between.
+
+    Shapes: ``(channels, 1, kernel, kernel) -> (fields · (kernel + 1) − 1, order · (kernel + 1) − 1)``.
+    """
     padded = F.pad(filters.squeeze(1), (0, 1, 0, 1)).unflatten(0, (fields, -1))
     return padded.permute(0, 2, 1, 3).flatten(2).flatten(0, 1)[:-1, :-1]

@@ -18,8 +18,9 @@ SHOWN_TASKS = 3
 def draw_weights(
     name: str, learner: Learner, params: MetaParameters, test: Episodes, truth: Tensor | None, folder: RunFolder
 ) -> None:
-    """Weight matrices of the first three held-out tasks, each fitted on its support set.
+    """Write a figure of the weight matrices of the first three tasks of ``test``, each fitted on its support set.
 
+    Its file is ``weights-SOLVER.png``, where ``name`` is ``MODEL-SOLVER``.
     Where the true span is known, a second row shows the best fit within it to all of a task's examples, which without
     noise is the true weight.
     """
@@ -41,7 +42,12 @@ def draw_weights(
 
 
 def draw_patterns(patterns: dict[str, Tensor], truth: Tensor | None, shape: tuple[int, int], folder: RunFolder) -> None:
-    """Where each learned pattern puts weight, and its principal cosines to the true span."""
+    """Write ``sharing.png``, where each learned pattern puts weight, and ``span.png``, its cosines to the true span.
+
+    Without the true span (None) there is no ``span.png``.
+
+    Shapes: each pattern, and ``truth``, ``(out · in, k)``, its own ``k``; ``shape`` is ``(out, in)``.
+    """
     if truth is not None:
         folder.draw("span.png", figures.span_cosines(patterns, truth))
         patterns = {**patterns, "truth": truth}
@@ -51,7 +57,14 @@ def draw_patterns(patterns: dict[str, Tensor], truth: Tensor | None, shape: tupl
 
 
 def table(summary: list[Row], rows: list[Row], many: bool, zero: Row | None) -> str:
-    """The results as text: over the held-out tasks for one seed, over the seeds for ``many``."""
+    """The results as a Markdown table, a row for each line of the summary.
+
+    Args:
+        rows: the rows of all arms; those of the first seed come first.
+        many: whether there are several seeds, over which the error and its interval are then taken; else they are over
+            the held-out tasks of the one seed.
+        zero: the error of always predicting zero, or None.
+    """
     lines = [["zero predictor", "", cell(zero), *[""] * 5]]
     for line in summary:
         of_variant = [row for row in rows if (row["model"], row["inner"]) == (line["model"], line["inner"])]
@@ -74,7 +87,10 @@ def table(summary: list[Row], rows: list[Row], many: bool, zero: Row | None) -> 
 
 
 def _adapted_weights(learner: Learner, params: MetaParameters, few: Episodes) -> Tensor:
-    """The weight matrices of the adapted layers, ``(tasks, out, in)``: their outputs on unit vectors."""
+    """The weight matrices of the layers after adapting to each task's support set, ``(tasks, out, in)``.
+
+    They are read off the layers' outputs on unit vectors.
+    """
     adapted = learner.adapt(params, few.support_x, few.support_y)
     *middle, n = few.support_x.shape[2:]
     units = torch.eye(n).reshape(n, *(1 for _ in middle), n).expand(n, *middle, n)

@@ -32,7 +32,10 @@ class SpanFit:
     n_tasks: int
 
     def summary(self) -> Row:
-        """How the dimension was found, for ``results.json``."""
+        """The dimension ``k``, the seconds and the tasks, and how ``k`` was found, as JSON holds them.
+
+        ``spectrum`` and ``cut`` are there only where the span holds them, as when ``k`` was not given.
+        """
         start = self.span.start
         cut = self.span.cut
         row: Row = {"k": self.span.k, "seconds": round(self.seconds, 3), "tasks": self.n_tasks}
@@ -46,10 +49,15 @@ class SpanFit:
 def chunks_of(
     family: TaskFamily, n_tasks: int, *, kernel: int | None = None, examples: int | None = None, chunk: int = CHUNK
 ) -> Chunks:
-    """Passes over the first training tasks, each of which draws them again: support and query, which training gets too.
+    """A function that begins a pass over the first ``n_tasks`` training tasks, as ``find_span`` reads them.
 
-    With ``kernel`` the tasks are convolutions (valid, stride 1), and each window is an example. ``examples`` keeps only
-    the first of each task.
+    A pass gives pairs ``x (tasks, examples, in)``, ``y (tasks, examples, out)`` of ``chunk`` tasks at most, drawn anew
+    in each pass. The examples are those of the support and of the query set, which training gets too.
+
+    Args:
+        kernel: for tasks that are convolutions (valid, stride 1), the side of the kernel: each window is then an
+            example. None for linear tasks, whose examples are flattened.
+        examples: how many of each task are kept, the first ones; None for all.
     """
 
     def one_pass() -> Iterator[tuple[Tensor, Tensor]]:
@@ -66,7 +74,11 @@ def chunks_of(
 def fit_span(
     family: TaskFamily, k: int | Literal["auto"], *, n_tasks: int = TASKS, kernel: int | None = None
 ) -> SpanFit:
-    """The span of a family's training tasks, from the first ``n_tasks`` of them or all that there are."""
+    """The span of a family's training tasks, from the first ``n_tasks`` of them or all that there are.
+
+    ``k`` is its dimension, or ``auto`` to find it; ``kernel`` is as in :func:`chunks_of`.
+    Raises: DataError where no span is found.
+    """
     start = time.perf_counter()
     limit = family.n_tasks("train")
     n_tasks = n_tasks if limit is None else min(n_tasks, limit)
@@ -75,7 +87,10 @@ def fit_span(
 
 
 def fit_span_or_reason(family: TaskFamily, k: int | Literal["auto"], *, required: bool) -> tuple[SpanFit | None, str]:
-    """The span and an empty text, or None and the reason why none is found. Raises: DataError if it is required."""
+    """The span and an empty text, or None and the reason why none is found.
+
+    Raises: DataError with that reason if the span is ``required``.
+    """
     try:
         return fit_span(family, k), ""
     except DataError as error:
@@ -87,14 +102,15 @@ def fit_span_or_reason(family: TaskFamily, k: int | Literal["auto"], *, required
 def dimension_of(family: TaskFamily, make: Callable[[Any, Split, Tensor], Episodes], kernel: int) -> int:
     """The dimension of the span that a family's convolutions share.
 
-    ``make(family, split, tasks)`` gives the episodes, which may stand for the family's own.
+    ``make(family, split, tasks)`` gives the episodes, which may stand for the family's own; ``kernel`` is the side of a
+    filter. At most the first :data:`TASKS` training tasks are read.
     """
     episodes = make(family, "train", torch.arange(min(TASKS, family.n_tasks("train") or TASKS)))
     return find_span(in_chunks(*patches(*episodes.examples(), kernel))).k
 
 
 def parse_k(text: str) -> int | Literal["auto"]:
-    """The value of ``--k``: a count, or ``auto``. Raises: ConfigError for anything else."""
+    """The value of ``--k``: a count, 0 included, or ``auto``. Raises: ConfigError for anything else."""
     if text == "auto":
         return "auto"
     # Nine digits are more than any weight has numbers, and far from the end of 64 bits.

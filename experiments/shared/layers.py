@@ -41,7 +41,12 @@ class LocallyConnected1d(nn.Module):
 
 
 def with_pattern(U: Tensor, shape: tuple[int, int], rate: float) -> ReparamLinear:
-    """A layer whose pattern is given and is not learned, starting at ``v = 0``.
+    """A layer without a bias whose pattern is given and is not learned, starting at ``v = 0``.
+
+    Args:
+        U: a pattern ``(out · in, k)``.
+        shape: ``(out, in)`` of the weight.
+        rate: of the gradient steps by which ``v`` will adapt.
 
     Only the span of ``U`` is a fact about the problem; the lengths of its columns are free. They are made orthogonal
     with squared length ``out / (2 rate)``, for which the first gradient step of that rate already has the right size on

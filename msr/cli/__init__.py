@@ -55,7 +55,7 @@ def _interruptible(whole_process: bool) -> Iterator[Callable[[], None]]:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """End the process with the exit code of a signal; no handler or ``finally`` runs."""
+    """The handler of a signal: print a line, and end the process with 128 + its number; no ``finally`` runs."""
     try:
         os.write(2, b"interrupted\n")
     finally:

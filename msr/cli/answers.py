@@ -63,7 +63,7 @@ def give(text: str, files: Mapping[Path, Write], folder: Path | None = None) -> 
 
 
 def _make(folder: Path | None) -> list[Path]:
-    """Make a folder and those above it; returns the folders that were made, innermost first."""
+    """Make a folder and those above it; returns the folders that were made, innermost first. None makes nothing."""
     if folder is None:
         return []
     missing = [part for part in (folder, *folder.parents) if not part.exists()]

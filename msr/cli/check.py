@@ -114,7 +114,14 @@ def _in_own_units(certificate: Certificate, exponent: int) -> Certificate:
 
 
 def _check_size(path: Path, model: Any, rep_in: Representation, dtype: torch.dtype | None) -> None:
-    """Raise ModelError for a network whose outputs cannot be squared; other faults are left to the check itself."""
+    """Raise ModelError for a network whose outputs, on two random inputs, are too large or too small to be squared.
+
+    A network that fails on them passes: whatever else is wrong is left to the certificate.
+
+    Args:
+        path: of the network, for the message.
+        dtype: of the inputs; None for that of the network's parameters.
+    """
     x = draw_inputs(None, 2, rep_in, template_of(model, dtype), seeded(0, rep_in))
     try:
         y = model(x)

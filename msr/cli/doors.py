@@ -20,12 +20,12 @@ LEAST_ALPHA = 1e-12
 
 
 def is_terminal(path: Path | None) -> bool:
-    """Whether ``-`` was given for a file, which stands for the standard output."""
+    """Whether a path is ``-``, which stands for the standard output; False for None, a flag that was not given."""
     return str(path) == "-"
 
 
 def reports(folder: Path) -> dict[str, Path]:
-    """The files of a report in a folder: the page and the answer."""
+    """The paths of a report's files in a folder: ``page``, the page, and ``answer``, the answer as JSON."""
     return {"page": folder / "report.html", "answer": folder / "result.json"}
 
 
@@ -131,7 +131,7 @@ def _count(flag: str, value: int, least: int, most: int = MOST_COUNT) -> None:
 
 
 def _dimension(text: str) -> Any:
-    """The value of ``--k``: a whole number from 1 on, or ``auto``."""
+    """The value of ``--k``: a whole number from 1 on, or ``auto``. Raises: ConfigError for any other text."""
     if text == "auto":
         return "auto"
     if not (text.isascii() and text.isdecimal()) or len(text) > 9 or int(text) < 1:
@@ -140,7 +140,10 @@ def _dimension(text: str) -> Any:
 
 
 def _check_file(flag: str, file: Path | None) -> None:
-    """Refuse a file that could not be written, before the work rather than after it."""
+    """Raise ConfigError for a file that could not be written, before the work rather than after it.
+
+    A flag that was not given (None), and ``--json -``, pass.
+    """
     if file is None or (flag == "--json" and is_terminal(file)):
         return
     _check_working_folder(file)
@@ -157,7 +160,10 @@ def _check_file(flag: str, file: Path | None) -> None:
 
 
 def _check_folder(folder: Path | None) -> None:
-    """Refuse a folder that could not be written to. It may still have to be made, which a dangling link prevents."""
+    """Raise ConfigError for a folder of ``--out`` that could not be made or written to; None passes.
+
+    A folder may still have to be made, which a dangling link prevents.
+    """
     if folder is None:
         return
     _check_working_folder(folder)
@@ -169,7 +175,7 @@ def _check_folder(folder: Path | None) -> None:
 
 
 def _check_working_folder(path: Path) -> None:
-    """Refuse a relative path if the working folder was removed, since that still looks as if it could be written to."""
+    """Raise ConfigError for a relative path if the working folder was removed, though it seems to be there still."""
     if path.is_absolute():
         return
     try:

@@ -114,7 +114,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _command(commands: Any, name: str, door: Callable[[Any], None], text: str, example: str) -> argparse.ArgumentParser:
-    """Add a subcommand without flags."""
+    """Add a subcommand, and return its parser, which has no flags yet.
+
+    Args:
+        commands: what ``add_subparsers`` of the whole command line returned.
+        door: the check of the parsed flags, set as the option ``door``.
+        text: the description, whose first line is the short help; ``example`` follows it in the help text.
+    """
     command = commands.add_parser(
         name,
         help=text.splitlines()[0],

@@ -16,7 +16,12 @@ INTERRUPTED = 130
 
 
 def run(arguments: list[str] | None, ready: Callable[[], None]) -> int:
-    """Run a command line, and return its exit code. ``ready`` is called once everything heavy is imported."""
+    """Run a command line, and return its exit code; a failure is one line on stderr.
+
+    Args:
+        arguments: the words after ``msr``; None for those of the process.
+        ready: is called once everything heavy is imported.
+    """
     names: list[object] = []
     try:
         return _run(arguments, ready, names)

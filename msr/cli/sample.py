@@ -12,7 +12,7 @@ __all__ = ["run"]
 
 
 def run(options: Any) -> int:
-    """Draw the tasks, write them to a file, and return the exit code."""
+    """Draw the tasks, write them to the file of ``--out``, say their shapes on stderr, and return the exit code 0."""
     counts = {"n_tasks": options.tasks, "examples": options.examples, "noise": options.noise, "seed": options.seed}
     if options.family == "translation":
         sample = sample_translation(options.length, options.kernel, circular=options.circular, **counts)

@@ -56,9 +56,12 @@ def read_npy(path: Path) -> np.ndarray:
 
 
 def shape_of(path: Path, name: str | None = None) -> tuple[int, ...]:
-    """The shape of a ``.npy`` file, or of the array of that name in a ``.npz``, from its header alone.
+    """The shape of the array in a ``.npy`` file, or of the array ``name`` in a ``.npz``, from its header alone.
 
-    Raises: DataError naming the file, and what is wrong with it.
+    Args:
+        name: of the array, without ``.npy``; None for a ``.npy`` file, which holds one array.
+
+    Raises: DataError naming the file, and what is wrong with it, such as an array that is not there.
     """
     if name is not None:
         with ZipMembers(path, "a whole .npz file", _NEW_ARCHIVE) as members:
@@ -69,7 +72,10 @@ def shape_of(path: Path, name: str | None = None) -> tuple[int, ...]:
 
 
 def npz_names(path: Path) -> list[str]:
-    """Names of the arrays in a ``.npz`` file. Raises: DataError for what is no such file."""
+    """Names of all members of a ``.npz`` file, in its order, without the ending ``.npy`` that arrays have.
+
+    Raises: DataError for what is no whole zip file.
+    """
     with ZipMembers(path, "a whole .npz file", _NEW_ARCHIVE) as members:
         return [name.removesuffix(".npy") for name in members.names]
 
@@ -78,7 +84,7 @@ def read_npz(path: Path, names: Collection[str], *, mapped: bool = False) -> dic
     """The arrays of these names in a ``.npz`` file, numbers or text; names that it does not hold are left out.
 
     Each array is compared with its checksum. With ``mapped``, arrays stored without compression are read through once
-    for that, and then stay on the disk.
+    for that, and then stay on the disk: they are returned as read-only ``numpy.memmap``.
     Raises: DataError naming the file, the array, what is wrong with it, and what to do.
     """
     arrays = {}
@@ -129,7 +135,7 @@ class ZipMembers:
         self._file.close()
 
     def content(self, name: str) -> bytes:
-        """The bytes of a member. Raises: DataError."""
+        """The unpacked bytes of a member. Raises: KeyError for a name that is none; DataError as the class says."""
         entry = self._entries[name]
         what = f"{self.path}: entry '{printable(name)}'"
         with self._errors_of_member(what):
@@ -139,7 +145,7 @@ class ZipMembers:
                 return file.read()
 
     def sha256(self) -> str:
-        """Hash of the whole file, as 64 hexadecimal digits. Raises: DataError where it cannot be read."""
+        """SHA-256 of the whole zip file, as 64 hexadecimal digits. Raises: DataError where it cannot be read."""
         digest = hashlib.sha256()
         with self._errors_of_file():
             self._file.seek(0)
@@ -148,10 +154,13 @@ class ZipMembers:
         return digest.hexdigest()
 
     def shape(self, name: str, what: str) -> tuple[int, ...]:
-        """The shape of a member that is a ``.npy``, from its header. Raises: DataError.
+        """The shape of the array in a member that is a ``.npy``, from its header alone.
 
         Args:
+            name: of the member, with ``.npy``.
             what: the member's name for messages.
+
+        Raises: DataError where there is no member of that name, or it is damaged or no array.
         """
         if name not in self._entries:
             raise DataError(f"{what} is not there")
@@ -160,7 +169,16 @@ class ZipMembers:
             return _header(file, entry.file_size, what, f"{what} is not a NumPy array", self.remedy).shape
 
     def array(self, name: str, what: str, *, mapped: bool = False) -> np.ndarray:
-        """The array of a member that is a ``.npy``; ``what`` names it in messages. Raises: DataError."""
+        """The array of a member that is a ``.npy``, in memory, once its checksum was compared.
+
+        Args:
+            name: of the member, with ``.npy``.
+            what: the member's name for messages.
+            mapped: leave an array that is stored without compression on the disk, and return it as a read-only
+                ``numpy.memmap``; any other array is read into memory all the same.
+
+        Raises: KeyError for a name that is no member; DataError as the class says.
+        """
         entry = self._entries[name]
         with self._errors_of_member(what):
             self._refuse_unbelievable(entry, what)
@@ -181,7 +199,11 @@ class ZipMembers:
             return np.memmap(self._file, header.dtype, "r", offset=start, shape=header.shape, order=order)  # type: ignore[call-overload]
 
     def _checked_entries(self) -> dict[str, zipfile.ZipInfo]:
-        """All members but folders; each is opened once, so that zipfile compares its name with that of its header."""
+        """All members but folders, by name; each is opened once, so that zipfile compares its name with its header's.
+
+        Raises: DataError for a list of members that is not whole, and for a member that is listed twice, is encrypted,
+        is compressed by another method than deflate, or does not agree with its header.
+        """
         entries: dict[str, zipfile.ZipInfo] = {}
         listed = len(self._zip.infolist())
         stated = self._stated_count()
@@ -206,7 +228,7 @@ class ZipMembers:
         return {name: entry for name, entry in entries.items() if not entry.is_dir()}
 
     def _stated_count(self) -> int:
-        """The number of members that the end of the file states, which zipfile does not compare with its list.
+        """The number of members, modulo 2^16, that the end of the file states; zipfile does not compare it.
 
         It shows a kind of damage that zipfile misses: if the length of a member's comment has grown, the entries after
         it are read as part of that comment and are gone from the list.
@@ -233,7 +255,10 @@ class ZipMembers:
             )
 
     def _start(self, entry: zipfile.ZipInfo) -> int:
-        """Where a member's own bytes begin: after 30 bytes, its name, and an extra field of its own length."""
+        """The offset in the zip file, in bytes, at which a member's packed content begins.
+
+        That is after its local header: 30 bytes, its name, and an extra field of its own length.
+        """
         self._file.seek(entry.header_offset)
         local = self._file.read(30)
         lengths = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
@@ -241,19 +266,22 @@ class ZipMembers:
 
     @contextmanager
     def _errors_of_file(self) -> Iterator[None]:
-        """Errors of readers as a DataError about the whole file."""
+        """Within the block, whatever a reader raises becomes a DataError that says the whole file is at fault."""
         with _errors(f"{self.path} is not {self.kind}", str(self.path), self.remedy):
             yield
 
     @contextmanager
     def _errors_of_member(self, what: str) -> Iterator[None]:
-        """Errors of readers as a DataError about one member."""
+        """Within the block, whatever a reader raises becomes a DataError that says the member ``what`` is damaged."""
         with _errors(f"{what} is damaged", what, self.remedy):
             yield
 
 
 class _Header(NamedTuple):
-    """What the header of a ``.npy`` states, and the bytes that the header itself takes."""
+    """What the header of a ``.npy`` states, and ``length``, the number of bytes that the header itself takes.
+
+    ``fortran`` says whether the first axis varies fastest in the file, and not the last.
+    """
 
     shape: tuple[int, ...]
     fortran: bool
@@ -267,9 +295,14 @@ class _Header(NamedTuple):
 
 
 def _header(file: IO[bytes], size: int, what: str, broken: str, remedy: str) -> _Header:
-    """The header of an array whose file or member is ``size`` bytes long.
+    """The header of a ``.npy`` file or member, read from its start and checked.
 
-    Raises: DataError unless header and numbers take exactly so many bytes, and the numbers are of a plain kind.
+    Args:
+        file: open at its start; it is read beyond the header.
+        size: bytes of the whole file or member, header included.
+        what, broken, remedy: texts for messages, as in :func:`_errors`.
+
+    Raises: DataError unless header and entries take exactly ``size`` bytes, and the entries are numbers or text.
     """
     start = io.BytesIO(file.read(_HEADER))  # no more than that, whatever length the header states of itself
     if not start.getvalue().startswith(np.lib.format.MAGIC_PREFIX):
@@ -299,7 +332,11 @@ def _header(file: IO[bytes], size: int, what: str, broken: str, remedy: str) -> 
 
 
 def _read(file: IO[bytes], header: _Header, what: str) -> np.ndarray:
-    """The numbers after the header, in memory; the header's size was compared with that of the file before."""
+    """The array whose entries follow the header, read into memory from a ``file`` that stands where the header ends.
+
+    ``header`` was compared with the size of the file before. Raises: DataError where the array is larger than free
+    memory; EOFError where the file ends early.
+    """
     shape, fortran, dtype, _ = header
     size = header.size * dtype.itemsize
     refuse_if_larger(size, what, advice="give a smaller one, or use a machine with more memory")
@@ -315,7 +352,7 @@ def _read(file: IO[bytes], header: _Header, what: str) -> np.ndarray:
 
 
 def _opened(path: Path, kind: str) -> BinaryIO:
-    """A regular file, open for reading. Raises: DataError for what is none."""
+    """A regular file, open for reading bytes. Raises: DataError for what is none; it asks for ``kind`` instead."""
     with _errors(f"{path} cannot be read", str(path), "give another file"):
         try:
             mode = path.stat().st_mode
@@ -328,7 +365,7 @@ def _opened(path: Path, kind: str) -> BinaryIO:
 
 @contextmanager
 def _errors(broken: str, what: str, remedy: str) -> Iterator[None]:
-    """Turn whatever readers raise inside the block into one DataError.
+    """Turn whatever readers raise inside the block into one DataError; an MSRError passes as it is.
 
     A failing disk or a missing permission is reported as such and not as damage: a new copy of the file would not help.
 
@@ -351,10 +388,10 @@ def _errors(broken: str, what: str, remedy: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The message of a reader on one line of bounded length."""
+    """The first line of an error's message, cut after 120 characters."""
     return _cut(" ".join(first_line(error).split()), 120)
 
 
 def _cut(text: str, most: int = 60) -> str:
-    """A text without what follows its first ``most`` characters."""
+    """The text, or its first ``most`` characters and " …" where it is longer."""
     return text if len(text) <= most else f"{text[:most]} …"

@@ -15,7 +15,7 @@ from msr.errors import ConfigError
 __all__ = ["Write", "append_line", "refuse_inputs", "write_together", "write_whole"]
 
 Write = Callable[[BinaryIO], object]
-"""Writes the content of one file to an open stream."""
+"""A function that writes the content of one file to an open binary stream; what it returns is ignored."""
 
 _MOST_LINKS = 40  # as many as Linux follows before it reports a circle
 _OPEN_FILES = ("/proc/", "/dev/fd/")  # not all of /dev, since /dev/shm holds plain files
@@ -34,8 +34,12 @@ def write_whole(path: Path, write: Write) -> None:
 def write_together(files: Mapping[Path, Write]) -> None:
     """Write several files, each whole; they are renamed only once all are on the disk, so all appear or none does.
 
-    A crash between two renames, which take microseconds, can still leave some of the files old. Raises: as
-    :func:`write_whole`, and then no file has changed, unless renaming itself failed.
+    A crash between two renames, which take microseconds, can still leave some of the files old. Raises: OSError that
+    names the file at fault, and then no regular file has changed, unless renaming itself failed.
+
+    Args:
+        files: what writes the content of each file, by the file's path; links, permissions, pipes and devices are
+            treated as by :func:`write_whole`.
     """
     parts: list[tuple[Path, Path]] = []
     shown = Path()
@@ -70,8 +74,8 @@ def write_together(files: Mapping[Path, Write]) -> None:
 def append_line(path: Path, line: bytes) -> None:
     """Append a line, which ends in a line break, to a file of lines, and hand it to the system at once.
 
-    A last line without a line break, as a killed writer leaves it, is dropped first. A line that cannot be written
-    whole is taken back. Raises: OSError that names the file.
+    The file is made where there is none. A last line without a line break, as a killed writer leaves it, is dropped
+    first. A line that cannot be written whole is taken back. Raises: OSError that names the file.
     """
     try:
         # Without a buffer, which on closing would try once more to write what it could not write before.
@@ -109,7 +113,7 @@ def refuse_inputs(flag: str, path: Path, inputs: Iterable[Path]) -> None:
 
 
 def _last_byte(file: FileIO, end: int) -> bytes:
-    """The byte before place ``end`` of a file."""
+    """The byte at place ``end - 1`` of a file, whose position is moved there."""
     file.seek(end - 1)
     return file.read(1)
 
@@ -132,7 +136,10 @@ def _target(path: Path) -> Path:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether a path names something other than a regular file, or a file that a process has open."""
+    """Whether a path names something other than a regular file, or a file that a process has open.
+
+    False for a path at which there is nothing yet.
+    """
     if _is_open_file(path):
         return True
     try:
@@ -142,7 +149,7 @@ def _is_special(path: Path) -> bool:
 
 
 def _is_open_file(path: Path) -> bool:
-    """Whether a path names a file that a process has open, as ``/dev/fd/1`` does."""
+    """Whether a path lies in ``/proc`` or ``/dev/fd``, and so names a file that a process has open: ``/dev/fd/1``."""
     return os.path.join(os.path.realpath(path.parent), path.name).startswith(_OPEN_FILES)
 
 

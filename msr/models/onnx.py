@@ -52,9 +52,10 @@ _RUNTIME = "evaluate it with onnxruntime yourself, and hand the function to msr.
 
 
 def read_onnx(path: Path) -> "OnnxNetwork":
-    """The network of a file, checked.
+    """The network of an ONNX file, checked, as a function of a batch.
 
-    Raises: MissingExtraError without onnx; DataError for what is no whole ONNX file; ModelError for a network that
+    Raises: MissingExtraError without onnx; DataError for what is no whole and valid ONNX file, or is larger than
+    :data:`LARGEST_FILE`; ModelError for a network that
     cannot be evaluated here, or that does not have one input with a free first axis and one output.
     """
     try:
@@ -82,9 +83,16 @@ class OnnxNetwork:
 
     It is a black box without parameters, layers or gradients, so its checks rest on random inputs alone.
 
-    Attributes:
+    Args:
+        model: an ``onnx.ModelProto``. Its nodes' domain ``ai.onnx`` is replaced in place by the empty one, its synonym.
         name: of the file, for messages.
-        dtype: the precision of its inputs.
+
+    Attributes:
+        name: as given.
+        dtype: of its inputs, ``torch.float32`` or ``torch.float64``.
+
+    Raises: ModelError for a network that cannot be evaluated here, or that does not have one input with a free first
+    axis and one output; DataError for constants whose numbers do not fill their shape.
     """
 
     def __init__(self, model: Any, name: str) -> None:
@@ -118,7 +126,10 @@ class OnnxNetwork:
         self._evaluators: dict[tuple, Any] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Evaluate a batch. Raises: ModelError that names the node at fault."""
+        """The network's output ``(batch, ...)`` for a batch ``x (batch, ...)``, on the CPU and without gradients.
+
+        Raises: ModelError that names the node at fault.
+        """
         values: dict[str, Any] = {**self._constants, self._input: x.detach().cpu().numpy(), "": None}
         with np.errstate(all="ignore"):
             for place, node in enumerate(self._nodes):
@@ -129,7 +140,15 @@ class OnnxNetwork:
         return torch.from_numpy(np.array(values[self._output]))
 
     def _run(self, place: int, node: Any, values: dict[str, Any]) -> None:
-        """Evaluate one node, and add what it gives to ``values``."""
+        """Evaluate one node, and add its outputs to ``values``, in place.
+
+        Args:
+            place: the node's index in the list of nodes.
+            values: the arrays in use, by name; the empty name, of an input that is left out, has None.
+
+        Raises: ModelError for a node whose input is missing, that draws at random, would take more memory than the
+        bounds allow, or fails.
+        """
         where = f"{self.name}: node {place} ({node.op_type})"
         missing = [name for name in node.input if name not in values]
         if missing:
@@ -169,7 +188,14 @@ class OnnxNetwork:
 
 
 def _check_contents(model: Any, opsets: Mapping[str, int], name: str) -> None:
-    """Raise ModelError for whatever is not a plain list of known operators and of numbers inside the file."""
+    """Raise ModelError for whatever is not a plain list of known operators and of numbers inside the file.
+
+    The domain of each node is set to the empty one in place: it is the same as ``ai.onnx``, the only other that passes.
+
+    Args:
+        opsets: the version of the operators, by domain.
+        name: of the file, for messages.
+    """
     import onnx
 
     if "" not in opsets or not 7 <= opsets[""] <= onnx.defs.onnx_opset_version():
@@ -198,7 +224,7 @@ def _check_contents(model: Any, opsets: Mapping[str, int], name: str) -> None:
 
 
 def _check_tensor(tensor: Any, name: str) -> None:
-    """Raise ModelError for a tensor outside the file, or of a kind of number that cannot be evaluated."""
+    """Raise ModelError for a tensor whose numbers lie in another file, or are of a kind that cannot be evaluated."""
     if tensor.data_location == 1 or tensor.external_data:
         raise ModelError(f"{name} keeps numbers in another file, which is not read; save it with its numbers inside")
     if tensor.data_type not in _NUMBERS:
@@ -206,7 +232,10 @@ def _check_tensor(tensor: Any, name: str) -> None:
 
 
 def _constants(initializers: Sequence[Any], name: str) -> dict[str, np.ndarray]:
-    """The constant tensors of a network by name."""
+    """The constant tensors of a network, as arrays by name; ``name`` is the file's, for messages.
+
+    Raises: ModelError as :func:`_check_tensor`; DataError where the numbers do not fill the shape.
+    """
     from onnx import numpy_helper
 
     constants = {}
@@ -230,7 +259,16 @@ def _type(value: np.ndarray, *, free: bool = False) -> Any:
 
 
 def _size(node: Any, inputs: Mapping[str, np.ndarray], opset: int, where: str) -> int:
-    """How many numbers a node makes, inferred before it runs from the shapes of its inputs and their small values."""
+    """How many numbers a node makes, its outputs and scratch space together, known before it runs.
+
+    They are inferred from the shapes of its inputs, and from the values of small inputs of whole numbers.
+
+    Args:
+        opset: the version of the operators.
+        where: names the node in messages.
+
+    Raises: ModelError where the node does not fit its inputs, or the size or kind of an output is not known beforehand.
+    """
     from onnx import defs, helper, numpy_helper, shape_inference
 
     # Inference needs the values of inputs that are shapes (whole numbers), such as the second input of Reshape.
@@ -263,7 +301,16 @@ def _size(node: Any, inputs: Mapping[str, np.ndarray], opset: int, where: str) -
 
 
 def _windowed(node: Any, inputs: Mapping[str, np.ndarray], shape: Sequence[int], where: str) -> int:
-    """The scratch space of a convolution or a pooling: padded inputs, a copy for each tap, kernels with holes."""
+    """The scratch space of a convolution or a pooling, in numbers: padded inputs, a copy for each tap, wide kernels.
+
+    It is an upper estimate, which also covers the output. A kernel with holes is counted at its full reach.
+
+    Args:
+        shape: of the node's output, ``(batch, channels, ...)``.
+        where: names the node in messages.
+
+    Raises: ModelError for attributes that do not fit the axes of the input.
+    """
     data = inputs[node.input[0]]
     given = {attribute.name: list(attribute.ints) for attribute in node.attribute if attribute.ints}
     kernel = inputs[node.input[1]] if node.op_type.startswith("Conv") else None

@@ -25,10 +25,15 @@ __all__ = ["read_model", "weight_shape"]
 def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()) -> Any:
     """The layer or network of a file: a weight ``(out, in)`` as a float64 tensor, or a module or function to call.
 
-    ``.npy``, or ``.npz`` with ``W`` and perhaps a bias ``b (out,)``: with a bias the layer ``x ↦ W x + b``, which
-    returns ``shape_out``. ``.safetensors``: the same, where the names may be ``weight`` and ``bias`` too. ``.onnx``: a
-    network to call. None of these runs code. With ``trust``, since reading them may run code: ``.pt2``, the exported
-    program; ``.pt``, ``.pth``, a pickled module.
+    ``.npy``, or ``.npz`` with ``W`` and perhaps a bias ``b (out,)``: without a bias the weight, with one the layer
+    ``x ↦ W x + b`` as a module. ``.safetensors``: the same, where the names may be ``weight`` and ``bias`` too.
+    ``.onnx``: a network to call. None of these runs code. With ``trust``, since reading them may run code: ``.pt2``,
+    the exported program; ``.pt``, ``.pth``, a pickled module, function or weight.
+
+    Args:
+        shape_out: the shape of one output, without the batch, that a layer with a bias returns; a shape that has one
+            axis, or another number of entries than ``b``, has no effect: the layer then returns ``(batch, out)``.
+
     Raises: DataError for a file that is missing, damaged, or holds something else; ModelError for a program that was
     exported for one size of batch, or that is not evaluated here; ConfigError for a file that may run code, without
     ``trust``; MissingExtraError where the reader is not installed.
@@ -65,7 +70,11 @@ def weight_shape(path: Path) -> tuple[int, int] | None:
 
 
 def _layer(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
-    """The layer in a ``.npz``: ``W``, and ``b`` if there is one. Other arrays are refused: they may belong to it."""
+    """The layer in a ``.npz``: the weight ``W`` in float64, or with an array ``b`` the module ``x ↦ W x + b``.
+
+    ``shape_out`` is as in :func:`read_model`. Raises: DataError without ``W``, and for any further array, since it may
+    belong to the layer.
+    """
     names = npz_names(path)
     if "W" not in names:
         raise DataError(f"{path} has no array W; it holds {', '.join(map(printable, names)) or 'none'}")
@@ -84,7 +93,12 @@ def _layer(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
 
 
 def _safetensors(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
-    """The layer in a ``.safetensors``: a weight, and a bias if there is one, each under either of two names."""
+    """The layer in a ``.safetensors``: its weight in float64, or with a bias the module ``x ↦ W x + b``.
+
+    The weight is called ``weight`` or ``W``, the bias ``bias`` or ``b``; ``shape_out`` is as in :func:`read_model`.
+    Raises: DataError where the weight is missing, there is anything else, or it holds no real numbers;
+    MissingExtraError without safetensors.
+    """
     try:
         from safetensors import safe_open
     except ImportError as error:
@@ -109,7 +123,10 @@ def _safetensors(path: Path, shape_out: Sequence[int]) -> Tensor | nn.Module:
 
 
 def _with_bias(path: Path, weight: Tensor, bias: Tensor, shape_out: Sequence[int]) -> nn.Module:
-    """The layer of a weight and a bias. Raises: DataError where their shapes do not fit."""
+    """The module ``x ↦ W x + b`` of a weight ``(out, ...)`` and a bias of as many entries, in float64.
+
+    ``path`` is for messages, and ``shape_out`` as in :func:`read_model`. Raises: DataError where the shapes do not fit.
+    """
     shapes = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
     fits = bias.ndim > 0 and (weight.shape[: bias.ndim] == bias.shape or weight.shape[:1].numel() == bias.numel())
     bias = bias.flatten()
@@ -119,7 +136,11 @@ def _with_bias(path: Path, weight: Tensor, bias: Tensor, shape_out: Sequence[int
 
 
 def _as_layer(weight: Tensor, bias: Tensor, shape_out: Sequence[int]) -> nn.Module:
-    """``x ↦ W x + b`` on points of any shape, from ``W (out, …)`` and ``b (out,)``; it returns ``shape_out``."""
+    """The module ``x ↦ W x + b`` in float64, from ``W (out, …)`` and ``b (out,)``, on points of any shape.
+
+    Its outputs are ``(batch, *shape_out)`` where ``shape_out`` has several axes and ``out`` entries, else
+    ``(batch, out)``.
+    """
     weight = weight.reshape(len(bias), -1)
     linear = nn.utils.skip_init(nn.Linear, weight.shape[1], len(bias), dtype=torch.float64)
     with torch.no_grad():
@@ -130,7 +151,11 @@ def _as_layer(weight: Tensor, bias: Tensor, shape_out: Sequence[int]) -> nn.Modu
 
 
 def _weight(path: Path, name: str, array: Any) -> Tensor:
-    """An array of real numbers in float64."""
+    """An array of real numbers as a float64 tensor of its shape.
+
+    ``path`` and ``name`` say in messages which one it is. Raises: DataError for numbers that are complex, boolean or of
+    more than 64 bits, and for text.
+    """
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         raise DataError(
             f"{path} holds {array.dtype} as {name}; a weight matrix of real numbers of at most 64 bits is needed"
@@ -171,7 +196,10 @@ def _quietly() -> Iterator[None]:
 
 
 def _module(path: Path) -> Any:
-    """A pickled module or function; a pickled tensor is a weight."""
+    """A pickled module or function as it is, or a pickled tensor, which is a weight, in float64. Unpickling runs code.
+
+    Raises: DataError for a pickle of anything else, or that names a class which cannot be imported here.
+    """
     try:
         with _quietly():
             model = torch.load(path, weights_only=False, map_location="cpu")
@@ -193,7 +221,7 @@ def _module(path: Path) -> Any:
 
 
 def _what(thing: object) -> str:
-    """For a message: what was saved instead of a module, and what to save."""
+    """For a message: what kind of object was saved instead of a module, and what to save."""
     if not isinstance(thing, Mapping):
         return f"a {type(thing).__name__}, not a module; save the network itself: torch.save(net, 'net.pt')"
     keys = [str(key) for key in thing]
@@ -207,5 +235,5 @@ def _what(thing: object) -> str:
 
 
 def _is_state_dict(thing: object) -> bool:
-    """Whether it is a mapping of tensors alone."""
+    """Whether a value is a mapping that is not empty and whose values are all tensors."""
     return isinstance(thing, Mapping) and bool(thing) and all(isinstance(value, Tensor) for value in thing.values())

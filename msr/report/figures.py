@@ -21,7 +21,12 @@ __all__ = ["bars", "curves", "matrices", "rates", "require", "scaling", "sharing
 
 @takes_arrays("panels")
 def matrices(panels: Mapping[str, Tensor], *, columns: int, title: str) -> "Figure":
-    """Heat maps of matrices ``(rows, columns)``, named, ``columns`` in a row; one symmetric colour scale a panel."""
+    """Heat maps of matrices ``(out, in)`` under their names; each has a colour scale of its own, symmetric about zero.
+
+    Args:
+        panels: the matrices, by name.
+        columns: how many heat maps stand side by side, before the next row of them begins.
+    """
     rows = -(-len(panels) // columns)
     figure = _figure(3.1 * columns, 3.1 * rows + 0.5)
     figure.suptitle(title)
@@ -57,7 +62,10 @@ def sharing_strength(panels: Mapping[str, Tensor], *, title: str) -> "Figure":
 
 @takes_arrays("learned", "truth")
 def span_cosines(learned: Mapping[str, Tensor], truth: Tensor) -> "Figure":
-    """Cosines of the principal angles between each learned span ``(n, k)`` and the true one ``(n, l)``."""
+    """Curves of the cosines of the principal angles between each learned span and the true one, the largest first.
+
+    Shapes: each value of ``learned`` is a basis ``(n, k)`` of a span, in its columns, and ``truth`` one ``(n, l)``.
+    """
     figure = _figure(6, 3.6)
     axes = figure.add_subplot()
     for name, pattern in learned.items():
@@ -82,7 +90,10 @@ def curves(
     log: bool,
     xlabel: str = "outer step",
 ) -> "Figure":
-    """One line for each name: ``(places, values)``."""
+    """One line for each name: ``series`` holds, for each, its places along the x-axis and its values there.
+
+    With ``log``, the axis of the values is logarithmic.
+    """
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
     for name, (steps, values) in series.items():
@@ -127,7 +138,10 @@ def scaling(
 
 
 def bars(groups: Mapping[str, Mapping[str, float]], *, ylabel: str, title: str, log: bool = False) -> "Figure":
-    """A group of bars for each key, with a bar for each name in it; the numbers stand on top."""
+    """A group of bars for each key of ``groups``, with a bar for each name in it; the numbers stand on top.
+
+    A name that a group lacks has no bar there. With ``log``, the axis of the values is logarithmic.
+    """
     names = list(dict.fromkeys(name for values in groups.values() for name in values))
     figure = _figure(max(5.0, 1.2 + 0.9 * len(names) * len(groups)), 4.2)
     axes = figure.add_subplot()
@@ -152,7 +166,13 @@ def rates(
     xlabel: str,
     ylabel: str,
 ) -> "Figure":
-    """Shares between 0 and 1 as tables of colour with their numbers, ``(rows, columns)`` for each name."""
+    """Shares between 0 and 1 as tables of colour that show them in per cent, one table for each name.
+
+    Args:
+        panels: the shares ``(rows, columns)`` of each table, by name; the first row is drawn at the bottom.
+        columns: labels of the columns, along the x-axis.
+        rows: labels of the rows, along the y-axis.
+    """
     figure = _figure(1.6 + (0.62 * len(columns) + 0.7) * len(panels), 1.5 + 0.45 * len(rows))
     for place, (name, values) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), place + 1)
@@ -169,7 +189,7 @@ def rates(
 
 
 def require() -> None:
-    """Raise MissingExtraError now rather than after an hour of training."""
+    """Raise MissingExtraError where matplotlib is not installed: now rather than after an hour of training."""
     try:
         import matplotlib.figure  # noqa: F401
     except ModuleNotFoundError as error:
@@ -179,6 +199,7 @@ def require() -> None:
 
 
 def _figure(width: float, height: float) -> "Figure":
+    """An empty figure of this size in inches. Raises: MissingExtraError without matplotlib."""
     require()
     from matplotlib.figure import Figure
 

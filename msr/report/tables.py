@@ -6,7 +6,10 @@ __all__ = ["format_table"]
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An aligned Markdown table: the first column to the left, the others to the right."""
+    """A Markdown table as text, in which the first column is aligned to the left and all others to the right.
+
+    Each row has as many cells as ``header``. The text does not end in a line break.
+    """
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:

@@ -50,7 +50,7 @@ def run_arms(
     """Compute every arm that has no row yet, and record each row as soon as it is there.
 
     So a run that ends early loses no more than the arm at hand. A row holds the arm's fields and what ``compute``
-    gives. ``tell`` makes a line of a new row, which is shown on stderr after the arm's name.
+    gives. ``tell`` makes a line of a new row, which is shown on stderr after the arm's name; None shows nothing.
     """
     for arm in unfinished(folder, arms):
         row = {**arm.fields(), **compute(arm)}
@@ -76,6 +76,11 @@ def draw_curves(folder: RunFolder, arms: Mapping[str, Arm], label: str, *, log: 
     """Draw ``curve.png`` in the folder: the values that were measured while arms trained, each under its name.
 
     Arms that took no steps are left out, and where none took any there is no figure.
+
+    Args:
+        arms: by the name that each has in the figure's legend.
+        label: of the axis of values.
+        log: whether that axis is logarithmic.
     """
     metrics = {name: folder.metrics(str(arm)) for name, arm in arms.items()}
     series = {name: curve(lines) for name, lines in metrics.items() if lines}
@@ -84,7 +89,7 @@ def draw_curves(folder: RunFolder, arms: Mapping[str, Arm], label: str, *, log: 
 
 
 def publish(folder: RunFolder, table: str, **results: Any) -> None:
-    """Write ``results.json`` with these results beside the rows; show the table, and where the file is."""
+    """Write ``results.json`` with these results beside the rows; print the table on stdout, its path on stderr."""
     path = folder.finish(**results)
     print(table)
     print(f"\nresults: {path}", file=sys.stderr)

@@ -51,7 +51,7 @@ def main(config: type[Config], run: Callable[[Config], None], argv: Sequence[str
 
 
 def _continuation() -> str:
-    """How to continue from what is on the disk; nothing where no folder was opened."""
+    """The end of a message: how to continue from what is on the disk; empty where this process holds no run folder."""
     folder = held()
     if folder is None:
         return ""
@@ -59,7 +59,11 @@ def _continuation() -> str:
 
 
 def _status_of_output(stdout: Guard, folder: Path | None) -> int:
-    """0, or 2 with a line where the table could not be shown."""
+    """Flush stdout, and return the exit status: 0, or 2 with a line on stderr where text was lost.
+
+    Args:
+        folder: of the run, whose results the line names; None where no folder was opened.
+    """
     stdout.flush()
     if stdout.lost:
         kept = "" if folder is None else f"; the results are in {printable(folder / 'results.json')}"
@@ -70,7 +74,10 @@ def _status_of_output(stdout: Guard, folder: Path | None) -> int:
 
 @contextlib.contextmanager
 def _threads(config: RunConfig) -> Iterator[None]:
-    """As many threads as were asked for; else those of the run to continue; else what :func:`threads_for` says."""
+    """Within the block, torch works with the run's number of threads; after it with as many as before.
+
+    That is the number that was asked for; else that of the run to continue; else what :func:`threads_for` says.
+    """
     before = torch.get_num_threads()
     recorded = recorded_threads(config.out) if config.resume else 0
     torch.set_num_threads(config.threads or recorded or threads_for(config))

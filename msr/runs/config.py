@@ -82,7 +82,12 @@ class RunConfig:
         return []
 
     def refuse_flags(self, *names: str, because: str) -> None:
-        """Raise ConfigError if a flag was set that changes nothing beside the other flags."""
+        """Raise ConfigError for the first of the named flags that was set to something else than its default.
+
+        Args:
+            names: of fields whose flags change nothing beside the other flags of this config.
+            because: why, as the message says after the flag: ``--size describes ...``.
+        """
         for field in fields(self):
             if field.name in names and getattr(self, field.name) != field.default:
                 raise ConfigError(f"{flag_of(field)} {because}")
@@ -199,5 +204,6 @@ def threads_for(config: RunConfig) -> int:
 
 
 def _refuse_zero_bytes(name: str, path: str) -> None:
+    """Raise ConfigError for a path that no file can have; ``name`` is its flag's, without dashes."""
     if "\0" in path:
         raise ConfigError(f"--{name} holds a zero byte, which no file name can; got {path!r}")

@@ -53,4 +53,5 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _refuse(constant: str) -> NoReturn:
+    """Raise ValueError for ``NaN``, ``Infinity`` or ``-Infinity``, which Python's JSON reader would accept."""
     raise ValueError(f"{constant} is no number")

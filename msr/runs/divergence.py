@@ -36,12 +36,15 @@ def largest_loss(first: float | None) -> float:
     """The mean loss beyond which training counts as diverged: 1e6 times the first one, and never more than 1e30.
 
     A first loss below 1 counts as 1, because a rise from 1e-12 to 1e-6 is no divergence.
+
+    Args:
+        first: the mean loss of the first step; None before there is one, and then the bound is 1e30.
     """
     return LARGEST_LOSS if first is None else min(LARGEST_RISE * max(first, 1.0), LARGEST_LOSS)
 
 
 def odd_rates(loop: OuterLoop) -> list[str]:
-    """A line for each rate that lies outside the range in which training usually works."""
+    """A warning for each outer or inner rate outside the range in which training usually works; empty without one."""
     warnings = []
     outer = sorted({float(group["lr"]) for group in loop.optimizer.param_groups})
     inner = getattr(loop.learner.solver, "rate", None)
@@ -58,7 +61,7 @@ def odd_rates(loop: OuterLoop) -> list[str]:
 
 
 def halve_rates(loop: OuterLoop) -> float:
-    """Halve every outer rate, now and for the rest of the schedule; returns the largest rate of the present step."""
+    """Halve every outer rate in place, now and for the rest of the schedule; the largest rate after that."""
     for group in loop.optimizer.param_groups:
         for key in ("lr", "initial_lr"):
             if key in group:
@@ -83,7 +86,7 @@ class LastGood:
 
     @property
     def steps(self) -> int:
-        """How many steps that state had done; -1 where no state is kept."""
+        """How many outer steps the kept state had done; -1 where no state is kept."""
         return -1 if self._plain is None else self._plain[0]
 
     def forget(self) -> None:
@@ -95,7 +98,7 @@ class LastGood:
         self._hook.remove()
 
     def restore(self) -> None:
-        """Put the loop back to that state."""
+        """Put the loop's parameters, optimiser, scheduler and step count back to the kept state; there must be one."""
         assert self._plain is not None
         steps, groups, scheduler = self._plain
         optimizer = self._loop.optimizer

@@ -145,7 +145,15 @@ def parse(config: type[C], argv: Sequence[str] | None = None) -> C:
 
 
 def chosen(text: str, known: Sequence[str], what: str) -> list[str]:
-    """The names of a comma list, in order, none twice. Raises: ConfigError for a name that is not known, or none."""
+    """The names of a comma list, in order, none twice.
+
+    Args:
+        text: the comma list.
+        known: the names that are allowed.
+        what: a name is called in messages, such as ``model``.
+
+    Raises: ConfigError for a name that is not known, or a list without names.
+    """
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:
@@ -156,7 +164,15 @@ def chosen(text: str, known: Sequence[str], what: str) -> list[str]:
 
 
 def numbers(name: str, text: str, least: float = 0, most: float = 1e6) -> list[float]:
-    """The numbers of a comma list, in order, none twice. Raises: ConfigError for one outside of the range."""
+    """The numbers of a comma list, in order, none twice.
+
+    Args:
+        name: of the flag, without its dashes, for messages.
+        text: the comma list.
+        least, most: the ends of the range of each number, both allowed.
+
+    Raises: ConfigError for what is no number, is not finite, or lies outside of the range.
+    """
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
@@ -178,17 +194,22 @@ def counts(name: str, text: str, least: int, most: int) -> list[int]:
 
 
 class _Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviated flags, and whose errors are one line each."""
+
     def __init__(self, **options: Any):
         """No abbreviated flag is accepted: it could stand for another flag than the one that was meant."""
         super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """One line and no usage text before it: the same shape as every other error of a runner."""
+        """Print the message as one line without usage text, like every other error of a runner; exit with status 2."""
         self.exit(2, f"error: {one_line(message)} (see --help)\n")
 
 
 def _values_of(path: Path, fields: "tuple[dataclasses.Field[Any], ...]") -> dict[str, Any]:
-    """The flags of a ``config.toml``. Raises: ConfigError for an unknown key, or a value of another type."""
+    """The values of a ``config.toml``, by the names of ``fields``.
+
+    Raises: ConfigError for a file that cannot be read, an unknown key, or a value of another type than the default's.
+    """
     values, _ = read_config(path)
     types = {field.name: type(field.default) for field in fields}
     for key, value in values.items():

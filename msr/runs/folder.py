@@ -31,6 +31,7 @@ from msr.threads import MOST
 __all__ = ["Row", "RunFolder", "held", "recorded_threads", "release"]
 
 Row = dict[str, Any]
+"""Values by name, as JSON holds them: the results of an arm, or a line of its metrics."""
 
 CHECK = "crc32"
 """The key of a line's checksum."""
@@ -72,7 +73,9 @@ def recorded_threads(out: str) -> int:
 class RunFolder:
     """The folder of one run, held by a lock of the operating system until :func:`release` or the end of the process.
 
-    ``rows`` are the finished arms, by name; ``notes`` are lines on what changed between one start and the next.
+    ``rows`` are the results of the finished arms, by the arm's name; ``notes`` are lines on what changed between one
+    start and the next. Making one makes the folder if needed, takes the lock, and writes ``config.toml``; ``name`` is
+    that of the experiment.
     Raises: ConfigError when another process holds the folder, it cannot be written, already holds a run and ``resume``
     was not asked for, or was made with other flags, another version or other data; DataError for damaged files.
     """
@@ -96,13 +99,13 @@ class RunFolder:
         return self.path / "checkpoints" / f"{arm}.pt"
 
     def log(self, **values: Any) -> None:
-        """Append a line to ``metrics.jsonl``."""
+        """Append the values as a line to ``metrics.jsonl``; among them are ``arm``, its name, and ``step``, a count."""
         append_line(self.path / "metrics.jsonl", _line(values))
 
     def metrics(self, arm: str, *, needed: str | None = None) -> list[Row]:
         """The lines of one arm in ``metrics.jsonl``, in order.
 
-        Raises: DataError if none of them has the value that is ``needed``.
+        Raises: DataError if ``needed`` is given and none of the lines has that key.
         """
         lines = [line for line in self._metrics() if line["arm"] == arm]
         if needed and not any(needed in line for line in lines):
@@ -118,7 +121,7 @@ class RunFolder:
         self._write("metrics.jsonl", b"".join(_line(line) for line in kept))
 
     def finish_arm(self, arm: str, row: Row) -> None:
-        """Record an arm's result; it is not run again on resume."""
+        """Record an arm's result in ``rows`` and ``rows.jsonl``; it is not run again on resume."""
         rows = {**self.rows, arm: row}
         self._write("rows.jsonl", b"".join(_line({"arm": name, **values}) for name, values in rows.items()))
         self.rows = rows
@@ -142,7 +145,7 @@ class RunFolder:
         return self.path / "results.json"
 
     def draw(self, name: str, figure: Any, **how: Any) -> None:
-        """Write a figure of matplotlib as PNG; ``how`` is given to its ``savefig``."""
+        """Write a figure of matplotlib as PNG to the file ``name`` in the folder; ``how`` goes to its ``savefig``."""
         write_whole(self.path / name, lambda file: figure.savefig(file, format="png", **how))
 
     def close(self) -> None:
@@ -152,7 +155,10 @@ class RunFolder:
             self._mutex.release()
 
     def _make(self) -> Path:
-        """Make the folder, or find the one to continue; its path. Raises: ConfigError."""
+        """Make the folder and its ``checkpoints/``, or find the one to continue; its path.
+
+        Raises: ConfigError where there is no run to continue, or the folder cannot be made.
+        """
         path = Path(self.config.out or f"runs/{self.name}-{datetime.now():%Y%m%d-%H%M%S}")
         try:
             if self.config.resume:
@@ -166,7 +172,10 @@ class RunFolder:
         return path
 
     def _lock(self) -> None:
-        """Take the folder's lock. The system drops it when the process ends, so a run that was killed blocks nobody."""
+        """Take the folder's lock, and write who holds it beside it. Raises: ConfigError where another process has it.
+
+        The system drops the lock when the process ends, so a run that was killed blocks nobody.
+        """
         folder = self.path / "checkpoints"
         self._mutex, self._holder = FileLock(folder / ".lock"), folder / ".holder"
         try:
@@ -185,7 +194,11 @@ class RunFolder:
             self._refuse_to_write(error, self.path)
 
     def _open(self) -> None:
-        """Check what the folder holds, write its ``config.toml``, and read its rows. Raises: ConfigError, DataError."""
+        """Check what the folder holds, remove half-written files, write ``config.toml``, and read the rows.
+
+        Raises: ConfigError for a run that was made with something else or is not to be continued, and for a folder that
+        cannot be written; DataError for damaged files.
+        """
         record = self.path / "config.toml"
         for entry in (*self.path.iterdir(), *self.path.glob("checkpoints/*")):
             # Reading a pipe would wait for ever.
@@ -216,7 +229,11 @@ class RunFolder:
         return f"{content}{CHECK} = {json.dumps(_crc(content.encode()))}\n"
 
     def _compare(self, record: Path) -> None:
-        """Refuse a run that was made with other flags, version or data; note what else differs."""
+        """Raise ConfigError for a run that was made with other flags, version, format or data; note what else differs.
+
+        With ``--force`` only other flags, and another experiment, are refused. What differs is added to ``notes``,
+        after those of the ``config.toml`` at ``record``, and shown on stderr.
+        """
         flags, run = read_config(record)
         self._compare_flags(flags)
         before = {key: run.get(key) for key in self.identity}
@@ -249,7 +266,7 @@ class RunFolder:
             say(one_line(f"warning: {self.path}: {note}", [self.path]))
 
     def _compare_flags(self, before: dict[str, Any]) -> None:
-        """Raise ConfigError for the first flag that differs from what the folder was run with."""
+        """Raise ConfigError for the first flag that differs from ``before``, the flags that the folder was run with."""
         now = asked(self.config)
         for key, value in now.items():
             if before.get(key) != value or type(before.get(key)) is not type(value):
@@ -265,11 +282,19 @@ class RunFolder:
                 )
 
     def _metrics(self) -> list[Row]:
+        """The lines of all arms in ``metrics.jsonl``, in order. Raises: DataError for a damaged one."""
         kinds = {"arm": str, "step": int}
         return self._lines("metrics.jsonl", kinds, "remove this line: only its point of the curve is lost")
 
     def _lines(self, name: str, kinds: dict[str, type], remedy: str) -> list[Row]:
-        """The lines of a file; an empty list where there is no file. Raises: DataError."""
+        """The values of each whole line of the file ``name``; an empty list where there is no file.
+
+        Args:
+            kinds: keys that each line must have, with the type of their values.
+            remedy: what to do about a damaged line, for messages.
+
+        Raises: DataError for a line that is damaged or lacks such a key.
+        """
         path = self.path / name
         try:
             content = path.read_bytes()
@@ -280,6 +305,7 @@ class RunFolder:
         return [_values(line, kinds, f"{path}, line {number}", remedy) for number, line in enumerate(lines, 1)]
 
     def _write(self, name: str, content: bytes) -> None:
+        """Write the file ``name`` of the folder, whole or not at all."""
         write_whole(self.path / name, lambda file: file.write(content))
 
     def _refuse_to_write(self, error: OSError, path: Path) -> NoReturn:
@@ -288,7 +314,10 @@ class RunFolder:
 
 
 def _new_folder(path: Path) -> Path:
-    """A folder of this name, or of the first free one with a number: two runs may start in the same second."""
+    """Make a folder of this name, or of the first free one with a number, since two runs may start in one second.
+
+    Returns its path. Raises: ConfigError where 99 such names are taken.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     for i in range(1, _NAMES):
         new = path if i == 1 else path.with_name(f"{path.name}-{i}")
@@ -301,9 +330,10 @@ def _new_folder(path: Path) -> Path:
 
 
 def _who(holder: Path) -> str:
-    """Who holds a folder, from the file that a process writes just after it took the lock.
+    """Who holds a folder, in words: ``process 12 on HOST``, from the file that a process writes once it has the lock.
 
-    A killed process leaves its file there, so one that names no living process is waited for to be replaced.
+    A killed process leaves its file there. A file that names no living process of this machine is therefore read again
+    for a second, in which its new holder may replace it; after that the answer is ``another process``.
     """
     for _ in range(_LOOKS):
         try:
@@ -333,7 +363,14 @@ def _line(values: Row) -> bytes:
 
 
 def _values(line: bytes, kinds: dict[str, type], where: str, remedy: str) -> Row:
-    """The values of a line that agrees with its checksum. Raises: DataError with the line's place and a remedy."""
+    """The values of a line of a ``.jsonl`` file, without its checksum.
+
+    Args:
+        kinds: keys that the line must have, with the type of their values.
+        where: the line's place, and ``remedy``, what to do, for messages.
+
+    Raises: DataError for a line that is no JSON object, does not agree with its checksum, or lacks such a key.
+    """
     try:
         values = json.loads(line.decode())
     except UnicodeDecodeError:
@@ -356,16 +393,17 @@ def _canonical(values: Row) -> bytes:
 
 
 def _computed(value: Any) -> Any:
-    """The values with each time replaced by a word: times alone differ when the same is computed again."""
+    """The values with each time, at any depth, replaced by a word: times alone differ when an arm is computed again."""
     if isinstance(value, dict):
         return {k: _time(v) if k in TIMES else _computed(v) for k, v in value.items()}
     return [_computed(v) for v in value] if isinstance(value, list) else value
 
 
 def _time(value: Any) -> str:
-    """One word for every time that can be, so that a time of another kind still changes the checksum."""
+    """``a time`` for a finite number that is not negative; any other value as text, so that it changes the checksum."""
     return "a time" if type(value) in (int, float) and 0 <= value < math.inf else repr(value)
 
 
 def _crc(content: bytes) -> str:
+    """The CRC-32 of some bytes, as 8 hexadecimal digits."""
     return f"{zlib.crc32(content):08x}"

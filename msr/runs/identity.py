@@ -39,7 +39,7 @@ def identity(experiment: str, config: RunConfig) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, threads and devices, on which the last digits of results may depend."""
+    """Versions, threads and devices, on which the last digits of results may depend; ``cuda`` is None without a GPU."""
     return {
         "msr": __version__,
         "torch": torch.__version__,

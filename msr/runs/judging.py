@@ -33,16 +33,19 @@ def finite_or_none(value: float | Tensor) -> float | None:
 
 
 def estimate_or_none(values: Tensor | Sequence[float | None]) -> Row | None:
-    """The mean and its 95% interval as a dictionary for JSON; None where a value is None, or not finite."""
+    """The mean and its 95% interval, as of :meth:`Estimate.to_dict`; None where a value is None, or not finite."""
     values = values.tolist() if isinstance(values, Tensor) else list(values)
     finite = [value for value in values if value is not None and math.isfinite(value)]
     return Estimate.of(finite).to_dict() if len(finite) == len(values) else None
 
 
 def over_rows(rows: Sequence[Row], key: str, part: str | None = None) -> Row | None:
-    """The mean with interval, over rows, of the number under ``key``, or of a ``part`` of the estimate there.
+    """The mean with interval, over rows, of the number under ``key``, or of an entry of the estimate under it.
 
-    It is None where a row has none, or one that is not finite.
+    Args:
+        part: the entry of the estimate, such as ``mean``; None where ``key`` holds a number.
+
+    It is None where a row holds None there, or a number that is not finite. Raises: KeyError for a row without ``key``.
     """
     values = [row[key] for row in rows]
     return estimate_or_none([value if part is None or value is None else value[part] for value in values])
@@ -73,8 +76,8 @@ def least_cosine(rows: Sequence[Row]) -> Row:
 
 
 def median(values: Tensor) -> float:
-    """The lower median. A value that is not finite counts as infinite, so the median is infinite where more than half
-    of them are not finite.
+    """The lower median of values ``(n,)``. A value that is not finite, −∞ included, counts as +∞, so that the median is
+    infinite where more than half of them are not finite.
     """
     return float(values.nan_to_num(nan=math.inf, posinf=math.inf, neginf=math.inf).median())
 
@@ -112,9 +115,11 @@ def gains(learner: Learner, params: MetaParameters, episodes: Episodes) -> Tenso
     first = {n: torch.randn(p.shape, generator=generator).to(p) for n, p in params.initial.items()}
 
     def length(vector: dict[str, Tensor]) -> Tensor:
+        """The Euclidean length of a vector that is cut into parameters."""
         return torch.stack([part.square().sum() for part in vector.values()]).sum().sqrt()
 
     def of_task(x: Tensor, y: Tensor) -> Tensor:
+        """``α λ`` of one task, from its support set."""
         slope = torch.func.grad(lambda adapted: learner.problem.loss({**params.shared, **adapted}, x, y))
 
         # The gradient of ⟨∇L, u⟩ is H u, so the Hessian is never built.
@@ -149,6 +154,7 @@ def capped_losses(learner: Learner, params: MetaParameters, episodes: Episodes, 
     solver = _sgd(learner)
 
     def of_task(factor: Tensor, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:
+        """The query loss of one task whose inner rates are multiplied by ``factor``."""
         # Rates that are learned on a log scale carry ``log_`` in their name.
         inner = {n: v + factor.log() if n.startswith("log_") else v * factor for n, v in params.inner.items()}
         adapted = solver.adapt(problem, params._replace(inner=inner), x, y, training=False)
@@ -159,7 +165,7 @@ def capped_losses(learner: Learner, params: MetaParameters, episodes: Episodes, 
 
 
 def _sgd(learner: Learner) -> SGD:
-    """The solver's gradient steps. Raises: TypeError where it takes none."""
+    """The SGD by which a learner adapts, or that a library's solver holds. Raises: TypeError for any other solver."""
     solver = getattr(learner.solver, "sgd", learner.solver)  # a library's steps are those of the SGD it holds
     if not isinstance(solver, SGD):
         raise TypeError(f"{type(solver).__name__} takes no gradient steps")
@@ -169,8 +175,14 @@ def _sgd(learner: Learner) -> SGD:
 def stability(arm: str, learner: Learner, params: MetaParameters, episodes: Episodes, losses: Tensor) -> Row:
     """A row's summary of :func:`gains`, and a line on stderr where the gradient steps of a held-out task diverge.
 
-    ``capped`` is the mean of the ``losses (tasks,)`` when those tasks take the largest steps that do not diverge, their
-    rates times ``2 / (α λ)``, which needs their support sets alone. The published protocol has no such cap.
+    Keys: ``median`` and ``largest`` of the gains ``α λ``, null where that is not finite; ``tasks_above_2``, how many
+    tasks have a gain above 2, at which steps diverge; ``capped``, the mean of the losses with its interval when those
+    tasks take the largest steps that do not diverge, their rates times ``2 / (α λ)``, which needs their support sets
+    alone. The published protocol has no such cap.
+
+    Args:
+        arm: its name, for the line.
+        losses: the query losses ``(tasks,)`` of ``episodes``, without a cap.
     """
     gain = gains(learner, params, episodes).nan_to_num(nan=math.inf)
     losses = losses.detach().cpu()
@@ -193,7 +205,10 @@ def stability(arm: str, learner: Learner, params: MetaParameters, episodes: Epis
 
 
 def cell(estimate: Row | None, digits: int = 2) -> str:
-    """An estimate as a table shows it, ``mean ± interval``; "none" for None."""
+    """An estimate as a table shows it, ``mean ± interval``, the mean as ``1.23e-04`` with ``digits`` decimals.
+
+    The interval is left out where it is null, as of a single value; None gives "none".
+    """
     if estimate is None:
         return "none"
     return f"{estimate['mean']:.{digits}e}" + ("" if estimate["ci95"] is None else f" ± {estimate['ci95']:.0e}")
@@ -211,6 +226,9 @@ def largest_or_none(values: Sequence[float | None]) -> float | None:
 
 
 def curve(lines: Sequence[Row]) -> tuple[list[int], list[float]]:
-    """Steps and measured values of an arm's metrics, for a figure; lines without a value are left out."""
+    """The outer steps and the measured values of an arm's metrics, for a figure.
+
+    Lines without a value, or with null in its place, are left out.
+    """
     measured = [line for line in lines if line.get("test") is not None]
     return [line["step"] for line in measured], [line["test"] for line in measured]

@@ -66,7 +66,7 @@ def raising() -> Iterator[None]:
 
 
 def quiet_start() -> None:
-    """From now on a signal ends the process at once, with one line, except within :func:`raising`.
+    """From now on a signal ends the process at once, with one line and status 128 + its number; not in :func:`raising`.
 
     Nothing needs to be tidied up before a run, while libraries are imported, or after it, when its files are whole.
     """
@@ -82,7 +82,10 @@ def quiet_start() -> None:
 
 @contextlib.contextmanager
 def _handled(handler: Handler) -> Iterator[None]:
-    """Within the block, a handler stands for the signals that stop a run; the earlier ones come back after it."""
+    """Within the block, ``handler`` receives the signals that stop a run; the earlier handlers come back after it.
+
+    Outside of the main thread, where Python sets no handlers, nothing changes.
+    """
     before = {}
     # Python lets only the main thread set handlers.
     if threading.current_thread() is threading.main_thread():

@@ -20,7 +20,10 @@ class Guard(io.TextIOBase):
         self.lost = stream is None
 
     def write(self, text: str) -> int:
-        """Write text; characters that the stream's encoding does not have are written with escapes."""
+        """Write text, unless writing has failed before, and return its length in any case.
+
+        Text with characters that the stream's encoding lacks is written in ASCII, with escapes.
+        """
         if not self.lost:
             try:
                 try:
@@ -78,7 +81,7 @@ def guarded() -> Iterator[Guard]:
 
 
 def _low_descriptors() -> list[int]:
-    """Open descriptors 0, 1 and 2 where they are closed; the ones that were opened.
+    """Open each of the descriptors 0, 1 and 2 that is closed, on the null device; returns those that were opened.
 
     A file that was given one of these numbers would receive what libraries print.
     """

@@ -54,7 +54,9 @@ _STEPS_PER_POSTFIX = 20
 class Trained(NamedTuple):
     """How training went: seconds and number of its steps, and where and why it diverged if it did.
 
-    ``steps`` counts those of the state that is judged; ``rollbacks`` how often the arm went back with half the rate.
+    ``steps`` counts the outer steps of the state that is judged; ``diverged_at`` is the number of steps that were done
+    before the one that failed, and it and ``diverged_why`` are None for an arm that did not diverge; ``rollbacks`` is
+    how often the arm went back with half the rate.
     """
 
     seconds: float = 0.0
@@ -74,7 +76,10 @@ class Trained(NamedTuple):
 
 
 def trained_row(loop: OuterLoop, trained: Trained) -> Row:
-    """The values in the row of every trained arm: divergence, steps, seconds, batching, numbers adapted and shared."""
+    """The values in the row of every trained arm: those of :meth:`Trained.row`, steps, seconds, batching and counts.
+
+    ``n_adapted`` is how many numbers each task adapts, and ``n_shared`` how many all tasks share.
+    """
     return {
         **trained.row(),
         "outer_steps": loop.steps_done,
@@ -96,7 +101,15 @@ def with_adam(
     clip_norm: float | None = None,
     fused: bool | None = None,
 ) -> OuterLoop:
-    """An outer loop with Adam, ``betas = (0.9, beta)``; over ``decay_steps`` its rate falls to zero along a cosine."""
+    """An outer loop with Adam, ``betas = (0.9, beta)``, that improves what is shared and where tasks start.
+
+    Args:
+        shared, initial: the parameters by name, as :func:`~msr.meta.from_module` gives them.
+        rate: Adam's learning rate.
+        decay_steps: outer steps over which the rate falls to zero along a cosine; None keeps it constant.
+        clip_norm: the largest norm of the whole gradient, to which a larger one is scaled down; None for no bound.
+        fused: as of :class:`torch.optim.Adam`; None leaves the choice to torch.
+    """
     adam = partial(torch.optim.Adam, lr=rate, betas=(0.9, beta), fused=fused)
     cosine = None
     if decay_steps is not None:
@@ -142,7 +155,14 @@ def train(
 def restored(
     folder: RunFolder, arm: str, layer: nn.Module, solver: InnerSolver
 ) -> tuple[Learner, MetaParameters] | None:
-    """A trained arm as a learner and its parameters; None, and a line on stderr, where it has no checkpoint."""
+    """A trained arm as a learner and its parameters, from its newest checkpoint.
+
+    None, and a line on stderr, where it has no checkpoint. Raises: DataError for one that is damaged, or another arm's.
+
+    Args:
+        layer: of the arm's kind; only its structure is used, and not its numbers.
+        solver: by which the arm adapts.
+    """
     learned = trained_params(folder, arm)
     if learned is None:
         return None
@@ -175,7 +195,11 @@ def identity_of(folder: RunFolder, arm: str) -> Row:
 
 @dataclass
 class _Record:
-    """What a checkpoint holds besides the loop's own state."""
+    """What a checkpoint holds besides the loop's own state.
+
+    ``first_loss`` is the mean loss of the first step, and ``best`` the best measured value, each None before there is
+    one; all other fields are as in :class:`Trained`.
+    """
 
     seconds: float = 0.0
     first_loss: float | None = None
@@ -186,7 +210,10 @@ class _Record:
 
     @classmethod
     def of(cls, path: Path, extra: dict[str, Any]) -> "_Record":
-        """The record in a checkpoint's ``extra``; an older one holds the seconds alone. Raises: DataError."""
+        """The record in the ``extra`` values of the checkpoint at ``path``; an older one holds the seconds alone.
+
+        Raises: DataError for values of the wrong type.
+        """
         known = {field.name for field in fields(cls)}
         record = cls(**{key: value for key, value in extra.items() if key in known})
         numbers = (record.first_loss, record.best, record.diverged_at)
@@ -276,7 +303,10 @@ class _Training:
         return losses
 
     def _report(self, losses: torch.Tensor) -> None:
-        """Measure, log a line, and keep the state if it is the best so far."""
+        """Measure, append a line to the metrics, and write the state to the arm's best checkpoint if none was better.
+
+        ``losses (tasks,)`` are those of the step just taken. Without ``measure`` there is only the line.
+        """
         line: Row = {
             "arm": self.arm,
             "step": self.loop.steps_done,
@@ -313,7 +343,11 @@ class _Training:
         return self.newest.with_name(f"{self.newest.stem}.{name}.pt")
 
     def _continue(self) -> None:
-        """Load the newest checkpoint that is whole; where there is none at all, write the first one."""
+        """Load the newest checkpoint that is whole; where there is no checkpoint at all, write the first one.
+
+        The arm's metrics past the loaded step are dropped, and damaged checkpoints are renamed to ``….damaged``, with a
+        line in the metrics. Raises: DataError where there are checkpoints, and all of them are damaged.
+        """
         damaged = []
         for path in self._paths():
             try:
@@ -341,7 +375,7 @@ class _Training:
             self._event("missing checkpoint", f"{self.newest} is not there; continued from {path.name}")
 
     def _paths(self) -> list[Path]:
-        """The arm's checkpoints on the disk, the newest first."""
+        """The arm's checkpoints on the disk, the newest first, without the one of the best measured value."""
         places = [int(name) for path in self.newest.parent.glob("*.pt") if (name := self._place(path)).isdigit()]
         paths = [self.newest, *(self._beside(str(place)) for place in sorted(places))]
         return [path for path in paths if path.is_file()]
@@ -363,9 +397,9 @@ class _Training:
         self.good.forget()
 
     def _load_before(self, step: int) -> bool:
-        """Load the newest whole checkpoint of an earlier step, and tell whether there was one.
+        """Load the newest whole checkpoint with fewer steps than ``step``, and tell whether there was one.
 
-        From such a checkpoint at least one step had finite losses.
+        The arm's metrics past its step are dropped. From such a checkpoint at least one step had finite losses.
         """
         for path in self._paths():
             if _steps_done(path, step) < step:
@@ -375,7 +409,12 @@ class _Training:
         return False
 
     def _diverge(self, at: int, why: str) -> None:
-        """Go back with half the rate, or end the arm at its last good state."""
+        """Go back to a good checkpoint with half the rate, or end the arm at its last good state; save either.
+
+        Args:
+            at: how many steps were done before the one that failed.
+            why: the reason, for the metrics and for stderr.
+        """
         rollbacks = self.record.rollbacks
         # The state before step ``at`` is good if its own losses were finite, and only the update after it failed.
         good_until = at + (self.good.steps == at)
@@ -413,13 +452,16 @@ class _Training:
             self._save()
 
     def _event(self, event: str, why: str) -> None:
-        """Log what happened to the arm besides its steps, and show it on stderr."""
+        """Append a line to the metrics on what happened to the arm besides its steps, and show ``why`` on stderr.
+
+        ``event`` is its kind, such as ``rollback``.
+        """
         _say(self.arm, why)
         self.folder.log(arm=self.arm, step=self.loop.steps_done, event=event, why=why)
 
 
 def _steps_done(path: Path, otherwise: int) -> int:
-    """How many steps a checkpoint's state had done; ``otherwise`` for a damaged checkpoint."""
+    """How many outer steps the state in a checkpoint had done; ``otherwise`` for a damaged checkpoint."""
     try:
         return int(read_checkpoint(path).state["steps_done"])
     except (DamagedCheckpointError, KeyError, TypeError, ValueError):
@@ -427,11 +469,15 @@ def _steps_done(path: Path, otherwise: int) -> int:
 
 
 def _say(arm: str, line: str) -> None:
+    """Show a line about an arm on stderr, after the arm's name."""
     say(one_line(f"{arm}: {line}"))
 
 
 class _Line:
-    """Tells at the end how many steps were taken, where no terminal shows a bar."""
+    """Prints one line on stderr when closed: how many outer steps were done, and in how long since it was made.
+
+    It stands in for a bar where there is no terminal; ``done`` is the number of steps done before.
+    """
 
     def __init__(self, arm: str, done: int):
         self.arm = arm
@@ -462,7 +508,7 @@ class _Bar:
 
 
 def _progress(arm: str, steps: int, done: int) -> _Line | _Bar:
-    """A bar where stderr is a terminal and tqdm is installed, else a line."""
+    """A bar where stderr is a terminal and tqdm is installed, else a line; ``done`` of ``steps`` are done already."""
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:

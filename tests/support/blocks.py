@@ -44,7 +44,7 @@ class Block:
 
     @property
     def needs_a_checkout(self) -> bool:
-        """Whether it imports what only a checkout has."""
+        """Whether the block imports what only a checkout has."""
         roots = set()
         for node in ast.walk(ast.parse(self.source)):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
@@ -54,26 +54,27 @@ class Block:
 
     @property
     def says_so(self) -> bool:
-        """Whether the text just before names the checkout."""
+        """Whether the text just before the block names the checkout."""
         return re.search(r"\bcheckout\b", self.before) is not None
 
     @property
     def holds_itself_to_something(self) -> bool:
-        """Whether it asserts, or promises what it prints."""
+        """Whether the block asserts something, or promises in a comment what it prints."""
         calls = (node.func for node in ast.walk(ast.parse(self.source)) if isinstance(node, ast.Call))
         names = (getattr(call, "attr", getattr(call, "id", "")) for call in calls)
         asserts = any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(self.source)))
         return asserts or bool(promises(self.source)) or any(name.startswith("assert_") for name in names)
 
     def run(self) -> None:
-        """Run it, and its tests as pytest would, and hold what it prints against what it promises.
+        """Run the block, then its functions ``test_…``, and hold what is printed against what the comments promise.
 
-        Raises: BrokenPromiseError, and whatever the block itself raises.
+        Raises: BrokenPromiseError, also for a promise that is never printed; and whatever the block itself raises.
         """
         promised, kept = promises(self.source), set()
         name = f"{self.page}-{self.index}"
 
         def checked_print(*values: Any, sep: str = " ", **how: Any) -> None:
+            """Print, and check the promise on the line of the call, if there is one."""
             line = sys._getframe(1).f_lineno
             text = sep.join(map(str, values))
             print(*values, sep=sep, **how)
@@ -102,7 +103,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def promises(source: str) -> dict[int, str]:
-    """What each ``print`` promises, by the number of its first line."""
+    """What each ``print`` promises, up to the first colon, by the number of its first line; others are left out."""
     comments = {
         token.start[0]: token.string.lstrip("# ")
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
@@ -118,7 +119,7 @@ def promises(source: str) -> dict[int, str]:
 
 
 def check(promise: str, printed: str) -> None:
-    """Hold one printed text against one promise."""
+    """Hold one printed text against one promise. Raises: BrokenPromiseError where it does not keep it."""
     items = [ITEM.fullmatch(item) for item in promise.split(", ")]
     if not all(items):
         if printed.strip() != promise.strip():
@@ -133,6 +134,10 @@ def check(promise: str, printed: str) -> None:
 
 
 def _holds(word: str | None, figure: str, printed: float) -> bool:
+    """Whether a printed number keeps the promise of a figure, with ``about``, ``below`` or ``above`` before it or None.
+
+    Without a word, the number rounded to the digits of the figure must be the figure.
+    """
     promised = float(figure)
     if word == "below":
         return printed < promised

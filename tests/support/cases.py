@@ -15,21 +15,24 @@ TEST_DATA = os.environ.get("MSR_TEST_DATA")
 
 
 def needs_data(path: str) -> Path:
-    """A file of the reference data, or a skip that says what is missing."""
+    """The path of a file of the reference data; where it is missing, the running test is skipped with the reason."""
     if TEST_DATA is None or not (Path(TEST_DATA) / path).exists():
         pytest.skip(f"{path} is not there; set MSR_TEST_DATA to the folder that holds it")
     return Path(TEST_DATA) / path
 
 
 def seeded(make, seed: int = 0):
-    """A plain torch module with repeatable parameters, without touching the global generator."""
+    """What ``make()`` returns, such as a torch module, made with a fixed seed; the global generator stays as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return make()
 
 
 def randomize(module: nn.Module, gen: torch.Generator, scale: float = 0.5) -> nn.Module:
-    """Fill every parameter with noise, so that no identity or zero start hides a mistake."""
+    """Fill every parameter of a module in place with noise of size ``scale``; returns the module.
+
+    So no identity or zero start hides a mistake.
+    """
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(scale * torch.randn(parameter.shape, generator=gen, dtype=parameter.dtype))
@@ -37,6 +40,8 @@ def randomize(module: nn.Module, gen: torch.Generator, scale: float = 0.5) -> nn
 
 
 def random_episodes(gen, tasks, shots, queries, in_shape, out_shape, dtype=torch.float64) -> Episodes:
+    """Episodes of noise, x and y independent: ``(tasks, shots or queries, *in_shape or *out_shape)``."""
+
     def draw(n, shape):
         return torch.randn(tasks, n, *shape, generator=gen, dtype=dtype)
 
@@ -45,6 +50,6 @@ def random_episodes(gen, tasks, shots, queries, in_shape, out_shape, dtype=torch
 
 @st.composite
 def permutation_groups(draw, degree=5):
-    """Groups that one or two random permutations of a few points generate."""
+    """A strategy of groups that one or two random permutations of at most ``degree`` points generate."""
     n = draw(st.integers(1, degree))
     return from_permutations(draw(st.lists(st.permutations(range(n)), min_size=1, max_size=2)), "random")

@@ -23,7 +23,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True)
 class State:
-    """The state of the process at one moment."""
+    """The state of the process at one moment; ``folder`` is the working directory, None where it was removed."""
 
     modules: dict[str, Any]
     path: list[str]
@@ -50,7 +50,7 @@ def snapshot() -> State:
 
 
 def changes(before: State, after: State) -> list[str]:
-    """A sentence for each thing that differs. A real module that was imported meanwhile is not a change."""
+    """A sentence for each thing that differs. A real module that was imported between the two is not a change."""
     found = list(_module_changes(before, after.modules))
     if before.path != after.path:
         found.append(f"sys.path was {before.path} and is {after.path}")
@@ -72,7 +72,10 @@ def changes(before: State, after: State) -> list[str]:
 
 
 def restore(state: State) -> None:
-    """Put everything back that can be, so that one test's leak is not the next one's."""
+    """Put everything of the process back to a state, so that one test's leak is not the next one's.
+
+    Real modules that were imported since stay.
+    """
     for name in [name for name in sys.modules if name not in state.modules and _why_fake(name, state)]:
         del sys.modules[name]
     sys.modules.update(state.modules)
@@ -91,6 +94,7 @@ def restore(state: State) -> None:
 
 
 def _default_device() -> torch.device:
+    """Torch's default device."""
     try:
         return torch.get_default_device()
     except AttributeError:  # of torch 2.5, once a device was set and taken back
@@ -112,12 +116,16 @@ _SETTINGS = {
 
 
 def _of_torch() -> list[str]:
-    """The temporary folder that torch up to 2.6 puts on the path, for good, when its compiler is first imported."""
+    """The temporary folder that torch up to 2.6 puts on ``sys.path`` when its compiler is first imported, as a list.
+
+    Empty where it is not there.
+    """
     maker = sys.modules.get("torch.distributed.nn.jit.instantiator")
     return [maker.INSTANTIATED_TEMPLATE_DIR_PATH] if hasattr(maker, "INSTANTIATED_TEMPLATE_DIR_PATH") else []
 
 
 def _folder() -> str | None:
+    """The working directory; None where it was removed."""
     try:
         return os.getcwd()
     except FileNotFoundError:  # it was removed
@@ -125,6 +133,7 @@ def _folder() -> str | None:
 
 
 def _entry_changes(kind: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each name whose value differs, or that one side lacks; ``kind`` is what a name stands for."""
     for name in sorted(before.keys() | after.keys()):
         was, now = before.get(name), after.get(name)
         if was != now:
@@ -132,6 +141,7 @@ def _entry_changes(kind: str, before: Mapping[str, str], after: Mapping[str, str
 
 
 def _module_changes(before: State, modules: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each module that was removed or replaced since, and for each that was added and is no real one."""
     if before.modules == modules:  # after most tests, and several times as fast as the loops below
         return
     for name, module in before.modules.items():
@@ -145,7 +155,9 @@ def _module_changes(before: State, modules: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _why_fake(name: str, before: State, modules: Mapping[str, Any] | None = None) -> str | None:
-    """Why an import in a fresh process would not give this entry, or None if it would.
+    """Why an import in a fresh process would not give the module ``name``, or None if it would.
+
+    ``modules`` holds it, by default ``sys.modules``; ``before`` is the state before the test.
 
     Real is what has a spec and comes from the interpreter itself, or from a file below a folder that was on the path
     before the test. A module without a spec is real where its parent, which is real, holds it as an attribute: some

@@ -62,7 +62,10 @@ class RowSharing(Sharing):
 
 
 def _group(*representations):
-    """A factory of group patterns, which start from no random numbers and so take no generator."""
+    """A factory ``(dtype, generator) -> GroupSharing`` of the pattern of these representations.
+
+    The generator is not used, since group patterns start from no random numbers.
+    """
     return lambda dtype=None, generator=None: GroupSharing(*representations, dtype=dtype)
 
 

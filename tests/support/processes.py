@@ -48,12 +48,16 @@ class Pool:
         return self
 
     def run(self, runner: str, *flags: str, **how: int) -> dict[str, Any]:
-        """Run ``experiments.<runner>`` with the pool's flags and these; the job's answer."""
+        """Run ``experiments.<runner>`` with the pool's flags and these in a forked child; the job's answer.
+
+        ``how`` may hold ``kill_at``, ``largest_file`` and ``together``, as the module says.
+        """
         self._send({"runner": runner, "flags": [*self.runs[runner], *flags], **how})
         assert self.process.stdout
         return json.loads(self.process.stdout.readline())
 
     def _send(self, job: dict[str, Any]) -> None:
+        """Write one line to the process that forks."""
         assert self.process.stdin
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
@@ -63,6 +67,7 @@ class Pool:
 
 
 def _serve() -> None:
+    """Read jobs from stdin until it ends, run each in forked children, and print an answer for each."""
     import torch
 
     torch.set_num_threads(1)
@@ -96,6 +101,7 @@ def _serve() -> None:
 
 
 def _run(runner: str, flags: list[str]) -> int:
+    """Run a runner in this process, as its command line would; the exit status."""
     from msr.runs import command as runs
 
     module = importlib.import_module(f"experiments.{runner}")
@@ -103,6 +109,10 @@ def _run(runner: str, flags: list[str]) -> int:
 
 
 def _child(job: dict[str, Any], file: Any) -> None:
+    """Run a job in a forked child, and end the process with the run's status, or with 99 where anything was raised.
+
+    ``file`` receives what is written to stderr, then a zero byte and the events.
+    """
     status = 99
     try:
         os.dup2(file.fileno(), 2)
@@ -123,7 +133,10 @@ def _child(job: dict[str, Any], file: Any) -> None:
 
 
 class _Events:
-    """Records what this process does to the files of a folder, and kills it at the event of a given number."""
+    """Records what this process does to the files of a folder, and kills it at the event of a given number.
+
+    Making one replaces ``os.fsync`` and ``Path.open`` for the rest of the process. With ``kill_at`` None it lives.
+    """
 
     def __init__(self, folder: str, kill_at: int | None):
         self.folder, self.kill_at = folder, kill_at
@@ -133,7 +146,7 @@ class _Events:
         fsync, opened, recorder = os.fsync, Path.open, self
 
         class Recorded(io.FileIO):
-            """A file whose writes are events."""
+            """A file whose every write is an event."""
 
             def write(self, data: Any) -> int:
                 """Write all of the data; half of it where the process is to be killed."""
@@ -156,15 +169,17 @@ class _Events:
         os.fsync, Path.open = fsync_recorded, open_recorded  # type: ignore[assignment,method-assign]
 
     def is_fatal(self, event: str) -> bool:
-        """Record an event; whether it is the one at which the process is killed."""
+        """Append an event to ``events``, and tell whether it is the one at which the process is to be killed."""
         self.events.append(event)
         return len(self.events) - 1 == self.kill_at
 
     @staticmethod
     def kill() -> None:
+        """Kill this process at once, by SIGKILL."""
         os.kill(os.getpid(), signal.SIGKILL)
 
     def _audit(self, event: str, arguments: tuple) -> None:
+        """The audit hook: record opens for writing, renames, removals and new folders, and kill at the fatal one."""
         if event == "open":
             mode = arguments[1]
             kind = "open" if isinstance(mode, str) and set(mode) & set("wxa+") else None

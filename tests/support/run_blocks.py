@@ -16,7 +16,7 @@ from tests.support.blocks import Block, blocks_of
 
 
 def run_for_any_seed(block: Block) -> None:
-    """Run a block; for three seeds if it draws from torch's global generator, as torch's own examples do."""
+    """Run a block once, or with three seeds if it draws from torch's global generator, as torch's own examples do."""
     for seed in range(3):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -27,7 +27,10 @@ def run_for_any_seed(block: Block) -> None:
 
 
 def main(home: str, *pages: str) -> None:
-    """Run all blocks of these pages that need no checkout."""
+    """Run all blocks of these pages that need no checkout, and print a line of JSON for each.
+
+    Raises: SystemExit where the package does not come from below ``home``.
+    """
     installed = Path(msr.__file__).resolve()
     if not installed.is_relative_to(Path(home).resolve()):
         raise SystemExit(f"error: the package came from {installed}, not from {home}")

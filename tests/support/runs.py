@@ -16,21 +16,27 @@ TINY += ["--batching", "loop", "--models", "conv,mtsr", "--inner", "ridge", "--o
 
 
 def translate(*flags: str) -> int:
+    """Run the translation runner on a tiny problem with these further flags; its exit status."""
     return _run.main(translation.Config, translation.run, [*TINY, *flags])
 
 
 def without_times(value):
+    """A value of JSON without the keys that hold wall-clock times, at any depth."""
     if isinstance(value, dict):
         return {k: without_times(v) for k, v in value.items() if k not in _folder.TIMES}
     return [without_times(v) for v in value] if isinstance(value, list) else value
 
 
 def lines(path: Path) -> list[dict]:
+    """The lines of a ``.jsonl`` file, without their times."""
     return [without_times(json.loads(line)) for line in path.read_text().splitlines()]
 
 
 def assert_same_run(actual: Path, expected: Path) -> None:
-    """Rows, metrics and every tensor of every checkpoint, bit for bit; nothing half-written."""
+    """Raise AssertionError unless two run folders are of the same run, bit for bit, and nothing is half-written.
+
+    Rows, metrics, the names of files, and the state in every checkpoint but the earlier ones are compared, times not.
+    """
     for name in ("rows.jsonl", "metrics.jsonl"):
         assert lines(actual / name) == lines(expected / name)
     results = [without_times(json.loads((run / "results.json").read_text())) for run in (actual, expected)]
@@ -50,7 +56,7 @@ def assert_same_run(actual: Path, expected: Path) -> None:
 
 
 def same(a, b) -> bool:
-    """Bit for bit, of nested values."""
+    """Whether two values, of nested dictionaries and lists of tensors and plain values, are equal bit for bit."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list) and isinstance(b, list):
@@ -61,7 +67,7 @@ def same(a, b) -> bool:
 
 
 def error_line(text: str) -> str:
-    """The last line of stderr, which must be the only error."""
+    """The last line of what was written to stderr; AssertionError unless it is the only error and has no traceback."""
     assert "Traceback" not in text
     assert text.count("error: ") == 1
     assert text.splitlines()[-1].startswith("error: ")

@@ -32,6 +32,7 @@ def checked(function: Callable) -> Callable:
 
 
 def _holds_a_shape(hint: Any) -> bool:
+    """Whether an annotation is a tensor with a shape, or has one among its arguments."""
     if isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray):
         return True
     return any(map(_holds_a_shape, typing.get_args(hint)))

@@ -40,7 +40,11 @@ class Layout:
 
 
 def layout(shape: tuple[int, ...]) -> Layout | None:
-    """A circle for a line of points, a grid for two axes, grids side by side for more; None for too many points."""
+    """Where the points of an array of this shape are drawn, which are numbered as in the flattened array.
+
+    A circle for one axis, a grid for two, grids side by side for more; axes of length 1 do not count. None for more
+    points than :data:`MOST_POINTS`.
+    """
     axes = tuple(size for size in shape if size > 1) or (1,)
     count = math.prod(axes)
     if count > MOST_POINTS:
@@ -51,7 +55,7 @@ def layout(shape: tuple[int, ...]) -> Layout | None:
 
 
 def _circle(count: int, radius: float) -> Layout:
-    """Points clockwise from the top."""
+    """So many points on a circle, clockwise from the top."""
     ring = max(50.0, count * 3.8 * radius / (2 * math.pi)) if count <= _NUMBERED else 130.0
     middle = ring + radius + 14
     angles = 2 * np.pi * np.arange(count) / count - np.pi / 2
@@ -60,7 +64,7 @@ def _circle(count: int, radius: float) -> Layout:
 
 
 def _grid(axes: tuple[int, ...], radius: float) -> Layout:
-    """The last two axes as rows and columns; the others as grids side by side."""
+    """The last two axes as rows and columns of a grid; a grid for each point of the axes before, side by side."""
     *blocks, height, width = axes
     step = 46.0 if radius == _NODE else max(9.0, min(26.0, 300 / max(height, width)))
     margin = radius + 16
@@ -75,7 +79,10 @@ def _grid(axes: tuple[int, ...], radius: float) -> Layout:
 
 
 def arrows(where: Layout, image: Indices, label: str) -> str:
-    """A drawing of ``i -> image[i]``, −1 where the map is not defined; cycles and chains in colours of their own."""
+    """A drawing, as SVG, of the map ``i -> image[i]``, where −1 says that it is not defined.
+
+    Cycles and chains have colours of their own. ``label`` says in words what is drawn.
+    """
     parts = []
     targets = {int(t) for t in image if t >= 0}
     for place, chain in enumerate(_chains(image)):
@@ -94,7 +101,7 @@ def arrows(where: Layout, image: Indices, label: str) -> str:
 
 
 def _some_numbers(where: Layout) -> list[str]:
-    """The numbers of about eight points on a circle, outside of it: more would not fit."""
+    """The numbers of about eight points on a circle, as SVG outside of it: more would not fit."""
     assert where.centre is not None
     cx, cy = where.centre
     count = len(where.places)
@@ -110,7 +117,8 @@ def _some_numbers(where: Layout) -> list[str]:
 def _chains(image: Indices) -> list[list[int]]:
     """Cycles and open chains of the points that move, as ``i, image[i], image[image[i]], …``.
 
-    A partial map has open chains; no point is sent to the first point of one.
+    A partial map has open chains; no point is sent to the first point of one, and its last point, which is not sent
+    anywhere or stays, is not listed.
     """
     before = np.full(len(image), -1)
     moving = np.flatnonzero((image >= 0) & (image != np.arange(len(image))))
@@ -131,7 +139,7 @@ def _chains(image: Indices) -> list[list[int]]:
 
 
 def _chain(where: Layout, chain: list[int], image: Indices, colour: int) -> list[str]:
-    """The arrows of a chain; one arrow with two heads for a swap of two points."""
+    """The arrows of a chain as SVG, in one of six colours; one arrow with two heads for a swap of two points."""
     if len(chain) == 2 and image[chain[1]] == chain[0]:
         return _arrow(where, chain[0], chain[1], colour, both=True)
     return [part for a in chain for part in _arrow(where, a, int(image[a]), colour)]
@@ -183,4 +191,5 @@ def _head(tip: np.ndarray, control: np.ndarray, size: float, colour: int) -> str
 
 
 def _xy(point: np.ndarray) -> str:
+    """A place ``(x, y)`` as a path of SVG holds it."""
     return f"{point[0]:.1f} {point[1]:.1f}"

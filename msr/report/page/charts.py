@@ -25,8 +25,9 @@ _NUMBERED_CELL = 15
 def pattern(classes: Classes, order: Reading, names_in: Indices, names_out: Indices, label: str) -> str:
     """The weight matrix, a cell for each weight in the colour of its class.
 
-    ``order`` says in which order rows and columns are drawn, and where lines part them. ``names_in`` and ``names_out``
-    are the coordinates to write beside columns and rows, where there is room.
+    ``order`` says in which order rows and columns are drawn, and where lines part them; no more than
+    :data:`MOST_CELLS` of each are. ``names_in`` and ``names_out`` are the coordinates to write beside columns and rows,
+    where there is room.
     """
     rows = order.outputs[:MOST_CELLS]
     columns = order.inputs[:MOST_CELLS]
@@ -59,7 +60,14 @@ def pattern(classes: Classes, order: Reading, names_in: Indices, names_out: Indi
 
 
 def _class_cells(which: int, cell: float, places: list[tuple[float, float]], size: int, count: int) -> str:
-    """All cells of a class as one path, so that large patterns stay small files; its number inside, if it fits."""
+    """All cells of a class as one path, so that large patterns stay small files; its number inside, if it fits.
+
+    Args:
+        which: the number of the class, 0 for weights near zero.
+        cell: the side of a cell, and ``places`` the corners of the cells, in pixels.
+        size: how many weights the class has, those that are not drawn included.
+        count: how many classes there are, for the choice of colours.
+    """
     # A gap parts the cells, as wide as the cells allow.
     inner = cell - (1.5 if cell > 8 else 0.5 if cell > 5 else 0)
     d = "".join(f"M{x:.1f} {y:.1f}h{inner:.1f}v{inner:.1f}h-{inner:.1f}z" for x, y in places)
@@ -78,7 +86,10 @@ def _class_cells(which: int, cell: float, places: list[tuple[float, float]], siz
 
 
 def _beside(names_in: Indices, names_out: Indices, left: float, top: float, cell: float) -> list[str]:
-    """The numbers of inputs above the columns and of outputs beside the rows."""
+    """The numbers of inputs above the columns and of outputs beside the rows, as SVG.
+
+    ``left`` and ``top`` are the corner of the matrix and ``cell`` the side of a cell, in pixels.
+    """
     half = (cell - 1.5) / 2
     above = [
         text(left + x * cell + half, top - 5, str(name), size=10, anchor="middle", kind="muted")
@@ -92,7 +103,10 @@ def _beside(names_in: Indices, names_out: Indices, left: float, top: float, cell
 
 
 def spectrum(values: Sequence[float], k: int | None, label: str) -> str:
-    """Positive values on a logarithmic scale; those up to ``k`` are filled, and a line parts them from the others."""
+    """Positive values on a logarithmic scale; the first ``k`` are filled, and a line parts them from the rest.
+
+    Without ``k`` (None) nothing is filled, and there is no line.
+    """
     return _falling(values, k, "direction of the span", label)
 
 
@@ -103,7 +117,10 @@ def training(values: Sequence[float], label: str) -> str:
 
 
 def _falling(shown: Sequence[float], k: int | None, along: str, label: str, joined: bool = False) -> str:
-    """Positive values against their place, on a logarithmic scale of whole decades; ``along`` names the places."""
+    """Positive values against their place, on a logarithmic scale of whole decades; empty text without values.
+
+    ``along`` names the places. With ``joined`` a line goes through the values; ``k`` is as in :func:`spectrum`.
+    """
     if not shown:
         return ""
     width, height, left, right, top, bottom = 640.0, 250.0, 52.0, 14.0, 26.0, 40.0
@@ -152,7 +169,11 @@ def _falling(shown: Sequence[float], k: int | None, along: str, label: str, join
 
 
 def interval(low: float, middle: float, high: float, limit: float | None, label: str) -> str:
-    """What breaks a group, with its bounds, all as shares of the outputs, on a logarithmic scale from 0.1% to 100%."""
+    """What breaks a group, ``middle``, with its bounds, on a logarithmic scale from 0.1% to 100%.
+
+    All are shares of the outputs' size, from 0 to 1; those outside of the scale lie at its ends. ``limit`` is a
+    tolerance, drawn as a line, or None.
+    """
     width, height, pad = 168.0, 26.0, 6.0
 
     def x(value: float) -> float:
@@ -192,7 +213,10 @@ def cayley(group: FiniteGroup, label: str) -> str:
 
 def residual_bars(values: Sequence[float], names: Sequence[str], own: Sequence[bool], limit: float | None,
                   label: str) -> str:  # fmt: skip
-    """A bar for each permutation, those of ``own`` in the second colour, and a line across at ``limit``."""
+    """A bar for each residual, under its name, and a line across at ``limit``, if there is one.
+
+    Bars where ``own`` is true, those of generators, have the second colour.
+    """
     longest = max(len(name) for name in names)
     step = max(14.0, min(46.0, 560 / len(values)), 6.6 * longest + 4)
     left, top, floor = 50.0, 24.0, 176.0

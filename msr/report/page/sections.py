@@ -47,7 +47,10 @@ _e = html.escape
 
 
 def sharing(view: View) -> str:
-    """The weight matrix with its classes in colours, as the data orders it and as the group does."""
+    """The weight matrix with its classes in colours, as the data orders it and, with a group, as that does.
+
+    Empty without classes.
+    """
     classes = view.classes
     if classes is None:
         return ""
@@ -83,11 +86,12 @@ def sharing(view: View) -> str:
 
 
 def _classes(size: int) -> str:
+    """A number of classes in words: ``3 classes``."""
     return f"{size} class{'es' * (size != 1)}"
 
 
 def spectrum(view: View) -> str:
-    """The spectrum from which the dimension of the sharing was read."""
+    """The spectrum from which the dimension of the sharing was read. Empty where there was none."""
     shown = view.spectrum
     if not shown or view.discovery.spectrum is None:
         return ""
@@ -153,7 +157,7 @@ def generators(discovery: Discovery) -> str:
 
 
 def multiplication_table(view: View) -> str:
-    """The Cayley table of a small group."""
+    """The Cayley table of a small group. Empty without a group, and for one that is too large to be read."""
     group = view.table_group
     if group is None:
         return ""
@@ -171,7 +175,7 @@ def multiplication_table(view: View) -> str:
 
 
 def residuals(view: View) -> str:
-    """How far each element of the group, or each generator, moves the learned pattern."""
+    """How far each element of the group, or each generator, moves the learned pattern. Empty without a group."""
     shown = view.residuals
     if shown is None:
         return ""
@@ -210,7 +214,7 @@ def partial(discovery: Discovery) -> str:
 
 
 def _one_partial(discovery: Discovery, symmetry: PartialSymmetry) -> str:
-    """One of them as drawings of its maps of inputs and outputs."""
+    """One partial symmetry as drawings of its maps of inputs and outputs, under its name."""
     p = _lifted(symmetry.map_in, discovery.inputs, math.prod(discovery.shape_in))
     q = _lifted(symmetry.map_out, discovery.outputs, math.prod(discovery.shape_out))
     panels = [("Inputs", moves(discovery.shape_in, p, f"{symmetry.name}, inputs"))]
@@ -223,7 +227,10 @@ def _one_partial(discovery: Discovery, symmetry: PartialSymmetry) -> str:
 
 
 def _lifted(image: Indices, places: Indices, size: int) -> Indices:
-    """A partial map of the coordinates ``places``, which vary in the data, as a partial map of all ``size`` points."""
+    """A partial map of the coordinates ``places``, which vary in the data, as a partial map of all ``size`` points.
+
+    −1 stands for a point on which the map is not defined.
+    """
     full = np.full(size, -1)
     full[places] = np.where(image >= 0, places[image], -1)
     return full

@@ -6,7 +6,10 @@ __all__ = ["element", "picture", "rounded", "scrolled", "text"]
 
 
 def element(tag: str, inside: str = "", **attributes: object) -> str:
-    """One element; ``class_`` gives ``class`` and an underscore a hyphen. ``inside`` is markup, as it is."""
+    """One element; ``class_`` gives ``class`` and an underscore a hyphen. ``inside`` is markup, as it is.
+
+    Values of attributes are escaped; one that is None or an empty text is left out.
+    """
     written = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{html.escape(rounded(value))}"'
         for name, value in attributes.items()
@@ -23,7 +26,10 @@ def rounded(value: object) -> str:
 def text(
     x: float, y: float, words: str, *, size: float = 12, anchor: str = "start", kind: str = "", fill: str = ""
 ) -> str:
-    """A line of text; its words are escaped. ``fill`` overrides the style sheet."""
+    """A line of text at ``(x, y)``, its anchor on the baseline; its words are escaped.
+
+    ``kind`` is its class in the style sheet, whose colour ``fill`` overrides.
+    """
     style = f"fill:{fill}" if fill else ""
     anchor = "" if anchor == "start" else anchor
     return element(
@@ -32,7 +38,7 @@ def text(
 
 
 def picture(width: float, height: float, inside: str, label: str) -> str:
-    """A drawing with its size and what it shows in words."""
+    """A drawing of this size in pixels; ``inside`` is markup, and ``label`` says in words what it shows."""
     w = rounded(float(width))
     h = rounded(float(height))
     return (
@@ -42,6 +48,9 @@ def picture(width: float, height: float, inside: str, label: str) -> str:
 
 
 def scrolled(inside: str, label: str, *, kind: str = "") -> str:
-    """A box that scrolls by itself where its content is wider than the page; the keyboard reaches it."""
+    """A box that scrolls by itself where its content is wider than the page; the keyboard reaches it.
+
+    ``inside`` is markup, ``label`` names the box, and ``kind`` is a further class in the style sheet.
+    """
     names = f"scroll {kind}".strip()
     return f'<div class="{names}" role="region" aria-label="{html.escape(label)}" tabindex="0">{inside}</div>'

@@ -69,7 +69,10 @@ def tested(discovery: Discovery) -> str:
 
 
 def _of_the_named(certificate: GroupCertificate, own_share: float) -> Iterator[tuple[str, str]]:
-    """What each test of the group that is named says, and its null hypothesis."""
+    """What each test of the group that is named says, and its null hypothesis: a term and a text for each.
+
+    ``own_share`` is the part of the error rate that each test beside the main one has to itself.
+    """
     eps = share(certificate.eps)
     level = f"level {certificate.alpha:g}"
     # Tests beside the main one share the error rate: each of them has this part of it to itself.
@@ -106,7 +109,7 @@ def _of_the_named(certificate: GroupCertificate, own_share: float) -> Iterator[t
 
 
 def _of_all_groups() -> Iterator[tuple[str, str]]:
-    """The null hypotheses of each group in the table, where none is named."""
+    """The null hypotheses of each group in the table, where none is named: a term and a text for each."""
     yield (
         "Within.",
         "The null hypothesis: typical tasks break the group by the tolerance or more. Where it falls, what breaks the "
@@ -125,7 +128,7 @@ def _of_all_groups() -> Iterator[tuple[str, str]]:
 
 
 def _together(alpha: float | None) -> str:
-    """The error rate that all statements in the table share; None where it is not known here."""
+    """A sentence on the error rate that all statements in the table share; ``alpha`` is None where it is not known."""
     level = "the error rate that was asked for" if alpha is None else f"{alpha:g}"
     return (
         "What is said of all groups in the table, from all splits of the tasks, shares one error rate: the probability "
@@ -134,14 +137,17 @@ def _together(alpha: float | None) -> str:
 
 
 def _these(certificate: GroupCertificate) -> str:
-    """A sentence that lists the exceptions by their places, as many as can be read."""
+    """A sentence that lists the exceptions, of which there must be some, by their places: the first twelve."""
     plural = len(certificate.exceptions) != 1
     places = seen_exceptions(certificate).removeprefix("seen: ")
     return f"{places[0].upper()}{places[1:]} {'were' if plural else 'was'} seen to be (counted from 0, as they came)."
 
 
 def _linear(certificate: GroupCertificate, level: str) -> str:
-    """Whether the tasks are linear, and how the energy that is not linear was counted."""
+    """Sentences on whether the tasks are linear, and how the energy that is not linear was counted.
+
+    ``level`` is the level of that test, in words.
+    """
     if not certificate.linear:
         return (
             "Functions of the inputs explain a part of what a linear layer leaves, so all that it leaves was counted "
@@ -161,7 +167,10 @@ def _linear(certificate: GroupCertificate, level: str) -> str:
 
 
 def _row(discovery: Discovery, candidate: Candidate, limit: float | None) -> str:
-    """A row of the table: one group, what breaks it, and how it was judged."""
+    """A row of the table: one group, what breaks it, and how it was judged.
+
+    ``limit`` is the tolerance to draw, a share of the outputs' size; None to draw none.
+    """
     # Bounds are shares of the outputs' energy; the picture shows shares of their size.
     low, middle, high = (math.sqrt(max(energy, 0.0)) for energy in (candidate.low, candidate.breaking, candidate.high))
     sign, mark = {"within": ("yes", "✓ within"), "beyond": ("no", "✕ beyond"), "open": ("open", "? open")}[

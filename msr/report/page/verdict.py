@@ -24,7 +24,7 @@ _e = html.escape
 
 
 def headline(discovery: Discovery) -> str:
-    """The answer in a few words: the name of the group, or that there is none."""
+    """The answer in a few words: the name of the group, or that there is none, no exact one, or no telling."""
     if discovery.group is not None:
         return discovery.group.name
     return "No exact group" if discovery.partial else "No group" if discovery.verdict == "none" else "Cannot tell"
@@ -63,7 +63,10 @@ def verdict(discovery: Discovery) -> str:
 
 
 def _emblem(discovery: Discovery) -> str:
-    """The first generator, small, beside the verdict; it is drawn again below, with words."""
+    """A drawing of the first generator on the inputs, beside the verdict; it is drawn again below, with words.
+
+    Empty without a generator, and where the drawing would be wider than 300 pixels.
+    """
     moves, _ = discovery.generators()
     where = layout(discovery.shape_in) if len(moves) else None
     if where is None or where.width > _WIDEST_EMBLEM:

@@ -54,7 +54,7 @@ def power(exponent: int) -> str:
 
 
 def shortened(sentence: str) -> str:
-    """A sentence with its very long integers in their short form."""
+    """A sentence with its integers of ten digits or more in the short form of :func:`number`."""
     return re.sub(r"(?<![\d.])\d{10,}(?![\d.]*\d)", lambda match: number(int(match[0])), sentence)
 
 
@@ -135,7 +135,10 @@ def _spelling(word: tuple[int, ...], names: list[str]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """An order of inputs and outputs in which the group shows as diagonals, and where orbits begin in it."""
+    """An order of inputs and outputs in which the group shows as diagonals, and where orbits begin in it.
+
+    ``inputs`` and ``outputs`` list the points in that order; the starts are places in these lists.
+    """
 
     inputs: Indices
     outputs: Indices
@@ -187,7 +190,10 @@ def _walk(step: Indices, generators: Indices) -> tuple[Indices, tuple[int, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """The class of each weight, numbered as read: 1, 2, …; 0 carries no weight. ``counts[c]`` weights are in ``c``."""
+    """The class of each weight, ``numbers (out, in)``, numbered as read: 1, 2, …; class 0 carries no weight.
+
+    ``counts[c]`` is the number of weights in class ``c``.
+    """
 
     numbers: Indices
     counts: Indices
@@ -199,9 +205,10 @@ class Classes:
 
 
 def classes_of(colours: Indices, pattern: Tensor | None, order: Reading | None) -> Classes:
-    """Classes ``(out, in)`` numbered by where they first occur in reading order.
+    """The classes of a matrix of colours ``(out, in)``, numbered by where they first occur in reading order.
 
-    A class whose weights are near zero in the learned pattern ``(out · in, k)`` becomes class 0.
+    A class becomes class 0 where the root mean square of its weights in the learned pattern ``(out · in, k)`` is below
+    a tenth of the strongest class's. Without a pattern (None) there is no such class; without an order, rows are read.
     """
     _, flat = np.unique(colours, return_inverse=True)
     flat = flat.reshape(colours.shape)
@@ -244,7 +251,10 @@ def residuals(discovery: Discovery, points: Indices) -> list[float]:
 
 
 def spectrum_shown(values: Sequence[float], k: int | None) -> list[float]:
-    """The values that the chart has room for: enough to see the fall after ``k``, and none that is not positive."""
+    """The first of the values, largest first, for which the chart has room: enough to see the fall after ``k``.
+
+    A value that is not above a billionth of the first is left out. ``k`` is None where no dimension was found.
+    """
     positive = [v for v in values[: max(_FEWEST_VALUES, 2 * (k or 0) + 8)] if v > 0]
     return [v for v in positive if v > _LEAST_VALUE * positive[0]] if positive else []
 
@@ -309,7 +319,10 @@ def view_of(discovery: Discovery) -> View:
 
 
 def _residuals(discovery: Discovery, chosen: Candidate, group: FiniteGroup | None) -> Residuals | None:
-    """Residuals of all elements where they are known, of the generators otherwise."""
+    """Residuals of all elements where ``group`` lists them, of the generators otherwise.
+
+    None without a learned pattern or without generators.
+    """
     if discovery.pattern is None or len(chosen.generators_in) == 0:
         return None
     points = together(chosen)
