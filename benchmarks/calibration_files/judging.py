@@ -25,7 +25,7 @@ __all__ = ["judged", "oracle", "outcome_of", "statements_of", "time_limit"]
 SURE = 3.0
 """Standard errors of the truth that a statement must miss it by to be called false."""
 PATIENCE = 600
-"""Seconds after which a file is given up."""
+"""Processor seconds after which a file is given up."""
 
 _AT_LEAST = re.compile(r"break[^.;:]*?at least (\d+(?:\.\d+)?) ?%")
 
@@ -176,7 +176,11 @@ def _binomial_error(share: float, count: int = 20_000) -> float:
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the block after so many seconds; only in a main thread, on a system with such signals."""
+    """Raise TimeoutError in the block after so many processor seconds of this process.
+
+    Time that other processes take does not count, so a busy machine gives up no more files than an idle one. Without
+    effect outside of a main thread, and on a system without such signals.
+    """
 
     def ring(*_: object) -> None:
         raise TimeoutError
@@ -184,11 +188,11 @@ def time_limit(seconds: float) -> Iterator[None]:
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGALRM, ring)
-    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
+    previous = signal.signal(signal.SIGPROF, ring)
+    timer = signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)
+        signal.setitimer(signal.ITIMER_PROF, *timer)

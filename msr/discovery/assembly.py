@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from msr.discovery.answer.candidate import Candidate, orbitals_of
+from msr.discovery.answer.candidate import Candidate
 from msr.discovery.answer.certificate import GroupCertificate
 from msr.discovery.answer.result import Discovery, PartialSymmetry, Verdict
 from msr.discovery.answer.sentences import two_closure_note
@@ -76,7 +76,7 @@ def assembled(
         biases=biases,
         partial=partial,
         continuous=_continuous(question, learned, chosen) if learned else None,
-        two_closure_note=two_closure_note(chosen.order, orbitals_of(chosen)) if chosen else "",
+        two_closure_note=two_closure_note(chosen.order, chosen.orbitals) if chosen else "",
         classes=classes,
         pattern=span.U * torch.from_numpy(data.factors).reshape(-1, 1) if span else None,
         noise=span.noise * float((data.units[1] ** 2).mean()) if span else None,
@@ -100,7 +100,7 @@ def _class_order(question: Question, chosen: Candidate | None) -> int | None:
     if chosen is None or question.signed or data.m * data.n > _MOST_WEIGHTS:
         return None
     try:
-        return class_automorphisms(orbitals_of(chosen).reshape(data.m, -1)).order
+        return class_automorphisms(chosen.orbitals.reshape(data.m, -1)).order
     except MissingExtraError:
         # The search reached its limit of work, and the optional engine is not installed. The verdict does not need it.
         return None
@@ -118,7 +118,7 @@ def _continuous(question: Question, learned: Learned, chosen: Candidate | None) 
     if max(rows.shape) > _MOST_POINTS:
         return None
     if chosen is not None and not question.signed:
-        rows = rows.averaged(orbitals_of(chosen))
+        rows = rows.averaged(chosen.orbitals)
     maps = torch.from_numpy(rows.values).T.reshape(-1, *rows.shape)
     # The error of a row is relative to its size, since the commutant compares eigenvalues as shares of the largest.
     for errors in limits.continuous_errors:

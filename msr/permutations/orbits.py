@@ -1,7 +1,7 @@
 """Orbits of a permutation group on points, and orbitals: its orbits on pairs of points, here the weights of a layer."""
 
 import numpy as np
-from scipy.sparse import coo_array
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from msr.permutations.actions import Indices
@@ -18,10 +18,14 @@ def orbit_labels(permutations: Indices) -> Indices:
     Shapes: ``permutations (r, n)``; the result is ``(n,)``. Without any permutation every point is its own orbit.
     """
     r, n = permutations.shape
-    # Half the memory of 64-bit indices; scipy's graph routines work with 32 bits anyway.
-    sources = np.broadcast_to(np.arange(n, dtype=np.int32), (r, n)).ravel()
-    edges = (np.ones(r * n, dtype=np.int8), (sources, permutations.astype(np.int32, copy=False).ravel()))
-    count, labels = connected_components(coo_array(edges, shape=(n, n)), directed=False)
+    if r == 0:
+        return np.arange(n)
+    # Row i of the sparse matrix holds the r images of point i. The indices have 32 bits and the entries are float64
+    # because scipy's graph routines would convert anything else, which takes longer than the search itself.
+    images = permutations.astype(np.int32, copy=False).T.ravel()
+    row_starts = np.arange(0, r * n + 1, r, dtype=np.int32)
+    edges = csr_array((np.ones(r * n), images, row_starts), shape=(n, n))
+    count, labels = connected_components(edges, directed=False)
     # scipy does not promise an order of the components: they are renumbered by their first points. Written backwards,
     # the last value that remains in `first` is that of the smallest point.
     first = np.empty(count, dtype=np.int64)

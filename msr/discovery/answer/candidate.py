@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from msr.brief import Brief
 from msr.permutations import Indices, orbitals
 
-__all__ = ["Candidate", "Status", "orbitals_of", "same_group"]
+__all__ = ["Candidate", "Status", "same_group"]
 
 Status: TypeAlias = Literal["within", "beyond", "open"]
 
@@ -66,15 +67,16 @@ class Candidate(Brief):
     status: Status = "open"
     seen_broken: bool = False
 
+    @cached_property
+    def orbitals(self) -> Indices:
+        """Label of the orbital (orbit on pairs of an output and an input) of each weight, ``(out · in,)``.
 
-def orbitals_of(candidate: Candidate) -> Indices:
-    """Label of the orbital (orbit on pairs of an output and an input) of each weight, ``(out · in,)``.
-
-    A linear layer shows a group's orbitals and nothing more of the group.
-    """
-    return orbitals(candidate.generators_in, candidate.generators_out)
+        A linear layer shows a group's orbitals and nothing more of the group. They are computed once, since every
+        comparison of two candidates asks for them.
+        """
+        return orbitals(self.generators_in, self.generators_out)
 
 
 def same_group(a: Candidate, b: Candidate) -> bool:
     """Whether two candidates have the same orbitals, so that no linear layer could tell them apart."""
-    return np.array_equal(orbitals_of(a), orbitals_of(b))
+    return np.array_equal(a.orbitals, b.orbitals)

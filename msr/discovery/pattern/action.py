@@ -1,6 +1,6 @@
 """How a group acts on a layer: what its permutations move, and the automorphisms of coloured weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -43,6 +43,7 @@ class Points:
     ties: Indices | None
     signed: bool
     factors: NDArray[np.float64] | None = None
+    _searched: dict[tuple[tuple[int, ...], bytes], Automorphisms] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def columns(self) -> int:
@@ -191,7 +192,12 @@ class Points:
             _restricted(self._ties_in(), used_in),
             _restricted(self._ties_out(), used_out),
         )
-        small = automorphisms(graph)
+        # Splits, views and numbers of teaching tasks propose the same classes again and again: three of four searches
+        # of a discovery would repeat an earlier one.
+        key = (graph.shape, graph.tobytes())
+        if key not in self._searched:
+            self._searched[key] = automorphisms(graph)
+        small = self._searched[key]
         count = len(small.generators_in)
         p = np.tile(np.arange(columns), (count, 1))
         q = np.tile(np.arange(lines), (count, 1))

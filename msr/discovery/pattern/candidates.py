@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from msr.discovery.answer.candidate import Candidate, orbitals_of, same_group
+from msr.discovery.answer.candidate import Candidate, same_group
 from msr.discovery.pattern.classes import MAX_WEIGHTS, Colouring, Rows, colourings, parted
 from msr.discovery.pattern.learning import Learned, View, learn
 from msr.discovery.pattern.refinement import all_distinct
@@ -60,7 +60,7 @@ def taught_by(question: Question, tasks: Tensor, seed: int) -> Taught:
     if fitting:
         # The mean over a group that holds keeps the weights and removes noise, so classes are sought once more in it.
         largest = max(fitting, key=lambda c: c.order)
-        labels = orbitals_of(largest)
+        labels = largest.orbitals
         smoothed = [_cuts(replace(view, rows=view.rows.averaged(labels))) for view in views]
         _add_new(candidates, _of_cuts(question, smoothed, views, learned))
         _add_new(candidates, _joins(question, largest, fitting, rows, learned))

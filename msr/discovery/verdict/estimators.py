@@ -5,7 +5,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from msr.discovery.answer.candidate import Candidate, orbitals_of
+from msr.discovery.answer.candidate import Candidate
 from msr.discovery.breaking.estimator import BreakingEstimator
 from msr.discovery.breaking.least_squares import LeastSquares
 from msr.discovery.breaking.pairs import Pairs
@@ -59,7 +59,7 @@ class Estimators:
         """
         sample = self._question.sample
         no_directions = torch.zeros(self._question.data.m * self._question.data.n, 0, dtype=torch.float64)
-        orbits = orbitals_of(group)
+        orbits = group.orbitals
         energy = float(sample.energies.mean())
         noise = learned.span.noise * float(sample.scale.pow(-2).sum()) / energy
         usable = self.usable(orbits, noise)

@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from msr.discovery.answer.candidate import Candidate, orbitals_of
+from msr.discovery.answer.candidate import Candidate
 from msr.discovery.pattern.action import Points
 from msr.discovery.thresholds import THRESHOLDS
 from msr.permutations import relabelled_orbitals
@@ -22,7 +22,7 @@ def specificity(points: Points, chosen: Candidate, U: Tensor, seed: int) -> floa
     """
     generator = np.random.default_rng(seed)
     draws = THRESHOLDS().relabellings
-    of_group = orbitals_of(chosen)
+    of_group = chosen.orbitals
     count = int(of_group.max()) + 1
     own_residual = float((points.average(U, of_group) - U).square().sum())
     as_good = others = 0

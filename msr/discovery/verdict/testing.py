@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from msr.discovery.answer.candidate import Candidate, orbitals_of, same_group
+from msr.discovery.answer.candidate import Candidate, same_group
 from msr.discovery.breaking.estimator import BreakingEstimator
 from msr.discovery.pattern.candidates import Taught, is_trivial
 from msr.discovery.pattern.learning import Learned
@@ -103,7 +103,7 @@ def evidence_of(
     """
     question = instruments.question
     sample = question.sample
-    labels = orbitals_of(group)
+    labels = group.orbitals
     directions = _breaking_directions(question, learned, labels)
     of_both = estimator(labels, learned.span, directions, torch.cat((tasks, scaling)))
     breaking, along_pattern = (estimates[: len(tasks)] for estimates in of_both)
