@@ -57,7 +57,7 @@ QUICK_CONSTANTS = 2
 """Files and constants of each room that a quick run takes."""
 
 LONGEST = 60.0
-"""Processor seconds after which an answer is given up, since a constant far from its place may make the work endless."""
+"""Processor seconds after which an answer is given up: a constant far from its place may make the work endless."""
 
 _WORTH = {"right": 2, "none": 2, "within": 1}
 """How much is rightly said by an outcome; the others say nothing, or something false."""

@@ -77,11 +77,17 @@ class GroupName(Brief):
 
     @property
     def title(self) -> str:
-        """The name with the kind of group in words, such as ``the cyclic group C12``; a description is returned as
-        it is.
+        """The name as part of a sentence: ``the cyclic group C12``, with the kind in words for C, D, S, A and Q.
+
+        Any other name gets ``the group`` before it, as in ``the group S3 wr C2``. Of descriptions, ``a group of order
+        96`` is returned as it is, and ``index 2 in S5 x S6`` becomes ``a subgroup of index 2 in S5 x S6``.
         """
         family = re.fullmatch(r"([CDSAQ])(\d+)", self.name)
         if not family:
-            return self.name if self.name.startswith(("a ", "trivial")) else f"the group {self.name}"
+            if self.name.startswith("a "):
+                return self.name
+            if self.name.startswith("index "):
+                return f"a subgroup of {self.name}"
+            return "the trivial group" if self.name == "trivial" else f"the group {self.name}"
         kinds = {"C": "cyclic", "D": "dihedral", "S": "symmetric", "A": "alternating", "Q": "dicyclic"}
         return f"the {'quaternion' if self.name == 'Q8' else kinds[family[1]]} group {self.name}"

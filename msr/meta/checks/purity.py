@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from msr.errors import ModelError
 from msr.modules import dotted
-from msr.trees import leaves_of
+from msr.trees import leaves_of, mapped
 
 __all__ = ["Impurity", "agree", "held", "impurity", "keeping_random_states", "refuse_changing_weights"]
 
@@ -126,19 +126,32 @@ def keeping_random_states(modules: dict[str, nn.Module], device: torch.device) -
 
 
 def agree(a: Any, b: Any) -> bool:
-    """Whether two answers are equal up to rounding; nan equals nan.
+    """Whether two answers have the same structure, keys included, and leaves that are equal up to rounding.
 
-    Each tensor may differ by 1,000 units in the last place of its largest number, and by 1% of that number at most.
+    Tensors must have one shape and one dtype, and nan equals nan. Each floating one may differ by 1,000 units in the
+    last place of its largest finite number, and by 1% of that number at most; whole and boolean ones must be equal.
+    NumPy arrays are compared as tensors are. Plain numbers and texts must be equal, and any other leaf agrees with
+    every leaf of its type.
     """
-    leaves_a = leaves_of(_as_tree(a))
-    leaves_b = leaves_of(_as_tree(b))
-    return len(leaves_a) == len(leaves_b) and all(map(_close, leaves_a, leaves_b))
+    a = _as_tree(a)
+    b = _as_tree(b)
+    same_structure = mapped(lambda leaf: None, a) == mapped(lambda leaf: None, b)
+    return same_structure and all(map(_close, leaves_of(a), leaves_of(b)))
 
 
 def _close(a: Any, b: Any) -> bool:
-    """Whether two leaves of answers agree (:func:`agree`); what is no tensor or plain value agrees by its type."""
+    """Whether two leaves of answers agree (:func:`agree`); what is no tensor, array or plain value, by its type."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        if a.dtype != b.dtype:
+            return False
+        if a.dtype.kind in "biufc":
+            # Copies, since torch takes neither negative strides nor another order of bytes.
+            a, b = (torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C")) for array in (a, b))
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
-        return type(a) is type(b) and (a == b if isinstance(a, (bool, int, float, complex, str)) else True)
+        plain = isinstance(a, (bool, int, float, complex, str))
+        return type(a) is type(b) and (not plain or a == b or (a != a and b != b))
+    if a.dtype != b.dtype:
+        return False
     if a.shape != b.shape:
         return False
     if not (a.is_floating_point() or a.is_complex()):
@@ -155,8 +168,8 @@ def _close(a: Any, b: Any) -> bool:
 
 
 def _as_tree(answer: Any) -> Any:
-    """Lists as tuples, so that their entries are leaves; the outputs of other libraries are dictionaries already."""
-    return tuple(map(_as_tree, answer)) if isinstance(answer, list) else answer
+    """The answer with all lists in it as tuples, however deep, so that their entries are leaves."""
+    return mapped(lambda leaf: tuple(map(_as_tree, leaf)) if isinstance(leaf, list) else leaf, answer)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -668,6 +668,7 @@ def test_a_group_without_a_name_is_described_by_its_index_in_a_named_one():
     moves += [[1, 0, 2, 3, 4, 6, 5, 7, 8, 9, 10]]
     found = named(moves)
     assert (found.name, found.order, found.certain) == ("index 2 in S5 x S6", 120 * 720 // 2, False)
+    assert found.title == "a subgroup of index 2 in S5 x S6"
 
 
 def test_structures_depend_on_the_group_alone():
