@@ -30,7 +30,7 @@ class Trial:
 
     Attributes:
         taught: the pattern, its classes, and the groups that the teaching tasks propose.
-        proposals: the groups that were tested, with their evidence.
+        proposals: the groups that were tested, with their evidence; the preferred one first, if there is one.
         method: how the estimator of breaking estimates weights, in words; empty where no group was tested.
         teach, test: places of the teaching and of the testing tasks.
     """
@@ -163,7 +163,7 @@ def _breaking_directions(question: Question, learned: Learned, labels: Indices) 
 
 
 def _most_informative(groups: list[Candidate], preferred: Candidate | None) -> list[Candidate]:
-    """At most ``groups_most`` groups, since all of them share the error rate.
+    """At most ``groups_most`` groups, since all of them share the error rate. If there are no more, they are returned.
 
     They are the preferred one, groups larger than it that fit best (up to two thirds of the number), and the largest of
     those that are no larger. Without a preferred group every group counts as larger, so that two thirds of the number
