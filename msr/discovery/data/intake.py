@@ -255,7 +255,10 @@ def _side_by_side(x: Sequence[Any], y: Sequence[Any]) -> Taken:
 
 
 def _one_data_set(x: Tensor, y: Tensor) -> Taken:
-    """The rows of one data set as a single task, which :func:`_cut` cuts once copies are gone."""
+    """The rows of one data set as a single task, which :func:`_cut` cuts once copies are gone.
+
+    Shapes: ``x (rows, inputs)``, ``y (rows, outputs)`` or ``(rows,)``; ShapeError for others.
+    """
     if x.ndim != 2:
         raise ShapeError(f"x of one data set must be (rows, inputs); got {tuple(x.shape)}")
     y = y.unsqueeze(1) if y.ndim == 1 else y

@@ -185,6 +185,8 @@ class Points:
         used points changes those of the unused ones too. If no input or no output is used the group has order 1 and no
         generator. The arrays are new; searches are kept, so that the same classes are not searched twice. ``rows``, of
         weights between points, say which points are used.
+
+        Raises: MissingExtraError as :func:`~msr.permutations.search.automorphisms`, where the search is too long.
         """
         lines, columns = cut.colours.shape
         used_in, used_out = self.used(rows)

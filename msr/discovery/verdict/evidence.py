@@ -41,8 +41,8 @@ class Evidence:
         energy: ``(tasks,)``, energy of the outputs without noise, approximately.
         energy_with_noise: ``(tasks,)``, energy of the outputs as they are.
         noise_ratio: ``(tasks,)``, variance of the task's noise over the usual variance, at least 1.
-        spread: standard deviation of ``breaking`` over other tasks, which taught. If the group is a symmetry it is
-            caused by noise alone.
+        spread: robust standard deviation (:func:`spread`) of ``breaking`` and ``beyond_linear`` together, over other
+            tasks, which taught. If the group is a symmetry it is caused by noise alone.
         noise_spread: the same number for the group that the fit prefers. It is caused by noise alone even where the
             group at hand is no symmetry.
         unit: mean energy without noise of those other tasks. Excesses are divided by it.
