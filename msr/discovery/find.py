@@ -185,8 +185,8 @@ def _over_splits(instruments: Instruments) -> Findings:
 
     No further split is made once no group is open or weak (see :class:`Decision`), the named one is not suspicious
     (:func:`suspect`), and either a group is named that no larger untested group puts in doubt, or the weights clearly
-    have no group. A split whose tasks cannot teach or test leaves a refusal
-    in place of a trial; ``trials`` may be empty.
+    have no group. A split whose tasks cannot teach or test leaves a refusal in place of a trial; ``trials`` may be
+    empty.
 
     An e-value of the rule is a mean over all planned splits, so that stopping early never makes a claim easier.
     """

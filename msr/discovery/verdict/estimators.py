@@ -32,9 +32,8 @@ class Estimators:
     def usable(self, orbits: Indices, noise: float) -> list[BreakingEstimator]:
         """The estimators that can be used for the group with these orbitals: pairs, least squares, both or none.
 
-        Pairs come first.
-
-        Pairs are usable where their bias on random weights is small, least squares where most tasks are long enough.
+        Pairs come first. They are usable where their bias on random weights is small, least squares where most tasks
+        are long enough.
 
         Args:
             noise: the share of noise in the outputs' energy. The first call fixes into how many parts examples are

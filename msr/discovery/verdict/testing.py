@@ -163,11 +163,11 @@ def _breaking_directions(question: Question, learned: Learned, labels: Indices) 
 
 
 def _most_informative(groups: list[Candidate], preferred: Candidate | None) -> list[Candidate]:
-    """At most ``groups_most`` groups, since all of them share the error rate. If there are no more, they are returned.
+    """At most ``groups_most`` groups, since all of them share the error rate.
 
-    They are the preferred one, groups larger than it that fit best (up to two thirds of the number), and the largest of
-    those that are no larger. Without a preferred group every group counts as larger, so that two thirds of the number
-    are chosen.
+    Where there are no more, all are returned, in their order. Else they are the preferred one, groups larger than it
+    that fit best (up to two thirds of the number), and the largest of those that are no larger. Without a preferred
+    group every group counts as larger, so that two thirds of the number are chosen.
     """
     most = THRESHOLDS().groups_most
     if len(groups) <= most:
