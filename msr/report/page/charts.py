@@ -105,8 +105,8 @@ def _beside(names_in: Indices, names_out: Indices, left: float, top: float, cell
 def spectrum(values: Sequence[float], k: int | None, label: str) -> str:
     """Positive values on a logarithmic scale, in the order given.
 
-    The first ``k`` are filled, and a line parts them from the rest. Without ``k`` (None) nothing is filled, and there is
-    no line.
+    The first ``k`` are filled, and a line parts them from the rest. Without ``k`` (None) nothing is filled, and there
+    is no line.
     """
     return _falling(values, k, "direction of the span", label)
 
