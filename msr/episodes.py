@@ -67,6 +67,7 @@ class Episodes(NamedTuple):
     def select(self, tasks: slice | Tensor) -> "Episodes":
         """The episodes of some of the tasks, chosen by a slice, indices ``(chosen,)`` or a mask ``(tasks,)``.
 
+        A slice shares memory with these episodes; indices and masks copy.
         Shapes: each part ``(tasks, examples, ...)`` becomes ``(chosen, examples, ...)``.
         """
         return Episodes(*(part[tasks] if isinstance(part, Tensor) else _each(part, tasks) for part in self))

@@ -34,7 +34,7 @@ def refuse_if_larger(
     limit: int | None = None,
     error: type[MSRError] = DataError,
 ) -> None:
-    """Raise ``error`` where work needs more bytes than are free, or than ``limit`` where one is given.
+    """Raise ``error`` where work needs more bytes than are free; with a ``limit``, more than that, whatever is free.
 
     The message is "``what`` would take about 9 GB of memory, and 3 GB is free: ``advice``". Nothing is refused where
     free memory is not known and there is no limit.

@@ -46,7 +46,8 @@ def meanings(thresholds: object) -> dict[str, Meaning]:
 class Current(Generic[T]):
     """The thresholds that hold now: those of the package, but for what a study has moved.
 
-    Calling it gives the value. What :meth:`moved` changes holds within the ``with`` block, in this thread alone.
+    Calling it gives the value. What :meth:`moved` changes holds within the ``with`` block, in this thread alone: a
+    thread that is started there sees the package's own thresholds.
     """
 
     def __init__(self, standard: T):
@@ -60,6 +61,8 @@ class Current(Generic[T]):
     @contextmanager
     def moved(self, **changes: Any) -> Iterator[T]:
         """A context in which the fields named in ``changes`` have other values; it yields the moved thresholds.
+
+        All other fields keep the values that hold now, so that contexts may be nested.
 
         Raises: ConfigError for a name that is no field.
         """

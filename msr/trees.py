@@ -12,7 +12,11 @@ Tree: TypeAlias = Any
 
 
 def mapped(function: Callable[[Any], Any], tree: Tree) -> Tree:
-    """The same tuples and dictionaries, with each leaf replaced by ``function`` of it."""
+    """The same tuples and dictionaries, with each leaf replaced by ``function`` of it.
+
+    A leaf is whatever is no tuple and no dictionary, a list too. Dictionaries are gone through in their own order;
+    named tuples keep their class, and other subclasses become plain tuples and dictionaries.
+    """
     if isinstance(tree, dict):
         return {key: mapped(function, part) for key, part in tree.items()}
     if isinstance(tree, tuple):

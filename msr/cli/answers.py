@@ -47,6 +47,7 @@ def give(text: str, files: Mapping[Path, Write], folder: Path | None = None) -> 
 
     Args:
         folder: is made if it does not exist, with the folders above it; they are removed if nothing could be written.
+            With None no folder is made.
 
     Raises: OSError where a file or the answer could not be written.
     """

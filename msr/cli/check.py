@@ -82,8 +82,8 @@ def run(options: Any) -> int:
 def _rescale(layer: Tensor | nn.Module) -> int:
     """Divide a layer ``x ↦ W x + b`` in place by a power of two where its squares would overflow or vanish.
 
-    That is exact, and a symmetry does not depend on the unit of the outputs. Returns the exponent of the divisor, 0 for
-    a layer that was left as it is.
+    That is exact, and a symmetry does not depend on the unit of the outputs. Returns the exponent of the divisor, which
+    is negative for one below 1, and 0 for a layer that was left as it is.
     """
     parts = [layer] if isinstance(layer, Tensor) else [p.detach() for p in layer.parameters()]
     largest = max((float(part.abs().max()) for part in parts if part.numel()), default=0.0)

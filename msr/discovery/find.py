@@ -82,8 +82,9 @@ def discover(
     pair of permutations ``P`` of inputs and ``Q`` of outputs is a symmetry if ``Q W_i = W_i P`` for all tasks. Biases
     and offsets play no part, since every task is centred first. The steps are those of :mod:`msr.discovery.find`.
 
-    Shapes: ``x (tasks, examples, ...)``, ``y (tasks, examples, ...)``, or a list of pairs ``(x_i, y_i)`` of unequal
-    lengths, or one data set ``x (rows, inputs)``; convolutions ``(tasks, examples, channels, *space)``.
+    Shapes: ``x (tasks, examples, ...)``, ``y (tasks, examples, ...)``; or two lists, of ``x_i`` and of ``y_i``, of
+    unequal lengths; or one list of pairs ``(x_i, y_i)``, without ``y``; or one data set, ``x (rows, inputs)`` and
+    ``y (rows, outputs)``. For convolutions an example is ``(channels, *space)``.
 
     Args:
         layer: what a task is: a linear layer on all numbers, or a convolution (then the group moves channels and taps).
@@ -96,7 +97,8 @@ def discover(
         alpha: error rate of all claims about groups together. The claim about biases has an error rate of its own.
         seeds: how many whole searches are made, with other random splits each; where their answers differ the verdict
             is "cannot tell".
-        fresh: ``(tasks,)``, which tasks are kept for testing; by default several random splits are made.
+        fresh: ``(tasks,)`` booleans, True for tasks that only test: there is one split then, and all others teach. By
+            default several random splits are made. Not with one data set.
         signed: look for signed permutations, which odd activations such as tanh let through. The change of the signs of
             all inputs and outputs at once is then part of every group.
         seed: of the random splits and relabellings.
@@ -181,9 +183,10 @@ def search(question: Question, advising: bool = True) -> Discovery:
 def _over_splits(instruments: Instruments) -> Findings:
     """The findings of one split after another: some tasks teach, all others test, and the rule judges all splits made.
 
-    No further split is made once no group is open or suspicious, and either a group is named that no larger untested
-    group puts in doubt, or the weights clearly have no group. A split whose tasks cannot teach or test leaves a refusal
-    in place of a trial; ``trials`` may be empty.
+    No further split is made once no group is open or weak (see :class:`Decision`), the named one is not suspicious
+    (:func:`suspect`), and either a group is named that no larger untested group puts in doubt, or the weights clearly
+    have no group. A split whose tasks cannot teach or test leaves a refusal in place of a trial; ``trials`` may be
+    empty.
 
     An e-value of the rule is a mean over all planned splits, so that stopping early never makes a claim easier.
     """

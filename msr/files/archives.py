@@ -83,8 +83,9 @@ def npz_names(path: Path) -> list[str]:
 def read_npz(path: Path, names: Collection[str], *, mapped: bool = False) -> dict[str, np.ndarray]:
     """The arrays of these names in a ``.npz`` file, numbers or text; names that it does not hold are left out.
 
-    Each array is compared with its checksum. With ``mapped``, arrays stored without compression are read through once
-    for that, and then stay on the disk: they are returned as read-only ``numpy.memmap``.
+    Further members are not read, though their headers are checked. Each array is compared with its checksum. With
+    ``mapped``, arrays stored without compression are read through once for that, and then stay on the disk: they are
+    returned as read-only ``numpy.memmap``.
     Raises: DataError naming the file, the array, what is wrong with it, and what to do.
     """
     arrays = {}

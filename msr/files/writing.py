@@ -113,7 +113,7 @@ def refuse_inputs(flag: str, path: Path, inputs: Iterable[Path]) -> None:
 
 
 def _last_byte(file: FileIO, end: int) -> bytes:
-    """The byte at place ``end - 1`` of a file, whose position is moved there."""
+    """The byte at place ``end - 1`` of a file, for ``end`` from 1 on; the file's position is then ``end``."""
     file.seek(end - 1)
     return file.read(1)
 

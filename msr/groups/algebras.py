@@ -16,7 +16,9 @@ __all__ = [
 
 
 def so(n: int) -> LieAlgebra:
-    """``so(n)``: rotations of ``R^n``; the generator ``Jij`` turns axis ``i`` towards axis ``j``."""
+    """``so(n)``, ``n`` from 2 on: rotations of ``R^n``; ``exp(t Jij)``, ``i < j``, turns axis ``i`` towards axis ``j``
+    by ``t`` radians.
+    """
     if n < 2:
         raise ConfigError(f"so: rotations need at least 2 dimensions; got {n}")
     planes = list(combinations(range(n), 2))
@@ -40,8 +42,8 @@ def se2() -> LieAlgebra:
 
 
 def special_linear(n: int) -> LieAlgebra:
-    """``sl(n)``: matrices of trace zero; ``Eij`` has a 1 at row ``i``, column ``j``, and ``Hi`` is
-    ``E_ii − E_{i+1,i+1}``.
+    """``sl(n)``, ``n`` from 2 on: matrices of trace zero. First ``Eij``, ``i ≠ j``, row by row, with a 1 at row ``i``,
+    column ``j``; then ``Hi``, which is ``E_ii − E_{i+1,i+1}``. Numbers begin with 0.
     """
     if n < 2:
         raise ConfigError(f"special_linear: at least 2 dimensions; got {n}")
@@ -62,7 +64,9 @@ def special_linear(n: int) -> LieAlgebra:
 
 
 def lorentz(space: int = 3) -> LieAlgebra:
-    """``so(1, space)``: rotations ``Jij`` and boosts ``Ki`` of ``(t, x_1, …)``, metric ``diag(1, −1, …)``."""
+    """``so(1, space)``: rotations ``Jij``, then boosts ``Ki``, of ``(t, x_1, …)``, numbered from 1; metric
+    ``diag(1, −1, …)``.
+    """
     if space < 1:
         raise ConfigError(f"lorentz: at least one axis of space; got {space}")
     n = space + 1
@@ -94,7 +98,10 @@ def se3() -> LieAlgebra:
 
 
 def general_linear(n: int) -> LieAlgebra:
-    """``gl(n)``: all matrices. Its group is the component of the identity, of positive determinant."""
+    """``gl(n)``: all matrices; ``Eij``, row by row from ``E00``, has a 1 at row ``i``, column ``j``.
+
+    Its group is the component of the identity, of positive determinant.
+    """
     if n < 1:
         raise ConfigError(f"general_linear: at least 1 dimension; got {n}")
     X = np.eye(n * n).reshape(n * n, n, n)
@@ -102,7 +109,11 @@ def general_linear(n: int) -> LieAlgebra:
 
 
 def symplectic(n: int) -> LieAlgebra:
-    """``sp(2n, R)``: matrices with ``Xᵀ Ω + Ω X = 0``, on ``(q_1 … q_n, p_1 … p_n)``, ``Ω = [[0, I], [−I, 0]]``."""
+    """``sp(2n, R)``: matrices with ``Xᵀ Ω + Ω X = 0``, on ``(q_1 … q_n, p_1 … p_n)``, ``Ω = [[0, I], [−I, 0]]``.
+
+    They are blocks ``[[A, B], [C, −Aᵀ]]``, ``B`` and ``C`` symmetric: generators ``Aij`` for all ``i, j``, then ``Bij``
+    and ``Cij`` for ``i ≤ j``, from 0.
+    """
     if n < 1:
         raise ConfigError(f"symplectic: at least one pair of coordinates; got {n}")
     X = []
@@ -133,7 +144,10 @@ def real_form(matrices: ArrayLike) -> NDArray[np.float64]:
 
 
 def special_unitary(n: int) -> LieAlgebra:
-    """``su(n)``: anti-Hermitian matrices of trace zero, in real form ``(2n, 2n)`` on ``(Re z, Im z)``."""
+    """``su(n)``, ``n`` from 2 on: anti-Hermitian matrices of trace zero, in real form ``(2n, 2n)`` on ``(Re z, Im z)``.
+
+    The generators are ``Rab`` (real) and ``Sab`` (imaginary) for each ``a < b`` in turn, then the diagonal ``Ha``.
+    """
     if n < 2:
         raise ConfigError(f"special_unitary: at least 2 dimensions; got {n}")
     X, labels = _anti_hermitian(n)
@@ -141,7 +155,10 @@ def special_unitary(n: int) -> LieAlgebra:
 
 
 def unitary(n: int) -> LieAlgebra:
-    """``u(n)``: anti-Hermitian matrices, in real form ``(2n, 2n)`` on ``(Re z, Im z)``; ``iI`` comes last."""
+    """``u(n)``: anti-Hermitian matrices, in real form ``(2n, 2n)`` on ``(Re z, Im z)``.
+
+    The generators are those of :func:`special_unitary`, and last ``√−1`` times the identity, labelled ``I``.
+    """
     if n < 1:
         raise ConfigError(f"unitary: at least 1 dimension; got {n}")
     X, labels = _anti_hermitian(n)
@@ -151,8 +168,9 @@ def unitary(n: int) -> LieAlgebra:
 def _anti_hermitian(n: int) -> tuple[list[NDArray[np.complex128]], Sequence[str]]:
     """The ``n² − 1`` matrices ``(n, n)`` of a basis of ``su(n)``, and their labels.
 
-    For ``i < j`` they are ``Rij``, real and antisymmetric, and ``Sij``, imaginary and symmetric; then the diagonal
-    ``Hi``, ``i`` at place ``i`` and ``−i`` at the next. (Gell-Mann's matrices times ``i``, but for the diagonal ones.)
+    For each pair ``a < b`` in turn ``Rab``, real and antisymmetric, and ``Sab``, imaginary and symmetric; then the
+    diagonal ``Ha``, ``√−1`` at place ``a`` and ``−√−1`` at the next. (Up to signs Gell-Mann's matrices times ``√−1``,
+    but for the diagonal ones.)
     """
     X: list[NDArray[np.complex128]] = []
     labels: list[str] = []

@@ -19,8 +19,8 @@ MAX_ORDER = 8192
 
 
 def as_table(table: ArrayLike, name: str) -> Indices:
-    """The Cayley table as an array ``(order, order)``, int16, with its form checked; ``name`` is the group's, for
-    messages.
+    """A copy of the Cayley table as an array ``(order, order)``, int16, with its form, but no law, checked; ``name`` is
+    the group's, for messages.
 
     Raises: ShapeError for what is no square of integers, is empty, or has more than ``MAX_ORDER`` rows; AxiomError for
     an entry that is not the number of an element.
@@ -44,7 +44,10 @@ def as_table(table: ArrayLike, name: str) -> Indices:
 
 
 def check_identity_and_inverses(table: Indices, name: str) -> None:
-    """Raise AxiomError unless element 0 is the identity, and every row and column of the table is a permutation."""
+    """Raise AxiomError unless element 0 is the identity, and every row and column of the table is a permutation.
+
+    ``table`` is one that :func:`as_table` gave; associativity is not looked at.
+    """
     elements = np.arange(len(table))
     if not (np.array_equal(table[0], elements) and np.array_equal(table[:, 0], elements)):
         # Only for the message: another element may be the identity, and then renumbering is all that it takes.
@@ -75,7 +78,9 @@ def _first_repeat(row: Indices) -> tuple[int, int]:
 
 
 def check_associativity(table: Indices, generators: tuple[int, ...], name: str) -> None:
-    """Raise AxiomError unless ``(x·g)·y = x·(g·y)`` for generators ``g`` and all ``x, y``, which is enough.
+    """Raise AxiomError unless ``(x·g)·y = x·(g·y)`` for the ``generators`` ``g`` and all ``x, y``.
+
+    That is enough where they generate all elements, which is not checked here.
 
     Source: Light's test; Clifford and Preston, *The Algebraic Theory of Semigroups*, 1.2.
     """
@@ -91,7 +96,8 @@ def check_associativity(table: Indices, generators: tuple[int, ...], name: str) 
 
 
 def find_generators(table: Indices, given: Sequence[int] | None, name: str) -> tuple[int, ...]:
-    """Numbers of elements that generate the group: ``given`` without the identity, or a small set where it is None.
+    """Numbers of elements that generate the group: ``given`` in its order, without the identity, or a small set where
+    it is None.
 
     The small set takes the least element that the chosen ones do not generate, until they generate all.
     Raises: ConfigError for a number that is no element; AxiomError for given elements that do not generate the group.
@@ -128,7 +134,8 @@ def closure_of(table: Indices, generators: Sequence[int]) -> Indices:
 
 
 def check_points(points: Indices, table: Indices, generators: tuple[int, ...], name: str) -> Indices:
-    """The action on ``n`` points, ``(order, n)``, as a read-only int32 copy, after a check that it respects the table.
+    """The action on ``n`` points, ``(order, n)``, as a read-only int32 copy, after a check that it respects the table:
+    ``g·(h·i) = (gh)·i``.
 
     Raises: ShapeError unless ``points`` are integers ``(order, n)``; AxiomError for a row that is no permutation, for
     an identity that moves a point, and for products that do not go to products.

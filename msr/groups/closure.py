@@ -22,7 +22,8 @@ class _Closure:
 
     Attributes:
         elements: ``(order, n)``, where each element sends each point; row 0 is the identity.
-        products: ``(r, order)``, the number of the product of each generator with each element.
+        products: ``(r, order)``, the number of ``s·g``, which moves points by ``g`` first, for each generator ``s`` and
+            element ``g``.
         parents: ``(order, 2)``: row ``g`` is ``(s, p)``, where ``g`` is generator ``s`` times element ``p < g``; row 0
             is ``(0, 0)`` and means nothing.
     """
@@ -70,8 +71,9 @@ def _closure(generators: Indices) -> _Closure | None:
 def listed_group(generators: Indices, name: str, recipe: tuple[Any, ...]) -> FiniteGroup | None:
     """The group that permutations ``(r, n)`` generate, its elements numbered breadth first from the identity.
 
-    It comes with the ``n`` points. ``recipe`` is what makes it again, see :meth:`FiniteGroup.known`. None for more than
-    ``MAX_ORDER`` elements.
+    It comes with the ``n`` points, and is labelled by cycles. Its generators are those given, without the identity and
+    repetitions. ``recipe`` is what makes it again, see :meth:`FiniteGroup.known`. None for more than ``MAX_ORDER``
+    elements.
     """
     closure = _closure(generators)
     if closure is None:

@@ -29,7 +29,7 @@ __all__ = ["MAX_ORDER", "FiniteGroup", "Subgroup"]
 class Subgroup(NamedTuple):
     """A subgroup as a group with its own numbering, ``group``, and where its elements lie in the larger group.
 
-    Element ``i`` of ``group`` is element ``elements[i]`` of the larger group; ``elements`` is
+    Element ``i`` of ``group`` is element ``elements[i]`` of the larger group; ``elements`` is sorted,
     ``(order of the subgroup,)``.
     """
 
@@ -46,7 +46,7 @@ class FiniteGroup(Group):
     Args:
         table: ``(order, order)`` integers. Rows and columns are elements; ``table[g, h] = g·h``.
         name: for messages.
-        labels: a name for each element; by default ``e, g1, g2, …``.
+        labels: a name for each element, which need not differ; by default ``e, g1, g2, …``.
         points: ``(order, n)``: the permutation of ``n`` points that each element is, ``points[g, i] = g·i``, where the
             group comes with one (:func:`symmetric`, :func:`dihedral`, …). It must respect the table.
         generators: elements that generate the group; by default a small set is found.
@@ -55,9 +55,9 @@ class FiniteGroup(Group):
         ShapeError: the table is not a square of indices, or labels or points do not fit it.
         AxiomError: the table breaks a law; the message names the law and the first elements that break it.
 
-    Checking costs ``order² × generators``: associativity is tested with generators in the middle only, which is
-    enough (Light's test). The named groups (:func:`symmetric`, :func:`cyclic`, …) make their table when it is first
-    asked for, and do not check what holds by construction.
+    Checking costs ``order² × generators``: associativity is tested with generators in the middle only, which is enough
+    (Light's test). The named groups (:func:`symmetric`, :func:`cyclic`, …) make their table when it is first asked for,
+    and do not check what holds by construction.
     """
 
     _order: int
@@ -109,7 +109,7 @@ class FiniteGroup(Group):
         ``generators``: numbers of elements; the identity among them is left out.
         ``table``, ``labels``, ``points``: functions that make what the arguments of those names hold in
         :class:`FiniteGroup`.
-        ``degree``: how many points ``points`` will give, where they are given.
+        ``degree``: how many points ``points`` will give; None for a group without points, and where that is not known.
         ``recipe``: ``(function, *arguments)`` that makes the same group again; it is what is pickled, and two groups of
         one recipe are equal without a table. None pickles the table.
         """
@@ -154,7 +154,7 @@ class FiniteGroup(Group):
 
     @property
     def generators(self) -> tuple[int, ...]:
-        """Elements that generate the group; never the identity."""
+        """Elements that generate the group, in the order given or found; never the identity."""
         return self._generators
 
     @property
@@ -346,7 +346,7 @@ class FiniteGroup(Group):
         """The subgroup that ``elements`` generate, as a group of its own, and where its elements lie in this group.
 
         It keeps the labels, and the points where there are any. ``name`` is by default made of this group's name and
-        the labels of ``elements``.
+        the labels of ``elements``, such as ``S3<(0 1)>``. Its own generators are a small set that is found anew.
         """
         chosen = _as_list(elements)
         members = self.closure(chosen)
@@ -364,7 +364,8 @@ class FiniteGroup(Group):
         return Subgroup(group, members)
 
     def subgroups(self) -> tuple[tuple[int, ...], ...]:
-        """All subgroups, each the sorted tuple of its elements' numbers, smallest first.
+        """All subgroups, each the sorted tuple of its elements' numbers, smallest first; of one size in the order of
+        the tuples.
 
         They are found by joining cyclic subgroups until nothing new appears: fine up to orders of about a hundred, slow
         beyond.

@@ -61,7 +61,9 @@ class Group(Immutable, ABC):
     @property
     @abstractmethod
     def generators(self) -> tuple[Element, ...]:
-        """Generators as elements: the discrete ones, and an exponential for each infinitesimal one."""
+        """Generators as elements: the discrete ones, then ``exp(X / ‖X‖)`` for each infinitesimal one, ``X``, in the
+        spectral norm.
+        """
 
     @property
     @abstractmethod
@@ -134,7 +136,8 @@ class Group(Immutable, ABC):
         ones.
 
         The random ones, from :meth:`sample`, fill up to ``most`` elements in all for a finite group (at least one is
-        drawn); for an infinite group they are 16. A group without generators gives the identity in their place.
+        drawn); for an infinite group they are 16. They may repeat one another or a generator, or be the identity. A
+        group without generators gives the identity in their place.
         """
         if self.is_listed and len(self.elements) <= most:
             return list(self.elements)
@@ -143,7 +146,8 @@ class Group(Immutable, ABC):
         return [*chosen, *self.sample(max(extra, 1), generator)]
 
     def choose(self, elements: Literal["all", "generators"] | Sequence[Element | str]) -> list[Element]:
-        """The elements asked for, as a list: ``"all"``, ``"generators"``, or those given, by name or as they are.
+        """The elements asked for, as a list: ``"all"``, ``"generators"``, or those given, by name (:meth:`element`) or
+        as they are, in their order and with repetitions.
 
         For ``"generators"`` of a group that has none the list holds the identity alone.
         Raises: ConfigError for ``"all"`` of a group that is not listed, for any other text, for an empty list, and for
@@ -174,7 +178,8 @@ class Group(Immutable, ABC):
 def whole_number(value: Any) -> int | None:
     """``value`` as an int of Python where it is a whole number of Python, NumPy or torch; None for anything else.
 
-    A float is no whole number, not even ``2.0``.
+    A float is no whole number, not even ``2.0``; ``True`` is 1, and an array or tensor of one whole number is that
+    number.
     """
     try:
         return index(value)

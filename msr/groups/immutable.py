@@ -35,7 +35,8 @@ class Immutable:
 
 
 def as_array(values: ArrayLike | torch.Tensor, name: str) -> NDArray[Any]:
-    """A NumPy array from an array, a tensor (detached, on the CPU) or nested lists; its dtype is kept.
+    """A NumPy array from an array, a tensor (detached, on the CPU) or nested lists; its dtype is kept, and where it can
+    be the memory is shared.
 
     ``name`` begins the message of the ShapeError that rows of different length raise.
     """
@@ -57,5 +58,8 @@ def frozen(array: NDArray) -> NDArray:
 
 
 def refrozen(state: dict[str, Any]) -> dict[str, Any]:
-    """The state of a pickled or copied value with its arrays read-only again, since numpy hands them back writable."""
+    """The state of a pickled or copied value, a new dictionary in which each array is a read-only copy.
+
+    NumPy hands arrays back writable. Arrays inside of other values stay as they are.
+    """
     return {key: frozen(value) if isinstance(value, np.ndarray) else value for key, value in state.items()}

@@ -16,10 +16,9 @@ __all__ = ["LieAlgebra", "real_array"]
 
 
 def real_array(values: ArrayLike | torch.Tensor, name: str) -> NDArray[np.float64]:
-    """A float64 array from an array, a tensor or nested lists; ShapeError for complex numbers. ``name`` is for
-    messages.
+    """A new float64 array from an array, a tensor or nested lists; ``name`` is for messages.
 
-    The imaginary half of complex numbers would be lost.
+    Raises: ShapeError for complex numbers, whose imaginary half would be lost, and for rows of different length.
     """
     array = as_array(values, name)
     if np.iscomplexobj(array):
@@ -31,7 +30,8 @@ class LieAlgebra(TableFree):
     """A matrix Lie algebra: the span of generators ``X_i (d, n, n)``, closed under ``[X, Y] = XY − YX``.
 
     An *element* of its group, wherever one is asked for, is a tuple of ``d`` coefficients ``c``: it stands for
-    ``exp(Σ c_i X_i)``. Immutable; equal when the structure constants are the same, whatever the matrices.
+    ``exp(Σ c_i X_i)``. Immutable; equal when the structure constants are the same up to rounding, whatever the
+    matrices, labels and names.
 
     Args:
         matrices: the generators, ``(d, n, n)``; kept as float64.
@@ -148,7 +148,7 @@ class LieAlgebra(TableFree):
         return c
 
     def word(self, element: Element) -> tuple[Letter, ...]:
-        """The word of an element: one letter ``("exp", coefficients)``."""
+        """The word of an element: one letter ``("exp", coefficients)``, for the identity too."""
         return (("exp", tuple(element)),)
 
     @property
@@ -164,7 +164,9 @@ class LieAlgebra(TableFree):
         return tuple(tuple(map(float, row)) for row in np.diag(1 / sizes))
 
     def label(self, element: Sequence[float]) -> str:
-        """The name of an element, such as ``exp(0.5 J01 + -1 J12)``; ``e`` for the identity."""
+        """The name of an element, such as ``exp(0.5 J01 + -1 J12)``, three digits of each coefficient; ``e`` for the
+        identity.
+        """
         terms = [f"{c:.3g} {x}" for c, x in zip(element, self.labels, strict=True) if c]
         return f"exp({' + '.join(terms)})" if terms else "e"
 

@@ -22,12 +22,14 @@ __all__ = ["MatrixGroup", "euclidean", "general_lorentz", "orthogonal"]
 class MatrixGroup(TableFree):
     """The group that some matrices and the exponentials of a Lie algebra generate together.
 
-    An element is a pair ``(letters, c)``: ``letters`` are numbers of discrete generators, and it stands for
-    ``D_j D_k … exp(Σ c_i X_i)``. Every element has this form, since ``D X D⁻¹`` stays in the algebra (checked).
-    Immutable, and a value: equal when the matrices and the labels of the discrete generators are.
+    An element is a pair ``(letters, c)``: ``letters`` are numbers of discrete generators, repetitions allowed, and it
+    stands for ``D_j D_k … exp(Σ c_i X_i)``. Exponentials can always be moved to the end, since ``D X D⁻¹`` stays in the
+    algebra (checked). There is no letter for ``D⁻¹``; it has this form where some power of ``D`` is an exponential, as
+    the square of a mirror is. Immutable, and a value: equal when the discrete matrices, their labels and the matrices
+    of the algebra are.
 
     Args:
-        discrete: ``{label: (n, n)}``, invertible.
+        discrete: ``{label: (n, n)}``, invertible; may be empty.
         algebra: its group is the component of the identity.
         name: for messages.
 
@@ -118,8 +120,8 @@ class MatrixGroup(TableFree):
     def check(self, element: Element) -> Element:
         """The element as a pair of tuples, ``(letters, coefficients)``.
 
-        Raises: ConfigError for what is no pair, or names a letter that the group does not have; ShapeError for a number
-        of coefficients that is not the dimension of the algebra.
+        Raises: ConfigError for what is no pair, or names a letter that the group does not have; ShapeError for
+        coefficients that are not finite, or not as many as the dimension of the algebra.
         """
         count = len(self.discrete_matrices)
         if isinstance(element, (tuple, list)) and len(element) == 2 and isinstance(element[0], (tuple, list)):
@@ -179,7 +181,7 @@ def _rebuild(labels: Sequence[str], matrices: NDArray[np.float64], algebra: LieA
 
 
 def orthogonal(n: int) -> MatrixGroup:
-    """``O(n)``: rotations and mirrors of ``R^n``.
+    """``O(n)``, ``n`` from 2 on: rotations and mirrors of ``R^n``.
 
     The discrete generator is the inversion ``P = −I`` for odd ``n``, and for even ``n``, where that is a rotation,
     ``M``, which mirrors the first axis.

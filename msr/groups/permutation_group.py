@@ -41,9 +41,9 @@ class PermutationGroup(TableFree):
     Args:
         generators: ``(r, n)``; generators that move nothing are left out.
         name: for messages.
-        order: where it is known; else it is computed when asked for, by the Schreier-Sims method.
-        kind: "symmetric" or "alternating" where the group is all permutations or all even ones: draws are then fast.
-            None for any other group.
+        order: where it is known, and then trusted; else it is computed when asked for, by the Schreier-Sims method.
+        kind: "symmetric" or "alternating" where the group is all permutations or all even ones: draws are then fast. It
+            is trusted. None for any other group.
 
     Attributes:
         generator_points: ``(r, n)`` int32, where each generator that moves something sends each point.
@@ -115,7 +115,11 @@ class PermutationGroup(TableFree):
         return text if len(text) <= 60 else f"{text[:56]}…)"
 
     def element(self, label: str) -> Element:
-        """The element with these cycles, such as ``"(0 1)(2 4 3)"``, or ``"e"``; ConfigError for any other text."""
+        """The element with these cycles, such as ``"(0 1)(2 4 3)"``, or ``"e"``.
+
+        Raises: ConfigError for any other text, a shortened :meth:`label` among them, and for what :meth:`check`
+        refuses.
+        """
         text = label.strip()
         if text != "e" and not re.fullmatch(r"(\([0-9]+(\s+[0-9]+)*\))+", text):
             raise ConfigError(f"{self.name}: write an element by its cycles, such as (0 1)(2 4 3); got {label!r}")
@@ -158,7 +162,7 @@ class PermutationGroup(TableFree):
         return bool(self._sympy.contains(_to_sympy(image)))
 
     def moves(self, element: Element) -> Indices:
-        """``(n,)``: where the element sends each point."""
+        """``(n,)``: where the element sends each point; it is not checked."""
         return np.asarray(element, dtype=np.int32)
 
     def multiply(self, *elements: Element) -> Element:
@@ -241,7 +245,8 @@ class PermutationGroup(TableFree):
         """For each level of the stabiliser chain, ``(orbit, n)``: one permutation for each point of the orbit at that
         level.
 
-        Every element is a product of one permutation of each level, in exactly one way.
+        Every element is a product of one permutation of each level, in this order and the last one acting first, in
+        exactly one way.
         """
         return [
             np.array([p.array_form for p in level.values()], dtype=np.int32) for level in self._sympy.basic_transversals
@@ -329,7 +334,8 @@ class CircleGroup(PermutationGroup):
         return (turn + "s" * f) or "e"
 
     def element(self, label: str) -> Element:
-        """The element with this name, such as ``r3s``; any whole power of ``r`` is taken modulo ``n``.
+        """The element with this name, such as ``r3s``; a power of ``r``, a number without a sign, is taken modulo
+        ``n``.
 
         Raises: ConfigError for any other text, and for a mirror in a group without mirrors.
         """

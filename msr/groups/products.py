@@ -25,10 +25,10 @@ def direct_product(*groups: Group) -> ProductGroup: ...
 def direct_product(*groups: Group) -> Any:
     """``G₁ × G₂ × …`` of groups of any kind; one group alone is returned as it is.
 
-    Finite groups with tables and up to ``MAX_ORDER`` elements in all make a :class:`FiniteGroup`, row-major: of two,
-    element ``g |G₂| + h`` is ``(g, h)``. Where all factors come with points, so does the product: on their disjoint
-    union. Anything larger, without a table, or infinite (``S5 × SO(3)``) makes a :class:`ProductGroup`, whose elements
-    are tuples.
+    Finite groups with tables and up to ``MAX_ORDER`` elements in all make a :class:`FiniteGroup`, row-major, the last
+    factor fastest: of two, element ``g |G₂| + h`` is ``(g, h)``. Where all factors come with points, so does the
+    product: on their disjoint union. Anything larger, without a table, or infinite (``S5 × SO(3)``) makes a
+    :class:`ProductGroup`, whose elements are tuples.
     Raises: ConfigError for no group, and for something that is none.
     """
     if not groups:
@@ -74,7 +74,8 @@ def _product_of_two(a: FiniteGroup, b: FiniteGroup) -> FiniteGroup:
 def semidirect_product(
     normal: FiniteGroup, top: FiniteGroup, action: ArrayLike | Callable[[int, int], int], name: str | None = None
 ) -> FiniteGroup:
-    """``N ⋊ H``: pairs with ``(n, h)(n′, h′) = (n · φ_h(n′), h h′)``; element ``n |H| + h`` is ``(n, h)``.
+    """``N ⋊ H``: pairs with ``(n, h)(n′, h′) = (n · φ_h(n′), h h′)``; element ``n |H| + h`` is ``(n, h)``. The group
+    has no points.
 
     Args:
         normal: ``N``.

@@ -25,10 +25,11 @@ Gradient = Callable[[Measured, MetaParameters, Episodes], MetaGradient]
 
 
 def faster_batching(gradient: Gradient, params: MetaParameters, episodes: Episodes) -> Measured:
-    """The faster way to batch, vmap or a loop, of those that work and agree: ``gradient`` is timed once each way.
+    """The faster way to batch, vmap or a loop, of those that work and agree: ``gradient`` is called twice each way, and
+    the second call is timed.
 
-    A warning says why vmap is not used where it fails or disagrees. Where the loop fails too there is no warning, since
-    the run that follows raises the error.
+    A warning says why vmap is not used where it fails or disagrees. A loop that fails gives no warning: vmap is taken
+    where that works, else the loop, whose error the run that follows raises.
     """
     vmap = None
     try:
@@ -71,7 +72,10 @@ def _timed(gradient: Gradient, way: Measured, params: MetaParameters, episodes: 
 
 
 def _perturbed(params: MetaParameters, episodes: Episodes, unit: float) -> tuple[MetaParameters, Episodes]:
-    """Parameters and data with random relative errors of size ``unit``, as rounding could have made of them.
+    """Parameters and data with normal relative errors of standard deviation ``unit``, as rounding could have made of
+    them.
+
+    The errors are the same at each call; whole numbers stay.
 
     Data are perturbed too: parameters that start at zero have no relative error, and a gradient may be the small
     difference of large terms in the data.
@@ -90,10 +94,12 @@ def _perturbed(params: MetaParameters, episodes: Episodes, unit: float) -> tuple
 def disagreement(
     vmap: MetaParameters, loop: MetaParameters, perturbed: Callable[[float], MetaParameters]
 ) -> str | None:
-    """How the gradients of the two ways differ, in words, where rounding does not explain it; None where it does.
+    """How the gradients of the two ways differ, in words, where rounding does not explain it; None where it does, and
+    where a number is not finite.
 
     ``perturbed(ε)`` is the loop's gradient at parameters and data with relative errors ``ε``. How far rounding changes
-    a gradient depends on the problem, so this is measured, but only where the difference is not small anyway.
+    a gradient depends on the problem, so this is measured at ``ε`` of one rounding, but only where the difference is
+    more than a hundred such units.
     """
     names = [name for group in loop for name in group]
     gaps = [float((a.double() - b.double()).norm()) for a, b in zip(vmap.leaves(), loop.leaves(), strict=True)]
@@ -123,7 +129,9 @@ def disagreement(
 
 
 def _unit(leaf: Tensor) -> float:
-    """The relative rounding of one operation, in the type that it is computed in."""
+    """The relative rounding of one operation, in the type that it is computed in, which autocast and TF32 may make a
+    coarser one.
+    """
     kind = leaf.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else leaf.dtype
     tf32 = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32

@@ -26,6 +26,7 @@ def evaluate(
 ) -> Estimate:
     """Mean query loss (or ``metric``) of held-out tasks after adapting, with a 95% interval over tasks.
 
+    Tasks adapt with the solver's number of steps of evaluation.
     Args: ``metric``: ``(prediction, y) -> scalar`` for one task, in place of the problem's criterion.
     Raises: NonFiniteError naming the tasks whose value is nan or infinite, by their place in the stream; ConfigError
     for one batch in place of several.

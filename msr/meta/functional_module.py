@@ -98,7 +98,8 @@ def from_module(
 
 @dataclass(frozen=True, eq=False)
 class ModulePrediction(KnownFunction):
-    """A module's answer with other parameters than its own: a tuple goes in by position, a dictionary by keyword.
+    """A module's answer with other parameters than its own: an ``x`` that is a tuple goes in by position, a dictionary
+    by keyword.
 
     Attributes:
         module: a copy of the user's module.
@@ -127,7 +128,8 @@ class ModulePrediction(KnownFunction):
 
 
 def load_params(module: nn.Module, *groups: Params) -> nn.Module:
-    """Copy learned tensors into the module they came from, in place; returns it.
+    """Copy learned tensors into the module they came from, in place; returns it. Of a name in several ``groups`` the
+    last counts; parameters in none stay.
 
     ``load_params(net, params.shared, adapted_of_a_task)`` is that task's network. Its batch norms do not have the
     running statistics that belong to these weights (:func:`from_module` keeps none). So in ``eval()`` it is another

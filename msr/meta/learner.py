@@ -39,11 +39,12 @@ class Learner:
         problem: what each task asks.
         solver: how each task fits its own parameters, :class:`~msr.meta.solvers.gradient_steps.SGD`,
             :class:`~msr.meta.solvers.ridge.Ridge` or :class:`~msr.meta.solvers.gauss_newton.GaussNewton`.
-        batching: ``"vmap"`` runs tasks side by side, ``"loop"`` one after another (often faster for convolutions
-            with their own weights for each task on a CPU), ``"auto"`` times both once, on the first batch, and keeps
-            the faster one; where their gradients differ by more than rounding it keeps the loop, with a warning. They
-            agree up to rounding only, so fix the choice where a run must repeat bit by bit.
-        chunk_size: at most this many tasks are in memory at a time under vmap; gradients add up over chunks.
+        batching: ``"vmap"`` runs tasks side by side, ``"loop"`` one after another (often faster for convolutions with
+            their own weights for each task on a CPU), ``"auto"`` times both once, on the first batch, and keeps the
+            faster one; where their gradients differ by more than rounding it keeps the loop, with a warning. They agree
+            up to rounding only, so fix the choice where a run must repeat bit by bit.
+        chunk_size: at most this many tasks are in memory at a time under vmap, None for all; gradients add up over
+            chunks.
         trace: record the operations of a meta-gradient once for each set of shapes, rewrite them into fewer and cheaper
             ones, and replay those. Under vmap, small layers spend most of their time in Python and in torch's dispatch,
             and become several times as fast (``benchmarks.outer_steps``). Recording takes about a second. A problem
@@ -59,9 +60,9 @@ class Learner:
         workers: with ``trace``, replay the records of this many chunks (in a loop: tasks) side by side, each in a
             thread with its share of torch's threads; that many chunks are in memory. It helps where a chunk's
             operations are long, but too small for torch to divide, as in convolutional networks with few images a task.
-        engine: the library that takes the inner steps. ``"torch"``, this package's own, runs every solver.
-            ``"higher"`` and ``"learn2learn"`` run ``SGD``, with the same numbers up to rounding, but only one task
-            after another and never recorded: there ``"auto"`` means ``"loop"``.
+        engine: the library that takes the inner steps. ``"torch"``, this package's own, runs every solver. ``"higher"``
+            and ``"learn2learn"`` run ``SGD``, with the same numbers up to rounding, but only one task after another and
+            never recorded: there ``"auto"`` means ``"loop"``.
 
     Raises: ConfigError for a setting that cannot work; MissingExtraError for an engine that is not installed or broken.
     """
@@ -119,7 +120,8 @@ class Learner:
         return MetaParameters(shared, initial, self.solver.init(initial))
 
     def check(self, params: MetaParameters, episodes: Episodes, *, judged: bool = True) -> Episodes:
-        """The episodes, checked, with tensors for arrays. On the first of each kind of shapes the problem is tried too.
+        """The episodes, checked, with tensors for arrays. On the first of each kind of shapes, numbers of tasks and
+        examples aside, the problem is tried too.
 
         Every method calls this. :func:`msr.meta.checks.first_batch.check_problem` says what is tried, on one task, in a
         few predictions. ``judged`` says whether the problem's own criterion is to compare predictions with ``y``.
@@ -179,8 +181,9 @@ class Learner:
     ) -> Tensor:
         """Query loss of each task after adapting, ``(tasks,)``, differentiable in ``params``.
 
-        ``training`` chooses the solver's number of steps, that of training or that of evaluation. ``metric`` replaces
-        the problem's criterion, for example to count right answers.
+        ``training`` chooses the solver's number of steps, that of training or that of evaluation. ``metric``,
+        ``(prediction, y) -> scalar`` for one task, replaces the problem's criterion, for example to count right
+        answers.
         Raises: ModelError where tasks cannot run in the way that was asked for; it names one that works.
         """
 
@@ -284,7 +287,9 @@ class Learner:
     def _chunk_gradients(
         self, like: MetaParameters, leaves: list[Tensor], episodes: Episodes
     ) -> Iterator[tuple[Tensor, list[Tensor]]]:
-        """Losses and gradient of each chunk, in the order of the tasks."""
+        """Losses and gradient of each chunk, in the order of the tasks; with ``trace`` and several ``workers`` records
+        are replayed side by side.
+        """
         tensors, structure = _flat(episodes)
         n_tasks = episodes.n_tasks
         run = partial(self._chunk_gradient, like, leaves, n_tasks=n_tasks, structure=structure)
@@ -315,7 +320,7 @@ class Learner:
 
     @property
     def _owners(self) -> tuple[object, ...]:
-        """The problem and the solver, from which records are made, besides tensors."""
+        """The objects that a record is made from besides tensors: the problem and the solver."""
         return self.problem, self.solver
 
     def _recorded(
@@ -340,7 +345,8 @@ class Learner:
         return self._records[key]
 
     def choose_batching(self, params: MetaParameters, episodes: Episodes) -> Literal["vmap", "loop"]:
-        """Time a meta-gradient each way, and return the faster way, which ``self.batching`` keeps.
+        """Time a meta-gradient each way, and return the faster way, which ``self.batching`` keeps, whatever it was
+        before.
 
         Where vmap cannot run the problem, or the two gradients differ by more than rounding, it is the loop, with a
         warning that says why. For another engine than torch it is the loop, and nothing is timed.
@@ -366,7 +372,9 @@ class Learner:
         return Way(self.solver, self.batching, self.trace, self.engine)
 
     def _in_way(self, way: Way) -> "Learner":
-        """A learner for the same problem that runs tasks in another way, with all other settings at their defaults."""
+        """A new learner for the same problem that runs tasks in another way, by torch, with all other settings at their
+        defaults.
+        """
         # A learner of its own, so that what is tried leaves no record or choice in this one.
         return type(self)(self.problem, way.solver, batching=way.batching, trace=way.trace)
 
@@ -391,13 +399,16 @@ class Learner:
 
     @property
     def _fuses(self) -> bool:
-        """Whether norms may run fused, which is faster: not under vmap, nor in forward mode, which solvers use."""
+        """Whether norms may run fused, which is faster: in a loop with :class:`SGD`, since under vmap, and in the
+        forward mode that other solvers use, fused norms have wrong derivatives.
+        """
         return self.batching == "loop" and self._takes_gradient_steps
 
     def _chunks(self, tensors: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
         """The tensors cut along the axis of tasks, chunk by chunk.
 
-        A chunk is one task in a loop, else ``chunk_size`` tasks, or all where that is None.
+        A chunk is one task in a loop, else ``chunk_size`` tasks, or all where that is None. Images are laid out as
+        :meth:`_laid_out` says.
         """
         n = tensors[0].shape[0]
         # One task at a time in a loop: gradients add up, and one graph is in memory.
@@ -416,7 +427,9 @@ class Learner:
 
 
 def _flat(parts: Sequence[Tree]) -> tuple[Sequence[Tensor], Tree]:
-    """All tensors of some trees, and the structure that puts them together again: None if each tree is a tensor."""
+    """All tensors of some trees, and the structure that puts them together again: None if each tree is a tensor. The
+    tensors are in the order of the trees.
+    """
     structure = structure_of(parts)
     return (parts, None) if structure is None else (leaves_of(tuple(parts)), structure)
 

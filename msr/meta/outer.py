@@ -31,8 +31,9 @@ class OuterLoop:
         params: where to start; they are copied.
         optimizer: ``parameter groups -> torch.optim.Optimizer``, for example ``partial(torch.optim.Adam, lr=1e-2)``.
             The groups carry the names ``shared``, ``initial`` and ``inner``, so that rates can differ.
-        scheduler: ``optimizer -> torch.optim.lr_scheduler.LRScheduler``, stepped once an outer step.
-        clip_norm: the largest norm of the whole gradient; a larger gradient is scaled down to it.
+        scheduler: ``optimizer -> torch.optim.lr_scheduler.LRScheduler``, stepped once after each outer step.
+        clip_norm: the largest Euclidean norm of the gradient of all parameters together; a larger gradient is scaled
+            down to it. None clips nothing.
 
     Attributes:
         params: the current values.
@@ -118,7 +119,11 @@ class OuterLoop:
         return losses
 
     def _refuse(self, losses: Tensor, gradient: MetaParameters, tasks: Tensor | None) -> NoReturn:
-        """Raise NonFiniteError that names the tasks, or the parameters, with a number that is not finite."""
+        """Raise NonFiniteError, always, that names the tasks whose loss, or else the parameters whose gradient, is not
+        finite.
+
+        Tasks are named by ``tasks``, or by their places in the batch where that is None.
+        """
         tasks = None if tasks is None else as_tensor(tasks, "tasks")
         bad = (~losses.isfinite()).nonzero().flatten().cpu()
         if len(bad):
@@ -133,7 +138,10 @@ class OuterLoop:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that is needed to continue, as tensors and plain values.
+        """Everything that the loop needs to continue, as tensors and plain values; random states are the caller's to
+        keep.
+
+        The tensors are the loop's own, which further steps change.
 
         Raises: NonFiniteError if a parameter, or a number that the optimiser keeps, is nan or infinite, so that no
         checkpoint ever holds one.
@@ -154,7 +162,8 @@ class OuterLoop:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`. Where the learner's batching is "auto", it becomes the one chosen then.
+        """Continue from what :meth:`state_dict` gave, whose tensors are copied into the loop's own. Where the learner's
+        batching is "auto", it becomes the one chosen then.
 
         Raises: DataError, with nothing changed, when the state is not of a loop like this one: other names, shapes or
         types, a number that is not finite, an optimiser or a scheduler of another kind or with other settings (rates
@@ -191,7 +200,7 @@ class OuterLoop:
         found.
         Raises: DataError, one line that names the file, with nothing changed: for damage
         (:class:`~msr.meta.checkpoints.file.DamagedCheckpointError`), for another identity, and as
-        :meth:`load_state_dict`.
+        :meth:`load_state_dict`; ConfigError for a file that cannot be read.
         """
         checkpoint = read_checkpoint(path, self.params.leaves()[0].device)
         if not force:

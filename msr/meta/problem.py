@@ -17,7 +17,7 @@ Params = dict[str, Tensor]
 
 
 def as_params(params: Params) -> Params:
-    """The same parameters, with tensors for arrays."""
+    """The same parameters, a new dictionary with tensors for arrays; tensors stay the same objects."""
     return {name: as_tensor(value, name) for name, value in params.items()}
 
 
@@ -60,7 +60,7 @@ class MetaParameters(NamedTuple):
     inner: Params
 
     def leaves(self) -> list[Tensor]:
-        """All tensors: ``shared``, ``initial`` and ``inner``, each in the order of its names.
+        """All tensors: ``shared``, ``initial`` and ``inner``, each in the order of its dictionary.
 
         Shapes: any, as they are kept.
         """

@@ -16,7 +16,8 @@ MeanLoss = Callable[[list[Tensor], list[Tensor]], tuple[Tensor, Tensor]]
 
 
 class Records:
-    """Records of meta-gradients. Each is kept together with ``owners``, so that no other object takes their ids.
+    """Records of meta-gradients, one for each key. A key holds the ids of the record's owners, so these are kept with
+    it: no other object can take their ids.
 
     Attributes:
         entries: the record and its owners, by key.
@@ -29,7 +30,8 @@ class Records:
     def key(
         owners: tuple[object, ...], leaves: list[Tensor], chunk: list[Tensor], n_tasks: int, structure: Tree
     ) -> Hashable:
-        """All that a record depends on: what it was made from, and the tensors' shapes, layouts, types and devices.
+        """All that a record depends on: what it was made from, the number of all tasks, and the tensors' shapes,
+        layouts, types and devices.
 
         Layouts count because views that change nothing in one layout are dropped from its record.
         """

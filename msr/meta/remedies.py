@@ -25,6 +25,9 @@ _FIRST_ORDER = "first_order=True"
 def explaining(way: Callable[[], Way], run: Callable[[Way], Any]) -> Iterator[None]:
     """Turn an error of torch's within the block into a ModelError that names another way, which was tried.
 
+    A RuntimeError or NotRecorded is taken for such; where no other way works and it is not known what torch lacks, it
+    goes on as it is.
+
     ``way`` gives the way that failed; it is asked after the failure, since the block may change it. ``run`` does in
     another way what the block does.
     """
@@ -61,7 +64,7 @@ def _explained(way: Way, error: Exception, run: Callable[[Way], Any]) -> Excepti
 
 
 def _alternatives(way: Way) -> list[tuple[str, ...]]:
-    """All sets of changes that this way is open to, the small ones first.
+    """All sets of changes that this way is open to, the small ones first, of one size those that cost least.
 
     A change is given in the words of a user's own call, such as ``trace=False``.
     """

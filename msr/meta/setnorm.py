@@ -10,7 +10,8 @@ __all__ = ["SetNorm", "use_set_statistics"]
 
 
 class SetNorm(PackageModule, plain=True):  # it runs its exact form itself
-    """``(x − mean) / √(var + ε) · weight + bias`` over all axes but the channels'; no running statistics.
+    """``(x − mean) / √(var + ε) · weight + bias`` over all axes but the channels', with the biased variance; no running
+    statistics.
 
     Written out in elementary operations (:mod:`msr.meta.exact.norms` says why), with statistics in float32 where ``x``
     is in half precision; the result has the type of ``x``.
@@ -34,9 +35,11 @@ class SetNorm(PackageModule, plain=True):  # it runs its exact form itself
 
 
 def use_set_statistics(module: nn.Module) -> nn.Module:
-    """Replace every batch norm, in place, by one that uses the set it is given, and return the module.
+    """Replace every batch norm, in place, by one that uses the set it is given, in ``eval()`` too, and return the
+    module.
 
-    Names of parameters stay. For a module that is a batch norm itself, what replaces it is returned.
+    Parameters stay the same tensors under the same names. For a module that is a batch norm itself, what replaces it is
+    returned.
     """
     # One twin for each norm, also where a network uses it at several places.
     norms: dict[nn.Module, nn.Module] = {

@@ -79,7 +79,7 @@ def read_onnx(path: Path) -> "OnnxNetwork":
 
 
 class OnnxNetwork:
-    """A function ``(batch, ...) -> (batch, ...)`` that evaluates a network.
+    """A function ``(batch, ...) -> (batch, ...)`` that evaluates a network, on inputs that already have its ``dtype``.
 
     It is a black box without parameters, layers or gradients, so its checks rest on random inputs alone.
 

@@ -58,7 +58,10 @@ def read_model(path: Path, *, trust: bool = False, shape_out: Sequence[int] = ()
 
 
 def weight_shape(path: Path) -> tuple[int, int] | None:
-    """``(out, in)`` of a saved weight matrix, from the header of its file; None where that does not tell the shape."""
+    """``(out, in)`` of a weight matrix in a ``.npy``, or of ``W`` in a ``.npz``, from the header alone.
+
+    None for files of other kinds, damaged or missing ones, and arrays of other than two axes.
+    """
     kind = path.suffix.lower()
     if kind not in (".npy", ".npz"):
         return None

@@ -114,8 +114,8 @@ def scaling(
 ) -> "Figure":
     """Values against sizes, both axes logarithmic; one line for each name, ``(sizes, values)`` or with bounds.
 
-    Bounds are two more sequences, ``(sizes, values, least, greatest)``, drawn as error bars. ``reference`` is a value
-    to compare with, drawn across.
+    Bounds are two more sequences, ``(sizes, values, least, greatest)``, on the scale of the values, and are drawn as
+    error bars. ``reference`` is a value to compare with, drawn across.
     """
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()

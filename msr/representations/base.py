@@ -59,8 +59,9 @@ class Representation(Immutable, ABC):
     Immutable. ``shape`` is the shape of *one* point, such as ``(n,)`` for vectors or ``(channels, height, width)``;
     :meth:`act` takes any number of leading batch axes. Matrices act on the flattened point, row-major, in float64.
 
-    Attributes: ``group``, ``shape``, ``name``.  Two representations are equal when they are of the same kind, with
-    the same permutations or the same matrices, of the same group on the same shape.
+    Attributes: ``group``, ``shape``, ``name``.  Two representations are equal when their groups and shapes are, and the
+    generators act by the same permutations or, to the last bit, the same matrices; names and classes do not count. One
+    by permutations is never equal to one by matrices.
     """
 
     group: Any  # a Group; which kind decides what an element is, and what the group can be asked
@@ -80,7 +81,7 @@ class Representation(Immutable, ABC):
 
     @abstractmethod
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
-        """``ρ(g) x`` on flattened points ``(..., dim)``, in the precision of ``x``."""
+        """``ρ(g) x`` on flattened points ``(..., dim)``, in the precision of ``x``; the element is not checked."""
 
     @abstractmethod
     def matrix(self, element: Element) -> Tensor:
@@ -105,7 +106,10 @@ class Representation(Immutable, ABC):
 
     @property
     def is_permutation(self) -> bool:
-        """Whether every element only permutes coordinates, as far as the representation was built by permutations."""
+        """Whether the representation was built by permutations of coordinates.
+
+        False for one by matrices, even where all of them are permutation matrices.
+        """
         return False
 
     def moves(self, element: Element) -> Indices:
@@ -117,7 +121,8 @@ class Representation(Immutable, ABC):
     def generator_moves(self) -> Indices:
         """``(r, dim)``: where each discrete generator of the group sends each coordinate.
 
-        Raises: ConfigError for a representation that mixes coordinates, unless the group has no discrete generator.
+        It is ``(0, dim)`` for every representation of a group without discrete generators; of other groups a
+        representation that mixes coordinates raises ConfigError.
         """
         # A connected group permutes nothing: a continuous path of permutations stands still.
         rows = [self.moves(g) for g in self.group.discrete]
@@ -135,7 +140,7 @@ class Representation(Immutable, ABC):
         """Whether every ``ρ(g)`` is an orthogonal matrix."""
 
     def blocks(self) -> tuple["Representation", ...]:
-        """Representations whose direct sum this is, as far as it was built as one."""
+        """The representations whose direct sum this was built as, in order; itself alone where it was not."""
         return (self,)
 
     @property
@@ -145,8 +150,10 @@ class Representation(Immutable, ABC):
 
     @cached_property
     def is_signed_permutation(self) -> bool:
-        """Whether every element permutes coordinates and flips the signs of some; told by the matrices of the
-        generators.
+        """Whether every element permutes coordinates and flips the signs of some or none.
+
+        It is told by the matrices of ``group.generators``, to 1e-8: of an infinitesimal generator one exponential alone
+        is looked at.
         """
         if self.is_permutation:
             return True
@@ -156,7 +163,10 @@ class Representation(Immutable, ABC):
 
     @cached_property
     def is_trivial(self) -> bool:
-        """Whether every element acts as the identity; told by the generators, to 1e-8."""
+        """Whether every element acts as the identity.
+
+        It is told by ``group.generators``: matrices may be off by 1e-8, on their diagonals by 1e-5.
+        """
         if self.is_permutation:
             return bool((self.generator_moves() == np.arange(self.dim)).all())
         # Where the generators act as the identity all their products do.
@@ -205,7 +215,7 @@ class Representation(Immutable, ABC):
         return self.operations.tensor_product(self, other)
 
     def dual(self) -> "Representation":
-        """``ρ*(g) = ρ(g⁻¹)ᵀ``; orthogonal representations are their own duals."""
+        """``ρ*(g) = ρ(g⁻¹)ᵀ``; an orthogonal representation is returned as it is."""
         return self if self.is_orthogonal else self.operations.dual(self)
 
     def pullback(
@@ -223,7 +233,8 @@ class Representation(Immutable, ABC):
     def restrict(self, subgroup: Subgroup) -> "Representation":
         """The restriction to a subgroup of the group: the same action, as a representation of ``subgroup.group``.
 
-        Raises: ConfigError for a group without a table, or elements that it does not have.
+        Raises: ConfigError for a representation of a group without a table, or a subgroup with elements that this group
+        does not have.
         """
         if not self.group.is_listed:
             raise without_table(self.group, "subgroups to restrict to (rep.pullback takes a group of its own)")
@@ -242,8 +253,8 @@ class Representation(Immutable, ABC):
     def stabiliser(self, coordinate: int) -> Subgroup:
         """The subgroup that leaves a coordinate where it is.
 
-        Raises: ConfigError for a representation that mixes coordinates, a coordinate that is none, or a group without
-        a table.
+        Raises: ConfigError for a representation that mixes coordinates, a coordinate outside of 0 to ``dim − 1``, or a
+        group without a table.
         """
         self._identity_and_generators()
         if not 0 <= coordinate < self.dim:
@@ -268,7 +279,10 @@ class Representation(Immutable, ABC):
         return self.group.subgroup(members.tolist(), f"kernel of {self.name}")
 
     def _identity_and_generators(self) -> Indices:
-        """How the identity and the generators permute coordinates, ``(1 + r, dim)``; ConfigError for matrices."""
+        """How the identity and the discrete generators permute coordinates, ``(1 + r, dim)``.
+
+        Raises: ConfigError for a representation that mixes coordinates.
+        """
         if not self.is_permutation:
             raise ConfigError(f"{self.name} is no permutation representation, so its coordinates have no orbits")
         # With the identity, so that a group without generators has orbits as well.
@@ -299,7 +313,9 @@ class Representation(Immutable, ABC):
 
 
 def same_group(representations: Iterable[Any], what: str) -> Any:
-    """The group that all representations share; ``what`` is the name of the calling function, for messages.
+    """The group of the first representation, to which the groups of all others must be equal.
+
+    ``what`` is the name of the calling function, for messages.
 
     Raises: ConfigError for none, for what is no representation, and for two groups, naming the first two that differ.
     """

@@ -28,8 +28,8 @@ class CharacterTable:
     """The complex irreducible characters of a finite group.
 
     Attributes:
-        values: ``(irreps, classes)``, the classes in the order of ``group.conjugacy_classes``.
-        degrees: ``(irreps,)``, the dimension of each irrep: the trivial one first, then smallest first.
+        values: ``(irreps, classes)``, the classes in the order of ``group.conjugacy_classes``; rows as in ``degrees``.
+        degrees: ``(irreps,)``, the complex dimension of each irrep: the trivial one first, then in ascending order.
         indicators: ``(irreps,)``, the Frobenius-Schur indicator: 1 for real type, 0 for complex, −1 for quaternionic.
     """
 
@@ -49,7 +49,8 @@ class IsotypicPart:
 
     Attributes:
         irreps: the rows of the character table that it belongs to: one, or two for a complex-conjugate pair.
-        multiplicity: how often each of these complex irreps occurs.
+        multiplicity: how often each of these complex irreps occurs, which for quaternionic type is twice the number of
+            real copies.
         dim: dimension of the whole part.
         projection: onto the part, ``(dim ρ, dim ρ)`` float64; orthogonal if ``ρ`` is.
     """
@@ -66,7 +67,7 @@ def character_table(group: FiniteGroup) -> CharacterTable:
     With columns scaled by the square roots of class sizes, class sums are commuting normal matrices, and those of
     inverse classes are adjoint, so one random Hermitian combination separates all eigenvectors. In floating point;
     degrees must come out whole and orthogonality must hold to 1e-8, or AxiomError is raised. The random numbers are
-    fixed, and so is the order of the rows. ConfigError for a group without a table.
+    fixed, and so is the order of the rows. Each call computes the table anew. ConfigError for a group without a table.
     """
     if not isinstance(group, FiniteGroup):
         raise without_table(group, "character table")
@@ -109,7 +110,7 @@ def character_table(group: FiniteGroup) -> CharacterTable:
 def multiplicities(representation: Representation, table: CharacterTable | None = None) -> NDArray[np.int64]:
     """How often each complex irrep occurs, ``⟨χ_i, χ⟩``, ``(irreps,)``, in the order of :func:`character_table`.
 
-    ``table``: that of the representation's group, computed where it is None.
+    ``table``: that of the representation's group, which is not checked; computed where it is None.
     Raises: AxiomError where they are not whole numbers to 1e-6.
     """
     table = table or character_table(representation.group)
@@ -124,7 +125,8 @@ def isotypic_parts(representation: Representation) -> tuple[IsotypicPart, ...]:
     """The real isotypic parts that occur, with their projections ``P_i = (d_i / |G|) Σ_g χ_i(g⁻¹) ρ(g)``, which add up
     to ``I``.
 
-    Complex-conjugate irreps are taken together, since their parts are not real by themselves.
+    Complex-conjugate irreps are taken together, since their parts are not real by themselves; ``P`` of the pair is the
+    sum of both. The parts are in the order of the table's rows.
     """
     table = character_table(representation.group)
     chi = table.on_elements()

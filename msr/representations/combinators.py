@@ -32,7 +32,7 @@ def direct_sum(*representations: Representation) -> Representation: ...
 @overload
 def direct_sum(*representations: LieRepresentation) -> LieRepresentation: ...
 def direct_sum(*representations: Any) -> Any:
-    """``ρ₁ ⊕ ρ₂ ⊕ …`` on vectors that hold the parts one after another; also written ``a + b``.
+    """``ρ₁ ⊕ ρ₂ ⊕ …`` on vectors ``(dim,)`` that hold the flattened parts one after another; also written ``a + b``.
 
     Summands that are sums are replaced by their own summands; one representation alone that is no sum is returned as it
     is.
@@ -64,11 +64,13 @@ def tensor_product(*representations: Any) -> Any:
 
 
 def outer_product(*representations: Representation | LieRepresentation) -> Representation:
-    """``ρ₁ ⊠ ρ₂ ⊠ …``: representations of *different* groups, as one of their product, on points of the joined shapes.
+    """``ρ₁ ⊠ ρ₂ ⊠ …``: a representation of the product of the groups, one group for each ``ρ``, on points of the joined
+    shapes.
 
-    Each group acts on its own axes: ``outer_product(natural(symmetric(5)), defining(so(3)))`` permutes the rows
-    of ``(5, 3)`` and turns the columns. The group is :func:`msr.groups.direct_product` of their groups. One
-    representation alone is returned as it is; ConfigError for none.
+    The groups may differ or be equal; each acts on its own axes:
+    ``outer_product(natural(symmetric(5)), defining(so(3)))`` permutes the rows of ``(5, 3)`` and turns the columns. The
+    group is :func:`msr.groups.direct_product` of their groups. One representation alone is returned as it is;
+    ConfigError for none.
     """
     if not representations:
         raise ConfigError("outer_product: give at least one representation")
@@ -291,10 +293,10 @@ class TensorRepresentation(Representation):
 
 
 def as_outer(rep: Representation | LieRepresentation) -> list[tuple[int, Any]] | None:
-    """Pairs of the number of a factor of the group and the representation of that factor, for an outer product, in
-    order.
+    """Of an outer product, pairs of the number of a factor of the group, from 0, and the representation of that factor.
 
-    None for anything that is no outer product of representations of the single factors of a :class:`ProductGroup`.
+    The numbers ascend, and factors that act trivially may be missing. None for anything that is no outer product of
+    representations of single factors of a :class:`ProductGroup`, and for one made of groups that have tables.
     """
     # The shape of the points does not matter for what commutes with the action.
     while isinstance(rep, Reshaped):
@@ -312,7 +314,9 @@ def as_outer(rep: Representation | LieRepresentation) -> list[tuple[int, Any]] |
 
 
 def _as_scalars(rep: Representation) -> NDArray[np.float64] | None:
-    """The number that each generator multiplies by, ``(generators,)``; None where some generator does anything else."""
+    """The number that each of ``group.generators`` multiplies by, ``(generators,)``; None where some generator does
+    anything else.
+    """
     if rep.is_permutation:
         return np.ones(len(rep.group.generators)) if rep.is_trivial else None
     scalars = []
@@ -341,6 +345,8 @@ def copies(representation: Representation, n: int) -> Representation: ...
 def copies(representation: LieRepresentation, n: int) -> LieRepresentation: ...
 def copies(representation: Any, n: int) -> Any:
     """``n`` copies side by side: ``ρ ⊕ … ⊕ ρ``, as for a layer with ``n`` channels of the same kind.
+
+    It acts on vectors ``(n · dim,)``; for channels with the axes of an image use ``trivial(group, n) * ρ``.
 
     Raises: ConfigError for ``n`` below 1.
     """

@@ -197,8 +197,8 @@ def sign(group: FiniteGroup | PermutationGroup) -> Representation:
 
 
 def planar(n: int, *, flips: bool = False) -> Representation:
-    """``C_n`` (or ``D_n`` with ``flips``) acting on the plane: ``r`` turns by ``2π/n``, ``s`` flips the second
-    coordinate.
+    """``C_n`` (or ``D_n`` with ``flips``) acting on vectors ``(2,)`` of the plane: ``r`` turns by ``2π/n``, ``s``
+    changes the sign of the second coordinate.
     """
     group = dihedral(n) if flips else cyclic(n)
     angle = 2 * math.pi * np.arange(n) / n
@@ -210,6 +210,7 @@ def planar(n: int, *, flips: bool = False) -> Representation:
 def quotient(group: FiniteGroup, subgroup: Subgroup | Iterable[int]) -> Representation:
     """The representation on the cosets of a subgroup ``H``, ``g·(xH) = (gx)H``; its size is the index of ``H``.
 
+    Cosets are in the order of ``group.cosets``.
     ``subgroup``: a :class:`Subgroup` of the group, or all elements of ``H``.
     Raises: ConfigError for a group without a table; AxiomError for elements that are no subgroup.
     """
@@ -242,7 +243,9 @@ def defining(group: LieAlgebra | MatrixGroup) -> Representation | LieRepresentat
 
 
 def _element(group: Group, key: Any) -> Any:
-    """The element of the group that a key means: a label, or an element itself."""
+    """The element of the group that a key means: a label, or an element itself, which in a group with a table is not
+    checked.
+    """
     if isinstance(key, str):
         return group.element(key)
     return int(key) if isinstance(group, FiniteGroup) else group.check(key)

@@ -37,9 +37,10 @@ def move(permutation: Indices, x: Tensor) -> Tensor:
 
 
 class PermutationRepresentation(Representation):
-    """``(ρ(g) x)[g·i] = x[i]``, from permutations ``(order, n)`` with ``[g, i] = g·i``; checked unless ``known``.
+    """``(ρ(g) x)[g·i] = x[i]``, from permutations ``(order, n)`` with ``[g, i] = g·i``.
 
-    ``shape`` is that of one point, by default ``(n,)``.
+    ``shape`` is that of one point, by default ``(n,)``. With ``known`` the caller vouches for the law of the action,
+    and only shapes are checked.
     Raises: ShapeError, AxiomError (the message names the first pair of elements that breaks the law).
     """
 

@@ -153,8 +153,8 @@ class GeneratedRepresentation(Representation):
         return product
 
     def _of_letter(self, letter: Letter) -> Tensor:
-        """The matrix ``(dim, dim)`` of one letter of a word: an exponential, or a power of a discrete generator's
-        matrix.
+        """The matrix ``(dim, dim)`` of one letter of a word: ``("exp", c)`` stands for ``exp(Σ c_i dρ(X_i))``, and
+        ``(k, power)`` for a power of the matrix of the discrete generator ``k``.
         """
         if letter[0] == "exp":
             # One exponential of the sum, since exp(X + Y) is not exp(X) exp(Y) where X and Y do not commute.
@@ -248,7 +248,7 @@ class LiftedRepresentation(Representation):
 
     Attributes:
         inner: the representation of the factor.
-        which: the number of the factor.
+        which: the number of the factor, from 0.
     """
 
     def __init__(self, inner: Representation | LieRepresentation, group: ProductGroup, which: int):
@@ -315,7 +315,7 @@ class LiftedRepresentation(Representation):
 
 class RebasedRepresentation(LiftedRepresentation):
     """A representation of a product as one of a larger product, in which the factors of the smaller stand one after
-    another.
+    another; all further factors act trivially.
 
     ``inner`` is the representation of the smaller product, and ``which`` the number of its first factor in the larger
     one.
@@ -331,7 +331,8 @@ def lift(
 ) -> Representation:
     """A representation of one factor as one of the product ``G₁ × G₂ × …``: all further factors act trivially.
 
-    ``which`` numbers the factor; it is needed only where the product holds the same group several times.
+    ``which`` is the number of the factor, from 0; it is needed only where the product holds the same group several
+    times.
     Raises: ConfigError when ``group`` is no :class:`ProductGroup`, or the representation's group is not that factor.
     """
     if not isinstance(group, ProductGroup):

@@ -143,7 +143,8 @@ def _places(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _from_sources(group: Any, sources: list[np.ndarray], shape: tuple[int, ...], name: str) -> Representation:
-    """The permutation representation of ``group`` on a grid, from one array of the grid's shape for each element.
+    """The permutation representation of ``group`` on a grid, from one array of the grid's shape for each element, in
+    the order of the group's elements.
 
     Entry ``j`` of the array of element ``g`` is the number of the position whose content ``g`` brings to ``j``.
     """

@@ -152,7 +152,7 @@ def group_convolution(group: FiniteGroup, representation: Representation) -> Ten
 
 
 def _moves_of(rep: AnyRepresentation, group: Group) -> Indices:
-    """Where the identity and the generators of ``group`` send each coordinate, ``(1 + r, dim)``.
+    """Where the identity and the discrete generators of ``group`` send each coordinate, ``(1 + r, dim)``.
 
     The representation's own group equals ``group``, but may have been given other generators.
     """
@@ -189,7 +189,8 @@ def _checked(
 def _block_by_block(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float) -> tuple[Tensor, float]:
     """Orthonormal ``vec(W)`` of all equivariant maps, ``(out · in, dim)``, and the smallest gap of any block.
 
-    Each pair of a block of outputs and a block of inputs is solved by itself, equal pairs once.
+    ``tolerance`` and the gap, a ratio, are those of :class:`EquivariantBasis`. Each pair of a block of outputs and a
+    block of inputs is solved by itself, equal pairs once.
     """
     solved: dict[tuple[AnyRepresentation, AnyRepresentation], tuple[Tensor, float]] = {}
     m = rep_out.dim
@@ -218,10 +219,11 @@ def _block_by_block(rep_in: AnyRepresentation, rep_out: AnyRepresentation, toler
 def _factor_by_factor(
     rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance: float
 ) -> tuple[Tensor, float] | None:
-    """Orthonormal ``vec(W)`` of the equivariant maps between outer products, ``(out · in, dim)``, and the smallest gap.
+    """Orthonormal ``vec(W)`` of the equivariant maps between outer products, ``(out · in, dim)``, and the smallest gap
+    of any factor.
 
-    By ``Hom_{A×B}(V₁ ⊠ V₂, W₁ ⊠ W₂) = Hom_A(V₁, W₁) ⊗ Hom_B(V₂, W₂)``. None where one of the two is no outer product,
-    or they are of different factors.
+    By ``Hom_{A×B}(V₁ ⊠ V₂, W₁ ⊠ W₂) = Hom_A(V₁, W₁) ⊗ Hom_B(V₂, W₂)``. ``tolerance`` and the gap, a ratio, are those
+    of :class:`EquivariantBasis`. None where one of the two is no outer product, or they are of different factors.
     """
     inner = as_outer(rep_in)
     out = as_outer(rep_out)
@@ -246,7 +248,8 @@ def _null_space(rep_in: AnyRepresentation, rep_out: AnyRepresentation, tolerance
     """Orthonormal ``vec(W)`` with ``A W = W B`` for the matrices ``(B, A)`` of all generators, ``(out · in, dim)``, and
     the gap.
 
-    The gap is that of :class:`EquivariantBasis`. Raises: ShapeError for more than ``MAX_UNKNOWNS`` weights.
+    ``tolerance`` and the gap, a ratio, are those of :class:`EquivariantBasis`. Raises: ShapeError for more than
+    ``MAX_UNKNOWNS`` weights.
     """
     m = rep_out.dim
     n = rep_in.dim

@@ -37,7 +37,8 @@ def irrep(group: Any, degree: float, *, parity: int | None = None) -> Representa
                                   what ``s`` multiplies by
     ============================  ==================================================================================
 
-    Cyclic and dihedral groups may be without a table. ``parity`` None stands for 1 in a dihedral group.
+    Cyclic and dihedral groups may be without a table; dihedral ones with a table have ``n`` from 3 on here. ``parity``
+    None stands for 1 in a dihedral group.
     Raises: ConfigError for another group, for a degree that it does not have, and for a parity that is not ±1 or is
     given where the irrep has none.
     """

@@ -73,7 +73,8 @@ def check_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str, to
 
 
 def clean_homomorphism(M: NDArray[np.float64], group: FiniteGroup, name: str) -> NDArray[np.float64]:
-    """The exact representation near matrices that almost are one, by ``M(g) ← (1/|G|) Σ_h M(g·h) M(h)⁻¹``.
+    """The exact representation near matrices that almost are one, by steps ``M(g) ← (1/|G|) Σ_h M(g·h) M(h)⁻¹``; a new
+    array.
 
     The error of the law is squared by each step. Where the given matrices are nearly orthogonal, the result is
     orthogonal.
@@ -153,7 +154,7 @@ def _least_step(M: NDArray[np.float64], c: NDArray[np.float64], gap: NDArray[np.
     MT = M.swapaxes(1, 2)
 
     def change_of_gap(step: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The first-order change of the brackets' error by ``step``, flattened."""
+        """The first-order change of the brackets' errors by a ``step`` of ``M``, both flattened."""
         s = step.reshape(d, n, n)
         products = np.matmul(s[:, None], M[None]) - np.matmul(M[None], s[:, None])  # [s_i, M_j]
         return (products - products.swapaxes(0, 1) - np.tensordot(c, s, 1)).ravel()

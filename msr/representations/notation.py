@@ -231,7 +231,8 @@ def _named(name: str, words: str, whole: str) -> _Plan:
 class _Part:
     """One summand of a text, ``count * name:sizes``.
 
-    ``starred``: whether a count was written (else ``count`` is 1); ``points``: how many numbers one copy acts on.
+    ``starred``: whether a count was written (else ``count`` is 1), which may be 1; ``points``: how many numbers one
+    copy acts on.
     """
 
     name: str
@@ -247,7 +248,7 @@ def parse_representation(text: str, group: Any, *, size: int | None = None, most
     Args:
         text: the notation.
         group: what :func:`parse_group` gives.
-        size: how many numbers there are to act on, where that is known.
+        size: how many numbers there are to act on, where that is known; it is only compared with what the text says.
         most: how many numbers it may act on at most, where ``size`` is None.
 
     Raises: ConfigError for a text that names none, or one of another group, or one that is too large to make;
@@ -345,8 +346,9 @@ def _representation(name: str, sizes: list[int], group: Any, whole: str) -> Repr
 
 
 def _shifted(sizes: list[int], group: Any, whole: str) -> Representation:
-    """Shifts of a grid of these sizes; ConfigError for another group, told by its order before its elements are
-    listed.
+    """Shifts of a grid of these sizes; ConfigError where their group is not ``group``.
+
+    Its order tells most of these before anything is listed.
     """
     order = math.prod(sizes)
     listed = isinstance(group, FiniteGroup)

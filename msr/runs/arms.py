@@ -28,11 +28,11 @@ class Arm(ABC):
         """The variant, without the seed: arms of one name are averaged over their seeds."""
 
     def fields(self) -> Row:
-        """The values that tell the arm from others, ``{field: value}``; its row begins with them."""
+        """The values that tell the arm from others, ``{field: value}``, the seed included; its row begins with them."""
         return dict(vars(self))
 
     def __str__(self) -> str:
-        """The key of the arm's row, and the name of its checkpoint."""
+        """The key of the arm's row, and the name of its checkpoint: ``NAME-seedSEED``, with ``_`` for spaces."""
         return f"{self.name}-seed{self.seed}".replace(" ", "_")
 
 
@@ -47,10 +47,11 @@ def unfinished(folder: RunFolder, arms: Sequence[A]) -> list[A]:
 def run_arms(
     folder: RunFolder, arms: Sequence[A], compute: Callable[[A], Row], *, tell: Callable[[Row], str] | None = None
 ) -> None:
-    """Compute every arm that has no row yet, and record each row as soon as it is there.
+    """Compute every arm that has no row yet, in the order given, and record each row as soon as it is there.
 
     So a run that ends early loses no more than the arm at hand. A row holds the arm's fields and what ``compute``
-    gives. ``tell`` makes a line of a new row, which is shown on stderr after the arm's name; None shows nothing.
+    gives, which replaces a field of the same key. ``tell`` makes a line of a new row, which is shown on stderr after
+    the arm's name; None shows nothing.
     """
     for arm in unfinished(folder, arms):
         row = {**arm.fields(), **compute(arm)}
@@ -68,14 +69,18 @@ def by_name(arms: Sequence[A]) -> dict[str, list[A]]:
 
 
 def summarise(folder: RunFolder, arms: Sequence[A], line: Callable[[list[A], list[Row]], Row]) -> list[Row]:
-    """A summary row for each variant: what ``line(arms, rows)`` makes of its arms and of their rows in the folder."""
+    """A summary row for each variant, in the order given: what ``line`` makes of its arms and of their rows.
+
+    The rows are in the order of the arms; each arm must have one in the folder (KeyError).
+    """
     return [line(group, [folder.rows[str(arm)] for arm in group]) for group in by_name(arms).values()]
 
 
 def draw_curves(folder: RunFolder, arms: Mapping[str, Arm], label: str, *, log: bool) -> None:
     """Draw ``curve.png`` in the folder: the values that were measured while arms trained, each under its name.
 
-    Arms that took no steps are left out, and where none took any there is no figure.
+    They are the values under ``test`` in the metrics. Arms without metrics are left out, and where no arm has any there
+    is no figure.
 
     Args:
         arms: by the name that each has in the figure's legend.
@@ -89,7 +94,10 @@ def draw_curves(folder: RunFolder, arms: Mapping[str, Arm], label: str, *, log: 
 
 
 def publish(folder: RunFolder, table: str, **results: Any) -> None:
-    """Write ``results.json`` with these results beside the rows; print the table on stdout, its path on stderr."""
+    """Write ``results.json`` with these results beside the rows.
+
+    The table is printed on stdout, and the path of the file on stderr.
+    """
     path = folder.finish(**results)
     print(table)
     print(f"\nresults: {path}", file=sys.stderr)

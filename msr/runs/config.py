@@ -65,12 +65,15 @@ class RunConfig:
         _refuse_zero_bytes("out", self.out)
 
     def check_memory(self) -> None:
-        """Raise ConfigError where one array alone needs more memory than is free."""
+        """Raise ConfigError where one of :meth:`bytes_needed` alone is more memory than is free."""
         for flags, needed in self.bytes_needed().items():
             refuse_if_larger(needed, "one array of this run", advice=f"give a smaller {flags}", error=ConfigError)
 
     def bytes_needed(self) -> dict[str, float]:
-        """Bytes of the largest arrays, each under the names of the flags that make it large; a runner knows its own."""
+        """Bytes of the largest arrays, each under the flags that make it large, in words: ``--tasks or --examples``.
+
+        Empty here; a runner knows its own.
+        """
         return {}
 
     def large_step(self) -> Callable[[], object] | None:

@@ -44,7 +44,10 @@ def largest_loss(first: float | None) -> float:
 
 
 def odd_rates(loop: OuterLoop) -> list[str]:
-    """A warning for each outer or inner rate outside the range in which training usually works; empty without one."""
+    """A warning for each outer or inner rate outside of ``OUTER_RATES`` or ``INNER_RATES``; empty without one.
+
+    An inner rate is looked at where the solver has a single fixed one.
+    """
     warnings = []
     outer = sorted({float(group["lr"]) for group in loop.optimizer.param_groups})
     inner = getattr(loop.learner.solver, "rate", None)
@@ -98,7 +101,10 @@ class LastGood:
         self._hook.remove()
 
     def restore(self) -> None:
-        """Put the loop's parameters, optimiser, scheduler and step count back to the kept state; there must be one."""
+        """Put the loop's parameters, optimiser, scheduler and step count back to the kept state.
+
+        There must be one (:attr:`steps` tells), and it stays kept.
+        """
         assert self._plain is not None
         steps, groups, scheduler = self._plain
         optimizer = self._loop.optimizer

@@ -145,7 +145,7 @@ def parse(config: type[C], argv: Sequence[str] | None = None) -> C:
 
 
 def chosen(text: str, known: Sequence[str], what: str) -> list[str]:
-    """The names of a comma list, in order, none twice.
+    """The names of a comma list, in order; repetitions are dropped.
 
     Args:
         text: the comma list.
@@ -164,7 +164,7 @@ def chosen(text: str, known: Sequence[str], what: str) -> list[str]:
 
 
 def numbers(name: str, text: str, least: float = 0, most: float = 1e6) -> list[float]:
-    """The numbers of a comma list, in order, none twice.
+    """The numbers of a comma list, in order; repetitions are dropped.
 
     Args:
         name: of the flag, without its dashes, for messages.
@@ -185,7 +185,10 @@ def numbers(name: str, text: str, least: float = 0, most: float = 1e6) -> list[f
 
 
 def counts(name: str, text: str, least: int, most: int) -> list[int]:
-    """The whole numbers of a comma list, in order, none twice. Raises: ConfigError as :func:`numbers`."""
+    """The whole numbers of a comma list, in order; repetitions are dropped.
+
+    The arguments, and what is raised, are those of :func:`numbers`; ConfigError also for a number that is not whole.
+    """
     values = numbers(name, text, least, most)
     for value in values:
         if value != int(value):

@@ -74,8 +74,12 @@ class RunFolder:
     """The folder of one run, held by a lock of the operating system until :func:`release` or the end of the process.
 
     ``rows`` are the results of the finished arms, by the arm's name; ``notes`` are lines on what changed between one
-    start and the next. Making one makes the folder if needed, takes the lock, and writes ``config.toml``; ``name`` is
-    that of the experiment.
+    start and the next. Making one makes the folder if needed, takes the lock, and writes ``config.toml``.
+
+    Args:
+        name: of the experiment.
+        config: the flags, of which ``out``, ``resume`` and ``force`` say which folder is opened, and how.
+
     Raises: ConfigError when another process holds the folder, it cannot be written, already holds a run and ``resume``
     was not asked for, or was made with other flags, another version or other data; DataError for damaged files.
     """
@@ -116,12 +120,15 @@ class RunFolder:
         return lines
 
     def forget_after(self, arm: str, step: int) -> None:
-        """Drop an arm's lines past a step from ``metrics.jsonl``: a continued run writes them again."""
+        """Drop an arm's lines of steps after ``step`` from ``metrics.jsonl``: a continued run writes them again."""
         kept = [line for line in self._metrics() if line["arm"] != arm or line["step"] <= step]
         self._write("metrics.jsonl", b"".join(_line(line) for line in kept))
 
     def finish_arm(self, arm: str, row: Row) -> None:
-        """Record an arm's result in ``rows`` and ``rows.jsonl``; it is not run again on resume."""
+        """Record an arm's result in ``rows`` and ``rows.jsonl``, in place of an earlier one of that arm.
+
+        An arm with a row is not run again on resume.
+        """
         rows = {**self.rows, arm: row}
         self._write("rows.jsonl", b"".join(_line({"arm": name, **values}) for name, values in rows.items()))
         self.rows = rows

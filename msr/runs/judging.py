@@ -54,7 +54,8 @@ def over_rows(rows: Sequence[Row], key: str, part: str | None = None) -> Row | N
 def over_seeds(rows: Sequence[Row], name: str) -> Row:
     """The part of a summary row that every trained variant has: estimates over the seeds, whose rows are given.
 
-    Keys: ``name``, the mean over tasks; ``name_median``; ``diverged``, how many seeds; ``seconds``.
+    Keys: ``name``, of each seed's mean over tasks; ``name_median``, of each seed's median; ``seconds``; these are means
+    over seeds with intervals, or null where a seed has null. ``diverged`` is how many seeds did.
     """
     return {
         name: over_rows(rows, name, "mean"),
@@ -65,9 +66,9 @@ def over_seeds(rows: Sequence[Row], name: str) -> Row:
 
 
 def least_cosine(rows: Sequence[Row]) -> Row:
-    """A row ``{"span_cosine_min": ...}`` with the least span cosine of some rows; empty where spans were not compared.
+    """A row ``{"span_cosine_min": ...}`` with the least ``span_cosine`` of the rows, of which there must be one.
 
-    It is None where no row has a cosine.
+    The row is empty where the first has no such key; the value is None where each row holds None there.
     """
     if "span_cosine" not in rows[0]:
         return {}
@@ -226,7 +227,7 @@ def largest_or_none(values: Sequence[float | None]) -> float | None:
 
 
 def curve(lines: Sequence[Row]) -> tuple[list[int], list[float]]:
-    """The outer steps and the measured values of an arm's metrics, for a figure.
+    """The outer steps, ``step``, and the measured values, ``test``, of the lines of an arm's metrics, for a figure.
 
     Lines without a value, or with null in its place, are left out.
     """

@@ -54,9 +54,10 @@ _STEPS_PER_POSTFIX = 20
 class Trained(NamedTuple):
     """How training went: seconds and number of its steps, and where and why it diverged if it did.
 
-    ``steps`` counts the outer steps of the state that is judged; ``diverged_at`` is the number of steps that were done
-    before the one that failed, and it and ``diverged_why`` are None for an arm that did not diverge; ``rollbacks`` is
-    how often the arm went back with half the rate.
+    ``seconds`` are those of drawing tasks and taking steps alone, in all starts of the run together. ``steps`` counts
+    the outer steps of the state that is judged; ``diverged_at`` is the number of steps that were done before the one
+    that failed, and it and ``diverged_why`` are None for an arm that did not diverge; ``rollbacks`` is how often the
+    arm went back with half the rate.
     """
 
     seconds: float = 0.0
@@ -66,7 +67,7 @@ class Trained(NamedTuple):
     rollbacks: int = 0
 
     def row(self) -> Row:
-        """The part of an arm's row that tells of divergence."""
+        """The part of an arm's row that tells of divergence: ``diverged``, a boolean, and three fields as they are."""
         return {
             "diverged": self.diverged_at is not None,
             "diverged_at": self.diverged_at,
@@ -76,7 +77,8 @@ class Trained(NamedTuple):
 
 
 def trained_row(loop: OuterLoop, trained: Trained) -> Row:
-    """The values in the row of every trained arm: those of :meth:`Trained.row`, steps, seconds, batching and counts.
+    """The values in the row of every trained arm: those of :meth:`Trained.row` and ``outer_steps``, ``seconds``,
+    ``batching``, ``n_adapted``, ``n_shared``.
 
     ``n_adapted`` is how many numbers each task adapts, and ``n_shared`` how many all tasks share.
     """
@@ -140,8 +142,9 @@ def train(
     """Run an outer loop up to ``steps``, from the arm's checkpoint if there is one.
 
     ``sample(step)`` gives the tasks' indices and their data, and is a pure function, so that a continued run gets the
-    batches that an uninterrupted one would. ``measure`` is called about twenty times and its value logged, null with
-    the reason where it is not finite; its time does not count. The newest checkpoints are kept, and the one with the
+    batches that an uninterrupted one would. ``measure`` is called about twenty times, evenly over ``steps`` and
+    after the last, and its value logged as ``test``, null with the reason where it is not finite; its time does not
+    count. The newest checkpoints are kept, and the one with the
     ``best`` measured value. The folder's config needs the flags of :class:`~msr.runs.config.TrainingFlags`.
 
     A loss, gradient, parameter or number of the optimiser that is not finite, and a mean loss above
@@ -303,7 +306,8 @@ class _Training:
         return losses
 
     def _report(self, losses: torch.Tensor) -> None:
-        """Measure, append a line to the metrics, and write the state to the arm's best checkpoint if none was better.
+        """Measure, append a line to the metrics, and write the state as the arm's best checkpoint if no earlier value
+        was as good.
 
         ``losses (tasks,)`` are those of the step just taken. Without ``measure`` there is only the line.
         """
@@ -410,6 +414,9 @@ class _Training:
 
     def _diverge(self, at: int, why: str) -> None:
         """Go back to a good checkpoint with half the rate, or end the arm at its last good state; save either.
+
+        Where no state is known to be good, as just after loading, an earlier checkpoint is loaded instead, and the
+        steps from there are taken again.
 
         Args:
             at: how many steps were done before the one that failed.

@@ -21,6 +21,9 @@ __all__ = ["Alternation", "has_role"]
 class Alternation:
     """Fits of a span to the standardised tasks of some chunks.
 
+    A task has one of four roles, by the remainder of its index by 4. In the choice of the dimension
+    (:mod:`msr.span.dimension`) 0 and 1 fit, 2 gives the axes or judges, and 3 judges.
+
     Args:
         tol: an iteration settles when it gains less than this share of what fitting pure noise would gain.
         max_iterations: of a fit that is not over-complete.
@@ -28,7 +31,7 @@ class Alternation:
     Attributes:
         tasks: the standardised tasks; ``n`` inputs, ``m`` outputs, ``n_tasks``.
         half_moments: passes over the moments of both halves of each task's examples.
-        iterations: of all fits so far.
+        iterations: how many were made, in all fits so far.
         converged: whether the last fit settled.
         residuals: of the last fit, the squared residual in each iteration, as a share of the squared outputs.
         damping: for filters of an over-complete fit, and of half of a task's examples: the share of the squared outputs
@@ -92,10 +95,11 @@ class Alternation:
         return self.tasks.numbers - self.n_tasks * k - k * (self.m * self.n - k)
 
     def fit(self, span: Tensor, roles: tuple[int, ...] | None = None, overcomplete: bool = False) -> Tensor:
-        """The span ``(m n, k)`` after alternating until an iteration gains little, from the start ``span (m n, k)``.
+        """The span ``(m n, k)`` after alternating from the start ``span (m n, k)`` until an iteration gains little.
 
-        Its columns are orthonormal. Only tasks with these ``roles`` are read (None: all). The attributes
-        ``iterations``, ``converged``, ``residuals`` and ``damping`` are set.
+        Its columns are orthonormal; those of the start need not be. After the largest number of iterations it is
+        returned unsettled, with ``converged`` False. Only tasks with these ``roles`` are read (None: all). The
+        attributes ``iterations``, ``converged``, ``residuals`` and ``damping`` are set.
 
         An over-complete span has more directions than the tasks use. Its surplus directions never settle, so its
         iterations are not extrapolated. Where the inputs of a task miss a direction, a surplus direction may lie there,

@@ -19,7 +19,8 @@ def orthonormal_basis(matrix: Shaped[Tensor, "n k"], *, rtol: float | None = Non
     """Orthonormal columns with the same span as the columns of ``matrix``, in float64.
 
     Shapes: ``(n, k) -> (n, rank)``. Directions with a singular value at or below ``rtol`` times the largest one are not
-    part of the span. The default, ``max(n, k)`` times the precision of the *given* dtype, is the rounding error of the
+    part of the span; a matrix of zeros gives no column. The columns come in the order of decreasing singular values.
+    The default of ``rtol``, ``max(n, k)`` times the precision of the *given* dtype, is the rounding error of the
     singular values.
     Raises: ShapeError unless the matrix has two axes; NonFiniteError on nan or infinity, so that no angle is ever
     computed from one.

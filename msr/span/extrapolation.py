@@ -12,6 +12,7 @@ def extrapolated(history: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Anderson's next iterate: ``Σ αᵢ (xᵢ + fᵢ)`` with ``Σ αᵢ = 1`` and ``‖Σ αᵢ fᵢ‖`` least.
 
     ``history`` holds the past points ``xᵢ`` and their steps ``fᵢ`` (the next plain iterate less ``xᵢ``), oldest first.
+    The columns of the result are not orthonormal, even where those of all points are.
     Plain alternating least squares on noise-free tasks of few examples keeps 0.6 of its error in each iteration; with
     the last five iterations combined it needs half as many. The columns of a span keep their meaning from one iteration
     to the next, so spans can be added.

@@ -34,7 +34,7 @@ class Filters:
         self._places = triangle_places(self.k).flatten()
 
     def fit(self, moments: Moments, damping: float | None = None) -> tuple[Tensor, float]:
-        """Each task's filter ``(tasks, k)``, and the squared residual ``Σ ‖Y − X Wᵀ‖²`` of these tasks together.
+        """Each task's filter ``(tasks, k)``, and the squared residual ``Σ ‖Y − X Wᵀ‖²`` that all these filters leave.
 
         ``damping`` is relative to the mean of the diagonal of the normal equations; by default it is
         ``least_damping``, which only makes them solvable.
@@ -95,7 +95,8 @@ def _factor(normal: Tensor, damping: float) -> Tensor:
 def second_moment(a: Tensor, b: Tensor) -> Tensor:
     """An estimate of ``E[v vᵀ] (k, k)`` that noise does not bias, from filters ``(tasks, k)`` of two halves.
 
-    The errors of the two halves are independent, so their products have mean zero.
+    The errors of the two halves are independent, so their products have mean zero. The estimate is symmetric, but noise
+    may give it negative eigenvalues.
     """
     products = a.mT @ b
     return (products + products.mT) / (2 * len(a))

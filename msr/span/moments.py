@@ -93,7 +93,7 @@ class Passes(Generic[_Item]):
     """A pass over items that can be made again: each call iterates over all items that ``make()`` gives.
 
     The items, tuples of tensors, are kept after the first whole pass if all together take less than 16 MiB; ``make`` is
-    then not called again.
+    then not called again, and the tensors of a pass must not be changed in place.
     """
 
     def __init__(self, make: Callable[[], Iterator[_Item]]):

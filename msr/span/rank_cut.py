@@ -18,7 +18,8 @@ class RankCut:
     Attributes:
         energy: ``E[v_a v_b]`` of each direction over the judging tasks, with ``v_a`` and ``v_b`` fitted on the two
             halves of a task's examples, each less half of its regression on the stronger directions; strongest first.
-            It is 0 on average, or a little less, for a direction that no task uses, whatever the noise.
+            It is 0 on average, or a little less, for a direction that no task uses, whatever the noise. Filters are
+            those of standardised data, so it has no unit.
         p_value: of the null hypothesis "no energy", one-sided, from the signs of the judging tasks' products (under the
             null hypothesis these are symmetric around 0, if the noise is symmetric). Up to 12 judges all signs are
             looked at, so it is at least ``2^-n_tasks``; beyond that 9,999 random ones, so it is at least 1e-4.

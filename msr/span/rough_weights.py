@@ -22,8 +22,8 @@ class RoughPairs:
     """Pairs of rough weights of each task. Both are shrunk by few examples, which is measured and divided out.
 
     Half of a task's examples give ``Ŵ = Yᵀ (X Xᵀ + ρ)⁻¹ X``, on average ``W P`` with ``P = Xᵀ (X Xᵀ + ρ)⁻¹ X``, the
-    part of ``W`` that the half's inputs span. A first pass measures ``Q``, the mean of ``P`` over the tasks; the pairs
-    are ``Ŵ Q⁻¹``.
+    part of ``W`` that the half's inputs span. A first pass measures ``Q``, for each half the mean of ``P`` over all
+    tasks with as many examples; the pairs are ``Ŵ Q⁻¹``.
 
     Attributes:
         tasks: the standardised tasks.

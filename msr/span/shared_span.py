@@ -92,7 +92,8 @@ def find_span(
     The tasks must be independent: copies of one task among the fitting and the judging ones make noise look shared.
 
     Args:
-        start: ``(m n, k)``, to start from instead of the spectrum.
+        start: ``(m n, p)``, in the units of the data, to start from instead of the spectrum. Of it the first ``k``
+            columns are used, so ``p`` is ``k`` at least; with ``"auto"``, ``p`` is the width of the first span.
         tol: stop when an iteration lowers the squared residual by less than this share of what the span's unknowns
             would gain by fitting noise; so the error left is far below the statistical one.
         alpha: the level of the rank cut.

@@ -24,7 +24,8 @@ class SpectralStart:
     not depend on units; ``basis`` is for inputs and outputs in the units of the data.
 
     Attributes:
-        basis: the eigenvectors that the sketch found, orthonormal, float64, ``(m n, p)``, in the order of ``spectrum``.
+        basis: ``(m n, p)``, float64, orthonormal columns. The first ``j`` span what the first ``j`` eigenvectors that
+            the sketch found span, brought to the units of the data; they are no eigenvectors themselves.
         k: the recommended dimension, how many eigenvalues lie above ``edge``.
         spectrum: eigenvalues of the estimate, largest first (those that the sketch found). Negative ones are noise,
             since ``S`` has none.
@@ -82,7 +83,7 @@ def spectral_start(
 
     Args:
         k: how many directions are wanted, where that is known; otherwise the sketch grows as long as it finds more
-            directions.
+            directions. The ``k`` of the result is recommended by the spectrum in either case.
         max_k: the largest dimension looked for.
         evidence: false skips ``null`` and ``stability`` (they are nan), which saves half of the work.
         seed: of the random sketch and of the random signs.
@@ -179,8 +180,8 @@ class SecondMoment:
     ) -> tuple[Tensor, Tensor]:
         """Leading eigenvalues, largest first, and eigenvectors ``(m n, p)``, float64, by block power iteration.
 
-        ``block (m n, p)`` is the start; a square one asks for all eigenpairs of the full matrix. ``weights`` of the
-        tasks are 1 by default.
+        ``block (m n, p)`` is the start; a square one asks for all eigenpairs of the full matrix, in one pass.
+        ``weights`` gives ``(tasks, 1)`` for tensors of the tasks' indices; by default they are 1.
         """
         weights = weights or (lambda tasks: torch.ones(len(tasks), 1))
         if block.shape[1] == len(block):
@@ -218,7 +219,7 @@ class SecondMoment:
     def null_edge(self, signal: Tensor, passes: int, seed: int, generator: torch.Generator) -> float:
         """The largest absolute eigenvalue of ``S`` under random signs of the tasks, outside of ``signal (m n, p)``.
 
-        It is the largest of a few draws of signs (``null_replicates``).
+        It is the largest of a few draws of signs (``null_replicates``). ``signal`` has orthonormal columns, or none.
 
         Random signs leave the noise of the products as it is, and take the mean of the signal away; what varies of the
         signal is projected out. This is parallel analysis.

@@ -46,7 +46,7 @@ def e_against_nonnegative_mean(values: Tensor, reach: float) -> float:
     Clipping from below makes the numbers larger, so it favours the null. ``reach`` has the unit of the numbers, and
     must be fixed before they are seen.
 
-    Shapes: ``values (n,)``, independent.
+    Shapes: ``values (n,)``, independent; 1 for no number.
     """
     z = (values / reach).clamp(-1, 1)
     log_wealth = torch.log1p(-_BETS[:, None] * z[None]).sum(1)
@@ -61,7 +61,8 @@ def e_against_symmetry(values: Tensor) -> float:
     A number ``z`` that is symmetric has ``E exp(l z − l² z²/2) ≤ 1`` for every ``l``, however heavy its tails are.
     ``V`` depends on the data; but given the sizes ``|zᵢ|``, which fix ``V``, signs alone vary, so ``l`` may use it.
 
-    Shapes: ``values (n,)``, independent. Without a unit: multiplying all numbers by the same factor changes nothing.
+    Shapes: ``values (n,)``, independent; 1 where all are zero, or there are none. Without a unit: multiplying all
+    numbers by the same positive factor changes nothing.
     """
     size = float(values.square().sum().sqrt())
     if size == 0:

@@ -13,7 +13,8 @@ def upper_share(count: int, draws: int, alpha: float) -> float:
     """The one-sided exact upper bound of a probability, where ``count`` of ``draws`` independent draws were cases.
 
     It is the largest ``p`` with ``P(Binomial(draws, p) ≤ count) ≥ α``, and it is below the true probability with
-    probability ``alpha`` at most. Without a single case it is ``1 − α^(1/draws)``, about ``ln(1/α) / draws``.
+    probability ``alpha`` at most. Without a single case it is ``1 − α^(1/draws)``, about ``ln(1/α) / draws``; it is 1
+    where all draws were cases, or there was none.
 
     Args:
         count: how many draws were cases.

@@ -47,7 +47,7 @@ def symmetric_p_value(values: Tensor, floor: Tensor | float = 0.0) -> float:
 
     ``p = c · P(N ≥ Σ v / √(Σ v² + floor²))`` with ``c = 3.18`` and a standard normal ``N``. The bound holds for any
     sizes and any number of them: it needs neither moments nor equal scales. Numbers that have mean zero and are not
-    symmetric are covered as far as the factor 3.18 goes.
+    symmetric are covered as far as the factor 3.18 goes. It is 1 at most, and 1 where all numbers and floors are zero.
 
     Shapes: ``values (n,)``; ``floor``, the size of the rounding of each value, ``(n,)`` or one number for their sum.
     Source: Bentkus and Dzindzalieta (2015, doi:10.3150/13-BEJ580).

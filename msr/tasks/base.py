@@ -27,8 +27,9 @@ Split = Literal["train", "test"]
 
 
 def generator_for(*key: int | str, reuse: torch.Generator | None = None) -> torch.Generator:
-    """A generator whose stream is a function of the key alone; different keys give unrelated streams.
+    """A generator on the CPU whose stream is a function of the key alone; different keys give unrelated streams.
 
+    The order of the key counts, and a number is another key than its text.
     The key is hashed, because generators that are seeded with neighbouring integers need not be unrelated. A generator
     given as ``reuse`` is seeded anew, in place, and returned instead of a new one: making a new one takes as long as
     drawing a thousand numbers.
@@ -41,7 +42,8 @@ def generator_for(*key: int | str, reuse: torch.Generator | None = None) -> torc
 def normal_rows(seed: int, split: Split, tasks: Tensor, n: int) -> Tensor:
     """``n`` standard normal numbers for each task, ``(tasks, n)``, in torch's default dtype.
 
-    ``tasks``: indices in the split, ``(tasks,)``. A row depends on seed, split and index alone.
+    ``tasks``: indices in the split, ``(tasks,)``. A row depends on seed, split, index, ``n`` and the dtype; up to
+    16 numbers at the end of a shorter row differ from those of a longer one.
     """
     numbers = torch.empty(len(tasks), n)
     generator = torch.Generator()
@@ -123,10 +125,10 @@ class TaskFamily(ABC):
         return None
 
     def draw(self, split: Split, step: int, n: int) -> Tensor:
-        """Indices ``(n,)`` of the tasks of training step number ``step``, counted from 0.
+        """Indices ``(n,)`` of the tasks of training step number ``step``, counted from 0: the same at every call.
 
         An endless split gives new tasks at each step, ``step · n`` to ``(step + 1) · n − 1``; from a finite one they
-        are drawn with replacement. Raises: ConfigError for ``n`` below 1, or an empty split.
+        are drawn with replacement, by seed, split and step. Raises: ConfigError for ``n`` below 1, or an empty split.
         """
         if n < 1:
             raise ConfigError(f"a batch needs at least one task; got {n}")

@@ -38,7 +38,7 @@ _SPAN_RTOL = 1e-4
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a task file by name: ``x`` and ``y``, and ``w`` and ``split`` where the file holds them; checked.
 
-    They are memory-mapped where they are stored without compression.
+    They are memory-mapped where they are stored without compression. Further arrays of the file are not read.
     Raises: DataError naming the file, the array and the axis at fault; for damage, see :mod:`msr.files.archives`.
     """
     arrays = read_npz(path, _NAMES, mapped=True)
@@ -64,7 +64,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 def write_tasks(path: Path, x: Tensor, y: Tensor, w: Tensor | None = None) -> None:
     """Write a task file without compression, so that it can be memory-mapped; whole or not at all.
 
-    A file of that name is replaced. ``w`` is left out where it is None. The arrays are not checked.
+    A file of that name is replaced. ``w`` is left out where it is None. The arrays keep their dtypes, and are not
+    checked.
     Shapes: ``x, y (tasks, examples, ...)``, ``w (tasks, ...)``.
     Raises: DataError where the file cannot be written.
     """
@@ -140,7 +141,7 @@ class FileTasks(TaskFamily):
         """An orthonormal basis of the span of the training tasks' true weights, ``(out · in, k)`` float64.
 
         None without ``w``, or where ``w`` is neither a dense matrix nor filters of locally connected maps for each
-        task.
+        task; also where a task has one input or one output, or filters one tap, since that axis is left out of ``w``.
         """
         n_train = self.n_tasks("train")
         w = self.true_weights("train", torch.arange(n_train))

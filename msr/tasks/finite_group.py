@@ -107,7 +107,7 @@ class FiniteGroupTasks(LinearTasks):
     @takes_arrays("free")
     def weights_from(self, free: Tensor) -> tuple[Tensor, ...]:
         """Each layer's ``W = U v (tasks, out, in)`` with ``E‖W‖² = out``, from standard normal numbers
-        ``(tasks, n_free)``.
+        ``(tasks, n_free)``, those of the first layer first.
         """
         parts = free.split([basis.dim for basis in self.bases], dim=1)
         return tuple(_weight(basis, v) for basis, v in zip(self.bases, parts, strict=True))

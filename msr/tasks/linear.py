@@ -17,9 +17,9 @@ __all__ = ["LinearTasks"]
 class LinearTasks(TaskFamily):
     """``y = W x + noise`` with ``x ~ N(0, 1)`` and ``W`` made from a few numbers ``~ N(0, 1)`` of each task.
 
-    Args: ``noise`` is the standard deviation of noise on ``y``, whose mean square without noise is 1. ``shots`` and
-    ``queries`` are the numbers of support and of query examples of each task; ``n_train`` and ``n_test`` are the
-    numbers of tasks in the splits (None: no end).
+    Args: ``noise`` is the standard deviation of noise on ``y``, whose expected mean square without noise is 1.
+    ``shots`` and ``queries`` are the numbers of support and of query examples of each task; ``n_train`` and ``n_test``
+    are the numbers of tasks in the splits (None: no end).
     Raises: ConfigError for a number of examples or tasks below 1, or noise that is negative or infinite.
     """
 
@@ -83,10 +83,11 @@ class LinearTasks(TaskFamily):
         return Episodes.split(x.unflatten(2, self.shape_in), y.unflatten(2, self.shape_out), self.shots)
 
     def _draw(self, split: Split, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The standard normal numbers of the tasks: free ones, inputs, and noise, which is empty where there is none.
+        """The standard normal numbers of the tasks: free ones, inputs, and noise, ``(tasks, 0)`` where there is none.
 
-        Shapes: ``(tasks, n_free)``, ``(tasks, examples, in)``, ``(tasks, examples, out)``. The noise is drawn last, so
-        a family with noise has the maps and inputs of the one without.
+        Shapes: ``(tasks, n_free)``, ``(tasks, examples, in)``, ``(tasks, examples, out)``; support examples come first.
+        The noise is drawn last, so a family with noise has the maps and inputs of the one without, but for up to the
+        last 16 numbers of a task, which torch draws in another way at the end of a row.
         """
         check_indices(split, tasks, self.n_tasks(split))
         examples = self.shots + self.queries

@@ -36,10 +36,12 @@ def locally_connected_weight(filters: Tensor, length: int) -> Tensor:
 def span_of_filters(filters: Tensor, length: int, *, rtol: float | None = None) -> Tensor:
     """Orthonormal basis of the weights of many tasks, ``(out_length · length, k)``: the true ``U``.
 
-    The basis is computed from the filters, which are far smaller than the matrices: placing filters into matrices
-    keeps every inner product.
+    The basis is computed from the filters, which are far smaller than the matrices: placing filters into matrices, as
+    :func:`locally_connected_weight` does, keeps every inner product. ``k`` is the rank of the filters, and ``rtol`` is
+    that of :func:`msr.span.orthonormal_basis`.
 
-    Shapes: ``filters (tasks, out_length, kernel)``. ``rtol`` as in :func:`msr.span.orthonormal_basis`.
+    Shapes: ``filters (tasks, out_length, kernel)``, where ``out_length`` is ``length − kernel + 1``, or ``length`` for
+    windows that wrap around. Raises: ShapeError for any other.
     """
     basis = orthonormal_basis(filters.flatten(1).mT, rtol=rtol)
     placed = locally_connected_weight(basis.mT.unflatten(1, filters.shape[1:]), length)
@@ -49,7 +51,8 @@ def span_of_filters(filters: Tensor, length: int, *, rtol: float | None = None) 
 def convolution_span(length: int, kernel: int, *, circular: bool) -> Tensor:
     """``U`` of all convolutions of a signal, ``(out_length · length, kernel)`` float64: one orthonormal column a tap.
 
-    The output is as long as the signal where the convolution is circular, and ``length − kernel + 1`` long otherwise.
+    Tap ``t`` is the weight of input ``i + t`` for output ``i``, so the window begins at the output's own place. The
+    output is as long as the signal where the convolution is circular, and ``length − kernel + 1`` long otherwise.
     """
     out_length = length if circular else length - kernel + 1
     U = torch.zeros(out_length, length, kernel, dtype=torch.float64)

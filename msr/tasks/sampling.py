@@ -44,8 +44,8 @@ def sample_group(
     noise: float = 0.0,
     seed: int = 0,
 ) -> Sample:
-    """Tasks ``y = W x + noise`` with ``x ~ N(0, 1)`` and, for each task, a random equivariant ``W`` of mean square
-    output 1.
+    """Tasks ``y = W x + noise`` with ``x ~ N(0, 1)`` and, for each task, a random equivariant ``W``; the expected mean
+    square of an output without noise is 1.
 
     ``truth="none"`` takes a random span of the same dimension instead of the equivariant maps, and ``"broken"`` these
     maps turned out of themselves by ``breaking`` (:func:`~msr.tasks.broken_span`), which is used by it alone. ``noise``
@@ -135,9 +135,13 @@ def _generator(n_tasks: int, examples: int, noise: float, seed: int) -> torch.Ge
 def _sample(
     U: Tensor, shape: tuple[int, int], n_tasks: int, examples: int, noise: float, generator: torch.Generator
 ) -> Sample:
-    """Tasks ``y = W x + noise`` with weights from a span ``U (out · in, k)`` with orthonormal columns, flattened.
+    """Tasks ``y = W x + noise``, drawn in float64 and returned in float32; ``generator`` is advanced.
 
-    ``shape``: ``(out, in)``. The mean square of an output without noise is 1; the numbers advance ``generator``.
+    ``W = U v``, with ``x`` and ``v`` standard normal, scaled so that the expected mean square of an output without
+    noise is 1. ``noise`` is a standard deviation.
+
+    Shapes: ``U (out · in, k)`` with orthonormal columns, weights flattened by rows; ``shape`` is ``(out, in)``. The
+    result: ``x (n_tasks, examples, in)``, ``y (n_tasks, examples, out)``, ``w (n_tasks, out, in)``.
     """
     m, n = shape
     v = torch.randn(n_tasks, U.shape[1], generator=generator, dtype=torch.float64)

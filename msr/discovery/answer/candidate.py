@@ -29,8 +29,9 @@ class Candidate(Brief):
 
     Attributes:
         colours: ``(out, in)``, the class of each weight; there are ``n_colours`` of them.
-        generators_in: ``(r, in)``; generator ``g`` sends input ``i`` to input ``generators_in[g, i]``.
-        generators_out: ``(r, out)``, the same on outputs.
+        generators_in: ``(r, in)``; generator ``g`` sends input ``i`` to input ``generators_in[g, i]``. Signed
+            permutations act on twice the points, ``(r, 2 in)``: first ``+j`` of every input, then ``−j``.
+        generators_out: ``(r, out)`` or ``(r, 2 out)``, the same on outputs.
         order: number of elements of the group that they generate.
         residual: ``‖U − P U‖ / ‖U‖`` of the fitted span ``U``, in the basis in which filters have covariance ``I``; no
             unit. It includes the error of the fit, so it is no evidence of its own.
@@ -70,6 +71,8 @@ class Candidate(Brief):
     @cached_property
     def orbitals(self) -> Indices:
         """Label of the orbital (orbit on pairs of an output and an input) of each weight, ``(out · in,)``.
+
+        For signed permutations these are pairs of points, ``(2 out · 2 in,)``.
 
         A linear layer shows a group's orbitals and nothing more of the group. They are computed once, since every
         comparison of two candidates asks for them.

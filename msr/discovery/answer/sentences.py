@@ -104,7 +104,7 @@ def linear_words(certificate: GroupCertificate) -> str:
 
 
 def exceptions_words(certificate: GroupCertificate) -> str:
-    """A clause of the sentence *found*: the bound on the share of exceptions, and the places of those that are seen."""
+    """A clause of the sentence *found*: the bound on the share of exceptions, and the first places of those seen."""
     most = f"{certificate.exceptions_at_most:.1%}"
     breaking = f"{certificate.exceptions_break:.0%}"
     sentence = f"at most {most} of the tasks may be exceptions, which break it by more than {breaking}"

@@ -116,7 +116,7 @@ def biases(
     m = y.shape[2]
 
     def of_part(part: slice) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Tensor]:
-        """The arguments of an estimate for some of the tasks that are looked at."""
+        """The arguments of :func:`_by_least_squares` and :func:`_by_halves` for a slice of the tasks looked at."""
         places = every[part]
         return x[places], y[places], counts[places], (means[0][places], means[1][places]), to_breaking
 
@@ -168,7 +168,8 @@ def _by_least_squares(
 ) -> tuple[Tensor, Tensor]:
     """Unbiased estimates ``(tasks,)`` of ``‖A b‖²`` with ``A = D⁻¹ (I − P)``, and whether each could be made.
 
-    Arguments as in :func:`biases`, of some tasks; ``to_breaking (m, m)`` is ``A``.
+    Where none could be made the number means nothing. Arguments as in :func:`biases`, of some tasks; ``to_breaking
+    (m, m)`` is ``A``.
     """
     M, rank = residual_maker(x, counts)
     inverse = torch.linalg.pinv(x)  # (tasks, n, examples)

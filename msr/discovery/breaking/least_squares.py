@@ -27,7 +27,11 @@ class LeastSquares:
     ``Ŵ = Yᵀ X (XᵀX)⁻¹`` has mean ``W``. What its noise adds is measured by drawing noise anew: each residual, divided
     by ``√(1 − h)`` for the leverage ``h`` of its example, gets a random sign. That is unbiased where the noise of a
     task's examples has one variance, and nearly so where it has not, however noise is correlated over outputs (the wild
-    bootstrap with residuals of type HC2).
+    bootstrap with residuals of type HC2). All tasks are fitted when this is made; the signs have a fixed seed.
+
+    Args:
+        sample: all tasks.
+        average: the Reynolds operator on weights.
     """
 
     method = "least squares"
@@ -76,7 +80,7 @@ class LeastSquares:
         return whole, along
 
     def noise(self, span: SharedSpan, tasks: Tensor) -> Tensor:
-        """The mean squared residual of each task, ``(tasks,)``; for tasks without a fit the mean of the others.
+        """The mean squared residual of each task, ``(tasks,)``; for tasks without a fit the mean of all that have one.
 
         It is a sum over outputs, each in units of its scale, per degree of freedom. The span is not used.
         """

@@ -157,12 +157,15 @@ class Pairs:
         orbits: Indices,
         directions: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """The estimates of :meth:`__call__` for these tasks: of what breaks a group in all, and along the directions.
+        """Two estimates, each ``(tasks,)``: the energy of all that breaks a group, and of its part in the directions.
+
+        The second is a sum over the directions. Both may be negative. Tasks too short for the pairs get a number as
+        well, which the caller replaces by infinity.
 
         Args:
             groups: batches of pairs of parts, each ``(pairs, 2)``.
             penalties: for each batch, the penalty that its fits have at least.
-            usual: ``(m,)``, the mean of all tasks' outputs.
+            usual: ``(m,)``, the mean output, averaged over the tasks of the call.
         """
         moments = self._moments(tasks)
         equations = moments.equations(symmetric)
@@ -238,7 +241,8 @@ class Pairs:
         """Symmetric weights ``(pairs, tasks, m, n)``, offsets ``(pairs, tasks, m)``, from all parts but ``a``, ``b``.
 
         Weights are None without a span, and the offset is then the mean of these parts' outputs. With two parts there
-        are no others: weights are None, and the offset is ``usual (m,)``, the mean of all tasks' outputs.
+        are no others: weights are None, and the offset is ``usual (m,)``. The ridge penalty of the fit is that of
+        ``symmetric`` or ``least_penalty``, whichever is larger.
         """
         m, n, k = symmetric.span.shape
         shape = (len(a), len(moments.count[0]))

@@ -23,7 +23,7 @@ class Side:
         values: ``(tasks, examples, kept)``, zero in rows that are absent.
         means: ``(tasks, kept)``, what was taken off, over the units.
         units: ``(kept,)``, what coordinates were divided by.
-        kept: which coordinates vary and are left.
+        kept: ``(kept,)``, the numbers of the coordinates that vary and are left, in increasing order.
         notes: what was left out or is inaccurate, as sentences for the user.
     """
 
@@ -41,7 +41,10 @@ class Side:
 
 
 def ranges(values: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """The least and the largest value of each coordinate over the present examples of each task, ``(tasks, size)``."""
+    """The least and the largest value of each coordinate over the present examples of a task, ``(tasks, size)`` each.
+
+    A task without a present example has infinity as its least value and minus infinity as its largest.
+    """
     # Both results are made before the pass: small results between large temporary ones would keep these from being
     # given back.
     low, high = (values.new_empty(len(values), values.shape[2]) for _ in range(2))
@@ -54,6 +57,9 @@ def ranges(values: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
 
 def spread_within(values: Tensor, present: Tensor, unit: float = 1.0) -> Tensor:
     """Standard deviation of each coordinate within tasks, pooled over all tasks, divided by ``unit``: ``(size,)``.
+
+    Squares are summed over all tasks, and divided by the number of examples less one for each task. ``unit`` divides
+    the values before they are squared, so that squares of huge numbers do not overflow.
 
     Shapes: ``values (tasks, examples, size)``, centred in each task and zero where absent; ``present (tasks,
     examples)``.
@@ -116,7 +122,7 @@ def centred(values: Tensor, present: Tensor, side: str) -> Side:
 def scale_down_loud_tasks(outputs: Side, present: Tensor) -> int:
     """Scale tasks whose outputs exceed 5 times the median size down to that; returns how many tasks were scaled.
 
-    Both ``outputs.values`` and ``outputs.means`` are changed in place.
+    ``outputs`` is changed: the numbers of ``values`` in place, and ``means`` is a new tensor.
 
     The size of a task is the root of the summed variance of its outputs. A linear task that is scaled stays linear and
     keeps its symmetry, so this only bounds its weight among the others.

@@ -30,9 +30,10 @@ class Taken(Brief):
     Attributes:
         x: ``(tasks, examples, ...)`` float64; ``y`` likewise.
         present: ``(tasks, examples)``, whether a row is an example that counts: neither padding nor left out.
-        positions: ``(tasks, examples)``, the index of each example in its task as the caller gave it.
-        origin: ``(tasks,)``, the index of each task in what the caller gave.
-        fresh: ``(tasks,)``, which tasks the caller keeps for the test; None where that was not said.
+        positions: ``(tasks, examples)``, the index of each example in its task as the caller gave it, or of each row in
+            the one data set. Rows that are not present have any number.
+        origin: ``(tasks,)``, the index of each task in what the caller gave, or the number of the piece.
+        fresh: ``(tasks,)`` booleans, True for tasks that the caller keeps for the test; None where that was not said.
         notes: what was left out or changed, as sentences for the user.
         pieces: whether the tasks are pieces of one data set.
     """
@@ -254,7 +255,10 @@ def _side_by_side(x: Sequence[Any], y: Sequence[Any]) -> Taken:
 
 
 def _one_data_set(x: Tensor, y: Tensor) -> Taken:
-    """The rows of one data set as a single task, which :func:`_cut` cuts once copies are gone."""
+    """The rows of one data set as a single task, which :func:`_cut` cuts once copies are gone.
+
+    Shapes: ``x (rows, inputs)``, ``y (rows, outputs)`` or ``(rows,)``; ShapeError for others.
+    """
     if x.ndim != 2:
         raise ShapeError(f"x of one data set must be (rows, inputs); got {tuple(x.shape)}")
     y = y.unsqueeze(1) if y.ndim == 1 else y

@@ -44,7 +44,8 @@ def filled_with_noise(x: Tensor, y: Tensor, present: Tensor, directions: Tensor)
 
     The noise is centred in each task, with one standard deviation: that of the inputs, root mean square over
     coordinates. It is drawn for the coordinates in an order, and with signs, that their distributions and their effects
-    on the outputs set. Inputs that are permuted, or whose signs are changed, then get the same noise, moved along.
+    on the outputs set. Inputs that are permuted, or whose signs are changed, then get the same noise, moved along. The
+    seed is fixed, so the same tasks get the same noise.
 
     Shapes: ``x (tasks, examples, n)``, ``y (tasks, examples, m)``, ``directions (n, r)``, orthonormal.
     """
@@ -65,7 +66,7 @@ def filled_with_noise(x: Tensor, y: Tensor, present: Tensor, directions: Tensor)
 
 
 def null_directions_note(directions: Tensor) -> str:
-    """A sentence for the user that says how many directions ``(n, r)`` are never taken, and which sums these are."""
+    """A sentence for the user: how many directions ``(n, r)`` are never taken, and what is constant; ``r`` is not 0."""
     n, r = directions.shape
     rows = _reduced(directions.mT.numpy())
     sums = bool(np.isin(rows.round(_ECHELON_DIGITS), (0.0, 1.0)).all())

@@ -30,8 +30,8 @@ def splits(n_tasks: int, fresh: Tensor | None, seed: int) -> list[Split]:
     """The splits of one search: random orders of the tasks, each with the numbers of teaching tasks that it tries.
 
     There are four, one for each of ``first_teaching_shares``. The numbers are 15%, 30% and 60% of the tasks
-    (``teaching_shares``), at least half of the fewest tasks of a discovery (40), and the first at most 120; one split
-    starts with the second number.
+    (``teaching_shares``), at least half of the fewest tasks of a discovery (40), and the first at most 120. One split
+    starts with the second number and leaves the first out.
 
     Args:
         fresh: ``(tasks,)`` booleans. Where they are given there is one split: these tasks test, and all others teach.

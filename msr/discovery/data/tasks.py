@@ -47,7 +47,7 @@ class Prepared(Brief):
             ``shape_out``.
         null_directions: ``(n, r)``, an orthonormal basis of the directions that the inputs never take. Independent
             noise of the usual size stands there instead, so that weights there are zero.
-        fresh: ``(tasks,)``, which tasks the caller keeps for the test; None where that was not said.
+        fresh: ``(tasks,)`` booleans, True for tasks that the caller keeps for the test; None where that was not said.
         left_out: what was left out or changed, as sentences for the user.
         too_few: what is missing where there are too few tasks to go on, else None.
     """
@@ -133,7 +133,7 @@ def prepare(
         kernel: taps along each axis of a convolution; without it, the shapes must determine them.
         circular: the convolution wraps around; ``padding``: zeros beyond each end, or ``"same"`` for outputs of the
             size of inputs; ``stride``: of its windows.
-        fresh: ``(tasks,)``, which tasks are kept for the test and teach nothing; None where that is left open.
+        fresh: ``(tasks,)`` booleans, True for tasks that only test and teach nothing; None where that is left open.
         seed: of the pseudo-random order of tasks and of the examples of each.
 
     Raises: ShapeError, DataError, ConfigError for tensors and options that cannot be used. Too few tasks are no error:

@@ -146,7 +146,10 @@ class Kernels:
             self._whitenings[1] = _whitening(three, raw[two:], least)
 
     def _written(self, z: Tensor) -> Tensor:
-        """All features that are written out, ``(tasks, examples, features)``."""
+        """The features of all degrees that are written out, side by side, ``(tasks, examples, features)``.
+
+        They are not whitened. ``z (tasks, examples, n)`` are white inputs. ``self.features`` must not be 0.
+        """
         return torch.cat([features for features in self._features(z) if features is not None], 2)
 
     def _features(self, z: Tensor) -> list[Tensor | None]:
@@ -183,7 +186,8 @@ class Kernels:
     def _polynomial(self, z: Tensor) -> list[Tensor]:
         """The two polynomial kernels, ``(tasks, examples, examples)`` each.
 
-        For a degree with too many features it is the kernel of all products of that degree, which are not whitened.
+        For a degree with too many features it is the kernel of all products of that degree, which are not whitened:
+        products of three then keep what products of two explain of them.
         """
         return [
             _powers(z @ z.mT, degree) if features is None else features @ features.mT

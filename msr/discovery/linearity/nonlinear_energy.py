@@ -86,7 +86,8 @@ def least_distance_from_identity(square: Tensor, trace: Tensor, rank: Tensor) ->
 def energies(forms: Tensor, gram: Tensor, whole: Tensor, unit: list[float], counts: Tensor) -> tuple[Tensor, Tensor]:
     """Energies of the parts ``(parts, pieces)`` from their forms, and which pieces had examples enough, ``(pieces,)``.
 
-    Energies are zero for pieces with too few examples, and for parts whose unit is zero.
+    Energies are zero for pieces with too few examples, and for parts whose unit is zero. All pieces of one length have
+    examples enough, or none has.
 
     A random function with kernel ``K_b`` and energy ``u_b`` gives the form of ``C_a`` the mean ``⟨C_a, K_b⟩``, which
     equals ``⟨C_a, C_b⟩``. So the energies ``e`` solve ``Σ_b ⟨C_a, C_b⟩ / u_b · e_b = form_a``, with the inner products
@@ -118,9 +119,12 @@ def summary(statistics: Statistics, owner: Tensor, count: int, method: str) -> L
     """The result of the three tests over all tasks, from pieces that are put together into ``count`` tasks.
 
     Null hypothesis of each test: the form of every task is symmetric about zero, as it has mean zero where
-    ``E[y | x]`` is linear in ``x``.
+    ``E[y | x]`` is linear in ``x``. The p-value is three times the least of the three, and 1 where all forms are zero.
 
-    Shapes: ``owner (pieces,)``, the task of each piece.
+    Args:
+        owner: ``(pieces,)``, the task of each piece. A task without a piece is not tested, and gets the mean residual
+            of the others.
+        method: how weights were fitted, in words for the result; other words stand there where all forms are zero.
     """
 
     def add(values: Tensor) -> Tensor:

@@ -20,7 +20,10 @@ __all__ = ["Serial", "serial_correlation"]
 
 @dataclass(frozen=True)
 class Serial:
-    """Correlation of the noise of neighbouring examples, and the two-sided p-value of the null that it is zero."""
+    """Correlation of the noise of neighbouring examples, and the two-sided p-value of the null that it is zero.
+
+    The correlation is an estimate, which noise may carry beyond ±1.
+    """
 
     correlation: float
     p_value: float

@@ -175,7 +175,8 @@ def _span_forms(
     Shapes: ``design (tasks, examples, m k)``, what each coefficient in the span adds to each output; ``z (tasks,
     examples, r)``; ``y (tasks, examples, m)``. The results are the forms ``rᵀ C_a r (4, tasks)``; ``⟨C_a, C_b⟩ (4, 4,
     tasks)``; the distances of :func:`least_distance_from_identity` ``(4, tasks)``; the sums of squared residuals and
-    their degrees of freedom, ``(tasks,)``.
+    their degrees of freedom, of all outputs together, ``(tasks,)``. The first three are zero for a kernel of which only
+    rounding is left.
     """
     count, examples, m = y.shape
     mask = example_mask(y, counts)

@@ -96,9 +96,10 @@ class Points:
         return mean[: self.m, : self.n].flatten(0, 1)
 
     def is_trivial(self, generators_in: Indices, generators_out: Indices) -> bool:
-        """Whether these permutations generate a group that every linear layer has, so that it says nothing of a layer.
+        """Whether each generator leaves all points in place or, for signed points, changes all signs of a side at once.
 
-        On each side a generator must leave every point in place or, for signed points, change all signs at once.
+        Such a group says nothing of a layer. Each side is looked at by itself: a generator that changes the signs of
+        one side and leaves the other in place counts as trivial too, though only a layer of zeros keeps it.
 
         Shapes: ``generators_in (r, columns)``, ``generators_out (r, lines)``; row ``g`` of both is one generator.
         """
@@ -180,8 +181,12 @@ class Points:
         """The group of all permutations of used points that keep the classes of weights and the ties between points.
 
         Its generators ``(r, columns)`` and ``(r, lines)`` act on all points, of which unused ones stay in place: they
-        could all be swapped without any effect, which would say nothing. If no input or no output is used the group has
-        order 1 and no generator. ``rows``, of weights between points, say which points are used.
+        could all be swapped without any effect, which would say nothing. Only a generator that changes the signs of all
+        used points changes those of the unused ones too. If no input or no output is used the group has order 1 and no
+        generator. The arrays are new; searches are kept, so that the same classes are not searched twice. ``rows``, of
+        weights between points, say which points are used.
+
+        Raises: MissingExtraError as :func:`~msr.permutations.search.automorphisms`, where the search is too long.
         """
         lines, columns = cut.colours.shape
         used_in, used_out = self.used(rows)

@@ -25,7 +25,7 @@ class Taught:
 
     Attributes:
         learned: the pattern.
-        finest: its finest classes of equal weights.
+        finest: its finest classes of equal weights, of all weights between points (``lines × columns``).
         candidates: the groups that are proposed, each once, that of the finest classes first.
     """
 

@@ -85,8 +85,10 @@ class Colouring:
 
     Attributes:
         colours: ``(out, in)``, the class of each weight, numbered from 0; there are ``n_colours`` classes.
-        within: distance of the two means that the last merge inside a class joined, in the units of the rows.
-        above: distance of the two means that the first merge between classes would join, likewise.
+        within: distance of the two means that the last merge inside a class joined, in the units of the rows; 0 where
+            nothing was merged.
+        above: distance of the two means that the first merge between classes would join, likewise; infinite where
+            nothing is left to merge.
     """
 
     colours: Indices
@@ -96,7 +98,10 @@ class Colouring:
 
 
 def parted(cut: Colouring, labels: Indices) -> Colouring:
-    """The same classes, except that weights with different ``labels (out, in)`` are never in one class."""
+    """The same classes, except that weights with different ``labels (out, in)`` are never in one class.
+
+    ``within`` and ``above`` stay those of the classes before.
+    """
     pairs = cut.colours * (int(labels.max()) + 1) + labels
     colours = np.unique(pairs, return_inverse=True)[1].reshape(labels.shape)
     return replace(cut, colours=colours, n_colours=int(colours.max()) + 1)
@@ -134,9 +139,9 @@ def noise_floor(rows: Rows) -> float:
 def colourings(rows: Rows) -> list[Colouring]:
     """Classes by Ward's clustering of the rows, cut at several heights, finest classes first.
 
-    One cut is always at the level that noise alone reaches (:func:`noise_floor`). The others are at the largest ratios
-    of neighbouring heights above it. Ward's linkage is used because single linkage joins different classes through
-    chains of noisy rows: on the same rows it found the right classes half as often.
+    One cut is always at the level that noise alone reaches (:func:`noise_floor`). The others, ``class_cuts`` (8) at
+    most, are at the largest ratios of neighbouring heights above it. Ward's linkage is used because single linkage
+    joins different classes through chains of noisy rows: on the same rows it found the right classes half as often.
 
     Raises: ConfigError for more than :data:`MAX_WEIGHTS` weights.
     """

@@ -16,7 +16,8 @@ def class_automorphisms(colours: Indices) -> Automorphisms:
     symmetries of each single layer are those with ``R = I``. They are a normal subgroup, so all the pairs lie in its
     normaliser. For circular convolutions, for example, one side may be shifted alone, and the taps may be rescaled.
 
-    Shapes: ``colours (out, in)``. Raises: ShapeError as :func:`~msr.permutations.search.automorphisms`.
+    Shapes: ``colours (out, in)``. Raises: ShapeError, MissingExtraError as
+    :func:`~msr.permutations.search.automorphisms`.
     """
     given = np.asarray(colours)
     m, n = given.shape

@@ -124,7 +124,8 @@ def by_length(x: Tensor, y: Tensor, counts: Tensor, tasks: Tensor | None = None,
     input (``half_examples_per_input``), or the fit of all would stop. If every length is rare, none is skipped.
 
     Args:
-        tasks: places of the tasks that are passed over, in this order; by default all.
+        tasks: places of the tasks that are passed over, by default all: the shortest first, and in this order among
+            tasks of one length.
     """
     every = torch.arange(len(x)) if tasks is None else tasks
     own_counts = counts[every]

@@ -65,6 +65,7 @@ def _key(p: Indices, q: Indices) -> bytes:
 def _grown(colours: Indices, start: int, target: int, background: int) -> _Map | None:
     """The map that is forced by sending output ``start`` to output ``target``; None if it contradicts itself.
 
+    It is two arrays, of the images of inputs ``(n,)`` and of outputs ``(m,)``; −1 where no image is forced.
     ``colours (m, n)`` are the classes of weights; the class ``background`` forces nothing (−1: every class forces).
     """
     m, n = colours.shape

@@ -12,7 +12,9 @@ __all__ = ["agreed"]
 def agreed(answers: list[Discovery]) -> Discovery:
     """One answer from those of several searches: the common one, or *cannot tell* where verdicts or groups differ.
 
-    Of answers that agree on a group the one with the largest p-value is given; of others that agree, the first.
+    Of answers that agree on a group the one with the largest p-value is given; of others that agree, the first. Where
+    they differ it is the first answer with another verdict, sentence and hint and without a name; all its other values
+    are kept, as those of one search.
     """
     first = answers[0]
     if any(a.verdict != first.verdict or not _same_choice(a.chosen, first.chosen) for a in answers):

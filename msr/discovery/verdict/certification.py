@@ -123,6 +123,8 @@ def certificate_of(
 def upper_bound(values: Tensor, energy: Tensor, alpha: float) -> float:
     """Upper bound, at level ``alpha``, on the share of ``energy`` that ``values`` make in typical tasks; at most 1.
 
+    Every second task is tested; the others only say what the usual energy is, and how far noise spreads the values.
+
     Shapes: ``values (tasks,)``, ``energy (tasks,)``, in the same units.
     """
     limits = THRESHOLDS()

@@ -32,7 +32,8 @@ class Estimators:
     def usable(self, orbits: Indices, noise: float) -> list[BreakingEstimator]:
         """The estimators that can be used for the group with these orbitals: pairs, least squares, both or none.
 
-        Pairs are usable where their bias on random weights is small, least squares where most tasks are long enough.
+        Pairs come first. They are usable where their bias on random weights is small, least squares where most tasks
+        are long enough.
 
         Args:
             noise: the share of noise in the outputs' energy. The first call fixes into how many parts examples are
@@ -67,7 +68,10 @@ class Estimators:
             return usable[0] if usable else None
 
         def noisiness(estimator: BreakingEstimator) -> float:
-            """The spread of the estimates over tasks, with a penalty where their noise is skewed."""
+            """Robust standard deviation of the estimates for ``group`` over the tasks ``teach``, an energy.
+
+            Where the noise is skewed it is multiplied by ``squares_skew``.
+            """
             breaking, _ = estimator(orbits, learned.span, no_directions, teach)
             # Skewed noise must be clipped further out, which costs as much power as this many times the noise.
             penalty = 1 if estimator.symmetric else THRESHOLDS().squares_skew

@@ -40,9 +40,9 @@ class Evidence:
             where the tasks are not linear, and 0 otherwise.
         energy: ``(tasks,)``, energy of the outputs without noise, approximately.
         energy_with_noise: ``(tasks,)``, energy of the outputs as they are.
-        noise_ratio: ``(tasks,)``, noise of the task over the usual noise, at least 1.
-        spread: standard deviation of ``breaking`` over other tasks, which taught. If the group is a symmetry it is
-            caused by noise alone.
+        noise_ratio: ``(tasks,)``, variance of the task's noise over the usual variance, at least 1.
+        spread: robust standard deviation (:func:`spread`) of ``breaking`` and ``beyond_linear`` together, over other
+            tasks, which taught. If the group is a symmetry it is caused by noise alone.
         noise_spread: the same number for the group that the fit prefers. It is caused by noise alone even where the
             group at hand is no symmetry.
         unit: mean energy without noise of those other tasks. Excesses are divided by it.
@@ -110,11 +110,11 @@ class Evidence:
         return e_against_nonnegative_mean((limit * self.energy_with_noise - self.breaking) / self.unit, reach)
 
     def not_kept(self, limit: float) -> float:
-        """E-value against the null that the group is kept: broken by at most a small share of the limit.
+        """E-value against the null that the group is kept: no task breaks it by more than ``kept_share² · limit``.
 
-        Measured numbers and simulators are never exact, so breaking up to ``kept_share`` of the tolerance counts as
-        none. Exceptions are left out where they are rare. The result is the mean of two e-values: of all that breaks
-        the group, and of its part along the learned pattern.
+        Measured numbers and simulators are never exact, so what is below a twentieth of the tolerance in size
+        (``kept_share``) counts as nothing. Exceptions are left out where they are rare. The result is the mean of two
+        e-values: of all that breaks the group, and of its part along the learned pattern.
         """
         limits = THRESHOLDS()
         typical = ~self.exceptions(limit)

@@ -36,6 +36,7 @@ class Findings:
         """The split whose pattern and exceptions are reported.
 
         It is the first one that proposed the named group; where none is named, the one with the most teaching tasks.
+        There must be a split that could be made.
         """
         named = self.decision.named
         if named is None:

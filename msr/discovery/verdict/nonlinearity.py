@@ -63,7 +63,8 @@ class Nonlinearity:
     def noise_energy(self, learned: Learned, lack: LackOfFit) -> Tensor:
         """What noise adds to the energy of each task's outputs, ``(tasks,)``: the residuals of a test of linearity.
 
-        Where that test, ``lack``, was not possible, it is the noise of the fitted span, the same for all tasks.
+        Where that test, ``lack``, was not possible, it is the noise of the fitted span, the same for all tasks. It is a
+        sum over outputs, each divided by its scale, as :attr:`Sample.energies` are.
         """
         if lack.method == _UNTESTED:
             sample = self._question.sample

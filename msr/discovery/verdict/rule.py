@@ -103,7 +103,8 @@ def _merged(group: list[Proposal], planned: int, eps: float, alpha: float) -> Ca
     """One candidate from the proposals of the same group by several splits, with evidence and status filled in.
 
     E-values are combined as :func:`judged` says, and ``low`` and ``high`` are where they turn. The estimates of
-    ``breaking`` are averaged; the least ``residual`` is kept, and ``exact`` holds if any split found it.
+    ``breaking`` are averaged; the least ``residual`` is kept, and ``exact`` holds if any split found it. All else is
+    that of the first split.
     """
     limit = eps**2
     parts = [proposal.evidence for proposal in group]

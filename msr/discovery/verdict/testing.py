@@ -30,7 +30,7 @@ class Trial:
 
     Attributes:
         taught: the pattern, its classes, and the groups that the teaching tasks propose.
-        proposals: the groups that were tested, with their evidence.
+        proposals: the groups that were tested, with their evidence; the preferred one first, if there is one.
         method: how the estimator of breaking estimates weights, in words; empty where no group was tested.
         teach, test: places of the teaching and of the testing tasks.
     """
@@ -165,9 +165,9 @@ def _breaking_directions(question: Question, learned: Learned, labels: Indices) 
 def _most_informative(groups: list[Candidate], preferred: Candidate | None) -> list[Candidate]:
     """At most ``groups_most`` groups, since all of them share the error rate.
 
-    They are the preferred one, groups larger than it that fit best (up to two thirds of the number), and the largest of
-    those that are no larger. Without a preferred group every group counts as larger, so that two thirds of the number
-    are chosen.
+    Where there are no more, all are returned, in their order. Else they are the preferred one, groups larger than it
+    that fit best (up to two thirds of the number), and the largest of those that are no larger. Without a preferred
+    group every group counts as larger, so that two thirds of the number are chosen.
     """
     most = THRESHOLDS().groups_most
     if len(groups) <= most:

@@ -14,9 +14,9 @@ def action_of(group: GeneratedGroup, rows: Indices, side: Indices) -> Action:
     """How a group moves the points of one side, the inputs or the outputs.
 
     Args:
-        group: on the points that it moves, of both sides.
+        group: made from ``rows``; it numbers only the points, of both sides, that it moves.
         rows: its generators on all points, ``(r, in + out)``.
-        side: the points of the side, consecutive numbers.
+        side: the points of the side as ``rows`` number them, consecutive numbers; may be empty.
     """
     generators = rows[:, side] - (side[0] if len(side) else 0)
     degree = len(side)

@@ -23,7 +23,8 @@ MAX_TABLE = 1024
 
 
 def known_name(group: FiniteGroup) -> str | None:
-    """The proven name of a group; None where the catalogue holds none, or the search for an isomorphism took too long.
+    """The proven name of a group; None where the catalogue holds none, or the searches for an isomorphism took too
+    long.
 
     Abelian groups are proven by their invariant factors, others by an isomorphism to a named group, or by two elements
     that satisfy the relations of a semidirect product of cyclic groups.
@@ -38,8 +39,10 @@ def known_name(group: FiniteGroup) -> str | None:
 
 
 def names_that_fit(group: FiniteGroup) -> tuple[str, ...]:
-    """The names of the groups of the catalogue whose :class:`Invariants` equal those of ``group``; none for an
-    abelian one.
+    """The names of the groups of the catalogue whose :class:`Invariants` equal those of ``group``, fewest factors
+    first.
+
+    None for an abelian one, and where nothing fits.
     """
     return tuple(name for name, _ in _with_invariants(invariants_of(group)))
 
@@ -63,8 +66,8 @@ def _abelian_invariant_factors(element_orders: Indices) -> list[int]:
 def invariant_factors(killed: dict[int, list[int]]) -> list[int]:
     """The invariant factors of an abelian group, each dividing the next.
 
-    ``killed``: for each prime ``p`` that divides the order the numbers of elements with ``x^p = e``, with
-    ``x^(p²) = e``, and so on up to the power of ``p`` in the order.
+    ``killed``: for each prime ``p`` that divides the order how many elements have ``x^p = e``, how many ``x^(p²) = e``,
+    and so on up to the power of ``p`` in the order. Empty, and so is the result, for the trivial group.
     """
     factors: list[int] = []
     for prime, counts in killed.items():
@@ -79,13 +82,19 @@ def invariant_factors(killed: dict[int, list[int]]) -> list[int]:
 
 
 def named_groups(order: int) -> Iterator[tuple[str, Maker]]:
-    """Name and maker of each group of this order in the catalogue, none abelian: fewest direct factors first."""
+    """Name and maker of each group of this order in the catalogue, none abelian: fewest direct factors first.
+
+    The groups are the named factors (:func:`named_factors`) and their products with one another and with cyclic groups.
+    """
     for factors, cyclic_orders in _products(order):
         yield _product_name(factors, cyclic_orders), partial(_product, factors, cyclic_orders)
 
 
 def _with_invariants(wanted: Invariants) -> Iterator[tuple[str, Maker]]:
-    """Name and maker of each group of the catalogue with these invariants; those of factors are computed once."""
+    """Name and maker of each group of the catalogue with these invariants, in the order of :func:`named_groups`.
+
+    They are told from the invariants of the factors, without making the group.
+    """
     for factors, cyclic_orders in _products(wanted.order):
         parts = [_invariants_of_factor(factor) for factor in factors]
         parts += [_invariants_of_cyclic(n) for n in cyclic_orders]
@@ -119,14 +128,18 @@ def _invariants_of_cyclic(n: int) -> Invariants:
 
 @lru_cache(maxsize=256)
 def _products(order: int) -> tuple[tuple[tuple[NamedFactor, ...], tuple[int, ...]], ...]:
-    """All direct products of an order with a named factor or more, fewest factors first.
+    """All direct products of an order with a named factor or more, fewest factors first, then the largest last named
+    factor.
 
-    Each is a pair: its named factors, and the orders of its cyclic factors, each dividing the next.
+    Each is a pair: its named factors, and the orders of its cyclic factors, each dividing the next; none of these where
+    the named ones make up the order.
     """
 
     def nonabelian(remaining: int, least: int) -> Iterator[tuple[tuple[NamedFactor, ...], int]]:
-        """Tuples of named factors in ascending order, each order ``least`` or more, and ``remaining`` divided by
-        their orders.
+        """Tuples of named factors, small groups first, none of fewer than ``least`` elements; the empty one comes
+        first.
+
+        With each comes ``remaining`` divided by their orders, the order that is left for cyclic factors.
         """
         yield (), remaining
         # The smallest group that is not abelian has 6 elements.

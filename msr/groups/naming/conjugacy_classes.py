@@ -41,9 +41,9 @@ def is_power_one(row: Indices, power: int) -> bool:
 def small_classes(group: GeneratedGroup, prime: int, largest: int, exact: bool = False) -> list[Indices]:
     """Some conjugacy classes of elements of order ``prime`` with at most ``largest`` elements, smallest first.
 
-    Each is an array ``(k, points)`` of its elements, permutations of the core. With ``exact`` the list holds at most
-    one class, of exactly ``largest`` elements. Elements of prime order are found as powers of random elements, so that
-    a class may be missed.
+    Each is an array ``(k, points)`` of its elements, permutations as in ``group.core_rows``. The group must have a
+    generator. With ``exact`` the list holds at most one class, of exactly ``largest`` elements. Elements of prime order
+    are found as powers of random elements, the same at each call, so that a class may be missed.
     """
     rows = group.core_rows
     inverses = np.argsort(rows, 1)
@@ -81,10 +81,11 @@ def _of_prime_order(element: Indices, prime: int) -> Indices | None:
 
 
 def conjugates(generators: Indices, inverses: Indices, element: Indices, most: int) -> tuple[Indices | None, int]:
-    """The conjugacy class of an element, ``(k, points)``, and the cost, in images of points that were looked up.
+    """The conjugacy class of an element, ``(k, points)``, itself first, and the cost, in images of points that were
+    looked up.
 
-    ``inverses``: the inverse of each generator, ``(r, points)``. The class is None where it has more than ``most``
-    elements, or more than ``MAX_ENTRIES`` entries.
+    ``inverses``: the inverse of each generator, ``(r, points)``. The class is None, with the cost so far, where it has
+    more than ``most`` elements, or more than ``MAX_ENTRIES`` entries.
     """
     most = min(most, MAX_ENTRIES // len(element))
     rows_made = 0
@@ -111,8 +112,8 @@ def conjugates(generators: Indices, inverses: Indices, element: Indices, most: i
 def on_class(group: GeneratedGroup, class_: Indices) -> GeneratedGroup:
     """The group of permutations that conjugation makes of the elements of a conjugacy class, ``(k, points)``.
 
-    Element ``i`` of the class is point ``i``; elements that no generator moves are left out, as in any
-    :class:`GeneratedGroup`.
+    The class is one of ``group.core_rows``, and its element ``i`` is point ``i``; elements that no generator moves are
+    left out, as in any :class:`GeneratedGroup`.
     """
     spend(len(class_) * (1 + len(group.core_rows)))
     place = {row.tobytes(): i for i, row in enumerate(class_)}
@@ -126,7 +127,7 @@ def on_class(group: GeneratedGroup, class_: Indices) -> GeneratedGroup:
 
 def generates_regular_base(group: GeneratedGroup, class_: Indices, prime: int) -> bool:
     """Whether the elements of a class generate the direct product of their cyclic groups, and this product acts
-    regularly.
+    regularly on the points of the core.
 
     ``class_``: ``(k, points)``, elements of order ``prime`` on the core. If so the group is a wreath product of a
     cyclic group with its action on the class: the stabiliser of a point is then a complement of the product, and

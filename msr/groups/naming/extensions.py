@@ -22,11 +22,13 @@ _MOST_WORK = 2e6
 
 
 def structure_name(group: FiniteGroup) -> tuple[str, bool]:
-    """A name from the normal subgroups, and whether it is proven, as only a direct product of proven factors is.
+    """A name from the normal subgroups of a group that is not abelian, and whether it is proven, as only a direct
+    product of proven factors is.
 
     ``N:Q`` is a semidirect product, whose action the name leaves open; in ``N.Q`` no complement was found. The names of
     semidirect products come first, and of several names the shortest is chosen, so that it depends on the group alone.
-    A group for which that would take more than ``_MOST_WORK`` steps is described by its order.
+    A group for which that would take more than ``_MOST_WORK`` steps is described by its order, as is one without normal
+    subgroups that have names.
     """
     try:
         with limited(_MOST_WORK):
@@ -47,7 +49,9 @@ class _Names:
         self._known: dict[tuple[int, ...], list[tuple[FiniteGroup, tuple[str, bool]]]] = defaultdict(list)
 
     def of(self, group: FiniteGroup) -> tuple[str, bool]:
-        """The name of a part, and whether it is proven: by the catalogue, or else how the part is built."""
+        """The name of a part, and whether it is proven: by the catalogue, or else by how the part is built
+        (:meth:`of_parts`).
+        """
         if group.is_abelian:
             spend(50 + group.order)
             return known_name(group) or _unnamed(group), True
@@ -137,9 +141,10 @@ def _normal_subgroups(group: FiniteGroup) -> list[Indices]:
 
 
 def _direct_factors(group: FiniteGroup, normal: list[Indices]) -> tuple[Indices, Indices] | None:
-    """The first two normal subgroups that meet in the identity alone and whose orders multiply to the group's; or None.
+    """The first two of these normal subgroups that meet in the identity alone and whose orders multiply to the group's;
+    or None.
 
-    ``normal`` and the result are masks ``(order,)`` of elements.
+    ``normal``, as :func:`_normal_subgroups` gives them, and the result are masks ``(order,)`` of elements.
     """
     sizes = [int(mask.sum()) for mask in normal]
     of_size: dict[int, list[int]] = defaultdict(list)

@@ -35,8 +35,8 @@ class GeneratedGroup:
 
     Args:
         generators: ``(r, n)``.
-        order: the number of elements, where it is known: it is then not computed.
-        most: an upper bound of the order, where one is known.
+        order: the number of elements, where it is known: it is then neither computed nor checked.
+        most: an upper bound of the order, where one is known; it is trusted, and makes proofs of the order shorter.
 
     Attributes:
         moved: the points that some generator moves, ``(degree,)``, as numbered in the argument.
@@ -59,13 +59,16 @@ class GeneratedGroup:
 
     @cached_property
     def points(self) -> list[Indices]:
-        """The points of each orbit, ``(size,)`` each and sorted; the largest orbit first."""
+        """The points of each orbit, renumbered as in ``generators``, ``(size,)`` each and sorted; the largest orbit
+        first.
+        """
         orbits = [np.flatnonzero(self.orbits == o) for o in range(len(np.unique(self.orbits)))]
         return sorted(orbits, key=len, reverse=True)
 
     @cached_property
     def core(self) -> list[Indices]:
-        """Orbits on whose union the group acts faithfully, each the array of its points, largest first.
+        """Orbits on whose union the group acts faithfully, each the array of its points, largest first; none for the
+        trivial group.
 
         Every orbit that is left out is an equivariant image of one of them.
         """
@@ -80,6 +83,8 @@ class GeneratedGroup:
     def core_rows(self) -> Indices:
         """The generators as permutations of the points of :attr:`core`, orbit by orbit, renumbered from 0:
         ``(r, points)``.
+
+        There must be a generator.
         """
         return _restricted(self.generators, np.concatenate(self.core))
 
@@ -116,8 +121,11 @@ class GeneratedGroup:
         return Chain(self.core_rows, min(most, self._most or most)).order
 
     def _transitive_order(self) -> int:
-        """The order of a group whose core is one orbit: the degree if abelian, ``n!`` or ``n!/2`` for a giant, else
-        by a chain.
+        """The order of a group whose core is one orbit, of ``n`` points, which may be fewer than :attr:`degree`.
+
+        It is ``n`` for an abelian group, ``n!`` or ``n!/2`` where all or all even permutations of that orbit are in the
+        group, and else what a stabiliser chain proves. There must be a generator.
+        Raises: OrderNotProven.
         """
         rows = self.core_rows
         n = len(self.core[0])
@@ -130,10 +138,10 @@ class GeneratedGroup:
         return Chain(rows, self._most, bound=lambda: _block_bound(rows)).order
 
     def on(self, points: Indices, order: int | None = None) -> "GeneratedGroup":
-        """The group of the action on ``points``, a sorted union of orbits; the same object for the same points.
+        """The group of the action on ``points``, a union of orbits; the same object at each call with an equal array.
 
-        ``order`` is the order of that group, where it is known; it is stored in the object, also in one that exists
-        already.
+        Point ``points[i]``, as this group numbers it, becomes point ``i``. ``order`` is the order of that group, where
+        it is known; it is stored in the object, also in one that exists already.
         """
         key = points.tobytes()
         if key not in self._parts:
@@ -149,7 +157,8 @@ class GeneratedGroup:
     def table(self) -> FiniteGroup:
         """The group as a :class:`FiniteGroup` without points, its elements labelled by their numbers.
 
-        The order must be at most ``MAX_ORDER``.
+        They are numbered breadth first from the identity (:func:`from_permutations` of :attr:`core_rows`). The order
+        must be at most ``MAX_ORDER``, which is not checked.
         """
         if not len(self.generators):
             return from_permutations([[0]])
@@ -162,8 +171,8 @@ class GeneratedGroup:
 
 
 def _block_bound(rows: Indices) -> int | None:
-    """An upper bound of the order of the transitive group that ``rows`` generate; None where no system of blocks is
-    found.
+    """An upper bound of the order of the transitive group that ``rows``, ``(r, n)``, generate; None where no system of
+    blocks is found.
 
     It is the least order of a few wreath products that contain the group.
     """
@@ -238,7 +247,8 @@ def minimal_systems(group: GeneratedGroup) -> Iterator[Indices]:
     """For each further point the finest system of blocks in which it shares a block with the first point.
 
     Points that the stabiliser of the first point exchanges give one system. A system of one block is left out; that
-    with the smallest blocks is always given. None comes for a group that is not transitive.
+    with the smallest blocks is always given. Others may come more than once. Nothing comes for a group that is not
+    transitive.
     """
     # A transitive group on fewer than four points is primitive.
     if len(group.points) != 1 or group.degree < 4:
@@ -263,7 +273,8 @@ def minimal_systems(group: GeneratedGroup) -> Iterator[Indices]:
 
 
 def _finest_system(moves: list[list[int]], point: int) -> Indices:
-    """The finest system of blocks with ``point`` in the block of the first point, as labels ``(degree,)``.
+    """The finest system of blocks with ``point``, which is not the first, in the block of the first point, as labels
+    ``(degree,)``; it may be one block.
 
     ``moves``: the generators, each a list of images. Blocks are trees with their least point as root. When a root is
     joined to another block, its image under each generator is joined to the image of its new root; all other pairs of a
@@ -293,7 +304,9 @@ def _finest_system(moves: list[list[int]], point: int) -> Indices:
 
 
 def _transversal(generators: Indices, point: int) -> dict[int, Indices]:
-    """For each point of the orbit of ``point`` a group element ``(n,)`` that takes ``point`` there."""
+    """For each point of the orbit of ``point`` a group element ``(n,)`` that takes ``point`` there; the identity for
+    itself.
+    """
     elements_to: dict[int, Indices] = {point: np.arange(generators.shape[1])}
     orbit = [point]
     # The orbit grows while it is gone through.
@@ -309,7 +322,7 @@ def _transversal(generators: Indices, point: int) -> dict[int, Indices]:
 
 def _stabiliser_generators(generators: Indices, elements_to: dict[int, Indices]) -> Indices:
     """Schreier's generators ``(k, n)`` of the stabiliser of the point from which :func:`_transversal` made
-    ``elements_to``.
+    ``elements_to``, each once.
     """
     spend(len(elements_to) * len(generators) * (10 + generators.shape[1] / 10))
     return np.unique(
@@ -324,7 +337,7 @@ def on_blocks(group: GeneratedGroup, blocks: Indices) -> Indices:
 
 
 def within_block(group: GeneratedGroup, blocks: Indices) -> GeneratedGroup:
-    """The group of permutations of the points of block 0 that the stabiliser of this block makes.
+    """The group of permutations of the points of block 0 that the elements which map this block to itself make.
 
     ``blocks``: labels ``(degree,)`` of a system of blocks.
     """

@@ -18,7 +18,7 @@ class Action(Brief):
         order: of the group of permutations of these points, which is the image of the whole group.
         kernel: how many elements of the whole group move none of the points, the identity included.
         transitive: the points, two or more, are one orbit.
-        regular: transitive, and no element but the identity of the image fixes a point.
+        regular: transitive, and no element of the image but its identity fixes a point.
         primitive: transitive, and no partition of the points is kept but that into single points and that into one
             part.
         blocks: the size of a smallest nontrivial block, where the action is transitive and not primitive; else None.

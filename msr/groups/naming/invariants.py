@@ -25,11 +25,12 @@ class Invariants(NamedTuple):
 
     Attributes:
         order: number of elements.
-        element_orders: ``{order: number of elements that have it}``.
+        element_orders: ``{order: number of elements that have it}``, the identity included.
         centre: order of the centre.
         classes: ``{(size, order of its elements): number of such conjugacy classes}``.
         abelianisation: order of the group modulo its commutator subgroup.
-        derived_length: steps of the derived series down to one element; None for a group that is not solvable.
+        derived_length: steps of the derived series down to one element, 0 for the trivial group; None for a group that
+            is not solvable.
     """
 
     order: int
@@ -83,7 +84,7 @@ def invariants_of_product(a: Invariants, b: Invariants) -> Invariants:
 
 def _in_words(invariants: Invariants) -> dict[str, object]:
     """The invariants as a dictionary with names for people; ``classes`` lists ``(size, order of elements)`` of each
-    class.
+    class, sorted; abelianisation is an order, as in :class:`Invariants`.
     """
     return {
         "order": invariants.order,

@@ -18,8 +18,9 @@ def find_isomorphism(a: FiniteGroup, b: FiniteGroup, *, most: int = _MAX_EFFORT)
     """An isomorphism as the images in ``b`` of the elements of ``a``, ``(order,)``; None for groups that are not
     isomorphic.
 
-    None too where the search would take more than ``most`` steps. Generators of ``a`` are sent one after another to
-    elements of ``b`` with the same invariants, so that the subgroups which they generate stay isomorphic.
+    None too where the search would take more than ``most`` steps, so that None is no proof. Generators of ``a`` are
+    sent one after another to elements of ``b`` with the same invariants, so that the subgroups which they generate stay
+    isomorphic.
     """
     if a.order != b.order:
         return None
@@ -61,8 +62,7 @@ def find_isomorphism(a: FiniteGroup, b: FiniteGroup, *, most: int = _MAX_EFFORT)
 
 
 def _possible_images(kinds_b: Indices, kinds_a: Indices, generators: list[int], at: int, b: FiniteGroup) -> list[int]:
-    """Elements of ``b`` that have the kind of generator number ``at``, in the order in which ``pop`` tries the least
-    first.
+    """Elements of ``b`` that have the kind of generator number ``at``, greatest first, so that ``pop`` takes the least.
 
     ``kinds_a``, ``kinds_b``: a number for each element, equal where the invariants of elements are. For the first
     generator one element of each conjugacy class is given, since that is enough; none for ``at`` past the last
@@ -111,7 +111,8 @@ def _irredundant(group: FiniteGroup, generators: list[int]) -> list[int]:
 
 
 def _extended(a: FiniteGroup, b: FiniteGroup, sources: list[int], targets: list[int]) -> tuple[Indices | None, int]:
-    """The isomorphism of subgroups that sends each source to its target, and how many steps it took to find.
+    """The isomorphism between the subgroups which ``sources`` and ``targets`` generate that sends each source to its
+    target, and how many steps it took to find.
 
     ``sources`` are elements of ``a``, ``targets`` of ``b``. The isomorphism is ``(order,)``, the image of each element
     of the subgroup that the sources generate, and −1 elsewhere; it is None where there is no such isomorphism.
@@ -139,7 +140,8 @@ def _extended(a: FiniteGroup, b: FiniteGroup, sources: list[int], targets: list[
 
 
 def split_metacyclic(group: FiniteGroup) -> str | None:
-    """The name ``C_n:C_k (r -> r^a)`` of a split metacyclic group; None for another one.
+    """The name ``C_n:C_k (r -> r^a)`` of a group with a cyclic normal subgroup that has a cyclic complement; None for
+    another one.
 
     ``n`` is as large, and then the power ``a`` by which a generator of ``C_k`` acts as small, as can be.
     """

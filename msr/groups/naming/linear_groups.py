@@ -14,8 +14,7 @@ __all__ = ["Field", "linear_group"]
 class Field:
     """The field ``GF(p^k)`` of ``q = p^k`` elements, by its tables.
 
-    An element is a number below ``q``, whose digits to the base ``p``, the last digit first, are the coefficients of a
-    polynomial, the constant first.
+    The number ``Σ c_i p^i``, below ``q``, stands for the polynomial ``Σ c_i x^i``, so 0 and 1 are zero and one.
 
     Attributes:
         p, k, q: the prime, the exponent, and the number of elements.
@@ -48,7 +47,7 @@ class Field:
         Args:
             digits: the coefficients of each element, ``(q, k)``, the constant first.
             low: the coefficients ``c``, ``(k,)``.
-            weights: ``p^i``, ``(k,)``, which make a number of coefficients.
+            weights: ``p^i``, ``(k,)``, by which coefficients make the number of an element.
         """
         # A row for x^i times each element: shift the digits, and replace an overflowing x^k by its remainder.
         shifted = digits
@@ -97,9 +96,10 @@ def linear_group(
 ) -> Indices:
     """Generators of a group of ``d × d`` matrices over ``GF(p^k)``, as permutations ``(r, points)``.
 
-    ``Σ`` and ``Γ`` stand for the groups with the automorphisms of the field. On the nonzero ``vectors``, ``q^d − 1``
-    points with ``q = p^k``, the group acts faithfully; on ``lines`` scalars act trivially, which gives ``PSL`` and so
-    on; ``affine`` adds all translations and acts on all ``q^d`` vectors: ``ASL`` and so on.
+    ``ΣL`` is ``SL``, and ``ΓL`` is ``GL``, with the automorphisms of the field added. On the nonzero ``vectors``,
+    ``q^d − 1`` points with ``q = p^k``, the group acts faithfully; on ``lines`` scalars act trivially, which gives
+    ``PSL`` and so on; ``affine`` adds all translations and acts on all ``q^d`` vectors: ``ASL`` and so on. Vectors are
+    in the order of their numbers ``Σ_j v_j q^(d − 1 − j)``, lines in that of their least vectors.
     """
     field = _field(p, k)
     q = field.q

@@ -60,16 +60,17 @@ def name_group(generators_in: Indices, generators_out: Indices, *, order: int | 
     """The name of the group that pairs of permutations generate, ``(r, in)`` and ``(r, out)``, and how it acts.
 
     Row ``k`` of both arrays is generator ``k``: where it sends each input, and where it sends each output. Abelian
-    groups are proven by counts of powers; groups of up to 1,024 elements by building an isomorphism to a group
-    of known name; larger ones by what their order leaves: products of groups on separate orbits, wreath products in
-    blocks, primitive groups that degree and order single out, and symmetric and alternating groups in any action by
-    elements that satisfy a presentation. A group without a name after that is given to GAP, if GAP is installed. One
-    that still has none gets a description, ``certain=False``, and a fingerprint. The work is counted and limited to a
-    few seconds: a group whose name would take more is described by its order.
+    groups are proven by counts of powers; groups of up to 1,024 elements by building an isomorphism to a group of known
+    name; larger ones by what their order leaves: products of groups on separate orbits, wreath products in blocks,
+    primitive groups that degree and order single out, and symmetric and alternating groups in any action by elements
+    that satisfy a presentation. A group without a proven name after that is given to GAP, if GAP is installed, whose
+    answer is taken where it is a proof or there is no name at all. A name that is not proven has ``certain=False``;
+    where there is none, a description takes its place. The work is counted and limited to a few seconds: a group whose
+    name would take more gets the best name found until then, or is described by its order.
 
     Args:
-        order: the number of elements, where it is known, as from :func:`automorphisms`; it is computed otherwise, and
-            trusted here.
+        order: the number of elements, where it is known, as from :func:`automorphisms`; it is computed otherwise. Any
+            that the length of every orbit divides is trusted.
 
     Raises: ShapeError for arrays that do not pair up; AxiomError for rows that are no permutations; ConfigError for an
     order that cannot be the group's, or where none is given and to prove one would take too long.
@@ -168,7 +169,9 @@ def _name(group: GeneratedGroup) -> Named:
 
 
 def _better(a: Named | None, b: Named | None) -> Named | None:
-    """The better of two names: a proven one, or else the shorter one; None where both are None."""
+    """The better of two names: a proven one before an unproven one, then the shorter, then the first by the alphabet;
+    None where both are None.
+    """
     candidates = [named for named in (a, b) if named is not None]
     return min(candidates, key=lambda named: (not named[1], len(named[0]), named[0]), default=None)
 
@@ -185,7 +188,7 @@ def _from_catalogue(group: GeneratedGroup) -> Named:
     """The name of a group of at most ``MAX_TABLE`` elements: by the catalogue, by its action, or by its normal
     subgroups.
 
-    An isomorphism to a group of the catalogue is tried first. A name by normal subgroups may be unproven.
+    They are tried in this order. Only a name by the catalogue is always proven.
     """
     table = group.table()
     proven = known_name(table)
@@ -203,13 +206,17 @@ def _from_catalogue(group: GeneratedGroup) -> Named:
 
 
 def _product_on_separate_orbits(group: GeneratedGroup) -> Named | None:
-    """The name of a direct product of groups on separate orbits; None where the group is not found to be one."""
+    """The name, proven or not, of a direct product of groups on separate orbits; None where the group is not found to
+    be one.
+    """
     factors = separate_factors(group)
     return _product_name(factors) if len(factors) > 1 else None
 
 
 def _product_of_commuting_subgroups(group: GeneratedGroup) -> Named | None:
-    """The name of a direct product of two normal subgroups that move the same points; None where none was found."""
+    """The name, proven or not, of a direct product of two normal subgroups that move the same points; None where none
+    was found.
+    """
     factors = commuting_factors(group)
     return None if factors is None else _product_name(factors)
 
@@ -231,7 +238,8 @@ def _product_of_two_quotients(group: GeneratedGroup, a: Indices, b: Indices) -> 
 def _product_name(factors: list[GeneratedGroup]) -> Named:
     """The name of a direct product, and whether the names of all factors are proven.
 
-    Factors that are not abelian come first, in alphabetical order; all abelian factors together are named as one group.
+    Factors that are not abelian come first, in alphabetical order; all abelian factors together are named last, as one
+    group.
     """
     names = []
     abelian = []
@@ -254,9 +262,11 @@ def _product_name(factors: list[GeneratedGroup]) -> Named:
 
 
 def _by_degree_and_order(group: GeneratedGroup, commuting: bool = True) -> Named | None:
-    """The best name that degree, order and blocks give, over the orbits on which the group acts faithfully.
+    """The best name that degree, order and blocks give, over those orbits of its core on which the group acts
+    faithfully.
 
-    None where no orbit gives one. ``commuting``: direct products of the actions on two systems of blocks are tried too.
+    It may be unproven where blocks gave it; None where no orbit gives one. ``commuting``: direct products of the
+    actions on two systems of blocks are tried too.
     """
     best: Named | None = None
     for points in group.core:
@@ -267,10 +277,11 @@ def _by_degree_and_order(group: GeneratedGroup, commuting: bool = True) -> Named
 
 
 def _transitive(group: GeneratedGroup, commuting: bool) -> Named | None:
-    """A name of a transitive group: ``S_n``, ``A_n``, a group of prime degree, a primitive group, or a product in
-    blocks.
+    """A name of a transitive group that is not abelian: ``S_n``, ``A_n``, a subgroup of ``AGL(1,p)``, a primitive
+    group, or a product in blocks.
 
-    None where degree, order and blocks give none. ``commuting`` is that of :func:`_by_degree_and_order`.
+    A product in blocks may be unproven, all others are proven. None where degree, order and blocks give none.
+    ``commuting`` is that of :func:`_by_degree_and_order`.
     """
     n = group.degree
     if group.order == math.factorial(n):
@@ -392,10 +403,11 @@ def _described(group: GeneratedGroup) -> Named:
 
 
 def _description(group: GeneratedGroup) -> str:
-    """A group in words: ``index i in NAME`` for the smallest product that contains it, else ``a group of order n``.
+    """A group in words: ``index i in NAME`` for the smallest product that contains it, where that has a name, proven or
+    not, else ``a group of order n``.
 
-    The product is that of the actions on its orbits, or for one orbit a wreath product in blocks; its index must be at
-    most ``_MAX_INDEX``.
+    The product is that of the actions on its orbits, or for one orbit a wreath product in blocks; the index of the
+    group in it must be from 2 to ``_MAX_INDEX``.
     """
     parts = [group.on(points) for points in group.core]
     candidates: list[tuple[int, str]] = []

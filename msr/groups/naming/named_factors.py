@@ -40,15 +40,20 @@ class NamedFactor(NamedTuple):
 
 @lru_cache(maxsize=512)
 def named_factors(order: int) -> tuple[NamedFactor, ...]:
-    """The named groups of an order, none abelian: simple names first, then families in a fixed order."""
+    """The named groups of an order, none abelian: those of :func:`_simple` first, then the other families in a fixed
+    order.
+    """
     sources = (_simple, _linear, _affine, _two_groups, _semidirect, _wreaths)
     return tuple(NamedFactor(name, order, make) for source in sources for name, make in source(order))
 
 
 def _simple(order: int) -> Iterator[tuple[str, Maker]]:
-    """Name and maker of each symmetric, alternating, dihedral, dicyclic and Frobenius group of this order.
+    """Name and maker of each group of this order with a simple name: symmetric, alternating, dihedral, dicyclic,
+    Frobenius.
 
-    Symmetric and alternating groups go up to ``n = 7``, and the Frobenius groups are those of prime degree.
+    Each group comes once: order 6 is ``S3`` alone, and dihedral groups begin with ``D4``. Symmetric and alternating
+    groups go up to ``n = 7``, and the Frobenius groups are those of prime degree, ``AGL(1,p)`` among them. The groups
+    themselves need not be simple.
     """
     for n in range(3, 8):
         if math.factorial(n) == order:
@@ -73,8 +78,11 @@ _ALIASES = {"PSL(2,3)", "PGL(2,3)", "PSL(2,4)", "PGL(2,4)", "PSL(2,5)", "PGL(2,5
 
 
 def _linear(order: int) -> Iterator[tuple[str, Maker]]:
-    """Name and maker of each group of 2 × 2 matrices over a small field of this order; of ``2O`` and ``M10`` as
-    well.
+    """Name and maker of each ``PSL``, ``SL``, ``PGL`` and ``GL`` of 2 × 2 matrices over a field of up to 11 elements,
+    of this order.
+
+    Those that have a simpler name, such as ``A5``, or are direct products are left out; ``2O`` (order 48) and ``M10``
+    (720) are added.
     """
     for p, k in _PRIME_POWERS:
         q = p**k
@@ -95,7 +103,10 @@ def _linear(order: int) -> Iterator[tuple[str, Maker]]:
 
 
 def _affine(order: int) -> Iterator[tuple[str, Maker]]:
-    """Name and maker of each group of affine maps over a small field of this order, and of ``PSU(3,2)``."""
+    """Name and maker of some groups of affine maps of this order: the maps ``x → a x + b`` of a field of 8 to 49
+    elements that is no prime field, all or those with ``a^top = 1``, and with the automorphisms of the field;
+    ``ASL(2,3)``, ``AGL(2,3)``, ``ASL(2,4)``, ``PSU(3,2)``.
+    """
     for p, k in ((2, 3), (3, 2), (2, 4), (5, 2), (3, 3), (2, 5), (7, 2)):
         q = p**k
         top = order // q
@@ -117,7 +128,8 @@ def _affine(order: int) -> Iterator[tuple[str, Maker]]:
 
 
 def _two_groups(order: int) -> Iterator[tuple[str, Maker]]:
-    """Name and maker of each Heisenberg group of this order, and of each central product in ``_CENTRAL``.
+    """Name and maker of each Heisenberg group of this order, modulo 3, 5 or 7, and of each central product in
+    ``_CENTRAL``.
 
     A central product is a direct product whose centres share their involution.
     """
@@ -156,9 +168,10 @@ def _semidirect(order: int) -> Iterator[tuple[str, Maker]]:
 
 
 def _wreaths(order: int) -> Iterator[tuple[str, Maker]]:
-    """Name and maker of wreath products of this order, by ``C_n`` or ``S_n`` with ``n`` from 2 to 5.
+    """Name and maker of wreath products of this order: ``n`` copies of one group, permuted by ``C_n`` or ``S_n``, ``n``
+    from 2 to 5.
 
-    The inner group is cyclic or one of :func:`_simple`.
+    That group is cyclic or one of :func:`_simple`.
     """
     for count in (2, 3, 4, 5):
         for outer, top in ((f"C{count}", cyclic), (f"S{count}", symmetric)):
@@ -272,12 +285,13 @@ def _central(*makers: Maker) -> FiniteGroup:
 
 
 def _central_involution(group: FiniteGroup) -> int:
-    """The number of the first element of order 2 in the centre; StopIteration where there is none."""
+    """The number of the least element of order 2 in the centre; StopIteration where there is none."""
     return int(next(g for g in group.centre if group.element_orders[g] == 2))
 
 
 def _inverted(invariants: tuple[int, ...], dicyclic: bool) -> FiniteGroup:
-    """The group of an abelian group ``A`` and an element ``x`` with ``x a x⁻¹ = a⁻¹``, order ``2 |A|``.
+    """The group of an abelian group ``A`` and an element ``x`` with ``x a x⁻¹ = a⁻¹``, order ``2 |A|``; element
+    ``a + |A| f`` is ``a x^f``.
 
     ``x²`` is 1, or with ``dicyclic`` the involution of the last factor of ``A``. ``invariants``: the orders of the
     cyclic factors of ``A``; the last one must be even with ``dicyclic``.
@@ -321,8 +335,9 @@ def abelian_types(order: int) -> Iterator[tuple[int, ...]]:
     """
 
     def types(remaining: int, divisor: int) -> Iterator[tuple[int, ...]]:
-        """Tuples with the product ``remaining``, each entry dividing the next, the first one a multiple of
-        ``divisor``.
+        """Tuples with the product ``remaining``, each entry dividing the next, the first one a multiple of ``divisor``.
+
+        ``(remaining,)`` comes first in any case, also where it is no such multiple: the caller leaves it out.
         """
         yield (remaining,)
         for d in range(max(2, divisor), remaining):

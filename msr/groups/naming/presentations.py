@@ -17,7 +17,7 @@ _LARGEST = 60
 
 
 def symmetric_or_alternating_name(group: GeneratedGroup) -> str | None:
-    """``S_n`` or ``A_n``, ``n ≥ 5``, where the order fits and some elements satisfy a presentation; else None.
+    """``S_n`` or ``A_n``, ``n`` from 5 to 59, where the order fits and some elements satisfy a presentation; else None.
 
     None does not prove that the group is another one. Transpositions ``t_1, …, t_{n−1}`` with Coxeter's relations
     generate an image of ``S_n``, of which there are three: ``S_n`` itself, two elements, and one. Elements
@@ -54,7 +54,8 @@ def _satisfies(group: GeneratedGroup, n: int, prime: int, class_size: int, wante
 
 
 def _coxeter(class_: Indices, wanted: int) -> list[Indices]:
-    """Involutions of a class ``(k, points)``, in a chain: neighbours have a product of order 3, any other two commute.
+    """Involutions of a class ``(k, points)``, in a chain that begins with the first of the class: neighbours have a
+    product of order 3, any other two commute.
 
     The chain has ``wanted`` elements, or fewer where the search, which takes the first that fits, came to an end.
     """
@@ -73,7 +74,8 @@ def _coxeter(class_: Indices, wanted: int) -> list[Indices]:
 
 
 def _carmichael(class_: Indices, wanted: int) -> list[Indices]:
-    """Elements of a class ``(k, points)`` of elements of order 3, of which any two have a product of order 2.
+    """Elements of a class ``(k, points)`` of elements of order 3, of which any two have a product of order 2; the first
+    of the class is one.
 
     There are ``wanted`` of them, or fewer where the search, which takes the first that fits, found no more.
     """
@@ -86,7 +88,8 @@ def _carmichael(class_: Indices, wanted: int) -> list[Indices]:
 
 
 def dihedral_name(group: GeneratedGroup) -> str | None:
-    """``D_n``, by an element of half the order and an involution outside its powers that inverts it; else None.
+    """``D_n``, ``n ≥ 3``, by an element of half the order and an involution outside its powers that inverts it; else
+    None.
 
     None does not prove that the group is another one: the search is among a few dozen random elements. Half of the
     elements of a dihedral group are involutions.

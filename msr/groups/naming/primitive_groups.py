@@ -137,7 +137,11 @@ Aut(HS) 88704000 100
 
 
 def primitive_name(degree: int, order: int) -> str | None:
-    """The name of the only primitive group of this degree and order; None where the list here holds none."""
+    """The name of the only primitive group of this degree and order; None where the list here holds none.
+
+    The list leaves out groups that are named without it: ``S_n`` and ``A_n`` in any action, subgroups of ``AGL(1,p)``,
+    and groups of up to 1,024 elements.
+    """
     return _NAMES.get((degree, order))
 
 

@@ -107,8 +107,8 @@ def _try_on_copies(
 ) -> None:
     """Load the state into copies, compare it with what this run's optimiser keeps, and take a step of zero gradient.
 
-    Raises: DataError for a difference that matters, or numbers that are not finite after that step; whatever torch
-    raises on a state of another kind.
+    Raises: DataError for a difference other than in rates (and in momenta that a scheduler moves), or numbers that are
+    not finite after that step; whatever torch raises on a state of another kind.
     """
     saved = state["optimizer"]
     # What an optimiser keeps for each parameter shows after its first step.

@@ -43,7 +43,7 @@ class Checkpoint(NamedTuple):
         extra: plain values of the caller's.
         identity: plain values that say which run it belongs to; they are compared when a run continues.
         notes: versions and threads, for people to read.
-        format: the format of the file.
+        format: 2, or 1 for an older file, which has no hash.
     """
 
     path: Path
@@ -107,7 +107,8 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
 
     A file of format 1 is read too, though it has no hash to be checked by.
     Raises: DamagedCheckpointError, one line that names the file, for content that is not what was written, for files
-    that are no checkpoints, and for those of a later format; ConfigError where the system does not let it be read.
+    that are no checkpoints, and for those of a later format; ConfigError where there is no such file or the system does
+    not let it be read.
     """
     try:
         # Read once, so that what is checked is what is loaded.
@@ -131,7 +132,8 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> Checkpoin
 
 
 def content_hash(content: Mapping[str, Any]) -> str:
-    """SHA-256, in hexadecimal digits, of names, types, shapes and values, whatever file or device they are on.
+    """SHA-256, in hexadecimal digits, of names, types, shapes and values, whatever file or device they are on; the
+    order of keys does not count.
 
     Raises: TypeError for a value that is neither a dense tensor nor plain, or a key that is no string or number.
     """

@@ -31,9 +31,9 @@ __all__ = ["check_problem"]
 def check_problem(problem: Problem, params: MetaParameters, x: Tree, y: Tree | None = None) -> None:
     """Raise unless predictions of one task's examples ``x`` are a function of parameters and inputs.
 
-    With ``y``, the criterion has to take the prediction as it is, without broadcasting. Nothing is left changed: a
-    module of :func:`~msr.meta.from_module` is tried on copies, the buffers of one that a hand-written ``predict`` holds
-    are put back, and so are all states of random numbers.
+    With ``y``, the criterion has to take the prediction as it is; broadcasting is seen only where torch warns of it, as
+    its own losses do. Nothing is left changed: a module of :func:`~msr.meta.from_module` is tried on copies, the
+    buffers of one that a hand-written ``predict`` holds are put back, and so are all states of random numbers.
 
     Raises: ModelError naming the modules or parameters at fault, with a remedy that was tried where there is one;
     ShapeError for a prediction that does not fit the target.
@@ -135,7 +135,9 @@ def _agrees_alone(predict: ModulePrediction, name: str, start: Params, value: Te
 
 
 def _remedy(predict: ModulePrediction, fault: Impurity, start: Params, x: Tree, device: torch.device) -> str:
-    """What to do about a fault, for the message: ``eval()`` on the modules at fault, if that is tried and mends it."""
+    """What to do about a fault, for the message: ``eval()`` on the modules at fault, where that was tried and mends it,
+    else to hand random numbers over with ``x``.
+    """
     twin = as_at_first(predict.module)
     for name in fault.modules:
         twin.get_submodule(name).eval()
@@ -185,7 +187,8 @@ def _try_function(problem: Problem, start: Params, x: Tree, device: torch.device
 def _try_criterion(problem: Problem, answer: Any, y: Tree) -> None:
     """Raise ShapeError for a criterion that broadcasts, since it would compare numbers that do not belong together.
 
-    It is raised too where the criterion fails on these shapes. ``answer`` is the prediction.
+    It is raised too where the criterion fails on these shapes. Broadcasting is told by the warning of torch's own
+    losses, so one written by hand that broadcasts silently passes. ``answer`` is the prediction.
     """
     shapes = f"the prediction is {_shapes(answer)} and y is {_shapes(y)}"
     with warnings.catch_warnings(record=True) as caught:
@@ -208,7 +211,7 @@ def _shapes(tree: Any) -> str:
 
 
 def _with(predict: ModulePrediction, module: nn.Module) -> Exact:
-    """The same prediction by another module, in exact forms."""
+    """The prediction of ``predict`` with ``module`` in place of its own, in exact forms."""
     return Exact.of(replace(predict, module=module))
 
 

@@ -51,8 +51,10 @@ class ParameterReads(TorchDispatchMode):
         """The watcher for a call of ``module`` with the parameters ``given`` by name.
 
         Args:
-            originals: the parameters of the user's module by name, which may be read in place of ``given``.
-            alias_of: the names of parameters by the places of other tensors in their memory (:func:`aliases`).
+            originals: the parameters of the user's own module by name, which a call must not read in place of
+                ``given``.
+            alias_of: the names of parameters by the places of other tensors in their memory (:func:`aliases`), which
+                must not be read either.
         """
         own: dict[int, list[tuple[int, int, str]]] = {}
         registered = dict(module.named_parameters())
@@ -108,7 +110,8 @@ small enough that a network still runs. Chosen by hand."""
 
 
 def shifted(params: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters with each number shifted at random, the same way at each call; whole numbers stay.
+    """The parameters with each number shifted at random, the same way at each call; whole numbers stay. They are new
+    tensors without a history, that require a gradient where the given ones do.
 
     The shifts are normal, of 3% of the tensor's root mean square in size (0.03 where all its numbers are zero).
     """
@@ -148,9 +151,10 @@ def aliases(module: nn.Module, names: Iterable[str]) -> dict[str, str]:
 
 
 def held_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    """Pairs ``(place, tensor)`` of the tensors in a module's attributes and buffers, and in containers there.
+    """Pairs ``(place, tensor)`` of the tensors in attributes and buffers of a module and its parts, and in lists,
+    tuples and dictionaries there, but not in containers within these.
 
-    Registered parameters are left out. A place is a dotted path from the module.
+    Registered parameters are left out. A place is a dotted path from the module, such as ``layer.kept[0]``.
     """
     tensors = []
     for name, part in module.named_modules():

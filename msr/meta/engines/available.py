@@ -37,7 +37,8 @@ def declare_torchvision_operators() -> None:
 def why_not(engine: str) -> str | None:
     """Why an engine's library cannot be used here, in words, if it is not installed; None if it can be used.
 
-    The library is imported to find that out; environment variables that its import sets are taken away again.
+    The library is imported to find that out; environment variables that an import which succeeds sets are taken away
+    again.
 
     Raises: whatever the import raises, for a library that is installed but broken.
     """

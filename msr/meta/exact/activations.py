@@ -13,13 +13,13 @@ _LONGEST = 1024
 
 
 def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
-    """``min(max((x + 3) / 6, 0), 1)``, with a slope of 0 at both bends, as torch has it."""
+    """``min(max((x + 3) / 6, 0), 1)``, with a slope of 0 at both bends, as torch has it; ``inplace`` is not heeded."""
     inside = (input > -3) & (input < 3)
     return torch.where(inside, (input + 3) / 6, (input >= 3).to(input.dtype))
 
 
 def _prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """``x`` where it is positive, else ``w x``, with one ``w`` or one for each channel (axis 1)."""
+    """``x`` where it is positive, else ``w x``, with one ``w`` in all or one for each channel (axis 1)."""
     # One slope a channel, on axis 1, broadcasts over all others.
     shape = [1] * input.ndim
     if weight.numel() > 1:
@@ -30,7 +30,7 @@ def _prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 
 def _glu(input: Tensor, dim: int = -1) -> Tensor:
-    """``a · sigmoid(b)`` for the halves ``a`` and ``b`` of an axis."""
+    """``a · sigmoid(b)`` for the first half ``a`` and the second half ``b`` of the axis ``dim``."""
     if input.shape[dim] % 2:
         return F.glu(input, dim)  # raises torch's own error
     value, gate = input.chunk(2, dim)

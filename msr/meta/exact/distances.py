@@ -9,7 +9,10 @@ __all__ = ["ATEN", "PYTHON"]
 
 
 def _distance(difference: Tensor, p: float) -> Tensor:
-    """``‖·‖_p`` along the last axis; where it is zero its slope is zero too, as in torch."""
+    """``‖·‖_p`` along the last axis, ``p`` from 0 to infinity; where it is zero its slope is zero too, as in torch.
+
+    For ``p = 0`` it is the number of entries that are not zero.
+    """
     size = difference.abs()
     if p == 0:
         # The number of coordinates that differ, by torch's convention for p = 0.
@@ -30,14 +33,18 @@ def _distance(difference: Tensor, p: float) -> Tensor:
 
 
 def _cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: Any = None) -> Tensor:
-    """Distances between the rows of two matrices: ``(..., n, d), (..., m, d) -> (..., n, m)``."""
+    """Distances between the rows of two matrices: ``(..., n, d), (..., m, d) -> (..., n, m)``; ``compute_mode`` is not
+    heeded.
+    """
     if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1] or p < 0:
         return torch.cdist(x1, x2, p)  # raises torch's own error
     return _distance(x1.unsqueeze(-2) - x2.unsqueeze(-3), p)
 
 
 def _pdist(input: Tensor, p: float = 2.0) -> Tensor:
-    """Distances between all pairs of rows of a matrix: ``(n, d) -> (n (n − 1) / 2,)``."""
+    """Distances between all pairs of rows of a matrix: ``(n, d) -> (n (n − 1) / 2,)``, pairs ``i < j`` in the order of
+    ``i``, then ``j``.
+    """
     if input.ndim != 2 or p < 0:
         return torch.pdist(input, p)  # raises torch's own error
     i, j = torch.triu_indices(len(input), len(input), 1, device=input.device)

@@ -12,7 +12,9 @@ __all__ = ["ATEN", "PYTHON"]
 
 
 def _one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """Rows of the identity matrix; the number of classes must be given, since ``vmap`` hides the largest label."""
+    """Rows of the identity matrix, on a new last axis; under ``vmap``, which hides the largest label, ``num_classes``
+    must be given.
+    """
     if num_classes <= 0:
         return F.one_hot(tensor, num_classes)  # looks for the largest label, or raises torch's own error
     # A scatter raises an error for an index that is no class, as torch does.

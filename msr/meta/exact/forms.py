@@ -19,7 +19,9 @@ _REVERSE_ONLY = (
 
 
 def _callables(name: str) -> Iterator[Any]:
-    """All the ways in which Python code may reach an operation of torch."""
+    """The callables by which Python code may reach an operation of torch; ``name`` is its name in ATen, such as
+    ``linalg_det``.
+    """
     compiled = getattr(torch._C, "_linalg", None)
     for home in (torch, torch._C._nn, compiled, torch.Tensor, torch.linalg):
         short = name.removeprefix("linalg_") if home is torch.linalg else name

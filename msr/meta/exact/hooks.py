@@ -34,7 +34,7 @@ def refuse_backward_hooks(module: nn.Module) -> None:
 
 
 def refuse_tensor_hook(register: Callable) -> NoReturn:
-    """Raise ModelError where a network's forward registers a hook on a tensor's gradient.
+    """Raise ModelError, always: a network's forward calls ``register``, which sets a hook on a tensor's gradient.
 
     In a loop such a hook would run in the inner steps, and again when these are differentiated. Under vmap the tensor
     does not seem to require a gradient, and a network that asks for that first would leave the hook out silently.

@@ -24,7 +24,7 @@ def in_forward_mode() -> bool:
 
 
 def gradients_alone() -> bool:
-    """Whether nothing is running but at most two gradients in reverse mode; false where that cannot be known."""
+    """Whether no transform is running, or one or two reverse-mode gradients alone; false where that cannot be known."""
     if not _known() or torch.autograd.forward_ad._current_level >= 0:
         return False
     levels = [level.key() for level in retrieve_all_functorch_interpreters()]

@@ -32,7 +32,9 @@ def _multi_margin_loss(
     reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """``Σ_{j ≠ y} w_y max(0, margin − x_y + x_j)^p / C`` of each example, reduced (:func:`_reduced`)."""
+    """``Σ_{j ≠ y} w_y max(0, margin − x_y + x_j)^p / C`` of each example, reduced (:func:`_reduced`); ``y`` is the
+    target, ``C`` the number of classes, ``w`` 1 by default.
+    """
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     # gather and scatter want an axis for the class.
@@ -54,7 +56,7 @@ def _multilabel_margin_loss(
 ) -> Tensor:
     """``Σ_{y, i} max(0, 1 − x_y + x_i) / C`` of each example, reduced (:func:`_reduced`).
 
-    ``y`` are the targets, which stand before the first −1, and ``i`` all other classes.
+    ``y`` are the targets, which stand before the first −1, ``i`` all other classes, and ``C`` is the number of classes.
     """
     classes = input.shape[-1]
     # A running product stays 0 after the first negative entry, which ends the list of targets.
@@ -74,7 +76,8 @@ def _gaussian_nll_loss(
     eps: float = 1e-6,
     reduction: str = "mean",
 ) -> Tensor:
-    """``½ (log var + (input − target)² / var)``, with ``var`` at least ``eps``; with ``full``, plus ``½ log 2π``.
+    """``½ (log var + (input − target)² / var)``, with ``var`` at least ``eps``; with ``full``, plus ``½ log 2π``;
+    ``reduction`` as in :func:`_reduced`.
 
     A negative variance is an error. Under ``vmap`` values cannot be read, so there the loss is nan instead.
     """

@@ -50,7 +50,8 @@ _running = _Running()
 
 @dataclass(frozen=True)
 class Exact:
-    """A function that runs with exact forms in place of torch's fused functions.
+    """A function that runs with exact forms in place of torch's fused functions, in the thread of the call and as long
+    as it.
 
     Checkpointed parts of it run directly, since torch's function transforms need what checkpointing forgets. A function
     that is known to need no form (:func:`~msr.meta.exact.plain.is_plain_function`) runs as it is. Two of these are

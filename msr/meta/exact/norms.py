@@ -32,9 +32,11 @@ _fused = _Fused()
 
 @contextlib.contextmanager
 def fused_norms(enabled: bool) -> Iterator[None]:
-    """Let norms within the block run fused where no ``vmap`` is running: several times as fast on large images.
+    """Let norms within the block, in this thread, run fused where :func:`_runs_fused` finds that right: several times
+    as fast on large images.
 
     Only for code of which no other derivatives are taken than gradients, and gradients of gradients, in reverse mode.
+    ``enabled=False`` changes nothing, also within a block that allows it.
     """
     before = _fused.allowed
     # An inner block does not forbid what an outer one allows: the outer one knows which derivatives will be taken.
@@ -46,7 +48,11 @@ def fused_norms(enabled: bool) -> Iterator[None]:
 
 
 def _runs_fused() -> bool:
-    """Whether a norm may run fused here: it is allowed, and nothing but gradients in reverse mode is being taken."""
+    """Whether a norm may run fused here: a :func:`fused_norms` block around allows it, and at most two gradients in
+    reverse mode are being taken.
+
+    False under ``vmap``, in forward mode, for a third gradient, and where torch does not tell.
+    """
     return _fused.allowed and gradients_alone()
 
 
@@ -56,7 +62,10 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _normal(x: Tensor, axes: list[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """``(x − mean) / √(var + ε)``, the mean, and ``1/√(var + ε)``, of an ``x`` in float32 or more."""
+    """``(x − mean) / √(var + ε)``, the mean, and ``1/√(var + ε)``, of an ``x`` in float32 or more.
+
+    The variance is the biased one; the last two keep ``axes``, with size 1.
+    """
     mean = x.mean(axes, keepdim=True)
     centred = x - mean
     scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps)
@@ -64,14 +73,16 @@ def _normal(x: Tensor, axes: list[int], eps: float) -> tuple[Tensor, Tensor, Ten
 
 
 def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """``y · weight + bias`` in the type ``dtype``."""
+    """``y · weight + bias`` in the type ``dtype``, where weight and bias broadcast to ``y``; None leaves either out."""
     if weight is not None:
         y = y * weight
     return (y if bias is None else y + bias).to(dtype)
 
 
 def set_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
-    """Batch norm of a set ``(n, channels, ...)`` by its own statistics; the result has the type of ``x``."""
+    """Batch norm of a set ``(n, channels, ...)`` by its own statistics, with the biased variance; the result has the
+    type of ``x``.
+    """
     if _runs_fused():
         return torch.batch_norm(x, weight, bias, None, None, True, 0.0, eps, torch.backends.cudnn.enabled)
     axes = [0, *range(2, x.ndim)]
@@ -118,7 +129,9 @@ def _layer_norm(
 def _native_layer_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Layer norm over the last axes, the means, and ``1/√(var + ε)``, as ``torch.native_layer_norm`` gives them."""
+    """Layer norm over the last axes, the means, and ``1/√(var + ε)``, both with these axes at size 1, as
+    ``torch.native_layer_norm`` gives them.
+    """
     y, mean, scale = _normal(_wide(input), list(range(-len(normalized_shape), 0)), eps)
     return _affine(y, weight, bias, input.dtype), mean, scale
 
@@ -126,7 +139,9 @@ def _native_layer_norm(
 def _rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
-    """``x / √(mean x² + ε)``, with the mean in float32: torch 2.5 forms it in half precision, where it overflows."""
+    """``x / √(mean x² + ε) · weight`` over the last axes, ``ε`` by default the precision, with the mean in float32 at
+    least: torch 2.5 forms it in half precision, where it overflows.
+    """
     if tuple(input.shape[input.ndim - len(normalized_shape) :]) != tuple(normalized_shape):
         return torch.rms_norm(input, normalized_shape, weight, eps)  # raises torch's own error
     wide = _wide(input)
@@ -173,7 +188,9 @@ def _native_batch_norm(
     momentum: float,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The result, the mean and ``1/√(var + ε)`` of the set; the last two are empty outside of training."""
+    """The result, the mean and ``1/√(var + ε)`` of the set, ``(channels,)`` each; the last two are empty outside of
+    training.
+    """
     y = _batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
     if not training:
         return y, input.new_empty(0), input.new_empty(0)
@@ -182,7 +199,8 @@ def _native_batch_norm(
 
 
 def _update_running(x: Tensor, axes: list[int], mean: Tensor, var: Tensor, momentum: float) -> None:
-    """Update running statistics in place as torch does, with the unbiased variance.
+    """Update the running ``mean`` and ``var`` ``(channels,)`` in place as torch does, with the unbiased variance over
+    ``axes``.
 
     Where ``axes`` leave the examples apart (instance norm), the mean of their statistics is used.
     """
@@ -261,7 +279,9 @@ def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
 
 
 def _weight_norm_interface(v: Tensor, g: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
-    """``v g / ‖v‖`` and ``‖v‖``, the norm over all axes but ``dim``; as in torch, over all axes where ``dim`` is −1."""
+    """``v g / ‖v‖`` and ``‖v‖``, the norm, in float32 at least, over all axes but ``dim``, which stay with size 1; as
+    in torch, over all axes, a scalar, where ``dim`` is −1.
+    """
     wide = _wide(v)
     if dim == -1:
         norm = wide.square().sum().sqrt()

@@ -75,7 +75,8 @@ def _layers(
     """Run all layers over steps of ``(sequences, features)``; later steps of packed sequences hold fewer sequences.
 
     Returns the outputs of the last layer, step by step, and the final states of all layers. Those and ``start`` are
-    ``(layers · directions, sequences, hidden)``.
+    ``(layers · directions, sequences, hidden)``, both directions of a layer side by side. Outputs of two directions are
+    joined on the last axis. Dropout stands between layers, and in training alone.
     """
     directions = 2 if bidirectional else 1
     # torch lists the weights of all layers one after another, both directions of a layer together.
@@ -102,7 +103,11 @@ def _layers(
 def _one_way(
     cell: Cell, steps: list[Tensor], start: States, weights: list[Tensor], *, backwards: bool
 ) -> tuple[list[Tensor], States]:
-    """One layer in one direction: its outputs, in the order of ``steps``, and its final state."""
+    """One layer in one direction: its outputs, in the order of ``steps``, and its final state.
+
+    Where later steps hold fewer sequences, those that are missing keep the state of their own last step. ``backwards``
+    begins each sequence at its own end.
+    """
     outputs = []
     state = start
     for x in reversed(steps) if backwards else steps:

@@ -50,12 +50,12 @@ Rule = Callable[[Any, Emit], Node | None]
 
 
 def shape_of(node: Any) -> tuple[int, ...]:
-    """The shape of a tensor node; numbers have shape ``()``."""
+    """The shape of a tensor node; ``()`` for numbers, and for nodes whose shape is not known."""
     return node.meta[REWRITTEN][0] if isinstance(node, Node) and REWRITTEN in node.meta else ()
 
 
 def dtype_of(node: Any) -> torch.dtype:
-    """The dtype of a tensor node."""
+    """The dtype of a tensor node; KeyError where it is not known."""
     return node.meta[REWRITTEN][1]
 
 
@@ -70,7 +70,9 @@ def is_transpose(node: Any) -> bool:
 
 
 def constant_of(value: Any) -> float | None:
-    """The value of a plain number, or of every entry of a constant tensor; None for anything else."""
+    """The value of a plain number, or of every entry of a floating-point tensor known to be constant; None for anything
+    else.
+    """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, Node) or value.op != "call_function":

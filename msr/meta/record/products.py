@@ -26,7 +26,7 @@ _THIN = 8
 
 
 def transposed_product(node: Any, emit: Emit) -> Node | None:
-    """``Bᵀ Aᵀ`` in place of ``(A B)ᵀ``; None where the node is no such transpose.
+    """``Bᵀ Aᵀ`` in place of ``(A B)ᵀ``; None where the node is no such transpose, or others read the product too.
 
     A product reads its factors in either layout, while a copy of its result takes a pass.
     """
@@ -49,7 +49,8 @@ def _transpose(node: Any, emit: Emit) -> Node:
 
 
 def thin_product(node: Any, emit: Emit) -> Node | None:
-    """``(Bᵀ Aᵀ)ᵀ`` in place of ``A B`` where ``B`` has few columns; None for any other node.
+    """``(Bᵀ Aᵀ)ᵀ`` in place of ``A B`` where ``B`` has 8 columns or fewer and the product is large; None for any other
+    node.
 
     The libraries are fast for few rows, but not for few columns.
 

@@ -35,9 +35,10 @@ class NotRecorded(ModelError):
 def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrite: bool = True) -> Callable:
     """The function, for arguments of these shapes and strides, as a module that returns a list of tensors.
 
-    In-place operations become operations that return a new tensor. No two results share memory. ``rewrite=False`` keeps
-    the operations as they were recorded, for comparison; so does a rewriting that fails, with a warning. On a CPU the
-    process keeps more of the memory that it frees from then on.
+    The function runs once or more on ``arguments`` to see its operations; whatever else it reads stays as it was then.
+    In-place operations become operations that return a new tensor. No result shares memory with another or with an
+    argument. ``rewrite=False`` keeps the operations as they were recorded, for comparison; so does a rewriting that
+    fails, with a warning. On a CPU the process keeps more of the memory that it frees from then on.
 
     Raises: NotRecorded if the function looks at a value, since another value might lead to other operations.
     """
@@ -93,11 +94,12 @@ def _traced(function: Callable, arguments: tuple[Tensor, ...]) -> GraphModule:
 
 
 def _one_fake_mode() -> AbstractContextManager:
-    """While this is entered, make_fx notes the shapes of all results with the help of one FakeTensorMode.
+    """A context, to be entered once, in which make_fx notes the shapes of all results by one FakeTensorMode.
 
     On its own it makes a new one for each operation, and each reads the source lines of the whole call stack. That was
-    half of the time of a recording, and more under a deep stack. The graphs are the same. These names of torch are not
-    public: where a version has moved them, a recording takes its time.
+    half of the time of a recording, and more under a deep stack. The graphs are the same. The mode stands in torch's
+    TracingContext of this thread, which is put back at the end; nothing is patched. These names of torch are not
+    public: where a version has moved them the context does nothing, and a recording takes its time.
     """
     try:
         from torch._guards import TracingContext, tracing
@@ -146,7 +148,11 @@ _ROWS: dict[str, Any] = {"memory_format": torch.contiguous_format}
 
 
 def has_channels_innermost(tensor: Tensor) -> bool:
-    """Whether images ``(..., channels, height, width)`` are in torch's channels-last layout; one channel counts too."""
+    """Whether images ``(..., channels, height, width)`` are in torch's channels-last layout; also where there is one
+    channel.
+
+    It is told by the strides. False for fewer than four axes and for images of one pixel.
+    """
     channels, height, width = tensor.shape[-3:] if tensor.ndim >= 4 else (0, 0, 0)
     return height * width > 1 and tensor.stride()[-3:] == (1, width * channels, channels)
 

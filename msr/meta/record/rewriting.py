@@ -40,7 +40,9 @@ RULES: list[Rule] = [
 
 
 def simplify(graph: Graph) -> bool:
-    """Rewrite the graph in place. Returns whether it did: where that is not safe, nothing is changed."""
+    """Rewrite the graph in place. Returns whether it did: where an operation writes or reads strides, nothing is
+    changed.
+    """
     targets = [n.target for n in graph.nodes if n.op == "call_function" and isinstance(n.target, torch._ops.OpOverload)]
     if any(t._schema.is_mutable or any(word in t._schema.name for word in _STRIDED) for t in targets):
         return False

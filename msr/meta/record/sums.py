@@ -52,7 +52,9 @@ def merge_scales(node: Any, emit: Emit) -> Node | None:
 
 
 def _scaled(node: Any) -> tuple[Any, float]:
-    """``(x, c)`` where the node is ``c x`` of the same shape and dtype; ``(node, 1)`` for any other."""
+    """``(x, c)`` where the node is ``c x`` of the same shape and dtype, ``c`` finite and not 0; ``(node, 1)`` for any
+    other.
+    """
     if is_call(node, aten.neg.default):
         return node.args[0], -1.0
     if is_call(node, MUL, aten.mul.Scalar, aten.div.Tensor, aten.div.Scalar) and not node.kwargs:
@@ -71,7 +73,7 @@ def _scaled(node: Any) -> tuple[Any, float]:
 def open_squared_error(node: Any, emit: Emit) -> Node | None:
     """The squared error of each number, or its slope, in elementary operations, so that both share the difference.
 
-    None for any other node, a mean or a sum of squared errors among them.
+    None for any other node; means and sums of squared errors are left as they are.
     """
     if is_call(node, aten.mse_loss.default) and node.args[2:] == (0,):
         difference = emit(SUB, node.args[:2], shape_of(node))
@@ -132,7 +134,8 @@ def merge_reductions(node: Any, emit: Emit) -> Node | None:
 
 
 def merge_sums(node: Any, emit: Emit) -> Node | None:
-    """``f(a + b)`` in place of ``f(a) + f(b)``; None where no two terms of the sum are of this kind.
+    """``f(a + b)`` in place of ``f(a) + f(b)``; None where no two terms of the sum are of this kind. One pair is joined
+    at a time.
 
     ``f`` is the same view of both, or the matrix product with a common factor.
     """

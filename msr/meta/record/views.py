@@ -38,7 +38,7 @@ _COPIES = {aten.alias.default, aten.detach.default, aten.clone.default, aten.con
 def as_three_views(node: Any, emit: Emit) -> Node | None:
     """A reshape, a permutation or an expansion in place of any other view; None where the node is none.
 
-    In place of a copy, or of a slice of everything, it is the source itself.
+    In place of a copy, a slice of everything, or a list of one tensor joined, it is the source itself.
     """
     base: Any = node.args[0] if node.args else None
     shape = shape_of(node)

@@ -168,10 +168,11 @@ class GaussNewton:
         return v
 
     def _step(self, task: "_Task", v: Tensor, args: list[Tensor], damping: Tensor) -> Tensor:
-        """The minimiser δ of the linearised objective, as a ridge fit around ``c = λ / (λ + μ) · (v₀ − v)``.
+        """The minimiser δ, ``(k,)``, of the linearised objective, as a ridge fit around ``d = λ / (λ + μ) · (v₀ − v)``;
+        ``damping`` is μ.
 
-        It is such a fit because both penalties together, ``λ ‖v + δ − v₀‖² + μ ‖δ‖²``, are ``(λ + μ) ‖δ − c‖²`` plus a
-        constant.
+        It is such a fit because both penalties together, ``λ ‖v + δ − v₀‖² + μ ‖δ‖²``, are ``(λ + μ) ‖δ − d‖²`` plus a
+        constant. With the whole Jacobian :func:`rounding` is added to ``N (λ + μ)``.
         """
         start, penalty, y, *rest = args
         n = y.numel()
@@ -197,8 +198,8 @@ class GaussNewton:
         It has the derivative of the exact solution in ``args``, except where the implicit gradient needs none of a
         step.
 
-        Args: ``args``: ``v``, at which ``J`` is taken, then ``c``, ``r``, and what :meth:`_Task.predict` takes after
-        ``v``.
+        Args: ``args``: ``v``, at which ``J`` is taken, then the number ``c = N (λ + μ)``, ``r``, and what
+        :meth:`_Task.predict` takes after ``v``.
         """
         v, total, r, *rest = (a.detach() for a in args)
 

@@ -15,7 +15,7 @@ Objective = Callable[..., Tensor]
 
 
 def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, steps: int) -> Tensor:
-    """``A⁻¹ b`` for a symmetric positive ``A`` given by ``product(p) = A p``, after a fixed number of steps.
+    """``A⁻¹ b`` for a symmetric positive ``A`` given by ``product(p) = A p``, after ``steps`` steps from zero.
 
     The iterate stays where it is once the residual is at rounding, and at a direction of no positive curvature
     (Steihaug's rule). So an indefinite ``A`` gives a truncated answer rather than an infinite one.

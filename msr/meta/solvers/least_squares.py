@@ -71,12 +71,15 @@ def jacobian_product(f: Callable[[Tensor], Tensor], v: Tensor, u: Tensor) -> tup
 
 
 def rounding(J: Tensor) -> Tensor:
-    """``4 ε ‖J‖²_F``, with ε the precision: with a smaller penalty μ, rounding could make ``JᵀJ + μI`` indefinite."""
+    """``4 ε ‖J‖²_F``, a constant without a history, with ε the precision: with a smaller penalty μ, rounding could make
+    ``JᵀJ + μI`` indefinite.
+    """
     return 4 * torch.finfo(J.dtype).eps * J.square().sum().detach()
 
 
 def damped_step(J: Tensor, r: Tensor, penalty: Tensor, *, primal: bool) -> Tensor:
-    """``argmin ‖r − J δ‖² + μ ‖δ‖²``, with ``μ = penalty``.
+    """``argmin ‖r − J δ‖² + μ ‖δ‖²``, with ``μ = penalty``: a sum, not a mean, of squares, so a caller multiplies its
+    penalty by ``n``, and adds :func:`rounding`.
 
     Args: ``primal``: solve ``(JᵀJ + μI)⁻¹ Jᵀr``, a ``k × k`` system, which gives nan where it is not positive definite;
     else the same by an ``n × n`` system.

@@ -81,7 +81,8 @@ def _grid(axes: tuple[int, ...], radius: float) -> Layout:
 def arrows(where: Layout, image: Indices, label: str) -> str:
     """A drawing, as SVG, of the map ``i -> image[i]``, where −1 says that it is not defined.
 
-    Cycles and chains have colours of their own. ``label`` says in words what is drawn.
+    A point that stays has no arrow. Cycles and chains take turns with six colours. ``label`` says in words what is
+    drawn.
     """
     parts = []
     targets = {int(t) for t in image if t >= 0}
@@ -115,10 +116,10 @@ def _some_numbers(where: Layout) -> list[str]:
 
 
 def _chains(image: Indices) -> list[list[int]]:
-    """Cycles and open chains of the points that move, as ``i, image[i], image[image[i]], …``.
+    """Open chains, then cycles, of the points that move, as ``i, image[i], image[image[i]], …``.
 
-    A partial map has open chains; no point is sent to the first point of one, and its last point, which is not sent
-    anywhere or stays, is not listed.
+    A cycle begins at its least point. A partial map has open chains; no point is sent to the first point of one, and
+    its last point, which is not sent anywhere or stays, is not listed.
     """
     before = np.full(len(image), -1)
     moving = np.flatnonzero((image >= 0) & (image != np.arange(len(image))))
@@ -181,7 +182,7 @@ def _towards(point: np.ndarray, target: np.ndarray, distance: float) -> np.ndarr
 
 
 def _head(tip: np.ndarray, control: np.ndarray, size: float, colour: int) -> str:
-    """A triangle at the end of a curve that comes from ``control``, as long as wide."""
+    """A triangle as SVG, with its point at ``tip``, which a curve reaches from ``control``; ``size`` long and wide."""
     along = tip - control
     along = along / max(float(np.hypot(*along)), 1e-9)
     side = np.array([-along[1], along[0]]) * size * 0.5

@@ -35,7 +35,10 @@ def count(size: int, thing: str) -> str:
 
 
 def moves(shape: tuple[int, ...], image: Indices, label: str) -> str:
-    """A permutation of points that lie as ``shape`` says, drawn as arrows; a sentence where it has too many points."""
+    """A permutation of points that lie as ``shape`` says, drawn as arrows; a sentence where it has too many points.
+
+    The result is markup, and ``label`` says in words what is drawn.
+    """
     where = layout(shape)
     if where is None:
         moved = int((image != np.arange(len(image))).sum())

@@ -26,8 +26,8 @@ def pattern(classes: Classes, order: Reading, names_in: Indices, names_out: Indi
     """The weight matrix, a cell for each weight in the colour of its class.
 
     ``order`` says in which order rows and columns are drawn, and where lines part them; no more than
-    :data:`MOST_CELLS` of each are. ``names_in`` and ``names_out`` are the coordinates to write beside columns and rows,
-    where there is room.
+    :data:`MOST_CELLS` of each are. ``names_in`` and ``names_out`` are the numbers to write beside columns and rows,
+    where there is room: entry ``i`` is that of point ``i``, wherever it is drawn.
     """
     rows = order.outputs[:MOST_CELLS]
     columns = order.inputs[:MOST_CELLS]
@@ -103,15 +103,20 @@ def _beside(names_in: Indices, names_out: Indices, left: float, top: float, cell
 
 
 def spectrum(values: Sequence[float], k: int | None, label: str) -> str:
-    """Positive values on a logarithmic scale; the first ``k`` are filled, and a line parts them from the rest.
+    """Positive values on a logarithmic scale, in the order given.
 
-    Without ``k`` (None) nothing is filled, and there is no line.
+    The first ``k`` are filled, and a line parts them from the rest. Without ``k`` (None) nothing is filled, and there
+    is no line.
     """
     return _falling(values, k, "direction of the span", label)
 
 
 def training(values: Sequence[float], label: str) -> str:
-    """How far the residual of each iteration lies above the least of all, on a logarithmic scale, joined by a line."""
+    """How far the residual of each iteration lies above the least of all, on a logarithmic scale, joined by a line.
+
+    Iterations with the least are left out, and later ones move up. There must be a value; where all are equal, the text
+    is empty.
+    """
     least = min(values)
     return _falling([v - least for v in values if v > least], None, "iteration", label, joined=True)
 

@@ -19,7 +19,7 @@ _LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 
 def colour_of(place: int, count: int) -> str:
-    """The colour ``#rrggbb`` of class ``place`` of ``count`` classes.
+    """The colour ``#rrggbb`` of class ``place`` of ``count`` classes, counted from 0.
 
     Up to twelve classes have named colours; beyond, neighbours in number are far apart in lightness.
     """

@@ -131,7 +131,7 @@ def training(discovery: Discovery) -> str:
 
 
 def generators(discovery: Discovery) -> str:
-    """Generators of the group as arrows between points. Empty without a group."""
+    """The first six generators of the group as arrows between points. Empty without a group or generators."""
     moves_in, moves_out = discovery.generators()
     if len(moves_in) == 0:
         return ""

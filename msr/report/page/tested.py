@@ -21,7 +21,7 @@ _e = html.escape
 
 
 def seen_exceptions(certificate: GroupCertificate) -> str:
-    """Which tasks were seen to be exceptions, in words; the first twelve by their numbers."""
+    """Which tasks were seen to be exceptions, in words: the first twelve, by their places from 0; "none was seen"."""
     places = certificate.exceptions
     if not places:
         return "none was seen"
@@ -71,7 +71,8 @@ def tested(discovery: Discovery) -> str:
 def _of_the_named(certificate: GroupCertificate, own_share: float) -> Iterator[tuple[str, str]]:
     """What each test of the group that is named says, and its null hypothesis: a term and a text for each.
 
-    ``own_share`` is the part of the error rate that each test beside the main one has to itself.
+    ``own_share`` is the part of the error rate, as a factor of ``alpha``, that each test beside the main one has to
+    itself.
     """
     eps = share(certificate.eps)
     level = f"level {certificate.alpha:g}"

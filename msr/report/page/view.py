@@ -80,7 +80,10 @@ def letters(count: int) -> list[str]:
 
 
 def together(chosen: Candidate) -> Indices:
-    """Generators of a group that acts on inputs and outputs, as permutations of both, ``(r, in + out)``."""
+    """Generators of a group that acts on inputs and outputs, as permutations of both, ``(r, in + out)``.
+
+    Inputs come first. For signed permutations ``in`` and ``out`` are twice the numbers of coordinates.
+    """
     return np.concatenate([chosen.generators_in, chosen.generators_out + chosen.generators_in.shape[1]], 1)
 
 
@@ -227,7 +230,8 @@ def classes_of(colours: Indices, pattern: Tensor | None, order: Reading | None) 
 
 
 def residuals(discovery: Discovery, points: Indices) -> list[float]:
-    """``‖(P × Q) U − U‖ / ‖U‖`` for each permutation of inputs and outputs, ``points (r, in + out)``.
+    """``‖(P × Q) U − U‖ / ‖U‖``, in the Frobenius norm, for each permutation of inputs and outputs,
+    ``points (r, in + out)``.
 
     Points are ordered as in :func:`together`. A signed permutation moves twice as many points, where point ``i + n``
     stands for the negative of point ``i``. Empty without a learned pattern.
@@ -251,9 +255,10 @@ def residuals(discovery: Discovery, points: Indices) -> list[float]:
 
 
 def spectrum_shown(values: Sequence[float], k: int | None) -> list[float]:
-    """The first of the values, largest first, for which the chart has room: enough to see the fall after ``k``.
+    """The first of the values, which come in decreasing order: 40, or ``2k + 8`` where that is more.
 
-    A value that is not above a billionth of the first is left out. ``k`` is None where no dimension was found.
+    Values that are not positive, or not above a billionth of the first positive one, are left out, so that the list may
+    be empty. ``k`` is None where no dimension was found.
     """
     positive = [v for v in values[: max(_FEWEST_VALUES, 2 * (k or 0) + 8)] if v > 0]
     return [v for v in positive if v > _LEAST_VALUE * positive[0]] if positive else []
@@ -266,7 +271,7 @@ class Residuals:
     Attributes:
         unit: ``element`` or ``generator``.
         total: how many there are; at most :data:`MOST_ELEMENTS` of them are drawn.
-        names: a word in the generators for each drawn one.
+        names: a shortest word in the generators for each drawn one.
         are_generators: which of the drawn ones are generators.
         values: the residual of each drawn one, see :func:`residuals`.
     """

@@ -82,7 +82,9 @@ def commutant(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> Commuta
 
 
 def structure(parts: tuple[Part, ...]) -> Commutant:
-    """The dimensions and multiplicities of a decomposition as a :class:`Commutant`, parts in ascending order."""
+    """The dimensions and multiplicities of a decomposition as a :class:`Commutant`, its parts sorted: by the dimension
+    of the irreducible part, then by multiplicity, then by type.
+    """
     listed = tuple(sorted((p.dimension, p.multiplicity, p.kind) for p in parts))
     return Commutant(
         dimension=sum(m * m * FIELD[kind] for _, m, kind in listed),
@@ -93,6 +95,8 @@ def structure(parts: tuple[Part, ...]) -> Commutant:
 
 def isotypic(matrices: Tensor, *, rtol: float = 1e-6, seed: int = 0) -> tuple[Part, ...]:
     """The isotypic parts of the algebra that ``M (r, d, d)`` and their transposes generate, the identity included.
+
+    Their order, and the coordinates within a part, depend on ``seed``.
 
     One random symmetric combination ``H`` of the ``M`` splits the space into eigenspaces. The blocks of further random
     elements between two eigenspaces say whether these belong to one part. The blocks also split eigenspaces that ``H``
@@ -150,7 +154,7 @@ class _LocalPart:
 
 
 def _checked(matrices: Tensor, rtol: float) -> Tensor:
-    """The matrices ``(r, d, d)`` in float64, all divided by the largest absolute entry.
+    """The matrices ``(r, d, d)`` in float64, all divided by the one largest absolute entry; zeros stay zero.
 
     Raises: ShapeError; ConfigError for ``rtol`` outside (0, 0.1]; NonFiniteError.
     """
@@ -185,8 +189,9 @@ def _levels(X: Array, rtol: float) -> tuple[Array, list[slice], float]:
     """Eigenvectors of the symmetric part of ``X``, its levels (runs of equal eigenvalues), and the least step between
     levels.
 
-    The eigenvectors are columns ``(d, d)``, a level is the slice of its columns, and the step is infinite for one
-    level. Eigenvalues closer than ``rtol`` times the largest are equal.
+    The eigenvectors are columns ``(d, d)`` by ascending eigenvalue, a level is the slice of its columns, and the step
+    is a difference of eigenvalues, infinite for one level. Neighbours that differ by at most ``rtol`` times the largest
+    absolute eigenvalue are equal.
     """
     values, basis = np.linalg.eigh((X + X.T) / 2)
     steps = np.diff(values)
@@ -198,12 +203,12 @@ def _levels(X: Array, rtol: float) -> tuple[Array, list[slice], float]:
 def _parts(
     blocks: Array, levels: list[slice], rtol: float, generator: torch.Generator
 ) -> tuple[list[_LocalPart], dict[int, tuple[Array, list[int]]]]:
-    """The isotypic parts, or how to cut the levels that hold several eigenspaces; where a level has to be cut, parts
-    are incomplete.
+    """The isotypic parts, and nothing to cut; or else how to cut the levels that hold several eigenspaces.
 
-    ``blocks``: elements of the algebra in the basis of eigenvectors, ``(r, d, d)``. The second result holds for each
-    level to cut an orthogonal matrix that turns its basis, and the sizes of the new levels; it is empty where the parts
-    are whole.
+    ``blocks``: elements of the algebra in the basis of eigenvectors, ``(r, d, d)``. The second result holds, by the
+    number of a level to cut, the orthogonal matrix ``(w, w)`` that its columns are to be multiplied by, and the sizes
+    of the new levels, which add up to ``w``. Unless it is empty, the first result is incomplete and not to be used, and
+    there may be more to cut.
     Raises: DataError where the elements fit no structure at ``rtol``.
     """
     widths = np.array([s.stop - s.start for s in levels])
@@ -241,7 +246,9 @@ def _parts(
 def _strengths(blocks: Array, levels: list[slice], widths: NDArray[np.int64]) -> Array:
     """The root mean square singular value of the block between two levels, the largest among the elements.
 
-    Shapes: ``blocks (r, d, d)``, ``widths (L,)`` the dimensions of the levels; the result is ``(L, L)``.
+    Of a block as many singular values are counted as the narrower level has dimensions, and the squares of the two
+    blocks ``(a, b)`` and ``(b, a)`` are added. Shapes: ``blocks (r, d, d)``, ``widths (L,)`` the dimensions of the
+    levels; the result is ``(L, L)``.
     """
     starts = [s.start for s in levels]
     squares = np.add.reduceat(np.add.reduceat(blocks**2, starts, axis=1), starts, axis=2)
@@ -252,7 +259,8 @@ def _strengths(blocks: Array, levels: list[slice], widths: NDArray[np.int64]) ->
 def _within(blocks: Array, levels: list[slice], members: NDArray[np.int64]) -> Array:
     """The blocks between the levels ``members`` of a part, ``(r, L, L, w, w)``; narrow levels are padded with zeros.
 
-    ``blocks``: elements in the basis of eigenvectors, ``(r, d, d)``; ``w`` is the dimension of the widest level.
+    ``blocks``: elements in the basis of eigenvectors, ``(r, d, d)``; ``members``: the numbers of the ``L`` levels, of
+    which the widest has ``w`` dimensions.
     """
     w = max(levels[a].stop - levels[a].start for a in members)
     inside = np.zeros((len(blocks), len(members), len(members), w, w))
@@ -271,7 +279,8 @@ def _uneven(
 ) -> dict[int, tuple[Array, list[int]]]:
     """How to cut the levels that hold several eigenspaces, which happen to have one eigenvalue in ``H``.
 
-    For each of these levels the result holds eigenvectors and the sizes of the new levels, as :func:`_cut` gives them.
+    By the number of a level, the result holds eigenvectors and the sizes of the new levels, as :func:`_cut` gives them;
+    it is empty where no level is seen to hold several. ``inside`` is what :func:`_within` gives for ``members``.
     Between single eigenspaces a block ``X_ab`` is a number of the field times an isometry, so ``X_ab X_abᵀ`` is a
     multiple of the identity. A random sum of such products that is not one shows the eigenspaces by its own.
     """
@@ -294,7 +303,8 @@ def _uneven(
 def _cut(S: Array, tolerance: float) -> tuple[Array, list[int]] | None:
     """Eigenvectors of a symmetric matrix and the sizes of runs of equal eigenvalues; None where all are equal.
 
-    Neighbouring eigenvalues are equal where they differ by at most ``tolerance``, not relative.
+    Eigenvectors are columns by ascending eigenvalue. Neighbouring eigenvalues are equal where they differ by at most
+    ``tolerance``, not relative.
     """
     if len(S) == 1:
         return None
@@ -308,7 +318,11 @@ def _cut(S: Array, tolerance: float) -> tuple[Array, list[int]] | None:
 def _turned(basis: Array, levels: list[slice], turns: dict[int, tuple[Array, list[int]]]) -> tuple[Array, list[slice]]:
     """The basis and the levels after the levels in ``turns`` were turned and cut; a new array, the argument is kept.
 
-    ``turns`` is the second result of :func:`_parts`.
+    Args:
+        basis: ``(d, d)``, orthonormal columns.
+        levels: slices of the columns, in order, which together are all of them.
+        turns: by the number of a level, the orthogonal matrix ``(w, w)`` that its columns are multiplied by, and the
+            sizes of the new levels, which add up to ``w``.
     """
     basis = basis.copy()
     sizes = []
@@ -323,10 +337,10 @@ def _turned(basis: Array, levels: list[slice], turns: dict[int, tuple[Array, lis
 
 
 def _carried(inside: Array, strength: Array) -> list[Array]:
-    """Orthogonal matrices ``(w, w)``, one a level, after which every block is a number of one field.
+    """Orthogonal matrices ``T_a (w, w)``, one a level: every ``T_aᵀ X_ab T_b`` is a number of one field.
 
-    The first level keeps its basis; from there the matrices are carried along the strongest blocks, which noise turns
-    least: a maximal spanning tree of the levels. Shapes: ``inside (r, L, L, w, w)``, ``strength (L, L)``.
+    ``T`` of the first level is the identity; from there the matrices are carried along the strongest blocks, which
+    noise turns least: a maximal spanning tree of the levels. Shapes: ``inside (r, L, L, w, w)``, ``strength (L, L)``.
     """
     L = len(strength)
     w = inside.shape[-1]
@@ -387,8 +401,9 @@ def _field(
 
 
 def _commutes(parts: list[_LocalPart], levels: list[slice], F: Array, rtol: float, generator: torch.Generator) -> bool:
-    """Whether a random element of the commutant that ``parts`` say commutes with ``F (d, d)``, in the basis of
-    eigenvectors.
+    """Whether a random element of the commutant of ``parts`` commutes with ``F (d, d)``, in the basis of eigenvectors.
+
+    Errors of about the root of ``rtol``, relative to ``F``, are tolerated.
     """
     placed: list[Array] = [np.empty((0, 0))] * len(levels)
     for part in parts:

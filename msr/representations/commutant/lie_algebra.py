@@ -183,7 +183,8 @@ class _Decomposition:
 
 
 def _checked(W: Tensor, constant: bool, rtol: float | Literal["auto"]) -> tuple[Tensor, Tensor | None]:
-    """The weights in float64 over their largest absolute value, and the unit vector ``(in,)`` of the constant input.
+    """The weights in float64 over their largest absolute value, and the unit vector ``(in,)`` of the last input, which
+    is the constant one.
 
     The vector is None unless ``constant`` and some bias is not zero, to ``rtol``.
     Raises: ShapeError, ConfigError for ``rtol``, NonFiniteError; DataError for weights that are all zero.
@@ -255,11 +256,10 @@ def _at_least_tolerance(V: Tensor, fixed: Tensor | None, seed: int) -> _Decompos
 
 
 def _of_nullity(V: Tensor, fixed: Tensor | None, nullity: int, noise: float, seed: int) -> _Decomposition | None:
-    """The decomposition with ``nullity`` skew pairs, in the middle of the first run of tolerances that give it; else
-    None.
+    """The decomposition with ``nullity`` skew pairs, at the middle one of the tolerances that give it; None if none do.
 
-    ``noise``: the size of the noise as a share of the largest singular value; tolerances below a tenth of it are left
-    out.
+    ``_TOLERANCES`` are tried in ascending order, until enough of them gave it and the next does not. ``noise``: the
+    size of the noise as a share of the largest singular value; tolerances below a tenth of it are left out.
     """
     run: list[_Decomposition] = []
     for rtol in _TOLERANCES:
@@ -316,7 +316,9 @@ def _decomposed_at(V: Tensor, fixed: Tensor | None, rtol: float, seed: int, *, p
 
 
 def _mixed(V: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Random combinations of the maps ``V (k, out, in)``, on their scale: ``(count, out, in)``."""
+    """Random combinations of the maps, by normal weights of variance ``1/k``; ``V (k, out, in)``,
+    the result ``(count, out, in)``.
+    """
     weights = torch.randn(count, len(V), generator=generator, dtype=torch.float64) / len(V) ** 0.5
     return (weights @ V.flatten(1)).view(count, *V.shape[1:])
 
@@ -348,7 +350,8 @@ def _side(
         basis: orthonormal columns that span the seen inputs, or the reached outputs.
         fixed: the unit vector of the constant input, or None.
         outputs: the side.
-        count: how many random elements of the algebra are drawn.
+        count: how many random elements of the algebra are drawn, from ``generator``.
+        rtol, seed: those of :func:`isotypic`, which draws by its own ``seed``.
     """
     maps = basis.mT @ V if outputs else V @ basis
     # One scale for all, so that the tolerance means the same for each element.
@@ -420,8 +423,9 @@ def _name(commutant: Commutant) -> str:
 
 
 def _skew_basis(part: Part) -> NDArray[np.float64]:
-    """A basis ``(q, w, w)`` of the skew matrices that commute with the units of a part, orthonormal after
-    ``part.placed``.
+    """A basis ``(q, w, w)`` of the skew matrices that commute with the units of a part.
+
+    The elements of the commutant that ``part.placed`` makes of them are orthonormal.
     """
     w = part.frames.shape[2]
     i, j = np.triu_indices(w, 1)

@@ -24,8 +24,9 @@ class Gap:
     """A gap in the singular values of :func:`skew_spectrum` for one basis of a span of maps.
 
     Attributes:
-        basis: ``(k, out, in)``, the maps.
-        below: how many singular values lie below the gap: as many pairs commute with the span, up to its noise.
+        basis: ``(k, out, in)``, the maps, which need not be orthonormal.
+        below: how many singular values lie below the gap, at least 1: as many pairs commute with the span, up to its
+            noise.
         values: all singular values, ascending.
     """
 
@@ -48,7 +49,7 @@ class Gap:
 
 
 def orthonormal(V: Tensor) -> Tensor:
-    """An orthonormal basis ``(rank, out, in)`` of the span of maps ``V (k, out, in)``.
+    """An orthonormal basis ``(rank, out, in)`` of the span of maps ``V (k, out, in)``, for the Frobenius product.
 
     In it a weak direction counts as much as a strong one.
     """
@@ -60,7 +61,8 @@ def skew_spectrum(V: Tensor, fixed: Tensor | None) -> Tensor:
     """Singular values, ascending, of ``(A, B) ↦ (A W_j − W_j B)_j`` on skew pairs ``A (out, out)``, ``B (in, in)``.
 
     ``V (k, out, in)`` are the maps ``W_j``. Unless ``fixed`` is None, the last input is a constant that ``B`` leaves in
-    place. There is one value for each pair of outputs and each pair of inputs that may move.
+    place; the numbers in it are not read. There is one value for each pair of outputs and each pair of inputs that may
+    move.
     """
     m, n = V.shape[1:]
     # A skew matrix is given by its entries above the diagonal.
@@ -79,7 +81,7 @@ def skew_spectrum(V: Tensor, fixed: Tensor | None) -> Tensor:
 def _skew_gram(S: Tensor, i: Tensor, j: Tensor) -> Tensor:
     """Inner products ``⟨X_p W, X_q W⟩`` of the skew units ``X_p = E_ij − E_ji``, for ``S = W Wᵀ``: ``(pairs, pairs)``.
 
-    ``i``, ``j``: the row and the column of each pair, ``(pairs,)``.
+    ``i``, ``j``: the row and the column of each unit ``X_p``, ``(pairs,)``, with ``i < j``.
     """
 
     def term(row: Tensor, column: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -89,7 +91,7 @@ def _skew_gram(S: Tensor, i: Tensor, j: Tensor) -> Tensor:
 
 
 def gaps(basis: Tensor, fixed: Tensor | None) -> list[Gap]:
-    """All gaps in :func:`skew_spectrum` of maps ``(k, out, in)`` that are wide enough, the widest first.
+    """All gaps in :func:`skew_spectrum` of maps ``(k, out, in)`` that are wide enough, the widest (by ratio) first.
 
     Wide enough: the value below is at most ``_LEVEL`` of the largest, and the value above at least ``_GAP`` times it.
     ``fixed`` is that of :func:`skew_spectrum`.
