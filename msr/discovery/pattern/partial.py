@@ -171,12 +171,9 @@ def _composed(outer: Indices, inner: Indices) -> Indices:
 
 
 def _name(p: Indices, q: Indices) -> str:
-    """What a reader is told the map is: a translation, a reflection, or just a map, of a part of the points.
-
-    A map that is defined on all points is named a permutation that keeps the weights but not the biases.
-    """
+    """What a reader is told the map is: a translation, a reflection, or just a map; of a part of the points, or all."""
     if (p >= 0).all() and (q >= 0).all():
-        return "a permutation that keeps the weights, but not the biases"
+        return "a permutation of all points that keeps the classes of weights"
     steps = {int(x[i] - i) for x in (p, q) for i in np.flatnonzero(x >= 0)}
     if len(steps) == 1:
         (step,) = steps

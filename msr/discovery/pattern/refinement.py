@@ -21,8 +21,10 @@ def all_distinct(rows: Rows, used_in: Indices, used_out: Indices) -> bool:
     element or no class splits any more.
 
     This is colour refinement of a graph whose edge weights are known up to an error. It is one-sided: points that it
-    does not tell apart may still differ. At least one input and one output must be used.
+    does not tell apart may still differ. False where no input or no output is used: then no weight tells anything.
     """
+    if not (len(used_in) and len(used_out)):
+        return False
     values = rows.values.reshape(*rows.shape, -1)[np.ix_(used_out, used_in)]
     errors = rows.errors.reshape(rows.shape)[np.ix_(used_out, used_in)]
     of_outputs: Indices = np.zeros(len(used_out), dtype=np.int64)

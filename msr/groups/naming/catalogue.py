@@ -135,23 +135,25 @@ def _products(order: int) -> tuple[tuple[tuple[NamedFactor, ...], tuple[int, ...
     the named ones make up the order.
     """
 
-    def nonabelian(remaining: int, least: int) -> Iterator[tuple[tuple[NamedFactor, ...], int]]:
-        """Tuples of named factors, small groups first, none of fewer than ``least`` elements; the empty one comes
-        first.
+    def nonabelian(remaining: int, least: tuple[int, int]) -> Iterator[tuple[tuple[NamedFactor, ...], int]]:
+        """Tuples of named factors, small groups first; the empty one comes first.
 
-        With each comes ``remaining`` divided by their orders, the order that is left for cyclic factors.
+        With each comes ``remaining`` divided by their orders, the order that is left for cyclic factors. ``least`` is
+        the order of the smallest group that may be taken, and the place among the groups of that order, from 0.
         """
         yield (), remaining
-        # The smallest group that is not abelian has 6 elements.
-        for order_of_first in (d for d in range(max(6, least), remaining + 1) if remaining % d == 0):
-            for factor in named_factors(order_of_first):
-                # Ascending orders, so that one product is not listed with its factors in every order.
-                for following, over in nonabelian(remaining // order_of_first, order_of_first):
-                    yield (factor, *following), over
+        least_order, least_place = least
+        for order_of_first in (d for d in range(least_order, remaining + 1) if remaining % d == 0):
+            for place, factor in enumerate(named_factors(order_of_first)):
+                # Ascending orders and places, so that no product is listed again with its factors in another order.
+                if order_of_first > least_order or place >= least_place:
+                    for following, over in nonabelian(remaining // order_of_first, (order_of_first, place)):
+                        yield (factor, *following), over
 
+    # The smallest group that is not abelian has 6 elements.
     products = [
         (factors, cyclic_orders)
-        for factors, over in nonabelian(order, 6)
+        for factors, over in nonabelian(order, (6, 0))
         if factors
         for cyclic_orders in (abelian_types(over) if over > 1 else [()])
     ]

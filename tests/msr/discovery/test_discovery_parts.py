@@ -351,6 +351,8 @@ def test_unused_points_need_not_be_told_apart():
     rows = known_to(1e-5, W.reshape(-1, 2), (14, 14))
     assert all_distinct(rows, np.arange(12), np.arange(12))
     assert not all_distinct(rows, np.arange(14), np.arange(14))
+    nothing = np.arange(0)
+    assert not any(all_distinct(rows, *used) for used in ((np.arange(1), nothing), (nothing, np.arange(1))))
 
 
 def test_points_that_a_group_moves_are_never_told_apart():

@@ -461,6 +461,15 @@ def test_a_certain_name_is_never_shared_by_different_groups():
     assert len({name for _, name in seen}) == len(orders), "one name for two orders"
 
 
+@pytest.mark.parametrize("order", [36, 64, 192, 576])
+def test_no_group_of_the_catalogue_is_listed_twice(order):
+    """A product of two different groups of one order stands there in one order of its factors."""
+    names = [name for name, _ in named_groups(order)]
+    assert len(set(names)) == len(names)
+    swapped = [" x ".join(sorted(name.split(" x "))) for name in names]
+    assert len(set(swapped)) == len(names)
+
+
 @pytest.mark.parametrize("order", [8, 12, 16, 20, 24, 42, 48, 54, 60, 64, 72, 96])
 def test_groups_of_the_catalogue_have_its_order_and_are_recognised(order):
     for name, make in named_groups(order):
