@@ -133,7 +133,9 @@ class _Slots:
         return [as_tensor(part, what) for part in parts]
 
     def pack(self, values: Any, what: str, *, batched: bool = True) -> Tensor:
-        """The values as one tensor ``(batch, total)``, in a precision that loses nothing of any part.
+        """The values as one tensor ``(batch, total)``, in the widest precision of the parts.
+
+        It is float64 where the parts differ in dtype and some hold whole numbers, which are rounded beyond 2⁵³ then.
 
         The value of a single representation is returned as it is, in its own shape.
 

@@ -173,8 +173,9 @@ def turn_images(x: Tensor, angle: float, interpolation: Interpolation = "bilinea
 def _sheared(x: Tensor, angle: float) -> Tensor:
     """Square images ``(..., n, n)`` turned counter-clockwise, as three shears: along rows, columns, and rows again.
 
-    The size stays. Rows are shifted by Fourier's phases, cyclically, within a margin of zeros: an image must fade to
-    zero before its edge, else its corners come in again on the other side.
+    The size stays, and zeros come in from outside: the margin of zeros is so wide that nothing comes in again on the
+    other side. Rows are shifted by Fourier's phases, so that an image which does not fade towards its edge leaves
+    ripples.
 
     Args: ``angle``: in radians, between −π/4 and π/4.
     """
