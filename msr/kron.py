@@ -25,7 +25,10 @@ __all__ = ["apply_factors", "is_identity", "kron", "nearest_kronecker", "pinv", 
 
 @takes_arrays("weight")
 def vec(weight: Shaped[Tensor, "*shape"], n_axes: int | None = None) -> Shaped[Tensor, "*lead numel"]:
-    """Flatten the last ``n_axes`` axes (all of them by default), rows first: ``(..., *shape) -> (..., numel)``."""
+    """Flatten the last ``n_axes`` axes (all of them by default), rows first: ``(..., *shape) -> (..., numel)``.
+
+    With ``n_axes=0`` an axis of size 1 is added. The result shares memory with the weight where torch can do that.
+    """
     n_axes = weight.ndim if n_axes is None else n_axes
     if n_axes == 0:
         return weight.unsqueeze(-1)
@@ -80,7 +83,7 @@ def apply_factors(factors: Sequence[Tensor], v: Tensor) -> Tensor:
 
 
 def _apply_one(factor: Shaped[Tensor, "d r"], v: Tensor, place: int) -> Tensor:
-    """``v ×ₚ F``: the factor times ``v`` along the axis ``place``."""
+    """``v ×ₚ F``: the factor times ``v`` along the axis ``place``, counted from 0 and from the first axis of ``v``."""
     if place == v.ndim - 1:
         return v @ factor.mT
     if place == v.ndim - 2:
@@ -91,8 +94,9 @@ def _apply_one(factor: Shaped[Tensor, "d r"], v: Tensor, place: int) -> Tensor:
 def solve_factors(factors: Sequence[Tensor], w: Tensor) -> Tensor:
     """Least squares ``argmin_v ‖(F₁ ⊗ F₂ ⊗ …) vec(v) − vec(w)‖``, the shortest ``v`` where it is not unique.
 
-    Uses ``(F₁ ⊗ F₂)⁺ = F₁⁺ ⊗ F₂⁺``, so it costs one small pseudo-inverse a factor. Where no derivative with respect to
-    a factor is asked for, an identity is skipped, and for orthogonal columns the scaled transpose is taken.
+    The result is a new tensor, and ``w`` is kept. Uses ``(F₁ ⊗ F₂)⁺ = F₁⁺ ⊗ F₂⁺``, so it costs one small pseudo-inverse
+    a factor. Where no derivative with respect to a factor is asked for, an identity is skipped, and for orthogonal
+    columns the scaled transpose is taken.
     Shapes: ``w (..., d_1, d_2, …) -> v (..., r_1, r_2, …)``.
     """
     factors = [as_tensor(f, "a factor") for f in factors]
@@ -107,7 +111,8 @@ def solve_factors(factors: Sequence[Tensor], w: Tensor) -> Tensor:
 
 
 def is_identity(factor: Tensor) -> bool:
-    """Whether a factor may be skipped: it is the identity matrix, and nothing differentiates or traces through it.
+    """Whether a factor may be skipped: it is the identity to the last digit, and nothing differentiates or traces
+    through it.
 
     Shapes: ``factor (d, r)``; where ``d`` and ``r`` differ, it is no identity.
     """
@@ -122,9 +127,11 @@ def is_identity(factor: Tensor) -> bool:
 
 
 def _inverse(factor: Shaped[Tensor, "d r"]) -> Shaped[Tensor, "r d"]:
-    """The pseudo-inverse, without a singular value decomposition where the columns are orthogonal and equally long.
+    """The pseudo-inverse, without a singular value decomposition where the columns are nearly orthogonal and equally
+    long, and :func:`_may_look` allows it to be seen.
 
-    With ``FᵀF = g² (I + E)`` it is ``(I + E)⁻¹ Fᵀ / g² = (I − E) Fᵀ / g²`` up to a share of ``‖E‖²``, which is below
+    "Nearly" means ``‖E‖ ≤ √ε`` below, for the relative rounding ``ε``; any other factor goes to :func:`pinv`. With
+    ``FᵀF = g² (I + E)`` it is ``(I + E)⁻¹ Fᵀ / g² = (I − E) Fᵀ / g²`` up to a share of ``‖E‖²``, which is below
     rounding wherever ``‖E‖`` is below its square root.
     """
     is_half = factor.dtype in (torch.float16, torch.bfloat16)
@@ -162,9 +169,12 @@ def pinv(matrix: Shaped[Tensor, "*batch n m"]) -> Shaped[Tensor, "*batch m n"]:
 def nearest_kronecker(
     matrix: Shaped[Tensor, "pr qs"], shape_a: tuple[int, int], shape_b: tuple[int, int]
 ) -> tuple[Shaped[Tensor, "{shape_a[0]} {shape_a[1]}"], Shaped[Tensor, "{shape_b[0]} {shape_b[1]}"]]:
-    """The pair ``A, B`` that minimises ``‖M − A ⊗ B‖_F``; of all such pairs the one with equal norms.
+    """The pair ``A, B`` that minimises ``‖M − A ⊗ B‖_F``; of all such pairs one with equal norms.
+
+    The sign is left to the decomposition: ``−A, −B`` is as good. All entries are zero where ``M`` is.
 
     Shapes: ``A (p, q)``, ``B (r, s)``, ``M (p r, q s)``.
+    Raises: ShapeError for a matrix of another shape.
     Source: Van Loan and Pitsianis, *Approximation with Kronecker products*, 1993: rearranged so that each block of
     ``M`` is a row, ``M`` becomes ``vec(A) vec(B)ᵀ``, and the best rank one of that is an SVD.
     """

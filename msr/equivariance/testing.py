@@ -231,7 +231,8 @@ def _elements_to_try(
 ) -> list:
     """The elements that were given, as a list; for None those that ``group.to_try`` chooses.
 
-    These are all of a finite group of order 64 at most; of a larger one its generators and random elements, 64 in all.
+    These are all of a finite group of order 64 at most; of a larger one its generators and random elements, 64 in all;
+    of an infinite one its generators and 16 random elements.
     """
     if elements is not None:
         return choose_elements(elements, rep_in, rep_out)

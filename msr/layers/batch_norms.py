@@ -61,6 +61,7 @@ def calibrate(module: nn.Module, x: Tensor | tuple[Any, ...]) -> float:
     Each norm takes mean and variance (over examples and positions, not corrected for their number) of what reaches it
     when all norms use the set at hand, as in :func:`msr.meta.from_module`. Then ``module.eval()(x)`` equals, up to
     rounding, what meta-learning computes on the set ``x``; on another set it differs as far as the statistics do.
+    A norm that nothing reaches keeps what it had. All modes (``training``) are the same afterwards.
 
     Args:
         module: a network; other parts than norms run as they do in ``eval()``.

@@ -41,8 +41,12 @@ def choose(
 ) -> dict[str, Unit]:
     """The chosen layers with a twin, and single weights, by name; each once, under the first name it was chosen by.
 
+    They are in the order of the names given, else in that of the network. Attention and recurrent layers are never
+    chosen whole: their weights take their place.
+
     Args:
-        layers: names, or a predicate ``(name, module) -> bool``; None for all layers that patterns can serve.
+        layers: names of modules or parameters, or a predicate ``(name, module) -> bool``, asked of layers with a twin
+            and of attention and recurrent layers only; None for all of these.
         twins: the types of plain layers that have a twin.
 
     Raises: ConfigError for a name that cannot be converted, or when nothing was chosen; ModelError for a weight that
@@ -121,7 +125,7 @@ def _named(
 
 
 def _others(named: dict[str, nn.Module], under: str = "") -> str:
-    """Weights that can be chosen by name, for an error message; "" where there are none.
+    """Weights that can be chosen by name, as the end of an error message; "" where there are none.
 
     Args: ``under``: modules whose names begin with this text; all by default.
     """
@@ -143,7 +147,7 @@ def _is_made(home: str, named: dict[str, nn.Module]) -> bool:
 
 
 def _already(named: dict[str, nn.Module]) -> str:
-    """Why no layer remains to convert, for an error message; "" where no reason is seen."""
+    """Why no layer remains to convert, as the end of an error message; "" where no reason is seen."""
     reasons = []
     if any(isinstance(part, Sharing) for part in named.values()):
         reasons.append("patterns make some of its weights already")
@@ -153,7 +157,10 @@ def _already(named: dict[str, nn.Module]) -> str:
 
 
 def _listed(names: Collection[str]) -> str:
-    """Names for an error message: at most twelve, which fill about three lines, and how many there are."""
+    """Names for an error message, in the order given: the first twelve, which fill about three lines.
+
+    How many there are in all is added where some are left out. For no names the text is ``none``.
+    """
     shown = list(names)[:12]
     more = f", … ({len(names)} in all)" if len(names) > len(shown) else ""
     return ", ".join(shown) + more if names else "none"

@@ -68,7 +68,9 @@ class _ReparamConv(ReparamLayer, affine=True):
         return self._convolve(x, self.weight, self.shared_bias)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """torch's convolution with this layer's stride, padding, dilation and groups, and another weight and bias."""
+        """torch's convolution with this layer's stride, padding (and its mode), dilation and groups, and another weight
+        and bias.
+        """
         padding = self.padding
         if self.padding_mode != "zeros":
             x = F.pad(x, self._rim, mode=self.padding_mode)

@@ -35,7 +35,8 @@ class Reparameterized(NamedTuple):
     Attributes:
         module: the network.
         residuals: ``‖W − U v‖ / ‖W‖`` for each converted layer or single weight, which is the part that its pattern
-            could not represent; units: none, from 0 to 1.
+            could not represent; units: none, from 0 to 1. Where a pattern shares a layer's bias too, it is the larger
+            of that and the same of the bias (:meth:`msr.sharing.Sharing.residual`). On the meta device it is 0.
     """
 
     module: nn.Module
@@ -74,7 +75,7 @@ def reparameterize(
             parameter, a subclass's weight.
         sharing: makes the pattern for a weight shape, for example ``functools.partial(DenseSharing, k=3)``; or a
             pattern, of which each chosen layer gets a copy.
-        generator: for patterns that start at random.
+        generator: for patterns that start at random; None for torch's global one.
         path: how the new layers compute, as in :class:`~msr.layers.base.ReparamLayer`.
 
     Where ``layers`` is not given, a LeftAloneWarning names the weights that got no pattern; ``left`` of the result
@@ -84,7 +85,8 @@ def reparameterize(
         ConfigError: no layer was chosen, a name belongs to nothing that can be converted, ``sharing`` makes no pattern
             for a weight's shape, or ``path="factors"`` is asked of a layer whose pattern cannot serve it.
         ShapeError: a pattern does not fit a weight's shape.
-        ModelError: a chosen layer carries hooks, or shares its weight with another: both would be lost silently.
+        ModelError: a layer that would be replaced by its twin carries hooks, or a chosen one shares its weight with
+            another: both would be lost silently; or an embedding has an option that a made weight cannot keep.
     """
     check_path(path)
     result = copied(module)
@@ -153,7 +155,8 @@ def _share(
     path: Path,
     owners: dict[int, list[str]],
 ) -> float:
-    """Give a single weight its pattern, in place. Returns the relative part that the pattern cannot represent.
+    """Give a single weight its pattern, in place. Returns the part that the pattern cannot represent, in units of the
+    weight's norm; 0 on the meta device.
 
     Raises: ConfigError for ``path="factors"``, or a pattern of another shape; ModelError for a weight with two names,
     by ``owners`` (:func:`_weight_owners`); what :func:`_pattern` raises.
@@ -174,9 +177,10 @@ def _share(
 def _convert(
     name: str, layer: PlainLayer, sharing: Sharing | SharingFactory, generator: torch.Generator | None, path: Path
 ) -> tuple[ReparamLayer, float]:
-    """The reparameterised twin of a plain layer, and the relative part that its pattern cannot represent.
+    """The reparameterised twin of a plain layer, and the part that its pattern cannot represent.
 
-    A frozen layer gives a frozen twin.
+    The part is in units of the norm of the weight or bias, as in :class:`Reparameterized`. A frozen layer gives a
+    frozen twin.
     Raises: ConfigError for ``path="factors"`` where the pattern has no way of its own; what :func:`_pattern` raises.
     """
     weight = layer.weight

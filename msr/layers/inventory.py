@@ -29,8 +29,8 @@ class LeftAlone:
 
     Attributes:
         kind: what it belongs to, for example ``"embedding"``.
-        shape: its shape.
-        numel: numbers in it.
+        shape: its shape; ``()`` where it has none yet, as in a lazy layer.
+        numel: numbers in it; 0 where it has no shape yet.
         share: that as a share of all parameters of the plain network; units: none, from 0 to 1.
     """
 
@@ -41,7 +41,7 @@ class LeftAlone:
 
     @property
     def is_weight(self) -> bool:
-        """Whether it has two axes or more, each longer than one, so that a pattern would have something to share."""
+        """Whether at least two of its axes are longer than one, so that a pattern would have something to share."""
         return sum(size > 1 for size in self.shape) >= 2
 
 
@@ -50,7 +50,8 @@ class Coverage:
     """What patterns make of a network, counted as in the plain network. Its text is one line.
 
     Attributes:
-        shared: parameters that patterns make, and the biases of their layers: name as in the plain network, and size.
+        shared: parameters that patterns make, and the biases of the layers, attention or recurrent layers that these
+            belong to: name as in the plain network, and how many numbers.
         left: the others: name as in ``module.named_parameters()``, and what they are.
     """
 
@@ -113,7 +114,7 @@ def coverage(module: nn.Module) -> Coverage:
 def by_kind(left: dict[str, LeftAlone]) -> str:
     """One line: for each kind of parameters its share of all, the name of its largest one, and how many more there are.
 
-    Kinds are in the order of their largest parameters.
+    Kinds are in the order of their largest parameters; "" where there are none.
     """
     kinds: dict[str, list[str]] = {}
     for name, part in sorted(left.items(), key=lambda item: -item[1].numel):

@@ -20,7 +20,8 @@ def take_plain_weight(
     """Put a filter in the place of a plain ``weight``, in a state that is about to be loaded.
 
     Args:
-        state: the checkpoint, changed in place; a checkpoint that holds the ``filter`` already is left as it is.
+        state: the checkpoint, changed in place; one that holds the ``filter`` already, or no plain weight, is left as
+            it is.
         weight: key of the plain weight.
         filter: key of the filter that takes its place.
         home: prefix of the pattern's own keys, which a plain checkpoint does not have: they keep their values.
@@ -49,7 +50,7 @@ def warn_of_residual(name: str, residual: float, dtype: torch.dtype, stacklevel:
     """Give a ResidualWarning where a pattern misses more of a weight than rounding in ``dtype`` explains.
 
     Args: ``name``: what the message calls the weight; ``residual``: the part that is missed, in units of the weight's
-    norm.
+    norm; ``stacklevel``: as of ``warnings.warn``, counted from the calling function.
     """
     # In units of the weight's norm. A projection and its product round a few times; 100 was chosen by hand.
     if residual > 100 * torch.finfo(dtype).eps:

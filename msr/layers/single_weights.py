@@ -164,8 +164,9 @@ _PLAIN = {ours: plain for plain, ours in _CLASSES.items()}
 def share_weight(module: nn.Module, name: str, sharing: Sharing) -> None:
     """Make ``module.name`` from a pattern, in place; the present weight is projected on the pattern.
 
-    A recurrent layer or an attention becomes one of the subclasses here, and plain checkpoints of the module still
-    load. With a frozen weight the pattern is frozen too.
+    ``name`` is a plain parameter of the module's own, of the shape that the pattern makes. A recurrent layer or an
+    attention becomes one of the subclasses here. Plain checkpoints of any module still load. With a frozen weight the
+    pattern is frozen too.
     """
     if type(module) in _CLASSES:
         module.__class__ = _CLASSES[type(module)]
@@ -198,6 +199,8 @@ def is_shared(module: nn.Module) -> bool:
 @torch.no_grad()
 def fold_weights(name: str, module: nn.Module) -> None:
     """Give the module its plain weights and its plain class back, in place; ``name`` is what messages call the module.
+
+    It must be one of which :func:`is_shared` is true. A weight asks for gradients where its filter or pattern does.
 
     Raises: ModelError when the module carries parametrizations that are not patterns.
     """

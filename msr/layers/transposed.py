@@ -94,7 +94,7 @@ class _ReparamConvTranspose(ReparamLayer, affine=True):
         return self.bias
 
     def _extra(self, x: Tensor, output_size: Sequence[int]) -> tuple[int, ...]:
-        """``output_padding`` for the output to have the spatial size that was asked for.
+        """``output_padding``, a number for each spatial axis, for the output to have the size that was asked for.
 
         Raises: ConfigError for a size that no output padding below the stride gives.
         """

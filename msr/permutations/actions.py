@@ -20,11 +20,11 @@ def check_permutation_action(
     """Raise AxiomError unless the permutations are an action: ``permutations[g][permutations[h]] = permutations[g·h]``.
 
     Checked for ``g`` among the generators and all ``h``, which is enough, since every element is a product of
-    generators.
+    generators. Each row must also be a permutation, and row 0 must move no point, as element 0 is the identity.
 
     Args:
-        permutations: ``(order, n)``; row ``g`` holds where element ``g`` sends each point, and row 0 the identity.
-        table: the multiplication table, ``(order, order)``.
+        permutations: ``(order, n)``; row ``g`` holds where element ``g`` sends each point.
+        table: the multiplication table, ``(order, order)``, with ``table[g, h] = g·h``.
         generators: elements that generate the group.
         name: what the action is called in messages.
         labels: names of the elements for messages.
@@ -52,7 +52,10 @@ def check_permutation_action(
 
 
 def cycles(p: Indices) -> str:
-    """A permutation in cycle notation, points from 0: ``(0 1)(2 4 3)``; ``e`` for the identity."""
+    """A permutation in cycle notation, points from 0: ``(0 1)(2 4 3)``; ``e`` for the identity.
+
+    Each cycle begins with its least point, and cycles are in the order of these; fixed points are left out.
+    """
     image = [int(i) for i in p]
     visited: set[int] = set()
     written = []
@@ -76,7 +79,10 @@ def parity_of(p: Indices) -> float:
 
 
 def cycle_lengths(p: Indices) -> list[int]:
-    """The lengths of all cycles, fixed points included; their least common multiple is the order of ``p``."""
+    """The lengths of all cycles, fixed points included; their least common multiple is the order of ``p``.
+
+    They are in the order of the least points of the cycles, not sorted by length.
+    """
     image = np.asarray(p).tolist()
     lengths = []
     visited = [False] * len(image)

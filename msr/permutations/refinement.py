@@ -41,7 +41,9 @@ def keeps(colours: Indices, p: Indices, q: Indices) -> bool:
 
 @dataclass(frozen=True)
 class _Level:
-    """A partition on the first path, the point that is individualised in it, and the trace of the refinement."""
+    """A partition on the first path, the point that is individualised in it, and the trace of the refinement after
+    that.
+    """
 
     cells: Cells
     point: int
@@ -76,10 +78,10 @@ class Search:
         self.path: list[_Level] = []
 
     def run(self) -> tuple[Indices, int]:
-        """Generators ``(r, n + m)``, and the order of the group that they generate.
+        """Generators ``(r, n + m)``, none for the trivial group, and the order of the group that they generate.
 
-        A point below ``n`` is an input, and ``n + i`` is output ``i``. The order is the product of the lengths of the
-        orbits of the points along the first path.
+        It is called once, since the first path is kept in ``path``. A point below ``n`` is an input, and ``n + i`` is
+        output ``i``. The order is the product of the lengths of the orbits of the points along the first path.
 
         Raises: SearchTooLong.
         """
@@ -190,7 +192,9 @@ class Search:
     def _moved(self, source: Cells, target: Cells) -> Indices | None:
         """The permutation ``(n + m,)`` that takes each cell of ``source`` to the cell of the same name in ``target``.
 
-        Points whose cell has the same name in both stay fixed. None where the permutation does not keep the colours.
+        Points whose cell has the same name in both stay fixed; those of a cell with several points are matched in
+        order. That may be wrong before all cells are single points, so the result is None where the permutation does
+        not keep the colours.
         """
         move = np.arange(self.size)
         changed = np.flatnonzero(source != target)

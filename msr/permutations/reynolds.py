@@ -21,7 +21,8 @@ def orbit_means(
     Args:
         values: ``(…, n, …)``, with the points on the axis ``dim``.
         labels: ``(n,)``, the orbit of each point, from 0; int64, on the device of ``values``.
-        count: the number of orbits; the result has that many entries on the axis ``dim``.
+        count: the number of orbits; the result has that many entries on the axis ``dim``, nan for an orbit without
+            points.
     """
     shape = list(values.shape)
     shape[dim] = count

@@ -20,9 +20,10 @@ _MOST_READ = 5e9
 
 @dataclass(frozen=True, eq=False)
 class Automorphisms:
-    """The automorphism group of a matrix: generators ``(r, in)`` and ``(r, out)``, and its order.
+    """The automorphism group of a matrix: generators ``(r, in)`` and ``(r, out)``, and its exact order.
 
-    Row ``g`` of both arrays is one generator, which sends input or output ``i`` to ``[g, i]``.
+    Row ``g`` of both arrays is one generator, which sends input or output ``i`` to ``[g, i]``. The trivial
+    group has no generators, ``r = 0``.
     """
 
     generators_in: Indices
@@ -33,12 +34,14 @@ class Automorphisms:
 def automorphisms(colours: Indices, *, backend: Literal["auto", "own", "canonaut"] = "auto") -> Automorphisms:
     """All pairs of permutations that keep the colours of a matrix ``(out, in)``.
 
+    Colours are any whole numbers, of which only equality counts.
+
     The matrix is a complete bipartite graph with coloured edges, and a pair of permutations is an automorphism of the
     graph that does not swap its two sides. Our own search refines partitions and backtracks. With ``auto``, where our
     own search gives up, ``canonaut``, a port of nauty, takes over, if it is installed. The group is the same.
 
-    Raises: ShapeError for no matrix of whole numbers; MissingExtraError where ``canonaut`` is asked for or needed and
-    not there; ConfigError where ``backend="own"`` gives up.
+    Raises: ShapeError for no matrix of whole numbers, or an empty one; MissingExtraError where ``canonaut`` is asked
+    for or needed and not there; ConfigError where ``backend="own"`` gives up, and for an unknown backend.
     Source: Ravanbakhsh, Schneider and Póczos, arXiv:1702.08389; McKay, 1981; Junttila and Kaski, 2007.
     """
     matrix = np.asarray(colours)
@@ -55,7 +58,7 @@ def automorphisms(colours: Indices, *, backend: Literal["auto", "own", "canonaut
 
 
 def _by_own_search(colours: Indices, backend: str) -> tuple[Indices, int]:
-    """Generators ``(r, in + out)`` and the order, by our own search.
+    """Generators ``(r, in + out)`` and the order, by our own search; colours ``(out, in)`` are numbered from 0.
 
     With ``backend="auto"``, ``canonaut`` takes over where it gives up.
     Raises: ConfigError where it gives up with ``"own"``; MissingExtraError where ``canonaut`` is needed and not there.
@@ -81,7 +84,8 @@ def _by_own_search(colours: Indices, backend: str) -> tuple[Indices, int]:
 def _by_canonaut(colours: Indices) -> tuple[Indices, int]:
     """Generators ``(r, in + out)`` and the order from ``canonaut``, which takes graphs without colours on edges.
 
-    A colour is written in binary, with a copy of all points for each digit; copies of a point are joined by edges.
+    Colours ``(out, in)`` are numbered from 0. A colour is written in binary, with a copy of all points for each digit;
+    copies of a point are joined by edges.
 
     Raises: MissingExtraError where it is not installed.
     """

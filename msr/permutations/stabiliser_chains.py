@@ -38,21 +38,24 @@ class OrderNotProven(ConfigError):
 
 
 class Chain:
-    """A stabiliser chain, with the order of the group that permutations generate.
+    """A stabiliser chain, with the exact order of the group that permutations generate.
 
-    ``order`` is the product of the lengths of the orbits. It never exceeds the order of the group, so it is proven
-    where it reaches an upper bound. Without a bound Schreier's generators of every level are sifted: where all of them
-    end at the identity the chain is complete.
+    It is built and proven when it is made, the same way each time: after that ``order`` is exact. While it is built,
+    ``order`` is the product of the lengths of the orbits so far, which never exceeds the order of the group, so it is
+    proven where it reaches an upper bound. Without a bound Schreier's generators of every level are sifted: where all
+    of them end at the identity the chain is complete.
 
     Args:
-        generators: ``(r, n)``.
+        generators: ``(r, n)``; without any, the order is 1.
         most: an upper bound of the order, or its value where that is known.
         about: the order up to rounding, with a relative error far below one in twice the degree. An orbit that lacks a
             point makes the product smaller by more than that, so an order this close is exact.
-        bound: computes an upper bound; called only where a proof without it would take long.
-        first: base points to begin with.
+        bound: computes an upper bound, or None where it knows none; called only where a proof without it would take
+            long.
+        first: base points to begin with, also such as no element moves.
 
-    Raises: OrderNotProven where a proof without a bound would take too long.
+    Attributes: ``order``; ``base``, the base points in order; ``degree``, the number ``n`` of points.
+    Raises: OrderNotProven where a proof without a bound would take too long; WorkSpent where a budget of steps is.
     Source: Sims, 1970; Leon, *On an algorithm for finding a base and a strong generating set*, 1980.
     """
 
@@ -97,7 +100,7 @@ class Chain:
         return math.prod(len(points) for points in self._orbits[:count])
 
     def contains(self, rows: Indices) -> bool:
-        """Whether all of these permutations ``(k, n)`` are elements."""
+        """Whether all of these permutations ``(k, n)``, or a single one ``(n,)``, are elements."""
         return bool((self._sifted(np.atleast_2d(rows)) == np.arange(self.degree)).all())
 
     def _reached(self) -> bool:
@@ -177,7 +180,8 @@ class Chain:
     def _add(self, element: Indices) -> None:
         """Sift an element, add the residue to every level whose earlier base points it fixes, and update the order.
 
-        An element that the chain holds changes nothing.
+        Where the residue fixes all base points, a point that it moves becomes a new one. An element that the chain
+        holds changes nothing.
         """
         residue = self._sifted(element[None])[0]
         moved_points = np.flatnonzero(residue != np.arange(self.degree))
@@ -195,7 +199,10 @@ class Chain:
             self.order *= len(points)
 
     def _deepen(self, b: int, dtype: np.dtype[Any]) -> None:
-        """Add a base point, which no element of its level moves yet."""
+        """Add the base point ``b``, at the end, which no element of its level moves yet.
+
+        Args: ``dtype``: the integer type in which the elements of its transversal are kept.
+        """
         self.base.append(b)
         position = np.full(self.degree, -1)
         position[b] = 0
@@ -205,7 +212,10 @@ class Chain:
         self._generators.append([])
 
     def _extend(self, level: int, new: Indices) -> None:
-        """Close the orbit of a level, with its transversal, under one more generator ``new``."""
+        """Close the orbit of a level, with its transversal, under one more generator ``new``.
+
+        The list of the level's generators must hold ``new`` already.
+        """
         position = self._positions[level]
         orbit = [self._orbits[level]]
         transversal = [self._transversals[level]]
@@ -243,10 +253,11 @@ class Chain:
 
 
 def random_elements(generators: Indices, rng: np.random.Generator) -> Iterator[Indices]:
-    """Rounds of random elements ``(k, n)``, without end, by product replacement in many places at once.
+    """Rounds of ``k`` = 24 random elements ``(k, n)``, without end, by product replacement in many places at once.
 
-    Each round multiplies half of the elements that are kept by the other half or their inverses, and gives them. The
-    elements of one round are not independent, and not uniform; nothing that is proven depends on either.
+    There must be a generator. Each round multiplies half of the elements that are kept by the other half or their
+    inverses, and gives them. The elements of one round are not independent, and not uniform; nothing that is proven
+    depends on either.
 
     Source: Celler, Leedham-Green, Murray, Niemeyer and O'Brien, *Generating random elements of a finite group*, 1995.
     """
@@ -282,9 +293,11 @@ def is_giant(generators: Indices, tries: int = 8) -> str | None:
 
     An element with a cycle of prime length ``p``, ``n/2 < p < n − 2``, has a power that is that cycle alone. A
     transitive group with such a power is primitive, and by Jordan's theorem (1873) contains the alternating group.
-    Random elements of a giant have such a cycle often. None is no proof of the contrary.
+    Random elements of a giant have such a cycle often. None is no proof of the contrary; below 8 points there is no
+    such ``p``, and it is always None.
 
-    Args: ``tries``: how many rounds of random elements are looked at.
+    Args: ``generators``: ``(r, n)``, of a transitive group, which is not checked; ``tries``: how many rounds of random
+    elements are looked at.
     """
     n = generators.shape[1]
     primes = {p for p in range(n // 2 + 1, n - 2) if all(p % d for d in range(2, int(p**0.5) + 1))}

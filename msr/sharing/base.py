@@ -73,7 +73,10 @@ class Sharing(PackageModule, ABC):
 
     @abstractmethod
     def matrix(self) -> Float[Tensor, "{self.n_weight} {self.n_filter}"]:
-        """``U`` itself, ``(numel(W), numel(v))``: to look at and to compare, not to compute with."""
+        """``U`` itself, ``(numel(W), numel(v))``: to look at and to compare, not to compute with.
+
+        It may be the pattern's own tensor, so it must not be changed in place.
+        """
 
     @abstractmethod
     def squared_norm(self) -> Float[Tensor, ""]:
@@ -135,7 +138,10 @@ class Sharing(PackageModule, ABC):
 
     @property
     def n_shared(self) -> int:
-        """How many numbers all tasks share: those of the pattern's parameters and buffers."""
+        """How many numbers all tasks share: those of the pattern's parameters and buffers.
+
+        Buffers are not learned, but count too, such as the orbit of each weight in :class:`~msr.sharing.GroupSharing`.
+        """
         return sum(p.numel() for p in self.parameters()) + sum(b.numel() for b in self.buffers())
 
     def __prepare_scriptable__(self) -> "Sharing":  # called by torch.jit.script for every part of a network
@@ -157,7 +163,7 @@ class Sharing(PackageModule, ABC):
     def residual(self, weight: Float[Tensor, "out in *kernel"], bias: Float[Tensor, " out"] | None = None) -> float:
         """What the pattern cannot represent: ``min_v ‖U v − vec(W)‖ / ‖W‖``; units: none, from 0 to 1.
 
-        With a bias, the larger of that and ``‖shared b − b‖ / ‖b‖``.
+        With a bias, the larger of that and ``‖shared b − b‖ / ‖b‖``. A weight or bias of zeros counts as 0.
         Shapes: ``weight`` is ``weight_shape``, that is ``(out, in, *kernel)``; ``bias`` is ``(out,)``.
         """
         with torch.no_grad():
@@ -185,9 +191,10 @@ class Sharing(PackageModule, ABC):
     def initial_filter(self, generator: torch.Generator | None = None) -> Float[Tensor, "*filter"]:
         """A random filter for which the entries of ``W`` have the variance of torch's own layers, ``1 / (3 fan_in)``.
 
+        ``fan_in`` is ``∏ weight_shape[1:]``.
         ``E‖U v‖² = ‖U‖²_F σ²``, so ``σ² = numel(W) / (3 fan_in ‖U‖²_F)``, drawn uniformly: with ``U = I`` this is
         exactly the distribution of a new ``nn.Linear`` or ``nn.Conv2d``.
-        Shapes: the result is ``filter_shape``.
+        Shapes: the result is ``filter_shape``, on the pattern's device and in its precision, without a gradient.
         """
         with torch.no_grad():
             squared = self.squared_norm()

@@ -63,7 +63,9 @@ class DenseSharing(Sharing, plain=True):
     ) -> "DenseSharing":
         """A pattern with a copy of the given ``U (numel(W), k)``; with ``learn=False`` it is a constant (an oracle).
 
-        Raises: ShapeError when ``U`` has another number of rows than the weight has entries.
+        The constant is a buffer. Filters for either start as with ``init="scaled"``, by the norm of the given ``U``.
+
+        Raises: ShapeError when ``U`` has another number of rows than the weight has entries, or more columns than rows.
         """
         if U.ndim != 2 or U.shape[0] != math.prod(weight_shape):
             raise ShapeError(

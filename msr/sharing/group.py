@@ -44,6 +44,13 @@ class GroupSharing(Sharing):
 
     A bias is replaced by the nearest invariant one, for orthogonal actions its mean over the group: any other would
     break the symmetry. A saved layer loads only into one with the same representations.
+
+    Attributes (buffers):
+        labels, U: only one of the two is there: for permutations ``labels (numel(W),)``, the entry of ``v`` that each
+            weight is; else ``U (numel(W), k)``.
+        bias_labels, bias_basis: the same for the bias: ``(out,)`` or ``(out, k_bias)``.
+        unit: a one, whose precision and device are those of the pattern.
+
     Raises: ConfigError when the groups differ, or when no map but zero is equivariant.
     Source: arXiv:2007.02933, Proposition 1, and its converse; orbits on pairs as in arXiv:1702.08389.
 
@@ -162,7 +169,7 @@ class GroupSharing(Sharing):
 
     @takes_arrays("bias")
     def share_bias(self, bias: Float[Tensor, " out"]) -> Float[Tensor, " out"]:
-        """The nearest invariant bias ``(out,)``.
+        """The nearest invariant bias ``(out,)``; zero where no other is invariant.
 
         For orthogonal actions that is the mean over the group, ``(1/|G|) Σ_g ρ_out(g) b``.
         Raises: ShapeError for a bias of another shape.

@@ -21,9 +21,10 @@ __all__ = ["KroneckerSharing"]
 class KroneckerSharing(Sharing, plain=True):
     """One factor a weight axis: linear ``W = A V Bᵀ``, convolution ``W = V ×₁ A ×₂ B ×₃ C``; ``U = A ⊗ B (⊗ C)``.
 
-    The kernel's axes count as one, of size ``∏ kernel``. A factor is ``(axis of W, axis of v)``. With square factors
-    (the default) ``v`` is as large as ``W`` and the pattern is a preconditioner; a smaller ``filter_shape`` makes
-    ``v`` smaller than ``W`` and the pattern a true restriction.
+    The kernel's axes count as one, of size ``∏ kernel``, in ``W`` and in ``v``. A factor is ``(axis of W, axis of v)``.
+    With square factors (the default) ``v`` is as large as ``W`` and the pattern is a preconditioner; a smaller
+    ``filter_shape`` makes ``v`` smaller than ``W`` and the pattern a true restriction. It holds a size for each factor,
+    two or three in all, from 1 to that of the axis of ``W``.
 
     Init: square factors are identities, so that a new layer starts exactly as its ``torch.nn`` twin. Rectangular
     ones start, with ``"scaled"`` (default), as random orthogonal columns of squared length ``d / r``, which keeps the

@@ -23,7 +23,8 @@ def check_init(init: str) -> None:
 def orthogonal_(matrix: Float[Tensor, "n k"], gain: float, generator: torch.Generator | None) -> None:
     """Fill a matrix, in place, with random orthogonal columns of length ``gain``; on the meta device, nothing is done.
 
-    Half precisions go through float32, since torch has no QR decomposition for them.
+    With fewer rows than columns, the rows are orthogonal, and of that length. Half precisions go through float32, since
+    torch has no QR decomposition for them.
     """
     if matrix.is_meta:
         return

@@ -34,7 +34,7 @@ def results(folder: Path) -> dict:
 def test_translation_writes_everything_it_promises(tmp_path, capsys):
     out = tmp_path / "run"
     models = "fc,lc,conv,msr,mtsr,oracle"
-    assert translate("--models", models, "--outer-steps", "20", "--seeds", "2", "--out", str(out)) == 0
+    assert translate("--models", models, "--outer-steps", "4", "--seeds", "2", "--out", str(out)) == 0
     names = {path.name for path in out.iterdir()}
     assert names == {
         "config.toml", "metrics.jsonl", "rows.jsonl", "results.json", "checkpoints",
@@ -47,7 +47,7 @@ def test_translation_writes_everything_it_promises(tmp_path, capsys):
         assert row["query_mse"].keys() == {"mean", "ci95", "n"}
         assert row["query_mse"]["n"] == 10
         assert row["seconds"] > 0
-        assert row["outer_steps"] == (0 if row["inner"] == "direct" else 25 if row["model"] == "mtsr" else 20)
+        assert row["outer_steps"] == (0 if row["inner"] == "direct" else 5 if row["model"] == "mtsr" else 4)
         assert ("span_cosine" in row) is (row["model"] in ("msr", "mtsr"))
     printed = capsys.readouterr()
     assert "| oracle" in printed.out
@@ -71,13 +71,13 @@ def test_the_table_is_about_learning(tmp_path, capsys):
 
 def test_stopping_and_resuming_gives_the_same_bits(tmp_path, monkeypatch, capsys):
     """Interrupted in the second of three arms, then continued: parameters, metrics and rows are those of one run."""
-    flags = ["--models", "conv,msr,mtsr", "--inner", "ridge", "--outer-steps", "20"]
+    flags = ["--models", "conv,msr,mtsr", "--inner", "ridge", "--outer-steps", "8"]
     assert translate(*flags, "--out", str(tmp_path / "whole")) == 0
     step, count = OuterLoop.step, [0]
 
     def interrupted(self, *args):
         count[0] += 1
-        if count[0] == 33:
+        if count[0] == 13:
             os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C in the middle of a step: the step is finished, then saved
         return step(self, *args)
 
@@ -86,7 +86,7 @@ def test_stopping_and_resuming_gives_the_same_bits(tmp_path, monkeypatch, capsys
     assert "continue with --resume" in capsys.readouterr().err
     assert not (tmp_path / "cut" / "results.json").exists()
     saved = torch.load(tmp_path / "cut" / "checkpoints" / "msr-ridge-seed0.pt", weights_only=True)
-    assert saved["steps_done"] == 13
+    assert saved["steps_done"] == 5
     monkeypatch.setattr(OuterLoop, "step", step)
     assert translate(*flags, "--out", str(tmp_path / "cut"), "--resume") == 0
     for arm in ("conv-ridge-seed0", "msr-ridge-seed0", "mtsr-joint-seed0", "mtsr-ridge-seed0"):
@@ -294,10 +294,10 @@ def test_a_runs_config_starts_the_same_run_again(tmp_path):
 
 
 def test_omniglot_continues_in_the_middle_of_an_arm(tmp_path, monkeypatch):
+    small = ["--quick", "--batching", "loop", "--ways", "2", "--width", "8", "--test-inner-steps", "1"]
+
     def run(name, *flags):
-        return _run.main(
-            omniglot.Config, omniglot.run, ["--quick", "--batching", "loop", "--out", str(tmp_path / name), *flags]
-        )
+        return _run.main(omniglot.Config, omniglot.run, [*small, "--out", str(tmp_path / name), *flags])
 
     assert run("whole") == 0
     step, count = OuterLoop.step, [0]

@@ -9,10 +9,20 @@ from experiments import translation
 from msr.runs import command as _run
 from msr.runs import folder as _folder
 
-__all__ = ["TINY", "assert_same_run", "error_line", "lines", "same", "translate", "without_times"]
+__all__ = ["RUNS", "TINY", "assert_same_run", "error_line", "lines", "same", "translate", "without_times"]
 
 TINY = ["--length", "8", "--kernel", "2", "--rank", "1", "--test-tasks", "4", "--batch", "2", "--tasks", "20"]
 TINY += ["--batching", "loop", "--models", "conv,mtsr", "--inner", "ridge", "--outer-steps", "3"]
+# A tiny run of each runner that trains.
+RUNS = {
+    "translation": TINY,
+    "rotation": ["--group", "c4", "--size", "4", "--tasks", "10", "--test-tasks", "3", "--batch", "2",
+                 "--batching", "loop", "--models", "conv,msr-ridge", "--k", "2", "--outer-steps", "2"],
+    "omniglot": ["--models", "maml,msr", "--ways", "2", "--queries", "1", "--test-queries", "1", "--test-tasks", "2",
+                 "--batch", "1", "--batching", "loop", "--width", "2", "--test-inner-steps", "1", "--outer-steps", "2"],
+    "deep": ["--quick", "--models", "oracle", "--solvers", "sgd,gn-implicit", "--tasks", "10", "--test-tasks", "2",
+             "--batch", "2", "--batching", "loop", "--inner-steps", "1", "--implicit-steps", "1"],
+}  # fmt: skip
 
 
 def translate(*flags: str) -> int:

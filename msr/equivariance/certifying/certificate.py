@@ -31,11 +31,13 @@ class Certificate:
         eta: the share η of draws that may fail, for the rules tail and zero-failure; else None.
         estimate, bound: of the quantity in the null, and its one-sided ``1 − α`` upper bound: a share of draws for tail
             and zero-failure, a mean defect for mean, the largest defect for exact.
-        n: draws of (input, element); for exact rules the elements, all of which were enumerated.
-        p_value, p_refute: of the null and of its opposite; 0 or 1 where nothing was sampled.
+        n: draws of (input, element); for the rule exact the elements, all of which were gone through, or the
+            generators of a group that lists no elements.
+        p_value, p_refute: of the null and of its opposite; 0 or 1 where nothing was sampled, and both 1 where that
+            decides nothing. With ``fresh``, ``p_refute`` is multiplied by the number of modules.
         worst, largest: the element with the largest defect observed, and that defect.
         part, unit: where in the outputs that defect is, and what that part varies by, in the units of the outputs: the
-            root mean square of its deviations from its centre.
+            root mean square of its deviations from its centre; 0 where the rule is exact.
         n_unit: draws that the units were fixed on, apart from those that were tested; 0 where the rule is exact.
         rounding: a defect up to here can be rounding, in the part that varies least beside its size; above ε the answer
             is "cannot tell", unless something differs by more.
@@ -45,7 +47,7 @@ class Certificate:
             if not asked, or with a mask.
         warnings: what makes the verdict mean less than it seems.
         fresh: how many times parameters and buffers were drawn anew; all of these had to be certified, and the numbers
-            are those of the worst.
+            are those of the worst, ``specificity`` apart, which is that of the module as it is.
     """
 
     verdict: Verdict

@@ -113,7 +113,10 @@ def certify(
 
 
 def _worst(first: Certificate, redraws: list[Certificate]) -> Certificate:
-    """One certificate of several modules, each at level α.
+    """One certificate of several modules, each at level α: of the module as it is, and of its redraws.
+
+    Its numbers are those of the module with the largest p-value, or, where the verdict is "refuted", of the one with
+    the smallest ``p_refute``. It holds the warnings of all, and the specificity of ``first``.
 
     That *all* are equivariant is certified at level α if each one is: the null hypothesis says that at least one is
     not, and rejecting it at α takes rejecting each part at α (intersection-union test, Berger 1982). That *some* is not

@@ -24,8 +24,8 @@ class DrawnDefects:
         at_least, at_most: ``(n,)``: the same, except that where a part varies too little beside its size for this
             precision to show the tolerance, a difference that rounding explains counts as 0 and as √2.
         parts: the part of the outputs where each defect is, by the number of its unit in :class:`Parts`.
-        size: root mean square of the outputs.
-        compared: share of the outputs that were compared.
+        size: root mean square of the outputs ``f(x)``, those outside of a mask included.
+        compared: share of the outputs that were compared, the mean over the draws.
     """
 
     values: Tensor
@@ -42,6 +42,9 @@ class CalibratedComparison:
     Fixing them apart makes the defects of the tested draws independent of each other, which the rules need.
 
     Args: ``x (n, *rep_in.shape)`` and as many ``elements``: the draws that fix the units.
+    Attributes: ``typical``, the units and the centre; ``dtype``, the precision of the outputs; ``rounding``, the
+    measure of their rounding; beside the other arguments.
+    Raises: what :func:`evaluate` and :func:`check_is_a_function` raise.
     """
 
     def __init__(
@@ -81,7 +84,11 @@ class CalibratedComparison:
         check_is_a_function(f, x, y, rep_in, inside, self.typical)
 
     def defects_of(self, x: Tensor, elements: list[Element], tolerance: float) -> DrawnDefects:
-        """The defect of each pair of an input ``x[i]`` and an element ``elements[i]``; the tolerance is a defect."""
+        """The defect of each pair of an input ``x[i]`` and an element ``elements[i]``; nothing of it is kept.
+
+        Args: ``tolerance``: a defect. Where a draw has a larger one, rounding is measured on its own input before that
+        counts; ``at_least`` and ``at_most`` of the result say what rounding leaves open about the tolerance.
+        """
         assert len(x) == len(elements), "one element for each input"
         y = self.rounding.rows(x).reshape(len(x), *self.rep_out.shape)
         moved = self._each(self.rep_in, elements, x)
@@ -120,7 +127,7 @@ class CalibratedComparison:
         elements: list[Element],
         tolerance: float,
     ) -> Compared:
-        """The comparison, with the noise of rounding measured on the very inputs that fail, before they count.
+        """The comparison, with the floor of each row that fails raised to the noise measured on its very inputs.
 
         Args: ``values``: the outputs at ``x`` and at ``moved``.
         """

@@ -38,6 +38,8 @@ UNDECIDED = (
 def decides_exactly(f: object, setting: Setting, rep_in: AnyRepresentation, rep_out: AnyRepresentation) -> bool:
     """Whether the rule asks for an exact finding on a function, and there can be one.
 
+    With ``Auto()`` it must also take at most ``MAX_WORK`` products.
+
     Raises: ConfigError where the rule is Exact() and cannot serve.
     """
     possible = is_affine(f) and rep_in.dim <= MAX_INPUTS and setting.inputs is None
@@ -126,7 +128,7 @@ def _of_elements(
 ) -> Finding | None:
     """The finding from a comparison with a row for each element, or for each generator.
 
-    It is None where the generators do not suffice, or "cannot tell" with ``or_undecided``. It is "cannot tell" too
+    Where the generators do not suffice, it is None, or "cannot tell" with ``or_undecided``. It is "cannot tell" too
     where nothing differs beyond rounding, but rounding in this precision could hide a defect of ε.
 
     Args:

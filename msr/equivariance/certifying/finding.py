@@ -17,7 +17,7 @@ class Finding:
     Attributes:
         outcome: null hypothesis, p-values, estimate and bound.
         rule: the rule that was applied.
-        n: draws, or elements that were enumerated.
+        n: draws; or elements that were gone through, or generators of a group that lists no elements.
         worst: label of the element with the largest defect.
         largest: that defect, without unit.
         size: root mean square of the outputs.

@@ -83,8 +83,9 @@ def _is_flat(p: Tensor) -> bool:
 def _near(p: Tensor, generator: torch.Generator) -> Tensor:
     """Random numbers around the mean of a parameter, at the standard deviation of its entries: a tensor of its shape.
 
-    Where all entries are the same number, the deviation is half of it, or 0.5 around zero: as much as training may do.
-    Whole numbers are returned as they are.
+    Where all entries are the same number, it is multiplied by random factors between 0.5 and 1.5, so that its sign
+    stays; zeros get the standard deviation 0.5. That is as much as training may do. Whole numbers are returned as they
+    are.
     """
     if not p.is_floating_point():
         return p
@@ -99,7 +100,10 @@ def _near(p: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _draw_statistics(part: nn.Module, generator: torch.Generator) -> None:
-    """Random running statistics of a norm, in place: standard normal means, variances between a half and two."""
+    """Random running statistics of a norm, in place: standard normal means, variances between a half and two.
+
+    A module without running statistics stays as it is.
+    """
     buffers = dict(part.named_buffers(recurse=False))
     mean = buffers.get("running_mean")
     var = buffers.get("running_var")

@@ -72,8 +72,9 @@ def specificity(
 
     ``S`` is a uniform permutation of the coordinates for permutation representations, a uniform rotation (Haar) for
     others. It keeps the group law and the kind of each element, and only moves the action to other coordinates. Inputs
-    and outputs are relabelled independently. Where they have the same size they are also relabelled together, since a
-    pointwise function commutes with every such action; the larger p-value of both counts.
+    and outputs are relabelled independently. Where they have the same size, and the group permutes both or neither,
+    they are also relabelled together, since a pointwise function commutes with every such action; the larger p-value of
+    both counts.
 
     The statistic is the root mean square of the generators' defects on ``x``, each the largest over the parts of the
     outputs, as :func:`equivariance_error` takes it. If relabelling changes neither the distribution of ``f`` nor that
@@ -124,7 +125,7 @@ def _relabelling(rep: AnyRepresentation, generator: torch.Generator) -> Relabell
 
 
 def _act_relabelled(rep: AnyRepresentation, g: Element, x: Tensor, S: Relabelling | None) -> Tensor:
-    """``S ρ(g) S⁻¹ x`` on points ``(batch, *shape)``."""
+    """``S ρ(g) S⁻¹ x`` on points ``(batch, *shape)``; ``ρ(g) x`` where ``S`` is None."""
     if S is None:
         return act(rep, g, x)
     # A relabelling mixes all coordinates of a point, whatever its shape.
@@ -135,7 +136,7 @@ def _act_relabelled(rep: AnyRepresentation, g: Element, x: Tensor, S: Relabellin
 def _of_function(
     f: Function, rep_in: AnyRepresentation, rep_out: AnyRepresentation, x: Tensor, elements: list[Element]
 ) -> tuple[Statistic, float]:
-    """The statistic of a function on ``x``, and by how much rounding can change it."""
+    """The statistic of a function on ``x``, and by how much rounding can change it: a defect, to be added."""
     no_mask = Interior(rep_out, None)
     parts = parts_of(rep_out)
     y = outputs(f, x, rep_in, no_mask)
@@ -161,7 +162,10 @@ def _of_function(
 def _of_weight(
     W: Tensor, rep_in: AnyRepresentation, rep_out: AnyRepresentation, elements: list[Element]
 ) -> tuple[Statistic, float]:
-    """The statistic of a weight, and by how much rounding can change it."""
+    """The statistic of a weight, and by how much rounding can change it: a defect, to be added.
+
+    The statistic takes two relabellings, or None twice.
+    """
     epsilon = torch.finfo(W.dtype).eps if W.is_floating_point() else 0.0
     W = W.detach().double().reshape(rep_out.dim, rep_in.dim)
     parts = parts_of(rep_out)

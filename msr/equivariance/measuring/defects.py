@@ -55,7 +55,7 @@ class Defects:
             says nothing.
         compared: ``(elements,)``, share of the outputs that were compared; below 1 where a boundary was masked.
         rounding: ``(elements,)``: a defect up to here can be rounding, in the part of the outputs that varies least
-            beside its size; where that is too much use float64.
+            beside its size; √2 at most, and 0 where no part varies. Where that is too much use float64.
         parts: where in the outputs each defect is, in words.
     """
 
@@ -168,7 +168,8 @@ def weight_error(
 
     ``d(g) = max_p ‖ρ_out(g) W − W ρ_in(g)‖_p / √(‖ρ_out(g) W‖²_p + ‖W ρ_in(g)‖²_p)``, Frobenius over the rows of a part
     ``p`` of the outputs: what :func:`equivariance_error` tends to on standard normal inputs. A bias does not vary, so
-    it adds only what the group changes in it, ``‖ρ_out(g) β − β‖²_p``, above and below.
+    it adds only what the group changes in it: ``‖ρ_out(g) β − β‖²_p`` to the square above, and twice that to the one
+    below.
 
     Shapes: ``weight (*rep_out.shape, *rep_in.shape)``, or flattened ``(out, in)``; ``bias (out,)``; ``mask`` as in
     :func:`equivariance_error`. For a convolution's filter, ``rep_in`` is ``channels * kernel`` with the kernel's grid
@@ -198,7 +199,7 @@ def compare_weights(
         chosen: the elements, a row of the comparison for each.
         read_off: the weight was computed as a difference of values that hold the bias too, and has the rounding of
             these values.
-        epsilon: relative rounding of the weight; by default that of its precision.
+        epsilon: relative rounding of the weight; by default that of its precision, 0 for whole numbers.
 
     Raises: ShapeError, NonFiniteError as :func:`weight_error`.
     """
@@ -265,7 +266,7 @@ def pattern_error(
     actions this is ``σ_max((ρ_out ⊗ ρ_in − I) Q) / √2`` for an orthonormal basis ``Q`` of the span of ``U``, so it
     depends on the span alone. It is taken over all outputs together: in one part by itself the worst filter would be
     one that makes this part nearly zero. Directions of ``U`` below rounding (see
-    :func:`msr.span.angles.orthonormal_basis`) do not count.
+    :func:`msr.span.angles.orthonormal_basis`) do not count; without any left the defect is 0.
 
     Shapes: ``U (out · in, k)``.  ``size`` is ``‖U‖_F / √(out · in)``, the same for each element.
     Raises: ShapeError, NonFiniteError.

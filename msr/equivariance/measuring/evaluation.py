@@ -91,7 +91,8 @@ def outputs(f: Function, x: Tensor, rep_in: AnyRepresentation, inside: Interior)
     """``f(x)`` in its own precision, detached, ``(batch, *rep_out.shape)`` (see :meth:`Interior.place`).
 
     ``f`` gets a copy, since it may work in place, and may use gradients inside (a force is one). Whatever ``f`` raises
-    is a ModelError, an AssertionError too: an error inside a model is no verdict on it.
+    becomes a ModelError, an AssertionError too: an error inside a model is no verdict on it. Only errors of this
+    package stay what they are.
 
     Raises: ModelError; NonFiniteError for nan or infinity; ShapeError for an output that does not fit.
     """

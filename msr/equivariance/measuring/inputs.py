@@ -42,7 +42,11 @@ def template_of(f: Function | nn.Module, dtype: torch.dtype | None) -> Tensor:
 
 
 def draw_elements(group: Group, n: int, generator: torch.Generator) -> list:
-    """``n`` random elements, drawn as ``group.drawn`` says; never the identity, with which every function commutes."""
+    """``n`` random elements, drawn as ``group.drawn`` says.
+
+    The identity, with which every function commutes, is drawn again. It is left in the list where the group has nothing
+    else, or a hundred rounds gave nothing else.
+    """
     return group.draw(n, generator)
 
 

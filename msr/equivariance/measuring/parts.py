@@ -41,9 +41,11 @@ class Parts:
 
     Args:
         whole_blocks: do not split blocks.
-        means: split each orbit of a permutation representation into its mean and the rest.
+        means: split each orbit of a permutation representation into its mean and the rest; without effect on other
+            representations and beside ``whole_blocks``.
 
-    Attributes: ``n_blocks``; ``n_units``; ``block_of (units,)``, the block that a unit belongs to.
+    Attributes: ``n_blocks``; ``n_units``; ``block_of (units,)``, the block that a unit belongs to; ``labels (dim,)``,
+    the block of each coordinate; ``shape``, that of an output.
     """
 
     def __init__(self, rep: AnyRepresentation, *, whole_blocks: bool = False, means: bool = False):
@@ -79,8 +81,9 @@ class Parts:
     def features(self, y: Tensor) -> Tensor:
         """Coordinates ``(..., features)`` of ``(..., dim)`` in which every atom is a set of axes.
 
-        A change of basis by an orthogonal matrix; with ``means``, the deviations from the mean of each orbit, and the
-        mean times the root of the orbit's size, which keeps lengths.
+        They are the coordinates themselves where no block splits; else a change of basis by an orthogonal matrix. With
+        ``means`` there are more of them than coordinates: first the deviation of each coordinate from the mean of its
+        orbit, then for each orbit with several points its mean times the root of its size. Lengths stay the same.
         """
         if self._turn is not None:
             return y @ self._turn.to(y)
@@ -102,7 +105,10 @@ class Parts:
         return self.sums(features.square())
 
     def sums(self, values: Tensor) -> Tensor:
-        """The sum over the features of each unit, ``(..., features) -> (..., units)``."""
+        """The sum over the features of each unit, ``(..., features) -> (..., units)``.
+
+        The sum of a block is that of all its kinds.
+        """
         lead = values.shape[:-1]
         device = values.device
         if self._size:
@@ -190,7 +196,9 @@ def _blocks(rep: AnyRepresentation) -> tuple[Tensor, list[np.ndarray]]:
 def _isotypic(labels: Tensor, n_blocks: int, moves: list[np.ndarray]) -> tuple[Tensor | None, Tensor, Tensor]:
     """Blocks split into isotypic parts: an orthogonal basis (columns), the atom of each vector, the block of each atom.
 
-    The basis is None where no block splits. A block of one number or more than 16 does not.
+    The vectors of a block stand at the places of its coordinates, and its first atom has its number; further atoms are
+    numbered after the last block. The basis is None where no block splits. A block of one number or more than 16 does
+    not.
 
     Args:
         labels: the block of each coordinate ``(dim,)``.

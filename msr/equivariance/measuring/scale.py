@@ -107,7 +107,8 @@ class Compared:
     def defects(self) -> Tensor:
         """``difference / scale``, ``(rows, units)``, in [0, √2].
 
-        Zero where the difference can be rounding and the unit is a kind, or varies by no more than rounding itself.
+        Zero where the scale is zero. Zero too where the difference is within the floor, and the unit is a kind or has
+        its scale within the floor; otherwise a difference within the floor stays as it is.
         """
         equal = (self.difference <= self.floor) & (self.kinds | (self.scale <= self.floor))
         ratio = self.difference / self.scale.where(self.scale > 0, torch.ones_like(self.scale))
@@ -131,7 +132,7 @@ class Compared:
         return [Compared(difference, scale, floor, self.kinds) for difference, scale, floor in each]
 
     def pooled(self) -> "Compared":
-        """All rows together, ``(1, units)``: root mean squares."""
+        """All rows together, ``(1, units)``: root mean squares of the differences, of the scales and of the floors."""
         difference, scale, floor = (
             v.square().mean(0, keepdim=True).sqrt() for v in (self.difference, self.scale, self.floor)
         )
@@ -151,12 +152,13 @@ class Typical:
             20 times their median.
         spread: ``(units,)``, the same without the cut.
         noise: ``(units,)``, root mean square of the rounding of one evaluation; for a kind, that of its block.
-        largest: ``(units,)``, the largest length of the block.
+        largest: ``(units,)``, the largest length of the unit's block in any output of the pool.
         weights: ``(features,)``, mean squared deviations, which say what share of a unit a window holds.
         epsilon: relative rounding of the precision.
         n_draws: draws of an input and an element in the pool.
-        constant, lost: ``(units,)``: whether a unit that does not vary by more than rounding is constant in float64
-            too, or varies there; the ``spread`` of what is lost is that in float64.
+        constant, lost: ``(units,)``: whether a block that does not vary by more than rounding is constant in float64
+            too, or varies there; ``spread`` and ``scale`` of what is lost are those in float64. Both are false before
+            :meth:`resolved`, and for all other units.
     """
 
     parts: Parts
@@ -179,18 +181,26 @@ class Typical:
 
     @property
     def is_constant(self) -> Tensor:
-        """``(units,)``: whether a unit is the same for all inputs, up to the last digit, or to the measured noise."""
+        """``(units,)``: whether a unit is the same for all inputs, up to the last digit, or to the measured noise.
+
+        A unit that is zero is. One that has been :attr:`lost` is not.
+        """
         is_noise = (self.spread <= NOISE * self.noise) & (self.spread <= CONSTANT_NOISE * self.largest)
         return (self.constant | (self.spread <= self.epsilon * self.largest) | is_noise) & ~self.lost
 
     @property
     def unclear(self) -> Tensor:
-        """``(units,)``: blocks that vary by no more than rounding in this precision, so that float64 may show more."""
+        """``(units,)``: blocks that vary by no more than rounding in this precision, so that float64 may show more.
+
+        Blocks of zeros are none of them; nor is any block where the precision is float64.
+        """
         blocks = ~self.parts.is_kind.to(self.floor.device)
         return (self.spread <= self.floor) & (self.largest > 0) & blocks & (self.epsilon > _EXACT)
 
     def resolved(self, unclear: Tensor, exact_outputs: Tensor) -> "Typical":
         """What is typical, with each unclear block called constant or lost by outputs in float64.
+
+        A lost block gets the spread and the scale of these outputs.
 
         Shapes: ``unclear (units,)``, booleans; ``exact_outputs (rows, dim)``.
         """
@@ -208,13 +218,16 @@ class Typical:
         return self.largest == 0
 
     def undecided(self, tolerance: float) -> Tensor:
-        """``(units,)``: blocks that vary so little beside their size that rounding hides a defect of the tolerance."""
+        """``(units,)``: blocks that vary so little beside their size that rounding hides a defect of the tolerance.
+
+        Constant blocks (:attr:`is_constant`) are none of them.
+        """
         hidden = (self.floor > tolerance * self.spread) & ~self.is_constant
         return hidden & ~self.parts.is_kind.to(hidden.device)
 
     @property
     def all_constant(self) -> bool:
-        """Whether no block varies."""
+        """Whether every block is constant, as :attr:`is_constant` says: zero, or varying by no more than rounding."""
         return bool(self.is_constant[: self.parts.n_blocks].all())
 
     def hidden_text(self, tolerance: float, dtype: torch.dtype) -> str:
@@ -255,11 +268,13 @@ class Typical:
         The scale of a row is ``√(‖a − c‖² + ‖b − c‖²)``, or the typical scale where that is larger.
 
         Args:
-            window: ``(dim,)`` or ``(rows, dim)``, true for the outputs to compare. The typical scale of a unit is
-                multiplied by the root of the share of its variation that lies in the window.
-            noise: ``(units,)``, the noise of these rows, where it may be larger than the typical one.
-            pooled: whether the rows will be taken together. Then the typical scale is not used, since many rows
-                together show how much the outputs vary.
+            window: ``(dim,)`` or ``(rows, dim)``, true for the outputs to compare; None for all. It needs parts made
+                with ``whole_blocks``, whose features are the outputs. The typical scale of a unit is multiplied by the
+                root of the share of its variation that lies in the window.
+            noise: ``(units,)``, the noise of these rows, which counts where it is larger than the typical one.
+            pooled: whether the caller will take all rows together (:meth:`Compared.pooled`); the result has a row for
+                each all the same. Then the typical scale is used for lost parts only, since many rows together show how
+                much the outputs vary.
         """
         parts = self.parts
         a = parts.features(a / self.magnitude)
@@ -287,9 +302,11 @@ class Typical:
         return Compared(parts.squares(gap).sqrt(), torch.maximum(own, scale), floor, kinds)
 
     def lengths(self, differences: list[Tensor], rows: int) -> Tensor:
-        """The length of several differences of outputs together, ``(rows, units)``; for a kind, that of its block.
+        """The root of the summed squares of several differences, ``(rows, units)``; for a kind, that of its block.
 
-        Args: ``differences``: each ``(rows, dim)``, in the units of the outputs.
+        The result is in units of ``magnitude``, and zero for an empty list.
+
+        Args: ``differences``: each ``(rows, dim)``, in the units of the outputs; ``rows``: how many rows these have.
         """
         parts = self.parts
         total = self.magnitude.new_zeros(rows, parts.n_units)
@@ -308,7 +325,9 @@ class Typical:
 
 
 def typical_of(parts: Parts, pool: Tensor, noise: list[Tensor], epsilon: float, n_draws: int) -> Typical:
-    """:class:`Typical` from a pool of outputs ``(rows, dim)`` float64; of a large pool at most 4096 rows are used.
+    """:class:`Typical` from a pool of outputs ``(rows, dim)`` float64.
+
+    Of a large pool only some rows are used, evenly spaced: 4096 at most, of wide outputs down to 512.
 
     Args:
         noise: :func:`measured_noise` on some of the outputs; an empty list counts as no noise.
@@ -347,7 +366,10 @@ def typical_of(parts: Parts, pool: Tensor, noise: list[Tensor], epsilon: float, 
 def pooled_defects(parts: Parts, a: Tensor, b: Tensor, centre: Tensor | None, epsilon: float) -> Tensor:
     """The largest defect over the parts of two sides ``(elements, rows, dim)``, all rows together: ``(elements,)``.
 
-    ``centre (features,)``; None for the columns of a weight, which have no offset. ``epsilon``: relative rounding.
+    Args:
+        centre: that of the outputs, ``(features,)``, in their units; None for the columns of a weight, which have no
+            offset.
+        epsilon: relative rounding.
     """
     unit = torch.maximum(a.abs().amax((1, 2), keepdim=True), b.abs().amax((1, 2), keepdim=True))
     # Division by the largest number keeps squares from overflowing; it must not be zero.

@@ -28,9 +28,11 @@ class Packed:
     """A function of several inputs and outputs, as a function of one input and one output.
 
     Attributes:
-        function: ``(batch, total) -> (batch, total)``; a module where the original is one.
+        function: ``(batch, all inputs) -> (batch, all outputs)``, flattened; a side with a single representation keeps
+            its shape. It is a module where the original is one.
         rep_in, rep_out: direct sums of the representations given, on flattened points; a single one stays as it is.
-        inputs: packs inputs, given in the same form as the representations (or a function that draws them).
+        inputs: packs inputs, given in the same form as the representations (or a function that draws them); None stays
+            None.
         mask: packs a mask of the outputs in the same way.
     """
 
@@ -73,7 +75,7 @@ def as_one(
 ) -> tuple[Any, AnyRepresentation, AnyRepresentation, Any, Any]:
     """The arguments ``(f, rep_in, rep_out, x, mask)``, packed into one input and output where there are several.
 
-    Arrays and lists become tensors.
+    Arrays and lists become tensors; otherwise a single input and output are handed back as they are.
     Raises: ConfigError for a weight or a sharing pattern with several representations; what :func:`pack` raises.
     """
     if not is_several(rep_in, rep_out):
@@ -90,6 +92,8 @@ class _Slots:
     """The places of several tensors, one for each representation, in the tensor that holds them all.
 
     Args: ``reps``: a :data:`Several`; ``name``: what the messages call it.
+    Attributes: ``reps``, a list; ``keys``, those of a dictionary, else None; ``single``, whether a representation was
+    given by itself; ``joined``, that one, or else the direct sum of all on flattened points.
     Raises: ConfigError for none, and for something that is no representation.
     """
 
@@ -108,8 +112,11 @@ class _Slots:
     def tensors(self, values: Any, what: str) -> list[Tensor]:
         """The tensors as a list, in the order of the representations, from values in the same form as these.
 
+        The form is a single value, a tuple or list as long, or a dictionary that has all keys, of which others are
+        ignored. Arrays and lists of numbers become tensors. Shapes are not checked here.
+
         Args: ``what``: what messages call the values.
-        Raises: ShapeError for another form.
+        Raises: ShapeError for another form; DataError for a value that is no array of numbers.
         """
         if self.single:
             parts = [values]
@@ -126,7 +133,9 @@ class _Slots:
         return [as_tensor(part, what) for part in parts]
 
     def pack(self, values: Any, what: str, *, batched: bool = True) -> Tensor:
-        """The values as one tensor ``(batch, total)``, in a precision that loses nothing of any part.
+        """The values as one tensor ``(batch, total)``, in the widest precision of the parts.
+
+        It is float64 where the parts differ in dtype and some hold whole numbers, which are rounded beyond 2⁵³ then.
 
         The value of a single representation is returned as it is, in its own shape.
 
@@ -148,6 +157,8 @@ class _Slots:
     def unpack(self, x: Tensor, dtypes: list[torch.dtype] | None) -> list[Tensor]:
         """The parts of a packed tensor ``x (batch, total)``, each ``(batch, *rep.shape)``.
 
+        For a single representation it is ``x`` as it is, in a list of one, and ``dtypes`` does not count.
+
         Args: ``dtypes``: one for each part; None keeps that of ``x``.
         """
         if self.single:
@@ -157,7 +168,10 @@ class _Slots:
         return parts if dtypes is None else [part.to(dtype) for part, dtype in zip(parts, dtypes, strict=True)]
 
     def pack_outputs(self, y: Any) -> Any:
-        """One tensor ``(batch, total)`` from what a function returned. Raises ModelError for what does not fit."""
+        """One tensor ``(batch, total)`` from what a function returned; for a single representation that, unchecked.
+
+        Raises: ModelError for what does not fit.
+        """
         if self.single:
             return y
         try:

@@ -181,9 +181,12 @@ class Sides:
         check_is_a_function(f, x, self.base, rep_in, inside, self.typical)
 
     def pairs(self, *, pooled: bool = False) -> Iterator[Pair]:
-        """The two sides and their comparison at each element, one after the other.
+        """The two sides and their comparison at each element, in the order of the elements.
 
-        Args: ``pooled``: all rows will be taken together, so that each row is measured in its own scale alone.
+        The outputs of the element given last are kept for :meth:`confirmed`, until the next one is asked for.
+
+        Args: ``pooled``: whether the caller will take all rows of a comparison together (:meth:`Compared.pooled`). Then
+        each row is measured in its own scale, else in the typical one where that is larger.
         """
         if self.inside.mask is None and self.rep_in.is_orthogonal and self.rep_out.is_orthogonal:
             yield from self._pairs_in_one_go(pooled)
@@ -216,7 +219,7 @@ class Sides:
         return self._kept[k] if k < len(self._kept) else self.rounding.rows(self.moved(self.elements[k]))
 
     def _moved_base(self, g: Element) -> Tensor:
-        """``ρ_out(g) f(x)``, ``(rows, dim)``."""
+        """``ρ_out(g) f(x)``, ``(rows, dim)``, of all outputs, whatever the mask."""
         return self.rep_out.act(g, self.base).reshape(len(self.x), -1)
 
     def moved(self, g: Element, rows: Any = slice(None)) -> Tensor:
@@ -224,7 +227,7 @@ class Sides:
         return act(self.rep_in, g, self.x[rows])
 
     def confirmed(self, g: Element, row: int, compared: Compared) -> Tensor:
-        """The floor ``(units,)`` of one row, raised to the noise that is measured on the input of that row.
+        """The floor ``(units,)`` of the row numbered ``row``, raised to the noise measured on the input of that row.
 
         Call it before :meth:`pairs` goes on: ``g`` is the element that it gave last, whose outputs are still kept.
 

@@ -51,7 +51,7 @@ class Turning:
             it is the error of interpolation; quarter turns make none.
         there_and_back: ``‖T⁻¹ T x − x‖ / ‖x‖``, ``(angles,)``: what interpolation loses of the inputs themselves.
         method: bilinear, bicubic or fourier.
-        compared: share of the pixels of an output inside the disc; 1 for outputs that are no images.
+        compared: share of the pixels of an output where the disc is a half or more; 1 for outputs that are no images.
     """
 
     angles: tuple[float, ...]
@@ -171,7 +171,14 @@ def turn_images(x: Tensor, angle: float, interpolation: Interpolation = "bilinea
 
 
 def _sheared(x: Tensor, angle: float) -> Tensor:
-    """Images turned by an angle in radians, at most 45°, as three shears: along rows, columns, and rows again."""
+    """Square images ``(..., n, n)`` turned counter-clockwise, as three shears: along rows, columns, and rows again.
+
+    The size stays, and zeros come in from outside: the margin of zeros is so wide that nothing comes in again on the
+    other side. Rows are shifted by Fourier's phases, so that an image which does not fade towards its edge leaves
+    ripples.
+
+    Args: ``angle``: in radians, between −π/4 and π/4.
+    """
     n = x.shape[-1]
     margin = n // 4 + 1  # a shear moves a disc beyond the square
     x = F.pad(x, (margin,) * 4)
@@ -304,7 +311,8 @@ def _angles(angles: Sequence[float] | None, layout: list[Field]) -> list[float]:
 
 
 def _value(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """``f(x)`` in float64, evaluated in the function's own precision.
+    """``f(x)`` in float64, evaluated in the function's own precision: ``(batch, channels, n', n')``, or ``(batch,
+    channels)``.
 
     Raises: ModelError where ``f`` fails or returns anything else; NonFiniteError for nan or infinity; ShapeError for a
     single output that is no image, since it does not vary.

@@ -34,10 +34,10 @@ class NetworkCertificate:
 
     Attributes:
         whole: of the network from end to end, at level α.
-        layers: of each layer by itself. That *all* of them are certified needs no correction (intersection-union test,
-            Berger 1982).
+        layers: of each layer by itself, in running order, without a specificity test. That *all* of them are certified
+            needs no correction (intersection-union test, Berger 1982).
         broken: layers that break the symmetry: refuted at a family-wise level α (Holm), in the order of the network.
-        unmeasured: modules with parameters of their own that no measured layer holds.
+        unmeasured: names of the modules with parameters of their own that no measured layer holds.
         notes: why a layer was not measured, or not all of it, by its name.
     """
 
@@ -98,7 +98,7 @@ def certify_network(
         eps: the tolerance ε, a defect between 0 and √2, of the whole and of each layer.
         alpha: the level α, a probability: of the whole, of each layer, and of all names in ``broken`` together.
         rule: how draws decide; the whole network is decided exactly where that is possible (``Auto(rule)``).
-        n: draws of an input and an element.
+        n: draws of an input and an element; the activations of as many other inputs fix the units of each layer.
         inputs, generator: as in :func:`certify`; a data set is ``(examples, *rep_in.shape)``.
         mask: for the network's own output, booleans of the shape ``rep_out.shape``.
         fresh: how many times more the whole network is certified with parameters drawn anew.
@@ -144,7 +144,10 @@ def _as_they_are(h: Tensor, n: int, generator: torch.Generator) -> Tensor:
 
 
 def _unmeasured(network: nn.Module, layers: list[nn.Module]) -> tuple[str, ...]:
-    """Names of the modules that own parameters and are part of none of ``layers``, the layers that were measured."""
+    """Names of the modules that own parameters and are part of none of ``layers``, the layers that were measured.
+
+    The network itself has the name of its class.
+    """
     # A layer that counts as one has parts with parameters, which were measured with it.
     measured = {part for layer in layers for part in layer.modules()}
     return tuple(

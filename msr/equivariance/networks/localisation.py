@@ -92,7 +92,7 @@ def localise(
             a function ``shape -> representation`` of one activation's shape, for all layers, such as
             ``lambda shape: trivial(C4, shape[0]) * grid_rotations(shape[1:])``.
         elements: as in :func:`equivariance_error`.
-        masks: for some layers, which outputs to compare (:func:`interior`).
+        masks: by the names of some of the layers, which outputs to compare (:func:`interior`).
 
     Raises: ModelError where the network fails, no layer can be measured, or one that was asked for by name cannot be.
     """

@@ -227,6 +227,8 @@ def _around(network: nn.Module, wanted: Mapping[str, nn.Module]) -> dict[str, nn
 def _wanted(network: nn.Module, representations: Representations) -> dict[str, nn.Module]:
     """The layers to measure, by name: those that a mapping names, else the innermost modules.
 
+    They are in the order of the network. A network that is one layer itself has the name of its class.
+
     Raises: ConfigError for a name that the network lacks or that has no pair, and for a list of the wrong length.
     """
     # A module that is used under two names may be asked for by either.
@@ -260,8 +262,10 @@ def _wanted(network: nn.Module, representations: Representations) -> dict[str, n
 def _is_one_layer(module: nn.Module, is_root: bool) -> bool:
     """Whether a module counts as one layer, whatever it is made of.
 
-    Reparameterised and parametrized modules count as one: their parts hold weights and do not run. A module that holds
-    TorchScript counts as one, since its parts take no hooks; the network itself (``is_root``) if all its parts are.
+    Reparameterised and parametrized modules and attention count as one: their parts hold weights and do not run. So
+    does TorchScript. A module with a part that is TorchScript counts as one, since such a part takes no hooks; the
+    network itself (``is_root``) only if all its parts are. A ``Sequential`` or a container of modules never counts as
+    one for its parts.
     """
     holds_pattern = any(isinstance(child, Sharing) for child in module.children())
     if holds_pattern or isinstance(module, (*_ONE_LAYER, torch.jit.ScriptModule)):

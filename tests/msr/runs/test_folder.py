@@ -25,16 +25,9 @@ from msr.runs import command as _run
 from msr.runs import folder as _folder
 from msr.runs.config_file import read_config
 from tests.support import ROOT
-from tests.support.processes import Pool
 from tests.support.runs import TINY, assert_same_run, error_line, lines, same, translate, without_times
 
 ARMS = ("conv-ridge-seed0", "mtsr-ridge-seed0")
-
-
-@pytest.fixture(scope="module")
-def pool():
-    with Pool(translation=TINY) as pool:
-        yield pool
 
 
 @pytest.fixture(scope="module")
