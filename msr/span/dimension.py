@@ -67,7 +67,8 @@ def choose_dimension(
                 "the dimension; give more examples a task or more tasks, or give k"
             )
         basis = span
-        wanted = t.widening * width
+        # By one at least: a factor of 1 would fit the same width for ever.
+        wanted = max(t.widening * width, width + 1)
 
 
 def _judged(alternation: Alternation, span: Tensor, alpha: float, seed: int) -> tuple[RankCut, Tensor]:

@@ -681,6 +681,17 @@ def test_a_row_with_more_unknowns_than_fit_in_memory_is_refused(gen, monkeypatch
         find_span(in_chunks(x, y), k=3)
 
 
+def test_a_factor_of_one_still_makes_sketches_and_spans_wider(gen):
+    """A study may halve the factors by which they grow; an unchanged width would be tried for ever."""
+    U = torch.randn(30, 20, generator=gen, dtype=torch.float64)
+    U[:, 2:] *= 0.15
+    x = torch.randn(400, 8, 6, generator=gen, dtype=torch.float64)
+    W = (torch.randn(400, 20, generator=gen, dtype=torch.float64) @ U.mT).view(400, 5, 6)
+    chunks = in_chunks(x, x @ W.mT)
+    with THRESHOLDS.moved(widening=1, sketch_growth=1, dense_weights=0, sketch_guess=2, sketch_surplus=2):
+        assert find_span(chunks).k > 1
+
+
 def test_halves_share_no_example(gen):
     x = torch.randn(2, 5, 3, generator=gen)
     (xa, ya), (xb, yb) = halves(x, 2 * x)
