@@ -1,17 +1,19 @@
 """Which decision constants of discovery and of the span matter: what changes when each is doubled, and when halved?
 
-Not a timing. Each constant is moved alone, on a few files of :mod:`benchmarks.calibration` whose right answer is known,
-and the answer is compared with that of the standard constants. *Gained* and *lost*: files on which more, or less, is
-rightly said; most is the largest group, or that there is none, then a smaller group, then "cannot tell". *Wrong*: files
-of which something false is said that the standard constants do not say, statements about all groups that were tried
-included. *Failed*: files that end in an error, or take over a minute. *Changed*: files of which any number of the
-answer differs at all. *Read*: files on which the constant is read; on the others moving it can change nothing, so they
-are not run.
+Not a timing. Each constant is moved alone, on small files whose right answer is known, and the answer is compared with
+that of the standard constants. *Gained* and *lost*: files on which more, or less, is rightly said; most is the largest
+group, or that there is none, or the true dimension of a span; then a smaller one; then "cannot tell". *Wrong*: files of
+which something false is said that the standard constants do not say, statements about all groups that were tried
+included. *Failed*: files that end in an error, or take over a minute, where the standard constants answer. *Changed*:
+files of which any number or word of the answer differs at all; *seen on* names the first. *Read*: files on which the
+constant is read; on the others moving it can change nothing, so they are not run.
 
 Whole numbers are doubled, and halved downwards. A constant that is a share or a probability stays below one: where
 doubling would pass that, it moves halfway to one. A true-or-false constant is switched. Of a tuple each element is
-moved by itself. A constant that changes no number on these files is not thereby without effect: others may be needed to
-show it. One that changes numbers, but no verdict even when it is moved by two, is not a delicate one.
+moved by itself, but the marks of one scale are moved together. Most constants are moved on a few files of
+:mod:`benchmarks.calibration`; those that change nothing there have files of their own
+(:mod:`benchmarks.threshold_files`), and are moved on these alone unless ``--everywhere`` is given. One that changes
+numbers, but no verdict even when it is moved by two, is not a delicate one.
 """
 
 import importlib
@@ -22,35 +24,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
-import torch
-
-from benchmarks.calibration_files.files import file_of
-from benchmarks.calibration_files.judging import outcome_of, statements_of, time_limit
-from benchmarks.calibration_files.problems import ALPHA, EPS, File, Problem
+from benchmarks.calibration_files.judging import time_limit
 from benchmarks.harness.command import command, say
 from benchmarks.harness.contract import Headline, Tables
-from msr.discovery import Discovery, discover
+from benchmarks.threshold_files.files import COMMON, OWN, known
+from benchmarks.threshold_files.known import Known
 from msr.errors import MSRError, first_line
 from msr.thresholds import Current, meanings
 
-__all__ = ["FILES", "Answer", "Move", "answer_to", "moves_of", "recorded_reads", "rooms"]
+__all__ = ["Answer", "Move", "answer_to", "files_of", "moves_of", "recorded_reads", "rooms"]
 
 ROOMS = {"discovery": "msr.discovery.thresholds", "span": "msr.span.thresholds"}
 """Modules whose ``THRESHOLDS`` are moved, by the name that the table gives them."""
 
-FILES: tuple[tuple[str, int], ...] = (
-    ("family: S3 on itself, noise 0", 0),
-    ("power: C7 on itself, noise 0.1, 100 tasks", 0),
-    ("no symmetry: random weights", 0),
-    ("exceptions: 5%, 10% in the mean", 0),
-    ("breaks: constant, at the tolerance, offset 20", 0),
-    ("noise: AR(0.9) over examples", 0),
-    ("power: C7 on itself, noise 0.3, 100 tasks", 0),
-)
-"""Cells of the calibration, and the number of a file of each: with and without noise, without a group, with exceptions,
-at the tolerance, and with too little said by the data for an answer. Together they take about 4 processor seconds, and
-all moves about a quarter of an hour."""
+SCALES = ("advised_tolerances",)
+"""Tuples whose elements are the marks of one scale, and are moved together."""
 
 QUICK_FILES = 2
 QUICK_CONSTANTS = 2
@@ -64,9 +52,6 @@ _WORTH = {"right": 2, "none": 2, "within": 1}
 
 _SHARES = ("share", "probability", "error rate", "p-value")
 """Words in a constant's unit that mark it as a number between 0 and 1."""
-
-_OWN_KEYS = ("seconds", "threads", "thresholds", "version", "schema")
-"""Keys of an answer that tell how it was made rather than what it is."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +84,8 @@ class Answer:
     Attributes:
         outcome: of :func:`benchmarks.calibration_files.judging.outcome_of`, or ``refused`` or ``error``.
         false: whether a statement about a group that was tried, or a hint, is false.
-        digest: every number and word of the answer, as text that is equal for equal answers alone.
+        digest: every number and word of the answer, as text that is equal for equal answers alone; of an answer that
+            failed, the reason.
     """
 
     outcome: str
@@ -110,6 +96,11 @@ class Answer:
     def worth(self) -> int:
         """How much is rightly said: 2 for the largest group or rightly none, 1 for a smaller group, 0 for nothing."""
         return _WORTH.get(self.outcome, 0)
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no answer."""
+        return self.outcome in ("refused", "error")
 
     @property
     def wrong(self) -> bool:
@@ -128,7 +119,11 @@ def moves_of(room: str, standard: Any) -> list[Move]:
     moves = []
     for field in fields(standard):
         value = getattr(standard, field.name)
-        if isinstance(value, tuple):
+        if field.name in SCALES:
+            for direction, factor in (("×2", 2), ("÷2", 0.5)):
+                whole = tuple(factor * mark for mark in value)
+                moves.append(Move(room, field.name, field.name, direction, value, whole, whole))
+        elif isinstance(value, tuple):
             for place, element in enumerate(value):
                 for direction, moved in _moved(element, units[field.name]):
                     whole = (*value[:place], moved, *value[place + 1 :])
@@ -185,45 +180,36 @@ def recorded_reads(current: Mapping[str, Current[Any]]) -> Iterator[set[tuple[st
         yield reads
 
 
-def answer_to(file: File) -> tuple[str, Discovery | None]:
-    """An empty text and what discovery says of a file; or, without an answer, the reason and None.
-
-    The reason begins with ``refused:`` for an error of the package's own, else with ``error:``.
-    """
+def answer_to(question: Known) -> Answer:
+    """What is said of a file with the constants that hold now, held against the truth."""
     try:
         with time_limit(LONGEST):
-            return "", discover(torch.from_numpy(file.x), torch.from_numpy(file.y), eps=EPS, alpha=ALPHA)
+            answer = question.ask()
     except MSRError as error:
-        return f"refused: {first_line(error)}", None
+        return Answer("refused", False, first_line(error))
     except Exception as error:  # a constant far from where it belongs may break anything, and that is worth a line
-        return f"error: {type(error).__name__}: {first_line(error)}", None
+        return Answer("error", False, f"{type(error).__name__}: {first_line(error)}")
+    outcome, false = question.judge(answer)
+    return Answer(outcome, false, question.digest(answer))
 
 
-def judged(file: File, problem: Problem, failure: str, discovery: Discovery | None) -> Answer:
-    """An answer held against the truth; without one (None), ``failure`` is the reason that :func:`answer_to` gives."""
-    if discovery is None:
-        return Answer(failure.split(":")[0], False, failure)
-    outcome = str(outcome_of(discovery, file, problem)["outcome"])
-    false = bool(statements_of(discovery, problem)["false"])
-    return Answer(outcome, false, digest_of(discovery))
+def files_of(room: str, label: str, everywhere: bool = False) -> tuple[tuple[str, int], ...]:
+    """The files on which a constant, or an element of one, is moved: those of its own, else those of the calibration.
 
-
-def digest_of(discovery: Discovery) -> str:
-    """Every number and word of an answer as one text, without what tells how it was made, such as its seconds.
-
-    ``repr`` tells floats apart to the last bit.
+    ``everywhere``: those of the calibration in any case.
     """
-    content = {key: value for key, value in discovery.as_dict().items() if key not in _OWN_KEYS}
-    arrays = (discovery.pattern, discovery.spectrum)
-    numbers = [None if array is None else np.asarray(array).tobytes().hex() for array in arrays]
-    return repr((content, numbers))
+    own = OWN.get(room, {}).get(label, ())
+    return (*own, *COMMON) if everywhere or not own else own
 
 
-def run(*, quick: bool = False, room: str = "", only: str = "", files: int = len(FILES)) -> dict[str, Any]:
-    """Move each constant of each room on each file.
+def run(
+    *, quick: bool = False, room: str = "", only: str = "", files: int = len(COMMON), everywhere: bool = False
+) -> dict[str, Any]:
+    """Move each constant of each room on its files.
 
     ``room`` takes the constants of one room alone, ``only`` those whose names hold one of its words, divided by commas,
-    and ``files`` the first few files.
+    ``files`` the first few files of the calibration, and ``everywhere`` moves constants with files of their own on
+    those of the calibration too.
     """
     current = {name: constants for name, constants in rooms().items() if room in ("", name)}
     words = [word.strip() for word in only.split(",") if word.strip()]
@@ -233,37 +219,46 @@ def run(*, quick: bool = False, room: str = "", only: str = "", files: int = len
         for move in moves_of(name, constants.standard)
         if not words or any(word in move.field for word in words)
     ]
-    chosen = FILES[: min(files, QUICK_FILES) if quick else files]
-    standard: dict[int, Answer] = {}
-    reads: dict[int, set[tuple[str, str]]] = {}
-    for i, (cell, number) in enumerate(chosen):
-        file, problem = file_of(cell, number)
-        with recorded_reads(current) as noted:
-            failure, discovery = answer_to(file)
-        reads[i] = set(noted)
-        standard[i] = judged(file, problem, failure, discovery)
-        say(f"{cell}: {standard[i].outcome}, {len(reads[i])} constants are read")
+    common = COMMON[: min(files, QUICK_FILES) if quick else files]
+    standard: dict[tuple[str, int], Answer] = {}
+    reads: dict[tuple[str, int], set[tuple[str, str]]] = {}
+
+    def look(chosen: tuple[tuple[str, int], ...]) -> None:
+        """The standard answer to each of these files, once."""
+        for name, number in chosen:
+            if (name, number) not in standard:
+                with recorded_reads(current) as noted:
+                    standard[name, number] = answer_to(known(name, number))
+                reads[name, number] = set(noted)
+
     if quick:
-        moves = _few(moves, set.intersection(*reads.values()))
+        look(common)
+        moves = _few(moves, set.intersection(*(reads[file] for file in common)))
     rows = []
     spoken = time.monotonic()
     for place, move in enumerate(moves):
+        chosen = tuple(
+            file for file in files_of(move.room, move.label, everywhere) if file in common or file not in COMMON
+        )
+        look(chosen)
         rows.append(row_of(move, current[move.room], chosen, standard, reads))
         if time.monotonic() - spoken > 60:
             spoken = time.monotonic()
             say(f"{place + 1} of {len(moves)} moves, the last {move.room}, {move.label} {move.direction}")
     names = [
-        {"cell": cell, "file": number, "outcome": standard[i].outcome, "wrong": standard[i].wrong}
-        for i, (cell, number) in enumerate(chosen)
+        {"cell": cell, "file": number, "outcome": answer.outcome, "wrong": answer.wrong}
+        for (cell, number), answer in standard.items()
     ]
     return {"files": names, "rows": rows}
 
 
 def _few(moves: list[Move], read: set[tuple[str, str]]) -> list[Move]:
-    """The moves of the first two constants of each room that are read, those in ``read`` as pairs of room and name."""
+    """All moves of the first constants of each room that every file reads and that have no files of their own."""
     names: dict[str, list[str]] = {}
     for move in moves:
         of_room = names.setdefault(move.room, [])
+        if move.label in OWN.get(move.room, {}):
+            continue
         if move.label not in of_room and (move.room, move.field) in read and len(of_room) < QUICK_CONSTANTS:
             of_room.append(move.label)
     return [move for move in moves if move.label in names[move.room]]
@@ -273,17 +268,10 @@ def row_of(
     move: Move,
     current: Current[Any],
     chosen: tuple[tuple[str, int], ...],
-    standard: dict[int, Answer],
-    reads: dict[int, set[tuple[str, str]]],
+    standard: dict[tuple[str, int], Answer],
+    reads: dict[tuple[str, int], set[tuple[str, str]]],
 ) -> dict[str, Any]:
-    """A row of the table: on how many files the constant is read, and on how many of them its move changes something.
-
-    Args:
-        current: the constants of the move's room.
-        chosen: the files, each a cell and a number.
-        standard: the answer to each file, by its place, with the standard constants.
-        reads: the constants that each file reads then, as pairs of a room and a name.
-    """
+    """Counts of what a move changes over the files that read the constant, and the names of those that it changes."""
     row: dict[str, Any] = {
         "room": move.room,
         "constant": move.label,
@@ -292,20 +280,22 @@ def row_of(
         "moved": move.moved,
         "files": len(chosen),
         **dict.fromkeys(("read", "changed", "gained", "lost", "wrong", "failed"), 0),
+        "seen_on": [],
     }
-    for i, (cell, number) in enumerate(chosen):
-        if (move.room, move.field) not in reads[i]:
+    for name, number in chosen:
+        before = standard[name, number]
+        if (move.room, move.field) not in reads[name, number]:
             continue
-        file, problem = file_of(cell, number)
         with current.moved(**{move.field: move.value}):
-            failure, discovery = answer_to(file)
-        answer = judged(file, problem, failure, discovery)
+            answer = answer_to(known(name, number))
         row["read"] += 1
-        row["changed"] += answer.digest != standard[i].digest
-        row["gained"] += answer.worth > standard[i].worth
-        row["lost"] += answer.worth < standard[i].worth
-        row["wrong"] += answer.wrong and not standard[i].wrong
-        row["failed"] += answer.outcome in ("refused", "error")
+        row["gained"] += answer.worth > before.worth
+        row["lost"] += answer.worth < before.worth
+        row["wrong"] += answer.wrong and not before.wrong
+        row["failed"] += answer.failed and not before.failed
+        if answer.digest != before.digest:
+            row["changed"] += 1
+            row["seen_on"].append(f"{name}, file {number}" if number else name)
     return row
 
 
@@ -317,17 +307,22 @@ def tables(results: dict[str, Any]) -> Tables:
     for row in results["rows"]:
         if any(row[key] for key in counts[1:]):
             values = [_short(row["standard"]), _short(row["moved"])]
-            rows.append([row["room"], row["constant"], *values, *(str(row[key]) for key in counts)])
+            seen = row["seen_on"][0] if row["seen_on"] else ""
+            rows.append([row["room"], row["constant"], *values, *(str(row[key]) for key in counts), seen])
     files = [
         [file["cell"], str(file["file"]), file["outcome"], "yes" if file["wrong"] else "no"]
         for file in results["files"]
     ]
-    return {
-        f"Each constant moved alone, by a factor of two: on how many of {len(files)} files it is read, any number "
-        "changes, more or less is rightly said, something false is said, and no answer comes": (header, rows),
-        "Constants of which neither move changes a number here": (["room", "they are", "constants"], _still(results)),
-        "The files, and their answers with the standard constants": (["cell", "file", "answer", "wrong"], files),
+    shown: Tables = {
+        "Each constant moved alone, by a factor of two: on how many of its files it is read, any number changes, more "
+        "or less is rightly said, something false is said, and no answer comes; the first file on which it changes "
+        "something": ([*header, "seen on"], rows)
     }
+    still = _still(results)
+    if still:
+        shown["Constants of which neither move changes a number here"] = (["room", "they are", "constants"], still)
+    shown["The files, and their answers with the standard constants"] = (["file", "number", "answer", "wrong"], files)
+    return shown
 
 
 def _still(results: dict[str, Any]) -> list[list[str]]:
@@ -344,7 +339,14 @@ def _still(results: dict[str, Any]) -> list[list[str]]:
 
 
 def _short(value: Any) -> str:
-    """A value for a table, floats with four digits."""
+    """A row of the table: on how many files the constant is read, and on which of them its move changes something.
+
+    Args:
+        current: the constants of the move's room.
+        chosen: the files, each a cell and a number.
+        standard: the answer to each file with the standard constants.
+        reads: the constants that each file reads then, as pairs of a room and a name.
+    """
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -31,7 +31,7 @@ from benchmarks.calibration_files.problems import (
 from msr.permutations import Indices
 from msr.permutations.search import automorphisms
 
-__all__ = ["BASES", "CURVES", "PAIRS", "null_cells", "plain"]
+__all__ = ["BASES", "CURVES", "FRUCHT", "PAIRS", "null_cells", "plain"]
 
 
 def of_everything(n: int) -> Indices:

@@ -17,7 +17,7 @@ from msr.errors import DataError, MissingExtraError
 from msr.groups.naming.group_name import GroupName
 from msr.permutations import Indices
 from msr.representations.commutant.lie_algebra import continuous
-from msr.representations.commutant.values import Continuous
+from msr.representations.commutant.values import MOST_RTOL, Continuous
 
 __all__ = ["assembled"]
 
@@ -120,11 +120,13 @@ def _continuous(question: Question, learned: Learned, chosen: Candidate | None) 
     if chosen is not None and not question.signed:
         rows = rows.averaged(chosen.orbitals)
     maps = torch.from_numpy(rows.values).T.reshape(-1, *rows.shape)
+    # However large the tolerance may be, no structure is sought beyond MOST_RTOL.
+    most = min(MOST_RTOL, limits.continuous_tolerance_most)
     # The error of a row is relative to its size, since the commutant compares eigenvalues as shares of the largest.
     for errors in limits.continuous_errors:
         tolerance = max(limits.continuous_tolerance_least, errors * rows.error / rows.size)
         try:
-            return continuous(maps, rtol=min(limits.continuous_tolerance_most, tolerance), seed=question.seed)
+            return continuous(maps, rtol=min(most, tolerance), seed=question.seed)
         except DataError:  # no structure fits at this tolerance
             continue
     return None

@@ -2,7 +2,8 @@
 
 The second half, how groups are proposed and judged, follows in :mod:`msr.discovery.thresholds`, which holds both
 together. Tolerances that only keep rounding out, and limits of memory or time, are no decisions: they stand beside the
-code that uses them.
+code that uses them. Each constant changes an answer when it is doubled or halved: ``python -m benchmarks.thresholds``
+shows on which file.
 """
 
 from dataclasses import dataclass
@@ -155,16 +156,6 @@ class TaskThresholds:
         "examples of the median task beyond those for each input",
         "Added to span_below_per_input: with few inputs a multiple of them would be too few examples.",
     )
-    inputs_many: int = by_hand(
-        10,
-        "inputs",
-        "From so many on it is asked first whether residuals have freedom enough for the forms, which then cost much.",
-    )
-    residual_share_least: float = by_hand(
-        1e-6,
-        "share of an example that its residual keeps, 1 minus its leverage",
-        "An example with less has no residual, and puts no condition on the forms.",
-    )
     kernel_share_least: float = by_hand(
         0.01,
         "share of a kernel's squared norm",
@@ -174,11 +165,6 @@ class TaskThresholds:
         2.0,
         "equations of the median task for each dimension of the span",
         "With fewer even the span leaves too few residuals, and linearity is not tested with it.",
-    )
-    output_ratio_most: float = by_hand(
-        1.5,
-        "ratio of the largest to the smallest size of an output",
-        "Up to it all outputs are tested in one unit, beyond it each in units of its own size.",
     )
     mixtures_fewest: int = by_hand(
         8,

@@ -233,11 +233,6 @@ class Thresholds(TaskThresholds):
         "tolerance (eps)",
         "The tolerances that are tried, smallest first, where a group may hold but is not shown within the given one.",
     )
-    advice_searches: int = by_hand(
-        2,
-        "whole searches",
-        "After as many that named no group no tolerance is advised. It costs time, and no error.",
-    )
     unlearned_breaking: float = by_hand(
         0.1,
         "share of the outputs' energy",

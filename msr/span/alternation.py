@@ -15,7 +15,10 @@ from msr.span.moments import Moments, Passes, covered, half_moments, joined, tri
 from msr.span.standardised import Standardised
 from msr.span.thresholds import THRESHOLDS
 
-__all__ = ["Alternation", "has_role"]
+__all__ = ["MAX_UNKNOWNS", "Alternation", "has_role"]
+
+MAX_UNKNOWNS = 6144
+"""Most unknowns of a row of the span, inputs times k. A limit of memory: the normal equations take 288 MiB then."""
 
 
 class Alternation:
@@ -66,11 +69,10 @@ class Alternation:
 
         Raises: DataError where the smallest task has fewer output numbers than its ``k`` unknowns, where all tasks have
         fewer examples than the ``n k`` unknowns of a row of ``U``, or where the residual has no degree of freedom;
-        ConfigError where ``n k`` is above ``max_unknowns``, a limit of memory.
+        ConfigError where ``n k`` is above ``MAX_UNKNOWNS``, a limit of memory.
         """
         fewest = self.tasks.fewest
         examples = self.tasks.n_examples
-        most = THRESHOLDS().max_unknowns
         if k > fewest:
             raise DataError(
                 f"a task has {fewest} output numbers and {k} unknowns, so its fit says nothing about the span; "
@@ -81,9 +83,9 @@ class Alternation:
                 f"each row of the span has {self.n} inputs times k = {k} unknowns, and each task {k}: too many for "
                 f"{examples} examples in all; give more tasks, or start from spectral_start and meta-train with Ridge"
             )
-        if self.n * k > most:
+        if self.n * k > MAX_UNKNOWNS:
             raise ConfigError(
-                f"{self.n} inputs times k = {k} unknowns a row are more than {most}; start from "
+                f"{self.n} inputs times k = {k} unknowns a row are more than {MAX_UNKNOWNS}; start from "
                 "spectral_start and meta-train with Ridge"
             )
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from msr.errors import DataError
-from msr.span.alternation import Alternation, has_role
+from msr.span.alternation import MAX_UNKNOWNS, Alternation, has_role
 from msr.span.filters import Filters, second_moment
 from msr.span.moments import Moments
 from msr.span.rank_cut import RankCut, rank_cut
@@ -50,7 +50,7 @@ def choose_dimension(
         size,
         int(t.numbers_share * alternation.tasks.fewest),
         int(t.examples_share * alternation.tasks.n_examples / alternation.n),
-        t.max_unknowns // alternation.n,
+        MAX_UNKNOWNS // alternation.n,
         # Fewer tasks than directions would leave the axes undetermined, and spread what is real over all of them.
         n_tasks // t.tasks_a_direction,
     )
@@ -73,7 +73,8 @@ def choose_dimension(
                 "the dimension; give more examples a task or more tasks, or give k"
             )
         basis = span
-        wanted = t.widening * width
+        # By one at least: a factor of 1 would fit the same width for ever.
+        wanted = max(t.widening * width, width + 1)
 
 
 def _judged(alternation: Alternation, span: Tensor, alpha: float, seed: int) -> tuple[RankCut, Tensor]:

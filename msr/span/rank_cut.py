@@ -57,7 +57,7 @@ def rank_cut(a: Tensor, b: Tensor, alpha: float, seed: int) -> RankCut:
     slopes = (moment / moment.diagonal().clamp_min(tiny)[:, None]).triu(1).clamp(-1, 1)
     products = (a - t.slope_share * a @ slopes) * (b - t.slope_share * b @ slopes)
     energy = products.mean(0)
-    p_value = sign_flip_p_values(products, seed, flips=t.random_signs, all_flips=t.all_signs, tie=t.tie)
+    p_value = sign_flip_p_values(products, seed, flips=t.random_signs, all_flips=t.all_signs)
     real = (p_value <= alpha) & (energy > t.rounding * energy[0].abs())
     # cumprod stops the count at the first direction that fails.
     return RankCut(energy, p_value, alpha, t.rounding, int(real.long().cumprod(0).sum()), len(a))

@@ -110,7 +110,8 @@ def spectral_start(
     while width < size and k is None and signal > int(t.sketch_signal * width):
         if max_k is not None and signal >= max_k:
             break
-        width = min(size, t.sketch_growth * width)
+        # By one at least: a factor of 1 would repeat the same sketch for ever.
+        width = min(size, max(t.sketch_growth * width, width + 1))
         fresh = _normal(size, width - vectors.shape[1], generator)
         spectrum, vectors = second.eigenpairs(torch.cat([vectors, fresh], 1), passes)
         signal = _above_negative(spectrum)

@@ -1,7 +1,8 @@
 """The constants by which this room decides: where noise ends, when a fit has settled, how many directions are real.
 
-Sizes of buffers and of batches are not here: they stand beside the code that they bound, and no answer depends on them
-by more than rounding.
+Sizes of buffers and of batches, and limits of memory, are not here: they stand beside the code that they bound, and no
+answer depends on them by more than rounding. Each constant changes an answer when it is doubled or halved:
+``python -m benchmarks.thresholds`` shows on which tasks.
 """
 
 from dataclasses import dataclass
@@ -151,12 +152,6 @@ class Thresholds:
         reason="the least degrees of freedom of a residual, where unknowns are nearly as many as numbers",
         calibrated="chosen by hand",
     )
-    max_unknowns: int = threshold(
-        6144,
-        unit="unknowns of a row of the span (inputs times k)",
-        reason="the normal equations, this number squared, outgrow memory: 288 MiB in float64 here",
-        calibrated="by memory",
-    )
 
     # ---------------------------------------------------------------------------------------- the over-complete fit
 
@@ -257,12 +252,6 @@ class Thresholds:
         unit="judging tasks",
         reason="up to here all 2^n signs are looked at, which is exact",
         calibrated="by time: 4,096 signs",
-    )
-    tie: float = threshold(
-        1e-12,
-        unit="share of the sum of absolute products",
-        reason="sums of the same numbers in another order count as equal",
-        calibrated="by the precision of float64",
     )
 
     # --------------------------------------------------------------------------------------------------- the prior

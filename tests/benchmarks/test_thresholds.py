@@ -8,8 +8,9 @@ import pytest
 
 from benchmarks import thresholds
 from benchmarks.calibration_files.files import cells
-from benchmarks.harness.command import command
-from benchmarks.thresholds import FILES, ROOMS, Answer, Move, moves_of, recorded_reads
+from benchmarks.harness.command import RESULTS, command
+from benchmarks.threshold_files.files import COMMON, OWN, known, names
+from benchmarks.thresholds import ROOMS, Answer, Move, answer_to, files_of, moves_of, recorded_reads, rooms
 from msr.thresholds import Current, threshold
 
 
@@ -28,6 +29,7 @@ class Constants:
     careful: bool = constant(True, "none")
     shares: tuple[float, ...] = constant((0.2, 0.5), "share of the tasks")
     mode: str = constant("auto", "none")
+    scale: tuple[float, ...] = constant((0.1, 0.3), "tolerance")
 
 
 def values(field):
@@ -61,6 +63,11 @@ def test_elements_are_moved_one_by_one_and_switches_switched():
     }
 
 
+def test_the_marks_of_a_scale_are_moved_together(monkeypatch):
+    monkeypatch.setattr(thresholds, "SCALES", ("scale",))
+    assert values("scale") == {("scale", "×2"): (0.2, 0.6), ("scale", "÷2"): (0.05, 0.15)}
+
+
 def test_reads_are_recorded_within_the_block_alone():
     current = {"room": Current(Constants())}
     with recorded_reads(current) as reads:
@@ -82,12 +89,12 @@ def pretended(monkeypatch):
     """Two files, and an answer that depends on the constants as each test says."""
     room = Current(Constants())
     monkeypatch.setattr(thresholds, "rooms", lambda: {"room": room})
-    monkeypatch.setattr(thresholds, "FILES", (("a", 0), ("b", 0)))
-    monkeypatch.setattr(thresholds, "file_of", lambda cell, number: (cell, SimpleNamespace()))
+    monkeypatch.setattr(thresholds, "COMMON", (("a", 0), ("b", 0)))
+    monkeypatch.setattr(thresholds, "OWN", {})
+    monkeypatch.setattr(thresholds, "known", lambda name, number: name)
 
     def pretend(answer):
-        monkeypatch.setattr(thresholds, "answer_to", lambda file: answer(file, room()))
-        monkeypatch.setattr(thresholds, "judged", lambda file, problem, failure, discovery: Answer(*discovery))
+        monkeypatch.setattr(thresholds, "answer_to", lambda file: Answer(*answer(file, room())))
 
     return pretend
 
@@ -101,12 +108,12 @@ def row(results, constant, direction):
 def test_what_is_gained_lost_wrong_and_changed(pretended):
     def answer(file, constants):
         if file == "b":
-            return "", ("right", False, "b")  # reads nothing
+            return "right", False, "b"  # reads nothing
         if constants.draws > 9:
-            return "", ("wrong", False, "larger")
+            return "wrong", False, "larger"
         if constants.draws < 9:
-            return "", ("right", False, "smaller")
-        return "", ("cannot tell", False, f"{constants.weak < 0.2}")
+            return "right", False, "smaller"
+        return "cannot tell", False, f"{constants.weak < 0.2}"
 
     pretended(answer)
     results = json.loads(json.dumps(thresholds.run(files=2)))
@@ -116,20 +123,21 @@ def test_what_is_gained_lost_wrong_and_changed(pretended):
     assert row(results, "weak", "÷2") == {"read": 1}
     assert row(results, "ratio", "×2") == {}
     (line,) = thresholds.headlines(results)
-    assert line.ours == "7 of 8"  # of those that can be moved, all but draws
-    assert line.beside == "6 change nothing at all, 1 make an answer wrong"
+    assert line.ours == "9 of 10"  # of those that can be moved, all but draws
+    assert line.beside == "8 change nothing at all, 1 make an answer wrong"
+    assert [r["seen_on"] for r in results["rows"] if r["constant"] == "draws"] == [["a"], ["a"]]
     (header, rows), (_, still), (_, files) = thresholds.tables(results).values()
     assert all(len(cells) == len(header) for cells in rows)
     assert {cells[1] for cells in rows} == {"draws", "weak"}
-    assert sum(len(constants.split(", ")) for _, _, constants in still) == 6
+    assert sum(len(constants.split(", ")) for _, _, constants in still) == 8
     assert [file[2] for file in files] == ["cannot tell", "right"]
 
 
 def test_a_name_that_is_lost_and_an_answer_that_fails(pretended):
     def answer(file, constants):
         if constants.single == 0:
-            return "", ("error", False, "error: ZeroDivisionError")
-        return "", ("right", False, "")
+            return "error", False, "ZeroDivisionError"
+        return "right", False, ""
 
     pretended(answer)
     results = thresholds.run(files=2, only="single")
@@ -138,8 +146,14 @@ def test_a_name_that_is_lost_and_an_answer_that_fails(pretended):
     assert row(results, "single", "×2") == {"read": 2}
 
 
+def test_what_fails_with_the_standard_too_is_not_counted(pretended):
+    pretended(lambda file, constants: ("refused", False, f"{constants.draws} are too few"))
+    results = thresholds.run(files=1, only="draws")
+    assert row(results, "draws", "×2") == {"read": 1, "changed": 1}
+
+
 def test_what_is_wrong_with_the_standard_too_is_not_counted(pretended):
-    pretended(lambda file, constants: ("", ("within", True, f"{constants.draws}")))
+    pretended(lambda file, constants: ("within", True, f"{constants.draws}"))
     results = thresholds.run(files=1, only="draws")
     assert row(results, "draws", "×2") == {"read": 1, "changed": 1}
     assert results["files"] == [{"cell": "a", "file": 0, "outcome": "within", "wrong": True}]
@@ -153,25 +167,81 @@ def test_what_an_answer_is_worth(outcome, worth):
 
 
 def test_constants_are_put_back(pretended):
-    pretended(lambda file, constants: ("", ("right", False, "")))
+    pretended(lambda file, constants: ("right", False, ""))
     standard = thresholds.rooms()["room"]
     thresholds.run(files=1)
     assert standard() == standard.standard == Constants()
 
 
-def test_errors_of_discovery_are_answers():
-    class Broken:
-        x = y = None
+def test_a_constant_with_files_of_its_own_is_moved_on_these_alone(pretended, monkeypatch):
+    monkeypatch.setattr(thresholds, "OWN", {"room": {"draws": (("c", 0),), "shares[1]": (("c", 0), ("d", 0))}})
+    asked = []
 
-    failure, discovery = thresholds.answer_to(Broken())
-    assert discovery is None
-    assert failure.startswith("error: TypeError")
-    assert thresholds.judged(Broken(), SimpleNamespace(), failure, None) == Answer("error", False, failure)
+    def answer(file, constants):
+        asked.append(file)
+        return "right", False, f"{constants}"
+
+    pretended(answer)
+    results = thresholds.run(only="draws")
+    assert asked == ["c", "c", "c"]
+    assert [r["seen_on"] for r in results["rows"]] == [["c"], ["c"]]
+    assert {file["cell"] for file in results["files"]} == {"c"}
+    assert files_of("room", "shares[1]") == (("c", 0), ("d", 0))
+    assert files_of("room", "shares[0]") == (("a", 0), ("b", 0))
+    assert files_of("room", "shares[1]", everywhere=True) == (("c", 0), ("d", 0), ("a", 0), ("b", 0))
+    assert [r["files"] for r in thresholds.run(only="draws", everywhere=True, files=1)["rows"]] == [2, 2]
 
 
-def test_the_files_are_cells_of_the_calibration_of_every_part():
-    parts = {cells()[cell].part for cell, _ in FILES}
+def test_an_error_is_an_answer():
+    broken = SimpleNamespace(ask=lambda: 1 / 0)
+    assert answer_to(broken) == Answer("error", False, "ZeroDivisionError: division by zero")
+
+
+def test_the_common_files_are_cells_of_the_calibration_of_every_part():
+    parts = {cells()[cell].part for cell, _ in COMMON}
     assert parts == {"null", "power", "families"}
+
+
+def test_files_of_its_own_are_named_for_constants_that_there_are():
+    for room, current in rooms().items():
+        labels = {move.label for move in moves_of(room, current.standard)}
+        assert OWN[room].keys() <= labels
+    used = {name for files in OWN.values() for own in files.values() for name, _ in own}
+    assert used <= names()
+    made = names() - cells().keys()
+    assert made <= used  # a file that shows no constant is not made
+
+
+def recorded():
+    """The moves of the recorded run, by room and constant."""
+    moves = {}
+    for one in json.loads((RESULTS / "thresholds.json").read_text())["rows"]:
+        moves.setdefault((one["room"], one["constant"]), []).append(one)
+    return moves
+
+
+def test_each_constant_has_a_file_that_shows_it():
+    """In the recorded run each constant, when it is doubled or halved, changes the answer to a file that there is."""
+    labels = {(room, move.label) for room, now in rooms().items() for move in moves_of(room, now.standard)}
+    moves = recorded()
+    assert moves.keys() == labels
+    for (room, constant), own in moves.items():
+        seen = {name.split(", file ")[0] for move in own for name in move["seen_on"]}
+        assert seen, f"{room}: {constant}"
+        assert seen <= {name for name, _ in files_of(room, constant)}
+
+
+@pytest.mark.parametrize(
+    ("room", "constant", "direction"), [("discovery", "piece_rows_fewest", "×2"), ("span", "rounding", "÷2")]
+)
+def test_a_file_shows_its_constant(room, constant, direction):
+    (move,) = (one for one in recorded()[room, constant] if one["direction"] == direction)
+    ((name, number),) = OWN[room][constant]
+    question = known(name, number)
+    standard = answer_to(question)
+    assert answer_to(question) == standard
+    with rooms()[room].moved(**{constant: move["moved"]}):
+        assert answer_to(question).digest != standard.digest
 
 
 def test_moves_are_of_one_constant():

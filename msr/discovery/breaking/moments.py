@@ -129,6 +129,8 @@ def filter_equations(
         all_but_two(values, a, b) for values in (moments.count[..., None], moments.sum_x, moments.sum_y)
     )
     normal, right = (all_but_two(values, a, b) for values in equations)
+    # A task without another example has sums of zero, which stay zero over any size.
+    size = size.clamp_min(1)
     # The Schur complement of the offsets: what a filter and an offset both explain is taken off.
     shared = torch.einsum("onk,ptn->ptok", symmetric.span, sum_x)
     unexplained = sum_y - sum_x @ (symmetric.span @ symmetric.v0).mT

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from msr.memory import refuse_if_larger
+from msr.span.alternation import MAX_UNKNOWNS
 
 __all__ = ["intake_bytes", "peak_bytes", "refuse_at_the_door", "refuse_if_too_large"]
 
@@ -13,7 +14,6 @@ _BYTES = 8  # of a number in float64
 _FIXED_BYTES = 3 * 10**8  # pieces of passes, however large the whole is, and the searches for groups
 _INTAKE_BYTES = 2**26  # the same while tasks are taken in
 _COPIES = 3  # copies of all numbers: the tasks, and what is made of them while they are centred and ordered
-_ROW_UNKNOWNS = 6144  # the most unknowns of one row of the span
 _GRAMS = 12  # matrices of inputs by inputs that are held at once
 _PARTS = 10  # parts of a task's examples in the pairs of breaking.pairs
 
@@ -38,7 +38,7 @@ def peak_bytes(tasks: int, examples: int, n: int, m: int) -> int:
         return intake_bytes(tasks, examples, n, m)
     moments = _BYTES * _GRAMS * n * n
     # The dimensions of the span that are tried are bounded by what the tasks can tell of one row.
-    k = max(1, min(n * m, examples * m * 3 // 4, tasks * examples * 2 // (5 * n), _ROW_UNKNOWNS // n, tasks // 4))
+    k = max(1, min(n * m, examples * m * 3 // 4, tasks * examples * 2 // (5 * n), MAX_UNKNOWNS // n, tasks // 4))
     span = _BYTES * (3 * (n * k) ** 2 + (n * (n + 1) // 2) * (k * (k + 1) // 2) + 4 * n * m * k)
     # The randomised sketch of the weights grows as long as it finds more, up to what so many tasks can show.
     sketch = _BYTES * 5 * n * m * min(n * m, 4 * tasks)

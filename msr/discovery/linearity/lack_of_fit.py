@@ -28,6 +28,11 @@ __all__ = ["LackOfFit", "lack_of_fit"]
 
 # Share of a residual kernel's squared norm; a form with less of it left is rounding, and counts as zero.
 _FORM_ROUNDING = 1e-8
+# Share of an example that its residual keeps, 1 minus its leverage; an example with less has rounding for a residual.
+_RESIDUAL_ROUNDING = 1e-6
+# From so many inputs on it is asked first whether residuals have freedom enough for the forms, which then cost much. A
+# limit of time: forms without freedom are zero.
+_MANY_INPUTS = 10
 
 
 def lack_of_fit(
@@ -126,8 +131,7 @@ def _without_power(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> 
     conditions are as many, only the zero form is left. That is asked where there are many inputs only. With few inputs
     the forms cost little, and may tell that no function of the inputs can be nonlinear.
     """
-    limits = THRESHOLDS()
-    if z.shape[2] < limits.inputs_many or not _has_no_form(counts - 1 - z.shape[2], counts):
+    if z.shape[2] < _MANY_INPUTS or not _has_no_form(counts - 1 - z.shape[2], counts):
         return None
     residuals = []
     ranks = []
@@ -135,7 +139,7 @@ def _without_power(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> 
     for tasks in chunks(len(z), z.shape[1] * (2 * z.shape[1] + z.shape[2] + y.shape[2])):
         M, rank = residual_maker(z[tasks], counts[tasks])
         residuals.append((M @ y[tasks]).square().sum((1, 2)))
-        conditions.append((M.diagonal(dim1=1, dim2=2) > limits.residual_share_least).sum(1))
+        conditions.append((M.diagonal(dim1=1, dim2=2) > _RESIDUAL_ROUNDING).sum(1))
         ranks.append(rank)
     rank = torch.cat(ranks)
     if not _has_no_form(rank, torch.cat(conditions)):

@@ -41,6 +41,9 @@ _USUAL_STEPS = 40
 # Rounding, as shares: of the largest singular value of a design, and of a residual kernel's squared norm.
 _SINGULAR_ROUNDING = 1e-7
 _FORM_ROUNDING = 1e-8
+# Ratio of the largest to the smallest size of an output, up to which all outputs are read in one unit: a second reading
+# would take as long again, and weigh them nearly alike. A limit of time.
+_ALIKE = 1.5
 # Squares and products, products of three, steps; and the inputs themselves, for what is linear outside of the span.
 _KERNELS = 4
 _LINEAR = 3
@@ -76,7 +79,7 @@ def lack_of_fit_in_span(
     y = y - x @ (U @ v0).view(m, n).mT
     mixtures = _mixtures(m, max(limits.mixtures_fewest, math.ceil(limits.mixture_equations * k / free)))
     scale = root_mean_squares(y)
-    one_unit = float(scale.max() / scale.min()) < limits.output_ratio_most
+    one_unit = float(scale.max() / scale.min()) < _ALIKE
     # The test counts each output in units of its size; energies are in the units of y. Where sizes are alike, one
     # reading serves both.
     units = ([] if one_unit else [scale]) + [torch.ones_like(scale)]

@@ -12,6 +12,9 @@ from msr.discovery.verdict.rule import decided, judged
 
 __all__ = ["larger_tolerance", "why_unclear"]
 
+_SEARCHES = 2
+"""Whole searches after which no tolerance is advised. A limit of time: the first one names a group nearly always."""
+
 
 def larger_tolerance(question: Question, findings: Findings, names: Callable[[float], bool]) -> float | None:
     """The least of ``advised_tolerances``, above the given one, at which these very tasks name a group; else None.
@@ -21,7 +24,7 @@ def larger_tolerance(question: Question, findings: Findings, names: Callable[[fl
             so it is called only for tolerances at which the known groups would be named, and at most a few times.
     """
     limits = THRESHOLDS()
-    searches = limits.advice_searches
+    searches = _SEARCHES
     proposals = [trial.proposals for trial in findings.trials]
     for eps in limits.advised_tolerances:
         if eps <= question.eps or not searches:

@@ -20,7 +20,7 @@ from torch import Tensor
 from msr.arrays import takes_arrays
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.representations.commutant.parts import FIELD, Array, Part
-from msr.representations.commutant.values import Commutant
+from msr.representations.commutant.values import MOST_RTOL, Commutant
 
 __all__ = ["commutant", "isotypic", "structure", "transposed_products"]
 
@@ -160,8 +160,10 @@ def _checked(matrices: Tensor, rtol: float) -> Tensor:
     """
     if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2] or 0 in matrices.shape:
         raise ShapeError(f"the matrices must be (r, d, d), at least one, d ≥ 1; got {tuple(matrices.shape)}")
-    if not 0 < rtol <= 0.1:
-        raise ConfigError(f"rtol is a share of the largest singular value, above 0 and at most 0.1; got {rtol}")
+    if not 0 < rtol <= MOST_RTOL:
+        raise ConfigError(
+            f"rtol is a share of the largest singular value, above 0 and at most {MOST_RTOL:g}; got {rtol}"
+        )
     if not matrices.isfinite().all():
         raise NonFiniteError("a matrix holds nan or infinity: leave it out, or find where it comes from")
     M = matrices.detach().double()

@@ -19,7 +19,7 @@ from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.representations.commutant.isotypic import isotypic, structure, transposed_products
 from msr.representations.commutant.parts import Part
 from msr.representations.commutant.spectral_gaps import gaps, orthonormal
-from msr.representations.commutant.values import Commutant, Continuous
+from msr.representations.commutant.values import MOST_RTOL, Commutant, Continuous
 
 __all__ = ["MAX_BASIS", "continuous", "skew_pairs"]
 
@@ -194,8 +194,10 @@ def _checked(W: Tensor, constant: bool, rtol: float | Literal["auto"]) -> tuple[
     if isinstance(rtol, str):
         if rtol != "auto":
             raise ConfigError(f'rtol is a share of the largest singular value, or "auto"; got {rtol!r}')
-    elif not 0 < rtol <= 0.1:
-        raise ConfigError(f"rtol is a share of the largest singular value, above 0 and at most 0.1; got {rtol}")
+    elif not 0 < rtol <= MOST_RTOL:
+        raise ConfigError(
+            f"rtol is a share of the largest singular value, above 0 and at most {MOST_RTOL:g}; got {rtol}"
+        )
     if not W.isfinite().all():
         raise NonFiniteError("a weight holds nan or infinity: leave its map out, or find where it comes from")
     size = float(W.abs().max())

@@ -4,7 +4,10 @@ from dataclasses import dataclass, field
 
 from msr.brief import Brief
 
-__all__ = ["Commutant", "Continuous"]
+__all__ = ["MOST_RTOL", "Commutant", "Continuous"]
+
+MOST_RTOL = 0.1
+"""The largest tolerance with which a structure is sought: numbers further apart never count as one."""
 
 
 @dataclass(frozen=True, repr=False)

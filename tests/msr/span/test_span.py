@@ -14,7 +14,7 @@ from msr.layers import ReparamLinear
 from msr.meta import Learner, Ridge, evaluate, from_module
 from msr.representations import grid_rotations, natural, regular
 from msr.sharing import DenseSharing
-from msr.span import find_span, in_chunks, patches, spectral_start
+from msr.span import alternation, find_span, in_chunks, patches, spectral_start
 from msr.span import moments as moments_module
 from msr.span.alternation import Alternation
 from msr.span.angles import orthonormal_basis, span_cosine
@@ -670,10 +670,26 @@ def test_each_threshold_is_read_where_it_decides(gen):
         assert evidence[0] != evidence[1], name
     with THRESHOLDS.moved(fewest_tasks=201), pytest.raises(DataError, match="at least 201 tasks"):
         find_span(chunks)
-    with THRESHOLDS.moved(max_unknowns=10), pytest.raises(ConfigError, match="more than 10"):
-        find_span(chunks, k=3)
     assert THRESHOLDS() == Thresholds()
     assert torch.equal(find_span(chunks).cut.energy, standard.cut.energy)
+
+
+def test_a_row_with_more_unknowns_than_fit_in_memory_is_refused(gen, monkeypatch):
+    _, _, x, y = span_tasks(gen, noise=0.3)
+    monkeypatch.setattr(alternation, "MAX_UNKNOWNS", 10)
+    with pytest.raises(ConfigError, match="more than 10"):
+        find_span(in_chunks(x, y), k=3)
+
+
+def test_a_factor_of_one_still_makes_sketches_and_spans_wider(gen):
+    """A study may halve the factors by which they grow; an unchanged width would be tried for ever."""
+    U = torch.randn(30, 20, generator=gen, dtype=torch.float64)
+    U[:, 2:] *= 0.15
+    x = torch.randn(400, 8, 6, generator=gen, dtype=torch.float64)
+    W = (torch.randn(400, 20, generator=gen, dtype=torch.float64) @ U.mT).view(400, 5, 6)
+    chunks = in_chunks(x, x @ W.mT)
+    with THRESHOLDS.moved(widening=1, sketch_growth=1, dense_weights=0, sketch_guess=2, sketch_surplus=2):
+        assert find_span(chunks).k > 1
 
 
 def test_halves_share_no_example(gen):
