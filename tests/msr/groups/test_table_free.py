@@ -51,6 +51,7 @@ from msr.representations import (
     sign,
     trivial,
 )
+from msr.representations.generated import GeneratedRepresentation
 from msr.representations.intertwiners import _null_space
 from tests.support.cases import permutation_groups
 
@@ -593,3 +594,18 @@ def test_rounded_orthogonal_matrices_become_orthogonal_ones(gen):
     other = from_matrices(S4, (skew @ natural(S4).matrices() @ torch.linalg.inv(skew)).float())
     assert not other.is_orthogonal
     assert equivariant_basis(other, other).dim == 2
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_the_plane_of_a_group_without_a_table(flips, gen):
+    n = 9000
+    rep = planar(n, flips=flips)
+    assert isinstance(rep.group, CircleGroup)
+    assert rep.name == "plane"
+    assert rep.is_orthogonal
+    for g in (1, n // 3, n - 1, *([n, n + 7] if flips else [])):
+        angle = 2 * np.pi * (g % n) / n
+        turn = torch.tensor([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        wanted = turn @ torch.diag(torch.tensor([1.0, -1.0], dtype=torch.float64)) if g >= n else turn
+        torch.testing.assert_close(rep.matrix(g), wanted, rtol=0, atol=1e-11)
+    GeneratedRepresentation(rep.group, np.stack([rep.matrix(g).numpy() for g in rep.group.discrete]))  # checks it
