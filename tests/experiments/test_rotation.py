@@ -4,6 +4,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,26 @@ from tasks import RotationTasks
 from tasks.rotation import condensed
 from tests.support.cases import needs_data
 
+MEASURED = """
+import sys
+from pathlib import Path
+import torch
+from experiments.rotation import CHUNK, Config, load_data
+
+def peak():
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+group, size, kernel, noise, tasks = sys.argv[1:]
+few = Config(group=group, test_tasks=1, kernel=3, size=5)
+load_data(few, 0)  # what is made once for all
+config = Config(group=group, size=int(size), kernel=int(kernel), noise=float(noise), test_tasks=int(tasks))
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is held now
+before = peak()
+load_data(config, 0)
+needed = config.bytes_needed()
+print(peak() - before, int(needed["--size"]), int(needed["--kernel"]))
+"""
 TINY = ["--quick", "--size", "5", "--tasks", "40", "--test-tasks", "6", "--batch", "4", "--batching", "vmap"]
 
 
@@ -26,6 +48,22 @@ def rotate(*flags: str) -> int:
 
 def results(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("flags", "place"),
+    [(("c8", "40", "3", "0", "32"), 1), (("d8", "24", "3", "0.1", "32"), 1), (("c8", "30", "11", "0", "32"), 1),
+     (("d4", "15", "15", "0", "1"), 2)],
+    ids=["windows", "noise and flips", "a large kernel", "the kernel alone"],
+)  # fmt: skip
+def test_an_estimate_is_not_far_below_the_measured_peak(flags, place):
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("the peak of memory is read from Linux's /proc")
+    run = subprocess.run([sys.executable, "-c", MEASURED, *flags], capture_output=True, text=True, check=True)
+    numbers = [int(word) for word in run.stdout.split()]
+    assert 0.9 * numbers[0] <= numbers[place]
+    # The closed form of a step is counted with the kernel, and is not taken here.
+    assert place == 2 or numbers[place] < 2 * numbers[0]
 
 
 def test_rotation_writes_everything_it_promises(tmp_path):
