@@ -79,7 +79,8 @@ class Config(TaskFlags, EngineFlags, DataFlags, TrainingFlags, DeviceFlags, Seed
         super().check()
         models = chosen(self.models, MODELS, "model")
         inners = chosen(self.inner, INNERS, "inner solver")
-        if self.engine != "torch" and "ridge" in inners:
+        # The direct arm fits its tasks in closed form as well.
+        if self.engine != "torch" and {"ridge", "direct"} & set(inners):
             raise ConfigError(f"--engine {self.engine} takes gradient steps only; give --inner sgd, or --engine torch")
         figures.require()
         if self.data:

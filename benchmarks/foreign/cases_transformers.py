@@ -138,35 +138,26 @@ def BertModel_of_words_with_one_position_for_all():
     return of_words(transformers.BertModel(bert()), lambda m, x: m(input_ids=x, position_ids=same))
 
 
-def gpt2():
-    """A GPT-2 model of two small layers."""
-    config = transformers.GPT2Config(n_embd=D, n_layer=2, n_head=2, vocab_size=20, n_positions=16)
+def gpt2(layers=2):
+    """A GPT-2 model of two small layers, or of another number of them."""
+    config = transformers.GPT2Config(n_embd=D, n_layer=layers, n_head=2, vocab_size=20, n_positions=16)
     return transformers.GPT2Model(config)
 
 
 @CASES.broken("causal")
 def GPT2Model():
-    model = transformers.GPT2Model(
-        transformers.GPT2Config(n_embd=D, n_layer=2, n_head=2, vocab_size=20, n_positions=16)
-    )
-    return tokens(model)
+    return tokens(gpt2())
 
 
 @CASES.broken("causal, even with one position for all")
 def GPT2Model_with_one_position_for_all():
-    model = transformers.GPT2Model(
-        transformers.GPT2Config(n_embd=D, n_layer=2, n_head=2, vocab_size=20, n_positions=16)
-    )
     same = torch.zeros(1, N, dtype=torch.long)
-    return tokens(model, lambda m, x: m(inputs_embeds=x, position_ids=same))
+    return tokens(gpt2(), lambda m, x: m(inputs_embeds=x, position_ids=same))
 
 
 @CASES.equivariant("one small network for every token")
 def GPT2MLP():
-    model = transformers.GPT2Model(
-        transformers.GPT2Config(n_embd=D, n_layer=1, n_head=2, vocab_size=20, n_positions=16)
-    )
-    return tokens(model.h[0].mlp, lambda m, x: m(x))
+    return tokens(gpt2(layers=1).h[0].mlp, lambda m, x: m(x))
 
 
 @CASES.broken("causal, with rotary positions (Su et al. 2021)")

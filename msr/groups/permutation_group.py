@@ -14,6 +14,7 @@ from msr.errors import ConfigError
 from msr.groups.closure import as_permutations
 from msr.groups.group import Drawn, Element, Letter, TableFree, whole_number
 from msr.groups.immutable import frozen
+from msr.groups.kinds import check_kind, swap_and_cycle
 from msr.groups.words import adjacent_swaps, joined
 from msr.permutations import Indices, cycles, inverse_of, parity_of, power_of
 
@@ -42,15 +43,16 @@ class PermutationGroup(TableFree):
         generators: ``(r, n)``; generators that move nothing are left out.
         name: for messages.
         order: where it is known, and then trusted; else it is computed when asked for, by the Schreier-Sims method.
-        kind: "symmetric" or "alternating" where the group is all permutations or all even ones: draws are then fast. It
-            is trusted. None for any other group.
+        kind: "symmetric" or "alternating" where the group is all permutations or all even ones: draws are then fast.
+            None for any other group. It is checked, by random products of generators from 8 points on.
 
     Attributes:
         generator_points: ``(r, n)`` int32, where each generator that moves something sends each point.
         degree: ``n``.
 
     ``sample`` is uniform up to 256 points and for the two kinds of any size; else it draws long random words.
-    Raises: ShapeError, AxiomError for what is no permutation; ConfigError for no generator at all.
+    Raises: ShapeError, AxiomError for what is no permutation; ConfigError for no generator at all, and for a kind that
+    there is not, or that the generators were not seen to have.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class PermutationGroup(TableFree):
     ):
         moves = as_permutations(list(generators), name)
         kept = moves[(moves != np.arange(moves.shape[1])).any(axis=1)]
+        if kind is not None:
+            check_kind(kind, kept, name)
         self.__dict__.update(name=name, generator_points=frozen(kept), degree=moves.shape[1], _order=order, kind=kind)
 
     generator_points: Indices
@@ -79,7 +83,8 @@ class PermutationGroup(TableFree):
     def _computed_order(self) -> int:
         """The number of elements: from the kind where there is one, else by the Schreier-Sims method of sympy."""
         if self.kind is not None:
-            return math.factorial(self.degree) // (1 if self.kind == "symmetric" else 2)
+            # Of a single point there is one permutation, which is even.
+            return max(1, math.factorial(self.degree) // (1 if self.kind == "symmetric" else 2))
         return int(self._sympy.order())
 
     @property
@@ -179,28 +184,30 @@ class PermutationGroup(TableFree):
     def word(self, element: Element) -> tuple[Letter, ...]:
         """A product of powers of generators that gives the element; the last letter acts first.
 
-        A generator is its own word. Other elements of ``S_n`` are written by swaps of neighbours, those of any other
-        group by a stabiliser chain.
-        Raises: ConfigError for a group other than ``S_n`` on more than 256 points, where no word is looked for.
+        A generator is its own word. Other elements of ``S_n`` by a swap ``(0 1)`` and a cycle ``i ↦ i + 1`` are written
+        by swaps of neighbours, those of any other group, or by other generators, by a stabiliser chain.
+        Raises: ConfigError on more than 256 points, unless the generators are that swap and that cycle: no other word
+        is looked for.
         """
         # A generator is its own word, which the methods below may write as a longer one.
         for k, g in enumerate(self.discrete):
             if element == g:
                 return ((k, 1),)
-        if self.kind == "symmetric" and len(self.generator_points) == 2:
-            return adjacent_swaps(self.moves(element))
+        places = swap_and_cycle(self.generator_points) if self.kind == "symmetric" else None
+        if places is not None:
+            return adjacent_swaps(self.moves(element), *places)
         if self.degree > MAX_CHAIN:
             raise ConfigError(
                 f"{self.name}: no word in the generators is looked for on more than {MAX_CHAIN} points; act by the "
                 "generators, or give the representation as a permutation representation of the group's own points"
             )
         # sympy writes the element by its stabiliser chain, as a product of generators and inverses of generators.
-        places = {g: k for k, g in enumerate(self.discrete)}
+        numbers = {g: k for k, g in enumerate(self.discrete)}
         letters = []
         for factor in self._sympy.generator_product(_to_sympy(self.moves(element)), original=True):
             image = tuple(factor.array_form)
-            inverted = image not in places
-            letters.append((places[tuple((~factor).array_form) if inverted else image], -1 if inverted else 1))
+            inverted = image not in numbers
+            letters.append((numbers[tuple((~factor).array_form) if inverted else image], -1 if inverted else 1))
         # sympy applies the first factor first, and lists them from the last to the first.
         return joined(letters)
 

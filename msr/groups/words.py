@@ -23,10 +23,10 @@ def joined(letters: Iterable[tuple[int, int]]) -> tuple[Letter, ...]:
     return tuple(word)
 
 
-def adjacent_swaps(image: Indices) -> tuple[Letter, ...]:
-    """A permutation as a word in the swap ``s = (0 1)``, letter 0, and the cycle ``c: i ↦ i + 1``, letter 1.
+def adjacent_swaps(image: Indices, swap: int = 0, cycle: int = 1) -> tuple[Letter, ...]:
+    """A permutation as a word in the swap ``s = (0 1)`` and the cycle ``c: i ↦ i + 1``, the last letter acting first.
 
-    ``image``, ``(n,)``: where each point goes. The last letter acts first.
+    ``image``, ``(n,)``: where each point goes. ``swap`` and ``cycle`` are the numbers of the two generators.
 
     The swap of the neighbours ``i`` and ``i + 1`` is ``c^i s c^−i``, and sorting by such swaps takes the permutation
     apart: ``p t_1 … t_k = e``, so ``p = t_k … t_1``.
@@ -42,5 +42,5 @@ def adjacent_swaps(image: Indices) -> tuple[Letter, ...]:
     letters: list[tuple[int, int]] = []
     for i in reversed(swaps):
         # Conjugation by the cycle c^i carries the swap (0 1) to the places i and i + 1.
-        letters += [(1, i), (0, 1), (1, -i)]
+        letters += [(cycle, i), (swap, 1), (cycle, -i)]
     return joined(letters)

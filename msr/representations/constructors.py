@@ -199,8 +199,16 @@ def sign(group: FiniteGroup | PermutationGroup) -> Representation:
 def planar(n: int, *, flips: bool = False) -> Representation:
     """``C_n`` (or ``D_n`` with ``flips``) acting on vectors ``(2,)`` of the plane: ``r`` turns by ``2π/n``, ``s``
     changes the sign of the second coordinate.
+
+    Where the group has no table, that is above ``MAX_ORDER``, it is the representation by the matrices of ``r`` and
+    ``s``.
     """
     group = dihedral(n) if flips else cyclic(n)
+    if not isinstance(group, FiniteGroup):
+        cosine, sine = math.cos(2 * math.pi / n), math.sin(2 * math.pi / n)
+        turn = np.array([[cosine, -sine], [sine, cosine]])
+        images = [turn, np.diag([1.0, -1.0])] if flips else [turn]
+        return GeneratedRepresentation(group, np.stack(images), None, "plane", known=True)
     angle = 2 * math.pi * np.arange(n) / n
     turns = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=-1).reshape(n, 2, 2)
     matrices = np.concatenate([turns, turns @ np.diag([1.0, -1.0])]) if flips else turns

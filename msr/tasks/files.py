@@ -79,13 +79,15 @@ def write_tasks(path: Path, x: Tensor, y: Tensor, w: Tensor | None = None) -> No
 
 @dataclass(frozen=True, eq=False)
 class FileTasks(TaskFamily):
-    """The tasks of a file: the first ``1 − test_fraction`` of them are for training, the rest for testing.
+    """The tasks of a file, for training and for testing: as its array ``split`` says, where it holds one.
+
+    Else the first ``1 − test_fraction`` of them are for training, the rest for testing.
 
     The first ``shots`` examples of each task are its support set, the others its query set. Arrays that are stored
-    without compression stay on the disk and are read as they are needed. An array ``split`` in the file is checked and
-    not used. ``seed`` decides which tasks :meth:`draw` gives; ``arrays`` are what :func:`read_arrays` gives.
-    Raises: DataError naming the file, the array and the axis at fault; ConfigError for shots or a fraction that leave
-    nothing.
+    without compression stay on the disk and are read as they are needed. ``seed`` decides which tasks :meth:`draw`
+    gives; ``arrays`` are what :func:`read_arrays` gives.
+    Raises: DataError naming the file, the array and the axis at fault, also where a split is left empty; ConfigError
+    for shots or a fraction that leave nothing.
     """
 
     path: Path
@@ -106,16 +108,22 @@ class FileTasks(TaskFamily):
                 f"got {self.shots}"
             )
         if min(self.n_tasks("train"), self.n_tasks("test")) < 1:
-            raise DataError(
-                f"{self.path} holds {len(arrays['x'])} tasks; a test share of {self.test_fraction} leaves a split empty"
-            )
+            by = "its array 'split'" if "split" in arrays else f"a test share of {self.test_fraction}"
+            raise DataError(f"{self.path} holds {len(arrays['x'])} tasks; {by} leaves a split empty")
 
     def n_tasks(self, split: Split) -> int:
-        """How many of the file's tasks the split holds: for "test" the rounded ``test_fraction`` of all, for "train"
-        the rest.
+        """How many of the file's tasks the split holds: for "test" those that the file's ``split`` keeps, or else the
+        rounded ``test_fraction`` of all; for "train" the rest.
         """
-        n_test = round(self.test_fraction * len(self.arrays["x"]))
-        return n_test if split == "test" else len(self.arrays["x"]) - n_test
+        return len(self._places(split))
+
+    def _places(self, split: Split) -> np.ndarray:
+        """The places in the file of the split's tasks, ascending."""
+        count = len(self.arrays["x"])
+        if "split" in self.arrays:
+            return np.flatnonzero(np.asarray(self.arrays["split"]) == (split == "test"))
+        n_test = round(self.test_fraction * count)
+        return np.arange(count - n_test, count) if split == "test" else np.arange(count - n_test)
 
     @takes_arrays("tasks")
     def episodes(self, split: Split, tasks: Tensor) -> Episodes:
@@ -162,9 +170,9 @@ class FileTasks(TaskFamily):
         Whole numbers in ``y`` are labels. Raises: ConfigError for an index outside of the split; DataError for numbers
         that torch cannot hold.
         """
-        check_indices(split, tasks, self.n_tasks(split))
-        first = 0 if split == "train" else self.n_tasks("train")
-        rows = self.arrays[name][first + tasks.numpy()]
+        places = self._places(split)
+        check_indices(split, tasks, len(places))
+        rows = self.arrays[name][places[tasks.numpy()]]
         whole = rows.dtype.kind in "iu"
         if rows.dtype == np.uint64 and (rows > np.iinfo(np.int64).max).any():
             raise DataError(f"{self.path}: array {name!r} has whole numbers from 2^63 on; torch has none that large")

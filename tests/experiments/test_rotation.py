@@ -4,6 +4,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,34 @@ from tasks import RotationTasks
 from tasks.rotation import condensed
 from tests.support.cases import needs_data
 
+MEASURED = """
+import os
+import sys
+from pathlib import Path
+import torch
+from experiments.rotation import Config, load_data
+
+def peak():
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+for case in sys.argv[1:]:
+    if os.fork():  # each case has a process of its own, which has imported everything already
+        os.wait()
+        continue
+    group, size, kernel, noise, tasks = case.split()
+    few = Config(group=group, test_tasks=1, kernel=3, size=5)
+    load_data(few, 0)  # what is made once for all
+    config = Config(group=group, size=int(size), kernel=int(kernel), noise=float(noise), test_tasks=int(tasks))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is held now
+    before = peak()
+    load_data(config, 0)
+    needed = config.bytes_needed()
+    print(peak() - before, int(needed["--size"]), int(needed["--kernel"]), flush=True)
+    os._exit(0)
+"""
+LARGE = {"windows": "c8 40 3 0 32", "noise and flips": "d8 24 3 0.1 32", "a large kernel": "c8 30 11 0 32"}
+KERNEL_ALONE = "d4 15 15 0 1"
 TINY = ["--quick", "--size", "5", "--tasks", "40", "--test-tasks", "6", "--batch", "4", "--batching", "vmap"]
 
 
@@ -26,6 +56,19 @@ def rotate(*flags: str) -> int:
 
 def results(folder: Path) -> dict:
     return json.loads((folder / "results.json").read_text())
+
+
+def test_an_estimate_is_not_far_below_the_measured_peak():
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("the peak of memory is read from Linux's /proc")
+    cases = [*LARGE.values(), KERNEL_ALONE]
+    run = subprocess.run([sys.executable, "-c", MEASURED, *cases], capture_output=True, text=True, check=True)
+    lines = [[int(word) for word in line.split()] for line in run.stdout.splitlines()]
+    for case, (peak, of_size, _) in zip(LARGE, lines[:-1], strict=True):
+        assert 0.9 * peak <= of_size < 2 * peak, case
+    # The closed form of a step is counted with the kernel as well, and is not taken here.
+    peak, _, of_kernel = lines[-1]
+    assert 0.9 * peak <= of_kernel
 
 
 def test_rotation_writes_everything_it_promises(tmp_path):

@@ -61,15 +61,27 @@ def refuse_if_too_large(tasks: int, examples: int, n: int, m: int, limit: int | 
 def refuse_at_the_door(x: Any, y: Any, limit: int | None = None) -> None:
     """Refuse arrays if taking them in needs more bytes than ``limit``; without a limit, than are free.
 
-    What has no shape of ``(tasks, examples, ...)`` on both sides passes, such as lists of tasks: its size is not known
-    yet.
+    What has no shape of ``(tasks, examples, ...)`` on both sides, nor that of one data set, ``(rows, inputs)`` and
+    ``(rows, outputs)`` or ``(rows,)``, passes, such as lists of tasks: its size is not known yet.
 
     Raises: DataError that says how much is needed and how much there is.
     """
     shapes = [tuple(getattr(side, "shape", ())) for side in (x, y)]
+    if _is_one_data_set(*shapes):
+        rows, n = shapes[0]
+        m = math.prod(shapes[1][1:])
+        what = f"taking in one data set of {rows:,} rows, {n:,} inputs and {m:,} outputs,"
+        # The rows are one task with many examples until they are cut, and the pieces are copies like any others.
+        refuse_if_larger(intake_bytes(1, rows, n, m), what, limit=limit)
+        return
     if any(len(shape) < 2 for shape in shapes) or shapes[0][:2] != shapes[1][:2]:
         return
     tasks, examples = shapes[0][:2]
     n, m = (math.prod(shape[2:]) for shape in shapes)
     what = f"taking in {tasks:,} tasks of {examples:,} examples, {n:,} inputs and {m:,} outputs,"
     refuse_if_larger(intake_bytes(tasks, examples, n, m), what, limit=limit)
+
+
+def _is_one_data_set(shape_x: tuple[int, ...], shape_y: tuple[int, ...]) -> bool:
+    """Whether arrays of these shapes are read as one data set, as :func:`msr.discovery.data.intake.take` reads them."""
+    return len(shape_x) == 2 and len(shape_y) in (1, 2) and shape_x[0] == shape_y[0]

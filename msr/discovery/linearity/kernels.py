@@ -61,12 +61,12 @@ class Kernels:
             self._whiten_over_tasks(z, counts)
         self.energy = self._energies(z, counts)
 
-    def __call__(self, z: Tensor, counts: Tensor) -> list[Tensor]:
+    def __call__(self, z: Tensor) -> list[Tensor]:
         """The kernels over the examples of each task: of squares and products, of products of three, of steps.
 
         Shapes: ``z (tasks, examples, n)``; each kernel is ``(tasks, examples, examples)``.
         """
-        return [*self._polynomial(z), _steps(z, counts)]
+        return [*self._polynomial(z), _steps(z)]
 
     def _whiten(self, z: Tensor | Derived, counts: Tensor) -> None:
         """Set the whitening matrices from second moments of the features' residuals about a linear layer of each task.
@@ -246,12 +246,12 @@ def _whitening(gram: Tensor, raw: Tensor, least: float) -> Tensor:
     return unit[:, None] * vectors[:, used] * values[used].rsqrt()
 
 
-def _steps(z: Tensor, counts: Tensor) -> Tensor:
+def _steps(z: Tensor) -> Tensor:
     """The kernel of all steps ``1[w · (z, √n) > 0]`` in directions ``w`` drawn at random: ``1 − angle / π``.
 
     Shapes: ``z (tasks, examples, n)``; the result is ``(tasks, examples, examples)``. Rows of padding are not told from
-    examples, and ``counts`` is not used. No function escapes it: it is the arc-cosine kernel of order 0. The constant
-    ``√n`` puts steps at all places, not only through the origin. Source: Cho and Saul (2009).
+    examples. No function escapes it: it is the arc-cosine kernel of order 0. The constant ``√n`` puts steps at all
+    places, not only through the origin. Source: Cho and Saul (2009).
     """
     constant = math.sqrt(max(z.shape[2], 1)) * torch.ones(*z.shape[:2], 1, dtype=z.dtype)
     u = torch.nn.functional.normalize(torch.cat((z, constant), 2), dim=2)

@@ -96,7 +96,7 @@ def _statistics(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> Sta
     for tasks in chunks(len(z), z.shape[1] * (8 * z.shape[1] + z.shape[2] + kernels.features)):
         M, rank = residual_maker(z[tasks], counts[tasks])
         Y = y[tasks]
-        C, B = hollow(M, torch.stack(kernels(z[tasks], counts[tasks])))
+        C, B = hollow(M, torch.stack(kernels(z[tasks])))
         # C holds the residual maker on both sides, so yᵀ C y is the form of the residuals of y.
         of_outputs = (Y * (C @ Y)).sum(2)
         # The test weighs outputs alike; energies are in the units of y.

@@ -207,7 +207,7 @@ def _span_forms(
     # near to the true ones and apart for each example.
     inverse = torch.linalg.inv((1 + _PRECONDITIONER_SHIFT) * eye - P)
     r = y - (columns @ (columns.mT @ y.flatten(1)[..., None])).view_as(y)
-    written = [kernel * mask[:, :, None] * mask[:, None] for kernel in (*kernels(z, counts), z @ z.mT)]
+    written = [kernel * mask[:, :, None] * mask[:, None] for kernel in (*kernels(z), z @ z.mT)]
     flat = H.flatten(2)
     KH = [(kernel @ flat).view_as(H) for kernel in written]
     HKH = [columns.mT @ product.flatten(1, 2) for product in KH]

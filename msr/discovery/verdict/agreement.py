@@ -13,17 +13,32 @@ def agreed(answers: list[Discovery]) -> Discovery:
     """One answer from those of several searches: the common one, or *cannot tell* where verdicts or groups differ.
 
     Of answers that agree on a group the one with the largest p-value is given; of others that agree, the first. Where
-    they differ it is the first answer with another verdict, sentence and hint and without a name; all its other values
-    are kept, as those of one search.
+    they differ, the rest is that of the first answer, without its name, and without what speaks of a group that not all
+    of them chose.
     """
     first = answers[0]
-    if any(a.verdict != first.verdict or not _same_choice(a.chosen, first.chosen) for a in answers):
+    one_choice = all(_same_choice(a.chosen, first.chosen) for a in answers)
+    if any(a.verdict != first.verdict for a in answers) or not one_choice:
         listed = "; ".join(f"{a.verdict}{f' ({a.group.name})' if a.group else ''}" for a in answers)
         hint = f"{len(answers)} random splits of the tasks do not agree ({listed}): more tasks would help"
-        return replace(first, verdict="cannot tell", sentence=cannot_tell(hint), hints=(hint,), group=None)
-    if first.certificate is None:
-        return first
-    # The weakest evidence of all searches is shown: the others would overstate what agreement proves.
+        # What belongs to a name, or to a verdict of "none", goes with it.
+        shown = replace(first, group=None, biases=None, partial=(), certificate=_weakest(answers).certificate)
+        if not one_choice:
+            # So does what speaks of one search's group, which others did not choose.
+            shown = replace(
+                shown, chosen=None, certificate=None, continuous=None, two_closure_note="", class_order=None
+            )
+        return replace(shown, verdict="cannot tell", sentence=cannot_tell(hint), hints=(hint,))
+    return _weakest(answers)
+
+
+def _weakest(answers: list[Discovery]) -> Discovery:
+    """The answer with the largest p-value of its certificate; the first where that has no certificate.
+
+    The evidence of all others would overstate what agreement proves.
+    """
+    if answers[0].certificate is None:
+        return answers[0]
     return max(answers, key=lambda a: a.certificate.p_value if a.certificate else 0.0)
 
 

@@ -49,12 +49,14 @@ class Nonlinearity:
         )
         # The result has an entry for each task. Tasks that were not tested get the mean residual of those that were.
         energy = torch.zeros_like(of_all.energy)
+        parts = torch.zeros_like(of_all.parts)
         tested = torch.zeros_like(of_all.tested)
         residual = torch.full_like(of_all.residual, float(lack.residual.mean()))
         energy[looked_at] = lack.energy
+        parts[:, looked_at] = lack.parts
         tested[looked_at] = lack.tested
         residual[looked_at] = lack.residual
-        return replace(lack, energy=energy, tested=tested, residual=residual)
+        return replace(lack, energy=energy, parts=parts, tested=tested, residual=residual)
 
     def detected(self, lack: LackOfFit) -> bool:
         """Whether the test ``lack`` shows, at level α, that something not linear explains a part of the residuals."""

@@ -67,11 +67,12 @@ class Walk:
 class _Trace:
     """What hooks record of one module: its first input ``h``, the shape of its first output, or why there is none.
 
-    ``shape`` is that of one example, without the batch axis. ``calls`` counts how often the module started.
+    ``shape`` is that of one example, without the batch axis; None until the first call has returned. ``calls`` counts
+    how often the module started.
     """
 
     h: Tensor | None = None
-    shape: tuple[int, ...] = ()
+    shape: tuple[int, ...] | None = None
     reason: str = ""
     calls: int = 0
     handles: list[Any] = field(default_factory=list)
@@ -99,8 +100,9 @@ class _Trace:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the module was given one tensor, and nothing is known against measuring it."""
-        return self.h is not None and not self.reason
+        """Whether the module was given one tensor and returned one, and nothing is known against measuring it."""
+        # A network may catch the error of a module, which then has an input and no output.
+        return self.h is not None and self.shape is not None and not self.reason
 
 
 def walk(network: nn.Module, x: Tensor, representations: Representations, masks: Mapping[str, Tensor] | None) -> Walk:
@@ -145,6 +147,7 @@ def walk(network: nn.Module, x: Tensor, representations: Representations, masks:
             walked.unmeasured[name] = f"not measured: {reason}; {chosen}, which holds it, was measured instead"
         trace = traces[chosen]
         assert trace.h is not None
+        assert trace.shape is not None
         try:
             pair = _pair(representations, name, position, tuple(trace.h.shape[1:]), trace.shape)
         except Exception as error:  # the caller's own function

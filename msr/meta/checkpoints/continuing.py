@@ -62,12 +62,14 @@ def check_state(
 def not_finite(value: Any, where: str = "") -> str:
     """Where the first nan or infinity is in a tree of tensors and numbers, as ``[key][key]``; "" where there is none.
 
+    It is ``where``, or " state" without one, where the tree is that one value.
+
     A plain number may be infinite (a bound that is switched off), but not nan; a tensor may hold neither.
     """
     if isinstance(value, Tensor):
         return "" if bool(value.isfinite().all()) else where or " state"
     if isinstance(value, float):
-        return where if math.isnan(value) else ""
+        return where or " state" if math.isnan(value) else ""
     if isinstance(value, Mapping):
         return next((bad for key, item in value.items() if (bad := not_finite(item, f"{where}[{key!r}]"))), "")
     if isinstance(value, (list, tuple)):

@@ -303,6 +303,33 @@ def test_answers_that_differ_make_the_verdict_cannot_tell():
         assert "2 random splits" in mixed.hints[0]
 
 
+def test_answers_that_differ_show_nothing_that_belongs_to_one_of_them():
+    found = answer()
+    other = candidate(SHIFT, np.array([[0, 1]]), 3, "within")
+    none = answer(verdict="none", group=None, chosen=None, certificate=None)
+    for answers in ([found, none], [none, found], [found, answer(chosen=other)]):
+        plain = agreed(answers).as_dict()
+        for name in ("group", "biases", "certificate", "residual", "class_order", "continuous"):
+            assert plain[name] is None, name
+        assert plain["partial"] == []
+        said = str(agreed(answers))
+        assert "biases" not in said
+        assert "a smaller one" not in said
+        assert len(agreed(answers).generators()[0]) == 0
+
+
+def test_a_choice_that_all_searches_made_stands_without_a_name_where_a_doubt_took_one_back():
+    found = answer(certificate=certificate(p_value=0.002))
+    doubt = answer(verdict="cannot tell", group=None, biases=None, partial=(), certificate=certificate(p_value=0.008))
+    for answers in ([found, doubt], [doubt, found]):
+        mixed = agreed(answers)
+        assert mixed.verdict == "cannot tell"
+        assert mixed.group is mixed.biases is None
+        assert mixed.partial == ()
+        assert mixed.chosen is answers[0].chosen
+        assert mixed.certificate.p_value == 0.008
+
+
 def test_of_answers_that_agree_the_largest_p_value_is_shown():
     splits = [answer(certificate=certificate(p_value=p)) for p in (0.001, 0.008, 0.002)]
     assert agreed(splits).certificate.p_value == 0.008

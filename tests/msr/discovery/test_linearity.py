@@ -5,11 +5,15 @@ import math
 import pytest
 import torch
 
+from msr.discovery.data.tasks import prepare
 from msr.discovery.linearity import span_residuals
 from msr.discovery.linearity.lack_of_fit import lack_of_fit
 from msr.discovery.linearity.quadratic_forms import hollow, residual_maker
 from msr.discovery.linearity.serial import serial_correlation
+from msr.discovery.pattern.learning import learn
+from msr.discovery.question import Question
 from msr.discovery.thresholds import THRESHOLDS
+from msr.discovery.verdict.nonlinearity import Nonlinearity
 
 TASKS, EXAMPLES, N = 200, 20, 6
 RING = (torch.arange(N)[None] - torch.arange(N)[:, None]) % N
@@ -339,3 +343,22 @@ def test_tasks_without_residuals_do_not_hide_a_function_in_the_others(gen):
     lack = lack_of_fit(x, y, counts)
     assert lack.p_value < 0.01
     assert float(lack.energy[counts == 120].mean()) == pytest.approx(3, rel=0.3)
+
+
+def test_a_test_by_the_pattern_has_an_entry_for_each_task(gen):
+    x, y = ring_tasks(gen, torch.abs, examples=6, tasks=120)
+    question = Question(prepare(x, y), N, 0.05, 0.01, False, 0)
+    nonlinearity = Nonlinearity(question)
+    assert nonlinearity.of_all_tasks.method == "none"
+    sample = question.sample
+    learned = learn(sample.x, sample.y, sample.counts, N, 0)
+    with THRESHOLDS.moved(span_test_tasks=20):
+        lack = nonlinearity.with_pattern(learned, torch.arange(40, 120))
+    looked_at = torch.zeros(120, dtype=torch.bool)
+    looked_at[40:60] = True
+    assert lack.parts.shape == (2, 120)
+    assert torch.equal(lack.parts.sum(0), lack.energy)
+    assert torch.equal(lack.tested, looked_at)
+    assert not lack.parts[:, ~looked_at].any()
+    assert lack.parts[:, looked_at].any()
+    assert float(lack.residual[looked_at].mean()) == pytest.approx(float(lack.residual[0]))

@@ -10,7 +10,7 @@ import torch
 
 from msr.discovery import discover
 from msr.discovery.data.intake import take
-from msr.discovery.data.memory import intake_bytes, peak_bytes, refuse_if_too_large
+from msr.discovery.data.memory import intake_bytes, peak_bytes, refuse_at_the_door, refuse_if_too_large
 from msr.errors import DataError
 
 MEASURED = """
@@ -34,6 +34,25 @@ for shape in sys.argv[1:]:
     before = peak()
     found = discover(x, y)
     print(peak() - before, peak_bytes(tasks, examples, n, m), found.verdict)
+"""
+TAKEN = """
+import sys
+from pathlib import Path
+import torch
+from msr.discovery.data.memory import intake_bytes
+from msr.discovery.data.tasks import prepare
+
+def peak():
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+gen = torch.Generator().manual_seed(0)
+rows, n, m = map(int, sys.argv[1:])
+x, y = (torch.randn(rows, size, generator=gen) for size in (n, m))
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is held now
+before = peak()
+prepare(x, y)
+print(peak() - before, intake_bytes(1, rows, n, m))
 """
 WIDE = (100, 3, 5000, 1), (100, 3, 2000, 2000)  # a file of a few megabytes, with more inputs than examples
 MANY = (6000, 8, 6, 6)
@@ -94,6 +113,29 @@ def test_the_limit_can_be_told(gen):
     ):
         discover(x, y, memory=intake_bytes(90, 8, 2, 2))
     assert discover(x, y, memory=peak_bytes(90, 8, 2, 2)).n_tasks == 90
+
+
+@pytest.mark.parametrize(("n", "m"), [(5, 5), (5, 2), (5, None)])
+def test_one_data_set_is_no_set_of_tasks(n, m, gen):
+    """Neither as many inputs as outputs make rows tasks, nor do other numbers pass unseen."""
+    x = torch.randn(900, n, generator=gen)
+    y = torch.randn(900, *([] if m is None else [m]), generator=gen)
+    needed = intake_bytes(1, 900, n, m or 1)
+    refuse_at_the_door(x, y, needed)
+    words = rf"^taking in one data set of 900 rows, 5 inputs and {m or 1} outputs, would take .* is the limit"
+    with pytest.raises(DataError, match=words):
+        refuse_at_the_door(x, y, needed - 1)
+    with pytest.raises(DataError, match=words):
+        discover(x, y, memory=needed - 1)
+
+
+@pytest.mark.parametrize("shape", [(200_000, 10, 10), (200_000, 3, 1)])
+def test_taking_in_one_data_set_takes_no_more_than_estimated(shape):
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("the peak of memory is read from Linux's /proc")
+    run = subprocess.run([sys.executable, "-c", TAKEN, *map(str, shape)], capture_output=True, text=True, check=True)
+    peak, estimate = map(int, run.stdout.split())
+    assert 0 < peak <= estimate
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int16])

@@ -51,10 +51,12 @@ from msr.representations import (
     sign,
     trivial,
 )
+from msr.representations.generated import GeneratedRepresentation
 from msr.representations.intertwiners import _null_space
 from tests.support.cases import permutation_groups
 
 M11 = [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0], [0, 1, 6, 9, 5, 3, 10, 2, 8, 4, 7]]
+M11_AND_A_SWAP = [*M11, [1, 0, *range(2, 11)]]
 
 
 def without_table(group):
@@ -164,6 +166,65 @@ def test_words_multiply_out_to_their_elements(make, gen):
     group = make()
     for g in (*group.sample(4, gen), *group.generators, group.identity):
         assert evaluated(group, g) == g
+
+
+SWAP_AND_CYCLE = ([1, 0, *range(2, 9)], [*range(1, 9), 0])
+
+
+@pytest.mark.parametrize(
+    "generators",
+    [SWAP_AND_CYCLE, SWAP_AND_CYCLE[::-1], ([0, 2, 1, *range(3, 9)], SWAP_AND_CYCLE[1]), M11_AND_A_SWAP],
+    ids=["swap, cycle", "cycle, swap", "other swap", "M11 and a swap"],
+)
+def test_words_of_all_permutations_are_in_the_generators_that_were_given(generators, gen):
+    group = PermutationGroup(generators, kind="symmetric")
+    for g in (*group.sample(4, gen), *group.generators, group.identity):
+        assert evaluated(group, g) == g
+
+
+@pytest.mark.parametrize("n", range(1, 14))
+def test_kinds_of_other_generators(n):
+    points = np.arange(n)
+    swaps = []
+    threes = []
+    for i in range(1, n):
+        swaps.append(points.copy())
+        swaps[-1][[i - 1, i]] = [i, i - 1]
+    for i in range(2, n):
+        threes.append(points.copy())
+        threes[-1][[0, 1, i]] = [1, i, 0]
+    before = torch.get_rng_state()
+    S = PermutationGroup([points, *swaps], kind="symmetric")
+    A = PermutationGroup([points, *threes], kind="alternating")
+    assert torch.equal(before, torch.get_rng_state())
+    assert S.order == PermutationGroup([points, *swaps]).order
+    assert A.order == PermutationGroup([points, *threes]).order
+
+
+@pytest.mark.parametrize("n", [20, 300])
+def test_kinds_of_the_groups_that_are_made(n):
+    for group in (symmetric(n), alternating(n), alternating(n + 1)):
+        again = PermutationGroup(group.generator_points[[1, 0]], kind=group.kind)
+        assert again.order == group.order
+        assert again.drawn == "uniform"
+
+
+@pytest.mark.parametrize(
+    ("generators", "kind", "says"),
+    [
+        ([[1, 0, 2, 3]], "all", "kind must be None or one of symmetric, alternating; got 'all'"),
+        ([[1, 0, 2, 3]], "alternating", "generator 0 is odd"),
+        ([[0, 1, 2]], "symmetric", "all its generators are even"),
+        ([[1, 0, 2, 3]], "symmetric", "not seen to make all permutations of 4 points"),
+        ([[1, 2, 3, 0], [3, 2, 1, 0]], "symmetric", "all permutations"),  # D4 moves every point to every other
+        (M11, "alternating", "not seen to make all even permutations of 11 points.*msr.groups.alternating"),
+        ([[*range(1, 300), 0]], "symmetric", "all permutations of 300 points"),
+        ([[1, 2, 0, *range(3, 10)], [*range(7), 8, 9, 7]], "alternating", "all even permutations of 10"),
+    ],
+)
+def test_a_kind_that_the_generators_do_not_have_is_refused(generators, kind, says):
+    with pytest.raises(ConfigError, match=says):
+        PermutationGroup(generators, kind=kind)
 
 
 @given(permutation_groups(degree=6), st.data())
@@ -533,3 +594,18 @@ def test_rounded_orthogonal_matrices_become_orthogonal_ones(gen):
     other = from_matrices(S4, (skew @ natural(S4).matrices() @ torch.linalg.inv(skew)).float())
     assert not other.is_orthogonal
     assert equivariant_basis(other, other).dim == 2
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_the_plane_of_a_group_without_a_table(flips, gen):
+    n = 9000
+    rep = planar(n, flips=flips)
+    assert isinstance(rep.group, CircleGroup)
+    assert rep.name == "plane"
+    assert rep.is_orthogonal
+    for g in (1, n // 3, n - 1, *([n, n + 7] if flips else [])):
+        angle = 2 * np.pi * (g % n) / n
+        turn = torch.tensor([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        wanted = turn @ torch.diag(torch.tensor([1.0, -1.0], dtype=torch.float64)) if g >= n else turn
+        torch.testing.assert_close(rep.matrix(g), wanted, rtol=0, atol=1e-11)
+    GeneratedRepresentation(rep.group, np.stack([rep.matrix(g).numpy() for g in rep.group.discrete]))  # checks it

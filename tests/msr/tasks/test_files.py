@@ -180,3 +180,22 @@ def test_missing_files_and_impossible_splits(tmp_path, arrays):
     (tmp_path / "x.npz").write_text("hello")
     with pytest.raises(DataError, match="not a whole"):
         FileTasks(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("dtype", [np.int64, bool])
+def test_tasks_that_a_file_keeps_for_the_last_test_are_its_test_split(tmp_path, arrays, dtype, gen):
+    w = torch.randn(10, 6, 8, generator=gen).numpy()
+    kept = np.array([0, 1, 0, 0, 0, 1, 0, 0, 1, 0])
+    np.savez(tmp_path / "t.npz", **arrays, w=w, split=kept.astype(dtype))
+    family = FileTasks(tmp_path / "t.npz")
+    assert (family.n_tasks("train"), family.n_tasks("test")) == (7, 3)
+    for split, places in (("train", [0, 2, 3, 4, 6, 7, 9]), ("test", [1, 5, 8])):
+        e = family.episodes(split, torch.arange(len(places)).flip(0))
+        assert np.array_equal(e.support_x, arrays["x"][places[::-1], :1])
+        assert np.array_equal(e.query_y, arrays["y"][places[::-1], 1:])
+        assert np.array_equal(family.true_weights(split, torch.arange(len(places))), w[places])
+    with pytest.raises(ConfigError, match="the test split holds 3 tasks; index 3 was asked for"):
+        family.episodes("test", torch.tensor([3]))
+    np.savez(tmp_path / "all.npz", **arrays, split=np.ones(10, dtype))
+    with pytest.raises(DataError, match="holds 10 tasks; its array 'split' leaves a split empty"):
+        FileTasks(tmp_path / "all.npz")

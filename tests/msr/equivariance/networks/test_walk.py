@@ -141,6 +141,41 @@ def test_a_layer_with_other_rows_is_left_out_unless_asked_for():
     assert "would not be independent" in result.notes["layer"]
 
 
+class StopsHalfWay(nn.Module):
+    """A layer that works on its input, and then fails."""
+
+    def forward(self, x):
+        raise ValueError(f"not {x.tanh().shape}")
+
+
+class Catches(nn.Module):
+    """A network that goes on without a layer that fails."""
+
+    def __init__(self):
+        super().__init__()
+        self.fails, self.first, self.last = StopsHalfWay(), nn.Tanh(), nn.ReLU()
+
+    def forward(self, x):
+        try:
+            return self.fails(x)
+        except ValueError:
+            return self.last(self.first(x))
+
+
+def test_a_layer_that_stops_half_way_is_not_measured(gen):
+    x = torch.randn(3, 4, generator=gen)
+    table = localise(Catches(), x, rep_of)
+    assert table.layers == ("first", "last")
+    assert table.unmeasured == {"fails": "not measured: it stopped half way"}
+    around = localise(nn.Sequential(Catches(), nn.Tanh()), x, rep_of)
+    assert around.layers == ("0", "0.first", "0.last", "1")
+    assert around.unmeasured == {
+        "0.fails": "not measured: it stopped half way; 0, which holds it, was measured instead"
+    }
+    with pytest.raises(ModelError, match="layer 'fails' cannot be measured: it stopped half way; leave it out"):
+        localise(Catches(), x, {"fails": (N4, N4)})
+
+
 def test_an_error_of_the_network_or_of_all_layers_is_a_model_error():
     class Fails(nn.Module):
         def forward(self, x):

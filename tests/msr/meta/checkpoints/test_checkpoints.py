@@ -13,6 +13,7 @@ import torch
 from msr.errors import ConfigError, DataError, NonFiniteError
 from msr.layers import ReparamLinear
 from msr.meta import SGD, Learner, OuterLoop, from_module
+from msr.meta.checkpoints.continuing import not_finite
 from msr.meta.checkpoints.file import FORMAT, DamagedCheckpointError, content_hash, read_checkpoint, write_checkpoint
 from msr.sharing import DenseSharing
 from tests.support.cases import random_episodes
@@ -294,3 +295,11 @@ def test_an_optimiser_that_overflowed_is_not_written(tmp_path):
     with pytest.raises(NonFiniteError, match="exp_avg_sq"):
         loop.save(tmp_path / "a.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_a_number_is_not_finite():
+    nan = float("nan")
+    assert not_finite(nan) == not_finite(torch.tensor([1.0, nan])) == not_finite(torch.tensor(float("inf"))) == " state"
+    assert not_finite({"a": [1.0, (2, nan)]}) == "['a'][1][1]"
+    assert not_finite(nan, "[0]") == "[0]"
+    assert not_finite({"bound": float("inf"), "n": 3, "t": torch.ones(2), "none": None}) == ""

@@ -415,6 +415,8 @@ def test_the_omniglot_runner_takes_an_engine(backend, tmp_path, capsys, monkeypa
     [
         (["--engine", "jax"], "--engine must be torch, higher or learn2learn; got 'jax'"),
         (["--engine", "higher"], "--engine higher takes gradient steps only; give --inner sgd"),
+        (["--engine", "higher", "--inner", "direct"], "--engine higher takes gradient steps only; give --inner sgd"),
+        (["--engine", "higher", "--inner", "sgd,direct"], "--engine higher takes gradient steps only"),
         (["--engine", "higher", "--inner", "sgd", "--batching", "vmap"], "--batching vmap needs --engine torch"),
     ],
 )
