@@ -117,7 +117,10 @@ class ModulePrediction(KnownFunction):
 
     @cached_property
     def is_plain(self) -> bool:
-        """Whether the module calls nothing that has an exact form."""
+        """Whether the module is known to call nothing that has an exact form; see :mod:`msr.meta.exact.plain`.
+
+        False where it is not known, as for a ``forward`` of the user's own.
+        """
         return is_plain_module(self.module)
 
     def __call__(self, params: Params, x: Tree) -> Any:

@@ -66,9 +66,14 @@ def raising() -> Iterator[None]:
 
 
 def quiet_start() -> None:
-    """From now on a signal ends the process at once, with one line and status 128 + its number; not in :func:`raising`.
+    """From now on SIGINT, SIGTERM or SIGHUP ends the process at once, with one line on stderr and status 128 + its
+    number.
 
-    Nothing needs to be tidied up before a run, while libraries are imported, or after it, when its files are whole.
+    Not within :func:`raising` or :func:`deferred`, and signals that are ignored stay ignored. Nothing needs to be
+    tidied up before a run, while libraries are imported, or after it, when its files are whole, so the end is
+    ``os._exit``.
+
+    Raises: ValueError outside of the main thread, where Python sets no handlers.
     """
 
     def leave(number: int, frame: object) -> None:

@@ -26,16 +26,19 @@ class SpectralStart:
     Attributes:
         basis: ``(m n, p)``, float64, orthonormal columns. The first ``j`` span what the first ``j`` eigenvectors that
             the sketch found span, brought to the units of the data; they are no eigenvectors themselves.
-        k: the recommended dimension, how many eigenvalues lie above ``edge``.
+        k: the recommended dimension: how many eigenvalues lie above ``edge``, but never more than ``max_k``, where
+            that was given. It may be 0.
         spectrum: eigenvalues of the estimate, largest first (those that the sketch found). Negative ones are noise,
             since ``S`` has none.
         edge: the largest eigenvalue that noise or rounding explains: 1.1 times the larger of ``null`` and the size of
             the most negative eigenvalue, and at least a millionth of the largest eigenvalue.
         null: parallel analysis: the largest eigenvalue in size when the products of the two estimates get random
-            signs and the directions of the signal are projected out; the largest of 5 replicates.
+            signs and the directions of the signal are projected out; the largest of 5 replicates. nan without
+            ``evidence``.
         gap: the ratio ``spectrum[k − 1] / max(spectrum[k], edge)``; 0 when ``k`` is 0.
-        stability: for each direction of the span (that of ``k`` dimensions, or of those asked for), the cosine with
-            the span that half of the tasks give, the smaller one of both halves; 1 is stable.
+        stability: for each of the leading directions, as many as were asked for or else ``max(k, 1)``, the cosine of
+            that direction of their span with the span of as many dimensions that half of the tasks give, the smaller
+            one of both halves; 1 is stable. nan without ``evidence``.
         n_tasks: how many tasks there are.
     """
 

@@ -27,14 +27,16 @@ class Split:
 
 
 def splits(n_tasks: int, fresh: Tensor | None, seed: int) -> list[Split]:
-    """The splits of one search: random orders of the tasks, each with the numbers of teaching tasks that it tries.
+    """The splits of one search: orders of the tasks, each with the numbers of teaching tasks that it tries.
 
-    There are four, one for each of ``first_teaching_shares``. The numbers are 15%, 30% and 60% of the tasks
-    (``teaching_shares``), at least half of the fewest tasks of a discovery (40), and the first at most 120. One split
-    starts with the second number and leaves the first out.
+    Without ``fresh`` there are four random orders, one for each of ``first_teaching_shares``. The numbers are 15%, 30%
+    and 60% of the tasks (``teaching_shares``), rounded down, and none is below 40, which is half of ``fewest_tasks``,
+    the 80 tasks that a discovery needs. The number for 15% is at most 120. The second split leaves it out and starts
+    with the one for 30%. Equal numbers are kept once, so that few tasks give shorter ``sizes``.
 
     Args:
-        fresh: ``(tasks,)`` booleans. Where they are given there is one split: these tasks test, and all others teach.
+        fresh: ``(tasks,)`` booleans. Where they are given there is one split, and nothing is random: these tasks test,
+            and all others teach.
         seed: of the random orders.
     """
     if fresh is not None:

@@ -178,9 +178,14 @@ def _pair(
 
 
 def _run(network: nn.Module, x: Tensor, modules: Mapping[str, nn.Module]) -> tuple[dict[str, _Trace], list[str]]:
-    """Run the network on a copy of ``x``: what hooks record of each of ``modules``, and the order in which they start.
+    """Run the network once, in its own mode, on a copy of ``x``: a trace of each of ``modules``, by name, and an order.
 
-    Raises: ModelError where the network fails. The hooks are taken off in any case.
+    The order holds the names of the modules that were seen to start, each once, by their first start. A module that did
+    not run is not in it, and its trace counts no calls. Nor is a scripted module, which takes no hooks whether it runs
+    or not: its trace has the reason ``_SCRIPT``.
+
+    Raises: ModelError where the network fails; an error of this package is passed on as it is. The hooks are taken off
+    in any case.
     """
     traces = {name: _Trace() for name in modules}
     order: list[str] = []

@@ -55,7 +55,11 @@ def layout(shape: tuple[int, ...]) -> Layout | None:
 
 
 def _circle(count: int, radius: float) -> Layout:
-    """So many points on a circle, clockwise from the top."""
+    """``count`` points evenly on a circle, clockwise from the top, where point 0 is.
+
+    ``radius`` is that of a point as drawn; the circle is made large enough for points with numbers, else of a fixed
+    size.
+    """
     ring = max(50.0, count * 3.8 * radius / (2 * math.pi)) if count <= _NUMBERED else 130.0
     middle = ring + radius + 14
     angles = 2 * np.pi * np.arange(count) / count - np.pi / 2
