@@ -127,8 +127,11 @@ class SumRepresentation(Representation):
     def permutations(self) -> Indices | None:
         """The permutations of the summands side by side, each moved past the coordinates before it: ``(order, dim)``.
 
-        None where a summand mixes coordinates.
+        None where a summand mixes coordinates. Raises: ConfigError where none does, but the group has no table.
         """
+        # A summand of a group without a table refuses to list its own, though another summand mixes coordinates.
+        if not self.is_permutation:
+            return None
         columns = []
         offset = 0
         for part in self.parts:
@@ -213,13 +216,19 @@ class TensorRepresentation(Representation):
         """The permutations of flattened pairs, ``(i, j) ↦ (g·i, g·j)``: ``(order, dim)``; None if a factor has none.
 
         With three factors and more, pairs are triples and longer tuples.
+        Raises: ConfigError where all factors have permutations, but the group has no table.
         """
-        joint = np.zeros((self.group.order, 1), dtype=np.int32)
+        # A factor of a group without a table refuses to list its own, though another factor mixes coordinates.
+        if not self.is_permutation:
+            return None
+        # One row, which broadcasts, because a group without a table has no number of rows until a factor refuses.
+        joint = np.zeros((1, 1), dtype=np.int32)
         for factor in self.factors:
-            if factor.permutations is None:
+            listed = factor.permutations
+            if listed is None:
                 return None
             # Row-major: pair (i, j) has the number i · dim + j.
-            joint = (joint[:, :, None] * factor.dim + factor.permutations[:, None, :]).reshape(self.group.order, -1)
+            joint = (joint[:, :, None] * factor.dim + listed[:, None, :]).reshape(len(listed), -1)
         return frozen(joint)
 
     @property

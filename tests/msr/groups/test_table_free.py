@@ -491,6 +491,21 @@ def test_permutation_matrices_make_a_permutation_representation(gen):
     assert not planar(4).is_permutation
 
 
+@pytest.mark.parametrize("join", [lambda a, b: a + b, lambda a, b: a * b])
+def test_permutations_of_all_elements_are_refused_or_none(join):
+    points = natural(symmetric(20))
+    swaps = from_matrices(symmetric(20), -np.ones((2, 1, 1)))
+    with pytest.raises(ConfigError, match="S20 has too many elements to list, so it has no list of permutations"):
+        join(points, points).permutations  # noqa: B018
+    for first, second in ((points, swaps), (swaps, points)):
+        # A representation that mixes coordinates has no permutations, whether its group lists its elements or not.
+        assert join(first, second).permutations is None
+    turned = outer_product(points, defining(so(3)))
+    assert turned.permutations is None
+    with pytest.raises(ConfigError, match="S20xS19 has too many elements to list"):
+        outer_product(points, natural(symmetric(19))).permutations  # noqa: B018
+
+
 def test_elements_are_whole_numbers_of_any_library():
     rep, x = regular(cyclic(4)), torch.arange(4)
     for one in (1, np.int64(1), torch.tensor(1)):
