@@ -14,9 +14,10 @@ from msr.errors import ConfigError
 from msr.groups import FiniteGroup, ProductGroup, direct_product
 from msr.groups.group import Element
 from msr.groups.immutable import frozen
+from msr.groups.tolerances import LAW
 from msr.kron import kron
 from msr.permutations import Indices
-from msr.representations.base import Representation, same_group
+from msr.representations.base import Representation, exponents, same_group
 from msr.representations.elementary import Reshaped
 from msr.representations.generated import LiftedRepresentation, RebasedRepresentation
 from msr.representations.lie import LieRepresentation
@@ -328,6 +329,10 @@ def _as_scalars(rep: Representation) -> NDArray[np.float64] | None:
     """
     if rep.is_permutation:
         return np.ones(len(rep.group.generators)) if rep.is_trivial else None
+    # Where something turns and comes full circle, the exponential is a number, and others beside it are not.
+    turns = exponents(rep)
+    if bool(((turns - turns[:, :1, :1] * torch.eye(rep.dim, dtype=torch.float64)).abs() >= LAW).any()):
+        return None
     scalars = []
     for g in rep.group.generators:
         matrix = rep.matrix(g)

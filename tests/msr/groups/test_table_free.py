@@ -1,6 +1,7 @@
 """Groups by generators alone, against their twins with a table, and against what is known of them."""
 
 import copy
+import math
 import pickle
 from collections import Counter
 
@@ -15,6 +16,7 @@ from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups import (
     FiniteGroup,
     Group,
+    LieAlgebra,
     MatrixGroup,
     PermutationGroup,
     ProductGroup,
@@ -504,6 +506,31 @@ def test_permutations_of_all_elements_are_refused_or_none(join):
     assert turned.permutations is None
     with pytest.raises(ConfigError, match="S20xS19 has too many elements to list"):
         outer_product(points, natural(symmetric(19))).permutations  # noqa: B018
+
+
+def test_turns_that_come_full_circle_at_the_generator_are_turns():
+    group = general_lorentz(1)
+    flips = [np.diag([1.0, -1.0]), np.diag([-1.0, 1.0])]
+    # The exponential that stands for the generator of boosts turns once around, to where it began.
+    turn = 2 * math.pi * np.array([[[0.0, -1.0], [1.0, 0.0]]])
+    turning = from_matrices(group, flips, infinitesimal=turn)
+    torch.testing.assert_close(turning.matrix(group.generators[-1]), torch.eye(2).double(), atol=1e-12, rtol=0)
+    for rep in (turning, turning.reshape(2, 1), turning * trivial(group), turning + trivial(group, 2)):
+        assert not rep.is_signed_permutation
+    standing = from_matrices(group, np.stack(flips), infinitesimal=np.zeros((1, 2, 2)))
+    assert standing.is_signed_permutation
+    assert not standing.is_trivial
+    # Turns alone are not trivial either, nor do they multiply by numbers; the units of the algebra do not matter.
+    for size in (1.0, 1e-9):
+        algebra = LieAlgebra(size * so(2).matrices, "small")
+        group = direct_product(algebra, cyclic(2))
+        pure = from_matrices(group, [np.eye(2)], infinitesimal=size * turn)
+        assert not any(rep.is_trivial for rep in (pure.reshape(2, 1), pure * pure))
+        assert not pure.is_signed_permutation
+    # Numbers that cancel in two factors are trivial together.
+    grow = from_matrices(direct_product(so(2), cyclic(2)), [np.eye(1)], infinitesimal=np.ones((1, 1, 1)))
+    assert not (grow * grow).is_trivial
+    assert (grow * grow.dual()).is_trivial
 
 
 def test_elements_are_whole_numbers_of_any_library():
