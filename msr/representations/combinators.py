@@ -280,7 +280,7 @@ class TensorRepresentation(Representation):
             if scalars is None:
                 return False
             product = product * scalars
-        return bool(np.allclose(product, 1))
+        return bool(np.allclose(product, 1, rtol=0, atol=LAW))
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
         """``ρ(g) x``, one factor after another, each on its own axis."""
@@ -325,7 +325,7 @@ def as_outer(rep: Representation | LieRepresentation) -> list[tuple[int, Any]] |
 
 def _as_scalars(rep: Representation) -> NDArray[np.float64] | None:
     """The number that each of ``group.generators`` multiplies by, ``(generators,)``; None where some generator does
-    anything else.
+    anything else, by more than 1e-8 of that number.
     """
     if rep.is_permutation:
         return np.ones(len(rep.group.generators)) if rep.is_trivial else None
@@ -336,9 +336,11 @@ def _as_scalars(rep: Representation) -> NDArray[np.float64] | None:
     scalars = []
     for g in rep.group.generators:
         matrix = rep.matrix(g)
-        if not torch.allclose(matrix, matrix[0, 0] * torch.eye(rep.dim, dtype=matrix.dtype)):
+        scalar = float(matrix[0, 0])
+        eye = torch.eye(rep.dim, dtype=matrix.dtype)
+        if not torch.allclose(matrix, scalar * eye, rtol=0, atol=LAW * abs(scalar)):
             return None
-        scalars.append(float(matrix[0, 0]))
+        scalars.append(scalar)
     return np.array(scalars)
 
 

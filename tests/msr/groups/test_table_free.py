@@ -533,6 +533,21 @@ def test_turns_that_come_full_circle_at_the_generator_are_turns():
     assert (grow * grow.dual()).is_trivial
 
 
+def test_what_is_almost_trivial_is_not_trivial():
+    group = MatrixGroup({"D": np.diag([2.0, 0.5])}, LieAlgebra([[[0.0, 1.0], [0.0, 0.0]]], "shear"), "scaled shears")
+
+    def of(*diagonal):
+        return from_matrices(group, [np.diag(diagonal)])
+
+    assert of(1.0 + 1e-12).is_trivial
+    assert not of(1.0 + 1e-6).is_trivial
+    assert not (of(1.0 + 1e-6) * of(-1.0) * of(-1.0)).is_trivial
+    # Numbers that cancel, and matrices that are almost multiples of the identity, beside numbers of any size.
+    for size in (1.0, 1e-9, 1e9):
+        assert (of(size) * of(1 / size, 1 / size)).is_trivial
+        assert not (of(size) * of(1 / size, (1 + 1e-6) / size)).is_trivial
+
+
 def test_elements_are_whole_numbers_of_any_library():
     rep, x = regular(cyclic(4)), torch.arange(4)
     for one in (1, np.int64(1), torch.tensor(1)):
