@@ -169,7 +169,8 @@ class RotationTasks(TaskFamily):
 
         Shapes: filters ``(tasks, channels, 1, kernel, kernel)``, inputs ``(tasks, examples, size, size)``, noise of
         unit variance ``(tasks, numbers in y)``, or ``(tasks, 0)`` for a family without noise. The noise is drawn last,
-        so that a family with noise has the filters and inputs of the one without.
+        so that a family with noise has the filters and inputs of the one without, but for up to the last 16 numbers of
+        a task, which torch draws in another way at the end of a row.
         """
         check_indices(split, tasks, self.n_tasks(split))
         dimension = self.generators.shape[-1]

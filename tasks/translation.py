@@ -112,7 +112,8 @@ class TranslationTasks(TaskFamily):
 
         Shapes: filters ``(tasks, out_length, kernel)``, inputs ``(tasks, examples, length)``, noise of unit variance
         ``(tasks, examples, out_length)``, or ``(tasks, 0)`` for a family without noise.
-        The noise is drawn last, so a family with noise has the filters and inputs of the one without.
+        The noise is drawn last, so a family with noise has the filters and inputs of the one without, but for up to the
+        last 16 numbers of a task, which torch draws in another way at the end of a row.
         """
         check_indices(split, tasks, self.n_tasks(split))
         n_filter = self.rank * self.kernel

@@ -20,7 +20,7 @@ from msr.groups.tolerances import LAW, WHOLE
 from msr.permutations import Indices, orbit_labels
 from msr.representations.lie import LieRepresentation
 
-__all__ = ["Operations", "Representation", "same_group"]
+__all__ = ["Operations", "Representation", "exponents", "same_group"]
 
 
 class Operations(ABC):
@@ -152,11 +152,14 @@ class Representation(Immutable, ABC):
     def is_signed_permutation(self) -> bool:
         """Whether every element permutes coordinates and flips the signs of some or none.
 
-        It is told by the matrices of ``group.generators``, to 1e-8: of an infinitesimal generator one exponential alone
-        is looked at.
+        It is told by the matrices of ``group.generators``, to 1e-8; the infinitesimal ones have to act as zero.
         """
         if self.is_permutation:
             return True
+        # A continuous path of signed permutations stands still. The exponential at its end does not show it: where it
+        # has come full circle, it is the identity.
+        if bool((exponents(self).abs() >= LAW).any()):
+            return False
         # Products of signed permutation matrices are such matrices, so the generators are enough.
         sizes = [self.matrix(g).abs() for g in self.group.generators]
         return all(bool((((a - 1).abs() < LAW) | (a < LAW)).all() and ((a > 0.5).sum(0) == 1).all()) for a in sizes)
@@ -165,13 +168,16 @@ class Representation(Immutable, ABC):
     def is_trivial(self) -> bool:
         """Whether every element acts as the identity.
 
-        It is told by ``group.generators``: matrices may be off by 1e-8, on their diagonals by 1e-5.
+        It is told by ``group.generators``, whose matrices may be off by 1e-8.
         """
         if self.is_permutation:
             return bool((self.generator_moves() == np.arange(self.dim)).all())
+        # Something that turns, and comes full circle at the exponential of a generator, is not trivial.
+        if bool((exponents(self).abs() >= LAW).any()):
+            return False
         # Where the generators act as the identity all their products do.
         eye = torch.eye(self.dim, dtype=torch.float64)
-        return all(torch.allclose(self.matrix(g), eye, atol=LAW) for g in self.group.generators)
+        return all(torch.allclose(self.matrix(g), eye, rtol=0, atol=LAW) for g in self.group.generators)
 
     @takes_arrays("x")
     def act(self, element: Element, x: Tensor) -> Tensor:
@@ -310,6 +316,21 @@ class Representation(Immutable, ABC):
     def __repr__(self) -> str:
         kind = "permutations" if self.is_permutation else "matrices"
         return f"<{self.name}: {self.group.name} on {self.shape}, {kind}>"
+
+
+def exponents(representation: Representation) -> Tensor:
+    """The matrices whose exponentials the infinitesimal generators among ``group.generators`` act by,
+    ``(d, dim, dim)``.
+
+    They are ``dρ(X_i) / ‖X_i‖``, so that the units of the generators ``X_i`` do not matter; float64.
+    """
+    group = representation.group
+    X = representation.infinitesimal()
+    if not len(X):
+        return X
+    letters = [group.word(g)[0] for g in group.generators if g not in group.discrete]
+    c = torch.tensor([coefficients for _, coefficients in letters], dtype=torch.float64)
+    return torch.einsum("ki,iab->kab", c, X)
 
 
 def same_group(representations: Iterable[Any], what: str) -> Any:

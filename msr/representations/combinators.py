@@ -14,9 +14,10 @@ from msr.errors import ConfigError
 from msr.groups import FiniteGroup, ProductGroup, direct_product
 from msr.groups.group import Element
 from msr.groups.immutable import frozen
+from msr.groups.tolerances import LAW
 from msr.kron import kron
 from msr.permutations import Indices
-from msr.representations.base import Representation, same_group
+from msr.representations.base import Representation, exponents, same_group
 from msr.representations.elementary import Reshaped
 from msr.representations.generated import LiftedRepresentation, RebasedRepresentation
 from msr.representations.lie import LieRepresentation
@@ -127,8 +128,11 @@ class SumRepresentation(Representation):
     def permutations(self) -> Indices | None:
         """The permutations of the summands side by side, each moved past the coordinates before it: ``(order, dim)``.
 
-        None where a summand mixes coordinates.
+        None where a summand mixes coordinates. Raises: ConfigError where none does, but the group has no table.
         """
+        # A summand of a group without a table refuses to list its own, though another summand mixes coordinates.
+        if not self.is_permutation:
+            return None
         columns = []
         offset = 0
         for part in self.parts:
@@ -213,13 +217,19 @@ class TensorRepresentation(Representation):
         """The permutations of flattened pairs, ``(i, j) ↦ (g·i, g·j)``: ``(order, dim)``; None if a factor has none.
 
         With three factors and more, pairs are triples and longer tuples.
+        Raises: ConfigError where all factors have permutations, but the group has no table.
         """
-        joint = np.zeros((self.group.order, 1), dtype=np.int32)
+        # A factor of a group without a table refuses to list its own, though another factor mixes coordinates.
+        if not self.is_permutation:
+            return None
+        # One row, which broadcasts, because a group without a table has no number of rows until a factor refuses.
+        joint = np.zeros((1, 1), dtype=np.int32)
         for factor in self.factors:
-            if factor.permutations is None:
+            listed = factor.permutations
+            if listed is None:
                 return None
             # Row-major: pair (i, j) has the number i · dim + j.
-            joint = (joint[:, :, None] * factor.dim + factor.permutations[:, None, :]).reshape(self.group.order, -1)
+            joint = (joint[:, :, None] * factor.dim + listed[:, None, :]).reshape(len(listed), -1)
         return frozen(joint)
 
     @property
@@ -270,7 +280,7 @@ class TensorRepresentation(Representation):
             if scalars is None:
                 return False
             product = product * scalars
-        return bool(np.allclose(product, 1))
+        return bool(np.allclose(product, 1, rtol=0, atol=LAW))
 
     def act_flat(self, element: Element, x: Tensor) -> Tensor:
         """``ρ(g) x``, one factor after another, each on its own axis."""
@@ -315,16 +325,22 @@ def as_outer(rep: Representation | LieRepresentation) -> list[tuple[int, Any]] |
 
 def _as_scalars(rep: Representation) -> NDArray[np.float64] | None:
     """The number that each of ``group.generators`` multiplies by, ``(generators,)``; None where some generator does
-    anything else.
+    anything else, by more than 1e-8 of that number.
     """
     if rep.is_permutation:
         return np.ones(len(rep.group.generators)) if rep.is_trivial else None
+    # Where something turns and comes full circle, the exponential is a number, and others beside it are not.
+    turns = exponents(rep)
+    if bool(((turns - turns[:, :1, :1] * torch.eye(rep.dim, dtype=torch.float64)).abs() >= LAW).any()):
+        return None
     scalars = []
     for g in rep.group.generators:
         matrix = rep.matrix(g)
-        if not torch.allclose(matrix, matrix[0, 0] * torch.eye(rep.dim, dtype=matrix.dtype)):
+        scalar = float(matrix[0, 0])
+        eye = torch.eye(rep.dim, dtype=matrix.dtype)
+        if not torch.allclose(matrix, scalar * eye, rtol=0, atol=LAW * abs(scalar)):
             return None
-        scalars.append(float(matrix[0, 0]))
+        scalars.append(scalar)
     return np.array(scalars)
 
 

@@ -37,8 +37,8 @@ def irrep(group: Any, degree: float, *, parity: int | None = None) -> Representa
                                   what ``s`` multiplies by
     ============================  ==================================================================================
 
-    Cyclic and dihedral groups may be without a table; dihedral ones with a table have ``n`` from 3 on here. ``parity``
-    None stands for 1 in a dihedral group.
+    Cyclic and dihedral groups may be without a table. ``dihedral(1)`` has the table of ``cyclic(2)``, and is taken for
+    it. ``parity`` None stands for 1 in a dihedral group.
     Raises: ConfigError for another group, for a degree that it does not have, and for a parity that is not ±1 or is
     given where the irrep has none.
     """
@@ -59,7 +59,7 @@ def irrep(group: Any, degree: float, *, parity: int | None = None) -> Representa
             if parity is not None:
                 raise ConfigError(f"irrep: {group.name} has no mirror, so it has no parity")
             return _of_polygon(group, n, _whole(degree, group.name), None)
-        if n > 2 and group == dihedral(n):
+        if n > 1 and group == dihedral(n):
             return _of_polygon(group, n, _whole(degree, group.name), parity)
     if isinstance(group, CircleGroup):
         n = group.degree

@@ -1,9 +1,9 @@
 """Task files: the user's own tasks as plain ``.npz`` arrays, read without running code, and the family of a file.
 
 A task file holds ``x (tasks, examples, ...)`` and ``y (tasks, examples, ...)``. Where the truth is known, it also holds
-``w``, the weight of each task: dense ``(tasks, out, in)`` or locally connected ``(tasks, out, kernel)``; axes of size
-one between these are ignored. Where some tasks are to be kept for the last test, ``split (tasks,)`` holds 1 for those
-and 0 for the tasks to learn from. Arrays of Python objects are refused, since reading them would run code.
+``w``, the weight of each task: dense ``(tasks, out, in)`` or locally connected ``(tasks, out, kernel)``; further axes
+of size one are ignored. Where some tasks are to be kept for the last test, ``split (tasks,)`` holds 1 for those and 0
+for the tasks to learn from. Arrays of Python objects are refused, since reading them would run code.
 """
 
 from dataclasses import dataclass, field
@@ -137,26 +137,32 @@ class FileTasks(TaskFamily):
 
     @takes_arrays("tasks")
     def true_weights(self, split: Split, tasks: Tensor) -> Tensor | None:
-        """The weights ``w`` of these tasks without axes of size one, ``(tasks, out, in or kernel)``; None for a file
-        without ``w``.
+        """The weights ``w`` of these tasks, ``(tasks, out, in or kernel)``; None for a file without ``w``.
+
+        Axes of size one are left out, the first ones first, as long as there are more than two beside that of tasks.
         """
         if "w" not in self.arrays:
             return None
         w = self._rows("w", split, tasks)
-        return w.reshape(len(w), *(size for size in w.shape[1:] if size > 1))
+        sizes = list(w.shape[1:])
+        # A single output or input has an axis of size one of its own, which is none of the further ones.
+        while len(sizes) > 2 and 1 in sizes:
+            sizes.remove(1)
+        return w.reshape(len(w), *sizes)
 
     def true_span(self) -> Tensor | None:
         """An orthonormal basis of the span of the training tasks' true weights, ``(out · in, k)`` float64.
 
         None without ``w``, or where ``w`` is neither a dense matrix nor filters of locally connected maps for each
-        task; also where a task has one input or one output, or filters one tap, since that axis is left out of ``w``.
+        task.
         """
         n_train = self.n_tasks("train")
         w = self.true_weights("train", torch.arange(n_train))
         if w is None or w.ndim != 3:
             return None
-        length = self.arrays["x"].shape[-1]
-        out_length = self.arrays["y"].shape[-1]
+        # An array of tasks and examples alone holds one number for each example.
+        length = (1, *self.arrays["x"].shape[2:])[-1]
+        out_length = (1, *self.arrays["y"].shape[2:])[-1]
         if tuple(w.shape[1:]) == (out_length, length):
             return orthonormal_basis(w.flatten(1).mT, rtol=_SPAN_RTOL)
         if w.shape[1] == out_length and out_length in (length, length - w.shape[2] + 1):

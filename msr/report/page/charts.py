@@ -4,7 +4,7 @@ Sizes are in pixels and were chosen by eye. Every chart is an SVG, and ``label``
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -108,33 +108,36 @@ def spectrum(values: Sequence[float], k: int | None, label: str) -> str:
     The first ``k`` are filled, and a line parts them from the rest. Without ``k`` (None) nothing is filled, and there
     is no line.
     """
-    return _falling(values, k, "direction of the span", label)
+    return _falling(dict(enumerate(values, 1)), k, "direction of the span", label)
 
 
 def training(values: Sequence[float], label: str) -> str:
     """How far the residual of each iteration lies above the least of all, on a logarithmic scale, joined by a line.
 
-    Iterations with the least are left out, and later ones move up. There must be a value; where all are equal, the text
-    is empty.
+    Iterations with the least are left out, and the line has a gap there. There must be a value; where all are equal,
+    the text is empty.
     """
     least = min(values)
-    return _falling([v - least for v in values if v > least], None, "iteration", label, joined=True)
+    above = {place: value - least for place, value in enumerate(values, 1) if value > least}
+    return _falling(above, None, "iteration", label, joined=True)
 
 
-def _falling(shown: Sequence[float], k: int | None, along: str, label: str, joined: bool = False) -> str:
+def _falling(shown: Mapping[int, float], k: int | None, along: str, label: str, joined: bool = False) -> str:
     """Positive values against their place, on a logarithmic scale of whole decades; empty text without values.
 
-    ``along`` names the places. With ``joined`` a line goes through the values; ``k`` is as in :func:`spectrum`.
+    ``shown`` holds the value of each place, in ascending order; places count from 1. ``along`` names them. With
+    ``joined`` a line goes through the values of neighbouring places; ``k`` is as in :func:`spectrum`.
     """
     if not shown:
         return ""
     width, height, left, right, top, bottom = 640.0, 250.0, 52.0, 14.0, 26.0, 40.0
-    low = math.floor(math.log10(min(shown)))
-    high = math.ceil(math.log10(max(shown)) + 1e-9)  # what is added puts a power of ten below the next tick
+    last = max(shown)
+    low = math.floor(math.log10(min(shown.values())))
+    high = math.ceil(math.log10(max(shown.values())) + 1e-9)  # what is added puts a power of ten below the next tick
     high = max(high, low + 1)
 
     def x(i: float) -> float:
-        return left + (i - 0.5) / len(shown) * (width - left - right)
+        return left + (i - 0.5) / last * (width - left - right)
 
     def y(value: float) -> float:
         return top + (high - math.log10(value)) / (high - low) * (height - top - bottom)
@@ -155,18 +158,20 @@ def _falling(shown: Sequence[float], k: int | None, along: str, label: str, join
         parts.append(text(cut + (-6 if no_room else 6), top + 13, f"k = {k} chosen", size=12,
                           anchor="end" if no_room else "start", kind="limit-text"))  # fmt: skip
     if joined:
-        way = " ".join(f"{x(place):.1f} {y(value):.1f}" for place, value in enumerate(shown, 1))
-        parts.append(element("path", d=f"M{way}", class_="way k0"))
-    radius = 4.0 if len(shown) <= 60 else 2.5
-    for place, value in enumerate(shown, 1):
+        # A place that is left out begins a new line, by an M.
+        way = " ".join(f"{'' if place - 1 in shown else 'M'}{x(place):.1f} {y(value):.1f}"
+                       for place, value in shown.items())  # fmt: skip
+        parts.append(element("path", d=way, class_="way k0"))
+    radius = 4.0 if last <= 60 else 2.5
+    for place, value in shown.items():
         kind = "full" if joined or (k and place <= k) else "hollow"
         title = f"<title>{place}: {value:.3g}</title>"
         parts.append(element("circle", title, cx=x(place), cy=y(value), r=radius, class_=kind))
-    near_end = len(shown) * 19 / 20  # the last place is always written, and a tick before it would touch it
-    ticks = [t for t in range(10, len(shown), 10 * max(1, len(shown) // 100)) if t < near_end]
+    near_end = last * 19 / 20  # the last place is always written, and a tick before it would touch it
+    ticks = [t for t in range(10, last, 10 * max(1, last // 100)) if t < near_end]
     parts += [
         text(x(place), floor + 16, str(place), size=11, anchor="middle", kind="muted")
-        for place in sorted({1, *ticks, len(shown)})
+        for place in sorted({1, *ticks, last})
     ]
     parts.append(text((left + width - right) / 2, height - 6, along, size=11, anchor="middle",
                       kind="muted"))  # fmt: skip

@@ -1,6 +1,7 @@
 """Groups by generators alone, against their twins with a table, and against what is known of them."""
 
 import copy
+import math
 import pickle
 from collections import Counter
 
@@ -15,6 +16,7 @@ from msr.errors import AxiomError, ConfigError, ShapeError
 from msr.groups import (
     FiniteGroup,
     Group,
+    LieAlgebra,
     MatrixGroup,
     PermutationGroup,
     ProductGroup,
@@ -550,6 +552,61 @@ def test_permutation_matrices_make_a_permutation_representation(gen):
     assert not from_matrices(S4, sign(S4).matrices()).is_permutation
     assert from_matrices(S4, sign(S4).matrices()).is_signed_permutation
     assert not planar(4).is_permutation
+
+
+@pytest.mark.parametrize("join", [lambda a, b: a + b, lambda a, b: a * b])
+def test_permutations_of_all_elements_are_refused_or_none(join):
+    points = natural(symmetric(20))
+    swaps = from_matrices(symmetric(20), -np.ones((2, 1, 1)))
+    with pytest.raises(ConfigError, match="S20 has too many elements to list, so it has no list of permutations"):
+        join(points, points).permutations  # noqa: B018
+    for first, second in ((points, swaps), (swaps, points)):
+        # A representation that mixes coordinates has no permutations, whether its group lists its elements or not.
+        assert join(first, second).permutations is None
+    turned = outer_product(points, defining(so(3)))
+    assert turned.permutations is None
+    with pytest.raises(ConfigError, match="S20xS19 has too many elements to list"):
+        outer_product(points, natural(symmetric(19))).permutations  # noqa: B018
+
+
+def test_turns_that_come_full_circle_at_the_generator_are_turns():
+    group = general_lorentz(1)
+    flips = [np.diag([1.0, -1.0]), np.diag([-1.0, 1.0])]
+    # The exponential that stands for the generator of boosts turns once around, to where it began.
+    turn = 2 * math.pi * np.array([[[0.0, -1.0], [1.0, 0.0]]])
+    turning = from_matrices(group, flips, infinitesimal=turn)
+    torch.testing.assert_close(turning.matrix(group.generators[-1]), torch.eye(2).double(), atol=1e-12, rtol=0)
+    for rep in (turning, turning.reshape(2, 1), turning * trivial(group), turning + trivial(group, 2)):
+        assert not rep.is_signed_permutation
+    standing = from_matrices(group, np.stack(flips), infinitesimal=np.zeros((1, 2, 2)))
+    assert standing.is_signed_permutation
+    assert not standing.is_trivial
+    # Turns alone are not trivial either, nor do they multiply by numbers; the units of the algebra do not matter.
+    for size in (1.0, 1e-9):
+        algebra = LieAlgebra(size * so(2).matrices, "small")
+        group = direct_product(algebra, cyclic(2))
+        pure = from_matrices(group, [np.eye(2)], infinitesimal=size * turn)
+        assert not any(rep.is_trivial for rep in (pure.reshape(2, 1), pure * pure))
+        assert not pure.is_signed_permutation
+    # Numbers that cancel in two factors are trivial together.
+    grow = from_matrices(direct_product(so(2), cyclic(2)), [np.eye(1)], infinitesimal=np.ones((1, 1, 1)))
+    assert not (grow * grow).is_trivial
+    assert (grow * grow.dual()).is_trivial
+
+
+def test_what_is_almost_trivial_is_not_trivial():
+    group = MatrixGroup({"D": np.diag([2.0, 0.5])}, LieAlgebra([[[0.0, 1.0], [0.0, 0.0]]], "shear"), "scaled shears")
+
+    def of(*diagonal):
+        return from_matrices(group, [np.diag(diagonal)])
+
+    assert of(1.0 + 1e-12).is_trivial
+    assert not of(1.0 + 1e-6).is_trivial
+    assert not (of(1.0 + 1e-6) * of(-1.0) * of(-1.0)).is_trivial
+    # Numbers that cancel, and matrices that are almost multiples of the identity, beside numbers of any size.
+    for size in (1.0, 1e-9, 1e9):
+        assert (of(size) * of(1 / size, 1 / size)).is_trivial
+        assert not (of(size) * of(1 / size, (1 + 1e-6) / size)).is_trivial
 
 
 def test_elements_are_whole_numbers_of_any_library():

@@ -15,6 +15,7 @@ import torch
 
 from msr.discovery import discover
 from msr.groups import cyclic, dihedral, symmetric, wreath_product
+from msr.report.page.charts import training
 from msr.report.page.page import discovery_page
 from msr.representations import from_matrices, grid_rotations, natural, regular, trivial
 from msr.tasks.sampling import sample_group, sample_translation
@@ -261,6 +262,18 @@ def test_the_training_chart_shows_residuals_above_the_least():
         assert f"<title>{title}</title>" in page
     for still in ((), (0.01,), (0.01, 0.01)):
         assert "The training" not in discovery_page(replace(answer, training=still), source="t", command="c")
+
+
+def test_the_training_chart_keeps_the_numbers_of_iterations():
+    chart = training((0.5, 0.01, 0.3, 0.2, 0.01, 0.02, 0.01), "label")
+    # Nothing lies above the least at iterations 2, 5 and 7.
+    assert re.findall(r"<title>(\d+): ", chart) == ["1", "3", "4", "6"]
+    places = [float(x) for x in re.findall(r'cx="([\d.]+)"', chart)]
+    step = (places[1] - places[0]) / 2
+    assert np.diff(places) == pytest.approx([2 * step, step, 2 * step], abs=0.2)
+    # The line is broken where iterations are left out, and the last of those shown stands at the axis.
+    assert re.findall(r'd="(M[^"]*)"', chart)[0].count("M") == 3
+    assert re.findall(r">(\d+)</text>", chart)[-2:] == ["1", "6"]
 
 
 def test_residuals_measure_how_an_element_moves_the_learned_pattern():

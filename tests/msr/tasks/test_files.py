@@ -1,5 +1,7 @@
 """Task files: whole ones in and out, broken ones named."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +70,38 @@ def test_dense_truth_and_no_truth(tmp_path, arrays, gen):
     w = (torch.randn(10, 2, generator=gen) @ basis).reshape(10, 6, 8)
     np.savez(tmp_path / "dense.npz", **arrays, w=w.numpy())
     assert span_cosine(FileTasks(tmp_path / "dense.npz").true_span(), basis.mT) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("of_x", "of_y", "of_w", "kept"),
+    [
+        ((8,), (1,), (1, 8), (1, 8)),
+        ((8,), (1,), (1, 1, 8), (1, 8)),
+        ((8,), (), (1, 8), (1, 8)),
+        ((1,), (6,), (6, 1), (6, 1)),
+        ((), (6,), (6, 1), (6, 1)),
+        ((1, 8), (1, 6), (1, 6, 1, 8), (6, 8)),
+    ],
+)
+def test_a_single_input_or_output_keeps_its_axis(of_x, of_y, of_w, kept, tmp_path, gen):
+    basis = torch.randn(2, math.prod(of_w), generator=gen)
+    w = (torch.randn(10, 2, generator=gen) @ basis).reshape(10, *of_w)
+    write_tasks(tmp_path / "t.npz", torch.ones(10, 4, *of_x), torch.ones(10, 4, *of_y), w)
+    family = FileTasks(tmp_path / "t.npz")
+    assert family.true_weights("test", torch.tensor([1])).shape == (1, *kept)
+    assert span_cosine(family.true_span(), basis.mT) == pytest.approx(1, abs=1e-4)
+
+
+def test_filters_of_one_tap_have_a_span(tmp_path, gen):
+    x = torch.randn(10, 4, 1, 8, generator=gen)
+    scales = torch.randn(10, 2, generator=gen) @ torch.randn(2, 8, generator=gen)
+    write_tasks(tmp_path / "t.npz", x, x * scales[:, None, None], scales.reshape(10, 1, 8, 1))
+    family = FileTasks(tmp_path / "t.npz")
+    assert family.true_weights("train", torch.arange(8)).shape == (8, 8, 1)
+    # Output i takes input i alone, so the weights are diagonal matrices.
+    span = family.true_span()
+    assert span.shape == (64, 2)
+    assert span_cosine(span, torch.diag_embed(scales[:2]).flatten(1).mT) == pytest.approx(1, abs=1e-4)
 
 
 def broken(arrays, **change):

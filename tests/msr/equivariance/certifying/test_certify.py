@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -22,9 +23,9 @@ from msr.equivariance import (
 from msr.equivariance.certifying.affine import as_affine
 from msr.equivariance.measuring.boundary import Interior
 from msr.errors import ConfigError, ModelError, ShapeError
-from msr.groups import cyclic, so, symmetric
+from msr.groups import cyclic, general_lorentz, so, symmetric
 from msr.layers import ReparamLinear
-from msr.representations import defining, grid_shifts, natural, planar, regular, sign, trivial
+from msr.representations import defining, from_matrices, grid_shifts, natural, planar, regular, sign, trivial
 from msr.sharing import DenseSharing, GroupSharing
 from msr.tasks.controls import broken_symmetry
 from tests.msr.equivariance.layers import C8, R8, BrokenSometimes, known_layer
@@ -247,6 +248,11 @@ def test_activations_that_mix_numbers_warn():
         certify(nn.Hardtanh(), cyclic(2), flip, flip, eps=0.01)
     with pytest.warns(EquivarianceWarning, match="ReLU"):
         assert certify(nn.ReLU(), C4, quarter, quarter, eps=0.01).verdict == "refuted"
+    # Whole turns at the generator: flips are signed permutations, and turns between them are none.
+    turns = 2 * math.pi * np.array([[[0.0, -1.0], [1.0, 0.0]]])
+    spun = from_matrices(general_lorentz(1), [np.diag([1.0, -1.0]), np.diag([-1.0, 1.0])], infinitesimal=turns)
+    with pytest.warns(EquivarianceWarning, match="Tanh acts on each number alone"):
+        certify(nn.Tanh(), spun.group, spun, spun, eps=0.01)
 
 
 # Bad input
