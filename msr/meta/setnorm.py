@@ -8,6 +8,11 @@ from msr.modules import PackageModule, with_parts_replaced
 
 __all__ = ["SetNorm", "use_set_statistics"]
 
+# The compiler of torch 2.14 fails on tensors that are parts of a graph already, which an inner loop's are. The first
+# name is not public, and a version of torch may lack it. The public one imports the whole compiler at once, which is a
+# third of the time that this package takes to be imported; the first one waits for a call.
+_without_compiler = getattr(torch, "_disable_dynamo", torch.compiler.disable)
+
 
 class SetNorm(PackageModule, plain=True):  # it runs its exact form itself
     """``(x − mean) / √(var + ε) · weight + bias`` over all axes but the channels', with the biased variance; no running
@@ -27,8 +32,7 @@ class SetNorm(PackageModule, plain=True):  # it runs its exact form itself
         self.register_parameter("weight", norm.weight)
         self.register_parameter("bias", norm.bias)
 
-    # The compiler of torch 2.14 fails on tensors that are parts of a graph already, which an inner loop's are.
-    @torch.compiler.disable
+    @_without_compiler
     def forward(self, x: Tensor) -> Tensor:
         """The set ``x (n, channels, ...)`` normalised by its own statistics, of the same shape and type."""
         return set_norm(x, self.weight, self.bias, self.eps)

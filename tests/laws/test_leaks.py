@@ -4,7 +4,6 @@ import importlib
 import os
 import random
 import re
-import subprocess
 import sys
 import textwrap
 import types
@@ -15,6 +14,7 @@ import pytest
 import torch
 
 from tests.support import leaks
+from tests.support.forks import in_a_fork
 
 
 def fake_without_spec(tmp_path):
@@ -119,7 +119,10 @@ def test_what_a_test_may_do_is_no_leak(tmp_path, monkeypatch):
 
 
 def test_pytest_fails_the_test_that_leaks_and_no_other(tmp_path):
-    """The hooks, in a pytest of its own: fixtures of a module and of a test are covered, and the next test passes."""
+    """The hooks, in a pytest and a process of its own.
+
+    Fixtures of a module and of a test are covered, and the next test passes.
+    """
     (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_runtest_setup, pytest_runtest_teardown\n")
     (tmp_path / "test_it.py").write_text(
         textwrap.dedent("""
@@ -142,10 +145,12 @@ def test_pytest_fails_the_test_that_leaks_and_no_other(tmp_path):
                 assert "LEFT_BY_A_FIXTURE" not in os.environ
         """)
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
-    assert result.returncode == 1, result.stdout + result.stderr
-    assert "3 passed, 2 errors" in result.stdout
+
+    def run():
+        os.chdir(tmp_path)
+        assert pytest.main(["-q", "-p", "no:cacheprovider", "-c", os.devnull, str(tmp_path)]) == 1
+
+    output = in_a_fork(run)
+    assert "3 passed, 2 errors" in output
     for name in ("test_leaves_a_fake", "test_leaves_a_variable"):
-        assert f"ERROR at teardown of {name}" in result.stdout
+        assert f"ERROR at teardown of {name}" in output

@@ -48,6 +48,23 @@ def random_episodes(gen, tasks, shots, queries, in_shape, out_shape, dtype=torch
     return Episodes(draw(shots, in_shape), draw(shots, out_shape), draw(queries, in_shape), draw(queries, out_shape))
 
 
+def finite_differences(learner, params, episodes, h=1e-6):
+    """The slope of each number by central differences. The learner runs with all moved numbers side by side."""
+    leaves = params.leaves()
+    flat = torch.cat([p.flatten() for p in leaves])
+    steps = h * torch.eye(len(flat), dtype=flat.dtype)
+
+    def loss(flat):
+        parts = flat.split([p.numel() for p in leaves])
+        moved = [part.view(p.shape) for part, p in zip(parts, leaves, strict=True)]
+        return learner.losses(params.with_leaves(moved), episodes, training=True).mean()
+
+    with torch.no_grad():
+        up, down = torch.func.vmap(loss)(torch.cat([flat + steps, flat - steps])).chunk(2)
+    slopes = ((up - down) / (2 * h)).split([p.numel() for p in leaves])
+    return [slope.view(p.shape) for slope, p in zip(slopes, leaves, strict=True)]
+
+
 @st.composite
 def permutation_groups(draw, degree=5):
     """A strategy of groups that one or two random permutations of at most ``degree`` points generate."""

@@ -1,19 +1,18 @@
 """A small Kronecker filter keeps the dense weight out of memory, forward and backward; and the counter that says so."""
 
 import json
-import os
-import subprocess
-import sys
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.harness.memory import Allocations, available_bytes, resident_peak, total_bytes
 from benchmarks.layers import forward_backward, linear, memory
 from msr.layers import ReparamLinear
 from msr.sharing import KroneckerSharing
+from tests.support.forks import in_a_fork
 
 N, ROWS, FILTER = 1024, 256, 64
 WEIGHT_BYTES = 4 * N * N
@@ -103,20 +102,17 @@ class TestCounter:
         assert (allocations.alive, allocations.peak) == (0, 4000)
 
 
-def test_the_allocator_agrees(tmp_path):
-    # What operations return, against what torch's CPU allocator reports, scratch space inside kernels included.
-    code = f"""
-import json, torch
-from torch.profiler import ProfilerActivity, profile
-from tests.msr.layers.test_layer_memory import N, ROWS, layer
-from benchmarks.layers import forward_backward
-made, x, slope = layer(), torch.ones(ROWS, N, requires_grad=True), torch.ones(ROWS, N)
-with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-    forward_backward(made, x, slope)
-profiled.export_chrome_trace({str(tmp_path / "trace.json")!r})
-"""
-    environment = {**os.environ, "PYTHONPATH": ".", "KINETO_LOG_LEVEL": "5"}
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment)
+def test_the_allocator_agrees(tmp_path, monkeypatch):
+    """What operations return, against what torch's CPU allocator reports, scratch space inside kernels included."""
+    monkeypatch.setenv("KINETO_LOG_LEVEL", "5")
+
+    def trace():
+        made, x, slope = layer(), torch.ones(ROWS, N, requires_grad=True), torch.ones(ROWS, N)
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+            forward_backward(made, x, slope)
+        profiled.export_chrome_trace(str(tmp_path / "trace.json"))
+
+    in_a_fork(trace)
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     events = sorted((event for event in events if event["name"] == "[memory]"), key=lambda event: event["ts"])
     sizes = [event["args"]["Bytes"] for event in events]
