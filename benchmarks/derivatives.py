@@ -182,7 +182,7 @@ RECORDED_EVERY = 58
 
 
 def walk(kinds: Iterable[str], solvers: Iterable[str], ways: Iterable[str], *, extrapolated: bool = True) -> list[Row]:
-    """The rows (:func:`judge`) of all combinations of these kinds, solvers and ways; warnings of torch are not shown."""
+    """The rows (:func:`judge`) of all combinations of kinds, solvers and ways; warnings of torch are not shown."""
     rows = itertools.product(kinds, solvers, ways)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
