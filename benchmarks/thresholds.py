@@ -53,7 +53,7 @@ at the tolerance, and with too little said by the data for an answer. Together t
 all moves about a quarter of an hour."""
 
 QUICK_FILES = 2
-QUICK_CONSTANTS = 2
+QUICK_CONSTANTS = 1
 """Files and constants of each room that a quick run takes."""
 
 LONGEST = 60.0
@@ -260,7 +260,10 @@ def run(*, quick: bool = False, room: str = "", only: str = "", files: int = len
 
 
 def _few(moves: list[Move], read: set[tuple[str, str]]) -> list[Move]:
-    """The moves of the first two constants of each room that are read, those in ``read`` as pairs of room and name."""
+    """The moves of the first constants of each room that are read, :data:`QUICK_CONSTANTS` of each.
+
+    Those that are read are in ``read``, as pairs of room and name.
+    """
     names: dict[str, list[str]] = {}
     for move in moves:
         of_room = names.setdefault(move.room, [])
