@@ -141,14 +141,14 @@ def run(
         seconds: after which no further file is begun; 0 for no limit.
         workers: how many processes run files side by side.
         log: the file of lines.
-        quick: one or two files of a few cells, and no log.
+        quick: one file of a few cells, and no log.
     """
     counts = {"null": files, "power": power_files, "families": family_files}
     path = None if quick else Path(log)
     lines = read(path) if path else []
     done = {(line["cell"], line["file"]) for line in lines}
     if quick:
-        counts = {"null": 2, "power": 1, "families": 1}
+        counts = {"null": 1, "power": 1, "families": 1}
     todo = jobs(list(QUICK) if quick else chosen(cells, parts), counts, done)
     deadline = time.monotonic() + seconds if seconds else math.inf
     judgements = (judged(*job) for job in todo) if quick or not parts else in_processes(todo, workers, deadline)

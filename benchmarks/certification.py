@@ -218,7 +218,7 @@ def habits(runs: int, generator: torch.Generator) -> list[dict[str, object]]:
 
 def run(*, quick: bool = False, runs: int = 8000) -> dict[str, Any]:
     """Levels, powers and habits, with ``runs`` simulated certificates a line."""
-    runs = 80 if quick else runs
+    runs = 16 if quick else runs
     generator = torch.Generator().manual_seed(0)
     level = levels(runs, generator)
     power = powers(runs // 8, generator)

@@ -41,7 +41,7 @@ SCALES = ("advised_tolerances",)
 """Tuples whose elements are the marks of one scale, and are moved together."""
 
 QUICK_FILES = 2
-QUICK_CONSTANTS = 2
+QUICK_CONSTANTS = 1
 """Files and constants of each room that a quick run takes."""
 
 LONGEST = 60.0
@@ -253,7 +253,10 @@ def run(
 
 
 def _few(moves: list[Move], read: set[tuple[str, str]]) -> list[Move]:
-    """All moves of the first constants of each room that every file reads and that have no files of their own."""
+    """The moves of the first constants of each room that are read and have no files of their own.
+
+    They are :data:`QUICK_CONSTANTS` of each room; those that are read are in ``read``, as pairs of room and name.
+    """
     names: dict[str, list[str]] = {}
     for move in moves:
         of_room = names.setdefault(move.room, [])

@@ -129,7 +129,8 @@ def search(question: Question, advising: bool = True) -> Discovery:
 
     Args:
         advising: whether further whole searches, with larger tolerances, may be made for the sake of a hint, where a
-            group may hold but was not shown to. A search that is made for a hint makes none itself.
+            group may hold but was not shown to. A search that is made for a hint makes none itself. Nothing but its
+            verdict is looked at, so what is shown beside the verdict is not computed.
     """
     data = question.data
     # Step 1, data: are there enough tasks and examples to learn anything?
@@ -163,7 +164,7 @@ def search(question: Question, advising: bool = True) -> Discovery:
         return _none(instruments, findings, share)
     # The pattern that is shown is that of all tasks; it has no part in any test.
     shown = reported.taught if instruments.all_taught is None else instruments.all_taught
-    shared: dict[str, Any] = {
+    shown_beside: dict[str, Any] = {
         "learned": shown.learned,
         "classes": question.points.plain(reported.taught.finest.colours),
         "candidates": findings.candidates,
@@ -171,13 +172,15 @@ def search(question: Question, advising: bool = True) -> Discovery:
         "certificate": certificate,
         "explained": share,
     }
+    if not advising:
+        shown_beside = {}
     if named is None or certificate is None or doubts:
-        return assembled(question, "cannot tell", cannot_tell(doubts[0]), doubts, **shared)
+        return assembled(question, "cannot tell", cannot_tell(doubts[0]), doubts, **shown_beside)
     name = name_group(named.generators_in, named.generators_out, order=named.order)
     k = shown.learned.span.k
     sentence = found_sentence(name, certificate, findings.candidates, k, share, question.signed)
     of_biases = _biases(question, named, reported)
-    return assembled(question, "found", sentence, [], group=name, biases=of_biases, **shared)
+    return assembled(question, "found", sentence, [], group=name, biases=of_biases, **shown_beside)
 
 
 def _over_splits(instruments: Instruments) -> Findings:

@@ -87,6 +87,7 @@ def test_flags_of_other_runners_do_not_exist_here(tmp_path, capsys, flag):
 
 def translate(*flags: str) -> int:
     tiny = ["--rank", "1", "--length", "16", "--models", "msr", "--tasks", "200", "--test-tasks", "20"]
+    tiny += ["--batching", "vmap"]
     return _run.main(translation.Config, translation.run, [*tiny, *flags])
 
 

@@ -22,6 +22,8 @@ from msr.tasks.files import read_arrays
 from msr.tasks.sampling import sample_group, sample_translation
 from tests.support.cases import needs_data
 
+EPS = 0.05  # the tolerance that discover has by default
+
 FAMILIES = {
     "C4": (lambda: regular(cyclic(4)), "C4"),
     "C8": (lambda: regular(cyclic(8)), "C8"),
@@ -31,7 +33,8 @@ FAMILIES = {
     "S4 on 4 points": (lambda: natural(symmetric(4)), "S4"),
     "3x4 torus": (lambda: grid_shifts((3, 4)), "C12"),
     "4x4 torus": (lambda: grid_shifts((4, 4)), "C4 x C4"),
-    "D4 on a grid": (lambda: grid_rotations(4, flips=True), "D4"),
+    "D4 on a grid": (lambda: grid_rotations(3, flips=True), "D4"),
+    "D4 on a larger grid": (lambda: grid_rotations(4, flips=True), "D4"),
     "S3 wr C2": (lambda: natural(wreath_product(symmetric(3), cyclic(2))), "S3 wr C2"),
     "Klein": (lambda: regular(direct_product(cyclic(2), cyclic(2))), "C2 x C2"),
     "Q8": (lambda: regular(quaternion(8)), "Q8"),
@@ -42,8 +45,15 @@ FAMILIES = {
 @cache
 def sample(name, noise=0.0, n_tasks=240, truth="group", seed=0, **options):
     rep = FAMILIES[name][0]()
-    n_tasks = 400 if name == "D4 on a grid" and n_tasks > 200 else n_tasks  # 36 dimensions are harder to see
+    n_tasks = 400 if name == "D4 on a larger grid" and n_tasks > 200 else n_tasks  # 36 dimensions are harder to see
     return sample_group(rep, rep, noise=noise, n_tasks=n_tasks, truth=truth, seed=seed, **options)
+
+
+@cache
+def answer(name, noise, eps):
+    """The answer to the tasks of :func:`sample`, which several tests look at; it is frozen."""
+    s = sample(name, noise)
+    return discover(s.x, s.y, eps=eps)
 
 
 def found_orbits(found):
@@ -74,10 +84,10 @@ def found_orbits(found):
 def test_the_name_and_the_action_of_known_groups(family, noise):
     make, name = FAMILIES[family]
     noise = 0.2 if noise > 0.2 and family == "D4 on a grid" else noise
-    s, rep = sample(family, noise), make()
+    rep = make()
     # 180 tasks with noise of half the outputs' size cannot show less than a tenth of it.
-    eps = 0.15 if noise == 0.5 else 0.05
-    found = discover(s.x, s.y, eps=eps)
+    eps = 0.15 if noise == 0.5 else EPS
+    found = answer(family, noise, eps)
     assert found.verdict == "found", found
     assert found.group.name == name
     assert found.group.certain
@@ -130,7 +140,7 @@ def test_a_group_that_is_broken_by_the_tolerance_is_not_named(eps):
 
 
 @pytest.mark.parametrize("noise", [1, 3])
-@pytest.mark.parametrize("family", ["C8", "Klein", "D4 on a grid", "S4 on 4 points"])
+@pytest.mark.parametrize("family", ["C8", "Klein", "D4 on a larger grid", "S4 on 4 points"])
 def test_no_wrong_group_is_named_where_noise_hides_the_right_one(family, noise):
     for seed in range(2):
         s = sample(family, noise, n_tasks=160, seed=seed)
@@ -159,7 +169,7 @@ def test_order_of_storage_labels_and_units_change_no_name(seed, family):
 
 def test_units_alone_change_no_number():
     s = sample("D6 on 6 points", 0.1)
-    a, b = discover(s.x, s.y), discover(s.x.double() * 256, s.y.double() / 1024)
+    a, b = answer("D6 on 6 points", 0.1, EPS), discover(s.x.double() * 256, s.y.double() / 1024)
     assert a.certificate.bound == pytest.approx(b.certificate.bound, rel=1e-6)
     assert a.certificate.breaking == pytest.approx(b.certificate.breaking, rel=1e-6, abs=1e-12)
     assert a.chosen.residual == pytest.approx(b.chosen.residual, rel=1e-6)
@@ -371,7 +381,7 @@ class TestWhatFilesHold:
     def test_biases_play_no_part_in_the_group_of_the_weights(self):
         s = sample("C8", 0.1)
         bias = torch.arange(8.0) * torch.randn(240, 1, 1, generator=torch.Generator().manual_seed(1))
-        found, plain = discover(s.x, s.y + bias), discover(s.x, s.y)
+        found, plain = discover(s.x, s.y + bias), answer("C8", 0.1, EPS)
         assert found.group.name == "C8"
         assert found.certificate.bound == pytest.approx(plain.certificate.bound, rel=1e-3)
 
@@ -463,10 +473,11 @@ class TestWhatFilesHold:
         s = sample("C8", 0.1)
         found = discover(s.x, s.y, seeds=3)
         assert found.group.name == "C8"
-        assert found.certificate.p_value == max(discover(s.x, s.y, seed=i).certificate.p_value for i in range(3))
-        answers = iter([found, discover(*sample("Q8")[:2])])
+        singles = answer("C8", 0.1, EPS), discover(s.x, s.y, seed=1)
+        assert found.certificate.p_value == max(single.certificate.p_value for single in singles)
+        answers = iter([found, answer("Q8", 0, EPS)])
         monkeypatch.setattr(find, "search", lambda question: next(answers))
-        mixed = discover(s.x, s.y, seeds=2)
+        mixed = discover(s.x, s.y, seeds=3)
         assert mixed.verdict == "cannot tell"
         assert "do not agree (found (C8); found (Q8))" in mixed.sentence
 
@@ -557,9 +568,9 @@ class TestSigned:
                 moved = points[0][moved]
             assert moved.tolist() == [0, 1, 2, 3]
             assert sign.tolist() == [-1] * 4
-        answer = found.as_dict()
-        assert answer["signed"] is True
-        assert np.abs(answer["group"]["signs_in"]).min() == 1
+        plain = found.as_dict()
+        assert plain["signed"] is True
+        assert np.abs(plain["group"]["signs_in"]).min() == 1
 
     def test_the_weights_are_invariant_under_signed_generators(self):
         s = sample_group(self.negacyclic(), self.negacyclic(), n_tasks=300)
@@ -605,18 +616,16 @@ class TestSigned:
 
 class TestTheAnswer:
     def test_as_plain_values(self):
-        s = sample("D8", 0.1)
-        found = discover(s.x, s.y)
-        answer = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+        plain = json.loads(json.dumps(answer("D8", 0.1, EPS).as_dict(), allow_nan=False))
         assert {"verdict", "dimension", "group", "partial", "continuous", "residual", "certificate", "seconds",
-                "version"} <= answer.keys()  # fmt: skip
+                "version"} <= plain.keys()  # fmt: skip
         assert {"name", "order", "certain", "alternatives", "generators_in", "generators_out", "action",
-                "two_closure_note"} <= answer["group"].keys()  # fmt: skip
+                "two_closure_note"} <= plain["group"].keys()  # fmt: skip
         assert {"eps", "alpha", "p_value", "bound", "exceptions", "exceptions_at_most", "nonlinear_at_most", "linear",
-                "n_tasks", "splits", "null"} <= answer["certificate"].keys()  # fmt: skip
-        assert answer["group"]["order"] == 16
-        assert answer["dimension"] == 16
-        assert np.asarray(answer["group"]["generators_in"]).shape[1] == 16
+                "n_tasks", "splits", "null"} <= plain["certificate"].keys()  # fmt: skip
+        assert plain["group"]["order"] == 16
+        assert plain["dimension"] == 16
+        assert np.asarray(plain["group"]["generators_in"]).shape[1] == 16
 
     @pytest.mark.parametrize("kind", ["none", "too few", "partial"])
     def test_every_kind_has_plain_values_and_words(self, kind):
@@ -629,11 +638,11 @@ class TestTheAnswer:
         assert "<li>" in found._repr_html_() or found.dimension is None
 
     def test_the_note_on_smaller_groups_is_given_where_one_is_possible(self):
-        assert discover(*sample("C8")[:2]).two_closure_note == ""
+        assert answer("C8", 0, EPS).two_closure_note == ""
         assert "2-closure" in discover(*sample("S4 on 4 points")[:2]).two_closure_note
 
     def test_the_symmetries_of_the_class(self):
-        assert discover(*sample("C8")[:2]).class_order == 256
+        assert answer("C8", 0, EPS).class_order == 256
 
     def test_the_answer_stands_where_the_search_in_the_class_is_given_up(self, monkeypatch):
         """The hypothesis class has far more points than the layer, so its search may exceed the limit of work."""
@@ -643,7 +652,7 @@ class TestTheAnswer:
         assert (found.verdict, found.group.name, found.class_order) == ("found", "C8", None)
 
     def test_the_specificity(self):
-        assert discover(*sample("C8", 0.1)[:2]).certificate.specificity == pytest.approx(0.01)
+        assert answer("C8", 0.1, EPS).certificate.specificity == pytest.approx(0.01)
 
     def test_invariant_outputs(self):
         rep = natural(dihedral(5))
@@ -658,6 +667,10 @@ class TestTheAnswer:
 def test_files_of_the_authors_own_generator(rank, says):
     arrays = read_arrays(needs_data(f"reference_tasks/rank{rank}.npz"))
     x, y = (torch.from_numpy(np.array(arrays[name][: 80 * rank])) for name in ("x", "y"))
+    if rank == 5:
+        # Fewer outputs, with all the inputs that they see: the filters are the same.
+        assert (x.shape[-1], y.shape[-1]) == (70, 68)
+        x, y = x[..., :32], y[..., :30]
     found = discover(x, y)
     assert found.group is None
     assert found.verdict != "found"
