@@ -145,6 +145,16 @@ def _difference(kind: str, solver: str, step: float) -> float:
     return (loss(step) - loss(-step)) / (2 * step)
 
 
+def _reference(kind: str, solver: str) -> str:
+    """The solver whose central difference judges a slope: another one of the same fit, where that takes the kind."""
+    other = SAME_FIT.get(solver, solver)
+    try:
+        _difference(kind, other, STEP)
+    except Exception:  # the other solver's own row says what it is
+        return solver
+    return other
+
+
 def judge(kind: str, solver: str, way: str, *, extrapolated: bool = True) -> Row:
     """The row of one kind, solver and way: its meta-gradient is compared with a central difference.
 
@@ -156,7 +166,7 @@ def judge(kind: str, solver: str, way: str, *, extrapolated: bool = True) -> Row
         _, episodes = _made(kind, solver == "ridge head")
         learner.solver.check(learner.problem, params, episodes.support_x[0], episodes.support_y[0])
         slopes = learner.meta_gradient(params, episodes).gradient.leaves()
-        reference = SAME_FIT.get(solver, solver)
+        reference = _reference(kind, solver)
         fine = _difference(kind, reference, STEP)
         typical = math.sqrt(sum(float(s.square().sum()) for s in slopes))
         slope = sum(float((s * d).sum()) for s, d in zip(slopes, _direction(params), strict=True))

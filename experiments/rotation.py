@@ -51,7 +51,7 @@ EXAMPLES = 20
 """Examples of a task, support and query together, as in the paper."""
 FIELDS = 3
 """Fields of a convolution that is made here, as in the paper."""
-RIDGE_COPIES = 50
+RIDGE_COPIES = 60
 """Matrices of weights by weights that an outer step of ``conv-ridge`` holds for a task; some 57 were measured."""
 
 

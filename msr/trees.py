@@ -27,9 +27,12 @@ def mapped(function: Callable[[Any], Any], tree: Tree) -> Tree:
 
 def leaves_of(tree: Tree) -> list[Any]:
     """All leaves, in the order in which :func:`mapped` meets them."""
-    leaves: list[Any] = []
-    mapped(leaves.append, tree)
-    return leaves
+    # Nothing is rebuilt, since some named tuples (torch's packed sequences) refuse to be made of anything else.
+    if isinstance(tree, dict):
+        return [leaf for part in tree.values() for leaf in leaves_of(part)]
+    if isinstance(tree, tuple):
+        return [leaf for part in tree for leaf in leaves_of(part)]
+    return [tree]
 
 
 def structure_of(trees: Sequence[Tree]) -> Tree | None:

@@ -130,7 +130,7 @@ def search(question: Question, advising: bool = True) -> Discovery:
     Args:
         advising: whether further whole searches, with larger tolerances, may be made for the sake of a hint, where a
             group may hold but was not shown to. A search that is made for a hint makes none itself. Nothing but its
-            verdict is looked at, so what is shown beside the verdict is not computed.
+            verdict is looked at, so most of what is shown beside the verdict is left out.
     """
     data = question.data
     # Step 1, data: are there enough tasks and examples to learn anything?

@@ -1,6 +1,7 @@
 """A copy of the process for what leaves traces in one: a new process would import everything again, for seconds."""
 
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -13,7 +14,8 @@ import torch
 def in_a_fork(function: Callable[[], None]) -> str:
     """Call the function in a fork of this process; what it printed, on both streams.
 
-    The fork knows all that has been imported and set so far. Where that must not be known, start a process.
+    The fork knows all that has been imported and set so far. Where that must not be known, start a process. Torch may
+    refuse to run backward in it where the process has done so on a GPU.
     Raises: AssertionError with the output if the function raises.
     """
     with tempfile.TemporaryFile("w+") as file:
@@ -23,7 +25,12 @@ def in_a_fork(function: Callable[[], None]) -> str:
             pid = os.fork()
         if pid == 0:
             _run(function, file.fileno())
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        try:
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        except BaseException:  # such as the time limit of a test
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
         file.seek(0)
         output = file.read()
     assert status == 0, output

@@ -3,12 +3,13 @@
 One process imports everything, once, and forks a child for each job, so that hundreds of real processes cost seconds.
 The first line on stdin, ``{runner: [flags]}``, has a run to warm up each runner with, which it makes before the first
 job of that runner. Each further line is a job,
-``{"runner": name, "flags": [...], "kill_at": n, "largest_file": bytes, "together": n}``; its answer is a line
-``{"status": [...], "stderr": [...], "events": [...]}`` with an entry for each process.
+``{"runner": name, "flags": [...], "kill_at": n, "largest_file": bytes, "together": n, "whole": 1}``; its answer is
+a line ``{"status": [...], "stderr": [...], "events": [...]}`` with an entry for each process.
 
 A warm-up run draws its pictures, and must end well. Where a child would draw a picture, which is most of what a tiny
 run costs, it writes the numbers and the names that the picture shows, in some 25 kB and three writes as a picture has.
-So two runs whose pictures show the same write the same bytes.
+So two runs whose pictures show the same write the same bytes. Nor does a child record its steps, which would be the
+most of the rest. With ``whole`` or ``largest_file`` it draws and records as a user's run does.
 
 Events are what a process does to the files in its run's folder: ``open`` to write, ``write`` and ``append`` (one for
 each system call), ``fsync``, ``rename``, ``remove``, ``mkdir``; the answer lists them in order. With ``kill_at`` the
@@ -136,7 +137,9 @@ def _child(job: dict[str, Any], file: Any) -> None:
     """
     status = 99
     try:
-        _show_numbers_only()
+        if "whole" not in job and "largest_file" not in job:
+            _show_numbers_only()
+            _record_nothing()
         os.dup2(file.fileno(), 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
@@ -166,6 +169,18 @@ def _show_numbers_only() -> None:
     Figure.savefig = write_numbers  # type: ignore[method-assign]
 
 
+def _record_nothing() -> None:
+    """From now on steps are not recorded: a recording lives in memory alone, and takes longer than a tiny run."""
+    from msr.meta import Learner
+
+    made = Learner.__init__
+
+    def made_unrecorded(learner: Learner, *args: Any, **options: Any) -> None:
+        made(learner, *args, **{**options, "trace": False})
+
+    Learner.__init__ = made_unrecorded  # type: ignore[method-assign]
+
+
 def _shown(figure: Any) -> Iterator[tuple]:
     """What the panels of a figure show, to the last bit."""
     for axes in figure.axes:
@@ -174,6 +189,17 @@ def _shown(figure: Any) -> Iterator[tuple]:
             yield line.get_label(), line.get_xydata().tolist()
         for image in axes.images:
             yield image.get_clim(), image.get_array().tolist()
+        for patch in axes.patches:
+            yield (
+                patch.get_label(),
+                patch.get_path().vertices.tolist(),
+                patch.get_patch_transform().get_matrix().tolist(),
+            )
+        for collection in axes.collections:
+            yield collection.get_label(), [path.vertices.tolist() for path in collection.get_paths()]
+        legend = axes.get_legend()
+        texts = [*axes.texts, *([] if legend is None else legend.get_texts())]
+        yield tuple(text.get_text() for text in texts)
 
 
 class _Events:

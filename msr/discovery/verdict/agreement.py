@@ -13,8 +13,8 @@ def agreed(answers: list[Discovery]) -> Discovery:
     """One answer from those of several searches: the common one, or *cannot tell* where verdicts or groups differ.
 
     Of answers that agree on a group the one with the largest p-value is given; of others that agree, the first. Where
-    they differ, the rest is that of the first answer, without its name, and without what speaks of a group that not all
-    of them chose.
+    they differ, the rest is that of the answer with the largest p-value, or of the first one where not all chose one
+    group; without a name, and then without what speaks of a group.
     """
     first = answers[0]
     one_choice = all(_same_choice(a.chosen, first.chosen) for a in answers)
@@ -22,7 +22,7 @@ def agreed(answers: list[Discovery]) -> Discovery:
         listed = "; ".join(f"{a.verdict}{f' ({a.group.name})' if a.group else ''}" for a in answers)
         hint = f"{len(answers)} random splits of the tasks do not agree ({listed}): more tasks would help"
         # What belongs to a name, or to a verdict of "none", goes with it.
-        shown = replace(first, group=None, biases=None, partial=(), certificate=_weakest(answers).certificate)
+        shown = replace(_weakest(answers) if one_choice else first, group=None, biases=None, partial=())
         if not one_choice:
             # So does what speaks of one search's group, which others did not choose.
             shown = replace(

@@ -130,13 +130,21 @@ def agree(a: Any, b: Any) -> bool:
 
     Tensors must have one shape and one dtype, and nan equals nan. Each floating one may differ by 1,000 units in the
     last place of its largest finite number, and by 1% of that number at most; whole and boolean ones must be equal.
-    NumPy arrays are compared as tensors are. Plain numbers and texts must be equal, and any other leaf agrees with
-    every leaf of its type.
+    NumPy arrays are compared as tensors are, those of text, dates and objects too. Plain numbers and texts must be
+    equal, and any other leaf agrees with every leaf of its type.
     """
     a = _as_tree(a)
     b = _as_tree(b)
-    same_structure = mapped(lambda leaf: None, a) == mapped(lambda leaf: None, b)
-    return same_structure and all(map(_close, leaves_of(a), leaves_of(b)))
+    return _same_structure(a, b) and all(map(_close, leaves_of(a), leaves_of(b)))
+
+
+def _same_structure(a: Any, b: Any) -> bool:
+    """Whether two trees are nested alike, with the same keys in the same order, whatever their leaves are."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return list(a) == list(b) and all(map(_same_structure, a.values(), b.values()))
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(_same_structure, a, b))
+    return not isinstance(a, (dict, tuple)) and not isinstance(b, (dict, tuple))
 
 
 def _close(a: Any, b: Any) -> bool:
@@ -144,9 +152,13 @@ def _close(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         if a.dtype != b.dtype:
             return False
-        if a.dtype.kind in "biufc":
-            # Copies, since torch takes neither negative strides nor another order of bytes.
-            a, b = (torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C")) for array in (a, b))
+        if a.dtype.kind not in "fc":
+            return np.array_equal(a, b)
+        # Copies, since torch takes no negative strides, no other order of bytes, and no more than double precision.
+        native = a.dtype.newbyteorder("=")
+        widest = np.dtype(np.float64 if a.dtype.kind == "f" else np.complex128)
+        kind = native if native.itemsize <= widest.itemsize else widest
+        a, b = (torch.from_numpy(array.astype(kind, order="C")) for array in (a, b))
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
         plain = isinstance(a, (bool, int, float, complex, str))
         return type(a) is type(b) and (not plain or a == b or (a != a and b != b))

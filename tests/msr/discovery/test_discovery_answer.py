@@ -326,7 +326,7 @@ def test_a_choice_that_all_searches_made_stands_without_a_name_where_a_doubt_too
         assert mixed.verdict == "cannot tell"
         assert mixed.group is mixed.biases is None
         assert mixed.partial == ()
-        assert mixed.chosen is answers[0].chosen
+        assert mixed.chosen is doubt.chosen
         assert mixed.certificate.p_value == 0.008
 
 

@@ -162,6 +162,7 @@ def test_both_models_compile(net, x, gen):
         from torch._inductor import config
 
         # To find out which vector instructions the machine has, and to build with them, takes longer than all else.
+        # Whether torch's compiler uses them rightly is no matter of this package.
         with config.patch({"cpp.vec_isa_ok": False, "compile_threads": 1}):
             for model in (net, fold(net)):
                 torch.testing.assert_close(torch.compile(model)(x), model(x), rtol=1e-4, atol=1e-4)

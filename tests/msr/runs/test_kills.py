@@ -26,14 +26,22 @@ def test_a_run_that_was_killed_at_any_event_of_a_file_continues_bit_for_bit(runn
     events = answer["events"][0]
     assert set(events) == set(KINDS)
     for at in spread(events, min(KILLS, len(events))):
-        out = tmp_path / f"killed{at}"
-        assert pool.run(runner, *EVERY_STEP, "--out", str(out), kill_at=at)["status"] == [-signal.SIGKILL]
-        started = (out / "config.toml").exists()
-        answer = pool.run(runner, *EVERY_STEP, "--out", str(out), *(["--resume"] if started else []))
-        assert answer["status"] == [0], (at, events[at], answer)
-        assert_same_run(out, expected)
-        for picture in expected.glob("*.png"):
-            assert (out / picture.name).read_bytes() == picture.read_bytes(), (at, picture.name)
+        continued_as_expected(pool, runner, tmp_path / f"killed{at}", at, expected)
+    # Once in the middle of all that a user's run does, whose steps are recorded and whose pictures are drawn.
+    whole = tmp_path / "whole"
+    assert pool.run(runner, *EVERY_STEP, "--out", str(whole), whole=1)["status"] == [0]
+    continued_as_expected(pool, runner, tmp_path / "whole, killed", len(events) // 2, whole, whole=1)
+
+
+def continued_as_expected(pool, runner, out, at, expected, **how):
+    """Kill a run at an event and continue it: all that it has written is as in the run that was not killed."""
+    assert pool.run(runner, *EVERY_STEP, "--out", str(out), kill_at=at, **how)["status"] == [-signal.SIGKILL]
+    started = (out / "config.toml").exists()
+    answer = pool.run(runner, *EVERY_STEP, "--out", str(out), *(["--resume"] if started else []), **how)
+    assert answer["status"] == [0], (at, answer)
+    assert_same_run(out, expected)
+    for picture in expected.glob("*.png"):
+        assert (out / picture.name).read_bytes() == picture.read_bytes(), (at, picture.name)
 
 
 def spread(events: list[str], count: int) -> list[int]:

@@ -54,6 +54,10 @@ def test_answers_of_another_structure_or_kind_do_not_agree(a, b):
 def test_rounding_is_no_difference_and_the_byte_order_of_an_array_does_not_matter():
     assert agree(ONE, ONE * (1 + 1e-6))
     assert not agree(ONE, ONE * 1.02)
+    for kind in (np.longdouble, np.clongdouble, np.float16, np.uint16, "U4", "datetime64[s]", object):
+        values = np.arange(3).astype(kind)
+        assert agree(values, values.copy())
+        assert not agree(values, values[::-1])
     big = np.arange(3.0, dtype=">f8")
     assert agree(big, big.copy())
     assert not agree(big, big + 1)
