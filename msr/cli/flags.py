@@ -174,7 +174,9 @@ def _add_sample(commands: Any) -> None:
     command.add_argument("--group", help=GROUPS)
     command.add_argument("--acts", metavar="REP", help=f"on inputs and outputs (default: regular): {REPRESENTATIONS}")
     command.add_argument("--acts-out", metavar="REP", help="on outputs, where that differs")
-    command.add_argument("--breaking", type=float, help="share of a broken weight (default: 0.3)")
+    command.add_argument(
+        "--breaking", type=float, help="share of each weight's size that breaks the group (default: 0.3)"
+    )
     command.add_argument("--length", type=int, help="of a signal (default: 24)")
     command.add_argument("--kernel", type=int, help="of a convolution (default: 3)")
     command.add_argument("--circular", action="store_true", help="the convolution wraps around")

@@ -1,7 +1,8 @@
 """Certification: what is shown of the named group beside the rule, namely exceptions and what is not linear.
 
-Here it is decided whether a group is certified: :attr:`Exceptions.rare`. The certificate's other numbers come from the
-rule (:mod:`msr.discovery.verdict.rule`), which has already shown that typical tasks keep the group.
+Here it is decided whether exceptions are rare enough (:attr:`Exceptions.rare`), one of three conditions of a name. The
+certificate's other numbers come from the rule (:mod:`msr.discovery.verdict.rule`), which has already shown that typical
+tasks keep the group.
 """
 
 from collections.abc import Sequence
