@@ -8,8 +8,8 @@ a line ``{"status": [...], "stderr": [...], "events": [...]}`` with an entry for
 
 A warm-up run draws its pictures, and must end well. Where a child would draw a picture, which is most of what a tiny
 run costs, it writes the numbers and the names that the picture shows, in some 25 kB and three writes as a picture has.
-So two runs whose pictures show the same write the same bytes. Nor does a child record its steps, which would be the
-most of the rest. With ``whole`` or ``largest_file`` it draws and records as a user's run does.
+So two runs whose pictures show the same write the same bytes. Nor does a child record its steps, which
+would take most of the remaining time. With ``whole`` or ``largest_file`` it draws and records as a user's run does.
 
 Events are what a process does to the files in its run's folder: ``open`` to write, ``write`` and ``append`` (one for
 each system call), ``fsync``, ``rename``, ``remove``, ``mkdir``; the answer lists them in order. With ``kill_at`` the
