@@ -14,12 +14,15 @@ from msr.meta.problem import Problem as Problem
 from msr.meta.solvers.base import InnerSolver as InnerSolver
 from msr.meta.solvers.gauss_newton import GaussNewton as GaussNewton
 from msr.meta.solvers.gradient_steps import SGD as SGD
+from msr.meta.solvers.heads import ClassMeans as ClassMeans
+from msr.meta.solvers.heads import RidgeHead as RidgeHead
+from msr.meta.solvers.in_turn import InTurn as InTurn
 from msr.meta.solvers.ridge import Ridge as Ridge
 from msr.meta.way import Batching as Batching
 
 __all__ = [
     "Problem", "FunctionalModule", "from_module", "load_params", "Params", "MetaParameters",
-    "InnerSolver", "SGD", "Ridge", "GaussNewton",
+    "InnerSolver", "SGD", "Ridge", "GaussNewton", "ClassMeans", "RidgeHead", "InTurn",
     "Learner", "Batching", "Engine", "MetaGradient", "evaluate", "OuterLoop",
 
 ]  # fmt: skip

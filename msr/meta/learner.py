@@ -25,7 +25,6 @@ from msr.meta.record.recording import NotRecorded, has_channels_innermost
 from msr.meta.records import MeanLoss, Records
 from msr.meta.remedies import explaining
 from msr.meta.solvers.base import InnerSolver
-from msr.meta.solvers.gradient_steps import SGD
 from msr.meta.way import Batching, Way
 from msr.trees import Tree, assembled, leaves_of, structure_of
 
@@ -103,7 +102,7 @@ class Learner:
         self.trace = trace
         self.channels_last = channels_last
         self.workers = workers
-        self._takes_gradient_steps = isinstance(solver, SGD)
+        self._in_reverse_mode = bool(getattr(solver, "reverse_mode", False))
         self._records = Records()
         self._tried: set[Hashable] = set()  # the kinds of episodes on which the problem was tried out
 
@@ -399,10 +398,10 @@ class Learner:
 
     @property
     def _fuses(self) -> bool:
-        """Whether norms may run fused, which is faster: in a loop with :class:`SGD`, since under vmap, and in the
-        forward mode that other solvers use, fused norms have wrong derivatives.
+        """Whether norms may run fused, which is faster: in a loop with a solver that differentiates in reverse mode
+        alone, since under vmap and in forward mode fused norms have wrong derivatives.
         """
-        return self.batching == "loop" and self._takes_gradient_steps
+        return self.batching == "loop" and self._in_reverse_mode
 
     def _chunks(self, tensors: Sequence[Tensor]) -> Iterator[Sequence[Tensor]]:
         """The tensors cut along the axis of tasks, chunk by chunk.

@@ -17,8 +17,9 @@ SURFACE = {
         "Reparameterized", "ResidualWarning", "calibrate", "coverage", "fold", "reparameterize",
     ],
     "msr.meta": [
-        "Batching", "Engine", "FunctionalModule", "GaussNewton", "InnerSolver", "Learner", "MetaGradient",
-        "MetaParameters", "OuterLoop", "Params", "Problem", "Ridge", "SGD", "evaluate", "from_module", "load_params",
+        "Batching", "ClassMeans", "Engine", "FunctionalModule", "GaussNewton", "InTurn", "InnerSolver", "Learner",
+        "MetaGradient", "MetaParameters", "OuterLoop", "Params", "Problem", "Ridge", "RidgeHead", "SGD", "evaluate",
+        "from_module", "load_params",
     ],
     "msr.span": [
         "Chunks", "RankCut", "SharedSpan", "SpectralStart", "find_span", "in_chunks", "orthonormal_basis", "patches",

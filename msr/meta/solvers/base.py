@@ -3,6 +3,10 @@
 A solver is a frozen value with three methods. ``check`` refuses a problem it cannot serve; ``init`` gives the numbers
 that the solver itself learns in the outer loop; ``adapt`` is a pure function of tensors, so it can be differentiated
 through and mapped over tasks.
+
+A solver may say ``reverse_mode = True``: it differentiates in reverse mode alone. Then norms may run fused in a loop,
+which is faster, since only in forward mode and under vmap their derivatives are wrong. Without a word it is taken for
+false.
 """
 
 from typing import Protocol

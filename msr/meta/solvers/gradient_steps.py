@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -36,6 +36,8 @@ class SGD:
     learn: Literal["per_tensor", "per_parameter", "fixed"] = "per_tensor"
     scale: Literal["linear", "log"] = "linear"
     first_order: bool = False
+
+    reverse_mode: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.steps < 0 or (self.test_steps or 0) < 0:
