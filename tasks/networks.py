@@ -1,42 +1,71 @@
 """Networks of the published problems, in plain torch: runners and benchmarks train the same ones."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import nn
 
-__all__ = ["conv4", "convolutions_of_conv4"]
+from msr.errors import ShapeError
+
+__all__ = ["conv4", "convolutions_of_conv4", "head_of_conv4"]
 
 _BLOCKS = 4
+_GROUPS = 4
 _LAYERS_OF_A_BLOCK = 4  # convolution, batch norm, ReLU, pooling
 
 
-def conv4(ways: int, *, width: int = 32, running_statistics: bool = True, generator: torch.Generator) -> nn.Sequential:
-    """Four blocks of 3×3 convolution, batch norm, ReLU and 2×2 pooling, then a linear head, for 28×28 images.
+def conv4(
+    ways: int,
+    *,
+    width: int = 32,
+    image_shape: tuple[int, int, int] = (1, 28, 28),
+    norm: Literal["batch", "group"] = "batch",
+    running_statistics: bool = True,
+    generator: torch.Generator,
+) -> nn.Sequential:
+    """Four blocks of 3×3 convolution, norm, ReLU and 2×2 pooling, then a linear head.
 
-    Every weight and bias is drawn from ``generator`` as torch's own layers draw theirs, ``U(±1/√fan_in)``. Without
-    ``running_statistics`` the batch norms always use those of the batch. ``ways`` is the number of classes, and
-    ``width`` that of the channels of each block.
+    Every weight and bias is drawn from ``generator`` as torch's own layers draw theirs, ``U(±1/√fan_in)``.
 
-    Shapes: ``(images, 1, 28, 28) -> (images, ways)``.
-    Source: the few-shot network of arXiv:1703.03400.
+    Args:
+        ways: the number of classes.
+        width: the channels of each block.
+        image_shape: ``(channels, height, width)`` of an image; each side is at least 16, since four poolings halve it.
+        norm: ``"batch"`` norm, which looks at all images of a set together, or ``"group"`` norm with four groups of
+            channels (one where four do not divide the width), which looks at one image alone.
+        running_statistics: without them batch norms always use the statistics of the batch.
+
+    Shapes: ``(images, *image_shape) -> (images, ways)``.
+    Source: the few-shot network of arXiv:1703.03400; group norm: arXiv:1803.08494.
     """
     layers: list[nn.Module] = []
-    channels = 1
+    channels, height, breadth = image_shape
     for _ in range(_BLOCKS):
         convolution = nn.Conv2d(channels, width, 3, padding=1, device="meta").to_empty(device="cpu")
         _draw(convolution, 9 * channels, generator)
-        norm = nn.BatchNorm2d(width, track_running_stats=running_statistics)
-        layers += [convolution, norm, nn.ReLU(), nn.MaxPool2d(2)]
+        if norm == "batch":
+            own_norm: nn.Module = nn.BatchNorm2d(width, track_running_stats=running_statistics)
+        else:
+            own_norm = nn.GroupNorm(1 if width % _GROUPS else _GROUPS, width)
+        layers += [convolution, own_norm, nn.ReLU(), nn.MaxPool2d(2)]
         channels = width
-    head = nn.Linear(width, ways, device="meta").to_empty(device="cpu")
-    _draw(head, width, generator)
+    features = width * (height >> _BLOCKS) * (breadth >> _BLOCKS)
+    if not features:
+        raise ShapeError(f"conv4 halves each side four times, so it needs 16 pixels each way; got {image_shape}")
+    head = nn.Linear(features, ways, device="meta").to_empty(device="cpu")
+    _draw(head, features, generator)
     return nn.Sequential(*layers, nn.Flatten(), head)
 
 
 def convolutions_of_conv4() -> list[str]:
     """The names of the four convolutions of :func:`conv4` as modules, in order."""
     return [str(_LAYERS_OF_A_BLOCK * block) for block in range(_BLOCKS)]
+
+
+def head_of_conv4() -> str:
+    """The name of the linear head of :func:`conv4` as a module."""
+    return str(_LAYERS_OF_A_BLOCK * _BLOCKS + 1)
 
 
 @torch.no_grad()

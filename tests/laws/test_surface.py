@@ -109,11 +109,20 @@ SURFACE = {
     "tasks": [
         "ImageTasks", "RotationTasks", "TranslationTasks",
     ],
+    "tasks.augmentation": [
+        "Augmentation", "N_RANDOM", "augment", "augmented", "turn_and_flip",
+    ],
     "tasks.images": [
-        "ImageSet", "ImageTasks", "augment", "digits", "download_omniglot", "read_omniglot",
+        "ImageSet", "ImageTasks", "digits",
+    ],
+    "tasks.mini_imagenet": [
+        "read_mini_imagenet",
+    ],
+    "tasks.omniglot": [
+        "download_omniglot", "read_omniglot", "read_one_shot_runs",
     ],
     "tasks.networks": [
-        "conv4", "convolutions_of_conv4",
+        "conv4", "convolutions_of_conv4", "head_of_conv4",
     ],
     "tasks.rotation": [
         "GROUPS", "RotationTasks", "condensed", "read_filters", "rotation_defect",

@@ -42,7 +42,7 @@ from msr.tasks.controls import broken_span
 from msr.tasks.files import read_arrays, write_tasks
 from msr.tasks.locally_connected import locally_connected_weight, span_of_filters
 from msr.tasks.sampling import sample_group
-from tasks.images import augment
+from tasks.augmentation import augment, turn_and_flip
 from tasks.rotation import rotation_defect
 from tasks.translation import TranslationTasks
 from tests.laws.test_surface import SURFACE
@@ -220,7 +220,8 @@ WALK = {
     "msr.representations.commutant.skew_pairs W": (skew_pairs, [torch.stack([W, W @ W])]),
     "msr.discovery.discover x y fresh": (lambda x, y: str(discover(x, y)), [TASKS.x, TASKS.y]),
     "msr.tasks.controls.broken_span U": (lambda U: broken_span(U, 0.3, torch.Generator().manual_seed(0)), [SHIFTS]),
-    "tasks.images.augment images uniform": (augment, [draw(2, 1, 6, 6), draw(2, 7).abs() % 1]),
+    "tasks.augmentation.augment images uniform": (augment, [draw(2, 1, 6, 6), draw(2, 7).abs() % 1]),
+    "tasks.augmentation.turn_and_flip images uniform": (turn_and_flip, [draw(2, 1, 6, 6), draw(2, 7).abs() % 1]),
     "tasks.rotation.rotation_defect filters": (
         lambda f: rotation_defect(f, "c4", 1, 1),
         [draw(4, 1, 5, 5)],

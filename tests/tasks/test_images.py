@@ -15,7 +15,10 @@ from PIL import Image
 
 from msr.errors import ConfigError, DataError, ShapeError
 from tasks import ImageTasks
-from tasks.images import ImageSet, augment, digits, download_omniglot, read_omniglot
+from tasks.augmentation import augment, augmented, turn_and_flip
+from tasks.images import ImageSet, digits
+from tasks.mini_imagenet import read_mini_imagenet
+from tasks.omniglot import download_omniglot, read_omniglot, read_one_shot_runs
 from tests.support.cases import needs_data
 
 
@@ -52,7 +55,7 @@ def test_zip_files_are_read_resized_and_cached_once(archive, tmp_path, monkeypat
     ink = images.images.float().mean((2, 3)) / 255
     want = torch.tensor([20 * (10 + 20 * n) / 105**2 for n in range(3)])
     torch.testing.assert_close(ink[0], want, atol=2e-3, rtol=0)  # strokes are bright, areas survive the resizing
-    monkeypatch.setattr("tasks.images._decode", lambda *args: pytest.fail("decoded again"))
+    monkeypatch.setattr("tasks.omniglot._decode", lambda *args: pytest.fail("decoded again"))
     again = read_omniglot(archive, cache=tmp_path / "cache")
     assert torch.equal(again.images, images.images)
     assert again.names == images.names
@@ -118,7 +121,7 @@ def test_unwritable_cache_is_a_warning_not_an_error(archive, tmp_path):
 
 
 def test_episodes_are_n_way_k_shot_and_support_and_query_share_no_image():
-    family = ImageTasks(image_set(), image_set(group="B"), ways=4, shots=2, queries=3, augmented=False)
+    family = ImageTasks(image_set(), image_set(group="B"), ways=4, shots=2, queries=3, query="none")
     e = family.episodes("train", torch.arange(30)).check()
     assert e.support_x.shape == (30, 8, 1, 28, 28)
     assert e.query_x.shape == (30, 12, 1, 28, 28)
@@ -135,12 +138,51 @@ def test_episodes_are_n_way_k_shot_and_support_and_query_share_no_image():
     assert seen == set(range(7))
 
 
-def test_only_queries_are_augmented():
-    plain, turned = (ImageTasks(*digits(), augmented=augmented, queries=4) for augmented in (False, True))
-    a, b = (family.episodes("test", torch.arange(3)) for family in (plain, turned))
-    assert torch.equal(a.support_x, b.support_x)
-    assert torch.equal(a.query_y, b.query_y)
-    assert not torch.allclose(a.query_x, b.query_x)
+@pytest.mark.parametrize("how", ["crop", "square"])
+def test_the_parts_that_are_asked_for_are_augmented(how):
+    """And a part's images do not depend on how the other one is augmented."""
+    cases = [{"query": "none"}, {"query": how}, {"query": "none", "support": how}, {"query": how, "support": how}]
+    plain, query, support, both = (
+        ImageTasks(*digits(), queries=4, **case).episodes("test", torch.arange(3)) for case in cases
+    )
+    assert torch.equal(plain.support_x, query.support_x)
+    assert torch.equal(plain.query_x, support.query_x)
+    assert torch.equal(query.query_x, both.query_x)
+    assert torch.equal(support.support_x, both.support_x)
+    assert not torch.allclose(plain.query_x, query.query_x)
+    assert not torch.allclose(plain.support_x, support.support_x)
+    for other in (query, support, both):
+        assert torch.equal(plain.query_y, other.query_y)
+
+
+def test_turns_and_flips_are_the_eight_of_a_square(gen):
+    image = torch.rand(1, 2, 5, 5, generator=gen)
+    corners = [(quarter / 4, mirror) for quarter in range(4) for mirror in (0.4, 0.6)]
+    numbers = torch.tensor([[turn, mirror, *[0.0] * 5] for turn, mirror in corners])
+    results = turn_and_flip(image.expand(8, -1, -1, -1), numbers)
+    want = [torch.rot90(image[0], quarter, (-2, -1)) for quarter in range(4)]
+    want = [part for turned in want for part in (turned.flip(-1), turned)]
+    assert torch.equal(results, torch.stack(want))
+    assert len({tuple(result.flatten().tolist()) for result in results}) == 8
+    counts = torch.zeros(8)
+    for result in turn_and_flip(image.expand(800, -1, -1, -1), torch.rand(800, 7, generator=gen)):
+        counts[[torch.equal(result, one) for one in want].index(True)] += 1
+    assert counts.min() > 60  # each of them one time in eight: 100, and a standard deviation of 9
+    assert augmented(image, torch.zeros(1, 7), "none") is image
+    with pytest.raises(ShapeError, match=r"\(1, 7\); got \(1, 2\)"):
+        turn_and_flip(image, torch.zeros(1, 2))
+
+
+def test_colours_keep_their_channels():
+    images = torch.arange(3 * 4 * 3, dtype=torch.uint8).reshape(3, 4, 3, 1, 1).expand(-1, -1, -1, 6, 6)
+    colours = ImageSet(images.contiguous(), ("a", "b", "c"))
+    assert colours.image_shape == (3, 6, 6)
+    e = ImageTasks(colours, colours, ways=2, queries=2, query="none").episodes("train", torch.arange(2))
+    assert e.query_x.shape == (2, 4, 3, 6, 6)
+    levels = (255 * e.query_x[..., 0, 0]).round()
+    assert torch.equal(levels[..., 1] - levels[..., 0], torch.ones(2, 4))  # channels of one image stay together
+    with pytest.raises(ConfigError, match=r"differ in shape: \(3, 6, 6\) and \(1, 28, 28\)"):
+        ImageTasks(colours, image_set())
 
 
 def test_image_tasks_are_functions_of_seed_split_and_index():
@@ -209,6 +251,7 @@ def test_augmentation_checks_its_numbers():
         ({"shots": 5}, "5 shots and 2 queries need 7 images a class, but the train classes have 6"),
         ({"ways": 8}, "8 ways need as many classes, but the train images have 7"),
         ({"shots": 0}, "shots must be at least 1; got 0"),
+        ({"query": "turn"}, "query must be none or crop or square; got 'turn'"),
     ],
 )
 def test_impossible_episodes_are_refused(change, says):
@@ -221,6 +264,81 @@ def test_overlapping_alphabets_are_dropped():
     assert both.without_groups_of(image_set(group="A")).names == ("B/1", "B/2")
     with pytest.raises(DataError, match="every group of the test images"):
         image_set().without_groups_of(image_set())
+
+
+def test_groups_are_chosen_by_name():
+    both = ImageSet(torch.zeros(3, 2, 28, 28, dtype=torch.uint8), ("A/1", "B/1", "B/2"))
+    assert both.only_groups(["B"]).names == ("B/1", "B/2")
+    with pytest.raises(DataError, match="no group C; there are A, B"):
+        both.only_groups(["A", "C"])
+
+
+def test_the_published_one_shot_runs():
+    runs = read_one_shot_runs(needs_data("omniglot/all_runs.zip")).check()
+    assert runs.support_x.shape == runs.query_x.shape == (20, 20, 1, 28, 28)
+    assert torch.equal(runs.query_y.sort(dim=1).values, runs.support_y)  # every character once
+    distance = torch.cdist(runs.query_x.flatten(2), runs.support_x.flatten(2))
+    right = (distance.argmin(2) == runs.query_y).float().mean()
+    assert 0.15 < right < 0.5  # nearest pixels; guessing has 0.05
+
+
+def test_damaged_one_shot_runs_are_named(tmp_path):
+    path = tmp_path / "runs.zip"
+    whole = {"run01/training/class01.png": png(), "run01/test/item01.png": png(9)}
+    for answers, says in [
+        ("run01/test/item01.png\n", "two file names a line"),
+        ("", "two file names a line"),
+        ("run01/test/item02.png run01/training/class01.png\n", "names run01/test/item02.png, which the file does not"),
+    ]:
+        with zipfile.ZipFile(path, "w") as file:
+            for name, content in {**whole, "run01/class_labels.txt": answers}.items():
+                file.writestr(name, content)
+        with pytest.raises(DataError, match=says):
+            read_one_shot_runs(path)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("other.txt", "")
+    with pytest.raises(DataError, match=r"holds no run01/class_labels\.txt"):
+        read_one_shot_runs(path)
+
+
+@pytest.fixture
+def mini_imagenet(tmp_path):
+    """A generated folder in MiniImagenet's layout: two classes, red and blue, of three and two images."""
+    (tmp_path / "images").mkdir()
+    lines = ["filename,label"]
+    for label, colour, count in [("red", (200, 0, 0), 3), ("blue", (0, 0, 200), 2)]:
+        for n in range(count):
+            Image.new("RGB", (100 + n, 90), colour).save(tmp_path / "images" / f"{label}{n}.jpg")
+            lines.append(f"{label}{n}.jpg,{label}")
+    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_mini_imagenet_is_read_in_colour(mini_imagenet):
+    images = read_mini_imagenet(mini_imagenet, "train")
+    assert images.names == ("red", "blue")
+    assert images.images.shape == (2, 2, 3, 84, 84)
+    means = images.images.float().mean((1, 3, 4))
+    torch.testing.assert_close(means, torch.tensor([[200.0, 0, 0], [0, 0, 200.0]]), atol=3, rtol=0)
+    e = ImageTasks(images, images, ways=2, queries=1).episodes("train", torch.arange(2)).check()
+    assert e.query_x.shape == (2, 2, 3, 84, 84)
+
+
+def test_a_folder_that_is_no_mini_imagenet_says_what_is_wrong(mini_imagenet):
+    with pytest.raises(DataError, match=r"val\.csv cannot be read \(FileNotFoundError\); the folder must hold images/"):
+        read_mini_imagenet(mini_imagenet, "val")
+    for table, says in [
+        ("name,label\na.jpg,x\n", "line 2: the columns filename and label must both be filled"),
+        ("filename,label\n../a.jpg,x\n", r"line 2: \.\./a\.jpg must be the name of a file in images/"),
+        ("filename,label\n", "lists no image"),
+        ("filename,label\na.jpg,x\n", r"a\.jpg cannot be read \(No such file"),
+    ]:
+        (mini_imagenet / "val.csv").write_text(table)
+        with pytest.raises(DataError, match=says):
+            read_mini_imagenet(mini_imagenet, "val")
+    (mini_imagenet / "images" / "red0.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"red0\.jpg is damaged or no image"):
+        read_mini_imagenet(mini_imagenet, "train")
 
 
 def test_download_checks_what_it_gets(tmp_path, monkeypatch):
@@ -251,7 +369,7 @@ def test_download_checks_what_it_gets(tmp_path, monkeypatch):
         try:
             with pytest.raises(DataError, match=r"could not be fetched.*hash"):
                 download_omniglot(tmp_path / "a", url=url)
-            monkeypatch.setattr("tasks.images.OMNIGLOT_SHA256", sums)
+            monkeypatch.setattr("tasks.omniglot.OMNIGLOT_SHA256", sums)
             first, second = download_omniglot(tmp_path / "b", url=url)
             assert (first.read_bytes(), second.name) == (b"images_background.zip", "images_evaluation.zip")
             with pytest.raises(DataError, match="could not be fetched"):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.networks import conv4, convolutions_of_conv4
+from msr.errors import ShapeError
+from tasks.networks import conv4, convolutions_of_conv4, head_of_conv4
 
 
 def test_conv4_has_the_published_shape(gen):
@@ -32,3 +33,19 @@ def test_norms_can_keep_no_running_statistics(gen):
     norms = [part for part in conv4(5, running_statistics=False, generator=gen) if isinstance(part, nn.BatchNorm2d)]
     assert len(norms) == 4
     assert all(norm.running_mean is None for norm in norms)
+
+
+def test_larger_images_in_colour_have_a_larger_head(gen):
+    net = conv4(5, image_shape=(3, 84, 84), generator=gen)
+    assert net(torch.ones(2, 3, 84, 84)).shape == (2, 5)
+    assert net.get_submodule(head_of_conv4()).weight.shape == (5, 5 * 5 * 32)
+    with pytest.raises(ShapeError, match=r"needs 16 pixels each way; got \(1, 15, 28\)"):
+        conv4(5, image_shape=(1, 15, 28), generator=gen)
+
+
+@pytest.mark.parametrize("width", [3, 8])
+def test_with_group_norm_an_answer_does_not_depend_on_other_images(width, gen):
+    images = torch.rand(6, 1, 28, 28, generator=gen)
+    batch, group = (conv4(5, width=width, norm=norm, generator=gen) for norm in ("batch", "group"))
+    torch.testing.assert_close(group(images)[:2], group(images[:2]))
+    assert not torch.allclose(batch(images)[:2], batch(images[:2]))

@@ -27,7 +27,7 @@ from msr.errors import DataError, MSRError
 from msr.files.archives import npz_names, read_npy, read_npz
 from msr.models.reading import read_model
 from msr.tasks.files import read_arrays
-from tasks.images import read_omniglot
+from tasks.omniglot import read_omniglot
 from tasks.rotation import read_filters
 from tests.support import ROOT
 
@@ -400,7 +400,7 @@ from msr.errors import MSRError
 from msr.memory import _table
 from msr.models.reading import read_model
 from msr.tasks.files import read_arrays
-from tasks.images import read_omniglot
+from tasks.omniglot import read_omniglot
 from tasks.rotation import read_filters
 
 folder = Path(sys.argv[1])
