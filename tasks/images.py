@@ -69,6 +69,10 @@ class ImageSet:
             raise DataError(f"every group of the test images is in the training images too: {', '.join(sorted(taken))}")
         return ImageSet(self.images[keep], tuple(self.names[i] for i in keep))
 
+    def padded(self, pixels: int) -> "ImageSet":
+        """The images with that many rows and columns of zeros (black) on each side."""
+        return ImageSet(F.pad(self.images, (pixels,) * 4), self.names)
+
     @property
     def groups(self) -> tuple[str, ...]:
         """Names of the groups (the parts of class names before ``/``, alphabets), each once, sorted."""

@@ -21,6 +21,7 @@ def conv4(
     width: int = 32,
     image_shape: tuple[int, int, int] = (1, 28, 28),
     norm: Literal["batch", "group"] = "batch",
+    pooled: bool = False,
     running_statistics: bool = True,
     generator: torch.Generator,
 ) -> nn.Sequential:
@@ -34,6 +35,8 @@ def conv4(
         image_shape: ``(channels, height, width)`` of an image; each side is at least 16, since four poolings halve it.
         norm: ``"batch"`` norm, which looks at all images of a set together, or ``"group"`` norm with four groups of
             channels (one where four do not divide the width), which looks at one image alone.
+        pooled: average each channel over what four poolings leave of the image, so that the head sees no positions. On
+            sides that are multiples of 16 the network is then invariant to turns and flips if its filters are.
         running_statistics: without them batch norms always use the statistics of the batch.
 
     Shapes: ``(images, *image_shape) -> (images, ways)``.
@@ -50,9 +53,12 @@ def conv4(
             own_norm = nn.GroupNorm(1 if width % _GROUPS else _GROUPS, width)
         layers += [convolution, own_norm, nn.ReLU(), nn.MaxPool2d(2)]
         channels = width
-    features = width * (height >> _BLOCKS) * (breadth >> _BLOCKS)
-    if not features:
+    places = (height >> _BLOCKS) * (breadth >> _BLOCKS)
+    if not places:
         raise ShapeError(f"conv4 halves each side four times, so it needs 16 pixels each way; got {image_shape}")
+    features = width if pooled else width * places
+    if pooled:
+        layers.append(nn.AdaptiveAvgPool2d(1))
     head = nn.Linear(features, ways, device="meta").to_empty(device="cpu")
     _draw(head, features, generator)
     return nn.Sequential(*layers, nn.Flatten(), head)
@@ -63,9 +69,9 @@ def convolutions_of_conv4() -> list[str]:
     return [str(_LAYERS_OF_A_BLOCK * block) for block in range(_BLOCKS)]
 
 
-def head_of_conv4() -> str:
-    """The name of the linear head of :func:`conv4` as a module."""
-    return str(_LAYERS_OF_A_BLOCK * _BLOCKS + 1)
+def head_of_conv4(*, pooled: bool = False) -> str:
+    """The name of the linear head of :func:`conv4` as a module, with or without the average before it."""
+    return str(_LAYERS_OF_A_BLOCK * _BLOCKS + 1 + pooled)
 
 
 @torch.no_grad()

@@ -16,14 +16,14 @@ from msr.arrays import as_tensor
 from msr.errors import ConfigError, ModelError
 from msr.meta.checks.parameter_reads import aliases
 from msr.meta.checks.purity import refuse_changing_weights
-from msr.meta.exact import KnownFunction, is_plain_module, refuse_backward_hooks
+from msr.meta.exact import Exact, KnownFunction, is_plain_module, refuse_backward_hooks
 from msr.meta.problem import Params, Problem
 from msr.meta.setnorm import use_set_statistics
-from msr.modules import copied, dotted
+from msr.modules import copied, dotted, with_parts_replaced
 from msr.sharing import Sharing
 from msr.trees import Tree
 
-__all__ = ["FunctionalModule", "ModulePrediction", "from_module", "load_params"]
+__all__ = ["Features", "FunctionalModule", "ModulePrediction", "from_module", "load_params"]
 
 
 class FunctionalModule(NamedTuple):
@@ -38,6 +38,26 @@ class FunctionalModule(NamedTuple):
     problem: Problem
     shared: Params
     initial: Params
+
+    def before(self, layer: str) -> "Features":
+        """``(params, x) -> z``: what the network gives with an identity in place of a layer.
+
+        For the last layer these are the features that a head is fitted to (:mod:`msr.meta.solvers.heads`).
+
+        Args: ``layer``: as in ``named_modules()``; it must be used once.
+        Raises: ConfigError for a name that the network does not have, and where the problem is not of a module.
+        """
+        predict = self.problem.predict
+        prediction = predict.function if isinstance(predict, Exact) else predict
+        if not isinstance(prediction, ModulePrediction):
+            raise ConfigError("only the problem of a module (from_module) has layers")
+        module = copied(prediction.module)
+        parts = dict(module.named_modules())
+        if layer not in parts or not layer:
+            raise ConfigError(
+                f"the network has no layer {layer!r}; there are {', '.join(name for name in parts if name)}"
+            )
+        return Features(with_parts_replaced(module, {parts[layer]: nn.Identity()}), prediction.constants)
 
 
 def from_module(
@@ -128,6 +148,35 @@ class ModulePrediction(KnownFunction):
         arguments = x if isinstance(x, tuple) else () if isinstance(x, dict) else (x,)
         keywords = x if isinstance(x, dict) else None
         return torch.func.functional_call(self.module, {**self.constants, **params}, arguments, keywords)
+
+
+@dataclass(frozen=True, eq=False)
+class Features(KnownFunction):
+    """What a network gives with an identity in place of its head, a function of parameters and one task's ``x``.
+
+    Attributes:
+        module: the network without its head.
+        constants: parameters that are not learned, by name; those of the head among them are not used.
+    """
+
+    module: nn.Module
+    constants: Params
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """As :attr:`ModulePrediction.is_plain`."""
+        return is_plain_module(self.module)
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """The parameters that are used."""
+        return frozenset(name for name, _ in self.module.named_parameters())
+
+    def __call__(self, params: Params, x: Tree) -> Any:
+        """The features of one task's examples, ``(examples, ...)``; parameters of the head may be among ``params``."""
+        arguments = x if isinstance(x, tuple) else () if isinstance(x, dict) else (x,)
+        own = {name: value for name, value in {**self.constants, **params}.items() if name in self._names}
+        return torch.func.functional_call(self.module, own, arguments, x if isinstance(x, dict) else None)
 
 
 def load_params(module: nn.Module, *groups: Params) -> nn.Module:

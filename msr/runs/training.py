@@ -136,23 +136,25 @@ def train(
     sample: Sample,
     steps: int,
     *,
+    seconds: float = math.inf,
     measure: Callable[[], float] | None = None,
     best: Literal["lowest", "highest"] = "lowest",
 ) -> Trained:
-    """Run an outer loop up to ``steps``, from the arm's checkpoint if there is one.
+    """Run an outer loop up to ``steps``, or until its steps have taken ``seconds``, from the arm's checkpoint if there
+    is one.
 
     ``sample(step)`` gives the tasks' indices and their data, and is a pure function, so that a continued run gets the
-    batches that an uninterrupted one would. ``measure`` is called about twenty times, evenly over ``steps`` and
-    after the last, and its value logged as ``test``, null with the reason where it is not finite; its time does not
-    count. The newest checkpoints are kept, and the one with the
-    ``best`` measured value. The folder's config needs the flags of :class:`~msr.runs.config.TrainingFlags`.
+    batches that an uninterrupted one would. ``measure`` is called about twenty times, evenly over ``steps`` (over
+    ``seconds``, where these are bounded) and after the last, and its value logged as ``test``, null with the reason
+    where it is not finite; its time does not count. The newest checkpoints are kept, and the one with the ``best``
+    measured value. The folder's config needs the flags of :class:`~msr.runs.config.TrainingFlags`.
 
     A loss, gradient, parameter or number of the optimiser that is not finite, and a mean loss above
     :func:`~msr.runs.divergence.largest_loss`, end the arm: the loop goes back to the last state whose losses were
     finite. With ``--on-divergence rollback`` it first goes back to the last good checkpoint with half the outer
     rate, up to three times; which one that is depends on the clock, unless a checkpoint is written after every step.
     """
-    return _Training(loop, folder, arm, sample, steps, measure, best).run()
+    return _Training(loop, folder, arm, sample, steps, seconds, measure, best).run()
 
 
 def restored(
@@ -240,6 +242,7 @@ class _Training:
         arm: str,
         sample: Sample,
         steps: int,
+        seconds: float,
         measure: Callable[[], float] | None,
         best: Literal["lowest", "highest"],
     ):
@@ -253,6 +256,7 @@ class _Training:
         self.arm = arm
         self.sample = sample
         self.steps = steps
+        self.seconds = seconds
         self.measure = measure
         self.sign = 1 if best == "lowest" else -1
         self.record = _Record()
@@ -270,18 +274,18 @@ class _Training:
         bar = _progress(self.arm, self.steps, self.loop.steps_done)
         try:
             with signals.deferred() as interrupted:
-                while self.loop.steps_done < self.steps and self.record.diverged_at is None:
+                while not self._is_done() and self.record.diverged_at is None:
                     at = self.loop.steps_done
                     losses: torch.Tensor | None = None
                     told_to_stop = False
+                    measured = self._measurements_due()
                     try:
                         losses = self._step()
-                        done = self.loop.steps_done
-                        if done % self.every == 0 or done == self.steps:
+                        if self._measurements_due() > measured or self._is_done():
                             self._report(losses)
                         due = time.monotonic() - self.saved > self.config.checkpoint_seconds
                         told_to_stop = bool(interrupted)
-                        if due or told_to_stop or done == self.steps:
+                        if due or told_to_stop or self._is_done():
                             self._save()
                     except NonFiniteError as error:
                         self._diverge(at, " ".join(str(error).split()))
@@ -294,6 +298,16 @@ class _Training:
         bar.close()
         record = self.record
         return Trained(record.seconds, self.loop.steps_done, record.diverged_at, record.diverged_why, record.rollbacks)
+
+    def _is_done(self) -> bool:
+        """Whether all steps were taken, or all seconds are spent."""
+        return self.loop.steps_done >= self.steps or self.record.seconds >= self.seconds
+
+    def _measurements_due(self) -> int:
+        """How many measurements the steps taken so far ask for, the one after the last step aside."""
+        if math.isinf(self.seconds):
+            return self.loop.steps_done // self.every
+        return int(self.record.seconds * _MEASUREMENTS / self.seconds)
 
     def _step(self) -> torch.Tensor:
         """Take one outer step, timed together with drawing its tasks; the losses ``(tasks,)``."""

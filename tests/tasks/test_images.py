@@ -181,6 +181,10 @@ def test_colours_keep_their_channels():
     assert e.query_x.shape == (2, 4, 3, 6, 6)
     levels = (255 * e.query_x[..., 0, 0]).round()
     assert torch.equal(levels[..., 1] - levels[..., 0], torch.ones(2, 4))  # channels of one image stay together
+    wider = colours.padded(2)
+    assert wider.image_shape == (3, 10, 10)
+    assert torch.equal(wider.images[..., 2:-2, 2:-2], images)
+    assert int(wider.images.sum()) == int(images.sum())
     with pytest.raises(ConfigError, match=r"differ in shape: \(3, 6, 6\) and \(1, 28, 28\)"):
         ImageTasks(colours, image_set())
 

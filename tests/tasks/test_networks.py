@@ -49,3 +49,19 @@ def test_with_group_norm_an_answer_does_not_depend_on_other_images(width, gen):
     batch, group = (conv4(5, width=width, norm=norm, generator=gen) for norm in ("batch", "group"))
     torch.testing.assert_close(group(images)[:2], group(images[:2]))
     assert not torch.allclose(batch(images)[:2], batch(images[:2]))
+
+
+def test_a_pooled_network_of_symmetric_filters_is_invariant_to_turns_and_flips(gen):
+    """And one of other filters is not, nor one whose head sees positions."""
+    images = torch.rand(3, 1, 32, 32, generator=gen)
+    for pooled, symmetric in [(True, True), (True, False), (False, True)]:
+        net = conv4(4, width=6, image_shape=(1, 32, 32), pooled=pooled, generator=gen)
+        assert isinstance(net.get_submodule(head_of_conv4(pooled=pooled)), nn.Linear)
+        if symmetric:
+            for name in convolutions_of_conv4():
+                weight = net.get_submodule(name).weight.data
+                turned = [torch.rot90(w, k, (-2, -1)) for w in (weight, weight.flip(-1)) for k in range(4)]
+                weight.copy_(torch.stack(turned).mean(0))
+        with torch.no_grad():
+            same = [torch.allclose(net(images), net(moved), atol=1e-4) for moved in (images.mT, images.flip(-2))]
+        assert all(same) is any(same) is (pooled and symmetric)

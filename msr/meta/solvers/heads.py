@@ -3,6 +3,9 @@
 Both solvers replace the weight and the bias of a linear head, ``logits = z Wᵀ + b``, and leave every other adapted
 parameter as it is. The features ``z`` are those of the network before the head, and no gradient is taken in the inner
 loop, so a step costs little more than one forward and one backward pass.
+
+    functional = from_module(net, F.cross_entropy, shared=lambda name: not name.startswith("head."))
+    solver = RidgeHead(functional.before("head"), "head.weight", "head.bias")
 """
 
 import math
@@ -11,9 +14,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from msr.errors import ConfigError, DataError, ModelError, ShapeError
+from msr.meta.exact import Exact
 from msr.meta.problem import MetaParameters, Params, Problem, as_params
 from msr.meta.solvers.least_squares import one_tensor, rounding
 from msr.trees import Tree
@@ -29,7 +34,8 @@ class _Head:
     """What both solvers know of a head: where its numbers are, and what it is given.
 
     Args:
-        features: ``(params, x) -> (examples, features)``.
+        features: ``(params, x) -> (examples, features)``, such as :meth:`msr.meta.FunctionalModule.before`; as a
+            problem's prediction it runs with exact forms of torch's fused functions (:mod:`msr.meta.exact`).
         weight: the name of the head's weight ``(classes, features)`` among the adapted parameters.
         bias: the name of its bias ``(classes,)``.
     """
@@ -40,9 +46,13 @@ class _Head:
 
     reverse_mode: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        # As a problem's own prediction; the dataclass is frozen, so the field is set past it.
+        object.__setattr__(self, "features", Exact.of(self.features))
+
     def check(self, problem: Problem, params: MetaParameters, x: Tree, y: Tree) -> None:
-        """Raise unless the names are those of a head, the features fit it, and ``y`` holds the number of its class for
-        each example: ConfigError, ModelError, ShapeError, DataError.
+        """Raise unless the names are those of a head, the prediction is that head of the features, and ``y`` holds the
+        number of its class for each example: ConfigError, ModelError, ShapeError, DataError.
         """
         kind = type(self).__name__
         missing = [name for name in (self.weight, self.bias) if name not in params.initial]
@@ -68,6 +78,13 @@ class _Head:
         bias = params.initial[self.bias]
         if bias.shape != (n_classes,):
             raise ModelError(f"{kind}: {self.bias} must be {(n_classes,)}; got {tuple(bias.shape)}")
+        prediction = problem.predict({**params.shared, **params.initial}, x).detach()
+        by_head = F.linear(z, params.initial[self.weight], bias).detach()
+        if prediction.shape != by_head.shape or not torch.allclose(prediction, by_head, rtol=1e-3, atol=1e-3):
+            raise ModelError(
+                f"{kind}: the prediction is not z · {self.weight}ᵀ + {self.bias} of the features z; the head must be "
+                "the last layer, and the features those before it"
+            )
 
     def _support(self, params: MetaParameters, x: Tree, y: Tree) -> tuple[Tensor, Tensor]:
         """The features of a support set ``(examples, features)``, and which class each is of, ``(examples, classes)``,
@@ -140,6 +157,7 @@ class RidgeHead(_Head):
     scale: float = 10.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("penalty", "scale"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from msr.errors import ConfigError, DataError, ShapeError
-from msr.meta import SGD, ClassMeans, GaussNewton, InTurn, Learner, RidgeHead, from_module
+from msr.errors import ConfigError, DataError, ModelError, ShapeError
+from msr.meta import SGD, ClassMeans, GaussNewton, InTurn, Learner, Problem, RidgeHead, from_module
 from tests.support.cases import finite_differences, random_episodes, seeded
 
 
@@ -143,6 +143,53 @@ def test_what_fits_no_head_is_refused(problem, gen):
     initial = parts(problem, SOLVERS["steps, then ridge"]).initial
     with pytest.raises(ConfigError, match="both solvers learn rate"):
         InTurn(SGD(), SGD()).init(initial)
+
+
+def test_the_head_must_be_the_last_layer(problem, gen):
+    e = episodes(gen)
+    bent = nn.Sequential(*problem, nn.Tanh())
+    functional, shared, initial = parts(bent, SOLVERS["ridge"])
+    params = Learner(functional, SOLVERS["ridge"]).init(shared, initial)
+    with pytest.raises(ModelError, match="the head must be the last layer"):
+        SOLVERS["ridge"].check(functional, params, e.support_x[0], e.support_y[0])
+
+
+def test_features_are_what_the_head_is_given(problem, gen):
+    functional = parts(problem, SOLVERS["ridge"])
+    x = torch.randn(5, 4, generator=gen, dtype=torch.float64)
+    params = {**functional.shared, **functional.initial}
+    torch.testing.assert_close(functional.before("2")(params, x), features(params, x))
+    assert functional.before("2").is_plain
+    with pytest.raises(ConfigError, match="no layer 'head'; there are 0, 1, 2"):
+        functional.before("head")
+    with pytest.raises(ConfigError, match="only the problem of a module"):
+        functional._replace(problem=Problem(lambda params, x: x)).before("2")
+
+
+@pytest.mark.parametrize("solver", ["ridge", "means", "steps, then ridge"])
+def test_heads_on_a_network_with_batch_norm(solver, gen):
+    """Side by side, one by one and recorded, gradients are those of finite differences: norms run in exact forms."""
+    net = seeded(
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+    )
+    net = net.double()
+    both = solver.startswith("steps")
+    functional = from_module(net, F.cross_entropy, shared=lambda name: not both and not name.startswith("4."))
+    head = replace(
+        SOLVERS[solver].second if both else SOLVERS[solver],
+        features=functional.before("4"), weight="4.weight", bias="4.bias",
+    )  # fmt: skip
+    solver = InTurn(SGD(1, rate=0.2), head) if both else head
+    e = random_episodes(gen, 3, 6, 6, (1, 4, 4), ())
+    e = e._replace(support_y=torch.arange(3).repeat(3, 2), query_y=torch.arange(3).repeat(3, 2))
+    learner = Learner(functional.problem, solver, batching="loop")
+    params = learner.init(functional.shared, functional.initial)
+    want = learner.meta_gradient(params, e)
+    for how in ({"batching": "vmap"}, {"batching": "loop", "trace": True}, {"batching": "vmap", "trace": True}):
+        got = Learner(functional.problem, solver, **how).meta_gradient(params, e)
+        torch.testing.assert_close(got.losses, want.losses)
+        torch.testing.assert_close(got.gradient.leaves(), want.gradient.leaves())
+    torch.testing.assert_close(want.gradient.leaves(), finite_differences(learner, params, e), atol=1e-5, rtol=1e-4)
 
 
 def test_only_solvers_in_reverse_mode_may_fuse_norms():
