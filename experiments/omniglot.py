@@ -1,290 +1,267 @@
-"""Few-shot characters with augmented queries: MAML against MSR on a four-layer convolutional network (Table 3).
+"""Few-shot characters with augmented queries, every rival row: what tasks adapt of a convolutional network (Table 3).
 
 Support images are plain; query images are cropped, flipped and turned, in training and in testing. MAML has to adapt to
 that in each task again; MSR can learn it in the Kronecker factors of its convolutions, which all tasks share.
 
+Stated once: characters turned by right angles are not added as classes of their own, since a query image that is
+flipped twice would be of such a class. Batch norm looks at all images of a set together (the *transductive* protocol),
+but in the rows that are called inductive. Rates are learned for each tensor.
+
 Source: arXiv:2007.02933, section 6 and appendix D.3.
 """
 
+import math
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from experiments.few_shot.data import Images
+from experiments.few_shot.flags import FewShotFlags, quick
+from experiments.few_shot.methods import METHODS, Method, Network, factors_of
+from experiments.few_shot.training import outer_loop, share_right, shares_right
 from msr.episodes import Episodes
-from msr.errors import DataError
-from msr.layers import reparameterize
-from msr.meta import SGD, Learner, OuterLoop, from_module
+from msr.errors import ConfigError
+from msr.meta import OuterLoop
 from msr.report import figures, format_table
 from msr.runs import arms
 from msr.runs.command import main
-from msr.runs.config import DataFlags, DeviceFlags, EngineFlags, SeedFlags, TrainingFlags
-from msr.runs.flags import EXAMPLES, INNER_STEPS, RATE, STEPS, TASKS, chosen, option
+from msr.runs.flags import chosen, option
 from msr.runs.folder import Row, RunFolder
-from msr.runs.judging import judged, over_rows
-from msr.runs.training import batches_of, train, trained_params, trained_row, with_adam
+from msr.runs.judging import curve, judged
+from msr.runs.training import batches_of, train, trained_params, trained_row
 from msr.statistics.estimate import Estimate
-from msr.tasks import generator_for
-from tasks.images import ImageSet, ImageTasks, digits, download_omniglot, read_omniglot
-from tasks.networks import conv4, convolutions_of_conv4
+from tasks.images import ImageTasks
+from tasks.networks import convolutions_of_conv4
+from tasks.omniglot import read_one_shot_runs
 
-MODELS = ("maml", "msr")
-SMALL = ("images_background_small1.zip", "images_background_small2.zip")
-FULL = ("images_background.zip", "images_evaluation.zip")
 MEASURED = 40
 """Held-out tasks that the curves are measured on."""
-TEST_BATCH = 20
-"""Held-out tasks whose images are in memory at a time."""
 
 
 @dataclass(frozen=True)
-class Config(EngineFlags, DataFlags, TrainingFlags, DeviceFlags, SeedFlags):
+class Config(FewShotFlags):
     """Few-shot image classification with augmented query sets. --data is a folder with Omniglot's zip files.
 
-    Without --data or --download, scikit-learn's digits stand in: enough to see it run, too few classes for a result.
+    It may also hold MiniImagenet: images/ and train.csv, val.csv, test.csv. Without --data or --download,
+    scikit-learn's digits stand in: enough to see it run, too few classes for a result.
     """
 
-    models: str = option("maml,msr", "comma list")
-    ways: int = option(5, "classes a task", **EXAMPLES)
-    shots: int = option(1, "support images a class", **EXAMPLES)
-    queries: int = option(5, "query images a class in training", **EXAMPLES)
-    test_queries: int = option(15, "query images a class in testing", **EXAMPLES)
-    outer_steps: int = option(1000, "outer steps", **STEPS)
-    batch: int = option(8, "tasks an outer step (the paper: 32)", **TASKS)
-    inner_steps: int = option(1, "gradient steps in training", **INNER_STEPS)
-    test_inner_steps: int = option(3, "gradient steps in testing", **INNER_STEPS)
-    inner_rate: float = option(0.4, "start of the learned inner rates", **RATE)
-    outer_rate: float = option(1e-3, "rate of the outer Adam", **RATE)
-    test_tasks: int = option(600, "held-out tasks to report on", **TASKS)
-    width: int = option(32, "filters a layer", least=1, most=10**5)
-    augment: Literal["query", "none"] = option("query", "which images are augmented; the paper's: query")
-    download: bool = option(False, "fetch the full Omniglot sets into the user's cache (about 15 MB)")
+    models: str = option("all", f"comma list of {', '.join(METHODS)}; or all")
+    augment: Literal["crop", "square", "none"] = option(
+        "crop", "what is done to query images: crop (the paper's: crops, flips, turns to 30 degrees), square, none"
+    )
+    one_shot_runs: str = option("", "Omniglot's all_runs.zip: report on its 20 runs too; needs --ways 20 --shots 1")
+
+    @property
+    def methods(self) -> list[Method]:
+        """The methods that are asked for, in the order asked; those of ``all`` in the order of the table."""
+        names = tuple(METHODS) if self.models == "all" else chosen(self.models, tuple(METHODS), "model")
+        return [METHODS[name] for name in names]
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work, MissingExtraError without matplotlib or the ``--engine``."""
         super().check()
-        chosen(self.models, MODELS, "model")
-        figures.require()
-        solver_of(self)  # which checks its own values
-
-    def bytes_needed(self) -> dict[str, float]:
-        """Bytes of three square layers with gradients and Adam's moments, of a step's images, and of first features."""
-        image = 4.0 * 28 * 28
-        layers = 4.0 * 4 * 3 * 9 * self.width**2
-        together = 1 if self.batching == "loop" else min(self.batch, self.chunk_size or self.batch)
-        features = image * together * self.ways * max(self.shots, self.queries) * self.width
-        return {
-            "--width": layers,
-            "--batch, --ways, --shots or --queries": image * self.batch * self.ways * (self.shots + self.queries),
-            "--ways, --shots or --test-queries": TEST_BATCH * image * self.ways * (self.shots + self.test_queries),
-            "--batch, --chunk-size, --ways, --shots or --width": features,
-        }
-
-    def large_step(self) -> Callable[[], object]:
-        """One convolution of the network, forward and backward, on at most 64 images and 64 filters of a step."""
-        count = min(self.batch * self.ways * (self.shots + self.queries), 64)
-        width = min(self.width, 64)
-        images = torch.ones(count, width, 28, 28)
-        filters = torch.ones(width, width, 3, 3, requires_grad=True)
-        return lambda: F.conv2d(images, filters, padding=1).sum().backward()
+        for method in self.methods:
+            if self.engine != "torch" and method.head != "steps":
+                raise ConfigError(
+                    f"--engine {self.engine} takes gradient steps only, and {method.name} fits its head in closed "
+                    "form; leave it out of --models"
+                )
+        if self.one_shot_runs and (self.ways, self.shots) != (20, 1):
+            raise ConfigError(
+                "--one-shot-runs are 20-way and 1-shot: they need --ways 20 --shots 1; got "
+                f"{self.ways} and {self.shots}"
+            )
 
     def data_files(self) -> list[Path]:
-        """The two files of the folder ``--data`` that are read; empty where data are downloaded or stand in."""
-        return list(_zips(Path(self.data))) if self.data and not self.download else []
+        """The files that are read; empty where data are downloaded or stand in."""
+        return super().data_files() + ([Path(self.one_shot_runs)] if self.one_shot_runs else [])
 
 
 @dataclass(frozen=True)
 class Arm(arms.Arm):
-    """A model with a seed."""
+    """A method with a seed."""
 
     model: str
     seed: int
 
     @property
     def name(self) -> str:
-        """The model."""
+        """The method's name."""
         return self.model
 
 
 def run(config: Config) -> None:
     """Train every arm that has no result yet, then write results, a table and figures."""
     if config.quick:
-        config = replace(config, outer_steps=4, batch=2, test_tasks=10, test_queries=5)
-    name, train_set, test_set = load_images(config)
-    models = chosen(config.models, MODELS, "model")
-    all_arms = [Arm(model, seed) for seed in config.all_seeds for model in models]
-    of_seed = partial(families, config, train_set, test_set)
+        config = quick(config)
+    images = config.images()
+    runs = read_one_shot_runs(Path(config.one_shot_runs)) if config.one_shot_runs else None
+    all_arms = [Arm(method.name, seed) for seed in config.all_seeds for method in config.methods]
+    of_seed = partial(families, config, images)
     for seed in config.all_seeds:
         of_seed(seed)  # every fault of the flags shows before anything is written
     folder = RunFolder("omniglot", config)
-    arms.run_arms(folder, all_arms, lambda arm: run_arm(arm, config, of_seed(arm.seed), folder))
-    classes = {"train_classes": len(train_set.names), "test_classes": len(test_set.names)}
-    groups = {"train_groups": train_set.groups, "test_groups": test_set.groups}
+    arms.run_arms(folder, all_arms, lambda arm: run_arm(arm, config, images, of_seed(arm.seed), runs, folder))
+    classes = {"train_classes": len(images.train.names), "test_classes": len(images.test.names)}
+    groups = {"train_groups": images.train.groups, "test_groups": images.test.groups}
     train_count, test_count = classes.values()
-    head = f"data: {name}, {train_count} classes to train on, {test_count} others to test on"
-    arms.publish(folder, f"{head}\n{table(folder, all_arms)}", data=name, **classes, **groups)
+    head = f"data: {images.name}, {train_count} classes to train on, {test_count} others to test on"
+    arms.publish(folder, f"{head}\n{table(folder, all_arms)}", data=images.name, **classes, **groups)
     draw(config, folder, all_arms)
 
 
-def load_images(config: Config) -> tuple[str, ImageSet, ImageSet]:
-    """The name of the data, and the training and the test classes, which share no alphabet.
-
-    They are fetched with ``--download``, read from the folder of ``--data``, or else scikit-learn's digits.
-    Raises: DataError where they cannot be fetched or read.
-    """
-    if config.download:
-        first, second = download_omniglot()
-    elif config.data:
-        first, second = _zips(Path(config.data))
-    else:
-        return "scikit-learn digits (a stand-in)", *digits()
-    train_set = read_omniglot(first)
-    return (
-        f"Omniglot, {first.name} and {second.name}",
-        train_set,
-        read_omniglot(second).without_groups_of(train_set),
-    )
-
-
-def _zips(folder: Path) -> tuple[Path, Path]:
-    """Omniglot's two files in a folder, the full ones if it holds them. Raises: DataError if it holds neither pair."""
-    for first, second in (FULL, SMALL):
-        if (folder / first).is_file() and (folder / second).is_file():
-            return folder / first, folder / second
-    raise DataError(f"{folder} holds neither {' and '.join(FULL)} nor {' and '.join(SMALL)}")
-
-
-def families(config: Config, train_set: ImageSet, test_set: ImageSet, seed: int) -> tuple[ImageTasks, ImageTasks]:
+def families(config: Config, images: Images, seed: int) -> tuple[ImageTasks, ImageTasks]:
     """The tasks of a seed to train on, and those to test on: they differ in their number of query images alone.
 
     Both hold both image sets, as the splits ``train`` and ``test``.
     """
     make = partial(
-        ImageTasks,
-        train_set,
-        test_set,
-        ways=config.ways,
-        shots=config.shots,
-        augmented=config.augment == "query",
-        seed=seed,
+        ImageTasks, images.train, images.test, ways=config.ways, shots=config.shots, query=config.augment, seed=seed
     )
     return make(queries=config.queries), make(queries=config.test_queries)
 
 
-def run_arm(arm: Arm, config: Config, both: tuple[ImageTasks, ImageTasks], folder: RunFolder) -> Row:
+def run_arm(
+    arm: Arm,
+    config: Config,
+    images: Images,
+    both: tuple[ImageTasks, ImageTasks],
+    runs: Episodes | None,
+    folder: RunFolder,
+) -> Row:
     """The row of one arm: its network is trained, and its right answers on tasks of held-out classes are counted.
 
-    ``both`` are the tasks to train on and to test on, from :func:`families`. Checkpoints and metrics are written to the
-    folder.
+    ``both`` are the tasks to train on and to test on, from :func:`families`; ``runs`` the published one-shot runs.
+    Checkpoints and metrics are written to the folder.
     """
     family, held_out = both
-    loop = outer_loop(arm, config)
-
-    def batches(n: int) -> Iterator[Episodes]:
-        """The first ``n`` held-out tasks, a few at a time."""
-        for tasks in torch.arange(n).split(TEST_BATCH):
-            yield held_out.episodes("test", tasks).to(config.device)
-
-    @torch.no_grad()
-    def accuracies(n: int) -> Tensor:
-        """The share of right answers after adapting to each of the first ``n`` held-out tasks, ``(n,)``."""
-        return torch.cat([loop.learner.losses(loop.params, batch, metric=share_right) for batch in batches(n)])
-
+    network = Network(config.ways, config.width, images.train.image_shape)
+    loop = outer_loop(METHODS[arm.model], network, config, arm.seed)
+    accuracies = partial(shares_right, loop, held_out, config.device)
     few = min(MEASURED, config.test_tasks)
     trained = train(
         loop,
         folder,
         str(arm),
         batches_of(family, config.batch, config.device),
-        config.outer_steps,
+        config.steps_of(images),
+        seconds=config.seconds,
         measure=lambda: Estimate.of(accuracies(few)).mean,
         best="highest",
     )
-    return {
+    shares = accuracies(config.test_tasks)
+    asked = config.ways * config.test_queries
+    row = {
         "inner": "sgd",
-        **judged("accuracy", accuracies(config.test_tasks)),
+        **judged("accuracy", shares),
         **trained_row(loop, trained),
+        # Whole numbers of right answers, so that methods can be compared task by task.
+        "right": (shares * asked).round().long().tolist(),
+        "asked": asked,
     }
+    if runs is not None:
+        row["one_shot_runs"] = float(share_of_runs(loop, runs, config.device))
+    return row
 
 
-def build(arm: Arm, config: Config) -> nn.Module:
-    """The arm's network, conv-4; of MSR its convolutions are reparameterised by Kronecker factors.
-
-    Both models start as the same function, because square Kronecker factors start as identities.
-    """
-    plain = conv4(config.ways, width=config.width, generator=generator_for(arm.seed, "init"))
-    return reparameterize(plain, convolutions_of_conv4()).module if arm.model == "msr" else plain
-
-
-def outer_loop(arm: Arm, config: Config) -> OuterLoop:
-    """The arm's network with its inner loop, to be trained by Adam on the cross-entropy of the query images."""
-    problem, shared, initial = from_module(build(arm, config).to(config.device), F.cross_entropy)
-    learner = Learner(
-        problem,
-        solver_of(config),
-        batching=config.batching,
-        chunk_size=config.chunk_size or None,
-        engine=config.engine,
-    )
-    return with_adam(learner, shared, initial, config.outer_rate)
-
-
-def solver_of(config: Config) -> SGD:
-    """Gradient steps with a learned rate for each tensor."""
-    return SGD(config.inner_steps, test_steps=config.test_inner_steps, rate=config.inner_rate)
-
-
-def share_right(scores: Tensor, y: Tensor) -> Tensor:
-    """The share of a task's images, from 0 to 1, whose largest score is that of their class.
-
-    Shapes: ``scores (images, classes)``, ``y (images,)`` the class numbers.
-    """
-    return (scores.argmax(-1) == y).to(scores.dtype).mean()
+@torch.no_grad()
+def share_of_runs(loop: OuterLoop, runs: Episodes, device: str) -> Tensor:
+    """The share of right answers in the published one-shot runs, a scalar."""
+    return loop.learner.losses(loop.params, runs.to(device), metric=share_right).mean()
 
 
 def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
-    """Write the figures: ``curve.png``, accuracy while training, and ``factors.png``, the factors that MSR learned.
+    """Write the figures: accuracy while training, against steps and against seconds, and the factors that were learned.
 
-    The factors are those of the first seed; without that arm, or its checkpoint, their figure is left out.
+    The factors are those of the first seed of the first method that learns some; without its checkpoint their figure is
+    left out.
     """
     label = f"accuracy on {MEASURED} held-out tasks"
-    arms.draw_curves(folder, {f"{arm.model}, seed {arm.seed}": arm for arm in all_arms}, label, log=False)
-    msr = Arm("msr", config.seed)
-    if msr not in all_arms:
-        return
-    learned = trained_params(folder, str(msr))
+    names = {f"{METHODS[arm.model].title}, seed {arm.seed}": arm for arm in all_arms}
+    arms.draw_curves(folder, names, label, log=False)
+    against_seconds = {name: curve(folder.metrics(str(arm)), "seconds") for name, arm in names.items()}
+    if any(values for _, values in against_seconds.values()):
+        folder.draw(
+            "seconds.png", figures.curves(against_seconds, ylabel=label, log=False, xlabel="seconds of outer steps")
+        )
+    learning = [arm for arm in all_arms if METHODS[arm.model].factors == "learned" and arm.seed == config.seed]
+    learned = trained_params(folder, str(learning[0])) if learning else None
     if learned is None:
         return
+    factors = factors_of(learned[0].shared)
     panels = {}
     for number, layer in enumerate(convolutions_of_conv4()):
-        for factor, axis in (("A", "channels A"), ("C", "kernel C")):
-            matrix = learned[0].shared[f"{layer}.sharing.{factor}"]
-            panels[f"layer {number}, {axis} − I"] = matrix - torch.eye(len(matrix))
-    title = "What MSR learned: factors minus the identity they start from"
-    folder.draw("factors.png", figures.matrices(panels, columns=4, title=title))
+        for factor, axis in (("A", "outputs A"), ("B", "inputs B"), ("C", "kernel C")):
+            matrix = factors[f"{layer}.{factor}"]
+            panels[f"layer {number}, {axis} − I"] = matrix - torch.eye(*matrix.shape)
+    title = f"What {METHODS[learning[0].model].title} learned: factors minus the identity they start from"
+    folder.draw("factors.png", figures.matrices(panels, columns=6, title=title))
 
 
 def table(folder: RunFolder, all_arms: list[Arm]) -> str:
-    """The results as a Markdown table: accuracy with its interval, over held-out tasks of one seed, or over seeds."""
+    """The results as a Markdown table: accuracy, and how far it is from MSR's on the same tasks."""
     lines = []
-    n_seeds = 1
-    for model, variant in arms.by_name(all_arms).items():
-        rows = [folder.rows[str(arm)] for arm in variant]
-        n_seeds = len(rows)
-        accuracy = over_rows(rows, "accuracy", "mean") if n_seeds > 1 else rows[0]["accuracy"]
+    by_name = arms.by_name(all_arms)
+    rows_of = {name: [folder.rows[str(arm)] for arm in variant] for name, variant in by_name.items()}
+    for name, rows in rows_of.items():
+        accuracy = [row["accuracy"] for row in rows]
+        whole = None if None in accuracy else Estimate.of([part["mean"] for part in accuracy])
         seconds = Estimate.of([row["seconds"] for row in rows]).mean
-        mean = "none" if accuracy is None else f"{100 * accuracy['mean']:.1f}"
-        spread = "" if accuracy is None or accuracy["ci95"] is None else f" ± {100 * accuracy['ci95']:.1f}"
-        sizes = [f"{rows[0]['n_adapted']:,}", f"{rows[0]['n_shared']:,}", str(rows[0]["outer_steps"])]
-        lines.append([model, mean + spread, *sizes, f"{seconds:.0f}"])
-    unit = "seeds" if n_seeds > 1 else "tasks"
-    return format_table(["model", f"accuracy % ± 95% over {unit}", "adapted", "shared", "steps", "seconds"], lines)
+        steps = Estimate.of([float(row["outer_steps"]) for row in rows]).mean
+        cells = [
+            METHODS[name].title,
+            "none" if whole is None else f"{100 * whole.mean:.1f}",
+            "" if whole is None else _half(whole.ci95),
+            "" if whole is None else _half(over_tasks(rows)),
+            "" if name == "msr" or "msr" not in rows_of or whole is None else _difference(rows_of["msr"], rows),
+            f"{rows[0]['n_adapted']:,}",
+            f"{rows[0]['n_shared']:,}",
+            f"{steps:.0f}",
+            f"{seconds:.0f}",
+        ]
+        if "one_shot_runs" in rows[0]:
+            cells.append(f"{100 * Estimate.of([row['one_shot_runs'] for row in rows]).mean:.1f}")
+        lines.append(cells)
+    names = ["method", "accuracy %", "± seeds", "± tasks", "MSR − it", "adapted", "shared", "steps", "seconds"]
+    if lines and len(lines[0]) > len(names):
+        names.append("one-shot runs %")
+    return format_table(names, lines)
+
+
+def over_tasks(rows: Sequence[Row]) -> float:
+    """The half width of the 95% interval over the held-out tasks of all seeds together, a share; nan for one task."""
+    shares = [right / row["asked"] for row in rows for right in row["right"]]
+    return Estimate.of(shares).ci95
+
+
+def paired(first: Sequence[Row], second: Sequence[Row]) -> tuple[float, float]:
+    """How far the first method's accuracy is above the second's on the same tasks, with the half width of a 95%
+    interval: over seeds where there are several, else over tasks (nan for one).
+    """
+    seeds = [
+        Estimate.of([(a - b) / one["asked"] for a, b in zip(one["right"], other["right"], strict=True)])
+        for one, other in zip(first, second, strict=True)
+    ]
+    over_seeds = Estimate.of([estimate.mean for estimate in seeds])
+    return over_seeds.mean, over_seeds.ci95 if len(seeds) > 1 else seeds[0].ci95
+
+
+def _difference(first: Sequence[Row], second: Sequence[Row]) -> str:
+    """The paired difference with its interval, in per cent."""
+    mean, half = paired(first, second)
+    return f"{100 * mean:+.1f} {_half(half)}".strip()
+
+
+def _half(width: float) -> str:
+    """The half width of an interval in per cent, ``± 1.2``; empty for nan."""
+    return "" if math.isnan(width) else f"± {100 * width:.1f}"
 
 
 if __name__ == "__main__":

@@ -20,25 +20,28 @@ __all__ = ["bars", "curves", "matrices", "rates", "require", "scaling", "sharing
 
 
 @takes_arrays("panels")
-def matrices(panels: Mapping[str, Tensor], *, columns: int, title: str) -> "Figure":
+def matrices(
+    panels: Mapping[str, Tensor], *, columns: int, title: str, axes: tuple[str, str] = ("input", "output")
+) -> "Figure":
     """Heat maps of matrices ``(out, in)`` under their names; each has a colour scale of its own, symmetric about zero.
 
     Args:
         panels: the matrices, by name.
         columns: how many heat maps stand side by side, before the next row of them begins.
+        axes: the labels of the axis across and of the axis down.
     """
     rows = -(-len(panels) // columns)
     figure = _figure(3.1 * columns, 3.1 * rows + 0.5)
     figure.suptitle(title)
     for place, (name, matrix) in enumerate(panels.items()):
-        axes = figure.add_subplot(rows, columns, place + 1)
+        panel = figure.add_subplot(rows, columns, place + 1)
         values = matrix.detach().cpu().numpy()
         top = float(abs(values).max()) or 1.0
-        image = axes.imshow(values, cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest")
-        axes.set_title(name, fontsize="medium")
-        axes.set(xlabel="input", ylabel="output")
-        axes.locator_params(integer=True)
-        figure.colorbar(image, ax=axes, shrink=0.75)
+        image = panel.imshow(values, cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest")
+        panel.set_title(name, fontsize="medium")
+        panel.set(xlabel=axes[0], ylabel=axes[1])
+        panel.locator_params(integer=True)
+        figure.colorbar(image, ax=panel, shrink=0.75)
     return figure
 
 

@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -226,10 +227,11 @@ def largest_or_none(values: Sequence[float | None]) -> float | None:
     return None if None in values else max(value for value in values if value is not None)
 
 
-def curve(lines: Sequence[Row]) -> tuple[list[int], list[float]]:
-    """The outer steps, ``step``, and the measured values, ``test``, of the lines of an arm's metrics, for a figure.
+def curve(lines: Sequence[Row], against: Literal["step", "seconds"] = "step") -> tuple[list[float], list[float]]:
+    """The outer steps (or the seconds that they took) and the measured values, ``test``, of the lines of an arm's
+    metrics, for a figure.
 
     Lines without a value, or with null in its place, are left out.
     """
     measured = [line for line in lines if line.get("test") is not None]
-    return [line["step"] for line in measured], [line["test"] for line in measured]
+    return [line[against] for line in measured], [line["test"] for line in measured]
