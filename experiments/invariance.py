@@ -128,6 +128,7 @@ def run_arm(arm: Arm, config: Config, images: Images, folder: RunFolder) -> Row:
     network = Network(config.ways, config.width, images.train.image_shape, taps=MODELS[arm.model][1], pooled=True)
     loop = outer_loop(arm.method, network, config, arm.seed)
     tasks = partial(family, config, images, arm.seed)
+    few = min(MEASURED, config.test_tasks)
     trained = train(
         loop,
         folder,
@@ -135,7 +136,7 @@ def run_arm(arm: Arm, config: Config, images: Images, folder: RunFolder) -> Row:
         batches_of(tasks("none", "square"), config.batch, config.device),
         config.steps_of(images),
         seconds=config.seconds,
-        measure=lambda: Estimate.of(shares_right(loop, tasks("none", "square"), config.device, MEASURED)).mean,
+        measure=lambda: Estimate.of(shares_right(loop, tasks("none", "square"), config.device, few)).mean,
         best="highest",
     )
     accuracy = {
@@ -152,11 +153,17 @@ def run_arm(arm: Arm, config: Config, images: Images, folder: RunFolder) -> Row:
         "accuracy": accuracy,
         "steady": steady_share(loop, plain),
         "kernels": {kind: {at: asdict(read_kernels(k)) for at, k in layers.items()} for kind, layers in sets.items()},
-        "found": {
-            kind: {at: discovered(k, seed=arm.seed) for at, k in layers.items()} for kind, layers in sets.items()
-        },
+        "found": found_in(sets, arm.seed, most=1 if config.quick else None),
         "rates": {name: float(rate.mean()) for name, rate in loop.params.inner.items() if name.startswith("rate.")},
         **trained_row(loop, trained),
+    }
+
+
+def found_in(sets: dict[str, dict[str, Tensor]], seed: int, most: int | None = None) -> dict[str, dict[str, str]]:
+    """What discovery says of the kernels of each set and layer, or of the first ``most`` layers of each set."""
+    return {
+        kind: {at: discovered(kernels, seed=seed) for at, kernels in list(layers.items())[:most]}
+        for kind, layers in sets.items()
     }
 
 
@@ -271,8 +278,10 @@ def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
     They are the leading left singular vectors of C as pictures of 3 × 3, with their share of ``‖C‖²``: invariant ones
     have one value at the four corners, one at the four edges, and one in the middle.
     """
-    names = {f"{arm.model}, seed {arm.seed}": arm for arm in all_arms}
-    arms.draw_curves(folder, names, f"accuracy on {MEASURED} held-out tasks, turned queries", log=False)
+    by_name = {str(arm): arm for arm in all_arms}
+    kinds = {str(arm): arm.model for arm in all_arms}
+    label = f"accuracy on {MEASURED} held-out tasks, turned queries"
+    arms.draw_curves(folder, by_name, label, log=False, kinds=kinds)
     for arm in all_arms:
         if arm.method.factors == "none" or arm.seed != config.seed:
             continue

@@ -33,7 +33,7 @@ from msr.runs import arms
 from msr.runs.command import main
 from msr.runs.flags import chosen, option
 from msr.runs.folder import Row, RunFolder
-from msr.runs.judging import curve, judged
+from msr.runs.judging import judged
 from msr.runs.training import batches_of, train, trained_params, trained_row
 from msr.statistics.estimate import Estimate
 from tasks.images import ImageTasks
@@ -184,13 +184,10 @@ def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
     left out.
     """
     label = f"accuracy on {MEASURED} held-out tasks"
-    names = {f"{METHODS[arm.model].title}, seed {arm.seed}": arm for arm in all_arms}
-    arms.draw_curves(folder, names, label, log=False)
-    against_seconds = {name: curve(folder.metrics(str(arm)), "seconds") for name, arm in names.items()}
-    if any(values for _, values in against_seconds.values()):
-        folder.draw(
-            "seconds.png", figures.curves(against_seconds, ylabel=label, log=False, xlabel="seconds of outer steps")
-        )
+    by_name = {str(arm): arm for arm in all_arms}
+    kinds = {str(arm): METHODS[arm.model].title for arm in all_arms}
+    arms.draw_curves(folder, by_name, label, log=False, kinds=kinds)
+    arms.draw_curves(folder, by_name, label, log=False, kinds=kinds, against="seconds")
     learning = [arm for arm in all_arms if METHODS[arm.model].factors == "learned" and arm.seed == config.seed]
     learned = trained_params(folder, str(learning[0])) if learning else None
     if learned is None:

@@ -112,4 +112,12 @@ Config = TypeVar("Config", bound=FewShotFlags)
 
 def quick(config: Config) -> Config:
     """The flags of ``--quick``: a few steps of a small network, to see that everything works."""
-    return replace(config, outer_steps=4, minutes=0.0, batch=2, test_tasks=10, test_queries=5, width=8)
+    return replace(
+        config,
+        outer_steps=4,
+        minutes=0.0,
+        batch=2,
+        test_tasks=10,
+        test_queries=5,
+        width=min(config.width, 8),
+    )

@@ -5,6 +5,7 @@ tasks. They differ in what a task changes of it: everything by gradient steps (M
 regression, class means), or everything through learned factors (MSR).
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from msr.errors import ConfigError
-from msr.layers import reparameterize
+from msr.layers import ResidualWarning, reparameterize
 from msr.meta import SGD, ClassMeans, FunctionalModule, InnerSolver, InTurn, Params, RidgeHead, from_module
 from msr.sharing import KroneckerSharing, Sharing
 from tasks.networks import conv4, convolutions_of_conv4, head_of_conv4
@@ -83,6 +84,9 @@ class InnerLoop:
     rate: float
 
 
+_PLACES = 9  # of a 3 × 3 kernel
+
+
 @dataclass(frozen=True)
 class Network:
     """The size of a network: classes, channels of a block, and the shape ``(channels, height, width)`` of an image.
@@ -94,7 +98,7 @@ class Network:
     ways: int
     width: int
     image_shape: tuple[int, int, int] = (1, 28, 28)
-    taps: int = 9
+    taps: int = _PLACES
     pooled: bool = False
 
     def built(self, method: Method, generator: torch.Generator) -> nn.Module:
@@ -105,7 +109,11 @@ class Network:
         plain = self._plain(method, self._width_of(method), generator)
         if method.factors == "none":
             return plain
-        module = reparameterize(plain, convolutions_of_conv4(), sharing=self._factory(method, generator)).module
+        with warnings.catch_warnings():
+            # Kernels of fewer free numbers cannot represent the plain start, and are not meant to.
+            if self.taps < _PLACES:
+                warnings.simplefilter("ignore", ResidualWarning)
+            module = reparameterize(plain, convolutions_of_conv4(), sharing=self._factory(method, generator)).module
         if method.factors != "learned":
             for sharing in (part for part in module.modules() if isinstance(part, Sharing)):
                 sharing.requires_grad_(False)

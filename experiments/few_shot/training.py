@@ -16,7 +16,8 @@ __all__ = ["outer_loop", "share_right", "shares_right"]
 def outer_loop(method: Method, network: Network, config: FewShotFlags, seed: int) -> OuterLoop:
     """The method's network with its inner loop, to be trained by Adam on the cross-entropy of the query images.
 
-    Steps are recorded, with the channels innermost in memory: the fastest way on a CPU.
+    Steps are recorded, with the channels innermost in memory, the fastest way on a CPU; the few steps of ``--quick``
+    would not repay the second that recording takes.
     """
     module = network.built(method, generator_for(seed, "init")).to(config.device)
     functional = problem_of(method, module, network)
@@ -26,7 +27,7 @@ def outer_loop(method: Method, network: Network, config: FewShotFlags, seed: int
         solver_of(method, functional, network, config.inner_loop(method)),
         batching=config.batching,
         chunk_size=config.chunk_size or None,
-        trace="auto" if own_engine else False,
+        trace="auto" if own_engine and not config.quick else False,
         channels_last=own_engine,
         engine=config.engine,
     )

@@ -16,6 +16,9 @@ from msr.span.angles import principal_cosines
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Entries of a legend that fit into a picture without hiding its lines.
+_MOST_INSIDE = 8
+
 __all__ = ["bars", "curves", "matrices", "rates", "require", "scaling", "sharing_strength", "span_cosines"]
 
 
@@ -92,17 +95,35 @@ def curves(
     ylabel: str,
     log: bool,
     xlabel: str = "outer step",
+    kinds: Mapping[str, str] | None = None,
 ) -> "Figure":
     """One line for each name: ``series`` holds, for each, its places along the x-axis and its values there.
 
-    With ``log``, the axis of the values is logarithmic.
+    With ``log``, the axis of the values is logarithmic. ``kinds`` says of what kind each name is: lines of one kind
+    have one colour and one entry in the legend; by default every line is a kind of its own. A legend of more than eight
+    entries stands beside the picture.
     """
+    kind_of = {name: name for name in series} if kinds is None else kinds
+    all_kinds = list(dict.fromkeys(kind_of[name] for name in series))
+    colours = [f"C{place}" for place in range(10)]
+    if len(all_kinds) > len(colours):
+        from matplotlib import colormaps
+
+        colours = list(colormaps["tab20"].colors)  # type: ignore[attr-defined]
     figure = _figure(7, 4.2)
     axes = figure.add_subplot()
+    labelled: set[str] = set()
     for name, (steps, values) in series.items():
-        axes.plot(steps, values, label=name)
+        kind = kind_of[name]
+        colour = colours[all_kinds.index(kind) % len(colours)]
+        axes.plot(steps, values, label=None if kind in labelled else kind, color=colour)
+        labelled.add(kind)
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
-    axes.legend(fontsize="small", ncols=2)
+    if len(all_kinds) > _MOST_INSIDE:
+        figure.set_figwidth(10)
+        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
+    else:
+        axes.legend(fontsize="small", ncols=2)
     axes.grid(alpha=0.3)
     return figure
 

@@ -8,7 +8,7 @@ An *arm* is one line of a run's rows: a variant (a model, a solver, a family) wi
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from msr.report import figures
 from msr.runs.folder import Row, RunFolder
@@ -76,8 +76,17 @@ def summarise(folder: RunFolder, arms: Sequence[A], line: Callable[[list[A], lis
     return [line(group, [folder.rows[str(arm)] for arm in group]) for group in by_name(arms).values()]
 
 
-def draw_curves(folder: RunFolder, arms: Mapping[str, Arm], label: str, *, log: bool) -> None:
-    """Draw ``curve.png`` in the folder: the values that were measured while arms trained, each under its name.
+def draw_curves(
+    folder: RunFolder,
+    arms: Mapping[str, Arm],
+    label: str,
+    *,
+    log: bool,
+    kinds: Mapping[str, str] | None = None,
+    against: Literal["step", "seconds"] = "step",
+) -> None:
+    """Draw ``curve.png`` in the folder: the values that were measured while arms trained, each under its name; or
+    ``seconds.png``, the same against the seconds that the steps took.
 
     They are the values under ``test`` in the metrics. Arms without metrics are left out, and where no arm has any there
     is no figure.
@@ -86,11 +95,15 @@ def draw_curves(folder: RunFolder, arms: Mapping[str, Arm], label: str, *, log: 
         arms: by the name that each has in the figure's legend.
         label: of the axis of values.
         log: whether that axis is logarithmic.
+        kinds: the kind of each name, for colours and the legend, as of :func:`msr.report.figures.curves`.
+        against: what the values are drawn against.
     """
     metrics = {name: folder.metrics(str(arm)) for name, arm in arms.items()}
-    series = {name: curve(lines) for name, lines in metrics.items() if lines}
+    series = {name: curve(lines, against) for name, lines in metrics.items() if lines}
     if series:
-        folder.draw("curve.png", figures.curves(series, ylabel=label, log=log))
+        xlabel = "outer step" if against == "step" else "seconds of outer steps"
+        picture = figures.curves(series, ylabel=label, log=log, xlabel=xlabel, kinds=kinds)
+        folder.draw("curve.png" if against == "step" else "seconds.png", picture)
 
 
 def publish(folder: RunFolder, table: str, **results: Any) -> None:

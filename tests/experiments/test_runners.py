@@ -15,6 +15,7 @@ import torch
 
 from experiments import omniglot, translation
 from experiments.__main__ import runners
+from experiments.few_shot import data
 from msr.meta import OuterLoop
 from msr.runs import command as _run
 from tests.support import ROOT
@@ -114,33 +115,6 @@ def test_reference_files_train_and_compare_with_their_truth(tmp_path):
     assert oracle["query_mse"]["mean"] < 1e-6
 
 
-def test_omniglot_runs_on_digits_and_resumes(tmp_path, capsys):
-    out = str(tmp_path / "run")
-    assert _run.main(omniglot.Config, omniglot.run, ["--quick", "--out", out]) == 0
-    first = results(tmp_path / "run")
-    assert [row["model"] for row in first["rows"]] == ["maml", "msr"]
-    assert [row["n_shared"] for row in first["rows"]] == [0, 7_493]  # the count of the paper's Conv4-32
-    assert all(0 <= row["accuracy"]["mean"] <= 1 for row in first["rows"])
-    assert (tmp_path / "run" / "factors.png").exists()
-    assert "stand-in" in capsys.readouterr().out
-    assert _run.main(omniglot.Config, omniglot.run, ["--quick", "--out", out, "--resume"]) == 0
-    assert results(tmp_path / "run")["rows"] == first["rows"]  # nothing ran twice
-
-
-def test_omniglot_arms_start_as_the_same_function(gen):
-    plain, shared = (omniglot.build(omniglot.Arm(model, 0), omniglot.Config()) for model in ("maml", "msr"))
-    x = torch.randn(4, 1, 28, 28, generator=gen)
-    torch.testing.assert_close(plain(x), shared(x))
-
-
-def test_omniglot_reads_the_real_files(tmp_path):
-    data = needs_data("omniglot/images_background_small1.zip").parent
-    name, train_set, test_set = omniglot.load_images(omniglot.Config(data=str(data)))
-    assert "images_background_small1.zip" in name
-    assert (len(train_set.names), len(test_set.names)) == (136, 106)
-    assert not set(train_set.groups) & set(test_set.groups)
-
-
 def write_npz(path: Path, **change) -> str:
     arrays = {"x": np.ones((10, 4, 1, 8), np.float32), "y": np.ones((10, 4, 1, 6), np.float32), **change}
     np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
@@ -219,20 +193,22 @@ def test_bad_image_files_are_one_line_and_status_two(tmp_path, capsys):
         (["--shots", "200"], "200 shots and 5 queries need 205 images a class"),
         (["--ways", "6"], "6 ways need as many classes, but the train images have 5"),
         (["--models", "protonet"], "unknown model 'protonet'"),
-        (["--outer-rate", "-1"], "--outer-rate must be positive; got -1.0"),
-        (["--inner-rate", "0"], "--inner-rate must be positive; got 0.0"),
+        (["--outer-rate", "-1"], "--outer-rate must not be negative; got -1.0"),
+        (["--inner-rate", "-1"], "--inner-rate must not be negative; got -1.0"),
+        (["--one-shot-runs", "all_runs.zip"], "need --ways 20 --shots 1; got 5 and 1"),
+        (["--engine", "higher"], "takes gradient steps only, and protonets fits its head in closed form; leave it out"),
         (["--test-inner-steps", "-1"], "--test-inner-steps must not be negative; got -1"),
     ):
         assert run(*flags) == 2
         text = capsys.readouterr().err
         assert says in text
         assert text.count("\n") == 1
-    for name in omniglot.SMALL:
+    for name in data.SMALL:
         with zipfile.ZipFile(tmp_path / name, "w") as file:
             file.writestr("s/A/c/0.png", b"\x89PNG")
-    (tmp_path / omniglot.SMALL[0]).write_bytes((tmp_path / omniglot.SMALL[0]).read_bytes()[:40])
+    (tmp_path / data.SMALL[0]).write_bytes((tmp_path / data.SMALL[0]).read_bytes()[:40])
     assert run("--data", str(tmp_path)) == 2
-    assert f"{omniglot.SMALL[0]} is not a whole zip file" in capsys.readouterr().err
+    assert f"{data.SMALL[0]} is not a whole zip file" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
@@ -294,7 +270,7 @@ def test_a_runs_config_starts_the_same_run_again(tmp_path):
 
 
 def test_omniglot_continues_in_the_middle_of_an_arm(tmp_path, monkeypatch):
-    small = ["--quick", "--batching", "loop", "--ways", "2", "--width", "8", "--test-inner-steps", "1"]
+    small = ["--quick", "--models", "maml,msr", "--ways", "2", "--width", "2", "--test-inner-steps", "1"]
 
     def run(name, *flags):
         return _run.main(omniglot.Config, omniglot.run, [*small, "--out", str(tmp_path / name), *flags])
@@ -320,7 +296,7 @@ def test_omniglot_continues_in_the_middle_of_an_arm(tmp_path, monkeypatch):
 
 
 def test_the_command_lists_its_runners_and_their_help():
-    assert set(runners()) == {"deep", "dimension", "discovery", "omniglot", "rotation", "translation"}
+    assert set(runners()) == {"deep", "dimension", "discovery", "invariance", "omniglot", "rotation", "translation"}
     listing = subprocess.run(
         [sys.executable, "-m", "experiments"], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -80,6 +80,34 @@ def poisoned_from(first, value=math.inf):
     return source
 
 
+class TestTrainingBoundedBySeconds:
+    """Each step takes a second here: the clock moves by one whenever it is read, at the start and the end of a step."""
+
+    @pytest.fixture(autouse=True)
+    def _clock(self, monkeypatch):
+        ticks = iter(range(10**6))
+        monkeypatch.setattr("msr.runs.training.time.perf_counter", lambda: float(next(ticks)))
+
+    def test_it_ends_when_they_are_spent(self, tmp_path):
+        folder, loop = folder_of(tmp_path / "run"), make_loop()
+        trained = train(loop, folder, ARM, sample, 10**6, seconds=5, measure=lambda: 1.0)
+        assert (trained.steps, trained.seconds) == (5, 5)
+        assert [(line["step"], line["seconds"]) for line in folder.metrics(ARM)] == [(n, n) for n in range(1, 6)]
+        again = train(make_loop(), folder_of(tmp_path / "run"), ARM, sample, 10**6, seconds=5)
+        assert again.steps == 5  # nothing is left to do
+        longer = train(make_loop(), folder_of(tmp_path / "run"), ARM, sample, 10**6, seconds=7)
+        assert (longer.steps, longer.seconds) == (7, 7)
+
+    def test_about_twenty_measurements_are_spread_over_them(self, tmp_path):
+        folder = folder_of(tmp_path / "run", checkpoint_seconds=1e6)
+        train(make_loop(), folder, ARM, sample, 10**6, seconds=60, measure=lambda: 1.0)
+        assert [line["step"] for line in folder.metrics(ARM)] == [*range(3, 60, 3), 60]
+
+    def test_steps_may_end_it_first(self, tmp_path):
+        trained = train(make_loop(), folder_of(tmp_path / "run"), ARM, sample, 4, seconds=60)
+        assert trained.steps == 4
+
+
 class TestCheckpointsThatAreKept:
     def test_the_last_ones_and_the_best(self, tmp_path):
         values = iter([3.0, 2.0, 5.0, math.nan, 4.0, 6.0])

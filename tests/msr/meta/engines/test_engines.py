@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from experiments import omniglot, translation
+from experiments.few_shot import training as few_shot
 from msr.errors import ConfigError, MissingExtraError
 from msr.layers import ReparamConv2d, ReparamLinear
 from msr.meta import SGD, Engine, Learner, OuterLoop, Problem, Ridge, evaluate, from_module
@@ -400,7 +401,7 @@ def test_the_translation_runner_gives_the_same_numbers(backend, tmp_path, capsys
 def test_the_omniglot_runner_takes_an_engine(backend, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(omniglot, "draw", lambda *figures: None)
     learners = []
-    monkeypatch.setattr(omniglot, "Learner", lambda *a, **how: learners.append(Learner(*a, **how)) or learners[-1])
+    monkeypatch.setattr(few_shot, "Learner", lambda *a, **how: learners.append(Learner(*a, **how)) or learners[-1])
     flags = [
         "--quick",
         "--ways",
