@@ -123,7 +123,13 @@ def run(config: Config) -> None:
     for seed in config.all_seeds:
         of_seed(seed)  # every fault of the flags shows before anything is written
     folder = RunFolder("omniglot", config)
-    arms.run_arms(folder, all_arms, lambda arm: run_arm(arm, config, of_seed(arm.seed), folder))
+    arms.run_arms(
+        folder,
+        all_arms,
+        lambda arm: run_arm(arm, config, of_seed(arm.seed), folder),
+        draw=partial(draw, config, folder),
+        measures="accuracy",
+    )
     classes = {"train_classes": len(train_set.names), "test_classes": len(test_set.names)}
     groups = {"train_groups": train_set.groups, "test_groups": test_set.groups}
     train_count, test_count = classes.values()
