@@ -1,7 +1,7 @@
 """The stages of a computation that has no steps to count, such as a discovery: a status line, or lines in a log."""
 
 import contextlib
-import shutil
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +18,8 @@ Tell = Callable[[str, int, int | None], None]
 # at least. As of the lines of a run; an answer that comes sooner has none.
 _SECONDS = 30.0
 _GROWTH = 0.1
+# Columns of a terminal that does not say how many it has.
+_WIDTH = 80
 
 
 @contextlib.contextmanager
@@ -41,8 +43,7 @@ def stages(command: str, *, quiet: bool, clock: Callable[[], float] = time.monot
         rounds = "" if count is None else f", split {number} of at most {count}"
         line = f"{command}: {stage}{rounds}"
         if on_terminal:
-            # One column is left free, since some terminals break a line that fills them all.
-            _status(line[: shutil.get_terminal_size().columns - 1])
+            _status(line)
         elif now - shown >= max(_SECONDS, _GROWTH * (now - began)):
             shown = now
             say(f"{line}, {duration(now - began)} after the start")
@@ -60,5 +61,7 @@ def stages(command: str, *, quiet: bool, clock: Callable[[], float] = time.monot
 def _status(line: str) -> None:
     """Put a line in place of the status line on the terminal. One that is closed is no error of its own."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(f"\r{line}\x1b[K")
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or _WIDTH
+        # One column is left free, since some terminals break a line that fills them all.
+        sys.stderr.write(f"\r{line[: width - 1]}\x1b[K")
         sys.stderr.flush()

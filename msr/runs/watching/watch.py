@@ -93,6 +93,9 @@ class Watch:
         progress = self._progress
         if progress is None or not self.watchers:
             return
+        if done < progress.done:
+            # What was read and measured is of steps that were taken back.
+            progress.loss = progress.loss_at = progress.value = None
         progress.done = done
         progress.share = _share(done, progress.total, share)
         now = time.perf_counter()
