@@ -86,6 +86,7 @@ class Watch:
         """
         progress = Progress(what, done, total, _share(done, total, share), self.measures, self._place)
         self._progress = progress
+        self._read_at = -math.inf
         self._tell(lambda watcher: watcher.start(progress))
 
     def step(self, done: int, losses: torch.Tensor | None, *, share: float | None = None) -> None:

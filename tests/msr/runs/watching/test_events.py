@@ -5,12 +5,13 @@ import math
 import os
 import signal
 import sys
+import time
 
 import pytest
 
 from msr.errors import NonFiniteError
 from msr.runs import folder as _folder
-from msr.runs.watching.events import Events
+from msr.runs.watching.events import Events, require
 from msr.runs.watching.progress import Progress
 from msr.runs.watching.watch import Watch
 from tests.support.forks import in_a_fork
@@ -88,7 +89,7 @@ def test_a_run_that_was_killed_draws_no_step_twice(seconds, tmp_path):
     folder = run / "tensorboard" / "arm-seed0"
     if seconds == "0":  # what a checkpoint has behind it is not computed again, so it has to be there
         assert list(events_of(folder)[LOSS]) == [1, 2, 3, 4]
-    assert start(*flags, "--resume") == 0
+    assert start(*flags, "--resume", "--quiet") == 0
     assert_are_the_metrics(run, "arm-seed0", "test/share_right")
     assert list(events_of(folder)[LOSS]) == list(range(1, STEPS + 1))
 
@@ -122,6 +123,18 @@ def test_an_arm_that_diverges_leaves_no_event_of_what_was_undone(tmp_path):
     shown = events_of(run / "tensorboard" / "arm-seed0")[LOSS]
     assert shown == pytest.approx({line["step"]: line["train_loss"] for line in metrics})
     assert list(shown) == [1, 2, 3]
+
+
+def test_a_new_file_has_a_later_name_than_those_of_the_same_second(tmp_path):
+    """TensorBoard reads files in the order of their names, of which only the beginning tells the time."""
+    require()  # which imports what takes longer than a second
+    (tmp_path / "a").mkdir()
+    earlier = tmp_path / "a" / f"events.out.tfevents.{int(time.time()):010d}.zz.9.9"
+    earlier.touch()
+    events = Events(tmp_path)
+    events.start(Progress("a", 3, 9, 0.0, "value"))
+    events.close()
+    assert sorted((tmp_path / "a").iterdir())[0] == earlier
 
 
 def test_values_that_are_not_finite_are_no_events(tmp_path):
