@@ -1,5 +1,6 @@
 """What a run tells of itself: as values, on a terminal, in a log, and with --quiet."""
 
+import json
 import re
 import sys
 from itertools import pairwise
@@ -203,6 +204,28 @@ def test_without_a_terminal_there_is_a_line_now_and_then(tmp_path, capsys, monke
     pattern = r", \d of 6 outer steps, \S+ a second, loss \S+, share right \d, \d+ s left$"
     assert [bool(re.search(pattern, line)) for line in steps] == [True] * 6
     assert any(re.fullmatch(r"arm-seed1: arm 2 of 2 begins, \d+ s after the start", line) for line in said)
+
+
+def test_a_terminal_without_tqdm_has_lines(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with screen() as seen:
+        assert start("--out", str(tmp_path / "run")) == 0
+    shown = [re.sub(r"in \d.*", "", line) for line in seen.shown()]
+    assert shown == ["arm-seed0: 6 outer steps ", f"results: {tmp_path}/run/results.json"]
+
+
+def test_metrics_are_whole_lines_that_are_there_at_once(tmp_path):
+    """Whoever follows the file, such as ``tail -F``, sees a line as soon as its value is measured."""
+    counts = []
+
+    def reads(arm, step):
+        path = tmp_path / "run" / "metrics.jsonl"
+        content = path.read_text() if step else "\n"
+        assert content.endswith("\n")
+        counts.append(len([json.loads(line) for line in content.splitlines() if line]))
+
+    assert start("--out", str(tmp_path / "run"), step=reads) == 0
+    assert counts == list(range(6))
 
 
 @pytest.mark.parametrize("terminal", [True, False])
