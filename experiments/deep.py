@@ -126,10 +126,21 @@ def run(config: Config) -> None:
     for arm in all_arms:
         solver_of(arm, config)  # every fault of the flags shows before anything is written
     folder = RunFolder("deep", config)
-    arms.run_arms(folder, all_arms, lambda arm: run_arm(arm, config, folder))
+    arms.run_arms(
+        folder,
+        all_arms,
+        lambda arm: run_arm(arm, config, folder),
+        draw=partial(draw, config, folder),
+        measures="median query MSE",
+    )
     zero = zero_predictor(test_set(first, config))
     summary = arms.summarise(folder, all_arms, partial(summary_line, folder, all_arms))
     arms.publish(folder, table(summary, zero, config), zero_predictor_mse=zero, summary=summary)
+    draw(config, folder, all_arms)
+
+
+def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
+    """Write the figure of the first seed, ``curve.png``: the errors that were measured while its arms trained."""
     label = f"median query MSE of {min(config.test_tasks, MEASURED)} held-out tasks"
     arms.draw_curves(folder, {arm.name: arm for arm in all_arms if arm.seed == config.seed}, label, log=True)
 

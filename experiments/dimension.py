@@ -96,6 +96,7 @@ def run(config: Config) -> None:
         all_arms,
         lambda arm: run_arm(arm, config),
         tell=lambda row: f"k = {row['k']} of {row['true_k']}, {row['seconds']} s",
+        draw=lambda begun: draw(arms.summarise(folder, begun, summary_line), folder),
     )
     summary = arms.summarise(folder, all_arms, summary_line)
     arms.publish(folder, table(summary), summary=summary)

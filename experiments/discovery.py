@@ -248,6 +248,7 @@ def run(config: Config) -> None:
         all_arms,
         compute,
         tell=lambda row: f"{row['verdict']} {row['name'] or ''} {row['seconds']} s",
+        draw=lambda begun: draw(arms.summarise(folder, begun, summary_line), folder),
     )
     summary = arms.summarise(folder, all_arms, summary_line)
     arms.publish(folder, table(summary), summary=summary)

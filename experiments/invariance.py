@@ -99,7 +99,13 @@ def run(config: Config) -> None:
     all_arms = [Arm(model, seed) for seed in config.all_seeds for model in models]
     family(config, images, config.seed, "none", "square")  # every fault of the flags shows before anything is written
     folder = RunFolder("invariance", config)
-    arms.run_arms(folder, all_arms, lambda arm: run_arm(arm, config, images, folder))
+    arms.run_arms(
+        folder,
+        all_arms,
+        lambda arm: run_arm(arm, config, images, folder),
+        draw=partial(draw, config, folder),
+        measures="accuracy",
+    )
     head = f"data: {images.name}, {len(images.train.names)} classes to train on, {len(images.test.names)} to test on"
     tables = [accuracy_table(folder, all_arms), kernel_table(folder, all_arms), discovery_lines(folder, all_arms)]
     arms.publish(folder, "\n\n".join([head, *tables]), data=images.name)

@@ -108,7 +108,13 @@ def run(config: Config) -> None:
     for seed in config.all_seeds:
         of_seed(seed)  # every fault of the flags shows before anything is written
     folder = RunFolder("omniglot", config)
-    arms.run_arms(folder, all_arms, lambda arm: run_arm(arm, config, images, of_seed(arm.seed), runs, folder))
+    arms.run_arms(
+        folder,
+        all_arms,
+        lambda arm: run_arm(arm, config, images, of_seed(arm.seed), runs, folder),
+        draw=partial(draw, config, folder),
+        measures="accuracy",
+    )
     classes = {"train_classes": len(images.train.names), "test_classes": len(images.test.names)}
     groups = {"train_groups": images.train.groups, "test_groups": images.test.groups}
     train_count, test_count = classes.values()

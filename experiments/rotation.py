@@ -179,7 +179,13 @@ def run(config: Config) -> None:
         steps = max(outer_steps(arm, config) for arm in missing if arm.seed == seed)
         return data, draw_training(data.family, config, steps)
 
-    arms.run_arms(folder, all_arms, lambda arm: run_arm(arm, config, *drawn(arm.seed), folder))
+    arms.run_arms(
+        folder,
+        all_arms,
+        lambda arm: run_arm(arm, config, *drawn(arm.seed), folder),
+        draw=partial(draw, config, first, folder),
+        measures="query MSE",
+    )
     zero = judging.zero_predictor(first.test)
     turning = defects(first.filters, first.family)
     truth = {"defect": turning, "defect_k_max": K_MAX, "dimension": first.truth.shape[1]}
@@ -254,16 +260,17 @@ def make_condensed(family: RotationTasks, split: Split, tasks: Tensor) -> Episod
 
 
 def draw_training(family: RotationTasks, config: Config, steps: int) -> Training:
-    """Every training task that ``steps`` outer steps will draw, made once; a line on stderr says how long it took.
+    """Every training task that ``steps`` outer steps will draw, made once, for all arms of a seed.
 
-    All arms of a seed are trained on the same ones.
+    A line on stderr says how long it took, unless ``--quiet`` was given.
     """
     start = time.perf_counter()
     drawn = [family.draw("train", step, config.batch) for step in range(steps)]
     tasks = torch.cat(drawn).unique()
     episodes = make_condensed(family, "train", tasks).to(config.device)
     seconds = time.perf_counter() - start
-    print(f"seed {family.seed}: {len(tasks)} tasks made in {seconds:.1f} s", file=sys.stderr, flush=True)
+    if not config.quiet:
+        print(f"seed {family.seed}: {len(tasks)} tasks made in {seconds:.1f} s", file=sys.stderr, flush=True)
     return Training(tasks, episodes, seconds)
 
 

@@ -167,7 +167,13 @@ def run(config: Config) -> None:
         """:func:`load_data`, once for each seed."""
         return first if seed == config.seed else load_data(config, seed)
 
-    arms.run_arms(folder, all_arms, lambda arm: run_arm(arm, config, data_of(arm.seed), folder))
+    arms.run_arms(
+        folder,
+        all_arms,
+        lambda arm: run_arm(arm, config, data_of(arm.seed), folder),
+        draw=partial(draw, config, first, folder),
+        measures="query MSE",
+    )
     zero = zero_predictor(first.test)
     summary = arms.summarise(folder, all_arms, summary_line)
     text = table(summary, list(folder.rows.values()), config.seeds > 1, zero)

@@ -15,6 +15,7 @@ from msr.failures import say
 from msr.files.writing import Write
 from msr.printable import printable, quoted
 from msr.report.page.page import discovery_page
+from msr.runs.watching.stages import Tell, stages
 from msr.tasks.files import read_arrays
 
 __all__ = ["run"]
@@ -26,10 +27,27 @@ def run(options: Any) -> int:
     Args:
         options: the parsed flags of :mod:`msr.cli.flags`.
     """
+    with stages("msr discover", quiet=options.quiet) as tell:
+        discovery = _answer(options, tell)
+    answer = as_json(discovery.as_dict())
+    files: dict[Path, Write] = {}
+    if options.out is not None:
+        files.update(_report(options, discovery, answer))
+    if options.json is not None and not is_terminal(options.json):
+        files[options.json] = lambda file: file.write(answer.encode())
+    give(answer if is_terminal(options.json) else f"{discovery}\n", files, options.out)
+    if options.out is not None:
+        say(f"report: {printable(reports(options.out)['page'])}")
+    return EXIT_CODES[discovery.verdict]
+
+
+def _answer(options: Any, tell: Tell) -> Discovery:
+    """Read the tasks and discover; ``tell`` is told each stage as it begins."""
+    tell("reading", 1, None)
     arrays = read_arrays(options.tasks)
     split = torch.from_numpy(np.asarray(arrays["split"]).astype(bool)) if "split" in arrays else None
     # The arrays keep the dtype of the file. discover makes float64 of them a part at a time, which saves memory.
-    discovery = discover(
+    return discover(
         arrays.pop("x"),
         arrays.pop("y"),
         layer="linear" if options.layer == "auto" else options.layer,
@@ -42,17 +60,8 @@ def run(options: Any) -> int:
         fresh=split,
         signed=options.signed,
         threads=options.threads,
+        progress=tell,
     )
-    answer = as_json(discovery.as_dict())
-    files: dict[Path, Write] = {}
-    if options.out is not None:
-        files.update(_report(options, discovery, answer))
-    if options.json is not None and not is_terminal(options.json):
-        files[options.json] = lambda file: file.write(answer.encode())
-    give(answer if is_terminal(options.json) else f"{discovery}\n", files, options.out)
-    if options.out is not None:
-        say(f"report: {printable(reports(options.out)['page'])}")
-    return EXIT_CODES[discovery.verdict]
 
 
 def _report(options: Any, discovery: Discovery, answer: str) -> dict[Path, Write]:

@@ -151,6 +151,7 @@ def _add_discover(commands: Any) -> None:
     command.add_argument("--threads", type=int, metavar="N", help="that torch works with (default: one, or what gains)")
     command.add_argument("--out", type=_path, metavar="DIR", help="write report.html and result.json there")
     command.add_argument("--json", type=_path, metavar="FILE", help="write the answer as JSON; - for the terminal")
+    command.add_argument("--quiet", action="store_true", help="do not show what it is doing")
 
 
 def _add_check(commands: Any) -> None:

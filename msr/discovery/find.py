@@ -54,7 +54,14 @@ from msr.errors import ConfigError, DataError
 from msr.groups.naming.name import name_group
 from msr.threads import checked_threads, using_threads
 
-__all__ = ["discover"]
+__all__ = ["Progress", "discover"]
+
+Progress = Callable[[str, int, int | None], None]
+"""Is told the stages of a discovery; see ``progress`` of :func:`discover`."""
+
+
+def _told_to_nobody(stage: str, number: int, count: int | None) -> None:
+    """The progress of a discovery that nobody watches."""
 
 
 def discover(
@@ -75,6 +82,7 @@ def discover(
     seed: int = 0,
     threads: int | None = None,
     memory: int | None = None,
+    progress: Progress | None = None,
 ) -> Discovery:
     """Find the permutations of inputs and outputs that all tasks respect, and name the group that they form.
 
@@ -105,6 +113,8 @@ def discover(
         threads: number of threads torch uses meanwhile. By default one; for large layers all that torch has, where a
             short measurement shows that they are faster.
         memory: bytes that may be used; by default what is free. The need is estimated from shapes, before the work.
+        progress: is called as each stage begins, with its name, the number of the split that it works on, from 1, and
+            how many splits a search makes at most; with 1 and None for a stage that is of no split.
 
     Raises: DataError, ShapeError, ConfigError for data and options that cannot be used. Too few tasks or too much noise
     is no error: the verdict is "cannot tell", with a hint.
@@ -120,17 +130,19 @@ def discover(
         data = prepare(x, y, layer=layer, kernel=kernel, circular=circular, stride=stride, padding=padding, fresh=fresh)
     refuse_if_too_large(len(data.x), data.x.shape[1], data.n, data.m, memory)
     with using_threads(threads or threads_for(data)) as count:
-        answers = [search(Question(data, k, eps, alpha, signed, s)) for s in range(seed, seed + seeds)]
+        tell = progress or _told_to_nobody
+        answers = [search(Question(data, k, eps, alpha, signed, s), tell=tell) for s in range(seed, seed + seeds)]
     return replace(agreed(answers), seconds=time.perf_counter() - started, threads=count)
 
 
-def search(question: Question, advising: bool = True) -> Discovery:
+def search(question: Question, advising: bool = True, tell: Progress = _told_to_nobody) -> Discovery:
     """The answer of one search, with the random splits of ``question.seed``; ``seconds`` and ``threads`` are not set.
 
     Args:
         advising: whether further whole searches, with larger tolerances, may be made for the sake of a hint, where a
             group may hold but was not shown to. A search that is made for a hint makes none itself. Nothing but its
             verdict is looked at, so most of what is shown beside the verdict is left out.
+        tell: is told each stage as it begins.
     """
     data = question.data
     # Step 1, data: are there enough tasks and examples to learn anything?
@@ -142,7 +154,7 @@ def search(question: Question, advising: bool = True) -> Discovery:
 
     # Steps 2 to 8, on one split after another: pattern, classes, action, candidates; breaking, evidence, rule.
     instruments = Instruments(question)
-    findings = _over_splits(instruments)
+    findings = _over_splits(instruments, tell)
     if not findings.trials:
         return assembled(question, "cannot tell", cannot_tell("no sharing was learned"), findings.refusals[:1])
     named = findings.decision.named
@@ -156,6 +168,7 @@ def search(question: Question, advising: bool = True) -> Discovery:
         certificate = certificate_of(instruments, named, reported, lack, findings.trials)
 
     # Step 10, doubts: each of them takes the answer back.
+    tell("looking for doubts", 1, None)
     doubts = doubts_about(instruments, findings, certificate, lack, _searching_again(question) if advising else None)
 
     # Steps 11 and 12, result and sentences: a name or none, and the sentence that says so.
@@ -176,6 +189,7 @@ def search(question: Question, advising: bool = True) -> Discovery:
         shown_beside = {}
     if named is None or certificate is None or doubts:
         return assembled(question, "cannot tell", cannot_tell(doubts[0]), doubts, **shown_beside)
+    tell("naming", 1, None)
     name = name_group(named.generators_in, named.generators_out, order=named.order)
     k = shown.learned.span.k
     sentence = found_sentence(name, certificate, findings.candidates, k, share, question.signed)
@@ -183,7 +197,7 @@ def search(question: Question, advising: bool = True) -> Discovery:
     return assembled(question, "found", sentence, [], group=name, biases=of_biases, **shown_beside)
 
 
-def _over_splits(instruments: Instruments) -> Findings:
+def _over_splits(instruments: Instruments, tell: Progress) -> Findings:
     """The findings of one split after another: some tasks teach, all others test, and the rule judges all splits made.
 
     No further split is made once no group is open or weak (see :class:`Decision`), the named one is not suspicious
@@ -202,8 +216,10 @@ def _over_splits(instruments: Instruments) -> Findings:
     for number, split in enumerate(planned):
         try:
             # Pattern, classes, action and candidates, from the tasks that teach.
+            tell("learning", number + 1, len(planned))
             taught, teach, test = taught_by_few(instruments, split, question.seed + number)
             # Breaking and evidence, from the tasks that test.
+            tell("testing", number + 1, len(planned))
             trials.append(tested(instruments, taught, teach, test))
         except DataError as error:
             refusals.append(str(error))

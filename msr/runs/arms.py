@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from msr.report import figures
+from msr.runs.config import TrainingFlags
 from msr.runs.folder import Row, RunFolder
 from msr.runs.judging import curve
+from msr.runs.watching.opening import opened
 
 __all__ = ["Arm", "by_name", "draw_curves", "publish", "run_arms", "summarise", "unfinished"]
 
@@ -45,19 +47,43 @@ def unfinished(folder: RunFolder, arms: Sequence[A]) -> list[A]:
 
 
 def run_arms(
-    folder: RunFolder, arms: Sequence[A], compute: Callable[[A], Row], *, tell: Callable[[Row], str] | None = None
+    folder: RunFolder,
+    arms: Sequence[A],
+    compute: Callable[[A], Row],
+    *,
+    tell: Callable[[Row], str] | None = None,
+    draw: Callable[[list[A]], object] | None = None,
+    measures: str = "test value",
 ) -> None:
     """Compute every arm that has no row yet, in the order given, and record each row as soon as it is there.
 
     So a run that ends early loses no more than the arm at hand. A row holds the arm's fields and what ``compute``
-    gives, which replaces a field of the same key. ``tell`` makes a line of a new row, which is shown on stderr after
-    the arm's name; None shows nothing.
+    gives, which replaces a field of the same key. Meanwhile the run is watched, as its flags ask.
+
+    Args:
+        tell: makes a line of a new row, which is shown on stderr after the arm's name; None, or ``--quiet``, shows
+            nothing.
+        draw: writes the figures of the arms that it is given, those that were begun. It is called now and then.
+        measures: what is measured while an arm trains, in words.
     """
-    for arm in unfinished(folder, arms):
-        row = {**arm.fields(), **compute(arm)}
-        folder.finish_arm(str(arm), row)
-        if tell is not None:
-            print(f"{arm}: {tell(row)}", file=sys.stderr, flush=True)
+    refresh = None if draw is None else lambda: draw(_begun(folder, arms))
+    with opened(folder.config, folder.path, draw=refresh, measures=measures) as folder.watch:
+        for number, arm in enumerate(arms, 1):
+            if str(arm) in folder.rows:
+                continue
+            folder.watch.arm(str(arm), number, len(arms))
+            row = {**arm.fields(), **compute(arm)}
+            folder.finish_arm(str(arm), row)
+            if tell is not None and not folder.config.quiet:
+                print(f"{arm}: {tell(row)}", file=sys.stderr, flush=True)
+            folder.watch.finished(str(arm), number, len(arms))
+
+
+def _begun(folder: RunFolder, arms: Sequence[A]) -> list[A]:
+    """The arms that have something to draw, in the order given: a checkpoint, or a row where none is trained."""
+    if isinstance(folder.config, TrainingFlags):
+        return [arm for arm in arms if folder.checkpoint(str(arm)).is_file()]
+    return [arm for arm in arms if str(arm) in folder.rows]
 
 
 def by_name(arms: Sequence[A]) -> dict[str, list[A]]:

@@ -17,6 +17,7 @@ from msr.memory import refuse_if_larger
 from msr.meta import SGD, Batching, Engine
 from msr.meta.engines import load
 from msr.runs.flags import NOISE, TASKS, check_choices, check_ranges, flag_of, option
+from msr.runs.watching import events
 from msr.threads import MOST, chosen_threads
 
 __all__ = [
@@ -33,8 +34,18 @@ __all__ = [
     "threads_for",
 ]
 
-NOT_COMPARED = ("out", "resume", "force", "threads", "checkpoint_seconds", "keep_checkpoints")
-"""Flags that say where and how a run is kept or computed, and not what it computes: they may differ on resume."""
+NOT_COMPARED = (
+    "out",
+    "resume",
+    "force",
+    "threads",
+    "checkpoint_seconds",
+    "keep_checkpoints",
+    "quiet",
+    "tensorboard",
+)
+"""Flags that say where and how a run is kept, shown or computed, and not what it computes: they may differ on resume.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class RunConfig:
         most=MOST,
     )
     quick: bool = option(False, "a few steps of everything, to see that it works; no result")
+    quiet: bool = option(False, "show no progress; errors, warnings and the path of the results are shown still")
 
     def check(self) -> None:
         """Raise ConfigError for a value that cannot work."""
@@ -158,7 +170,7 @@ class BatchingFlags(RunConfig):
 
 @dataclass(frozen=True)
 class TrainingFlags(RunConfig):
-    """Flags of a runner that trains: its checkpoints, and what an arm does that diverges."""
+    """Flags of a runner that trains: its checkpoints, its curves, and what an arm does that diverges."""
 
     checkpoint_seconds: float = option(20.0, "seconds between checkpoints; 0: one after every step", least=0, most=1e6)
     keep_checkpoints: int = option(
@@ -167,6 +179,13 @@ class TrainingFlags(RunConfig):
     on_divergence: Literal["stop", "rollback"] = option(
         "stop", "an arm that diverges: stop it, or rollback (half the rate, three times)"
     )
+    tensorboard: bool = option(False, "write events for TensorBoard to tensorboard/ in --out; needs msr[watch]")
+
+    def check(self) -> None:
+        """Raise ConfigError for a value that cannot work, MissingExtraError where TensorBoard is not installed."""
+        super().check()
+        if self.tensorboard:
+            events.require()
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from msr.files.writing import append_line, write_whole
 from msr.runs.config import RunConfig
 from msr.runs.config_file import read_config
 from msr.runs.identity import asked, environment, identity
+from msr.runs.watching.watch import Watch
 from msr.threads import MOST
 
 __all__ = ["Row", "RunFolder", "held", "recorded_threads", "release"]
@@ -74,7 +75,8 @@ class RunFolder:
     """The folder of one run, held by a lock of the operating system until :func:`release` or the end of the process.
 
     ``rows`` are the results of the finished arms, by the arm's name; ``notes`` are lines on what changed between one
-    start and the next. Making one makes the folder if needed, takes the lock, and writes ``config.toml``.
+    start and the next; ``watch`` is told what the arm at hand does, and nobody listens outside of
+    :func:`~msr.runs.arms.run_arms`. Making one makes the folder if needed, takes the lock, and writes ``config.toml``.
 
     Args:
         name: of the experiment.
@@ -88,6 +90,7 @@ class RunFolder:
         self.name, self.config = name, config
         self.notes: list[str] = []
         self.rows: dict[str, Row] = {}
+        self.watch = Watch()
         self.identity = identity(name, config)
         self.path = self._make()
         self._lock()

@@ -3,7 +3,6 @@
 import math
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -47,8 +46,6 @@ Sample = Callable[[int], tuple[torch.Tensor, Episodes]]
 
 # Measurements of an arm, at equal distances, and so points of its curve. Chosen by hand.
 _MEASUREMENTS = 20
-# Outer steps between two updates of the loss on a progress bar; reading a loss from a device waits for it.
-_STEPS_PER_POSTFIX = 20
 
 
 class Trained(NamedTuple):
@@ -271,7 +268,8 @@ class _Training:
         for line in odd_rates(self.loop):
             _say(self.arm, line)
         self._continue()
-        bar = _progress(self.arm, self.steps, self.loop.steps_done)
+        watch = self.folder.watch
+        watch.start(self.arm, self.loop.steps_done, self._known_total(), share=self._share_of_time())
         try:
             with signals.deferred() as interrupted:
                 while not self._is_done() and self.record.diverged_at is None:
@@ -289,19 +287,29 @@ class _Training:
                             self._save()
                     except NonFiniteError as error:
                         self._diverge(at, " ".join(str(error).split()))
-                    bar.update(self.loop.steps_done, losses)
                     # The state is saved. A signal that arrived after that waits for the next step.
                     if told_to_stop:
                         break
+                    watch.step(self.loop.steps_done, losses, share=self._share_of_time())
         finally:
             self.good.close()
-        bar.close()
+        watch.end()
         record = self.record
         return Trained(record.seconds, self.loop.steps_done, record.diverged_at, record.diverged_why, record.rollbacks)
 
     def _is_done(self) -> bool:
         """Whether all steps were taken, or all seconds are spent."""
         return self.loop.steps_done >= self.steps or self.record.seconds >= self.seconds
+
+    def _known_total(self) -> int | None:
+        """How many steps there will be; None where time may end them first."""
+        return self.steps if math.isinf(self.seconds) else None
+
+    def _share_of_time(self) -> float | None:
+        """The share of the training that is done, by seconds or by steps; None where only steps bound it."""
+        if math.isinf(self.seconds):
+            return None
+        return max(self.record.seconds / self.seconds, self.loop.steps_done / self.steps)
 
     def _measurements_due(self) -> int:
         """How many measurements the steps taken so far ask for, the one after the last step aside."""
@@ -325,10 +333,11 @@ class _Training:
 
         ``losses (tasks,)`` are those of the step just taken. Without ``measure`` there is only the line.
         """
+        loss = float(losses.mean())
         line: Row = {
             "arm": self.arm,
             "step": self.loop.steps_done,
-            "train_loss": float(losses.mean()),
+            "train_loss": loss,
             "seconds": round(self.record.seconds, 3),
         }
         if self.measure is not None:
@@ -342,6 +351,7 @@ class _Training:
                 self.record.best = value
                 self.loop.save(self._beside("best"), asdict(self.record), identity=self.identity)
         self.folder.log(**line)
+        self.folder.watch.measured(self.loop.steps_done, loss, line.get("test"))
 
     def _save(self) -> None:
         """Write the newest checkpoint; the earlier ones move down by one, and the oldest is replaced."""
@@ -355,6 +365,7 @@ class _Training:
                 write_whole(self._beside("1"), lambda copy: shutil.copyfileobj(file, copy))
         write_checkpoint(self.newest, state, asdict(self.record), self.identity)
         self.saved = time.monotonic()
+        self.folder.watch.saved()
 
     def _beside(self, name: str) -> Path:
         """Another checkpoint of this arm, ``ARM.NAME.pt``."""
@@ -492,48 +503,3 @@ def _steps_done(path: Path, otherwise: int) -> int:
 def _say(arm: str, line: str) -> None:
     """Show a line about an arm on stderr, after the arm's name."""
     say(one_line(f"{arm}: {line}"))
-
-
-class _Line:
-    """Prints one line on stderr when closed: how many outer steps were done, and in how long since it was made.
-
-    It stands in for a bar where there is no terminal; ``done`` is the number of steps done before.
-    """
-
-    def __init__(self, arm: str, done: int):
-        self.arm = arm
-        self.done = done
-        self.start = time.perf_counter()
-
-    def update(self, step: int, losses: torch.Tensor | None) -> None:
-        self.done = step
-
-    def close(self) -> None:
-        seconds = time.perf_counter() - self.start
-        print(f"{self.arm}: {self.done} outer steps in {seconds:.1f} s", file=sys.stderr, flush=True)
-
-
-class _Bar:
-    """A bar on a terminal, with the loss beside it."""
-
-    def __init__(self, bar: Any):
-        self.bar = bar
-
-    def update(self, step: int, losses: torch.Tensor | None) -> None:
-        self.bar.update(step - self.bar.n)
-        if losses is not None and step % _STEPS_PER_POSTFIX == 0 and math.isfinite(value := float(losses.mean())):
-            self.bar.set_postfix_str(f"loss {value:.3g}", refresh=False)
-
-    def close(self) -> None:
-        self.bar.close()
-
-
-def _progress(arm: str, steps: int, done: int) -> _Line | _Bar:
-    """A bar where stderr is a terminal and tqdm is installed, else a line; ``done`` of ``steps`` are done already."""
-    try:
-        from tqdm import tqdm
-    except ModuleNotFoundError:
-        tqdm = None
-    if tqdm is None or not sys.stderr.isatty():
-        return _Line(arm, done)
-    return _Bar(tqdm(total=steps, initial=done, desc=arm, leave=False, file=sys.stderr))

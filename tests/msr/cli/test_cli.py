@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from msr.tasks.files import read_arrays
 from msr.tasks.sampling import sample_group
 from msr.version import __version__
 from tests.support.cases import seeded
+from tests.support.screens import screen
 
 
 @pytest.fixture
@@ -110,6 +112,29 @@ class TestDiscover:
             certificate = json.load(file)["certificate"]
         assert certificate["eps"] == 0.2
         assert certificate["alpha"] == 0.05
+
+    @pytest.mark.parametrize("quiet", ["", "--quiet"])
+    def test_what_it_is_doing_is_shown_on_a_terminal(self, quiet, run, c8):
+        with screen() as seen:
+            code, text, _ = run(f"discover c8.npz --threads 1 {quiet} --out report")
+        assert code == 0
+        assert "C8" in text
+        stages = re.findall(r"\rmsr discover: ([^\x1b]*)", seen.text)
+        if quiet:
+            assert stages == []
+        else:
+            assert stages[:3] == ["reading", "learning, split 1 of at most 4", "testing, split 1 of at most 4"]
+            assert stages[-2:] == ["looking for doubts", "naming"]
+        assert seen.shown() == ["report: report/report.html"]
+
+    def test_a_failure_on_a_terminal_is_a_line_of_its_own(self, run):
+        with screen() as seen:
+            assert run("discover nothing.npz")[0] == 2
+        Path("bad.npz").write_bytes(b"PK")
+        with screen() as later:
+            assert run("discover bad.npz")[0] == 2
+        assert [len(part.shown()) for part in (seen, later)] == [1, 1]
+        assert later.shown()[0].startswith("error: ")
 
     def test_a_kept_split_is_used(self, run, c8):
         arrays = read_arrays(__import__("pathlib").Path("c8.npz"))

@@ -19,6 +19,7 @@ from msr.runs.config import SeedFlags, TrainingFlags
 from msr.runs.divergence import LastGood, halve_rates, largest_loss, odd_rates
 from msr.runs.judging import gains, judged, stability
 from msr.runs.training import train, trained_params
+from msr.runs.watching.watch import Watch
 from msr.version import __version__
 from tests.msr.meta.checkpoints.test_checkpoints import batch, make_loop
 
@@ -106,6 +107,27 @@ class TestTrainingBoundedBySeconds:
     def test_steps_may_end_it_first(self, tmp_path):
         trained = train(make_loop(), folder_of(tmp_path / "run"), ARM, sample, 4, seconds=60)
         assert trained.steps == 4
+
+    def test_who_watches_sees_the_share_of_the_time(self, tmp_path):
+        class Shares(Watch):
+            def __init__(self):
+                super().__init__()
+                self.seen = []
+
+            def start(self, what, done, total, *, share=None):
+                self.seen.append((total, share))
+
+            def step(self, done, losses, *, share=None):
+                self.seen.append(share)
+
+        folder = folder_of(tmp_path / "run")
+        folder.watch = Shares()
+        train(make_loop(), folder, ARM, sample, 10**6, seconds=4)
+        assert folder.watch.seen == [(None, 0.0), 0.25, 0.5, 0.75, 1.0]
+        folder = folder_of(tmp_path / "other")
+        folder.watch = Shares()
+        train(make_loop(), folder, ARM, sample, 2)
+        assert folder.watch.seen == [(2, None), None, None]
 
 
 class TestCheckpointsThatAreKept:
