@@ -23,7 +23,7 @@ EPS = 0.1
 """The defect up to which a layer's kernels are certified as invariant; 1 is what unrelated kernels have."""
 
 _EXAMPLES = 40
-_MOST_KERNELS = 400
+_MOST_KERNELS = 200
 
 
 def _groups() -> dict[str, Representation]:

@@ -77,10 +77,10 @@ def test_methods_of_one_width_start_as_the_same_function(gen):
 
 def test_omniglot_runs_on_digits_and_resumes(tmp_path, capsys):
     out = tmp_path / "run"
-    flags = ["--models", "msr,protonets", "--seeds", "2"]
+    flags = ["--models", "msr,protonets"]
     assert omniglot_run(out, *flags) == 0
     first = results(out)
-    assert [row["model"] for row in first["rows"]] == ["msr", "protonets"] * 2
+    assert [row["model"] for row in first["rows"]] == ["msr", "protonets"]
     for row in first["rows"]:
         assert row["accuracy"]["mean"] == pytest.approx(sum(row["right"]) / (10 * row["asked"]))
         assert len(row["right"]) == 10
