@@ -30,6 +30,7 @@ from msr.runs.config import BatchingFlags, DataFlags, DeviceFlags, SeedFlags, Ta
 from msr.runs.flags import INNER_STEPS, STEPS, chosen, option
 from msr.runs.folder import Row, RunFolder
 from msr.runs.judging import estimate_or_none, finite_or_none, least_cosine, over_rows, over_seeds
+from msr.runs.processes.group import here
 from msr.runs.training import restored, train, trained_row, with_adam
 from msr.sharing import DenseSharing, SharingFactory
 from msr.span.angles import span_cosine
@@ -256,10 +257,10 @@ def make_condensed(family: RotationTasks, split: Split, tasks: Tensor) -> Episod
 def draw_training(family: RotationTasks, config: Config, steps: int) -> Training:
     """Every training task that ``steps`` outer steps will draw, made once; a line on stderr says how long it took.
 
-    All arms of a seed are trained on the same ones.
+    All arms of a seed are trained on the same ones; of several processes each makes those of its own shares.
     """
     start = time.perf_counter()
-    drawn = [family.draw("train", step, config.batch) for step in range(steps)]
+    drawn = [here().share(family.draw("train", step, config.batch)) for step in range(steps)]
     tasks = torch.cat(drawn).unique()
     episodes = make_condensed(family, "train", tasks).to(config.device)
     seconds = time.perf_counter() - start
@@ -338,7 +339,7 @@ def run_arm(arm: Arm, config: Config, data: Data, training: Training, folder: Ru
 
     def sample(step: int) -> tuple[Tensor, Episodes]:
         tasks = data.family.draw("train", step, config.batch)
-        return tasks, training.select(tasks)
+        return tasks, training.select(here().share(tasks))
 
     trained = train(
         loop,

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from msr.report import figures
 from msr.runs.folder import Row, RunFolder
 from msr.runs.judging import curve
+from msr.runs.processes.group import here
 
 __all__ = ["Arm", "by_name", "draw_curves", "publish", "run_arms", "summarise", "unfinished"]
 
@@ -52,12 +53,21 @@ def run_arms(
     So a run that ends early loses no more than the arm at hand. A row holds the arm's fields and what ``compute``
     gives, which replaces a field of the same key. ``tell`` makes a line of a new row, which is shown on stderr after
     the arm's name; None shows nothing.
+
+    Several processes of a run compute each arm together, and all but the first end here (SystemExit): what is said of
+    all arms is said once.
     """
+    processes = here()
+    processes.require_equal([str(arm) for arm in unfinished(folder, arms)], "list of arms")
     for arm in unfinished(folder, arms):
         row = {**arm.fields(), **compute(arm)}
         folder.finish_arm(str(arm), row)
         if tell is not None:
             print(f"{arm}: {tell(row)}", file=sys.stderr, flush=True)
+    processes.gathered(None)
+    processes.ending()
+    if not processes.first:
+        raise SystemExit(0)
 
 
 def by_name(arms: Sequence[A]) -> dict[str, list[A]]:

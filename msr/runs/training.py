@@ -15,16 +15,17 @@ import torch
 from torch import nn
 
 from msr.episodes import Episodes
-from msr.errors import DataError, NonFiniteError
+from msr.errors import DataError, NonFiniteError, ProcessError
 from msr.failures import one_line, say
 from msr.files.writing import write_whole
-from msr.meta import InnerSolver, Learner, MetaParameters, OuterLoop, from_module
-from msr.meta.checkpoints.file import DamagedCheckpointError, read_checkpoint, write_checkpoint
+from msr.meta import InnerSolver, Learner, MetaGradient, MetaParameters, OuterLoop, from_module
+from msr.meta.checkpoints.file import DamagedCheckpointError, content_hash, read_checkpoint, write_checkpoint
 from msr.runs import signals
 from msr.runs.config import TrainingFlags
 from msr.runs.divergence import MOST_ROLLBACKS, LastGood, halve_rates, is_number, largest_loss, odd_rates
 from msr.runs.folder import Row, RunFolder
 from msr.runs.identity import asked
+from msr.runs.processes.group import here
 from msr.tasks import TaskFamily
 
 __all__ = [
@@ -43,7 +44,7 @@ FORCEABLE = ("msr", "format", "data_hash")
 """Keys that ``--force`` lets differ; figures ignore them, since an arm may have been finished before they changed."""
 
 Sample = Callable[[int], tuple[torch.Tensor, Episodes]]
-"""The batch of an outer step: the tasks' indices ``(tasks,)`` and their data."""
+"""The batch of an outer step: the tasks' indices ``(tasks,)``, and the data of this process's share of them."""
 
 # Measurements of an arm, at equal distances, and so points of its curve. Chosen by hand.
 _MEASUREMENTS = 20
@@ -120,11 +121,15 @@ def with_adam(
 
 
 def batches_of(family: TaskFamily, batch: int, device: str) -> Sample:
-    """A function ``step -> (tasks, episodes)``: ``batch`` training tasks of a family for an outer step, on a device."""
+    """A function ``step -> (tasks, episodes)``: ``batch`` training tasks of a family for an outer step, on a device.
+
+    Of several processes each makes the data of its own share alone.
+    """
+    processes = here()
 
     def sample(step: int) -> tuple[torch.Tensor, Episodes]:
         tasks = family.draw("train", step, batch)
-        return tasks, family.episodes("train", tasks).to(device)
+        return tasks, family.episodes("train", processes.share(tasks)).to(device)
 
     return sample
 
@@ -142,7 +147,8 @@ def train(
     """Run an outer loop up to ``steps``, from the arm's checkpoint if there is one.
 
     ``sample(step)`` gives the tasks' indices and their data, and is a pure function, so that a continued run gets the
-    batches that an uninterrupted one would. ``measure`` is called about twenty times, evenly over ``steps`` and
+    batches that an uninterrupted one would; of several processes each gives its share, and the first alone measures and
+    writes. ``measure`` is called about twenty times, evenly over ``steps`` and
     after the last, and its value logged as ``test``, null with the reason where it is not finite; its time does not
     count. The newest checkpoints are kept, and the one with the
     ``best`` measured value. The folder's config needs the flags of :class:`~msr.runs.config.TrainingFlags`.
@@ -261,6 +267,11 @@ class _Training:
         self.every = max(1, steps // _MEASUREMENTS)
         self.saved = time.monotonic()
         self.good = LastGood(loop)
+        self.processes = here()
+        self.interrupted: list[int] = []
+        self.asked = [False, False]  # a checkpoint is due; a signal asks to stop
+        if not self.processes.alone:
+            loop.join = self._joined
 
     def run(self) -> Trained:
         """Train to the end, to divergence, or until a signal asks to stop, which is raised after saving."""
@@ -269,7 +280,7 @@ class _Training:
         self._continue()
         bar = _progress(self.arm, self.steps, self.loop.steps_done)
         try:
-            with signals.deferred() as interrupted:
+            with signals.deferred() as self.interrupted:
                 while self.loop.steps_done < self.steps and self.record.diverged_at is None:
                     at = self.loop.steps_done
                     losses: torch.Tensor | None = None
@@ -279,8 +290,7 @@ class _Training:
                         done = self.loop.steps_done
                         if done % self.every == 0 or done == self.steps:
                             self._report(losses)
-                        due = time.monotonic() - self.saved > self.config.checkpoint_seconds
-                        told_to_stop = bool(interrupted)
+                        due, told_to_stop = self._requests()
                         if due or told_to_stop or done == self.steps:
                             self._save()
                     except NonFiniteError as error:
@@ -289,6 +299,7 @@ class _Training:
                     # The state is saved. A signal that arrived after that waits for the next step.
                     if told_to_stop:
                         break
+                self._stop_together()
         finally:
             self.good.close()
         bar.close()
@@ -299,11 +310,46 @@ class _Training:
         """Take one outer step, timed together with drawing its tasks; the losses ``(tasks,)``."""
         start = time.perf_counter()
         tasks, episodes = self.sample(self.loop.steps_done)
+        self._choose_batching(episodes)
         losses = self.loop.step(episodes, tasks, largest_loss(self.record.first_loss))
         self.record.seconds += time.perf_counter() - start
         if self.record.first_loss is None:
             self.record.first_loss = float(losses.mean())
         return losses
+
+    def _joined(self, mine: MetaGradient, tasks: torch.Tensor | None) -> MetaGradient:
+        """The meta-gradient of all processes, each of which gives its share and what it asks for."""
+        assert tasks is not None
+        gradient, self.asked = self.processes.joined(mine, len(tasks), self._asked_here())
+        return gradient
+
+    def _asked_here(self) -> list[bool]:
+        """Whether a checkpoint is due, by the clock of the first process, and whether a signal has asked to stop."""
+        due = time.monotonic() - self.saved > self.config.checkpoint_seconds
+        return [due and self.processes.first, bool(self.interrupted)]
+
+    def _requests(self) -> list[bool]:
+        """What any process asks for after the step that was just taken: a checkpoint, to stop.
+
+        Several processes were asked while they joined their gradients, so that no further message is needed.
+        """
+        return self._asked_here() if self.processes.alone else self.asked
+
+    def _stop_together(self) -> None:
+        """A signal to one process stops all of them: at the end of the arm's steps each learns of it."""
+        numbers = [number for caught in self.processes.gathered(self.interrupted[:1]) for number in caught]
+        if numbers:
+            self.interrupted[:] = self.interrupted or numbers
+            self.processes.ending()
+
+    def _choose_batching(self, episodes: Episodes) -> None:
+        """Of several processes the first chooses how tasks are batched, and tells the others; ``episodes`` to try it
+        on.
+        """
+        learner = self.loop.learner
+        if learner.batching == "auto" and not self.processes.alone:
+            learner.check(self.loop.params, episodes)
+            learner.batching = self.processes.told(partial(learner.choose_batching, self.loop.params, episodes))
 
     def _report(self, losses: torch.Tensor) -> None:
         """Measure, append a line to the metrics, and write the state as the arm's best checkpoint if no earlier value
@@ -317,22 +363,48 @@ class _Training:
             "train_loss": float(losses.mean()),
             "seconds": round(self.record.seconds, 3),
         }
-        if self.measure is not None:
-            why = "the measured value is not finite"
-            try:
-                value = self.measure()
-            except NonFiniteError as error:
-                value, why = math.nan, str(error)
-            line |= {"test": value} if math.isfinite(value) else {"test": None, "why": why}
-            if math.isfinite(value) and (self.record.best is None or self.sign * (value - self.record.best) < 0):
-                self.record.best = value
-                self.loop.save(self._beside("best"), asdict(self.record), identity=self.identity)
+        if self.processes.told(partial(self._measured, line)):
+            # In each process, so that all of them see a number that cannot be saved.
+            state = self.loop.state_dict()
+            if self.processes.first:
+                write_checkpoint(self._beside("best"), state, asdict(self.record), self.identity)
         self.folder.log(**line)
+        self._require_equal_parameters()
+
+    def _measured(self, line: Row) -> bool:
+        """Measure, and add the value to a line of the metrics; whether none before was as good."""
+        if self.measure is None:
+            return False
+        why = "the measured value is not finite"
+        try:
+            value = self.measure()
+        except NonFiniteError as error:
+            value, why = math.nan, str(error)
+        line |= {"test": value} if math.isfinite(value) else {"test": None, "why": why}
+        is_best = math.isfinite(value) and (self.record.best is None or self.sign * (value - self.record.best) < 0)
+        if is_best:
+            self.record.best = value
+        return is_best
+
+    def _require_equal_parameters(self) -> None:
+        """Raise ProcessError where the processes no longer hold the same parameters, bit for bit.
+
+        They take the same steps on the same numbers, so this would be a fault of a machine, or machines whose
+        arithmetic differs.
+        """
+        if self.processes.alone:
+            return
+        try:
+            self.processes.require_equal(content_hash(self.loop.params._asdict()), "state of its parameters")
+        except ProcessError as error:
+            raise ProcessError(f"after outer step {self.loop.steps_done}: {error}") from error
 
     def _save(self) -> None:
         """Write the newest checkpoint; the earlier ones move down by one, and the oldest is replaced."""
         # A state that cannot be saved raises here, before any earlier checkpoint has moved.
         state = self.loop.state_dict()
+        if not self.processes.first:
+            return
         for place in range(self.config.keep_checkpoints - 1, 1, -1):
             if self._beside(str(place - 1)).is_file():
                 os.replace(self._beside(str(place - 1)), self._beside(str(place)))
@@ -347,6 +419,22 @@ class _Training:
         return self.newest.with_name(f"{self.newest.stem}.{name}.pt")
 
     def _continue(self) -> None:
+        """Take the arm up where its checkpoints end, in the first process, and bring the others to the same state."""
+        if self.processes.first:
+            self._continue_here()
+        self._follow()
+
+    def _follow(self) -> None:
+        """Take over the state of the first process, in the others."""
+        if self.processes.alone:
+            return
+        state, record = self.processes.told(lambda: (_on_cpu(self.loop.state_dict()), asdict(self.record)))
+        if not self.processes.first:
+            self.loop.load_state_dict(state)
+            self.record = _Record(**record)
+            self.good.forget()
+
+    def _continue_here(self) -> None:
         """Load the newest checkpoint that is whole; where there is no checkpoint at all, write the first one.
 
         The arm's metrics past the loaded step are dropped, and damaged checkpoints are renamed to ``….damaged``, with a
@@ -401,7 +489,16 @@ class _Training:
         self.good.forget()
 
     def _load_before(self, step: int) -> bool:
-        """Load the newest whole checkpoint with fewer steps than ``step``, and tell whether there was one.
+        """Load the newest whole checkpoint with fewer steps than ``step``, into every process, and tell whether there
+        was one.
+        """
+        loaded = self.processes.told(partial(self._load_before_here, step))
+        if loaded:
+            self._follow()
+        return loaded
+
+    def _load_before_here(self, step: int) -> bool:
+        """:meth:`_load_before` in the first process.
 
         The arm's metrics past its step are dropped. From such a checkpoint at least one step had finite losses.
         """
@@ -473,6 +570,15 @@ def _steps_done(path: Path, otherwise: int) -> int:
         return int(read_checkpoint(path).state["steps_done"])
     except (DamagedCheckpointError, KeyError, TypeError, ValueError):
         return otherwise
+
+
+def _on_cpu(state: Any) -> Any:
+    """A loop's state with tensors in the memory of the CPU, which every process can read."""
+    if isinstance(state, list):
+        return [_on_cpu(item) for item in state]
+    if isinstance(state, dict):
+        return {key: _on_cpu(item) for key, item in state.items()}
+    return state.cpu() if isinstance(state, torch.Tensor) else state
 
 
 def _say(arm: str, line: str) -> None:
