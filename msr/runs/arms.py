@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from msr.report import figures
 from msr.runs.folder import Row, RunFolder
 from msr.runs.judging import curve
-from msr.runs.processes.group import here
+from msr.runs.processes.group import Done, here
 
 __all__ = ["Arm", "by_name", "draw_curves", "publish", "run_arms", "summarise", "unfinished"]
 
@@ -54,8 +54,8 @@ def run_arms(
     gives, which replaces a field of the same key. ``tell`` makes a line of a new row, which is shown on stderr after
     the arm's name; None shows nothing.
 
-    Several processes of a run compute each arm together, and all but the first end here (SystemExit): what is said of
-    all arms is said once.
+    Several processes of a run compute each arm together, and all but the first end here (Done): what is said of all
+    arms is said once.
     """
     processes = here()
     processes.require_equal([str(arm) for arm in unfinished(folder, arms)], "list of arms")
@@ -67,7 +67,7 @@ def run_arms(
     processes.gathered(None)
     processes.ending()
     if not processes.first:
-        raise SystemExit(0)
+        raise Done
 
 
 def by_name(arms: Sequence[A]) -> dict[str, list[A]]:

@@ -14,7 +14,7 @@ from msr.runs import signals
 from msr.runs.config import Config, RunConfig, threads_for
 from msr.runs.flags import parse
 from msr.runs.folder import held, recorded_threads, release
-from msr.runs.processes.group import here
+from msr.runs.processes.group import Done, here
 from msr.runs.processes.launching import own_gpu, several
 from msr.runs.streams import Guard, guarded
 
@@ -38,6 +38,8 @@ def main(config: type[Config], run: Callable[[Config], None], argv: Sequence[str
                 settings.check_memory()
                 with several(settings, repeatable=argv is None, hint=_continuation), _threads(settings):
                     run(settings)
+        except Done:
+            return 0
         except KeyboardInterrupt as stop:
             say(f"stopped{_continuation() or ' before anything was written'}")
             return stop.status if isinstance(stop, signals.Stop) else 130

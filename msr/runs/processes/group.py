@@ -19,9 +19,13 @@ from msr.meta import MetaGradient
 if TYPE_CHECKING:
     from lightning_fabric.plugins.collectives import TorchCollective
 
-__all__ = ["ALONE", "Processes", "entered", "here"]
+__all__ = ["ALONE", "Done", "Processes", "entered", "here"]
 
 T = TypeVar("T")
+
+
+class Done(BaseException):
+    """This process has done its part of the run, and ends with status 0; the first one goes on."""
 
 
 def _unknown(error: str) -> str:

@@ -18,7 +18,7 @@ from msr.errors import ConfigError, MissingExtraError, MSRError, ProcessError, f
 from msr.failures import explained, one_line, say
 from msr.runs import signals
 from msr.runs.config import RunConfig, TrainingFlags
-from msr.runs.processes.group import Processes, entered
+from msr.runs.processes.group import Done, Processes, entered
 from msr.runs.processes.watcher import Watcher
 from msr.runs.streams import Guard
 
@@ -113,7 +113,7 @@ def several(config: RunConfig, *, repeatable: bool, hint: Callable[[], str]) -> 
         team.failed(error)
         raise
     finally:
-        team.end(failed=sys.exc_info()[0] not in (None, SystemExit))
+        team.end(failed=sys.exc_info()[0] not in (None, Done))
 
 
 def _check(config: RunConfig, size: _Size) -> None:
@@ -173,6 +173,8 @@ class _Team:
         is_cli = "LT_CLI_USED" in os.environ
         if self.parent is None:
             os.environ[_LAUNCHER] = str(os.getpid())
+            # Else a process that loses the first one writes a page of C++ frames beside its own line.
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         local_rank = int(os.environ.get("LOCAL_RANK", "0")) if self.parent is not None else 0
         node_rank = int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")))
         rank = node_rank * size.devices + local_rank
@@ -190,7 +192,7 @@ class _Team:
                 self.children.append(procs.pop(0))
             return self.children
 
-        self.watcher = Watcher(rank, size.devices * size.nodes, self.parent, children, self._last_words)
+        self.watcher = Watcher(rank, local_rank, size.devices * size.nodes, self.parent, children, self._last_words)
         self.local_rank = local_rank
         self.watcher.start()
         try:
@@ -222,7 +224,7 @@ class _Team:
 
     def failed(self, error: BaseException) -> None:
         """Tell the others why this process fails, and let it speak where nobody else on this machine does."""
-        if self.watcher is None or isinstance(error, SystemExit):
+        if self.watcher is None or isinstance(error, Done):
             return
         self.watcher.over()
         if not isinstance(error, ProcessError):
@@ -237,6 +239,9 @@ class _Team:
         if self.watcher is None:
             return
         self.watcher.over()
+        # Before the connections are closed, and with them the store that the first process holds.
+        if failed and self.first:
+            self.watcher.wait_until_heard()
         # After a failure NCCL would wait for the others, who see the watcher's word instead of a closed connection.
         if torch.distributed.is_initialized() and not (failed and torch.distributed.get_backend() == "nccl"):
             with contextlib.suppress(RuntimeError):
@@ -246,7 +251,7 @@ class _Team:
     def _speaks(self) -> bool:
         """Whether a failure is said by this process: one on each machine, the second one where the first is gone."""
         assert self.watcher is not None
-        return self.local_rank == (1 if self.watcher.abandoned else 0)
+        return self.local_rank == (1 if self.watcher.leaderless else 0)
 
     def _last_words(self, trouble: str) -> None:
         """Say why this process is ended, if it is the one that speaks."""

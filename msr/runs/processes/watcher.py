@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Watcher"]
 
 _KEY = "msr/failure"
+_HEARD = "msr/heard"
 # Seconds. All were chosen by hand: a run ends within about two of them after a process was lost.
 _EVERY = 0.2  # between two looks at the processes that this one started, or that started it
 _GRACE = 1.5  # for the main thread to end by itself, which says more than this thread can
@@ -34,6 +35,7 @@ class Watcher(threading.Thread):
 
     Args:
         rank: of this process.
+        local_rank: the number of this process on its machine.
         world: the number of processes.
         parent: the number that the system gives the process which started this one; None to let it end alone.
         children: the processes that this one has started so far, in the order of their ranks from ``rank + 1`` on.
@@ -43,6 +45,7 @@ class Watcher(threading.Thread):
     def __init__(
         self,
         rank: int,
+        local_rank: int,
         world: int,
         parent: int | None,
         children: Callable[[], list["subprocess.Popen[bytes]"]],
@@ -50,14 +53,17 @@ class Watcher(threading.Thread):
     ):
         super().__init__(daemon=True, name="watcher of the other processes")
         self.rank = rank
+        self._local_rank = local_rank
         self.world = world
         self._parent = parent
         self._children = children
         self._last_words = last_words
         self._store: TCPStore | None = None
         self._trouble = ""
+        self._first_gone = False
         self._found = threading.Event()
         self._over = threading.Event()
+        self._hurry = False
 
     def connect(self, host: str, port: int) -> None:
         """Connect to the store of all processes, by which they tell each other that they fail.
@@ -72,6 +78,11 @@ class Watcher(threading.Thread):
     def abandoned(self) -> bool:
         """Whether the process that started this one is gone."""
         return self._parent is not None and os.getppid() != self._parent
+
+    @property
+    def leaderless(self) -> bool:
+        """Whether the first process on this machine is gone, as far as this one knows."""
+        return self.abandoned or self._first_gone
 
     def over(self) -> None:
         """From now on this process ends by itself, and the end of another one is no failure."""
@@ -90,6 +101,7 @@ class Watcher(threading.Thread):
 
         ``error`` is what the library said that had the connection.
         """
+        self._hurry = True
         self._found.wait(_PATIENCE)
         return self._trouble or f"the connection to another process was lost ({error})"
 
@@ -98,14 +110,28 @@ class Watcher(threading.Thread):
         looks = 0
         while not self._over.wait(_EVERY):
             looks += 1
-            self._trouble = self._look(ask=looks % _LOOKS == 0)
+            self._trouble = self._look(ask=self._hurry or looks % _LOOKS == 0)
             if self._trouble:
-                self.tell(self._trouble)
+                if not self.abandoned:
+                    self.tell(self._trouble)
                 self._found.set()
                 if not self._over.wait(_GRACE):
                     self._last_words(self._trouble)
                     self.end_children(patience=0.0)
                     os._exit(BAD_INPUT)
+
+    def wait_until_heard(self) -> None:
+        """Wait until all other processes that live have heard why this one fails: the first one holds what they read.
+
+        Two that fail at once do not wait for each other for longer than a few seconds.
+        """
+        until = time.monotonic() + _PATIENCE
+        dead = sum(child.poll() is not None for child in self._children())
+        with contextlib.suppress(RuntimeError):
+            while self._store is not None and time.monotonic() < until:
+                if self._store.add(_HEARD, 0) >= self.world - 1 - dead:
+                    return
+                time.sleep(_EVERY / 4)
 
     def end_children(self, patience: float = _PATIENCE) -> None:
         """Wait so many seconds for the processes that this one has started, and then kill those that are left."""
@@ -138,9 +164,15 @@ class Watcher(threading.Thread):
         if self._store is None:
             return ""
         try:
-            return self._store.get(_KEY).decode() if self._store.check([_KEY]) else ""
+            if not self._store.check([_KEY]):
+                return ""
+            said = self._store.get(_KEY).decode()
+            self._store.add(_HEARD, 1)
+            return said
         except RuntimeError:
             self._store = None
+            # On another machine the first process there is another one, and lives.
+            self._first_gone = self.rank == self._local_rank
             return f"process 0 of {self.world}, to which all others are connected, is gone"
 
 
