@@ -30,6 +30,7 @@ from msr.runs.config import BatchingFlags, DataFlags, DeviceFlags, SeedFlags, Ta
 from msr.runs.flags import INNER_STEPS, STEPS, chosen, option
 from msr.runs.folder import Row, RunFolder
 from msr.runs.judging import estimate_or_none, finite_or_none, least_cosine, over_rows, over_seeds
+from msr.runs.processes.group import here
 from msr.runs.training import restored, train, trained_row, with_adam
 from msr.sharing import DenseSharing, SharingFactory
 from msr.span.angles import span_cosine
@@ -262,10 +263,11 @@ def make_condensed(family: RotationTasks, split: Split, tasks: Tensor) -> Episod
 def draw_training(family: RotationTasks, config: Config, steps: int) -> Training:
     """Every training task that ``steps`` outer steps will draw, made once, for all arms of a seed.
 
-    A line on stderr says how long it took, unless ``--quiet`` was given.
+    Of several processes each makes those of its own shares. A line on stderr says how long it took, unless ``--quiet``
+    was given.
     """
     start = time.perf_counter()
-    drawn = [family.draw("train", step, config.batch) for step in range(steps)]
+    drawn = [here().share(family.draw("train", step, config.batch)) for step in range(steps)]
     tasks = torch.cat(drawn).unique()
     episodes = make_condensed(family, "train", tasks).to(config.device)
     seconds = time.perf_counter() - start
@@ -345,7 +347,7 @@ def run_arm(arm: Arm, config: Config, data: Data, training: Training, folder: Ru
 
     def sample(step: int) -> tuple[Tensor, Episodes]:
         tasks = data.family.draw("train", step, config.batch)
-        return tasks, training.select(tasks)
+        return tasks, training.select(here().share(tasks))
 
     trained = train(
         loop,

@@ -41,6 +41,10 @@ class MissingExtraError(MSRError, ImportError):
     """An optional dependency is not installed, or is installed but cannot be imported."""
 
 
+class ProcessError(MSRError, RuntimeError):
+    """Another process of the same run has failed, or is lost."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, to be quoted inside another message; its kind where it has no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -15,12 +15,14 @@ from msr.errors import ConfigError, DataError, NonFiniteError, first_line, liste
 from msr.meta.checkpoints.continuing import check_state, not_finite
 from msr.meta.checkpoints.file import read_checkpoint, write_checkpoint
 from msr.meta.learner import Learner
-from msr.meta.problem import MetaParameters
+from msr.meta.problem import MetaGradient, MetaParameters
 from msr.trees import mapped
 
-__all__ = ["OuterLoop"]
+__all__ = ["Join", "OuterLoop"]
 
 Groups = list[dict[str, Any]]
+Join = Callable[[MetaGradient, Tensor | None], MetaGradient]
+"""From the meta-gradient of this process's tasks, and the indices of all tasks of the step, that of all tasks."""
 
 
 class OuterLoop:
@@ -34,6 +36,8 @@ class OuterLoop:
         scheduler: ``optimizer -> torch.optim.lr_scheduler.LRScheduler``, stepped once after each outer step.
         clip_norm: the largest Euclidean norm of the gradient of all parameters together; a larger gradient is scaled
             down to it. None clips nothing.
+        join: where several processes share the tasks of a step, what makes one meta-gradient of theirs. The checks of
+            the numbers, the clipping and the optimiser then see the same in each process. None for one process.
 
     Attributes:
         params: the current values.
@@ -48,11 +52,13 @@ class OuterLoop:
         *,
         scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
         clip_norm: float | None = None,
+        join: Join | None = None,
     ):
         if clip_norm is not None and not clip_norm > 0:
             raise ConfigError(f"clip_norm must be positive; got {clip_norm}")
         self.learner = learner
         self.clip_norm = clip_norm
+        self.join = join
         self.steps_done = 0
         self.params = params.with_leaves([p.detach().clone() for p in params.leaves()])
         groups = [
@@ -72,7 +78,8 @@ class OuterLoop:
         solver check the problem.
 
         ``tasks`` are the tasks' own indices, for the error message; ``largest`` is the mean loss beyond which training
-        counts as diverged.
+        counts as diverged. With :attr:`join`, ``episodes`` are this process's share, and ``tasks`` and the losses those
+        of all processes.
         Raises: NonFiniteError when a loss or the gradient is nan or infinite, or the mean loss is above ``largest``.
         Nothing is updated then, so the parameters are those of the last good step. It is raised too where the update
         itself overflows this precision; then parameters and the optimiser may be updated in part.
@@ -82,7 +89,7 @@ class OuterLoop:
             x, y = (mapped(lambda tensor: tensor[0], part) for part in (checked.support_x, checked.support_y))
             self.learner.solver.check(self.learner.problem, self.params, x, y)
             self._checked = True
-        losses, gradient = self.learner.meta_gradient(self.params, episodes)
+        losses, gradient = self._joined(self.learner.meta_gradient(self.params, episodes), tasks)
         leaves = self.params.leaves()
         slopes = gradient.leaves()
         # All numbers are read at once, since each read waits for the device.
@@ -117,6 +124,10 @@ class OuterLoop:
             self.scheduler.step()
         self.steps_done += 1
         return losses
+
+    def _joined(self, mine: MetaGradient, tasks: Tensor | None) -> MetaGradient:
+        """The meta-gradient of all processes, from that of this one; the same where there is no other."""
+        return mine if self.join is None else self.join(mine, tasks)
 
     def _refuse(self, losses: Tensor, gradient: MetaParameters, tasks: Tensor | None) -> NoReturn:
         """Raise NonFiniteError, always, that names the tasks whose loss, or else the parameters whose gradient, is not

@@ -14,6 +14,7 @@ from msr.report import figures
 from msr.runs.config import TrainingFlags
 from msr.runs.folder import Row, RunFolder
 from msr.runs.judging import curve
+from msr.runs.processes.group import Done, here
 from msr.runs.watching.opening import opened
 
 __all__ = ["Arm", "by_name", "draw_curves", "publish", "run_arms", "summarise", "unfinished"]
@@ -60,12 +61,17 @@ def run_arms(
     So a run that ends early loses no more than the arm at hand. A row holds the arm's fields and what ``compute``
     gives, which replaces a field of the same key. Meanwhile the run is watched, as its flags ask.
 
+    Several processes of a run compute each arm together, and all but the first end here (Done): what is said of all
+    arms is said once.
+
     Args:
         tell: makes a line of a new row, which is shown on stderr after the arm's name; None, or ``--quiet``, shows
             nothing.
         draw: writes the figures of the arms that it is given, those that were begun. It is called now and then.
         measures: what is measured while an arm trains, in words.
     """
+    processes = here()
+    processes.require_equal([str(arm) for arm in unfinished(folder, arms)], "list of arms")
     refresh = None if draw is None else lambda: draw(_begun(folder, arms))
     with opened(folder.config, folder.path, draw=refresh, measures=measures) as folder.watch:
         for number, arm in enumerate(arms, 1):
@@ -77,6 +83,10 @@ def run_arms(
             if tell is not None and not folder.config.quiet:
                 print(f"{arm}: {tell(row)}", file=sys.stderr, flush=True)
             folder.watch.finished(str(arm), number, len(arms))
+    processes.gathered(None)
+    processes.ending()
+    if not processes.first:
+        raise Done
 
 
 def _begun(folder: RunFolder, arms: Sequence[A]) -> list[A]:

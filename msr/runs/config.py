@@ -39,6 +39,8 @@ NOT_COMPARED = (
     "resume",
     "force",
     "threads",
+    "devices",
+    "nodes",
     "checkpoint_seconds",
     "keep_checkpoints",
     "quiet",
@@ -170,7 +172,15 @@ class BatchingFlags(RunConfig):
 
 @dataclass(frozen=True)
 class TrainingFlags(RunConfig):
-    """Flags of a runner that trains: its checkpoints, its curves, and what an arm does that diverges."""
+    """Flags of a runner that trains: its processes, checkpoints and curves, and what an arm does that diverges."""
+
+    devices: int = option(
+        1,
+        "processes on a machine that share the tasks of a step; with --device cuda a GPU each",
+        least=1,
+        most=10**4,
+    )
+    nodes: int = option(1, "machines, each with so many processes; its command is given on each", least=1, most=10**5)
 
     checkpoint_seconds: float = option(20.0, "seconds between checkpoints; 0: one after every step", least=0, most=1e6)
     keep_checkpoints: int = option(

@@ -26,6 +26,7 @@ from msr.files.writing import append_line, write_whole
 from msr.runs.config import RunConfig
 from msr.runs.config_file import read_config
 from msr.runs.identity import asked, environment, identity
+from msr.runs.processes.group import here
 from msr.runs.watching.watch import Watch
 from msr.threads import MOST
 
@@ -60,12 +61,16 @@ def release() -> None:
 
 
 def recorded_threads(out: str) -> int:
-    """The number of threads that the run in a folder was computed with; 0 where that cannot be read."""
+    """The number of threads that the run in a folder was computed with, in each of as many processes as now.
+
+    It is 0 where that cannot be read, and for another number of processes.
+    """
     record = Path(out) / "config.toml"
     if not record.is_file():
         return 0
     try:
-        threads = read_config(record)[1].get("threads", 0)
+        run = read_config(record)[1]
+        threads = run.get("threads", 0) if run.get("processes", 1) == here().world else 0
     except (ConfigError, OSError, ValueError):
         return 0  # whoever opens the folder says what is wrong with it
     return threads if type(threads) is int and 1 <= threads <= MOST else 0
@@ -78,12 +83,16 @@ class RunFolder:
     start and the next; ``watch`` is told what the arm at hand does, and nobody listens outside of
     :func:`~msr.runs.arms.run_arms`. Making one makes the folder if needed, takes the lock, and writes ``config.toml``.
 
+    Of several processes of one run the first alone holds and writes the folder. The others learn its path and its rows,
+    and what they write is dropped.
+
     Args:
         name: of the experiment.
         config: the flags, of which ``out``, ``resume`` and ``force`` say which folder is opened, and how.
 
     Raises: ConfigError when another process holds the folder, it cannot be written, already holds a run and ``resume``
-    was not asked for, or was made with other flags, another version or other data; DataError for damaged files.
+    was not asked for, or was made with other flags, another version or other data; DataError for damaged files;
+    ProcessError where processes of one run read other data or have other versions.
     """
 
     def __init__(self, name: str, config: RunConfig):
@@ -92,6 +101,14 @@ class RunFolder:
         self.rows: dict[str, Row] = {}
         self.watch = Watch()
         self.identity = identity(name, config)
+        self._processes = here()
+        self._mutex: FileLock | None = None
+        self._processes.require_equal(self.identity, "version, or other data,")
+        self.path, self.rows, self.notes = self._processes.told(self._taken)
+        _held.append(self)
+
+    def _taken(self) -> tuple[Path, dict[str, Row], list[str]]:
+        """Make or find the folder, take its lock and check what it holds; its path, rows and notes."""
         self.path = self._make()
         self._lock()
         try:
@@ -99,7 +116,7 @@ class RunFolder:
         except BaseException:
             self.close()
             raise
-        _held.append(self)
+        return self.path, self.rows, self.notes
 
     def checkpoint(self, arm: str) -> Path:
         """The path of an arm's newest checkpoint, whether or not there is a file."""
@@ -107,7 +124,8 @@ class RunFolder:
 
     def log(self, **values: Any) -> None:
         """Append the values as a line to ``metrics.jsonl``; among them are ``arm``, its name, and ``step``, a count."""
-        append_line(self.path / "metrics.jsonl", _line(values))
+        if self._processes.first:
+            append_line(self.path / "metrics.jsonl", _line(values))
 
     def metrics(self, arm: str, *, needed: str | None = None) -> list[Row]:
         """The lines of one arm in ``metrics.jsonl``, in order.
@@ -124,6 +142,8 @@ class RunFolder:
 
     def forget_after(self, arm: str, step: int) -> None:
         """Drop an arm's lines of steps after ``step`` from ``metrics.jsonl``: a continued run writes them again."""
+        if not self._processes.first:
+            return
         kept = [line for line in self._metrics() if line["arm"] != arm or line["step"] <= step]
         self._write("metrics.jsonl", b"".join(_line(line) for line in kept))
 
@@ -156,11 +176,12 @@ class RunFolder:
 
     def draw(self, name: str, figure: Any, **how: Any) -> None:
         """Write a figure of matplotlib as PNG to the file ``name`` in the folder; ``how`` goes to its ``savefig``."""
-        write_whole(self.path / name, lambda file: figure.savefig(file, format="png", **how))
+        if self._processes.first:
+            write_whole(self.path / name, lambda file: figure.savefig(file, format="png", **how))
 
     def close(self) -> None:
         """Release the lock, so that another process can open the folder."""
-        if self._mutex.is_locked:
+        if self._mutex is not None and self._mutex.is_locked:
             self._holder.unlink(missing_ok=True)
             self._mutex.release()
 
@@ -232,7 +253,7 @@ class RunFolder:
 
     def _toml(self) -> str:
         """The content of ``config.toml``, whose strings, numbers, booleans and lists are written as in JSON."""
-        run = self.identity | {"torch": str(torch.__version__), "threads": torch.get_num_threads(), "notes": self.notes}
+        run = self.identity | {"torch": str(torch.__version__), **self._computed_with(), "notes": self.notes}
         lines = [f"{key} = {json.dumps(value)}" for key, value in asked(self.config).items()]
         lines += ["", "[run]", *(f"{key} = {json.dumps(value)}" for key, value in run.items())]
         content = "\n".join(lines) + "\n"
@@ -269,11 +290,15 @@ class RunFolder:
         notes = run.get("notes", [])
         self.notes = [str(note) for note in notes] if isinstance(notes, list) else []
         self.notes += [f"forced: {change}" for change in changed]
-        for key, value in (("threads", torch.get_num_threads()), ("torch", str(torch.__version__))):
+        for key, value in {**self._computed_with(), "torch": str(torch.__version__)}.items():
             if run.get(key) not in (None, value):
                 self.notes.append(f"{key} was {run[key]} and is {value}: last digits may differ")
         for note in self.notes[len(notes) if isinstance(notes, list) else 0 :]:
             say(one_line(f"warning: {self.path}: {note}", [self.path]))
+
+    def _computed_with(self) -> dict[str, int]:
+        """The threads of each process, and the processes, on which the last digits depend."""
+        return {"threads": torch.get_num_threads(), "processes": self._processes.world}
 
     def _compare_flags(self, before: dict[str, Any]) -> None:
         """Raise ConfigError for the first flag that differs from ``before``, the flags that the folder was run with."""
@@ -315,7 +340,9 @@ class RunFolder:
         return [_values(line, kinds, f"{path}, line {number}", remedy) for number, line in enumerate(lines, 1)]
 
     def _write(self, name: str, content: bytes) -> None:
-        """Write the file ``name`` of the folder, whole or not at all."""
+        """Write the file ``name`` of the folder, whole or not at all; the first process does."""
+        if not self._processes.first:
+            return
         write_whole(self.path / name, lambda file: file.write(content))
 
     def _refuse_to_write(self, error: OSError, path: Path) -> NoReturn:

@@ -10,6 +10,7 @@ import torch
 
 from msr.errors import ConfigError
 from msr.runs.config import NOT_COMPARED, RunConfig
+from msr.runs.processes.group import here
 from msr.version import __version__
 
 __all__ = ["FORMAT", "asked", "environment", "hash_of", "identity"]
@@ -39,13 +40,18 @@ def identity(experiment: str, config: RunConfig) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, threads and devices, on which the last digits of results may depend; ``cuda`` is None without a GPU."""
+    """Versions, threads, processes and devices, on which the last digits of results may depend.
+
+    ``threads`` are those of each process, ``backend`` connects several (None for one), ``cuda`` is None without a GPU.
+    """
     return {
         "msr": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
+        "processes": here().world,
+        "backend": here().backend,
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

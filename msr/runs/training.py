@@ -14,16 +14,17 @@ import torch
 from torch import nn
 
 from msr.episodes import Episodes
-from msr.errors import DataError, NonFiniteError
+from msr.errors import DataError, NonFiniteError, ProcessError
 from msr.failures import one_line, say
 from msr.files.writing import write_whole
-from msr.meta import InnerSolver, Learner, MetaParameters, OuterLoop, from_module
-from msr.meta.checkpoints.file import DamagedCheckpointError, read_checkpoint, write_checkpoint
+from msr.meta import InnerSolver, Learner, MetaGradient, MetaParameters, OuterLoop, from_module
+from msr.meta.checkpoints.file import DamagedCheckpointError, content_hash, read_checkpoint, write_checkpoint
 from msr.runs import signals
 from msr.runs.config import TrainingFlags
 from msr.runs.divergence import MOST_ROLLBACKS, LastGood, halve_rates, is_number, largest_loss, odd_rates
 from msr.runs.folder import Row, RunFolder
 from msr.runs.identity import asked
+from msr.runs.processes.group import here
 from msr.tasks import TaskFamily
 
 __all__ = [
@@ -42,7 +43,7 @@ FORCEABLE = ("msr", "format", "data_hash")
 """Keys that ``--force`` lets differ; figures ignore them, since an arm may have been finished before they changed."""
 
 Sample = Callable[[int], tuple[torch.Tensor, Episodes]]
-"""The batch of an outer step: the tasks' indices ``(tasks,)`` and their data."""
+"""The batch of an outer step: the tasks' indices ``(tasks,)``, and the data of this process's share of them."""
 
 # Measurements of an arm, at equal distances, and so points of its curve. Chosen by hand.
 _MEASUREMENTS = 20
@@ -117,11 +118,15 @@ def with_adam(
 
 
 def batches_of(family: TaskFamily, batch: int, device: str) -> Sample:
-    """A function ``step -> (tasks, episodes)``: ``batch`` training tasks of a family for an outer step, on a device."""
+    """A function ``step -> (tasks, episodes)``: ``batch`` training tasks of a family for an outer step, on a device.
+
+    Of several processes each makes the data of its own share alone.
+    """
+    processes = here()
 
     def sample(step: int) -> tuple[torch.Tensor, Episodes]:
         tasks = family.draw("train", step, batch)
-        return tasks, family.episodes("train", tasks).to(device)
+        return tasks, family.episodes("train", processes.share(tasks)).to(device)
 
     return sample
 
@@ -141,10 +146,11 @@ def train(
     is one.
 
     ``sample(step)`` gives the tasks' indices and their data, and is a pure function, so that a continued run gets the
-    batches that an uninterrupted one would. ``measure`` is called about twenty times, evenly over ``steps`` (over
-    ``seconds``, where these are bounded) and after the last, and its value logged as ``test``, null with the reason
-    where it is not finite; its time does not count. The newest checkpoints are kept, and the one with the ``best``
-    measured value. The folder's config needs the flags of :class:`~msr.runs.config.TrainingFlags`.
+    batches that an uninterrupted one would; of several processes each gives its share, and the first alone measures and
+    writes. ``measure`` is called about twenty times, evenly over ``steps`` (over ``seconds``, where these are bounded)
+    and after the last, and its value logged as ``test``, null with the reason where it is not finite; its time does not
+    count. The newest checkpoints are kept, and the one with the ``best`` measured value. The folder's config needs the
+    flags of :class:`~msr.runs.config.TrainingFlags`.
 
     A loss, gradient, parameter or number of the optimiser that is not finite, and a mean loss above
     :func:`~msr.runs.divergence.largest_loss`, end the arm: the loop goes back to the last state whose losses were
@@ -229,6 +235,15 @@ class _Record:
         return record
 
 
+class _Asked(NamedTuple):
+    """What is asked for after a step: to write a checkpoint, to stop, to measure, and to end since time is over."""
+
+    save: bool = False
+    stop: bool = False
+    measure: bool = False
+    over: bool = False
+
+
 class _Training:
     """:func:`train` with its state: the loop, what its checkpoints record beside it, and the last good state."""
 
@@ -262,28 +277,40 @@ class _Training:
         self.every = max(1, steps // _MEASUREMENTS)
         self.saved = time.monotonic()
         self.good = LastGood(loop)
+        self.processes = here()
+        self.over = False
+        self.marks = 0
+        self.interrupted: list[int] = []
+        self.asked = _Asked()
+        if not self.processes.alone:
+            loop.join = self._joined
 
     def run(self) -> Trained:
         """Train to the end, to divergence, or until a signal asks to stop, which is raised after saving."""
         for line in odd_rates(self.loop):
             _say(self.arm, line)
         self._continue()
+        # Equal in all processes, which have just taken over the state of the first.
+        self.over = self.record.seconds >= self.seconds
+        self.marks = self._marks()
         watch = self.folder.watch
         watch.start(self.arm, self.loop.steps_done, self._known_total(), share=self._share_of_time())
         try:
-            with signals.deferred() as interrupted:
+            with signals.deferred() as self.interrupted:
                 while not self._is_done() and self.record.diverged_at is None:
                     at = self.loop.steps_done
                     losses: torch.Tensor | None = None
                     told_to_stop = False
-                    measured = self._measurements_due()
                     try:
                         losses = self._step()
-                        if self._measurements_due() > measured or self._is_done():
+                        asked = self._requests()
+                        self.over = asked.over
+                        if asked.measure or self._is_done():
                             self._report(losses)
-                        due = time.monotonic() - self.saved > self.config.checkpoint_seconds
-                        told_to_stop = bool(interrupted)
-                        if due or told_to_stop or self._is_done():
+                        # Asked again, since a signal may have come meanwhile.
+                        asked = self._requests()
+                        told_to_stop = asked.stop
+                        if asked.save or told_to_stop or self._is_done():
                             self._save()
                     except NonFiniteError as error:
                         self._diverge(at, " ".join(str(error).split()))
@@ -291,6 +318,7 @@ class _Training:
                     if told_to_stop:
                         break
                     watch.step(self.loop.steps_done, losses, share=self._share_of_time())
+                self._stop_together()
         finally:
             self.good.close()
         watch.end()
@@ -299,7 +327,11 @@ class _Training:
 
     def _is_done(self) -> bool:
         """Whether all steps were taken, or all seconds are spent."""
-        return self.loop.steps_done >= self.steps or self.record.seconds >= self.seconds
+        return self.loop.steps_done >= self.steps or self.over
+
+    def _marks(self) -> int:
+        """How many measurements the seconds that are spent ask for; 0 where only steps bound the training."""
+        return 0 if math.isinf(self.seconds) else int(self.record.seconds * _MEASUREMENTS / self.seconds)
 
     def _known_total(self) -> int | None:
         """How many steps there will be; None where time may end them first."""
@@ -311,21 +343,56 @@ class _Training:
             return None
         return max(self.record.seconds / self.seconds, self.loop.steps_done / self.steps)
 
-    def _measurements_due(self) -> int:
-        """How many measurements the steps taken so far ask for, the one after the last step aside."""
-        if math.isinf(self.seconds):
-            return self.loop.steps_done // self.every
-        return int(self.record.seconds * _MEASUREMENTS / self.seconds)
-
     def _step(self) -> torch.Tensor:
         """Take one outer step, timed together with drawing its tasks; the losses ``(tasks,)``."""
         start = time.perf_counter()
         tasks, episodes = self.sample(self.loop.steps_done)
+        self._choose_batching(episodes)
         losses = self.loop.step(episodes, tasks, largest_loss(self.record.first_loss))
         self.record.seconds += time.perf_counter() - start
         if self.record.first_loss is None:
             self.record.first_loss = float(losses.mean())
         return losses
+
+    def _joined(self, mine: MetaGradient, tasks: torch.Tensor | None) -> MetaGradient:
+        """The meta-gradient of all processes, each of which gives its share and what it asks for."""
+        assert tasks is not None
+        gradient, asked = self.processes.joined(mine, len(tasks), self._asked_here())
+        self.asked = _Asked(*asked)
+        return gradient
+
+    def _asked_here(self) -> "_Asked":
+        """What this process asks for. What the clock says, the first process alone asks for."""
+        first = self.processes.first
+        due = time.monotonic() - self.saved > self.config.checkpoint_seconds
+        over = self.record.seconds >= self.seconds
+        return _Asked(due and first, bool(self.interrupted), self._marks() > self.marks and first, over and first)
+
+    def _requests(self) -> "_Asked":
+        """What any process asks for after the step that was just taken.
+
+        Several processes were asked while they joined their gradients, so that no further message is needed.
+        """
+        asked = self._asked_here() if self.processes.alone else self.asked
+        if math.isinf(self.seconds):
+            asked = asked._replace(measure=self.loop.steps_done % self.every == 0)
+        return asked
+
+    def _stop_together(self) -> None:
+        """A signal to one process stops all of them: at the end of the arm's steps each learns of it."""
+        numbers = [number for caught in self.processes.gathered(self.interrupted[:1]) for number in caught]
+        if numbers:
+            self.interrupted[:] = self.interrupted or numbers
+            self.processes.ending()
+
+    def _choose_batching(self, episodes: Episodes) -> None:
+        """Of several processes the first chooses how tasks are batched, and tells the others; ``episodes`` to try it
+        on.
+        """
+        learner = self.loop.learner
+        if learner.batching == "auto" and not self.processes.alone:
+            learner.check(self.loop.params, episodes)
+            learner.batching = self.processes.told(partial(learner.choose_batching, self.loop.params, episodes))
 
     def _report(self, losses: torch.Tensor) -> None:
         """Measure, append a line to the metrics, and write the state as the arm's best checkpoint if no earlier value
@@ -340,23 +407,50 @@ class _Training:
             "train_loss": loss,
             "seconds": round(self.record.seconds, 3),
         }
-        if self.measure is not None:
-            why = "the measured value is not finite"
-            try:
-                value = self.measure()
-            except NonFiniteError as error:
-                value, why = math.nan, str(error)
-            line |= {"test": value} if math.isfinite(value) else {"test": None, "why": why}
-            if math.isfinite(value) and (self.record.best is None or self.sign * (value - self.record.best) < 0):
-                self.record.best = value
-                self.loop.save(self._beside("best"), asdict(self.record), identity=self.identity)
+        if self.processes.told(partial(self._measured, line)):
+            # In each process, so that all of them see a number that cannot be saved.
+            state = self.loop.state_dict()
+            if self.processes.first:
+                write_checkpoint(self._beside("best"), state, asdict(self.record), self.identity)
         self.folder.log(**line)
         self.folder.watch.measured(self.loop.steps_done, loss, line.get("test"))
+        self.marks = self._marks()
+        self._require_equal_parameters()
+
+    def _measured(self, line: Row) -> bool:
+        """Measure, and add the value to a line of the metrics; whether none before was as good."""
+        if self.measure is None:
+            return False
+        why = "the measured value is not finite"
+        try:
+            value = self.measure()
+        except NonFiniteError as error:
+            value, why = math.nan, str(error)
+        line |= {"test": value} if math.isfinite(value) else {"test": None, "why": why}
+        is_best = math.isfinite(value) and (self.record.best is None or self.sign * (value - self.record.best) < 0)
+        if is_best:
+            self.record.best = value
+        return is_best
+
+    def _require_equal_parameters(self) -> None:
+        """Raise ProcessError where the processes no longer hold the same parameters, bit for bit.
+
+        They take the same steps on the same numbers, so this would be a fault of a machine, or machines whose
+        arithmetic differs.
+        """
+        if self.processes.alone:
+            return
+        try:
+            self.processes.require_equal(content_hash(self.loop.params._asdict()), "state of its parameters")
+        except ProcessError as error:
+            raise ProcessError(f"after outer step {self.loop.steps_done}: {error}") from error
 
     def _save(self) -> None:
         """Write the newest checkpoint; the earlier ones move down by one, and the oldest is replaced."""
         # A state that cannot be saved raises here, before any earlier checkpoint has moved.
         state = self.loop.state_dict()
+        if not self.processes.first:
+            return
         for place in range(self.config.keep_checkpoints - 1, 1, -1):
             if self._beside(str(place - 1)).is_file():
                 os.replace(self._beside(str(place - 1)), self._beside(str(place)))
@@ -372,6 +466,22 @@ class _Training:
         return self.newest.with_name(f"{self.newest.stem}.{name}.pt")
 
     def _continue(self) -> None:
+        """Take the arm up where its checkpoints end, in the first process, and bring the others to the same state."""
+        if self.processes.first:
+            self._continue_here()
+        self._follow()
+
+    def _follow(self) -> None:
+        """Take over the state of the first process, in the others."""
+        if self.processes.alone:
+            return
+        state, record = self.processes.told(lambda: (_on_cpu(self.loop.state_dict()), asdict(self.record)))
+        if not self.processes.first:
+            self.loop.load_state_dict(state)
+            self.record = _Record(**record)
+            self.good.forget()
+
+    def _continue_here(self) -> None:
         """Load the newest checkpoint that is whole; where there is no checkpoint at all, write the first one.
 
         The arm's metrics past the loaded step are dropped, and damaged checkpoints are renamed to ``….damaged``, with a
@@ -423,10 +533,20 @@ class _Training:
         record = _Record.of(path, checkpoint.extra)
         self.loop.load(path, identity=self.identity, force=self.config.force)
         self.record = record
+        self.marks = self._marks()
         self.good.forget()
 
     def _load_before(self, step: int) -> bool:
-        """Load the newest whole checkpoint with fewer steps than ``step``, and tell whether there was one.
+        """Load the newest whole checkpoint with fewer steps than ``step``, into every process, and tell whether there
+        was one.
+        """
+        loaded = self.processes.told(partial(self._load_before_here, step))
+        if loaded:
+            self._follow()
+        return loaded
+
+    def _load_before_here(self, step: int) -> bool:
+        """:meth:`_load_before` in the first process.
 
         The arm's metrics past its step are dropped. From such a checkpoint at least one step had finite losses.
         """
@@ -498,6 +618,15 @@ def _steps_done(path: Path, otherwise: int) -> int:
         return int(read_checkpoint(path).state["steps_done"])
     except (DamagedCheckpointError, KeyError, TypeError, ValueError):
         return otherwise
+
+
+def _on_cpu(state: Any) -> Any:
+    """A loop's state with tensors in the memory of the CPU, which every process can read."""
+    if isinstance(state, list):
+        return [_on_cpu(item) for item in state]
+    if isinstance(state, dict):
+        return {key: _on_cpu(item) for key, item in state.items()}
+    return state.cpu() if isinstance(state, torch.Tensor) else state
 
 
 def _say(arm: str, line: str) -> None:

@@ -147,7 +147,7 @@ def test_the_error_family():
     kinds = {name for name, thing in vars(msr.errors).items() if isinstance(thing, type)}
     assert kinds == {
         "MSRError", "AxiomError", "ShapeError", "DataError", "ConfigError", "ModelError", "NonFiniteError",
-        "MissingExtraError", "PrecisionError",
+        "MissingExtraError", "PrecisionError", "ProcessError",
     }  # fmt: skip
     assert all(issubclass(getattr(msr.errors, name), msr.errors.MSRError) for name in kinds)
 

@@ -11,6 +11,11 @@ run costs, it writes the numbers and the names that the picture shows, in some 2
 So two runs whose pictures show the same write the same bytes. Nor does a child record its steps, which
 would take most of the remaining time. With ``whole`` or ``largest_file`` it draws and records as a user's run does.
 
+With ``processes`` that many children are the processes of one run, as a launcher would have started them, without the
+seconds that libraries take to load. ``rank`` says to which of them ``kill_at``, ``largest_file``, ``signal_at`` and
+``refuse_at`` apply. ``signal_at`` sends SIGTERM to that process in the n-th batch of tasks that it draws, counted from
+0, and ``refuse_at`` raises DataError there. ``double`` computes in double precision.
+
 Events are what a process does to the files in its run's folder: ``open`` to write, ``write`` and ``append`` (one for
 each system call), ``fsync``, ``rename``, ``remove``, ``mkdir``; the answer lists them in order. With ``kill_at`` the
 process is killed at the n-th event, counted from 0: just before it happens, or with half of the bytes written.
@@ -24,6 +29,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -44,7 +50,9 @@ class Pool:
         self.runs = runs
 
     def __enter__(self) -> "Pool":
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        # A process that has lost another one writes a stack of C++ frames at the next lower level.
+        quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}
+        environment = {**os.environ, **quiet, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.processes"],
             cwd=ROOT,
@@ -59,7 +67,7 @@ class Pool:
     def run(self, runner: str, *flags: str, **how: int) -> dict[str, Any]:
         """Run ``experiments.<runner>`` with the pool's flags and these in a forked child; the job's answer.
 
-        ``how`` may hold ``kill_at``, ``largest_file`` and ``together``, as the module says.
+        ``how`` may hold ``kill_at``, ``largest_file``, ``together`` and the rest, as the module says.
         """
         self._send({"runner": runner, "flags": [*self.runs[runner], *flags], **how})
         assert self.process.stdout
@@ -87,14 +95,21 @@ def _serve() -> None:
         job = json.loads(line)
         if job["runner"] in cold:
             _warm_up(job["runner"], cold.pop(job["runner"]))
+        if "processes" in job:
+            import lightning_fabric  # noqa: F401  # once, and not in each child
+
+            job["flags"] += ["--devices", str(job["processes"])]
+            job["port"] = free_port()
         go, gate = os.pipe()
         children = []
-        for _ in range(job.get("together", 1)):
+        for number in range(job.get("processes", job.get("together", 1))):
             file = tempfile.TemporaryFile("w+")  # noqa: SIM115
             pid = os.fork()
             if pid == 0:
                 os.close(gate)
                 os.read(go, 1)  # returns when the parent closes its end, for all children at once
+                if "processes" in job:
+                    _become(number, job)
                 _child(job, file)
             children.append((pid, file))
         os.close(go)
@@ -107,6 +122,21 @@ def _serve() -> None:
             answer["stderr"].append(text)
             answer["events"].append(events.split())
         print(json.dumps(answer), flush=True)
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _become(rank: int, job: dict[str, Any]) -> None:
+    """Make this child the process of this rank of a run, and drop from the job what is to happen to another one."""
+    os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(job["port"])}
+    if rank != job.get("rank", 0):
+        for key in ("kill_at", "largest_file", "signal_at", "refuse_at"):
+            job.pop(key, None)
 
 
 def _warm_up(runner: str, flags: list[str]) -> None:
@@ -145,9 +175,12 @@ def _child(job: dict[str, Any], file: Any) -> None:
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         if "largest_file" in job:
             resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest_file"], resource.RLIM_INFINITY))
+        if "double" in job:
+            _compute_in_double()
+        _disturb(job.get("signal_at", -1), job.get("refuse_at", -1))
         events = _Events(job["flags"][job["flags"].index("--out") + 1], job.get("kill_at"))
         status = _run(job["runner"], job["flags"])
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         sys.stderr.write("\0" + " ".join(events.events))
     except BaseException:
@@ -167,6 +200,41 @@ def _show_numbers_only() -> None:
             file.write(piece.ljust(PIECE))
 
     Figure.savefig = write_numbers  # type: ignore[method-assign]
+
+
+def _compute_in_double() -> None:
+    """From now on networks and tasks are in double precision; images are made in single precision as ever."""
+    import torch
+
+    from msr.episodes import Episodes
+    from tasks.images import ImageTasks
+
+    def made_double(family: Any, split: Any, tasks: Any, made: Any = ImageTasks.episodes) -> Episodes:
+        torch.set_default_dtype(torch.float32)
+        single = made(family, split, tasks)
+        torch.set_default_dtype(torch.float64)
+        return Episodes(*(part.double() if part.is_floating_point() else part for part in single))
+
+    torch.set_default_dtype(torch.float64)
+    ImageTasks.episodes = made_double  # type: ignore[method-assign]
+
+
+def _disturb(signal_at: int, refuse_at: int) -> None:
+    """From now on this process gets SIGTERM, or raises DataError, when it draws the training tasks of these batches."""
+    from msr.errors import DataError
+    from msr.runs.training import TaskFamily
+
+    count = [0]
+
+    def disturbed(family: Any, split: str, step: int, n: int, drawn: Any = TaskFamily.draw) -> Any:
+        count[0] += 1
+        if count[0] - 1 == signal_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if count[0] - 1 == refuse_at:
+            raise DataError("the tasks are torn")
+        return drawn(family, split, step, n)
+
+    TaskFamily.draw = disturbed  # type: ignore[method-assign]
 
 
 def _record_nothing() -> None:
