@@ -102,6 +102,19 @@ def test_a_run_continues_bit_for_bit_and_with_another_number_of_processes(pool, 
     assert_close(results(other)["rows"], results(whole)["rows"])
 
 
+def test_the_clock_of_the_first_process_ends_both(pool, tmp_path):
+    """Each process has spent another time when it is over; all take as many steps, and measure together."""
+    out = tmp_path / "run"
+    bounded = ["--models", "anil", "--batch", "2", "--outer-steps", "1000000", "--minutes", "0.03"]
+    answer = pool.run("omniglot", *bounded, "--out", str(out), processes=2)
+    assert answer["status"] == [0, 0], answer
+    (row,) = results(out)["rows"]
+    assert row["seconds"] >= 60 * 0.03
+    assert 1 <= row["outer_steps"] < 1000000
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == row["outer_steps"]
+
+
 def test_a_full_disk_ends_both(pool, tmp_path):
     """The disk of the first process takes no more: one line, and it continues where there is room again."""
     flags = [*TRANSLATION, *EVERY_STEP]
