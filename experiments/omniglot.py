@@ -27,7 +27,7 @@ from msr.runs.command import main
 from msr.runs.config import DataFlags, DeviceFlags, EngineFlags, SeedFlags, TrainingFlags
 from msr.runs.flags import EXAMPLES, INNER_STEPS, RATE, STEPS, TASKS, chosen, option
 from msr.runs.folder import Row, RunFolder
-from msr.runs.judging import judged, over_rows
+from msr.runs.judging import judged, over_rows, over_seeds
 from msr.runs.training import batches_of, train, trained_params, trained_row, with_adam
 from msr.statistics.estimate import Estimate
 from msr.tasks import generator_for
@@ -128,7 +128,9 @@ def run(config: Config) -> None:
     groups = {"train_groups": train_set.groups, "test_groups": test_set.groups}
     train_count, test_count = classes.values()
     head = f"data: {name}, {train_count} classes to train on, {test_count} others to test on"
-    arms.publish(folder, f"{head}\n{table(folder, all_arms)}", data=name, **classes, **groups)
+    summary = arms.summarise(folder, all_arms, summary_line)
+    text = f"{head}\n{table(folder, all_arms)}"
+    arms.publish(folder, text, data=name, **classes, **groups, summary=summary)
     draw(config, folder, all_arms)
 
 
@@ -268,6 +270,11 @@ def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
             panels[f"layer {number}, {axis} − I"] = matrix - torch.eye(len(matrix))
     title = "What MSR learned: factors minus the identity they start from"
     folder.draw("factors.png", figures.matrices(panels, columns=4, title=title))
+
+
+def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
+    """A summary row of one model: estimates over its seeds, which have the ``rows``."""
+    return {"model": variant[0].model, **over_seeds(rows, "accuracy")}
 
 
 def table(folder: RunFolder, all_arms: list[Arm]) -> str:
