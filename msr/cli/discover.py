@@ -8,6 +8,7 @@ from msr.cli.answers import as_json, give
 from msr.cli.doors import is_terminal, reports
 from msr.cli.one_file import answer_of, report_of
 from msr.cli.several_files import discover_each
+from msr.discovery.shards.together import discover_together
 from msr.failures import say
 from msr.files.writing import Write
 from msr.printable import printable
@@ -21,6 +22,8 @@ def run(options: Any) -> int:
     Args:
         options: the parsed flags of :mod:`msr.cli.flags`, checked by :func:`msr.cli.doors.discover_door`.
     """
+    if options.together:
+        return _discover_together(options)
     if options.files is not None:
         return discover_each(options)
     discovery = answer_of(options, options.tasks, threads=options.threads)
@@ -34,3 +37,24 @@ def run(options: Any) -> int:
     if options.out is not None:
         say(f"report: {printable(reports(options.out)['page'])}")
     return EXIT_CODES[discovery.verdict]
+
+
+def _discover_together(options: Any) -> int:
+    """One answer for the tasks of all files: written and printed; the exit code is that of its verdict."""
+    found = discover_together(
+        list(options.files.values()),
+        eps=options.eps,
+        alpha=options.alpha,
+        jobs=options.jobs,
+        k=options.k,
+        signed=options.signed,
+        layer="linear" if options.layer == "auto" else options.layer,
+        kernel=options.kernel,
+        circular=options.circular,
+    )
+    answer = as_json({**found.as_dict(), "files": [str(path) for path in options.files.values()]})
+    files: dict[Path, Write] = {}
+    if options.json is not None and not is_terminal(options.json):
+        files[options.json] = lambda file: file.write(answer.encode())
+    give(answer if is_terminal(options.json) else f"{found}\n", files)
+    return EXIT_CODES[found.verdict]

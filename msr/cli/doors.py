@@ -52,7 +52,9 @@ def discover_door(options: Any) -> None:
     _check_folder(options.out)
     _count("--jobs", options.jobs, 1, MOST_JOBS)
     given = options.tasks
-    if len(given) == 1 and not given[0].is_dir():
+    if options.together:
+        _check_together(options)
+    if len(given) == 1 and not given[0].is_dir() and not options.together:
         options.tasks = given[0]
         options.files = None
         inputs = given
@@ -73,6 +75,13 @@ def discover_door(options: Any) -> None:
                 f"{flag} and {written[place]} would both be written to {printable(path)}; give another file"
             )
         written[place] = flag
+
+
+def _check_together(options: Any) -> None:
+    """Raise ConfigError for flags that have no meaning with ``--together``."""
+    for flag, given in (("out", options.out), ("threads", options.threads), ("seeds", options.seeds > 1)):
+        if given:
+            raise ConfigError(f"--{flag} has no meaning with --together")
 
 
 def check_tasks(path: Path) -> None:

@@ -24,7 +24,8 @@ TASKS.npz holds x (tasks, examples, ...) and y (tasks, examples, ...), and optio
 kept for the last test. At least 80 tasks are needed; 200 to 500 of 20 examples are a good start.
 
 Several files, or a folder of them, are judged each by itself: the answer is a table with a line for each, --json is a
-list, and --out holds a folder for each. The error rate --alpha is that of each file.
+list, and --out holds a folder for each. The error rate --alpha is that of each file. With --together there is one
+answer for the tasks of all files, which need not fit into memory.
 """
 
 _EXAMPLE = f"""\
@@ -153,6 +154,7 @@ def _add_discover(commands: Any) -> None:
     command.add_argument("--eps", type=float, default=0.05,
                      help="share of the outputs that keeping to a group may change (default: 0.05)")  # fmt: skip
     command.add_argument("--threads", type=int, metavar="N", help="that torch works with (default: one, or what gains)")
+    command.add_argument("--together", action="store_true", help="one answer for the tasks of all files, however large")
     command.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="files that are judged at a time (default: 1)"
     )

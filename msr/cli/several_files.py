@@ -7,10 +7,7 @@ import argparse
 import contextlib
 import io
 import json
-import signal
-import threading
-import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,7 @@ from msr.cli.one_file import answer_of, report_of
 from msr.discovery import Discovery
 from msr.discovery.answer.result import short
 from msr.discovery.answer.sentences import size
-from msr.errors import MissingExtraError
+from msr.discovery.workers import WorkerEnded, answers_in_order
 from msr.failures import BAD_INPUT, explained, one_line, report, say
 from msr.files.writing import Write
 from msr.memory import free_memory
@@ -92,83 +89,34 @@ def _side_by_side(options: Any) -> Generator[Judged, None, None]:
 
     Raises: MissingExtraError where several are to be judged at a time and joblib is not installed.
     """
-    each = [(path, _options_of(options, folder)) for folder, path in options.files.items()]
-    jobs = min(options.jobs, len(each))
-    if jobs == 1:
-        yield from (_judged(path, own, options.threads, None) for path, own in each)
-        return
-    try:
-        from joblib import Parallel, delayed
-        from joblib.externals.loky.process_executor import TerminatedWorkerError
-    except ImportError:
-        raise MissingExtraError(
-            "joblib judges several files at a time: pip install 'msr[discover]', or give --jobs 1"
-        ) from None
+    jobs = min(options.jobs, len(options.files))
     free = free_memory()
-    share = None if free is None else free // jobs
-    at_a_time: int | str = "all"
-    while each:
-        pool = Parallel(n_jobs=jobs, backend="loky", return_as="generator", batch_size=1, pre_dispatch=at_a_time)
+    alone = jobs == 1
+    # Of several processes each would think that all free memory is its own.
+    share = None if alone or free is None else free // jobs
+    threads = options.threads if alone else options.threads or 1
+    files = [(path, _options_of(options, folder)) for folder, path in options.files.items()]
+    ahead: int | None = None
+    while files:
         count = 0
         try:
-            with warnings.catch_warnings(), _ended_quietly():
-                # A process that was ended is told of below; joblib also guesses at a reason for it.
-                warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
-                with _deaf():
-                    answers = pool(delayed(_judged)(path, own, options.threads or 1, share) for path, own in each)
+            arguments = [(path, own, threads, share) for path, own in files]
+            with contextlib.closing(answers_in_order(_judged, arguments, jobs, ahead=ahead)) as answers:
                 for found in answers:
                     count += 1
                     yield found
             return
-        except TerminatedWorkerError:
-            each = each[count:]
+        except WorkerEnded:
+            files = files[count:]
         # All files that were being judged are lost with the process, and which of them ended it is not known. From now
         # on one is handed out at a time, so that it is known.
-        if at_a_time == 1:
+        if ahead == 1:
             yield _failed("the process that judged it was ended from outside; perhaps memory was short", BAD_INPUT)
-            each = each[1:]
+            files = files[1:]
         else:
             say("a process was ended from outside, perhaps since memory was short: the other files come one at a time")
-        at_a_time = 1
+        ahead = 1
         share = free
-
-
-@contextlib.contextmanager
-def _ended_quietly() -> Iterator[None]:
-    """Within the block, joblib can be interrupted without a traceback of the thread in which it serves its processes.
-
-    That thread still has work to hand out when its processes are ended, and fails. Where nothing was interrupted, what
-    threads raise is shown at the end of the block.
-    """
-    before = threading.excepthook
-    raised: list[Any] = []
-    threading.excepthook = raised.append
-    try:
-        yield
-    except (KeyboardInterrupt, GeneratorExit):
-        raised.clear()
-        raise
-    finally:
-        threading.excepthook = before
-        for each in raised:
-            before(each)
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Within the block, Ctrl-C does nothing, and never does to processes that are started in it.
-
-    A terminal sends Ctrl-C to all of them, and each would show a traceback; this process ends them itself. To block the
-    signal for that time, which would not lose it, does not help: joblib unblocks it when it starts its first process.
-    """
-    if threading.current_thread() is not threading.main_thread():  # where Python sets no handlers
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _judged(path: Path, options: Any, threads: int | None, memory: int | None) -> Judged:

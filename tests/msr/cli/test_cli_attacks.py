@@ -615,7 +615,7 @@ FLAGS = {
     "discover": {
         "--layer": WORDS, "--kernel": NUMBERS, "--k": [*NUMBERS, *WORDS], "--seeds": [*NUMBERS[:3], *NUMBERS[6:]],
         "--alpha": LEVELS, "--eps": LEVELS, "--out": FILES, "--json": FILES, "--circular": None, "--valid": None,
-        "--signed": None, "--bogus": None, "--jobs": NUMBERS,
+        "--signed": None, "--bogus": None, "--jobs": NUMBERS[:3], "--together": None,
     },
     "check": {
         "--group": GROUPS, "--in": REPS, "--out": REPS, "--eps": LEVELS, "--alpha": LEVELS, "--draws": NUMBERS,

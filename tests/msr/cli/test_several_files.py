@@ -112,6 +112,8 @@ def test_files_keep_their_order_and_all_judged_is_code_0(run):
         (["a.npz", "b.npz", "--json", "b.npz"], "--json b.npz is the file that is read"),
         (["a.npz", "b.npz", "--out", "r", "--json", "r/b/result.json"], "cannot be written"),
         (["a.npz", "b.npz", "--alpha", "0"], "--alpha"),
+        (["a.npz", "--together", "--seeds", "2"], "--seeds has no meaning with --together"),
+        (["a.npz", "--together", "--out", "r"], "--out has no meaning with --together"),
     ],
 )
 def test_what_cannot_work_is_one_line(words, says, run, files):
@@ -121,6 +123,24 @@ def test_what_cannot_work_is_one_line(words, says, run, files):
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert says in error
+
+
+def test_together_is_one_answer_for_all_files(run, tmp_path):
+    for name, seed in (("one", 1), ("two", 2)):
+        words = ["sample", "group", "--group", "c5", "--tasks", 2200, "--examples", 6, "--seed", seed]
+        assert run(*words, "--out", tmp_path / f"{name}.npz")[0] == 0
+    code, text, _ = run("discover", tmp_path, "--together", "--json", tmp_path / "answer.json")
+    assert code == 0
+    assert text.startswith("The cyclic group C5, order 5")
+    assert "4,400 different tasks, of which 4,000 proposed and named it" in text
+    assert "400 others tested it" in text
+    answer = json.loads((tmp_path / "answer.json").read_text())
+    assert (answer["verdict"], answer["n_tested"], answer["pool"]["group"]["name"]) == ("found", 400, "C5")
+    assert [Path(file).name for file in answer["files"]] == ["one.npz", "two.npz"]
+    code, _, error = run("discover", "b.npz", "cut.npz", "--together")
+    assert code == 2
+    assert error.startswith("error: cut.npz is not a whole .npz file")
+    assert run("discover", "a.npz", "--together")[0] == 3
 
 
 def test_files_of_one_name_have_reports_of_their_own(tmp_path):
