@@ -121,6 +121,8 @@ def test_omniglot_runs_on_digits_and_resumes(tmp_path, capsys):
     assert [row["model"] for row in first["rows"]] == ["maml", "msr"]
     assert [row["n_shared"] for row in first["rows"]] == [0, 7_493]  # the count of the paper's Conv4-32
     assert all(0 <= row["accuracy"]["mean"] <= 1 for row in first["rows"])
+    assert [(line["model"], line["diverged"]) for line in first["summary"]] == [("maml", 0), ("msr", 0)]
+    assert first["summary"][0]["accuracy"]["mean"] == first["rows"][0]["accuracy"]["mean"]
     assert (tmp_path / "run" / "factors.png").exists()
     assert "stand-in" in capsys.readouterr().out
     assert _run.main(omniglot.Config, omniglot.run, ["--quick", "--out", out, "--resume"]) == 0

@@ -13,6 +13,7 @@ one file and for many, for one worker and for many.
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -181,6 +182,9 @@ def discover_together(  # noqa: PLR0913  # each is an option that a caller names
     _check_alike(shards)
     numbers, rows, copies = _in_order_of_hashes([hashes for _, hashes in found], seed)
     del found
+    fewest = THRESHOLDS().fewest_tasks
+    if len(rows) - pool < fewest:
+        pool = len(rows)  # too few others to be asked by themselves
     first = read(shards, numbers[:pool], rows[:pool])
     with using_threads(1):
         refuse_at_the_door(*first)
@@ -189,7 +193,7 @@ def discover_together(  # noqa: PLR0913  # each is an option that a caller names
         refuse_if_too_large(len(data.x), data.x.shape[1], data.n, data.m)
         question = Question(data, k, eps, alpha / 2, signed, seed)
         answer = search(question)
-    told: dict[str, Any] = {"pool": answer, "n_tasks": len(rows), "n_pool": min(pool, len(rows)), "copies": copies}
+    told: dict[str, Any] = {"pool": answer, "n_tasks": len(rows), "n_pool": pool, "copies": copies}
     why_not = _why_not_tested(question, answer, len(rows) - pool)
     if why_not is not None:
         return Together(verdict=answer.verdict, why=why_not, n_tested=0, **told)
@@ -199,8 +203,10 @@ def discover_together(  # noqa: PLR0913  # each is an option that a caller names
         why = ("no estimator can tell what breaks the group in single tasks with these inputs",)
         return Together(verdict="cannot tell", why=why, n_tested=0, **told)
     reference, noise_spread, unit = fixed
-    starts = range(pool, len(rows), block)
-    parts = [(reference, shards, numbers[at : at + block], rows[at : at + block]) for at in starts]
+    cuts = [*range(pool, len(rows), block), len(rows)]
+    if len(cuts) > 2 and cuts[-1] - cuts[-2] < fewest:
+        del cuts[-2]  # a few tasks may not vary in all coordinates, so they join the block before
+    parts = [(reference, shards, numbers[a:b], rows[a:b]) for a, b in itertools.pairwise(cuts)]
     values = np.concatenate(_worked(_tested, parts, jobs), axis=1)
     return _judged(question, values, noise_spread, unit, (numbers[pool:], rows[pool:]), told)
 
@@ -226,7 +232,7 @@ def _tested(
             raise DataError("the inputs of some tasks never take some direction; leave out what adds up to a constant")
         sample = reference.sample(data)
         tasks = torch.arange(len(sample))
-        nowhere = torch.zeros(len(reference.orbits), 0, dtype=torch.float64)
+        nowhere = torch.zeros(data.m * data.n, 0, dtype=torch.float64)
         estimator = reference.estimator(sample)
         if isinstance(estimator, Pairs) and not estimator.possible:
             breaking = torch.full((len(sample),), torch.inf, dtype=torch.float64)

@@ -125,6 +125,7 @@ def test_what_cannot_work_is_one_line(words, says, run, files):
     assert says in error
 
 
+@pytest.mark.slow
 def test_together_is_one_answer_for_all_files(run, tmp_path):
     for name, seed in (("one", 1), ("two", 2)):
         words = ["sample", "group", "--group", "c5", "--tasks", 2200, "--examples", 6, "--seed", seed]

@@ -10,6 +10,7 @@ import torch
 from msr.discovery import discover
 from msr.discovery.breaking.sample import Sample
 from msr.discovery.data.tasks import prepare
+from msr.discovery.shards import together
 from msr.discovery.shards.stored import hashes_of, opened, read
 from msr.discovery.shards.together import Reference, _in_order_of_hashes, discover_together
 from msr.errors import ConfigError, DataError, MissingExtraError
@@ -86,6 +87,22 @@ def test_units_change_nothing(whole, tmp_path):
     assert other.bound == pytest.approx(one.bound, rel=0.5)
 
 
+def test_a_few_tasks_make_no_block_of_their_own(whole, monkeypatch):
+    _, _, path = whole
+    answer = discover_together([path], pool=950, block=300)
+    assert (answer.verdict, answer.n_pool, answer.n_tested, answer.why) == ("found", 1000, 0, ())
+    sizes = []
+
+    def counted(*work):
+        sizes.append(len(work[-1]))
+        return of_block(*work)
+
+    of_block = together._tested
+    monkeypatch.setattr(together, "_tested", counted)
+    assert discover_together([path], pool=400, block=290).n_tested == 600
+    assert sizes == [290, 310]
+
+
 def test_equal_tasks_count_once_wherever_they_are(whole, tmp_path):
     x, y, path = whole
     write_tasks(tmp_path / "again.npz", x[:50].flip(1), y[:50].flip(1))  # examples in another order
@@ -141,6 +158,27 @@ def test_either_estimator_tests(examples, method, tmp_path):
     assert answer.pool.certificate.method == method
     assert answer.verdict == "found"
     assert 0 < answer.bound < 0.05**2
+
+
+def test_signed_permutations_are_tested_too(whole):
+    _, _, path = whole
+    answer = discover_together([path], **SMALL, signed=True)
+    assert (answer.verdict, answer.n_tested) == ("found", 600)
+    assert answer.pool.group.order == 12  # and the change of all signs
+    assert answer.bound < 0.05**2
+
+
+def test_windows_of_convolutions_are_tested_too(gen, tmp_path):
+    """Filters that read the same forwards and backwards."""
+    half = torch.randn(800, 2, generator=gen, dtype=torch.float64)
+    taps = torch.stack([half[:, 0], half[:, 1], half[:, 0]], 1)
+    x = torch.randn(800, 4, 1, 12, generator=gen, dtype=torch.float64)
+    y = (x.unfold(3, 3, 1) * taps[:, None, None, None]).sum(4)
+    y = y + 0.1 * torch.randn(y.shape, generator=gen, dtype=torch.float64)
+    write_tasks(tmp_path / "tasks.npz", x, y)
+    answer = discover_together([tmp_path / "tasks.npz"], **SMALL, layer="conv1d")
+    assert (answer.verdict, answer.pool.group.name, answer.n_tested) == ("found", "C2", 400)
+    assert answer.bound < 0.05**2
 
 
 def test_a_block_is_brought_to_the_units_of_the_pool(whole):
