@@ -20,4 +20,4 @@ def runners() -> dict[str, str]:
 if __name__ == "__main__":
     for name, line in runners().items():
         print(f"python -m experiments.{name:<12}  {line}")
-    print("Each takes --help.")
+    print("Each takes --help. With many settings and seeds: python -m experiments.sweep NAME")

@@ -33,7 +33,7 @@ from msr.runs import arms
 from msr.runs.command import main
 from msr.runs.flags import chosen, option
 from msr.runs.folder import Row, RunFolder
-from msr.runs.judging import judged
+from msr.runs.judging import judged, over_seeds
 from msr.runs.training import batches_of, train, trained_params, trained_row
 from msr.statistics.estimate import Estimate
 from tasks.images import ImageTasks
@@ -119,7 +119,9 @@ def run(config: Config) -> None:
     groups = {"train_groups": images.train.groups, "test_groups": images.test.groups}
     train_count, test_count = classes.values()
     head = f"data: {images.name}, {train_count} classes to train on, {test_count} others to test on"
-    arms.publish(folder, f"{head}\n{table(folder, all_arms)}", data=images.name, **classes, **groups)
+    text = f"{head}\n{table(folder, all_arms)}"
+    summary = arms.summarise(folder, all_arms, summary_line)
+    arms.publish(folder, text, data=images.name, **classes, **groups, summary=summary)
     draw(config, folder, all_arms)
 
 
@@ -206,6 +208,11 @@ def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
             panels[f"layer {number}, {axis} − I"] = matrix - torch.eye(*matrix.shape)
     title = f"What {METHODS[learning[0].model].title} learned: factors minus the identity they start from"
     folder.draw("factors.png", figures.matrices(panels, columns=6, title=title))
+
+
+def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
+    """A summary row of one model: estimates over its seeds, which have the ``rows``."""
+    return {"model": variant[0].model, **over_seeds(rows, "accuracy")}
 
 
 def table(folder: RunFolder, all_arms: list[Arm]) -> str:

@@ -5,7 +5,7 @@ import errno
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from msr.printable import printable
 __all__ = ["as_json", "give", "show"]
 
 
-def as_json(answer: Mapping[str, Any]) -> str:
+def as_json(answer: Mapping[str, Any] | Sequence[Any]) -> str:
     """An answer as strict JSON text: no ``NaN`` or infinity, and no unpaired surrogates in strings.
 
     Raises: NonFiniteError that names the entry which is not finite, since JSON has no such numbers.

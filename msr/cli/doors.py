@@ -11,11 +11,12 @@ from msr.models.kinds import check_kind
 from msr.printable import printable
 from msr.spelling import GROUPS
 
-__all__ = ["check_door", "discover_door", "is_terminal", "reports", "sample_door"]
+__all__ = ["check_door", "check_tasks", "discover_door", "is_terminal", "reports", "sample_door"]
 
 # Bounds that keep out typing errors; inside them it is memory and time that decide.
 MOST_COUNT = 10**9
 MOST_SPLITS = 1000
+MOST_JOBS = 10**4
 LEAST_ALPHA = 1e-12
 
 
@@ -30,7 +31,10 @@ def reports(folder: Path) -> dict[str, Path]:
 
 
 def discover_door(options: Any) -> None:
-    """Check the flags of ``discover``, and turn ``--k`` into a number.
+    """Check the flags of ``discover``, turn ``--k`` into a number, and find the files of a folder.
+
+    ``options.files`` becomes None where one file is given, which is then ``options.tasks``. Of several files or a
+    folder it holds the paths, each by the name of its report's folder; what is wrong with one of these is no failure.
 
     Raises: ConfigError, DataError or OSError for flags and files that it cannot work with.
     """
@@ -46,23 +50,86 @@ def discover_door(options: Any) -> None:
         raise ConfigError("--kernel and --circular belong to a convolution; give --layer conv1d or conv2d")
     _check_file("--json", options.json)
     _check_folder(options.out)
-    if not options.tasks.is_file():
-        what = "not a regular file" if options.tasks.exists() else "no such file"
-        raise DataError(f"{printable(options.tasks)}: {what}; give a .npz with arrays x and y")
-    with options.tasks.open("rb"):  # raises now if it may not be read
-        pass
+    _count("--jobs", options.jobs, 1, MOST_JOBS)
+    given = options.tasks
+    if options.together:
+        _check_together(options)
+    if len(given) == 1 and not given[0].is_dir() and not options.together:
+        options.tasks = given[0]
+        options.files = None
+        inputs = given
+        if options.jobs > 1:
+            raise ConfigError("--jobs is for several files, or a folder of them")
+        check_tasks(options.tasks)
+    else:
+        options.files = _named(_found(given))
+        inputs = list(options.files.values())
     outputs = _outputs(options)
+    read = {os.path.realpath(path): path for path in inputs}
+    written: dict[str, str] = {}
     for flag, path in outputs:
-        refuse_inputs(flag, path, [options.tasks])
-    for i, (flag, path) in enumerate(outputs):
-        for other, taken in outputs[:i]:
-            if os.path.realpath(path) == os.path.realpath(taken):
-                raise ConfigError(f"{flag} and {other} would both be written to {printable(path)}; give another file")
+        place = os.path.realpath(path)
+        refuse_inputs(flag, path, inputs if options.files is None else [read[place]] if place in read else [])
+        if place in written:
+            raise ConfigError(
+                f"{flag} and {written[place]} would both be written to {printable(path)}; give another file"
+            )
+        written[place] = flag
+
+
+def _check_together(options: Any) -> None:
+    """Raise ConfigError for flags that have no meaning with ``--together``."""
+    for flag, given in (("out", options.out), ("threads", options.threads), ("seeds", options.seeds > 1)):
+        if given:
+            raise ConfigError(f"--{flag} has no meaning with --together")
+
+
+def check_tasks(path: Path) -> None:
+    """Raise DataError for a path that is no regular file, OSError for one that may not be read."""
+    if not path.is_file():
+        what = "not a regular file" if path.exists() else "no such file"
+        raise DataError(f"{printable(path)}: {what}; give a .npz with arrays x and y")
+    with path.open("rb"):
+        pass
+
+
+def _found(given: list[Path]) -> list[Path]:
+    """The files that are given and, in their place, those of each folder that is given, by name; none twice.
+
+    Of a folder these are the ``.npz`` files directly in it, without hidden ones. Raises: DataError for a folder that
+    holds none.
+    """
+    found: dict[str, Path] = {}
+    for path in given:
+        within = [path]
+        if path.is_dir():
+            within = sorted(file for file in path.glob("*.npz") if not file.name.startswith("."))
+            if not within:
+                raise DataError(f"{printable(path)} is a folder without .npz files; give task files, or their folder")
+        for file in within:
+            found.setdefault(os.path.realpath(file), file)
+    return list(found.values())
+
+
+def _named(files: list[Path]) -> dict[str, Path]:
+    """The files by names for their reports: each one's own without ``.npz``, and with a number where that is taken."""
+    named: dict[str, Path] = {}
+    for file in files:
+        name = stem = file.name.removesuffix(".npz").lstrip(".") or "tasks"
+        number = 1
+        while name in named:
+            number += 1
+            name = f"{stem}-{number}"
+        named[name] = file
+    return named
 
 
 def _outputs(options: Any) -> list[tuple[str, Path]]:
     """The files that ``discover`` would write, with the flag of each."""
-    outputs = [("--out", path) for path in reports(options.out).values()] if options.out is not None else []
+    folders = [] if options.out is None else [options.out]
+    if options.files is not None:
+        folders = [folder / name for folder in folders for name in options.files]
+    outputs = [("--out", path) for folder in folders for path in reports(folder).values()]
     if options.json is not None and not is_terminal(options.json):
         outputs.append(("--json", options.json))
     return outputs

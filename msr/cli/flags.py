@@ -22,6 +22,10 @@ Find the permutation symmetry that a folder of small related data sets shares.
 
 TASKS.npz holds x (tasks, examples, ...) and y (tasks, examples, ...), and optionally split (tasks,): 1 for tasks to be
 kept for the last test. At least 80 tasks are needed; 200 to 500 of 20 examples are a good start.
+
+Several files, or a folder of them, are judged each by itself: the answer is a table with a line for each, --json is a
+list, and --out holds a folder for each. The error rate --alpha is that of each file. With --together there is one
+answer for the tasks of all files, which need not fit into memory.
 """
 
 _EXAMPLE = f"""\
@@ -30,7 +34,8 @@ an example that works:
   msr discover d8.npz --out d8-report
 
 exit codes: 0 found, 1 none, 3 cannot tell,
-  {_NO_ANSWER}
+  {_NO_ANSWER};
+  of several files 0 all were judged, whatever the verdicts, 2 or 70 some were not
 """
 
 _CHECK = """\
@@ -135,7 +140,7 @@ def _command(commands: Any, name: str, door: Callable[[Any], None], text: str, e
 def _add_discover(commands: Any) -> None:
     """Add ``msr discover``."""
     command = _command(commands, "discover", discover_door, _DISCOVER, _EXAMPLE)
-    command.add_argument("tasks", metavar="TASKS.npz", type=_path)
+    command.add_argument("tasks", metavar="TASKS.npz", type=_path, nargs="+")
     command.add_argument("--layer", choices=["auto", "linear", "conv1d", "conv2d"], default="auto",
                      help="what each task is; auto, the default, is linear")  # fmt: skip
     command.add_argument("--kernel", type=int, help="taps along each axis of a convolution")
@@ -149,6 +154,10 @@ def _add_discover(commands: Any) -> None:
     command.add_argument("--eps", type=float, default=0.05,
                      help="share of the outputs that keeping to a group may change (default: 0.05)")  # fmt: skip
     command.add_argument("--threads", type=int, metavar="N", help="that torch works with (default: one, or what gains)")
+    command.add_argument("--together", action="store_true", help="one answer for the tasks of all files, however large")
+    command.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="files that are judged at a time (default: 1)"
+    )
     command.add_argument("--out", type=_path, metavar="DIR", help="write report.html and result.json there")
     command.add_argument("--json", type=_path, metavar="FILE", help="write the answer as JSON; - for the terminal")
     command.add_argument("--quiet", action="store_true", help="do not show what it is doing")

@@ -48,7 +48,8 @@ def _run(arguments: list[str] | None, ready: Callable[[], None], names: list[obj
         return 0
     if any(value == [] for value in vars(options).values()):
         raise ConfigError("-- is no value of a flag; a file of that name is written ./--")  # argparse lets it through
-    names += [value for value in vars(options).values() if isinstance(value, (Path, str))]
+    for value in vars(options).values():
+        names += [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, (Path, str))]
     options.door(options)
     command = import_module(f"msr.cli.{options.command}")
     ready()

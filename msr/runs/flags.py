@@ -24,6 +24,7 @@ __all__ = [
     "SIZE",
     "STEPS",
     "TASKS",
+    "Parser",
     "check_choices",
     "check_ranges",
     "choices_of",
@@ -119,7 +120,7 @@ def parse(config: type[C], argv: Sequence[str] | None = None) -> C:
     for a file that cannot be read.
     """
     module = sys.modules[config.__module__].__spec__
-    parser = _Parser(
+    parser = Parser(
         prog=f"python -m {module.name if module else 'experiments'}",
         description=config.__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -196,7 +197,7 @@ def counts(name: str, text: str, least: int, most: int) -> list[int]:
     return [int(value) for value in values]
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """A parser that takes no abbreviated flags, and whose errors are one line each."""
 
     def __init__(self, **options: Any):

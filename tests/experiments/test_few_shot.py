@@ -84,6 +84,8 @@ def test_omniglot_runs_on_digits_and_resumes(tmp_path, capsys):
     for row in first["rows"]:
         assert row["accuracy"]["mean"] == pytest.approx(sum(row["right"]) / (10 * row["asked"]))
         assert len(row["right"]) == 10
+    assert [(line["model"], line["diverged"]) for line in first["summary"]] == [("msr", 0), ("protonets", 0)]
+    assert first["summary"][0]["accuracy"]["mean"] == first["rows"][0]["accuracy"]["mean"]
     assert {path.name for path in out.iterdir()} >= {"factors.png", "curve.png", "seconds.png"}
     shown = capsys.readouterr().out
     assert "stand-in" in shown

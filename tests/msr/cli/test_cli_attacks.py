@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from msr.cli import discover, main, sample
+from msr.cli import discover, main, one_file, sample
 from msr.cli.answers import as_json, give
 from msr.discovery import discover as search
 from msr.errors import DataError, NonFiniteError
@@ -468,7 +468,7 @@ def options_of(name, **others):
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_the_command_to_repeat_is_taken_apart_by_a_shell_as_it_was(name, tmp_path):
     path = Path(os.fsdecode(name))
-    line = discover.repeat(options_of(path, json=path, out=path))
+    line = one_file.repeat(options_of(path, json=path, out=path))
     assert not UNSEEN.search(line)
     assert "\n" not in line
     script = (
@@ -615,7 +615,7 @@ FLAGS = {
     "discover": {
         "--layer": WORDS, "--kernel": NUMBERS, "--k": [*NUMBERS, *WORDS], "--seeds": [*NUMBERS[:3], *NUMBERS[6:]],
         "--alpha": LEVELS, "--eps": LEVELS, "--out": FILES, "--json": FILES, "--circular": None, "--valid": None,
-        "--signed": None, "--bogus": None,
+        "--signed": None, "--bogus": None, "--jobs": NUMBERS[:3], "--together": None,
     },
     "check": {
         "--group": GROUPS, "--in": REPS, "--out": REPS, "--eps": LEVELS, "--alpha": LEVELS, "--draws": NUMBERS,
