@@ -178,13 +178,15 @@ def _drawn(M: Tensor, generator: torch.Generator) -> Array:
     # Transposes too, since the algebra is closed under transposition.
     weights = torch.randn(2, len(M), generator=generator, dtype=torch.float64)
     flat = M.flatten(1)
-    X = (weights[0] @ flat).view(M.shape[1:]) + (weights[1] @ flat).view(M.shape[1:]).mT
-    # The spectral norm by power iteration; a rough value is enough.
-    v = torch.randn(len(X), generator=generator, dtype=torch.float64)
+    drawn = (weights[0] @ flat).view(M.shape[1:]) + (weights[1] @ flat).view(M.shape[1:]).mT
+    # The spectral norm by power iteration; a rough value is enough. The matrices are small, and a call of numpy costs a
+    # fraction of one of torch.
+    X = drawn.numpy()
+    v = torch.randn(len(X), generator=generator, dtype=torch.float64).numpy()
     for _ in range(20):
-        v = X.mT @ (X @ (v / v.norm().clamp_min(_TINY)))
-    scale = math.sqrt(float(v.norm()))
-    return (X / scale if scale > 0 else X).numpy()
+        v = X.T @ (X @ (v / max(math.sqrt(v @ v), _TINY)))
+    scale = math.sqrt(math.sqrt(v @ v))
+    return X / scale if scale > 0 else X
 
 
 def _levels(X: Array, rtol: float) -> tuple[Array, list[slice], float]:
