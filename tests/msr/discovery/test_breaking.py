@@ -247,7 +247,7 @@ def test_traces_are_those_of_the_equations(gen):
 
 
 def test_a_task_that_is_asked_for_twice_gets_one_estimate(gen):
-    sample, W, _ = tasks("drawn anew", gen, count=40)
+    sample, _, _ = tasks("drawn anew", gen, count=40)
     pairs = Pairs(sample)
     span = span_of(torch.randn(N * N, 3, generator=gen, dtype=torch.float64), noise=0.1)
     directions = torch.linalg.qr(torch.randn(N * N, 2, generator=gen, dtype=torch.float64)).Q
