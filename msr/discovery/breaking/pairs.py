@@ -1,5 +1,7 @@
 """An estimate of breaking from pairs of examples, for tasks with few examples."""
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -63,7 +65,6 @@ class Pairs:
         else:
             # A part of one example has nothing left about its own mean.
             self._parts = min(limits.pair_parts_centred, fewest // 2)
-        self._alike = inputs_vary_alike(sample)
         self._centre = sample.means[0].mean(0) if self._common else None
         self._kept: Moments | None = None
         if self._parts >= 2 and len(sample) * self._numbers <= _KEPT_NUMBERS:
@@ -73,6 +74,11 @@ class Pairs:
     def possible(self) -> bool:
         """Whether there are examples enough for two parts, and the inputs of all tasks vary by about as much."""
         return self._parts >= 2 and self._alike
+
+    @cached_property
+    def _alike(self) -> bool:
+        """Whether the inputs of all tasks vary by about as much, up to chance."""
+        return inputs_vary_alike(self._sample)
 
     def __call__(
         self, orbits: Indices, span: SharedSpan | None, directions: Tensor, tasks: Tensor

@@ -255,3 +255,20 @@ def test_a_task_that_is_asked_for_twice_gets_one_estimate(gen):
     twice = pairs(ORBITS, span, directions, torch.cat((torch.arange(40), torch.tensor([5, 3]))))
     for alone, repeated in zip(once, twice, strict=True):
         torch.testing.assert_close(repeated, alone[[*range(40), 5, 3]], rtol=1e-12, atol=0)
+
+
+def test_few_tasks_are_fitted_alone_and_get_the_same_estimates(gen, monkeypatch):
+    sample, _, _ = tasks("drawn anew", gen, count=40)
+    fitted = []
+    real = LeastSquares._fitted
+    monkeypatch.setattr(
+        LeastSquares, "_fitted", lambda self, places, **o: fitted.append(len(places)) or real(self, places, **o)
+    )
+    nothing = torch.zeros(N * N, 0, dtype=torch.float64)
+    estimator = LeastSquares(sample)
+    few, _ = estimator(ORBITS, None, nothing, torch.arange(10))
+    assert fitted == [10]
+    whole, _ = estimator(ORBITS, None, nothing, torch.arange(40))
+    estimator.noise(span_of(nothing), torch.arange(3))
+    assert fitted == [10, 40]
+    torch.testing.assert_close(few, whole[:10], rtol=1e-12, atol=1e-12)
