@@ -135,13 +135,13 @@ def discover(
     return replace(agreed(answers), seconds=time.perf_counter() - started, threads=count)
 
 
-def search(question: Question, advising: bool = True, tell: Progress = _told_to_nobody) -> Discovery:
+def search(question: Question, earlier: Instruments | None = None, tell: Progress = _told_to_nobody) -> Discovery:
     """The answer of one search, with the random splits of ``question.seed``; ``seconds`` and ``threads`` are not set.
 
     Args:
-        advising: whether further whole searches, with larger tolerances, may be made for the sake of a hint, where a
-            group may hold but was not shown to. A search that is made for a hint makes none itself. Nothing but its
-            verdict is looked at, so most of what is shown beside the verdict is left out.
+        earlier: None, or the instruments of a search of the same tasks with another tolerance, which makes this one for
+            the sake of a hint, where a group may hold but was not shown to. A search that is made for a hint makes none
+            itself. Nothing but its verdict is looked at, so most of what is shown beside the verdict is left out.
         tell: is told each stage as it begins.
     """
     data = question.data
@@ -153,7 +153,7 @@ def search(question: Question, advising: bool = True, tell: Progress = _told_to_
         return assembled(question, "cannot tell", cannot_tell("no sharing was learned"), [never_seen(data.n, freedom)])
 
     # Steps 2 to 8, on one split after another: pattern, classes, action, candidates; breaking, evidence, rule.
-    instruments = Instruments(question)
+    instruments = Instruments(question, earlier)
     findings = _over_splits(instruments, tell)
     if not findings.trials:
         return assembled(question, "cannot tell", cannot_tell("no sharing was learned"), findings.refusals[:1])
@@ -169,7 +169,8 @@ def search(question: Question, advising: bool = True, tell: Progress = _told_to_
 
     # Step 10, doubts: each of them takes the answer back.
     tell("looking for doubts", 1, None)
-    doubts = doubts_about(instruments, findings, certificate, lack, _searching_again(question) if advising else None)
+    names = _searching_again(instruments) if earlier is None else None
+    doubts = doubts_about(instruments, findings, certificate, lack, names)
 
     # Steps 11 and 12, result and sentences: a name or none, and the sentence that says so.
     share = explained(reported.taught.learned.span, data.x, data.y, reported.test)
@@ -185,7 +186,7 @@ def search(question: Question, advising: bool = True, tell: Progress = _told_to_
         "certificate": certificate,
         "explained": share,
     }
-    if not advising:
+    if earlier is not None:
         shown_beside = {}
     if named is None or certificate is None or doubts:
         return assembled(question, "cannot tell", cannot_tell(doubts[0]), doubts, **shown_beside)
@@ -264,12 +265,12 @@ def _none(instruments: Instruments, findings: Findings, share: float) -> Discove
     )
 
 
-def _searching_again(question: Question) -> Callable[[float], bool]:
+def _searching_again(instruments: Instruments) -> Callable[[float], bool]:
     """A function that searches the same tasks again with another tolerance and says whether the verdict is *found*."""
 
     def names(eps: float) -> bool:
         """Whether a whole search with the tolerance ``eps`` names a group."""
-        return search(replace(question, eps=eps), advising=False).verdict == "found"
+        return search(replace(instruments.question, eps=eps), instruments).verdict == "found"
 
     return names
 

@@ -10,12 +10,10 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from msr.permutations.actions import Indices
 
-__all__ = ["Search", "SearchTooLong", "keeps"]
+__all__ = ["Search", "SearchTooLong", "joined_orbits", "keeps"]
 
 Hashes: TypeAlias = NDArray[np.uint64]
 Cells: TypeAlias = Hashes
@@ -102,7 +100,7 @@ class Search:
                     failed |= orbits == orbits[image]
                 else:
                     generators.append(move)
-                    orbits = _joined(orbits, move)
+                    orbits = joined_orbits(orbits, move)
             order *= int((orbits == orbits[level.point]).sum())
         return np.asarray(generators, dtype=np.int64).reshape(len(generators), self.size), order
 
@@ -184,7 +182,7 @@ class Search:
         orbits = np.arange(self.size)
         for g in generators:
             if np.array_equal(cells[g], cells):
-                orbits = _joined(orbits, g)
+                orbits = joined_orbits(orbits, g)
         members = np.flatnonzero(cells == cell)
         images = members[np.unique(orbits[members], return_index=True)[1]].tolist()
         return sorted(images, key=lambda i: orbits[i] == orbits[point])
@@ -288,7 +286,7 @@ def _numbered(cells: Cells) -> tuple[Indices, int]:
     return labels, len(names)
 
 
-def _joined(orbits: Indices, move: Indices) -> Indices:
+def joined_orbits(orbits: Indices, move: Indices) -> Indices:
     """The orbit of each point after one more generator ``move``.
 
     An orbit is named by its least point, in ``orbits`` and in the result.
@@ -296,9 +294,21 @@ def _joined(orbits: Indices, move: Indices) -> Indices:
     between = np.flatnonzero(orbits != orbits[move])
     if len(between) == 0:
         return orbits
-    n = len(orbits)
-    edges = coo_array((np.ones(len(between), np.int8), (orbits[between], orbits[move[between]])), (n, n))
-    labels = connected_components(edges, directed=False)[1][orbits]
-    least = np.full(n, n)
-    np.minimum.at(least, labels, np.arange(n))
-    return least[labels]
+    # Orbits are joined in a forest, in which each points to one with a lesser name. Few are joined at a time, so that a
+    # loop is faster than a graph of all points.
+    lesser: dict[int, int] = {}
+
+    def least(name: int) -> int:
+        """The least name of the orbits that are joined with this one by now."""
+        while name in lesser:
+            name = lesser[name]
+        return name
+
+    for pair in set(zip(orbits[between].tolist(), orbits[move[between]].tolist(), strict=True)):
+        low, high = sorted(map(least, pair))
+        if low != high:
+            lesser[high] = low
+    names = np.arange(len(orbits))
+    for name in lesser:
+        names[name] = least(name)
+    return names[orbits]

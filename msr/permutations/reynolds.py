@@ -45,6 +45,11 @@ def reynolds_operator(
     """
     index = torch.as_tensor(labels)
     count = int(index.max()) + 1
+    if values.ndim == 2 and values.shape[1] > 1 and values.mT.is_contiguous():
+        # The rows are the columns of a matrix, as where many weights are averaged at once. Its own order is kept, which
+        # is several times as fast as to jump through its memory; the sums are the same.
+        means = orbit_means(values.mT, index, count, dim=1)
+        return means.gather(1, index.expand(len(means), -1)).mT
     return orbit_means(values, index, count, dim=0)[index]
 
 

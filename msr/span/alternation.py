@@ -1,6 +1,7 @@
 """Alternating least squares: all filters for a span, then the span for these filters, until little is gained."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from math import inf
 
@@ -15,10 +16,28 @@ from msr.span.moments import Moments, Passes, covered, half_moments, joined, tri
 from msr.span.standardised import Standardised
 from msr.span.thresholds import THRESHOLDS
 
-__all__ = ["MAX_UNKNOWNS", "Alternation", "has_role"]
+__all__ = ["MAX_UNKNOWNS", "Alternation", "Fitted", "has_role"]
 
 MAX_UNKNOWNS = 6144
 """Most unknowns of a row of the span, inputs times k. A limit of memory: the normal equations take 288 MiB then."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """The filters of some tasks for one span, and what they leave.
+
+    Attributes:
+        filters: ``(tasks, k)``, of some tasks at a time, in the order of the pass.
+        residual: the squared residual that all of them leave.
+        energy: the squared outputs of these tasks.
+        numbers: how many output numbers there are; ``n_tasks``: how many tasks.
+    """
+
+    filters: list[Tensor]
+    residual: float
+    energy: float
+    numbers: int
+    n_tasks: int
 
 
 class Alternation:
@@ -120,10 +139,12 @@ class Alternation:
         self.converged = False
         self.residuals = []
         self.damping = t.most_damping
+        # Each iteration reads the same tasks, which are picked once.
+        tasks = Passes(lambda: self.moments(roles))
         for _ in range(t.overcomplete_iterations if overcomplete else self.max_iterations):
-            better, residual, energy, numbers, n_tasks = self.step(
-                span, roles, self.damping if overcomplete else t.least_damping
-            )
+            fitted = self.filters(span, tasks, self.damping if overcomplete else t.least_damping)
+            residual = fitted.residual
+            energy = fitted.energy
             if residual > last and is_extrapolated:
                 # The extrapolation went too far: go back to the plain iterate that it started from.
                 span = plain
@@ -132,7 +153,8 @@ class Alternation:
                 self.iterations += 1
                 continue
             self.residuals.append(residual / energy)
-            degrees = max(numbers - n_tasks * span.shape[1] - unknowns, int(t.least_degrees * numbers), 1)
+            numbers = fitted.numbers
+            degrees = max(numbers - fitted.n_tasks * span.shape[1] - unknowns, int(t.least_degrees * numbers), 1)
             self.damping = min(t.most_damping, max(t.least_damping, residual / energy))
             # Fitted to pure noise, each unknown of the span would gain the variance of the noise once.
             settled = last - residual <= tol * unknowns * residual / degrees
@@ -140,6 +162,8 @@ class Alternation:
             self.converged = residual <= perfect * energy or (settled and not is_extrapolated)
             if self.converged:
                 break
+            # The span is looked for only now: an iteration that ends the fit has no use for it.
+            better = self.better(span, tasks, fitted.filters)
             # A step that gained little clears the history, so that the next one is plain and can count as settled.
             recent = history[1 - t.extrapolation_memory :]
             history = [] if overcomplete or settled else [*recent, (span, better - span)]
@@ -162,41 +186,43 @@ class Alternation:
             elif chosen.any():
                 yield moments.select(chosen)
 
-    def step(
-        self, span: Tensor, roles: tuple[int, ...] | None, damping: float
-    ) -> tuple[Tensor, float, float, int, int]:
-        """One iteration: all filters for this span, then the span for these filters.
+    def filters(self, span: Tensor, tasks: Callable[[], Iterator[Moments]], damping: float) -> Fitted:
+        """The first half of an iteration: all filters for this span, from a pass over the moments of some tasks.
 
-        Returns the new span, ``(m n, k)`` with orthonormal columns; the squared residual of the *given* span; and of
-        the tasks that were read the squared outputs, the number of output numbers, and the number of tasks.
+        ``damping`` of the filters is a share of the mean diagonal of a task's normal equations.
+        """
+        filters = Filters(span, self.m, self.n)
+        fitted: list[Tensor] = []
+        residual = 0.0
+        energy = 0.0
+        numbers = 0
+        for moments in tasks():
+            v, part = filters.fit(moments, damping)
+            fitted.append(v)
+            residual += part
+            energy += float(moments.energy.sum())
+            numbers += int(moments.numbers.sum())
+        return Fitted(fitted, residual, energy, numbers, sum(map(len, fitted)))
+
+    def better(self, span: Tensor, tasks: Callable[[], Iterator[Moments]], filters: list[Tensor]) -> Tensor:
+        """The second half of an iteration: the span for these filters, ``(m n, k)`` with orthonormal columns.
 
         Args:
-            roles: only tasks with these roles are read; None reads all.
-            damping: of the filters, as a share of the mean diagonal of a task's normal equations.
+            span: the span for which the filters were fitted, ``(m n, k)``.
+            tasks: the same pass as that of the filters.
 
         Raises: DataError where the normal equations of the span are singular.
         """
         k = span.shape[1]
-        filters = Filters(span, self.m, self.n)
         # The normal equations Σ XᵀX ⊗ v vᵀ are the same for each row of the weight. Both of their factors are
         # symmetric, so a quarter of the products is enough.
         pairs = torch.triu_indices(k, k)
         packed = torch.zeros(self.n * (self.n + 1) // 2, pairs.shape[1], dtype=torch.float64)
         right = torch.zeros(self.m * self.n, k, dtype=torch.float64)
-        residual = 0.0
-        energy = 0.0
-        numbers = 0
-        n_tasks = 0
-        for moments in self.moments(roles):
-            v, part = filters.fit(moments, damping)
-            residual += part
-            energy += float(moments.energy.sum())
-            numbers += int(moments.numbers.sum())
-            n_tasks += len(v)
-            packed += moments.gram.mT @ (v[:, pairs[0]] * v[:, pairs[1]])
+        for moments, v in zip(tasks(), filters, strict=True):
+            packed += moments.gram.mT @ (v.index_select(1, pairs[0]) * v.index_select(1, pairs[1]))
             right += moments.cross.mT @ v
-        unpacked = packed[triangle_places(self.n)][:, :, triangle_places(k)]
-        normal = unpacked.transpose(1, 2).reshape(self.n * k, -1)
+        normal = _unpacked(packed, self.n, k)
         right = right.view(self.m, -1)
         # A proximal term, far below what data determine, keeps a direction that no task uses where it is.
         proximal = THRESHOLDS().proximal * normal.diagonal().mean()
@@ -210,8 +236,18 @@ class Alternation:
             )
         better, gauge = torch.linalg.qr(torch.cholesky_solve(right.mT, factor).mT.reshape(-1, k))
         # QR leaves the signs of the columns open. Each is chosen near the old column, so that iterates can be combined.
-        better = torch.where(gauge.diagonal() < 0, -better, better)
-        return better, residual, energy, numbers, n_tasks
+        return torch.where(gauge.diagonal() < 0, -better, better)
+
+
+def _unpacked(packed: Tensor, n: int, k: int) -> Tensor:
+    """A matrix ``(n k, n k)``, symmetric in its inputs and in its filters, from a quarter of its numbers.
+
+    ``packed (n (n + 1) / 2, k (k + 1) / 2)`` holds the upper triangle of both.
+    """
+    by_filter = packed.index_select(1, triangle_places(k).flatten()).view(-1, k, k)
+    # One gather of whole blocks (k, k) makes the rows and columns of the inputs; then each block goes to its place.
+    blocks = by_filter.index_select(0, triangle_places(n).flatten()).view(n, n, k, k)
+    return blocks.transpose(1, 2).reshape(n * k, n * k)
 
 
 def has_role(tasks: Tensor, roles: tuple[int, ...]) -> Tensor:

@@ -96,15 +96,15 @@ def _judged(alternation: Alternation, span: Tensor, alpha: float, seed: int) -> 
     return rank_cut(a[judging] @ axes, b[judging] @ axes, alpha, seed), span @ axes
 
 
-def half_filters(alternation: Alternation, span: Tensor) -> tuple[Tensor, Tensor]:
+def half_filters(alternation: Alternation, span: Tensor, filters: Filters | None = None) -> tuple[Tensor, Tensor]:
     """Filters in ``span (m n, k)``, fitted to the first and to the second half of each task: ``(tasks, k)`` each.
 
     Both are unbiased for the filter of the task, up to what all tasks' damped fits lose on average.
 
     A half may have hardly more numbers than unknowns, so the fits are damped. The part of a filter that damping keeps
-    on average is measured, and its inverse is applied.
+    on average is measured, and its inverse is applied. ``filters`` are those of the span, where they are at hand.
     """
-    filters = Filters(span, alternation.m, alternation.n)
+    filters = Filters(span, alternation.m, alternation.n) if filters is None else filters
     k = span.shape[1]
     kept = torch.zeros(k, k, dtype=torch.float64)
     fits: list[Tensor] = []

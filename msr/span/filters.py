@@ -23,14 +23,14 @@ class Filters:
         # Uᵀ(I ⊗ XᵀX)U is linear in XᵀX: (a, b) ↦ Σ_ij (XᵀX)_ij Σ_r U_ria U_rjb. The inner sums do not depend on the
         # task and are made once.
         rows = span.reshape(m, n * self.k)
-        products = (rows.mT @ rows).view(n, self.k, n, self.k).transpose(1, 2)
+        products = (rows.mT @ rows).view(n, self.k, n, self.k)
         # They are symmetric in (i, j) after adding the transpose, and in (a, b): a quarter of them is enough.
-        products = products + products.transpose(0, 1)
         upper = torch.triu_indices(n, n)
         pairs = torch.triu_indices(self.k, self.k)
+        both = products[upper[0], :, upper[1]] + products[upper[1], :, upper[0]]
         once_on_the_diagonal = torch.where(upper[0] == upper[1], 0.5, 1.0).double()
-        packed = products[upper[0], upper[1]] * once_on_the_diagonal[:, None, None]
-        self._products = packed[:, pairs[0], pairs[1]]
+        packed = both.flatten(1).index_select(1, pairs[0] * self.k + pairs[1])
+        self._products = packed.mul_(once_on_the_diagonal[:, None])
         self._places = triangle_places(self.k).flatten()
 
     def fit(self, moments: Moments, damping: float | None = None) -> tuple[Tensor, float]:
@@ -82,14 +82,15 @@ class Filters:
 
     def _normal(self, moments: Moments) -> Tensor:
         """``Uᵀ(I ⊗ XᵀX)U`` of each task, ``(tasks, k, k)``."""
-        return (moments.gram @ self._products)[:, self._places].view(-1, self.k, self.k)
+        return (moments.gram @ self._products).index_select(1, self._places).view(-1, self.k, self.k)
 
 
 def _factor(normal: Tensor, damping: float) -> Tensor:
     """Cholesky factors ``(tasks, k, k)`` of ``A + c I``; ``c`` is ``damping`` times the mean diagonal of ``A``."""
     scale = damping * normal.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(normal.dtype).tiny)
-    eye = torch.eye(normal.shape[1], dtype=normal.dtype)
-    return torch.linalg.cholesky(normal + scale[:, None, None] * eye)
+    damped = normal.clone()
+    damped.diagonal(dim1=1, dim2=2).add_(scale[:, None])
+    return torch.linalg.cholesky(damped)
 
 
 def second_moment(a: Tensor, b: Tensor) -> Tensor:

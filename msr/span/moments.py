@@ -1,6 +1,7 @@
 """All that a squared loss reads of a task's examples: their second moments, packed, joined, and kept between passes."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
@@ -78,10 +79,12 @@ def covered(both_halves: Moments, m: int, n: int) -> Tensor:
     return reaches_all
 
 
+@lru_cache(maxsize=8)
 def triangle_places(size: int) -> Tensor:
     """Where ``(i, j)`` lies in a symmetric matrix packed as its upper triangle row by row: ``(size, size)`` indices.
 
-    ``packed[triangle_places(size)]`` is the full matrix again.
+    ``packed[triangle_places(size)]`` is the full matrix again. The last few results are kept, since every iteration of
+    a fit asks for the same ones: they are read and never changed.
     """
     places = torch.zeros(size, size, dtype=torch.long)
     upper = torch.triu_indices(size, size)

@@ -70,6 +70,7 @@ def find_span(
     tol: float = 1e-3,
     alpha: float = 0.001,
     seed: int = 0,
+    stability: bool = True,
 ) -> SharedSpan:
     """Fit the shared span of linear tasks ``y = W_i x + noise``, ``vec(W_i) = U v_i``, with no learning rate.
 
@@ -99,6 +100,7 @@ def find_span(
         alpha: the level of the rank cut.
         max_iterations: of each fit that is not over-complete.
         seed: of the random directions of the start, and of the random signs of the rank cut.
+        stability: false leaves ``start.stability`` out (it is nan), which decides nothing and takes a while.
 
     Raises: DataError when tasks have too few numbers or examples to fit the span, when no direction is confirmed, when
     all are up to the limit, or for fewer than 40 tasks with ``k="auto"`` (ten judges at least, the fewest that can
@@ -120,7 +122,13 @@ def find_span(
     spectrum = None
     if start is None:
         t = THRESHOLDS()
-        spectrum = spectral_start(alternation.tasks, k=None if k == "auto" else k, seed=seed, evidence=k == "auto")
+        spectrum = spectral_start(
+            alternation.tasks,
+            k=None if k == "auto" else k,
+            seed=seed,
+            evidence=k == "auto",
+            stability=stability and k == "auto",
+        )
         basis = spectrum.basis
         wanted = spectrum.k + max(t.least_surplus, ceil(t.surplus_share * spectrum.k))
     else:
@@ -171,7 +179,7 @@ def _with_prior(
         residual += part
     mean = total / alternation.n_tasks
     # The second moment from two halves, since the noise of the fits would add to that of the fits themselves.
-    covariance = second_moment(*half_filters(alternation, span)) - torch.outer(mean, mean)
+    covariance = second_moment(*half_filters(alternation, span, filters)) - torch.outer(mean, mean)
     variances, axes = torch.linalg.eigh((covariance + covariance.mT) / 2)
     # Where tasks hardly differ, as where all have one weight, the squared mean filter is the size to compare with.
     least = THRESHOLDS().least_variance * float(variances[-1].clamp_min(mean.square().sum()))

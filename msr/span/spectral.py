@@ -38,7 +38,7 @@ class SpectralStart:
         gap: the ratio ``spectrum[k − 1] / max(spectrum[k], edge)``; 0 when ``k`` is 0.
         stability: for each of the leading directions, as many as were asked for or else ``max(k, 1)``, the cosine of
             that direction of their span with the span of as many dimensions that half of the tasks give, the smaller
-            one of both halves; 1 is stable. nan without ``evidence``.
+            one of both halves; 1 is stable. nan where it was skipped.
         n_tasks: how many tasks there are.
     """
 
@@ -69,6 +69,7 @@ def spectral_start(
     max_k: int | None = None,
     passes: int = 4,
     evidence: bool = True,
+    stability: bool = True,
     seed: int = 0,
 ) -> SpectralStart:
     """Estimate the span of ``U`` in ``vec(W_i) = U v_i`` from examples ``y = W_i x + noise`` of many tasks.
@@ -89,6 +90,7 @@ def spectral_start(
             directions. The ``k`` of the result is recommended by the spectrum in either case.
         max_k: the largest dimension looked for.
         evidence: false skips ``null`` and ``stability`` (they are nan), which saves half of the work.
+        stability: false skips ``stability`` alone.
         seed: of the random sketch and of the random signs.
 
     Raises: DataError for tasks with a single example, outputs that are all zero, chunks that change between passes, or
@@ -133,7 +135,11 @@ def spectral_start(
         edge=edge,
         null=null,
         gap=float(spectrum[recommended - 1]) / max(following, edge) if recommended else 0.0,
-        stability=second.stability(leading, passes, generator) if evidence else torch.full((leading.shape[1],), nan),
+        stability=(
+            second.stability(leading, passes, generator)
+            if evidence and stability
+            else torch.full((leading.shape[1],), nan)
+        ),
         n_tasks=second.n_tasks,
     )
 

@@ -171,8 +171,11 @@ def _by_least_squares(
     Where none could be made the number means nothing. Arguments as in :func:`biases`, of some tasks; ``to_breaking
     (m, m)`` is ``A``.
     """
-    M, rank = residual_maker(x, counts)
-    inverse = torch.linalg.pinv(x)  # (tasks, n, examples)
+    left, singular, right = torch.linalg.svd(x, full_matrices=False)
+    M, rank = residual_maker(x, counts, (left, singular))
+    # The pseudo-inverse (tasks, n, examples), as torch.linalg.pinv makes it of the same decomposition.
+    least = torch.finfo(x.dtype).eps * max(x.shape[1:]) * singular[:, :1]
+    inverse = (right.mT * torch.where(singular > least, singular.reciprocal(), 0.0)[:, None]) @ left.mT
     present = (torch.arange(x.shape[1]) < counts[:, None]).double()
     # b̂ = Σ h y: the mean of y, less the weights at the mean of x.
     h = present / counts.clamp_min(1)[:, None] - torch.einsum("tn,tne->te", means[0], inverse)

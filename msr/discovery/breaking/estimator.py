@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from msr.discovery.breaking.sample import Sample
@@ -65,4 +66,5 @@ def breaking_part(sample: Sample, W: Tensor, orbits: Indices, average: Average) 
     # is taken in those units, and only the difference is counted in units of the scale.
     full = sample.scale[:, None] * W
     mean = average(full.flatten(-2).flatten(0, -2).mT, orbits).mT.view(W.shape)
-    return ((W - mean / sample.scale[:, None]) @ sample.root).flatten(-2)
+    scaled = mean / sample.scale[:, None]
+    return (torch.sub(W, scaled, out=scaled) @ sample.root).flatten(-2)

@@ -17,6 +17,8 @@ __all__ = ["LeastSquares"]
 _SIGN_NUMBERS = 2**23
 _KEPT_NUMBERS = 2**25
 _FEWEST_DRAWS = 2
+# The share of all tasks up to which those that are asked for are fitted alone. A limit of time.
+_FEW = 0.25
 # Least share of an example's noise that its residual is taken to keep, where its leverage is nearly 1.
 _LEAST_RESIDUAL = 1e-3
 
@@ -27,7 +29,8 @@ class LeastSquares:
     ``Ŵ = Yᵀ X (XᵀX)⁻¹`` has mean ``W``. What its noise adds is measured by drawing noise anew: each residual, divided
     by ``√(1 − h)`` for the leverage ``h`` of its example, gets a random sign. That is unbiased where the noise of a
     task's examples has one variance, and nearly so where it has not, however noise is correlated over outputs (the wild
-    bootstrap with residuals of type HC2). All tasks are fitted when this is made; the signs have a fixed seed.
+    bootstrap with residuals of type HC2). Tasks are fitted when they are first asked for: all of them, unless it is few
+    of them that are looked at. The signs have a fixed seed.
 
     Args:
         sample: all tasks.
@@ -52,11 +55,20 @@ class LeastSquares:
         self._noise_energy = torch.full((len(sample),), torch.nan, dtype=torch.float64)
         # Numbers that the fit of one task makes.
         self._numbers = (draws + 3) * (m * n + m * examples) + 2 * n * (n + examples)
-        kept = count * self._numbers <= _KEPT_NUMBERS
-        self._kept = self._fitted(torch.arange(count), set_noise=True) if kept else None
-        if not kept:
-            for part in chunks(count, self._numbers):
-                self._fitted(torch.arange(count)[part], set_noise=True)
+        self._kept: tuple[Tensor, Tensor] | None = None
+        self._noise_is_set = False
+
+    def _fit_all(self) -> None:
+        """Fit all tasks that can be solved, once, for what noise adds; the fits are kept if they are small enough."""
+        if self._noise_is_set:
+            return
+        every = torch.arange(len(self._places))
+        if len(every) * self._numbers <= _KEPT_NUMBERS:
+            self._kept = self._fitted(every, set_noise=True)
+        else:
+            for part in chunks(len(every), self._numbers):
+                self._fitted(every[part], set_noise=True)
+        self._noise_is_set = True
 
     def __call__(
         self, orbits: Indices, span: SharedSpan | None, directions: Tensor, tasks: Tensor
@@ -69,6 +81,9 @@ class LeastSquares:
         along = whole.clone()
         place = self._known.cumsum(0) - 1
         known = self._known[tasks].nonzero()[:, 0]
+        # Where another estimator is quieter on a few tasks, the others are never fitted.
+        if len(known) > _FEW * len(self._places):
+            self._fit_all()
         for batch in (known[part] for part in chunks(len(known), self._numbers)):
             places = place[tasks[batch]]
             W, E = self._fitted(places) if self._kept is None else (self._kept[0][places], self._kept[1][:, places])
@@ -84,6 +99,7 @@ class LeastSquares:
 
         It is a sum over outputs, each in units of its scale, per degree of freedom. The span is not used.
         """
+        self._fit_all()
         usual = self._noise_energy[self._known].mean() if self._known.any() else self._noise_energy.new_tensor(0.0)
         return torch.where(self._known, self._noise_energy, usual)[tasks]
 

@@ -1,11 +1,13 @@
 """An estimate of breaking from pairs of examples, for tasks with few examples."""
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
 from msr.discovery.breaking.estimator import Average, breaking_part
 from msr.discovery.breaking.input_checks import common_mean, inputs_vary_alike, shrunk_ratio
-from msr.discovery.breaking.moments import Moments, SymmetricSpan, all_but_two, filter_equations, ridge
+from msr.discovery.breaking.moments import Equations, Moments, Others, SymmetricSpan, filter_equations, of_parts, ridge
 from msr.discovery.breaking.sample import Sample
 from msr.discovery.data.passes import chunks
 from msr.discovery.thresholds import THRESHOLDS
@@ -16,6 +18,8 @@ __all__ = ["Pairs"]
 
 # Numbers of moments of all tasks that are kept, a limit of memory; beyond it they are computed again each time.
 _KEPT_NUMBERS = 2**23
+# Numbers of the weights of some pairs that are worked on together: they stay in the processor's cache.
+_CACHED_NUMBERS = 2**15
 # The least ridge penalty, as a share of the mean diagonal of the normal equations: it keeps their solution in float64.
 _LEAST_PENALTY = 1e-9
 
@@ -61,7 +65,6 @@ class Pairs:
         else:
             # A part of one example has nothing left about its own mean.
             self._parts = min(limits.pair_parts_centred, fewest // 2)
-        self._alike = inputs_vary_alike(sample)
         self._centre = sample.means[0].mean(0) if self._common else None
         self._kept: Moments | None = None
         if self._parts >= 2 and len(sample) * self._numbers <= _KEPT_NUMBERS:
@@ -71,6 +74,11 @@ class Pairs:
     def possible(self) -> bool:
         """Whether there are examples enough for two parts, and the inputs of all tasks vary by about as much."""
         return self._parts >= 2 and self._alike
+
+    @cached_property
+    def _alike(self) -> bool:
+        """Whether the inputs of all tasks vary by about as much, up to chance."""
+        return inputs_vary_alike(self._sample)
 
     def __call__(
         self, orbits: Indices, span: SharedSpan | None, directions: Tensor, tasks: Tensor
@@ -91,8 +99,16 @@ class Pairs:
         numbers = self._numbers + 6 * m * n + 3 * self._parts * k**2
         pieces = [tasks[part] for part in chunks(len(tasks), numbers)]
         penalties = self._least_penalties(symmetric, groups, pieces)
+        # A task that is asked for twice is estimated once.
+        different, places = tasks.unique(return_inverse=True)
+        twice = len(different) < len(tasks)
+        if twice:
+            pieces = [different[part] for part in chunks(len(different), numbers)]
         estimates = [self._estimated(part, groups, penalties, symmetric, usual, orbits, directions) for part in pieces]
         whole, along = (torch.cat(values) for values in zip(*estimates, strict=True))
+        if twice:
+            whole = whole[places]
+            along = along[places]
         short = ~self._known[tasks]
         return whole.masked_fill(short, torch.inf), along.masked_fill(short, torch.inf)
 
@@ -178,11 +194,19 @@ class Pairs:
         for group, penalty in zip(groups, penalties, strict=True):
             for pairs in (group[part] for part in chunks(len(group), len(tasks) * 6 * m * n)):
                 a, b = pairs.unbind(1)
-                S, offset = self._fitted(a, b, moments, equations, symmetric, usual, penalty)
-                # Estimates from different examples have independent noise, so their product adds none in the mean.
-                first, second = (self._broken(part, moments, S, offset, orbits) for part in (a, b))
-                whole += (first * second).sum((0, 2))
-                along += ((first @ directions) * (second @ directions)).sum((0, 2))
+                products = torch.empty(len(pairs), len(tasks), m * n, dtype=torch.float64)
+                products_along = torch.empty(len(pairs), len(tasks), directions.shape[1], dtype=torch.float64)
+                for few in chunks(len(pairs), len(tasks) * m * n, _CACHED_NUMBERS):
+                    first_of = a[few].tolist()
+                    second_of = b[few].tolist()
+                    others = moments.others(first_of, second_of)
+                    S, offset = self._fitted(first_of, second_of, others, equations, symmetric, usual, penalty)
+                    # Estimates from different examples have independent noise, so their product adds none in the mean.
+                    first, second = (self._broken(part, moments, S, offset, orbits) for part in (first_of, second_of))
+                    torch.mul(first, second, out=products[few])
+                    torch.mul(first @ directions, second @ directions, out=products_along[few])
+                whole += products.sum((0, 2))
+                along += products_along.sum((0, 2))
                 weight += ((moments.count[a] - lost) * (moments.count[b] - lost)).sum(0)
         return whole / weight, along / weight
 
@@ -206,12 +230,10 @@ class Pairs:
         count = 0
         for tasks in pieces:
             moments = self._moments(tasks)
-            equations = moments.equations(symmetric)
             count += len(tasks)
             for i, group in enumerate(groups):
                 for pairs in (group[part] for part in chunks(len(group), len(tasks) * 3 * k**2)):
-                    normal, _ = filter_equations(pairs[:, 0], pairs[:, 1], moments, equations, symmetric)
-                    sums[i] += float(normal.diagonal(dim1=2, dim2=3).sum())
+                    sums[i] += moments.traces(symmetric, pairs[:, 0].tolist(), pairs[:, 1].tolist())
         return [_LEAST_PENALTY * total / (count * len(group) * k) for total, group in zip(sums, groups, strict=True)]
 
     def _largest_diagonal(self, symmetric: SymmetricSpan, pieces: list[Tensor]) -> float:
@@ -230,10 +252,10 @@ class Pairs:
 
     def _fitted(
         self,
-        a: Tensor,
-        b: Tensor,
-        moments: Moments,
-        equations: tuple[Tensor, Tensor],
+        a: list[int],
+        b: list[int],
+        others: Others,
+        equations: Equations,
         symmetric: SymmetricSpan,
         usual: Tensor,
         least_penalty: float,
@@ -242,34 +264,32 @@ class Pairs:
 
         Weights are None without a span, and the offset is then the mean of these parts' outputs. With two parts there
         are no others: weights are None, and the offset is ``usual (m,)``. The ridge penalty of the fit is that of
-        ``symmetric`` or ``least_penalty``, whichever is larger.
+        ``symmetric`` or ``least_penalty``, whichever is larger. ``others`` are the sums of these parts' examples.
         """
         m, n, k = symmetric.span.shape
-        shape = (len(a), len(moments.count[0]))
+        shape = (len(a), len(others.size[0]))
         if self._parts == 2:
             return None, usual.expand(*shape, m)
-        size, sum_x, sum_y = (
-            all_but_two(values, a, b) for values in (moments.count[..., None], moments.sum_x, moments.sum_y)
-        )
         if not k:
-            return None, sum_y / size
-        normal, right = filter_equations(a, b, moments, equations, symmetric)
+            return None, others.sum_y / others.size
+        normal, right = filter_equations(a, b, others, equations, symmetric)
         v = symmetric.v0 + ridge(normal, right, max(symmetric.penalty, least_penalty, 1e-300))
         S = (v @ symmetric.span.flatten(0, 1).mT).view(*shape, m, n)
-        return S, (sum_y - (S @ sum_x.unsqueeze(3)).squeeze(3)) / size
+        return S, (others.sum_y - (S @ others.sum_x.unsqueeze(3)).squeeze(3)) / others.size
 
-    def _broken(self, part: Tensor, moments: Moments, S: Tensor | None, offset: Tensor, orbits: Indices) -> Tensor:
+    def _broken(self, part: list[int], moments: Moments, S: Tensor | None, offset: Tensor, orbits: Indices) -> Tensor:
         """``N D⁻¹ (A − P A) Σ^½``, ``(pairs, tasks, m n)``, of the estimate ``A`` of ``W − S`` by one part of a pair.
 
         Over ``N``, the number of examples of the part, it is what breaks the group in that estimate.
 
         Args:
-            part: ``(pairs,)``, the part that gives the estimate.
+            part: for each pair, the part that gives the estimate.
             S, offset: what :meth:`_fitted` gives for the pairs; the offset is used with a common centre only.
         """
-        weights = moments.outputs[part]
+        weights = of_parts(moments.outputs, part)
         if S is not None:
-            weights = weights - S @ moments.inputs[part]
+            explained = S @ of_parts(moments.inputs, part)
+            weights = torch.sub(weights, explained, out=explained)
         if self._common:
-            weights = weights - offset.unsqueeze(3) * moments.mean[part].unsqueeze(2)
+            weights = weights - offset.unsqueeze(3) * of_parts(moments.mean, part).unsqueeze(2)
         return breaking_part(self._sample, weights, orbits, self._average)

@@ -72,10 +72,10 @@ def example_mask(values: Tensor | Derived, counts: Tensor) -> Tensor:
     return (torch.arange(values.shape[1]) < counts[:, None]).double()
 
 
-def chunks(count: int, numbers: int) -> list[slice]:
+def chunks(count: int, numbers: int, most: int = _CHUNK_NUMBERS) -> list[slice]:
     """Slices that cover ``count`` tasks in order, for a pass that makes ``numbers`` numbers of each task.
 
-    A slice makes a million numbers at most, and holds one task at least.
+    A slice makes ``most`` numbers, a million, at most, and holds one task at least.
     """
-    size = max(1, _CHUNK_NUMBERS // max(numbers, 1))
+    size = max(1, most // max(numbers, 1))
     return [slice(first, min(first + size, count)) for first in range(0, count, size)]

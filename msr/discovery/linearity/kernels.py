@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from msr.discovery.data.passes import Derived, chunks, example_mask, root_mean_squares, slices_of
-from msr.discovery.linearity.quadratic_forms import residual_maker
+from msr.discovery.linearity.quadratic_forms import ResidualMakers
 from msr.discovery.thresholds import THRESHOLDS
 
 __all__ = ["Kernels", "white"]
@@ -35,10 +35,11 @@ class Kernels:
             that kernel as covariance keeps about its best linear fit.
     """
 
-    def __init__(self, z: Tensor | Derived, counts: Tensor, within: bool = True) -> None:
+    def __init__(self, z: Tensor | Derived, counts: Tensor, makers: ResidualMakers | None = None) -> None:
         """Learn from these tasks how features are whitened, and the kernels' energies.
 
-        Features are whitened about a linear layer of each task (``within``), or else about one layer for all tasks.
+        Features are whitened about a linear layer of each task, which ``makers`` take off, or without them about one
+        layer for all tasks.
 
         Shapes: ``z (tasks, examples, n)``, white inputs, zero past ``counts (tasks,)``.
         """
@@ -55,8 +56,8 @@ class Kernels:
         self._whitenings: list[Tensor | None] = [None, None]
         self._overlap: Tensor | None = None
         self.energy = [0.0, 0.0]
-        if within:
-            self._whiten(z, counts)
+        if makers is not None:
+            self._whiten(z, counts, makers)
         else:
             self._whiten_over_tasks(z, counts)
         self.energy = self._energies(z, counts)
@@ -68,7 +69,7 @@ class Kernels:
         """
         return [*self._polynomial(z), _steps(z)]
 
-    def _whiten(self, z: Tensor | Derived, counts: Tensor) -> None:
+    def _whiten(self, z: Tensor | Derived, counts: Tensor, makers: ResidualMakers) -> None:
         """Set the whitening matrices from second moments of the features' residuals about a linear layer of each task.
 
         Of many tasks only the first are read, with residual freedom enough for the number of features.
@@ -83,7 +84,7 @@ class Kernels:
         enough = int((free < THRESHOLDS().freedom_per_feature * self.features).sum()) + 1
         counts = counts[:enough]
         for tasks in chunks(len(counts), z.shape[1] * (2 * z.shape[1] + z.shape[2] + 2 * self.features)):
-            M, rank = residual_maker(z[tasks], counts[tasks])
+            M, rank = makers(tasks)
             features = self._written(z[tasks])
             residuals = (M @ features).flatten(0, 1)
             gram += residuals.mT @ residuals

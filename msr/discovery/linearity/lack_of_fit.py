@@ -20,7 +20,7 @@ from msr.discovery.linearity.nonlinear_energy import (
     least_distance_from_identity,
     summary,
 )
-from msr.discovery.linearity.quadratic_forms import form_floor, hollow, residual_maker
+from msr.discovery.linearity.quadratic_forms import ResidualMakers, form_floor, hollow
 from msr.discovery.linearity.span_residuals import lack_of_fit_in_span
 from msr.discovery.thresholds import THRESHOLDS
 
@@ -81,11 +81,12 @@ def _statistics(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> Sta
 
     Shapes: ``z (pieces, examples, n)``, white inputs; ``y (pieces, examples, m)``; ``counts (pieces,)``.
     """
-    untestable = _without_power(z, y, counts)
+    makers = ResidualMakers(z, counts)
+    untestable = _without_power(z, y, counts, makers)
     if untestable is not None:
         return untestable
     scale = root_mean_squares(y)
-    kernels = Kernels(z, counts)
+    kernels = Kernels(z, counts, makers)
     scaled_forms: list[Tensor] = []
     raw_forms: list[Tensor] = []
     grams: list[Tensor] = []
@@ -94,7 +95,7 @@ def _statistics(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> Sta
     squares: list[Tensor] = []
     ranks: list[Tensor] = []
     for tasks in chunks(len(z), z.shape[1] * (8 * z.shape[1] + z.shape[2] + kernels.features)):
-        M, rank = residual_maker(z[tasks], counts[tasks])
+        M, rank = makers(tasks)
         Y = y[tasks]
         C, B = hollow(M, torch.stack(kernels(z[tasks])))
         # C holds the residual maker on both sides, so yᵀ C y is the form of the residuals of y.
@@ -123,7 +124,9 @@ def _statistics(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> Sta
     return Statistics(form, floor, energy * tested, counts * tested, torch.cat(residuals), rank, tested)
 
 
-def _without_power(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> Statistics | None:
+def _without_power(
+    z: Tensor | Derived, y: Tensor | Derived, counts: Tensor, makers: ResidualMakers
+) -> Statistics | None:
     """Statistics with residuals, but with forms and energies of zero, where no piece has examples enough for a form.
 
     The result is None where some piece may have. Residuals with ``r`` degrees of freedom have ``r (r + 1) / 2``
@@ -137,7 +140,7 @@ def _without_power(z: Tensor | Derived, y: Tensor | Derived, counts: Tensor) -> 
     ranks = []
     conditions = []
     for tasks in chunks(len(z), z.shape[1] * (2 * z.shape[1] + z.shape[2] + y.shape[2])):
-        M, rank = residual_maker(z[tasks], counts[tasks])
+        M, rank = makers(tasks)
         residuals.append((M @ y[tasks]).square().sum((1, 2)))
         conditions.append((M.diagonal(dim1=1, dim2=2) > _RESIDUAL_ROUNDING).sum(1))
         ranks.append(rank)

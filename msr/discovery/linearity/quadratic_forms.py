@@ -14,9 +14,9 @@ Source: Cattaneo, Jansson and Newey (2018, doi:10.1080/01621459.2017.1328360) an
 import torch
 from torch import Tensor
 
-from msr.discovery.data.passes import example_mask
+from msr.discovery.data.passes import Derived, example_mask
 
-__all__ = ["KERNEL_ROUNDING", "form_floor", "hollow", "residual_maker"]
+__all__ = ["KERNEL_ROUNDING", "ResidualMakers", "form_floor", "hollow", "residual_maker"]
 
 KERNEL_ROUNDING = 1e-16
 """Share of a kernel's squared norm; a residual kernel with less is rounding in float64, and counts as zero."""
@@ -27,19 +27,51 @@ _SINGULAR_ROUNDING = 1e-7
 # take the error of the ridge away again.
 _RIDGE = 1e-10
 _REFINEMENTS = 2
+# Numbers of the residual makers of all tasks that are kept: 16 MiB.
+_KEPT_NUMBERS = 2**21
 
 
-def residual_maker(x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+class ResidualMakers:
+    """The residual makers of tasks, slice by slice; a slice that was asked for before is not made again.
+
+    Args:
+        x, counts: of all tasks, as in :func:`residual_maker`.
+    """
+
+    def __init__(self, x: Tensor | Derived, counts: Tensor):
+        self._x = x
+        self._counts = counts
+        # Where all of them are small together they are kept, which is a limit of memory. Each is made task by task, so
+        # the slices in which they were asked for change nothing.
+        self._kept: tuple[Tensor, Tensor] | None = None
+        self._known = 0
+        if len(x) * x.shape[1] ** 2 <= _KEPT_NUMBERS:
+            self._kept = torch.empty(len(x), x.shape[1], x.shape[1], dtype=torch.float64), torch.empty_like(counts)
+
+    def __call__(self, tasks: slice) -> tuple[Tensor, Tensor]:
+        """As :func:`residual_maker`, of the tasks in this slice, which has a start and a stop."""
+        if self._kept is None:
+            return residual_maker(self._x[tasks], self._counts[tasks])
+        makers, ranks = self._kept
+        if tasks.stop > self._known:
+            new = slice(self._known, min(tasks.stop, len(ranks)))
+            makers[new], ranks[new] = residual_maker(self._x[new], self._counts[new])
+            self._known = new.stop
+        return makers[tasks], ranks[tasks]
+
+
+def residual_maker(x: Tensor, counts: Tensor, decomposed: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
     """``M = I − 1 1ᵀ/N − X (XᵀX)⁺ Xᵀ`` of each task, ``(tasks, examples, examples)``, and its rank ``(tasks,)``.
 
     ``M y`` are the residuals of least squares with an offset.
 
     Shapes: ``x (tasks, examples, n)``, less the mean of each task, zero past ``counts (tasks,)``; ``M`` is zero there,
-    and zero for a task of rank 0.
+    and zero for a task of rank 0. ``decomposed`` are the left singular vectors and the singular values of ``x``, where
+    they are at hand.
     """
     mask = example_mask(x, counts)
     # The left singular vectors of X project onto its columns, also where X has not full rank.
-    basis, singular, _ = torch.linalg.svd(x, full_matrices=False)
+    basis, singular = decomposed or torch.linalg.svd(x, full_matrices=False)[:2]
     used = singular > _SINGULAR_ROUNDING * singular.amax(1, keepdim=True).clamp_min(1e-300)
     basis = basis * used[:, None]
     mean = mask / counts.clamp_min(1)[:, None].double().sqrt()

@@ -75,7 +75,7 @@ def lack_of_fit_in_span(
     free = float(counts.double().median() - 1)
     if free * m < limits.span_equations_fewest * k:
         return None
-    kernels = Kernels(z, counts, within=False)
+    kernels = Kernels(z, counts)
     y = y - x @ (U @ v0).view(m, n).mT
     mixtures = _mixtures(m, max(limits.mixtures_fewest, math.ceil(limits.mixture_equations * k / free)))
     scale = root_mean_squares(y)
@@ -192,7 +192,8 @@ def _span_forms(
     H = torch.cat((mean * eye, L), 3)
     columns = H.flatten(1, 2)
     # The diagonal blocks of H Hᵀ: the leverage of each example, a matrix over outputs.
-    P = mean.square() * eye + L @ L.mT
+    share = mean.square()
+    P = share * eye + L @ L.mT
     rank = ((counts - 1) * m - used.sum(1)).clamp_min(0)
 
     def diagonal_blocks(d: Tensor) -> Tensor:
@@ -200,8 +201,9 @@ def _span_forms(
         DL = d @ L
         along = (mean * DL).sum(1, keepdim=True)
         inner = rows.mT @ DL.flatten(1, 2)
-        half = (mean * along + L @ (inner / 2)[:, None]) @ L.mT - d @ P
-        return d + mean.square() * (mean.square() * d).sum(1, keepdim=True) + half + half.mT
+        half = (L @ (inner / 2)[:, None]).add_(mean * along) @ L.mT
+        half -= d @ P
+        return (share * (share * d).sum(1, keepdim=True)).add_(d).add_(half).add_(half.mT)
 
     # Alone, an example would have the block (I − P) D (I − P). The preconditioner solves these equations, which are
     # near to the true ones and apart for each example.
@@ -287,7 +289,7 @@ def _conjugate_gradients(
             break
         image = apply(step)
         length = torch.where(unfinished, size / inner(step, image).clamp_min(1e-300), 0.0)
-        d = d + length * step
+        d += length * step
         residual = residual - length * image
         solved = precondition(residual)
         new_size = inner(residual, solved)

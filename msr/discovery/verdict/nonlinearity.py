@@ -23,6 +23,7 @@ class Nonlinearity:
 
     def __init__(self, question: Question):
         self._question = question
+        self._with_pattern: dict[tuple[Learned, bytes], LackOfFit] = {}
 
     @cached_property
     def of_all_tasks(self) -> LackOfFit:
@@ -37,9 +38,17 @@ class Nonlinearity:
         an entry for each task of the question all the same: others have energy 0, are not tested, and get a mean
         residual.
         """
+        if self.of_all_tasks.method != _UNTESTED:
+            return self.of_all_tasks
+        # Another search of the same tasks may ask again; a pattern is looked up as the object that it is.
+        key = (learned, test.numpy().tobytes())
+        if key not in self._with_pattern:
+            self._with_pattern[key] = self._tested_with_pattern(learned, test)
+        return self._with_pattern[key]
+
+    def _tested_with_pattern(self, learned: Learned, test: Tensor) -> LackOfFit:
+        """The second test of :meth:`with_pattern`, made anew."""
         of_all = self.of_all_tasks
-        if of_all.method != _UNTESTED:
-            return of_all
         data = self._question.data
         sample = self._question.sample
         looked_at = test[: THRESHOLDS().span_test_tasks]

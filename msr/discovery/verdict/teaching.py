@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from msr.discovery.data.splits import Split
-from msr.discovery.pattern.candidates import Taught, clearly_none, is_trivial, taught_by
+from msr.discovery.pattern.candidates import Taught, clearly_none, is_trivial
 from msr.discovery.thresholds import THRESHOLDS
 from msr.discovery.verdict.instruments import Instruments
 from msr.discovery.verdict.testing import evidence_of, preferred_of
@@ -27,7 +27,7 @@ def taught_by_few(instruments: Instruments, split: Split, seed: int) -> tuple[Ta
     for size in split.sizes:
         teach = split.order[:size]
         try:
-            taught = taught_by(question, teach, seed)
+            taught = instruments.taught(teach, seed)
         except DataError:
             # More tasks may fail where fewer taught something; then that is what is used.
             if size == split.sizes[-1] and taught is None:
@@ -51,7 +51,7 @@ def _kept_by_teachers(instruments: Instruments, taught: Taught, teach: Tensor) -
     if preferred is None or not preferred.exact:
         return False
     scaling = teach[: limits.scale_tasks]
-    estimator = instruments.estimators.quietest(preferred, taught.learned, scaling)
+    estimator = instruments.quietest(preferred, taught.learned, scaling)
     if estimator is None:
         return True
     # Whether tasks are linear is known from all of them, and no testing task may decide who teaches. So what is beyond

@@ -62,7 +62,7 @@ def tested(instruments: Instruments, taught: Taught, teach: Tensor, test: Tensor
     if not groups:
         return Trial(taught, [], "", teach, test)
     scaling = teach[: THRESHOLDS().scale_tasks]
-    estimator = instruments.estimators.quietest(preferred or groups[0], taught.learned, scaling)
+    estimator = instruments.quietest(preferred or groups[0], taught.learned, scaling)
     if estimator is None:
         raise DataError(
             "these tasks cannot show what breaks a group in their own weights: inputs that are the same in every "

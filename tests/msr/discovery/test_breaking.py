@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from msr.discovery.breaking.least_squares import LeastSquares
-from msr.discovery.breaking.moments import ridge
+from msr.discovery.breaking.moments import Moments, SymmetricSpan, filter_equations, ridge
 from msr.discovery.breaking.pairs import Pairs
 from msr.discovery.breaking.sample import Sample
 from msr.groups import cyclic
@@ -230,3 +230,45 @@ def test_tasks_too_short_for_an_estimate_leave_the_others_estimable(gen):
     counts[:2] = 3
     short = sample_of(x, x @ torch.randn(300, N, N, generator=gen, dtype=torch.float64).mT, counts)
     assert Pairs(short).biases(ORBITS, torch.arange(200)) == (pytest.approx(0, abs=0.2), pytest.approx(0, abs=0.02))
+
+
+def test_traces_are_those_of_the_equations(gen):
+    """They are made without the matrices, from the squares of the span."""
+    sample, _, _ = tasks("offset", gen, count=12)
+    moments = Moments.of(sample, 4, None)
+    symmetric = SymmetricSpan(
+        torch.randn(N, N, 3, generator=gen, dtype=torch.float64), torch.zeros(3, dtype=torch.float64), 0.0
+    )
+    a = [0, 1, 2]
+    b = [3, 2, 3]
+    normal, _ = filter_equations(a, b, moments.others(a, b), moments.equations(symmetric), symmetric)
+    whole = float(normal.diagonal(dim1=2, dim2=3).sum())
+    assert moments.traces(symmetric, a, b) == pytest.approx(whole, rel=1e-12)
+
+
+def test_a_task_that_is_asked_for_twice_gets_one_estimate(gen):
+    sample, _, _ = tasks("drawn anew", gen, count=40)
+    pairs = Pairs(sample)
+    span = span_of(torch.randn(N * N, 3, generator=gen, dtype=torch.float64), noise=0.1)
+    directions = torch.linalg.qr(torch.randn(N * N, 2, generator=gen, dtype=torch.float64)).Q
+    once = pairs(ORBITS, span, directions, torch.arange(40))
+    twice = pairs(ORBITS, span, directions, torch.cat((torch.arange(40), torch.tensor([5, 3]))))
+    for alone, repeated in zip(once, twice, strict=True):
+        torch.testing.assert_close(repeated, alone[[*range(40), 5, 3]], rtol=1e-12, atol=0)
+
+
+def test_few_tasks_are_fitted_alone_and_get_the_same_estimates(gen, monkeypatch):
+    sample, _, _ = tasks("drawn anew", gen, count=40)
+    fitted = []
+    real = LeastSquares._fitted
+    monkeypatch.setattr(
+        LeastSquares, "_fitted", lambda self, places, **o: fitted.append(len(places)) or real(self, places, **o)
+    )
+    nothing = torch.zeros(N * N, 0, dtype=torch.float64)
+    estimator = LeastSquares(sample)
+    few, _ = estimator(ORBITS, None, nothing, torch.arange(10))
+    assert fitted == [10]
+    whole, _ = estimator(ORBITS, None, nothing, torch.arange(40))
+    estimator.noise(span_of(nothing), torch.arange(3))
+    assert fitted == [10, 40]
+    torch.testing.assert_close(few, whole[:10], rtol=1e-12, atol=1e-12)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from msr.discovery import discover
+from msr.discovery.pattern import candidates
 from msr.permutations import orbitals
 from tests.msr.discovery.test_discovery_parts import cycle, frucht, heat
 
@@ -271,11 +272,16 @@ def test_with_two_examples_a_task_the_hint_says_what_would_help():
     assert not any("--eps 2" in hint or "1604487" in hint for hint in found.hints)
 
 
-def test_the_tolerance_in_a_hint_gives_an_answer():
+def test_the_tolerance_in_a_hint_gives_an_answer(monkeypatch):
     """Noise hides D4 at the tolerance; the hint names one at which these very tasks answer."""
     x, y = linear_tasks(ring(4), noise=1.0, tasks=120)
+    learned = []
+    learn = candidates.learn
+    monkeypatch.setattr(candidates, "learn", lambda *args: learned.append(args[4:]) or learn(*args))
     found = discover(x, y, eps=0.03)
     assert found.verdict == "cannot tell"
+    # The search for the hint learns nothing again that the first one has learned.
+    assert len({(seed, tasks.numpy().tobytes()) for seed, tasks in learned}) == len(learned)
     (eps,) = (float(hint.split("--eps ")[1].split()[0]) for hint in found.hints if "--eps" in hint)
     again = discover(x, y, eps=eps)
     assert again.group is not None

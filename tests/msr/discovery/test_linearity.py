@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from msr.discovery.data.tasks import prepare
-from msr.discovery.linearity import span_residuals
+from msr.discovery.linearity import quadratic_forms, span_residuals
 from msr.discovery.linearity.lack_of_fit import lack_of_fit
-from msr.discovery.linearity.quadratic_forms import hollow, residual_maker
+from msr.discovery.linearity.quadratic_forms import ResidualMakers, hollow, residual_maker
 from msr.discovery.linearity.serial import serial_correlation
 from msr.discovery.pattern.learning import learn
 from msr.discovery.question import Question
@@ -343,6 +343,24 @@ def test_tasks_without_residuals_do_not_hide_a_function_in_the_others(gen):
     lack = lack_of_fit(x, y, counts)
     assert lack.p_value < 0.01
     assert float(lack.energy[counts == 120].mean()) == pytest.approx(3, rel=0.3)
+
+
+def test_residual_makers_are_made_once_whatever_the_slices(gen, monkeypatch):
+    x = normal(gen, 30, 9, 4)
+    x = x - x.mean(1, keepdim=True)
+    counts = torch.full((30,), 9)
+    M, rank = residual_maker(x, counts)
+    left, singular, _ = torch.linalg.svd(x, full_matrices=False)
+    assert torch.equal(residual_maker(x, counts, (left, singular))[0], M)
+    made = []
+    real = quadratic_forms.residual_maker
+    monkeypatch.setattr(quadratic_forms, "residual_maker", lambda x, counts: made.append(len(x)) or real(x, counts))
+    makers = ResidualMakers(x, counts)
+    for first, last in ((0, 5), (3, 12), (0, 30), (10, 30)):
+        got, ranks = makers(slice(first, last))
+        assert torch.equal(got, M[first:last])
+        assert torch.equal(ranks, rank[first:last])
+    assert sum(made) == 30
 
 
 def test_a_test_by_the_pattern_has_an_entry_for_each_task(gen):

@@ -23,7 +23,7 @@ from msr.groups import (
     wreath_product,
 )
 from msr.permutations import automorphisms, orbit_labels
-from msr.permutations.refinement import Search, SearchTooLong, keeps
+from msr.permutations.refinement import Search, SearchTooLong, joined_orbits, keeps
 from msr.permutations.stabiliser_chains import Chain, is_giant
 from msr.representations import grid_rotations, grid_shifts, natural, pair_orbits, quotient, regular, trivial
 
@@ -358,6 +358,22 @@ def test_giants_are_told_from_their_subgroups():
     assert Chain(m12).order == 95040
     assert is_giant(m12) is None
     assert is_giant(cycle[None]) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_orbits_are_joined_as_a_graph_would_join_them(seed):
+    """Generators are added one after another; each orbit is named by its least point."""
+    generator = np.random.default_rng(seed)
+    orbits = np.arange(40)
+    moves = []
+    for _ in range(3):
+        move = np.arange(40)
+        some = generator.choice(40, 12, replace=False)
+        move[some] = np.roll(some, 1) if seed else some[np.arange(12) ^ 1]
+        moves.append(move)
+        orbits = joined_orbits(orbits, move)
+        labels = orbit_labels(np.array(moves))
+        assert orbits.tolist() == [int(np.flatnonzero(labels == label)[0]) for label in labels]
 
 
 def test_keeps_reads_outputs_by_rows():

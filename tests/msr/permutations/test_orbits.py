@@ -63,6 +63,17 @@ def test_means_do_not_depend_on_the_axis_or_the_layout(dtype):
     assert rows.dtype == dtype
 
 
+def test_the_operator_of_columns_gives_the_same_bits(gen):
+    """The rows of a transposed matrix are averaged in the order of its memory."""
+    turn = np.array([[1, 2, 3, 0]])
+    orbits = orbitals(turn, turn)
+    wide = torch.randn(7, 16, generator=gen, dtype=torch.float64)
+    averaged = reynolds_operator(wide.mT, orbits)
+    assert averaged.mT.is_contiguous()
+    assert torch.equal(averaged, reynolds_operator(wide.mT.contiguous(), orbits))
+    assert not torch.equal(averaged, wide.mT)
+
+
 def test_means_differentiate_and_map():
     labels = torch.tensor([0, 1, 0, 1])
     x = random_values(6, 4).requires_grad_()

@@ -285,15 +285,39 @@ def test_one_iteration_is_least_squares_in_the_span(gen):
     alternation = Alternation(in_chunks(x, y, 30), 1e-3, 5)
     x = x / alternation.tasks.scale_x
     y = y / alternation.tasks.scale_y
-    better, residual, energy, numbers, n_tasks = alternation.step(start, None, 1e-10)
+    fitted = alternation.filters(start, alternation.moments, 1e-10)
+    better = alternation.better(start, alternation.moments, fitted.filters)
     v = Filters(start, 4, 5).fit(Moments.of(x, y))[0]
     features = (x.unsqueeze(3) * v[:, None, None]).flatten(0, 1).flatten(1)  # (examples, n k)
     dense = torch.linalg.lstsq(features, y.flatten(0, 1)).solution.mT.reshape(20, 3)
     assert span_cosine(better, dense) > 1 - 1e-12
     torch.testing.assert_close(better.mT @ better, torch.eye(3, dtype=torch.float64))
-    assert (numbers, n_tasks) == (200 * 8 * 4, 200)
-    assert energy == pytest.approx(float(y.square().sum()))
-    assert alternation.step(better, None, 1e-10)[1] < residual
+    assert (fitted.numbers, fitted.n_tasks) == (200 * 8 * 4, 200)
+    assert fitted.energy == pytest.approx(float(y.square().sum()))
+    assert alternation.filters(better, alternation.moments, 1e-10).residual < fitted.residual
+
+
+def test_the_iteration_that_settles_looks_for_no_further_span(gen, monkeypatch):
+    """What it would find is not used, and to find it costs as much as all else of an iteration."""
+    _, _, x, y = span_tasks(gen, noise=0.5)
+    made = []
+    better = Alternation.better
+    monkeypatch.setattr(Alternation, "better", lambda *args: made.append(1) or better(*args))
+    alternation = Alternation(in_chunks(x, y, 30), 1e-3, 30)
+    alternation.fit(torch.randn(20, 3, generator=gen, dtype=torch.float64))
+    assert alternation.converged
+    assert len(made) == len(alternation.residuals) - 1
+
+
+def test_without_stability_all_else_is_the_same():
+    x, y = drawn(FAMILIES["C8"](noise=0.3, seed=1))
+    whole = find_span(in_chunks(x, y), seed=3)
+    bare = find_span(in_chunks(x, y), seed=3, stability=False)
+    assert torch.equal(bare.U, whole.U)
+    assert bare.noise == whole.noise
+    assert bare.start.null == whole.start.null
+    assert bare.start.stability.isnan().all()
+    assert not whole.start.stability.isnan().any()
 
 
 FAMILIES = {
