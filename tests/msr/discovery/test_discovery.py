@@ -476,7 +476,7 @@ class TestWhatFilesHold:
         singles = answer("C8", 0.1, EPS), *(discover(s.x, s.y, seed=seed) for seed in (1, 2))
         assert found.certificate.p_value == max(single.certificate.p_value for single in singles)
         answers = iter([found, answer("Q8", 0, EPS), found])
-        monkeypatch.setattr(find, "search", lambda question: next(answers))
+        monkeypatch.setattr(find, "search", lambda question, **how: next(answers))
         mixed = discover(s.x, s.y, seeds=3)
         assert mixed.verdict == "cannot tell"
         assert "do not agree (found (C8); found (Q8); found (C8))" in mixed.sentence
