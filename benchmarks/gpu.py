@@ -14,6 +14,7 @@ With a GPU it prints, for translation tasks and for conv-4:
 
 import statistics
 import time
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -64,8 +65,8 @@ def alone(problem: str, device: str, sizes: list[int], *, repeats: int) -> list[
 
 
 def fullest(rows: list[dict[str, Any]]) -> int:
-    """The tasks from which on twice as many take at least :data:`FULL` times as long; the most that were tried, else."""
-    for now, then in zip(rows, rows[1:], strict=False):
+    """The tasks from which on twice as many take :data:`FULL` times as long; else the most that were tried."""
+    for now, then in pairwise(rows):
         if then["seconds"] >= FULL * now["seconds"]:
             return now["tasks"]
     return rows[-1]["tasks"]
@@ -127,9 +128,9 @@ def tables(results: dict[str, Any]) -> Tables:
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:
-    """The tasks that fill a GPU, and its tasks a second with these; without a GPU no line."""
+    """The tasks that fill a GPU, and its tasks a second with these; without a GPU a line that says so."""
     if results["dry"]:
-        return []
+        return [Headline("outer steps on a GPU", "not measured: there was none")]
     lines = []
     for problem in PROBLEMS:
         rows = [row for row in results["alone"] if row["problem"] == problem]

@@ -66,7 +66,7 @@ def work(problem: str, device: str = "cpu", *, recorded: bool = True) -> Work:
     generator = torch.Generator().manual_seed(0)
     solver = SGD(1, rate=0.1)
     if problem == "translation":
-        family = TranslationTasks(rank=1)
+        family = TranslationTasks(rank=1, n_train=10**9)
         layer = ReparamLinear(70, 68, bias=False, sharing=partial(DenseSharing, k=3), generator=generator)
         parts = from_module(layer.to(device))
         learner = Learner(parts.problem, solver, batching="vmap", trace=recorded)
