@@ -184,7 +184,7 @@ def tables(results: dict[str, Any]) -> Tables:
     """Throughput; what was counted; what to expect of many ranks."""
     rows = results["rows"]
     throughput = (
-        "Two processes with a thread each against one, medians of rounds. CPU time is that of the busier rank; at best: "
+        "Two processes with a thread each against one, medians of rounds. CPU time: of the busier rank; at best: "
         "the CPU time of a step beside that of a step of half the tasks"
     )
     expected = (
