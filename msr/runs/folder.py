@@ -92,7 +92,7 @@ class RunFolder:
 
     Raises: ConfigError when another process holds the folder, it cannot be written, already holds a run and ``resume``
     was not asked for, or was made with other flags, another version or other data; DataError for damaged files;
-    ProcessError where processes of one run read other data or have other versions.
+    ProcessError where processes of one run read other data, or have other versions or flags.
     """
 
     def __init__(self, name: str, config: RunConfig):
@@ -103,7 +103,7 @@ class RunFolder:
         self.identity = identity(name, config)
         self._processes = here()
         self._mutex: FileLock | None = None
-        self._processes.require_equal(self.identity, "version, or other data,")
+        self._processes.require_equal((self.identity, asked(config)), "version, or other data or flags,")
         self.path, self.rows, self.notes = self._processes.told(self._taken)
         _held.append(self)
 

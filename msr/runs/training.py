@@ -441,7 +441,8 @@ class _Training:
         if self.processes.alone:
             return
         try:
-            self.processes.require_equal(content_hash(self.loop.params._asdict()), "state of its parameters")
+            state = {"params": self.loop.params._asdict(), "batching": self.loop.learner.batching}
+            self.processes.require_equal(content_hash(state), "state of its parameters")
         except ProcessError as error:
             raise ProcessError(f"after outer step {self.loop.steps_done}: {error}") from error
 

@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as runner
-from benchmarks import equivariant_maps, layers, scaling
+from benchmarks import equivariant_maps, layers, processes, scaling
 from benchmarks.foreign.cases_torch_nn import CASES
 from benchmarks.foreign.judge import judge
 from benchmarks.harness.account import Account, Machine, Operation, exponent, page_faults, products_alone
@@ -23,8 +23,8 @@ from msr.report.figures import bars
 from msr.report.figures import scaling as scaling_figure
 
 CHEAP = [
-    "automorphisms", "calibration", "certification", "equivariant_maps", "foreign_modules", "initialisation", "layers",
-    "scaling", "threads",
+    "automorphisms", "calibration", "certification", "equivariant_maps", "foreign_modules", "gpu", "initialisation",
+    "layers", "scaling", "threads", pytest.param("processes", marks=pytest.mark.slow),
 ]  # fmt: skip
 
 
@@ -89,6 +89,29 @@ def test_a_quick_run(name, tmp_path, capsys, monkeypatch):
         assert (tmp_path / f"{title}.png").stat().st_size > 1000
     missing = page.split("No results here: ")[1].split(".")[0].split(", ")
     assert missing == [other for other in names() if other != name]
+
+
+class TestManyRanks:
+    """The model of what many processes gain, on cases with a known answer."""
+
+    def test_a_line_is_found_again(self):
+        fit = processes.line_through({n: 0.5 + 0.25 * n for n in (1, 2, 4, 8)})
+        assert fit == pytest.approx({"a": 0.5, "b": 0.25})
+        assert processes.line_through({1: 0.9, 2: 2.1})["a"] == 0
+
+    def test_ranks_help_until_what_is_shared_is_small(self):
+        free = (0.0, math.inf)
+        # Nothing but shared work: as many ranks as tasks.
+        assert processes.most_ranks(64, {"a": 0.0, "b": 1.0}, 100.0, free) == 64
+        # From 8 to 16 ranks: (1 + 8) / (1 + 4) = 1.8; to 32: 5/3; to 64: 3/2. Beside a = 10, 8 to 16 is 18/14 = 1.29,
+        # and 16 to 32 is 14/12.
+        assert processes.most_ranks(64, {"a": 10.0, "b": 1.0}, 100.0, free) == 16
+        # A link on which a sum takes as long as the work of 64 tasks.
+        assert processes.most_ranks(64, {"a": 0.0, "b": 1.0}, 100.0, (32.0, math.inf)) == 1
+
+    def test_the_seconds_of_a_sum(self):
+        assert processes.sum_seconds(2, 8.0, 1.0, 4.0) == 2 * 1.0 + 8 / 4
+        assert processes.sum_seconds(8, 8.0, 1.0, 4.0) == 2 * 3 + 2 * 7 / 8 * 8 / 4
 
 
 class TestForeignModules:

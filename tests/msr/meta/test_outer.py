@@ -7,7 +7,7 @@ import torch
 
 from msr.errors import ConfigError, DataError, ModelError, NonFiniteError
 from msr.layers import ReparamLinear
-from msr.meta import SGD, Learner, OuterLoop, Ridge, from_module
+from msr.meta import SGD, Learner, MetaGradient, OuterLoop, Ridge, from_module
 from msr.sharing import DenseSharing
 from msr.span.angles import span_cosine
 from tasks import TranslationTasks
@@ -79,6 +79,32 @@ def test_nan_names_the_step_and_the_tasks_and_changes_nothing(gen, tmp_path):
     torch.testing.assert_close(loop.params.leaves(), good, rtol=0, atol=0)
     loop.save(tmp_path / "state.pt")  # what is kept can be written
     assert loop.steps_done == 1
+
+
+def test_shares_that_are_joined_are_one_batch(gen):
+    """The loop sees half of the tasks, ``join`` the others: steps, clipping and errors are those of all."""
+    start = gen.get_state()
+    loops = []
+    for joined in (False, True):
+        gen.set_state(start)
+        loop, e = make_loop(gen, clip_norm=1e-2), batch(gen)
+        if joined:
+
+            def join(mine, tasks, loop=loop, e=e):
+                assert tasks.tolist() == [50, 51, 52, 53]
+                others = loop.learner.meta_gradient(loop.params, e.select(slice(2, 4)))
+                slopes = zip(mine.gradient.leaves(), others.gradient.leaves(), strict=True)
+                mean = mine.gradient.with_leaves([(a + b) / 2 for a, b in slopes])
+                return MetaGradient(torch.cat([mine.losses, others.losses]), mean)
+
+            loop.join = join
+        share = e.select(slice(0, 2)) if joined else e
+        losses = loop.step(share, torch.arange(50, 54))
+        loops.append((losses, loop.params.leaves()))
+    torch.testing.assert_close(*loops)
+    e.query_y[3, 0, 0] = float("nan")
+    with pytest.raises(NonFiniteError, match=r"not finite for tasks 53\."):
+        loop.step(share, torch.arange(50, 54))
 
 
 def test_infinite_gradient_of_a_finite_loss_is_named(gen):

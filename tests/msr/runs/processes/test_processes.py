@@ -144,12 +144,15 @@ def test_a_refusal_on_one_process_ends_both(pool, tmp_path):
 
 def test_a_signal_to_one_process_stops_both_after_the_step_saved(pool, tmp_path):
     out = tmp_path / "run"
-    answer = pool.run("translation", *TRANSLATION, "--out", str(out), processes=2, rank=1, signal_at=3)
+    flags = [*TRANSLATION, "--batching", "auto"]
+    answer = pool.run("translation", *flags, "--out", str(out), processes=2, rank=1, signal_at=3)
     assert answer["status"] == [128 + signal.SIGTERM] * 2, answer
     said = f"stopped; what was finished is kept: continue with --resume --out {out}"
     assert answer["stderr"][0].splitlines()[-1] == said
     assert answer["stderr"][1] == ""
-    assert checkpoints(out)["conv-ridge-seed0.pt"]["steps_done"] == 4
+    state = checkpoints(out)["conv-ridge-seed0.pt"]
+    assert state["steps_done"] == 4
+    assert state["batching"] in ("vmap", "loop")  # chosen by one, and told
 
 
 def test_divergence_takes_the_same_way(pool, tmp_path):
