@@ -1,4 +1,4 @@
-"""How many outer steps a second in few-shot classification with conv-4, against higher, learn2learn and TorchOpt?
+"""How many outer steps a second in few-shot classification with conv-4, against JAX, higher, learn2learn and TorchOpt?
 
 MAML of second order with a learned rate for each tensor, Adam; 8 tasks of 5 ways, 5 support and 75 query images of
 28 by 28, four blocks of 32 channels. The numbers are random: only time is measured. Same network and batches for all,
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from benchmarks.harness import steps as _steps
 from benchmarks.harness.command import command, say
 from benchmarks.harness.contract import Headline
+from benchmarks.harness.jax_steps import InJax
 from msr.episodes import Episodes
 from msr.meta import SGD, Learner, from_module
 from tasks.networks import conv4
@@ -57,8 +58,24 @@ def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[st
 
     batches = [batch(tasks, generator) for _ in range(3)]
     return _steps.compare(
-        make, F.cross_entropy, batches=batches, draw=None, steps=steps, rounds=rounds, seconds=seconds
+        make,
+        F.cross_entropy,
+        batches=batches,
+        draw=None,
+        in_jax=in_jax,
+        steps=steps,
+        rounds=rounds,
+        seconds=seconds,
     )
+
+
+def in_jax() -> dict[str, InJax]:
+    """The problem in JAX, with the tasks one after another and side by side."""
+    from benchmarks.harness import jax_networks as networks
+
+    # Rounding at a kink changes a gradient by more than rounding does elsewhere.
+    one = InJax(networks.conv4, networks.cross_entropy, "map", single=1e-2)
+    return {"jax, lax.map": one, "jax, vmap": one._replace(over="vmap")}
 
 
 def run(*, quick: bool, rounds: int = 5) -> dict[str, Any]:

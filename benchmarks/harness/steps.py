@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmarks.harness import jax_steps
 from benchmarks.harness.contract import Headline, Tables
+from benchmarks.harness.jax_steps import InJax, JaxStep
 from benchmarks.harness.peers import Gradient, available
 from benchmarks.harness.timing import alternate, ratio
 from msr.episodes import Episodes
@@ -18,6 +20,7 @@ from msr.meta.problem import MetaParameters
 __all__ = ["RATE", "Sides", "compare", "headlines", "tables"]
 
 RATE = 0.1
+"""The start of the learned rates."""
 
 
 class Sides(NamedTuple):
@@ -38,6 +41,7 @@ def compare(
     *,
     batches: list[Episodes],
     draw: Callable[[int], Episodes] | None,
+    in_jax: Callable[[], dict[str, InJax]],
     steps: int,
     rounds: int,
     seconds: float,
@@ -50,13 +54,20 @@ def compare(
         make: the sides in a precision: float64 to compare gradients, float32 to be timed.
         batches: are drawn beforehand and shared by all.
         draw: the batch of an outer step; with it each side is also timed drawing its own. None to leave that out.
+        in_jax: the problem in JAX, by the names of its rows; called only where JAX is there.
         steps: of the inner loop.
         rounds, seconds: of :func:`~benchmarks.harness.timing.alternate`.
     """
     peers, missing = available()
-    _prove_equal(make(torch.float64), peers, loss, _cast(batches[0], torch.float64), steps)
+    why = jax_steps.why_not()
+    if why is not None:
+        missing["jax"] = why
+    problems = in_jax() if why is None else {}
+    _prove_equal(make(torch.float64), peers, problems, loss, _cast(batches[0], torch.float64), steps)
     sides = make(torch.float32)
-    calls: dict[str, Callable[[Episodes], object]] = {}
+    for problem in problems.values():
+        _prove_near(sides, problem, batches[0], steps)
+    calls: dict[str, Callable[[Any], object]] = {}
     for label, learner in sides.learners.items():
         calls[label] = OuterLoop(learner, sides.params, _adam).step
     for label, peer in peers.items():
@@ -70,10 +81,17 @@ def compare(
             adam.step()
 
         calls[label] = step
+    compiled = {label: JaxStep(problem, sides.params, steps) for label, problem in problems.items()}
     timed: dict[str, dict[str, Callable[[], object]]] = {}
     timed["drawn before"] = {n: partial(_next, call, iter(_forever(batches))) for n, call in calls.items()}
+    if compiled:
+        arrays = [JaxStep.converted(batch) for batch in batches]
+        timed["drawn before"] |= {n: partial(_next, call, iter(_forever(arrays))) for n, call in compiled.items()}
     if draw is not None:
         timed["drawn in the step"] = {n: partial(_next, call, map(draw, _count())) for n, call in calls.items()}
+        for name, call in compiled.items():
+            converted = map(JaxStep.converted, map(draw, _count()))
+            timed["drawn in the step"][name] = partial(_next, call, converted)
     rows: list[dict[str, Any]] = []
     first = next(iter(sides.learners))
     for how, functions in timed.items():
@@ -93,7 +111,14 @@ def _adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     return torch.optim.Adam([p for group in groups for p in group["params"]], lr=1e-3, fused=True)
 
 
-def _prove_equal(sides: Sides, peers: dict[str, Gradient], loss: Callable, episodes: Episodes, steps: int) -> None:
+def _prove_equal(
+    sides: Sides,
+    peers: dict[str, Gradient],
+    problems: dict[str, InJax],
+    loss: Callable,
+    episodes: Episodes,
+    steps: int,
+) -> None:
     """Raise AssertionError unless all sides compute the same meta-gradient on ``episodes``.
 
     The sides must be in float64, since rounding at a kink can change a gradient by per cents.
@@ -107,8 +132,25 @@ def _prove_equal(sides: Sides, peers: dict[str, Gradient], loss: Callable, episo
         shared, initial = ({n: _gradient(parameters[sides.names[n]]) for n in group} for group in sides.params[:2])
         inner = {f"rate.{n}": _gradient(rates[sides.names[n]]) for n in sides.params.initial}
         gradients.append(MetaParameters(shared, initial, inner))
+    gradients += [JaxStep.meta_gradient(problem, sides.params, episodes, steps) for problem in problems.values()]
     for other in gradients[1:]:
         torch.testing.assert_close(other, gradients[0], rtol=1e-6, atol=1e-10)
+
+
+def _prove_near(sides: Sides, problem: InJax, episodes: Episodes, steps: int) -> None:
+    """Raise AssertionError unless JAX's meta-gradient in float32 is ours, tensor by tensor, up to the problem's share.
+
+    A tensor whose gradient is nothing but rounding (a bias in front of a batch norm) may be apart by that share of a
+    hundredth of the norm of all tensors together.
+    """
+    ours = next(iter(sides.learners.values())).meta_gradient(sides.params, episodes).gradient
+    theirs = JaxStep.meta_gradient(problem, sides.params, episodes, steps)
+    whole = float(torch.stack([leaf.norm() for leaf in ours.leaves()]).norm())
+    for own, other in zip(ours.leaves(), theirs.leaves(), strict=True):
+        assert other.dtype == own.dtype == torch.float32
+        apart = float((other - own).norm())
+        allowed = problem.single * max(float(own.norm()), whole / 100)
+        assert apart <= allowed, f"gradients in float32 are {apart:.1e} apart, more than {allowed:.1e}"
 
 
 def _gradient(parameter: Tensor) -> Tensor:
@@ -127,12 +169,12 @@ def _cast(episodes: Episodes, dtype: torch.dtype) -> Episodes:
     return Episodes(*(part.to(dtype) if part.is_floating_point() else part for part in episodes))
 
 
-def _next(call: Callable[[Episodes], object], batches: Iterator[Episodes]) -> object:
+def _next(call: Callable[[Any], object], batches: Iterator[Any]) -> object:
     """What ``call`` gives for the next batch, which is taken from the iterator."""
     return call(next(batches))
 
 
-def _forever(batches: list[Episodes]) -> Iterator[Episodes]:
+def _forever(batches: list[Any]) -> Iterator[Any]:
     """The batches in turn, again and again."""
     while True:
         yield from batches
