@@ -15,6 +15,7 @@ from msr.errors import ModelError, first_line
 from msr.meta.record.nodes import CONTIGUOUS, PERMUTE, RESHAPE, is_transpose, shape_of
 from msr.meta.record.pooling import pool_before_relu
 from msr.meta.record.products import transposed_copy
+from msr.meta.record.replay import Replay, numbers_as_tensors
 from msr.meta.record.rewriting import simplify
 
 __all__ = ["NotRecorded", "has_channels_innermost", "record"]
@@ -32,8 +33,8 @@ class NotRecorded(ModelError):
     """A function cannot be recorded. Whether it can run unrecorded is not known by that."""
 
 
-def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrite: bool = True) -> Callable:
-    """The function, for arguments of these shapes and strides, as a module that returns a list of tensors.
+def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrite: bool = True) -> Replay:
+    """The function, for arguments of these shapes and strides, as a replay that returns a list of tensors.
 
     The function runs once or more on ``arguments`` to see its operations; whatever else it reads stays as it was then.
     In-place operations become operations that return a new tensor. No result shares memory with another or with an
@@ -46,7 +47,8 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrit
     def listed(*tensors: Tensor) -> list[Tensor]:
         return list(function(*tensors))
 
-    if all(t.device.type == "cpu" for t in arguments):
+    on_cpu = all(t.device.type == "cpu" for t in arguments)
+    if on_cpu:
         _keep_freed_memory()
     module = _traced(listed, arguments)
     if rewrite:
@@ -56,15 +58,17 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrit
             _own_results(module.graph)
             if rewritten and any(has_channels_innermost(t) for t in arguments):
                 _keep_channels_innermost(module.graph)
+            if rewritten and on_cpu:
+                numbers_as_tensors(module)
             _call_directly(module)
             module.recompile()
-            return module
+            return Replay(module)
         except Exception as fault:  # a rule may fail on a graph in any way; that costs speed, not the run
             warnings.warn(f"the recording is replayed as it is; rewriting it failed: {fault!r}", stacklevel=2)
             module = _traced(listed, arguments)
             _own_results(module.graph)
     module.recompile()
-    return module
+    return Replay(module)
 
 
 def _keep_freed_memory() -> None:

@@ -220,7 +220,7 @@ def test_a_record_keeps_the_channels_innermost(gen):
                 layouts.append(result.is_contiguous(memory_format=torch.channels_last))
             return result
 
-    Watch(graph).run(*params.leaves(), *next(learner._chunks(e)))
+    Watch(graph.module).run(*params.leaves(), *next(learner._chunks(e)))
     assert len(layouts) > 4
     assert all(layouts)
 
