@@ -51,7 +51,7 @@ RULES = {
     "zeros": (lambda x, y: [x + torch.zeros_like(x) - y, torch.zeros_like(x) + y], {"sub"}, {"add", "zeros_like"}),
     "scales": (lambda x, y: [-(x * 3.0) / 2 * y], {"mul"}, {"neg", "div"}),
     "sums of views": (lambda x, y: [x.mT + y.mT], {"add"}, set()),
-    "expansions": (lambda x, y: [x[:1].expand(3, 4) * y[:1].expand(3, 4) + x], {"mul", "add"}, {"expand"}),
+    "expansions": (lambda x, y: [x[:1].expand(3, 4) * y[:1].expand(3, 4) + x], {"addcmul"}, {"expand"}),
     "reductions": (lambda x, y: [(x * y).sum(0, keepdim=True).sum(1), x.sum(0).sum(0)], {"sum"}, set()),
     "squared errors": (lambda x, y: [F.mse_loss(x, y, reduction="none")], {"sub", "mul"}, {"mse_loss"}),
     "equal operations": (lambda x, y: [(x @ y.mT).sin() + 1, (x @ y.mT).cos()], {"mm"}, set()),
