@@ -12,6 +12,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from msr.errors import ModelError, first_line
+from msr.meta.record.buffers import with_buffers
 from msr.meta.record.nodes import CONTIGUOUS, PERMUTE, RESHAPE, is_transpose, shape_of
 from msr.meta.record.pooling import pool_before_relu
 from msr.meta.record.products import transposed_copy
@@ -61,9 +62,10 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrit
                 _keep_channels_innermost(module.graph)
             if rewritten and on_cpu:
                 numbers_as_tensors(module)
-            _call_directly(module)
-            module.recompile()
-            return Replay(module)
+            planned = with_buffers(module, arguments) if rewritten and on_cpu else None
+            if planned is not None:
+                return Replay(_compiled(planned), lambda: _compiled(with_buffers(module, arguments)))
+            return Replay(_compiled(module))
         except Exception as fault:  # a rule may fail on a graph in any way; that costs speed, not the run
             warnings.warn(f"the recording is replayed as it is; rewriting it failed: {fault!r}", stacklevel=2)
             module = _traced(listed, arguments)
@@ -175,8 +177,8 @@ def _keep_channels_innermost(graph: Graph) -> None:
             node.replace_all_uses_with(copy, delete_user_cb=lambda user, copy=copy: user is not copy)
 
 
-def _call_directly(module: GraphModule) -> None:
-    """Replace operations by the methods and functions of torch that call them with less overhead."""
+def _compiled(module: GraphModule) -> GraphModule:
+    """The module with operations replaced by the methods and functions of torch that call them with less overhead."""
     graph = module.graph
     for node in graph.nodes:
         if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
@@ -192,5 +194,7 @@ def _call_directly(module: GraphModule) -> None:
         elif node.target is CONTIGUOUS:
             node.op = "call_method"
             node.target = "contiguous"
-        elif node.kwargs.keys() <= {"alpha", "value"}:
+        elif node.kwargs.keys() <= {"alpha", "value", "out"}:
             node.target = _DIRECT.get(node.target._schema.name, node.target)
+    module.recompile()
+    return module

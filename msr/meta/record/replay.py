@@ -1,6 +1,8 @@
 """A recorded graph that is run again and again: without autograd's part in each operation, and with numbers made once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,19 +14,22 @@ __all__ = ["Replay", "numbers_as_tensors"]
 
 
 class Replay:
-    """A graph as a function of tensors, ``(*arguments) -> [results]``.
+    """A graph as a function of tensors, ``(*arguments) -> [results]``, which several threads may call at once.
 
-    Operations run in inference mode, where torch keeps no versions and looks for no gradient: a twelfth of the time of
-    a replay of small operations. The results are plain tensors all the same, which autograd takes.
+    Operations are called below autograd, where torch keeps no versions and looks for no gradient: a tenth of the time
+    of a replay of small operations.
 
-    Attributes:
-        module: the graph, for whoever looks at its operations.
+    Args:
+        module: the graph.
+        another: makes a further copy, where the graph writes into buffers of its own; None where it may run in several
+            threads as it is.
     """
 
-    def __init__(self, module: GraphModule):
+    def __init__(self, module: GraphModule, another: Callable[[], GraphModule] | None = None):
         self.module = module
+        self._another = another
         # Not the module itself, whose call looks for hooks and names the line where an operation fails.
-        self._run = module.forward
+        self._idle = [module.forward]
 
     @property
     def graph(self) -> torch.fx.Graph:
@@ -33,17 +38,38 @@ class Replay:
 
     def __call__(self, *arguments: Tensor) -> list[Tensor]:
         """The results for other arguments of the same shapes and strides."""
-        if torch.is_inference_mode_enabled():
-            return self._run(*arguments)
-        with torch.inference_mode():
-            results: Sequence[Tensor] = self._run(*arguments)
-        return [_plain(result) for result in results]
+        if self._another is None:
+            with _below_autograd():
+                return self._idle[0](*arguments)
+        try:
+            run = self._idle.pop()  # atomic, so that no two threads get the same buffers
+        except IndexError:
+            run = self._another().forward
+        try:
+            with _below_autograd():
+                return run(*arguments)
+        finally:
+            self._idle.append(run)
 
 
-def _plain(result: Tensor) -> Tensor:
-    """The same memory as a tensor that was not made in inference mode."""
-    plain = torch.empty(0, dtype=result.dtype, device=result.device)
-    return plain.set_(result.untyped_storage(), result.storage_offset(), result.shape, result.stride())
+def _guard() -> Callable[[], AbstractContextManager]:
+    """What makes a context in which operations skip autograd.
+
+    These names of torch are not public: where a version has moved them it is ``torch.no_grad``, which takes longer for
+    each operation. Inference mode would be public, but its results cannot be given to autograd later.
+    """
+    try:
+        keys = torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradCPU)
+        keys = keys | torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradCUDA)
+        keys = keys | torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
+        with torch._C._ExcludeDispatchKeyGuard(keys):
+            pass
+    except (AttributeError, TypeError, RuntimeError):
+        return torch.no_grad
+    return partial(torch._C._ExcludeDispatchKeyGuard, keys)
+
+
+_below_autograd = _guard()
 
 
 def numbers_as_tensors(module: GraphModule) -> None:
