@@ -55,7 +55,7 @@ class Update:
             self._take_whole_step(slopes)
             return
         with torch.no_grad():
-            for group in groups:
+            for group in _joined(groups):
                 options = group.options
                 beta1, beta2 = options["betas"]
                 torch._foreach_add_(group.steps, 1)
@@ -138,6 +138,19 @@ class Update:
             first = self._optimizer.state[parameters[0]]
             groups.append(_Group(options, list(parameters), places, first, *kept.values()))
         return groups
+
+
+def _joined(groups: list[_Group]) -> list[_Group]:
+    """One group of all where their options are equal now, since each further one costs a call; else the groups."""
+    first = groups[0].options
+    names = ("lr", "betas", "eps", "weight_decay")
+    if len(groups) == 1 or any(group.options[name] != first[name] for group in groups[1:] for name in names):
+        return groups
+    if len({group.parameters[0].dtype for group in groups}) > 1:
+        return groups
+    lists = ([item for group in groups for item in group[place]] for place in (1, 2, 4, 5, 6))
+    parameters, places, means, squares, steps = lists
+    return [_Group(first, parameters, places, groups[0].state, means, squares, steps)]
 
 
 def _fits(options: dict[str, Any]) -> bool:
