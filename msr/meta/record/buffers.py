@@ -97,8 +97,8 @@ def _returned(graph: Graph, seen: _Shapes) -> set[Node]:
     for node in output.all_input_nodes:
         while node not in nodes:
             nodes.add(node)
-            is_view = node.target in (*_VIEWS, operator.getitem) or (node.target is CONTIGUOUS and node not in seen.made)
-            if not is_view and not _returns_views(node):
+            is_view = node.target in (*_VIEWS, operator.getitem) or _returns_views(node)
+            if not is_view and (node.target is not CONTIGUOUS or node in seen.made):
                 break
             node = node.args[0]  # type: ignore[assignment]
     return nodes

@@ -24,8 +24,8 @@ __all__ = ["NotRecorded", "has_channels_innermost", "record"]
 # Operations whose torch.NAME takes the recorded arguments as they are. Calling that costs half as much as calling the
 # operation itself (1.6 against 1.1 µs for a product, 2.0 against 0.8 for a view), and a recording is hundreds of them.
 _NAMES = (
-    "abs add addcmul addmm amax baddbmm bmm cat cos div eq exp expm1 ge gt index_select le log log1p lt maximum mean minimum "
-    "mm mul mv ne neg pow reciprocal relu rsqrt select sigmoid sign sin sqrt square stack sub sum tanh where"
+    "abs add addcmul addmm amax baddbmm bmm cat cos div eq exp expm1 ge gt index_select le log log1p lt maximum mean "
+    "minimum mm mul mv ne neg pow reciprocal relu rsqrt select sigmoid sign sin sqrt square stack sub sum tanh where"
 )
 _DIRECT = {f"aten::{name}": getattr(torch, name) for name in _NAMES.split()}
 _DIRECT["aten::linalg_vector_norm"] = torch.linalg.vector_norm

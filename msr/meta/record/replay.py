@@ -1,4 +1,4 @@
-"""A recorded graph that is run again and again: without autograd's part in each operation, and with numbers made once."""
+"""A recorded graph that runs again and again, without autograd's part in each operation, and with numbers made once."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager

@@ -54,6 +54,7 @@ def simplify(graph: Graph) -> bool:
             node.meta[REWRITTEN] = (tuple(tensor.shape), tensor.dtype)
     # First of all, so that the other rules meet three kinds of views only.
     _apply(graph, [as_three_views])
+    graph.eliminate_dead_code()  # rules count readers, and one that is dead reads nothing
     while _apply(graph, RULES) | _merge_equal(graph):
         graph.eliminate_dead_code()
     # Not among the repeated rules: transposed_product would turn a thin product back, and so on without end.
