@@ -43,12 +43,16 @@ def test_they_are_the_family_s_own_to_the_bit(rank):
     torch.testing.assert_close(kept.true_span(), family.true_span(), rtol=0, atol=0)
 
 
-def test_each_is_made_once():
+def test_each_is_made_once(monkeypatch):
+    monkeypatch.setattr("msr.tasks.kept._AHEAD", 4)
     counting = Counting()
     kept = KeptTasks(counting)
-    for tasks in ([3, 3, 7], [7, 8, 3], [49, 0], [3, 0, 8]):
+    for tasks in ([3, 3, 7], [7, 8, 3], [49, 0]):
         kept.episodes("train", torch.tensor(tasks))
-    assert sorted(counting.asked) == [0, 3, 3, 7, 8, 49]  # the first batch is asked for as it is
+    # The first alone, for its size; then those that were not there, and four more each time.
+    assert counting.asked == [3, 3, 7, 0, 1, 2, 4, 8, 5, 6, 9, 10, 49, 11, 12, 13, 14]
+    kept.episodes("train", torch.arange(15))
+    assert len(counting.asked) == 17
 
 
 def test_a_caller_who_writes_into_them_changes_none_that_are_kept():
@@ -68,7 +72,8 @@ def test_trees_of_tensors():
 
 def test_what_is_too_large_or_has_no_end_is_made_each_time():
     size = sum(part.numel() * 4 for part in Counting().episodes("train", torch.arange(50)))
-    for n_train, most, calls in ((50, size, 2), (50, size - 1, 4), (None, 2**40, 4)):
+    # The first task is asked for once more, for its size, where there is an end.
+    for n_train, most, calls in ((50, size, 51), (50, size - 1, 5), (None, 2**40, 4)):
         counting = Counting(n_train)
         kept = KeptTasks(counting, most)
         for _ in range(2):
@@ -79,6 +84,7 @@ def test_what_is_too_large_or_has_no_end_is_made_each_time():
 def test_an_index_that_is_not_there_is_refused():
     kept = KeptTasks(TranslationTasks(n_train=5))
     for _ in range(2):
-        with pytest.raises(ConfigError, match="holds 5 tasks; index 5"):
-            kept.episodes("train", torch.tensor([1, 5]))
+        for index in (5, -1):
+            with pytest.raises(ConfigError, match=f"holds 5 tasks; index {index} "):
+                kept.episodes("train", torch.tensor([1, index]))
         kept.episodes("train", torch.arange(5))
