@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.harness import steps as _steps
+from benchmarks.harness.account import Machine, measure_machine
 from benchmarks.harness.command import command, say
 from benchmarks.harness.contract import Headline
 from benchmarks.harness.jax_steps import InJax
@@ -32,8 +33,11 @@ def batch(tasks: int, generator: torch.Generator) -> Episodes:
     return Episodes.split(x, y, WAYS)
 
 
-def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[str, Any]]:
-    """Rows of our learners and of each peer at ``steps`` inner steps, as of :func:`benchmarks.harness.steps.compare`.
+def compare(
+    steps: int, rounds: int, seconds: float, tasks: int, machine: Machine | None = None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows of our learners and of each peer at ``steps`` inner steps, as of :func:`benchmarks.harness.steps.compare`,
+    and what bounds ours on a machine, as of :func:`benchmarks.harness.steps.bound`; empty without one.
 
     ``rounds`` and ``seconds`` are those of the timing, and ``tasks`` is the number in a batch.
     """
@@ -57,7 +61,7 @@ def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[st
         return _steps.Sides(learners, learners["msr"].init(shared, initial), module, {name: name for name in initial})
 
     batches = [batch(tasks, generator) for _ in range(3)]
-    return _steps.compare(
+    rows = _steps.compare(
         make,
         F.cross_entropy,
         batches=batches,
@@ -67,6 +71,10 @@ def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[st
         rounds=rounds,
         seconds=seconds,
     )
+    if machine is None:
+        return rows, {}
+    bound = _steps.bound(make(torch.float32), batches[0], machine, rounds=rounds, seconds=seconds)
+    return rows, {"inner_steps": steps, **bound}
 
 
 def in_jax() -> dict[str, InJax]:
@@ -80,11 +88,15 @@ def in_jax() -> dict[str, InJax]:
 
 def run(*, quick: bool, rounds: int = 5) -> dict[str, Any]:
     """Time outer steps with 1 and with 5 inner steps."""
+    machine = measure_machine(quick=quick)
     rows: list[dict[str, Any]] = []
+    bounds: list[dict[str, Any]] = []
     for steps in (1,) if quick else (1, 5):
-        rows += compare(steps, 1 if quick else rounds, 0.01 if quick else 1.0, 2 if quick else 8)
+        timed, bound = compare(steps, 1 if quick else rounds, 0.01 if quick else 1.0, 2 if quick else 8, machine)
+        rows += timed
+        bounds.append(bound)
         say(f"{steps} inner steps done")
-    return {"threads": torch.get_num_threads(), "rows": rows}
+    return {"threads": torch.get_num_threads(), "rows": rows, "bounds": bounds}
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.harness import steps as _steps
+from benchmarks.harness.account import Machine, measure_machine
 from benchmarks.harness.command import command, say
 from benchmarks.harness.contract import Headline
 from benchmarks.harness.jax_steps import InJax
@@ -26,8 +27,11 @@ from tasks import TranslationTasks
 tables = _steps.tables
 
 
-def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[str, Any]]:
-    """Rows of our learners and of each peer at ``steps`` inner steps, as of :func:`benchmarks.harness.steps.compare`.
+def compare(
+    steps: int, rounds: int, seconds: float, tasks: int, machine: Machine | None = None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows of our learners and of each peer at ``steps`` inner steps, as of :func:`benchmarks.harness.steps.compare`,
+    and what bounds ours on a machine, as of :func:`benchmarks.harness.steps.bound`; empty without one.
 
     ``rounds`` and ``seconds`` are those of the timing, and ``tasks`` is the number in a batch.
     """
@@ -52,7 +56,7 @@ def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[st
         return family.episodes("train", family.draw("train", step, tasks))
 
     batches = [draw(step) for step in range(20)]
-    return _steps.compare(
+    rows = _steps.compare(
         make,
         F.mse_loss,
         batches=batches,
@@ -62,6 +66,10 @@ def compare(steps: int, rounds: int, seconds: float, tasks: int) -> list[dict[st
         rounds=rounds,
         seconds=seconds,
     )
+    if machine is None:
+        return rows, {}
+    bound = _steps.bound(make(torch.float32), batches[0], machine, rounds=rounds, seconds=seconds)
+    return rows, {"inner_steps": steps, **bound}
 
 
 def in_jax() -> dict[str, InJax]:
@@ -73,11 +81,15 @@ def in_jax() -> dict[str, InJax]:
 
 def run(*, quick: bool, rounds: int = 9) -> dict[str, Any]:
     """Time outer steps with 1 and with 3 inner steps."""
+    machine = measure_machine(quick=quick)
     rows: list[dict[str, Any]] = []
+    bounds: list[dict[str, Any]] = []
     for steps in (1, 3):
-        rows += compare(steps, 1 if quick else rounds, 0.01 if quick else 0.4, 4 if quick else 32)
+        timed, bound = compare(steps, 1 if quick else rounds, 0.01 if quick else 0.4, 4 if quick else 32, machine)
+        rows += timed
+        bounds.append(bound)
         say(f"{steps} inner steps done")
-    return {"threads": torch.get_num_threads(), "rows": rows}
+    return {"threads": torch.get_num_threads(), "rows": rows, "bounds": bounds}
 
 
 def headlines(results: dict[str, Any]) -> list[Headline]:

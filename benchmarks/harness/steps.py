@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import jax_steps
-from benchmarks.harness.contract import Headline, Tables
+from benchmarks.harness.account import Account, Alone, Machine, page_faults
+from benchmarks.harness.command import duration
+from benchmarks.harness.contract import Headline, Table, Tables
 from benchmarks.harness.jax_steps import InJax, JaxStep
 from benchmarks.harness.peers import Gradient, available
 from benchmarks.harness.timing import alternate, ratio
@@ -17,7 +19,7 @@ from msr.episodes import Episodes
 from msr.meta import Learner, OuterLoop
 from msr.meta.problem import MetaParameters
 
-__all__ = ["RATE", "Sides", "compare", "headlines", "tables"]
+__all__ = ["RATE", "Sides", "bound", "compare", "headlines", "tables"]
 
 RATE = 0.1
 """The start of the learned rates."""
@@ -104,6 +106,32 @@ def compare(
             )
     rows += [{"inner_steps": steps, "who": name, "missing": reason} for name, reason in missing.items()]
     return rows
+
+
+def bound(sides: Sides, episodes: Episodes, machine: Machine, *, rounds: int, seconds: float) -> dict[str, Any]:
+    """What a recorded meta-gradient has to do, by one worker, and the least time that this machine needs for it.
+
+    It has the numbers of operations, flops and bytes; the time of ``rounds``, of ``seconds`` each; the bound of
+    :meth:`~benchmarks.harness.account.Machine.least_seconds` by what binds; and the products and convolutions alone.
+    """
+    learner = next(learner for learner in sides.learners.values() if learner.trace and learner.workers == 1)
+    call = partial(learner.meta_gradient, sides.params, episodes)
+    call()  # records
+    with Account() as account:
+        call()
+    with Alone() as alone:
+        call()
+    least = machine.least_seconds(account.operations, page_faults(call))
+    (laps,) = alternate({"": call}, rounds=rounds, seconds=seconds).values()
+    return {
+        "operations": len(account.operations),
+        "flops": account.flops,
+        "bytes": account.bytes,
+        "least": sum(least.values()),
+        "least_by": least,
+        "products_alone": alone.seconds,
+        "seconds": [sorted(laps)[len(laps) // 2], min(laps), max(laps)],
+    }
 
 
 def _adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -198,7 +226,28 @@ def tables(results: dict[str, Any]) -> Tables:
             cells.append([str(row["inner_steps"]), row["batches"], row["who"], f"{row['steps_per_s']:.4g}", spread])
     threads = results["threads"]
     header = ["inner steps", "batches", "who", "outer steps/s", "time, in ours (range over rounds)"]
-    return {f"Outer steps a second, {threads} thread{'s' * (threads > 1)}": (header, cells)}
+    made = {f"Outer steps a second, {threads} thread{'s' * (threads > 1)}": (header, cells)}
+    if "bounds" in results:
+        made["What bounds a meta-gradient of ours, recorded, by one worker"] = _bounds(results)
+    return made
+
+
+def _bounds(results: dict[str, Any]) -> Table:
+    """The table of what was counted, against the machine's own rates."""
+    header = [
+        "inner steps", "time", "operations", "MFLOP", "MB read and written", "least time",
+        "of it by flops, bytes, calls", "products and convolutions alone",
+    ]  # fmt: skip
+    cells = []
+    for row in results["bounds"]:
+        middle = row["seconds"][0]
+        parts = [duration(row["least_by"][name]) for name in ("flops", "bytes", "calls")]
+        alone = f"{duration(row['products_alone'])}, {row['products_alone'] / middle:.0%} of the time"
+        counted = [f"{row['flops'] / 1e6:.3g}", f"{row['bytes'] / 1e6:.3g}", duration(row["least"])]
+        cells.append(
+            [str(row["inner_steps"]), duration(middle), str(row["operations"]), *counted, ", ".join(parts), alone]
+        )
+    return header, cells
 
 
 def headlines(results: dict[str, Any], what: str) -> list[Headline]:
