@@ -99,13 +99,15 @@ def scale_to_the_smallest(node: Any, emit: Emit) -> Node | None:
             continue
         factor, number, scaled = found
         other = node.args[1 - place]
+        onto_other = 2 * _numel(other) <= _numel(scaled)
+        onto_result = 2 * _numel(node) <= _numel(scaled) or _ends_small(node, _numel(scaled))
+        if not onto_other and not onto_result:
+            continue  # before anything is emitted, since what is emitted counts as a change
         plain = _views_of(node.args[place], factor, emit)
-        args = (plain, other) if place == 0 else (other, plain)
-        if _numel(other) * 2 <= _numel(scaled):
-            small = emit(MUL, (other, number), shape_of(other))
-            return emit(node.target, (plain, small) if place == 0 else (small, plain), shape_of(node))
-        if _numel(node) * 2 <= _numel(scaled) or _ends_small(node, _numel(scaled)):
-            return emit(MUL, (emit(node.target, args, shape_of(node)), number), shape_of(node))
+        if onto_other:
+            other = emit(MUL, (other, number), shape_of(other))
+        product = emit(node.target, (plain, other) if place == 0 else (other, plain), shape_of(node))
+        return product if onto_other else emit(MUL, (product, number), shape_of(node))
     return None
 
 

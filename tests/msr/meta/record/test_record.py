@@ -119,7 +119,8 @@ def test_a_factor_moves_to_the_fewest_numbers(gen):
     module = agree(function, a, b, v)
     scaled = [n for n in operations(module) if n.target is torch.mul]
     assert [tuple(n.meta["rewritten"][0]) for n in scaled] in ([(3, 4), (4, 3)], [(4, 3), (3, 4)])
-    # Where something else reads the scaled factor, or the product, nothing moves.
+    # Where it stands well, or something else reads the scaled factor or the product, nothing moves (and it ends).
+    agree(lambda a: [torch.bmm((a * 0.3).mT, a), torch.bmm(a * 0.7, a.mT)], draw(gen, 2, 3, 3))
     agree(lambda a, b: [torch.bmm(a * 0.3, b), a * 0.3], a, b)
     agree(lambda a, b, v: [(x := torch.bmm(a * 0.3, b)), v @ x.reshape(4, 750)], a, b, v)
 
