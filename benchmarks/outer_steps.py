@@ -3,6 +3,10 @@
 Rank 1, 32 tasks a step, one support and 19 query examples, second order, learned rates, Adam: the protocol of
 arXiv:2007.02933's released code. All sides get the same batches and first prove that their meta-gradients agree; a
 second timing has each draw its own tasks within the step. JAX compiles the whole step, with Adam of optax.
+
+A second table says what bounds ours: what a recorded meta-gradient computes, reads and writes, against the rates that
+this machine reaches on plain products, copies and calls. Seven products hold the arithmetic, whatever the number of
+inner steps; each further inner step adds about twenty operations so small that calling them is what they cost.
 """
 
 from functools import partial

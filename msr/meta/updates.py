@@ -148,9 +148,17 @@ def _joined(groups: list[_Group]) -> list[_Group]:
         return groups
     if len({group.parameters[0].dtype for group in groups}) > 1:
         return groups
-    lists = ([item for group in groups for item in group[place]] for place in (1, 2, 4, 5, 6))
-    parameters, places, means, squares, steps = lists
-    return [_Group(first, parameters, places, groups[0].state, means, squares, steps)]
+    return [
+        _Group(
+            first,
+            [p for group in groups for p in group.parameters],
+            [place for group in groups for place in group.places],
+            groups[0].state,
+            [mean for group in groups for mean in group.means],
+            [square for group in groups for square in group.squares],
+            [step for group in groups for step in group.steps],
+        )
+    ]
 
 
 def _fits(options: dict[str, Any]) -> bool:

@@ -31,7 +31,7 @@ def with_buffers(module: GraphModule, arguments: Sequence[Tensor]) -> GraphModul
     call. The copy must not run in two threads at once.
 
     None where the buffers would take more than :data:`MOST_BYTES`, where random numbers are drawn, or where there is
-    nothing to keep.
+    nothing to keep. Every call gives None, or none does.
 
     Args: ``module``: before its operations are called directly; ``arguments``: of the shapes that it is for.
     """
@@ -100,7 +100,7 @@ def _returned(graph: Graph, seen: _Shapes) -> set[Node]:
             is_view = node.target in (*_VIEWS, operator.getitem) or _returns_views(node)
             if not is_view and (node.target is not CONTIGUOUS or node in seen.made):
                 break
-            node = node.args[0]  # type: ignore[assignment]
+            node = node.args[0]
     return nodes
 
 

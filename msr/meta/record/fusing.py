@@ -162,7 +162,7 @@ def transposed_factor(node: Any, emit: Emit) -> Node | None:
     if not is_call(node, BMM) or not is_call(node.args[1], PERMUTE) or list(node.args[1].args[1]) != [0, 2, 1]:
         return None
     made = node.args[1].args[0]
-    product = made.args[0] if is_call(made, RESHAPE) and len(made.users) == 1 else None
+    product: Any = made.args[0] if is_call(made, RESHAPE) and len(made.users) == 1 else None
     if not is_call(product, MM) or len(product.users) > 1 or len(node.args[1].users) > 1:
         return None
     v, rows = product.args

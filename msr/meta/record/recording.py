@@ -64,7 +64,9 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrit
                 numbers_as_tensors(module)
             planned = with_buffers(module, arguments) if rewritten and on_cpu else None
             if planned is not None:
-                return Replay(_compiled(planned), lambda: _compiled(with_buffers(module, arguments)))
+                # For a further thread the graph is prepared anew, on zeros, since the arguments are not kept.
+                like = [torch.zeros_like(t) for t in arguments]
+                return Replay(_compiled(planned), lambda: _compiled(with_buffers(module, like) or module))
             return Replay(_compiled(module))
         except Exception as fault:  # a rule may fail on a graph in any way; that costs speed, not the run
             warnings.warn(f"the recording is replayed as it is; rewriting it failed: {fault!r}", stacklevel=2)
