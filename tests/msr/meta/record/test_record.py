@@ -175,6 +175,14 @@ class TestBuffers:
             together = list(pool.map(lambda x: replay(x, y)[0], many))
         torch.testing.assert_close(together, alone, rtol=0, atol=0)
 
+        # Threads seldom meet in a call this short: what must hold is that buffers in use are not there to be taken.
+        (own,) = replay._idle[:1]
+        others = []
+        replay._idle[:] = [lambda *arguments: others.append(list(replay._idle)) or own(*arguments)]
+        replay(many[0], y)
+        assert others == [[]]
+        assert len(replay._idle) == 1
+
     def test_what_is_large_or_random_keeps_none(self, gen, monkeypatch):
         with torch.random.fork_rng():
             assert record(lambda x: [torch.bernoulli(x.sigmoid()) @ x], draw(gen, 5, 5))._another is None
