@@ -39,7 +39,7 @@ from msr.runs.judging import (
 from msr.runs.training import Trained, batches_of, restored, train, trained_params, trained_row, with_adam
 from msr.sharing import DenseSharing
 from msr.span.angles import span_cosine
-from msr.tasks import FileTasks, TaskFamily, generator_for
+from msr.tasks import FileTasks, KeptTasks, TaskFamily, generator_for
 from tasks import TranslationTasks
 
 MODELS = ("fc", "lc", "conv", "msr", "mtsr", "oracle")
@@ -191,7 +191,7 @@ def load_data(config: Config, seed: int) -> Data:
         family = FileTasks(Path(config.data), shots=config.shots, seed=seed)
         shape = _weight_shape(family)
     else:
-        family = TranslationTasks(
+        made = TranslationTasks(
             rank=config.rank,
             kernel=config.kernel,
             length=config.length,
@@ -203,7 +203,9 @@ def load_data(config: Config, seed: int) -> Data:
             n_test=config.test_tasks,
             seed=seed,
         )
-        shape = family.weight_shape
+        shape = made.weight_shape
+        # The arms of a seed train on the same tasks.
+        family = KeptTasks(made)
     n_test = min(config.test_tasks, family.n_tasks("test") or config.test_tasks)
     test = family.episodes("test", torch.arange(n_test)).to(config.device)
     k = parse_k(config.k)

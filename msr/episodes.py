@@ -74,6 +74,8 @@ class Episodes(NamedTuple):
 
     def to(self, device: torch.device | str) -> "Episodes":
         """The same episodes with every tensor on another device; arrays become tensors."""
+        if all(type(part) is Tensor and part.ndim > 1 and not part.is_nested for part in self):
+            return Episodes(*(part.to(device) for part in self))  # every outer step comes this way
         return Episodes(*(mapped(lambda leaf: leaf.to(device), _tensors(n, t)) for n, t in self._asdict().items()))
 
     def check(self) -> "Episodes":

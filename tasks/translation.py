@@ -92,9 +92,11 @@ class TranslationTasks(TaskFamily):
         wraps = self.boundary == "circular"
         wide = torch.cat([x, x[..., : self.kernel - 1]], dim=-1) if wraps else x
         y = torch.zeros(*x.shape[:2], self.out_length)
-        # A sum over taps is several times faster on a CPU than one contraction over all windows.
+        # A sum over taps is several times faster on a CPU than one contraction over all windows, and twice as fast
+        # again where the numbers of a tap lie side by side.
+        taps = filters.permute(2, 0, 1).contiguous().unsqueeze(2)
         for tap in range(self.kernel):
-            y.addcmul_(filters[:, None, :, tap], wide[..., tap : tap + self.out_length])
+            y.addcmul_(taps[tap], wide[..., tap : tap + self.out_length])
         if self.noise:
             y = y + self.noise * noise
         return Episodes.split(x.unsqueeze(2), y.unsqueeze(2), self.shots)

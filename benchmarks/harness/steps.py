@@ -8,16 +8,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness.contract import Headline, Tables
+from benchmarks.harness import jax_steps
+from benchmarks.harness.account import Account, Alone, Machine, page_faults
+from benchmarks.harness.command import duration
+from benchmarks.harness.contract import Headline, Table, Tables
+from benchmarks.harness.jax_steps import InJax, JaxStep
 from benchmarks.harness.peers import Gradient, available
 from benchmarks.harness.timing import alternate, ratio
 from msr.episodes import Episodes
 from msr.meta import Learner, OuterLoop
 from msr.meta.problem import MetaParameters
 
-__all__ = ["RATE", "Sides", "compare", "headlines", "tables"]
+__all__ = ["RATE", "Sides", "bound", "compare", "headlines", "tables"]
 
 RATE = 0.1
+"""The start of the learned rates."""
 
 
 class Sides(NamedTuple):
@@ -38,6 +43,7 @@ def compare(
     *,
     batches: list[Episodes],
     draw: Callable[[int], Episodes] | None,
+    in_jax: Callable[[], dict[str, InJax]],
     steps: int,
     rounds: int,
     seconds: float,
@@ -50,13 +56,20 @@ def compare(
         make: the sides in a precision: float64 to compare gradients, float32 to be timed.
         batches: are drawn beforehand and shared by all.
         draw: the batch of an outer step; with it each side is also timed drawing its own. None to leave that out.
+        in_jax: the problem in JAX, by the names of its rows; called only where JAX is there.
         steps: of the inner loop.
         rounds, seconds: of :func:`~benchmarks.harness.timing.alternate`.
     """
     peers, missing = available()
-    _prove_equal(make(torch.float64), peers, loss, _cast(batches[0], torch.float64), steps)
+    why = jax_steps.why_not()
+    if why is not None:
+        missing["jax"] = why
+    problems = in_jax() if why is None else {}
+    _prove_equal(make(torch.float64), peers, problems, loss, _cast(batches[0], torch.float64), steps)
     sides = make(torch.float32)
-    calls: dict[str, Callable[[Episodes], object]] = {}
+    for problem in problems.values():
+        _prove_near(sides, problem, batches[0], steps)
+    calls: dict[str, Callable[[Any], object]] = {}
     for label, learner in sides.learners.items():
         calls[label] = OuterLoop(learner, sides.params, _adam).step
     for label, peer in peers.items():
@@ -70,10 +83,17 @@ def compare(
             adam.step()
 
         calls[label] = step
+    compiled = {label: JaxStep(problem, sides.params, steps) for label, problem in problems.items()}
     timed: dict[str, dict[str, Callable[[], object]]] = {}
     timed["drawn before"] = {n: partial(_next, call, iter(_forever(batches))) for n, call in calls.items()}
+    if compiled:
+        arrays = [JaxStep.converted(batch) for batch in batches]
+        timed["drawn before"] |= {n: partial(_next, call, iter(_forever(arrays))) for n, call in compiled.items()}
     if draw is not None:
         timed["drawn in the step"] = {n: partial(_next, call, map(draw, _count())) for n, call in calls.items()}
+        for name, call in compiled.items():
+            converted = map(JaxStep.converted, map(draw, _count()))
+            timed["drawn in the step"][name] = partial(_next, call, converted)
     rows: list[dict[str, Any]] = []
     first = next(iter(sides.learners))
     for how, functions in timed.items():
@@ -88,12 +108,45 @@ def compare(
     return rows
 
 
+def bound(sides: Sides, episodes: Episodes, machine: Machine, *, rounds: int, seconds: float) -> dict[str, Any]:
+    """What a recorded meta-gradient has to do, by one worker, and the least time that this machine needs for it.
+
+    It has the numbers of operations, flops and bytes; the time of ``rounds``, of ``seconds`` each; the bound of
+    :meth:`~benchmarks.harness.account.Machine.least_seconds` by what binds; and the products and convolutions alone.
+    """
+    learner = next(learner for learner in sides.learners.values() if learner.trace and learner.workers == 1)
+    call = partial(learner.meta_gradient, sides.params, episodes)
+    call()  # records
+    with Account() as account:
+        call()
+    with Alone() as alone:
+        call()
+    least = machine.least_seconds(account.operations, page_faults(call))
+    (laps,) = alternate({"": call}, rounds=rounds, seconds=seconds).values()
+    return {
+        "operations": len(account.operations),
+        "flops": account.flops,
+        "bytes": account.bytes,
+        "least": sum(least.values()),
+        "least_by": least,
+        "products_alone": alone.seconds,
+        "seconds": [sorted(laps)[len(laps) // 2], min(laps), max(laps)],
+    }
+
+
 def _adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     """Adam on the parameters of all groups together, as one group, since each further group costs a call."""
     return torch.optim.Adam([p for group in groups for p in group["params"]], lr=1e-3, fused=True)
 
 
-def _prove_equal(sides: Sides, peers: dict[str, Gradient], loss: Callable, episodes: Episodes, steps: int) -> None:
+def _prove_equal(
+    sides: Sides,
+    peers: dict[str, Gradient],
+    problems: dict[str, InJax],
+    loss: Callable,
+    episodes: Episodes,
+    steps: int,
+) -> None:
     """Raise AssertionError unless all sides compute the same meta-gradient on ``episodes``.
 
     The sides must be in float64, since rounding at a kink can change a gradient by per cents.
@@ -107,8 +160,25 @@ def _prove_equal(sides: Sides, peers: dict[str, Gradient], loss: Callable, episo
         shared, initial = ({n: _gradient(parameters[sides.names[n]]) for n in group} for group in sides.params[:2])
         inner = {f"rate.{n}": _gradient(rates[sides.names[n]]) for n in sides.params.initial}
         gradients.append(MetaParameters(shared, initial, inner))
+    gradients += [JaxStep.meta_gradient(problem, sides.params, episodes, steps) for problem in problems.values()]
     for other in gradients[1:]:
         torch.testing.assert_close(other, gradients[0], rtol=1e-6, atol=1e-10)
+
+
+def _prove_near(sides: Sides, problem: InJax, episodes: Episodes, steps: int) -> None:
+    """Raise AssertionError unless JAX's meta-gradient in float32 is ours, tensor by tensor, up to the problem's share.
+
+    A tensor whose gradient is nothing but rounding (a bias in front of a batch norm) may be apart by that share of a
+    hundredth of the norm of all tensors together.
+    """
+    ours = next(iter(sides.learners.values())).meta_gradient(sides.params, episodes).gradient
+    theirs = JaxStep.meta_gradient(problem, sides.params, episodes, steps)
+    whole = float(torch.stack([leaf.norm() for leaf in ours.leaves()]).norm())
+    for own, other in zip(ours.leaves(), theirs.leaves(), strict=True):
+        assert other.dtype == own.dtype == torch.float32
+        apart = float((other - own).norm())
+        allowed = problem.single * max(float(own.norm()), whole / 100)
+        assert apart <= allowed, f"gradients in float32 are {apart:.1e} apart, more than {allowed:.1e}"
 
 
 def _gradient(parameter: Tensor) -> Tensor:
@@ -127,12 +197,12 @@ def _cast(episodes: Episodes, dtype: torch.dtype) -> Episodes:
     return Episodes(*(part.to(dtype) if part.is_floating_point() else part for part in episodes))
 
 
-def _next(call: Callable[[Episodes], object], batches: Iterator[Episodes]) -> object:
+def _next(call: Callable[[Any], object], batches: Iterator[Any]) -> object:
     """What ``call`` gives for the next batch, which is taken from the iterator."""
     return call(next(batches))
 
 
-def _forever(batches: list[Episodes]) -> Iterator[Episodes]:
+def _forever(batches: list[Any]) -> Iterator[Any]:
     """The batches in turn, again and again."""
     while True:
         yield from batches
@@ -156,7 +226,28 @@ def tables(results: dict[str, Any]) -> Tables:
             cells.append([str(row["inner_steps"]), row["batches"], row["who"], f"{row['steps_per_s']:.4g}", spread])
     threads = results["threads"]
     header = ["inner steps", "batches", "who", "outer steps/s", "time, in ours (range over rounds)"]
-    return {f"Outer steps a second, {threads} thread{'s' * (threads > 1)}": (header, cells)}
+    made = {f"Outer steps a second, {threads} thread{'s' * (threads > 1)}": (header, cells)}
+    if "bounds" in results:
+        made["What bounds a meta-gradient of ours, recorded, by one worker"] = _bounds(results)
+    return made
+
+
+def _bounds(results: dict[str, Any]) -> Table:
+    """The table of what was counted, against the machine's own rates."""
+    header = [
+        "inner steps", "time", "operations", "MFLOP", "MB read and written", "least time",
+        "of it by flops, bytes, calls", "products and convolutions alone",
+    ]  # fmt: skip
+    cells = []
+    for row in results["bounds"]:
+        middle = row["seconds"][0]
+        parts = [duration(row["least_by"][name]) for name in ("flops", "bytes", "calls")]
+        alone = f"{duration(row['products_alone'])}, {row['products_alone'] / middle:.0%} of the time"
+        counted = [f"{row['flops'] / 1e6:.3g}", f"{row['bytes'] / 1e6:.3g}", duration(row["least"])]
+        cells.append(
+            [str(row["inner_steps"]), duration(middle), str(row["operations"]), *counted, ", ".join(parts), alone]
+        )
+    return header, cells
 
 
 def headlines(results: dict[str, Any], what: str) -> list[Headline]:

@@ -17,14 +17,15 @@ PATIENCE = 1.0
 def alternate(calls: dict[str, Callable[[], object]], *, rounds: int, seconds: float = 0.5) -> dict[str, list[float]]:
     """Seconds a call, one median for each round, the calls taking turns within a round.
 
-    In a round each is repeated for about ``seconds`` and at least three times.
+    In a round each is repeated for about ``seconds`` and at least three times; a call that takes longer, once.
     """
     repeats = {}
     for name, call in calls.items():
         call()  # what is made at the first call is no part of the time
         start = time.perf_counter()
         call()
-        repeats[name] = max(3, int(PATIENCE * seconds / (time.perf_counter() - start)))
+        took = time.perf_counter() - start
+        repeats[name] = max(3 if took < seconds else 1, int(PATIENCE * seconds / took))
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():

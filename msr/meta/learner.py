@@ -279,8 +279,7 @@ class Learner:
             # Two leaves may get the very same tensor, and a caller may write into what it is given: hence the copies.
             return losses.detach(), [torch.empty_like(leaf).copy_(s) for leaf, s in zip(leaves, slopes, strict=True)]
 
-        with torch.no_grad():
-            losses, *slopes = replay(*leaves, *chunk)
+        losses, *slopes = replay(*leaves, *chunk)
         return losses, slopes
 
     def _chunk_gradients(
@@ -332,16 +331,17 @@ class Learner:
         Raises: NotRecorded in that case with ``trace=True``.
         """
         key = self._records.key(self._owners, leaves, chunk, n_tasks, structure)
-        if key not in self._records:
+        known = self._records.get(key)
+        if known is None:
             try:
-                self._records.make(key, self._owners, mean_loss, leaves, chunk)
+                return self._records.make(key, self._owners, mean_loss, leaves, chunk)
             except NotRecorded as error:
                 if self.trace != "auto":
                     raise
                 self.trace = False
                 warnings.warn(f"steps run unrecorded, and slower: {error}", stacklevel=2)
                 return None
-        return self._records[key]
+        return known
 
     def choose_batching(self, params: MetaParameters, episodes: Episodes) -> Literal["vmap", "loop"]:
         """Time a meta-gradient each way, and return the faster way, which ``self.batching`` keeps, whatever it was

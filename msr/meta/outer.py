@@ -16,6 +16,7 @@ from msr.meta.checkpoints.continuing import check_state, not_finite
 from msr.meta.checkpoints.file import read_checkpoint, write_checkpoint
 from msr.meta.learner import Learner
 from msr.meta.problem import MetaGradient, MetaParameters
+from msr.meta.updates import Update
 from msr.trees import mapped
 
 __all__ = ["Join", "OuterLoop"]
@@ -68,6 +69,7 @@ class OuterLoop:
         ]
         self.optimizer = optimizer(groups)
         self.scheduler = scheduler(self.optimizer) if scheduler else None
+        self._update = Update(self.optimizer, self.params.leaves())
         # The solver's check needs a batch, so it waits for the first step.
         self._checked = False
 
@@ -92,8 +94,7 @@ class OuterLoop:
         losses, gradient = self._joined(self.learner.meta_gradient(self.params, episodes), tasks)
         leaves = self.params.leaves()
         slopes = gradient.leaves()
-        # All numbers are read at once, since each read waits for the device.
-        *norms, total = torch.stack([*torch._foreach_norm(slopes), losses.sum()]).tolist()
+        *norms, total = _values([*torch._foreach_norm(slopes), losses.sum()])
         # hypot does not overflow where a sum of squares would.
         norm = math.hypot(*norms)
         # A finite sum has finite terms: infinities give infinity or, where they cancel, nan.
@@ -106,10 +107,8 @@ class OuterLoop:
             )
         if self.clip_norm is not None and norm > self.clip_norm:
             torch._foreach_mul_(slopes, self.clip_norm / norm)
-        for leaf, slope in zip(leaves, slopes, strict=True):
-            leaf.grad = slope
         try:
-            self.optimizer.step()
+            self._update(slopes)
         except RuntimeError as error:
             if "overflow" not in str(error):
                 raise
@@ -117,9 +116,6 @@ class OuterLoop:
                 f"outer step {self.steps_done}: the optimiser's update does not fit {leaves[0].dtype} "
                 f"({first_line(error)}); lower the outer rate"
             ) from error
-        for leaf in leaves:
-            # Freed at once: a gradient takes as much memory as the parameters.
-            leaf.grad = None
         if self.scheduler is not None:
             self.scheduler.step()
         self.steps_done += 1
@@ -221,3 +217,11 @@ class OuterLoop:
         except DataError as error:
             raise DataError(f"{path} does not fit: {error}; remove it, or run what it was made with") from error
         return checkpoint.extra
+
+
+def _values(scalars: list[Tensor]) -> list[float]:
+    """The values of tensors of one number."""
+    if scalars[0].device.type == "cpu":
+        return [scalar.item() for scalar in scalars]
+    # All are read at once, since each read waits for the device.
+    return torch.stack(scalars).tolist()

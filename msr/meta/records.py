@@ -35,12 +35,14 @@ class Records:
 
         Layouts count because views that change nothing in one layout are dropped from its record.
         """
-        layouts = ((t.shape, t.stride(), t.dtype, t.device) for t in (*leaves, *chunk))
+        layouts = [(t.shape, t.stride(), t.dtype, t.device) for t in (*leaves, *chunk)]
         kind = leaves[0].device.type
         # Autocast and the default dtype decide in which types operations were recorded.
         cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         ids = tuple(map(id, owners))
-        return (*ids, n_tasks, cast, torch.get_default_dtype(), repr(structure), *layouts)
+        # A step of small operations is short, and four plain tensors are the common case.
+        shown = None if structure is None else repr(structure)
+        return (*ids, n_tasks, cast, torch.get_default_dtype(), shown, *layouts)
 
     def make(
         self,
@@ -49,8 +51,9 @@ class Records:
         mean_loss: MeanLoss,
         leaves: list[Tensor],
         chunk: list[Tensor],
-    ) -> None:
-        """Record the gradient of ``mean_loss``, ``(*leaves, *chunk) -> [losses, *slopes]``, and keep it under ``key``.
+    ) -> Callable:
+        """Record the gradient of ``mean_loss``, ``(*leaves, *chunk) -> [losses, *slopes]``, keep it under ``key``, and
+        return it.
 
         Raises: NotRecorded if it looks at a value.
         """
@@ -63,10 +66,14 @@ class Records:
             return [losses, *slopes]
 
         with torch.no_grad():
-            self.entries[key] = (record(gradient, *leaves, *chunk), owners)
+            replay = record(gradient, *leaves, *chunk)
+        self.entries[key] = (replay, owners)
+        return replay
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self.entries
 
-    def __getitem__(self, key: Hashable) -> Callable:
-        return self.entries[key][0]
+    def get(self, key: Hashable) -> Callable | None:
+        """The record that is kept under the key; None where there is none."""
+        entry = self.entries.get(key)
+        return None if entry is None else entry[0]

@@ -19,6 +19,7 @@ from msr.tasks.files import read_arrays as read_arrays
 from msr.tasks.files import write_tasks as write_tasks
 from msr.tasks.finite_group import FiniteGroupTasks as FiniteGroupTasks
 from msr.tasks.finite_group import Truth as Truth
+from msr.tasks.kept import KeptTasks as KeptTasks
 from msr.tasks.linear import LinearTasks as LinearTasks
 from msr.tasks.locally_connected import locally_connected_weight as locally_connected_weight
 from msr.tasks.locally_connected import span_of_filters as span_of_filters
@@ -27,7 +28,7 @@ from msr.tasks.sampling import sample_group as sample_group
 from msr.tasks.sampling import sample_translation as sample_translation
 
 __all__ = [
-    "FileTasks", "FiniteGroupTasks", "LinearTasks", "Sample", "SpanTasks", "Split", "TaskFamily", "Truth",
+    "FileTasks", "FiniteGroupTasks", "KeptTasks", "LinearTasks", "Sample", "SpanTasks", "Split", "TaskFamily", "Truth",
     "almost_symmetry", "broken_span", "broken_symmetry", "generator_for", "interior_symmetry",
     "locally_connected_weight", "no_symmetry", "read_arrays", "sample_group", "sample_translation", "span_of_filters",
     "write_tasks", "wrong_symmetry",

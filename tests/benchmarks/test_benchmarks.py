@@ -11,13 +11,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as runner
 from benchmarks import equivariant_maps, layers, processes, scaling
 from benchmarks.foreign.cases_torch_nn import CASES
 from benchmarks.foreign.judge import judge
-from benchmarks.harness.account import Account, Machine, Operation, exponent, page_faults, products_alone
+from benchmarks.harness.account import Account, Alone, Machine, Operation, exponent, page_faults, products_alone
 from benchmarks.harness.command import RESULTS, command, duration, names, question
 from msr.report.figures import bars
 from msr.report.figures import scaling as scaling_figure
@@ -227,6 +228,17 @@ class TestAccount:
         ticks = iter(range(1000))
         monkeypatch.setattr("benchmarks.harness.account.time.perf_counter", lambda: next(ticks))
         assert products_alone(account.operations) == 3  # a tick for each product, of the same shape or not
+
+    def test_products_are_timed_on_what_they_got(self, monkeypatch):
+        ticks = iter(range(1000))
+        monkeypatch.setattr("benchmarks.harness.account.time.perf_counter", lambda: next(ticks))
+        a = torch.ones(2, 3, 3)
+        out = torch.empty(3, 3)
+        with Alone() as alone:
+            result = torch.mm(a[0], a[1], out=out).exp() + F.conv1d(a, a)[0, 0]
+        assert alone.seconds == 2  # a tick for the product and one for the convolution
+        assert torch.equal(out, torch.full((3, 3), 3.0))
+        assert torch.equal(result, torch.full((3, 3), 3.0).exp() + 9)
 
     def test_fresh_memory_costs_pages(self):
         if page_faults(lambda: torch.ones(2**24)) == 0:

@@ -79,8 +79,8 @@ SURFACE = {
         "Write", "append_line", "refuse_inputs", "write_together", "write_whole",
     ],
     "msr.tasks": [
-        "FileTasks", "FiniteGroupTasks", "LinearTasks", "Sample", "SpanTasks", "Split", "TaskFamily", "Truth",
-        "almost_symmetry", "broken_span", "broken_symmetry", "generator_for", "interior_symmetry",
+        "FileTasks", "FiniteGroupTasks", "KeptTasks", "LinearTasks", "Sample", "SpanTasks", "Split", "TaskFamily",
+        "Truth", "almost_symmetry", "broken_span", "broken_symmetry", "generator_for", "interior_symmetry",
         "locally_connected_weight", "no_symmetry", "read_arrays", "sample_group", "sample_translation",
         "span_of_filters", "write_tasks", "wrong_symmetry",
     ],

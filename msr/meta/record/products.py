@@ -13,7 +13,6 @@ from msr.meta.record.nodes import (
     RESHAPE,
     REWRITTEN,
     Emit,
-    aten,
     is_call,
     is_transpose,
     shape_of,
@@ -83,18 +82,13 @@ def outer_product(node: Any, emit: Emit) -> Node | None:
 def transposed_copy(graph: Graph, transpose: Any) -> Node:
     """The nodes of a copy of a transpose, row by row, that is faster than torch's; returns the copy.
 
-    Torch copies a matrix of 4760 by 3 in 23 µs and one of 3 by 4760 in 46; this takes 7 and 19.
+    Torch has a kernel of its own for copies of plain transposes, which is slow for long thin ones: it copies a matrix
+    of 4760 by 3 in 36 µs. With an axis between the two, which this adds, another kernel does it in 11.
     """
     n, m = shape_of(transpose)
-    source = transpose.args[0]
-    if n <= _THIN:
-        copy = graph.call_function(
-            aten.stack.default, ([graph.call_function(aten.select.int, (source, 1, i)) for i in range(n)],)
-        )
-    else:
-        with_an_axis = graph.call_function(RESHAPE, (source, [m, 1, n]))
-        rows = graph.call_function(CONTIGUOUS, (graph.call_function(PERMUTE, (with_an_axis, [2, 1, 0])),))
-        copy = graph.call_function(RESHAPE, (rows, [n, m]))
+    with_an_axis = graph.call_function(RESHAPE, (transpose.args[0], [m, 1, n]))
+    rows = graph.call_function(CONTIGUOUS, (graph.call_function(PERMUTE, (with_an_axis, [2, 1, 0])),))
+    copy = graph.call_function(RESHAPE, (rows, [n, m]))
     copy.meta[REWRITTEN] = transpose.meta[REWRITTEN]
     return copy
 

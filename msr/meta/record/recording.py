@@ -12,9 +12,11 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from msr.errors import ModelError, first_line
+from msr.meta.record.buffers import with_buffers
 from msr.meta.record.nodes import CONTIGUOUS, PERMUTE, RESHAPE, is_transpose, shape_of
 from msr.meta.record.pooling import pool_before_relu
 from msr.meta.record.products import transposed_copy
+from msr.meta.record.replay import Replay, numbers_as_tensors
 from msr.meta.record.rewriting import simplify
 
 __all__ = ["NotRecorded", "has_channels_innermost", "record"]
@@ -22,18 +24,19 @@ __all__ = ["NotRecorded", "has_channels_innermost", "record"]
 # Operations whose torch.NAME takes the recorded arguments as they are. Calling that costs half as much as calling the
 # operation itself (1.6 against 1.1 µs for a product, 2.0 against 0.8 for a view), and a recording is hundreds of them.
 _NAMES = (
-    "abs add addmm amax baddbmm bmm cat cos div eq exp expm1 ge gt index_select le log log1p lt maximum mean minimum "
-    "mm mul mv ne neg pow reciprocal relu rsqrt select sigmoid sign sin sqrt square stack sub sum tanh where"
+    "abs add addcmul addmm amax baddbmm bmm cat cos div eq exp expm1 ge gt index_select le log log1p lt maximum mean "
+    "minimum mm mul mv ne neg pow reciprocal relu rsqrt select sigmoid sign sin sqrt square stack sub sum tanh where"
 )
 _DIRECT = {f"aten::{name}": getattr(torch, name) for name in _NAMES.split()}
+_DIRECT["aten::linalg_vector_norm"] = torch.linalg.vector_norm
 
 
 class NotRecorded(ModelError):
     """A function cannot be recorded. Whether it can run unrecorded is not known by that."""
 
 
-def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrite: bool = True) -> Callable:
-    """The function, for arguments of these shapes and strides, as a module that returns a list of tensors.
+def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrite: bool = True) -> Replay:
+    """The function, for arguments of these shapes and strides, as a replay that returns a list of tensors.
 
     The function runs once or more on ``arguments`` to see its operations; whatever else it reads stays as it was then.
     In-place operations become operations that return a new tensor. No result shares memory with another or with an
@@ -46,7 +49,8 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrit
     def listed(*tensors: Tensor) -> list[Tensor]:
         return list(function(*tensors))
 
-    if all(t.device.type == "cpu" for t in arguments):
+    on_cpu = all(t.device.type == "cpu" for t in arguments)
+    if on_cpu:
         _keep_freed_memory()
     module = _traced(listed, arguments)
     if rewrite:
@@ -56,15 +60,20 @@ def record(function: Callable[..., Sequence[Tensor]], *arguments: Tensor, rewrit
             _own_results(module.graph)
             if rewritten and any(has_channels_innermost(t) for t in arguments):
                 _keep_channels_innermost(module.graph)
-            _call_directly(module)
-            module.recompile()
-            return module
+            if rewritten and on_cpu:
+                numbers_as_tensors(module)
+            planned = with_buffers(module, arguments) if rewritten and on_cpu else None
+            if planned is not None:
+                # For a further thread the graph is prepared anew, on zeros, since the arguments are not kept.
+                like = [torch.zeros_like(t) for t in arguments]
+                return Replay(_compiled(planned), lambda: _compiled(with_buffers(module, like) or module))
+            return Replay(_compiled(module))
         except Exception as fault:  # a rule may fail on a graph in any way; that costs speed, not the run
             warnings.warn(f"the recording is replayed as it is; rewriting it failed: {fault!r}", stacklevel=2)
             module = _traced(listed, arguments)
             _own_results(module.graph)
     module.recompile()
-    return module
+    return Replay(module)
 
 
 def _keep_freed_memory() -> None:
@@ -170,8 +179,8 @@ def _keep_channels_innermost(graph: Graph) -> None:
             node.replace_all_uses_with(copy, delete_user_cb=lambda user, copy=copy: user is not copy)
 
 
-def _call_directly(module: GraphModule) -> None:
-    """Replace operations by the methods and functions of torch that call them with less overhead."""
+def _compiled(module: GraphModule) -> GraphModule:
+    """The module with operations replaced by the methods and functions of torch that call them with less overhead."""
     graph = module.graph
     for node in graph.nodes:
         if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
@@ -187,5 +196,7 @@ def _call_directly(module: GraphModule) -> None:
         elif node.target is CONTIGUOUS:
             node.op = "call_method"
             node.target = "contiguous"
-        elif not node.kwargs:
+        elif node.kwargs.keys() <= {"alpha", "value", "out"}:
             node.target = _DIRECT.get(node.target._schema.name, node.target)
+    module.recompile()
+    return module

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.fx import Graph, Node
 
+from msr.meta.record.fusing import fused_product, mean_square, scale_to_the_smallest, transposed_factor
 from msr.meta.record.nodes import REWRITTEN, Rule, dtype_of
 from msr.meta.record.products import outer_product, thin_product, transposed_copies, transposed_product
 from msr.meta.record.sums import drop_zeros, merge_reductions, merge_scales, merge_sums, open_squared_error
@@ -53,12 +54,19 @@ def simplify(graph: Graph) -> bool:
             node.meta[REWRITTEN] = (tuple(tensor.shape), tensor.dtype)
     # First of all, so that the other rules meet three kinds of views only.
     _apply(graph, [as_three_views])
+    graph.eliminate_dead_code()  # rules count readers, and one that is dead reads nothing
     while _apply(graph, RULES) | _merge_equal(graph):
         graph.eliminate_dead_code()
     # Not among the repeated rules: transposed_product would turn a thin product back, and so on without end.
     _apply(graph, [thin_product, outer_product])
     # The products have brought new transposes, which may meet views and sums.
     while _apply(graph, [merge_views, merge_sums]) | _merge_equal(graph):
+        graph.eliminate_dead_code()
+    while _apply(graph, [scale_to_the_smallest, merge_scales]) | _merge_equal(graph):
+        graph.eliminate_dead_code()
+    _apply(graph, [transposed_factor, mean_square, fused_product])
+    graph.eliminate_dead_code()
+    while _apply(graph, [merge_views]) | _merge_equal(graph):
         graph.eliminate_dead_code()
     transposed_copies(graph)
     graph.eliminate_dead_code()
