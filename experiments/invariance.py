@@ -6,12 +6,14 @@ are looked at, for MAML, for MSR, and for MSR whose kernels have three free numb
 paper's square factors are not):
 
 - accuracy with turned or unturned support and query images, a table of two by two;
-- the kernels: which share of their energy turns and flips change, in the factor C, in the filters of adapted tasks, and
-  in what adaptation changes; with a certificate, and with what discovery finds in them;
+- the kernels: which share of their energy turns and flips change, in the factor C, in the filters that tasks start
+  from, and in what adapting adds; with a certificate, and with what discovery finds in them;
 - the answers: how many stay the same when a query image is turned.
 
-The images are padded to 32 × 32 and the head sees averages over the image, so that a network of invariant kernels is
-invariant exactly. Source: arXiv:2007.02933, section 6 and algorithm 2; the study is not in the paper.
+The images are padded until their sides are multiples of 16 (Omniglot's 28 become 32), and the head sees averages over
+the image, so that a network of invariant kernels is invariant exactly.
+
+Source: arXiv:2007.02933, section 6 and algorithm 2; the study is not in the paper.
 """
 
 import math
@@ -26,7 +28,7 @@ from torch import Tensor
 from experiments.few_shot.data import Images
 from experiments.few_shot.flags import FewShotFlags, quick
 from experiments.few_shot.methods import METHODS, Method, Network, factors_of
-from experiments.few_shot.readings import GROUPS, discovered, kernels_of, read_kernels
+from experiments.few_shot.readings import GROUPS, ORBITS, discovered, kernels_of, read_kernels
 from experiments.few_shot.training import outer_loop, shares_right
 from msr.episodes import Episodes
 from msr.kron import apply_factors
@@ -38,19 +40,20 @@ from msr.runs.flags import chosen, option
 from msr.runs.folder import Row, RunFolder
 from msr.runs.training import batches_of, train, trained_params, trained_row
 from msr.statistics.estimate import Estimate
-from tasks.augmentation import turn_and_flip
+from tasks.augmentation import N_RANDOM, turn_and_flip
 from tasks.images import ImageTasks
 from tasks.networks import convolutions_of_conv4
 
 MODELS = {"maml": ("maml", 9), "msr": ("msr", 9), "msr-3": ("msr", 3)}
 """The method of each model, and how many columns its kernel's factor has."""
-PADDING = 2
+SIDES = 16
+"""The sides of the images become multiples of this, since four poolings halve them."""
 MEASURED = 40
 """Held-out tasks that the curves are measured on."""
+ROUNDING = 1e-6
+"""What adapting adds to filters, relative to their size, is taken for rounding below this."""
 READ = 20
 """Held-out tasks whose adapted filters are read."""
-PICTURES = 3
-"""Kernels that are drawn of each layer."""
 Part = Literal["none", "square"]
 PARTS: tuple[Part, ...] = ("none", "square")
 SHOWN = {"none": "plain", "square": "turned"}
@@ -94,10 +97,12 @@ def run(config: Config) -> None:
     if config.quick:
         config = quick(config)
     images = config.images()
-    images = replace(images, train=images.train.padded(PADDING), test=images.test.padded(PADDING))
+    images = replace(images, train=images.train.padded_to(SIDES), test=images.test.padded_to(SIDES))
     models = chosen(config.models, tuple(MODELS), "model")
     all_arms = [Arm(model, seed) for seed in config.all_seeds for model in models]
-    family(config, images, config.seed, "none", "square")  # every fault of the flags shows before anything is written
+    for queries in (config.queries, config.test_queries):
+        # Every fault of the flags shows before anything is written.
+        family(config, images, config.seed, "none", "square", queries)
     folder = RunFolder("invariance", config)
     arms.run_arms(
         folder,
@@ -112,17 +117,16 @@ def run(config: Config) -> None:
     draw(config, folder, all_arms)
 
 
-def family(config: Config, images: Images, seed: int, support: Part, query: Part) -> ImageTasks:
-    """Tasks whose support and query images are plain (``none``) or turned and flipped (``square``).
-
-    As many query images a class are drawn in testing as in training, so that the same images are in all four.
+def family(config: Config, images: Images, seed: int, support: Part, query: Part, queries: int) -> ImageTasks:
+    """Tasks whose support and query images are plain (``none``) or turned and flipped (``square``), with so many query
+    images a class. The same images are in all four kinds.
     """
     return ImageTasks(
         images.train,
         images.test,
         ways=config.ways,
         shots=config.shots,
-        queries=config.queries,
+        queries=queries,
         support=support,
         query=query,
         seed=seed,
@@ -134,28 +138,30 @@ def run_arm(arm: Arm, config: Config, images: Images, folder: RunFolder) -> Row:
     network = Network(config.ways, config.width, images.train.image_shape, taps=MODELS[arm.model][1], pooled=True)
     loop = outer_loop(arm.method, network, config, arm.seed)
     tasks = partial(family, config, images, arm.seed)
-    few = min(MEASURED, config.test_tasks)
+    n_test = config.test_tasks_of(images)
+    few = min(MEASURED, n_test)
+    queries = config.test_queries
     trained = train(
         loop,
         folder,
         str(arm),
-        batches_of(tasks("none", "square"), config.batch, config.device),
+        batches_of(tasks("none", "square", config.queries), config.batch, config.device),
         config.steps_of(images),
         seconds=config.seconds,
-        measure=lambda: Estimate.of(shares_right(loop, tasks("none", "square"), config.device, few)).mean,
+        measure=lambda: Estimate.of(shares_right(loop, tasks("none", "square", queries), config.device, few)).mean,
         best="highest",
     )
     accuracy = {
         f"{support}-{query}": Estimate.of(
-            shares_right(loop, tasks(support, query), config.device, config.test_tasks)
+            shares_right(loop, tasks(support, query, queries), config.device, n_test)
         ).to_dict()
         for support in PARTS
         for query in PARTS
     }
-    plain = tasks("none", "none").episodes("test", torch.arange(min(READ, config.test_tasks))).to(config.device)
+    plain = tasks("none", "none", queries).episodes("test", torch.arange(min(READ, n_test))).to(config.device)
     sets = kernel_sets(loop, plain)
     return {
-        "inner": "sgd",
+        "inner": arm.method.solver,
         "accuracy": accuracy,
         "steady": steady_share(loop, plain),
         "kernels": {kind: {at: asdict(read_kernels(k)) for at, k in layers.items()} for kind, layers in sets.items()},
@@ -168,7 +174,10 @@ def run_arm(arm: Arm, config: Config, images: Images, folder: RunFolder) -> Row:
 def found_in(sets: dict[str, dict[str, Tensor]], seed: int, most: int | None = None) -> dict[str, dict[str, str]]:
     """What discovery says of the kernels of each set and layer, or of the first ``most`` layers of each set."""
     return {
-        kind: {at: discovered(kernels, seed=seed) for at, kernels in list(layers.items())[:most]}
+        kind: {
+            at: discovered(kernels, of_a_factor=kind == "factor C", seed=seed)
+            for at, kernels in list(layers.items())[:most]
+        }
         for kind, layers in sets.items()
     }
 
@@ -176,7 +185,8 @@ def found_in(sets: dict[str, dict[str, Tensor]], seed: int, most: int | None = N
 def kernel_sets(loop: OuterLoop, episodes: Episodes) -> dict[str, dict[str, Tensor]]:
     """Kernels ``(n, 9)`` of each layer: the columns of the factor C, the filters where tasks start, what adapting adds.
 
-    The first set is left out for a network without factors.
+    The first set is left out for a network without factors. A layer that adapting does not move, but for rounding, has
+    kernels of zeros in the last set.
     """
     params = loop.params
     adapted = loop.learner.adapt(params, episodes.support_x, episodes.support_y)
@@ -191,7 +201,10 @@ def kernel_sets(loop: OuterLoop, episodes: Episodes) -> dict[str, dict[str, Tens
         else:
             start, moved = params.initial[f"{layer}.weight"], adapted[f"{layer}.weight"]
         sets["filters"][at] = kernels_of(start).cpu()
-        sets["adaptation"][at] = kernels_of(moved.reshape(len(moved), *start.shape) - start).cpu()
+        added = moved.reshape(len(moved), *start.shape) - start
+        if added.norm() < ROUNDING * len(moved) ** 0.5 * start.norm():
+            added = torch.zeros_like(added)
+        sets["adaptation"][at] = kernels_of(added).cpu()
     return {kind: layers for kind, layers in sets.items() if layers}
 
 
@@ -205,7 +218,7 @@ def steady_share(loop: OuterLoop, episodes: Episodes) -> float:
     for turn in range(4):
         for mirror in (0.25, 0.75):
             images = episodes.query_x.flatten(0, 1)
-            numbers = torch.zeros(len(images), 7)
+            numbers = torch.zeros(len(images), N_RANDOM)
             numbers[:, 0] = turn / 4
             numbers[:, 1] = mirror
             moved = turn_and_flip(images.cpu(), numbers).to(images.device).unflatten(0, episodes.query_x.shape[:2])
@@ -273,16 +286,20 @@ def _cell(estimates: list[Row]) -> str:
 
 def _seen(readings: list[Row], group: str) -> str:
     """The mean share of energy in per cent, and in how many of the readings the kernels are certified as invariant."""
-    share = Estimate.of([reading["seen"][group] for reading in readings]).mean
+    shares = [reading["seen"][group] for reading in readings]
+    if None in shares:
+        return "nothing"
+    share = Estimate.of(shares).mean
     certified = sum(reading["verdict"][group] == "certified" for reading in readings)
     return f"{100 * share:.1f}" + (f", certified {certified} of {len(readings)}" if certified else "")
 
 
 def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
-    """Write ``curve.png``, and for each model with factors ``kernels-MODEL.png``: the kernels that its C can make.
+    """Write ``curve.png``, and for each model with factors ``kernels-MODEL.png``: what its C makes of kernels.
 
-    They are the leading left singular vectors of C as pictures of 3 × 3, with their share of ``‖C‖²``: invariant ones
-    have one value at the four corners, one at the four edges, and one in the middle.
+    Of each layer ``C Cᵀ`` is drawn, the nine places in the order of their orbits (four corners, four edges, the
+    middle), and beside it the part that turns and flips keep, which has one value in each block. Of an invariant C the
+    two are the same.
     """
     by_name = {str(arm): arm for arm in all_arms}
     kinds = {str(arm): arm.model for arm in all_arms}
@@ -297,14 +314,16 @@ def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
         factors = factors_of(learned[0].shared)
         panels = {}
         for number, layer in enumerate(convolutions_of_conv4()):
-            left, singular, _ = torch.linalg.svd(factors[f"{layer}.C"].cpu())
-            share = singular.square() / singular.square().sum()
-            for place in range(PICTURES):
-                name = f"layer {number}, {100 * float(share[place]):.0f}% of C"
-                panels[f"{name}{' ' * place}"] = left[:, place].unflatten(0, (3, 3))
-        title = f"{arm.model}: the kernels that C makes, the strongest first"
+            C = factors[f"{layer}.C"].cpu()
+            gram = C @ C.mT
+            rep = GROUPS["turns and flips"]
+            mean = torch.stack([rep.matrix(g).to(gram) for g in rep.group.elements]).mean(0)
+            order = [place for orbit in ORBITS for place in orbit]
+            panels[f"layer {number}: C Cᵀ"] = gram[order][:, order]
+            panels[f"layer {number}: kept by turns"] = (mean @ gram @ mean)[order][:, order]
+        title = f"{arm.model}: C Cᵀ, places in the order corners (4), edges (4), middle"
         folder.draw(
-            f"kernels-{arm.model}.png", figures.matrices(panels, columns=2 * PICTURES, title=title, axes=("", ""))
+            f"kernels-{arm.model}.png", figures.matrices(panels, columns=4, title=title, axes=("place", "place"))
         )
 
 

@@ -75,6 +75,8 @@ def turn_and_flip(images: Tensor, uniform: Tensor) -> Tensor:
     """
     if uniform.shape != (len(images), N_RANDOM):
         raise ShapeError(f"turn_and_flip: uniform must be {(len(images), N_RANDOM)}; got {tuple(uniform.shape)}")
+    if images.shape[-1] != images.shape[-2]:
+        raise ShapeError(f"turn_and_flip: quarter turns need square images; got {tuple(images.shape)}")
     turns = (4 * uniform[:, 0]).long()
     mirrored = uniform[:, 1] < 0.5
     result = images.clone()

@@ -38,6 +38,8 @@ class ImageSet:
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8:
+            raise DataError(f"images must be uint8, from 0 to 255; got {self.images.dtype}")
         if self.images.ndim not in (4, 5) or len(self.images) != len(self.names):
             raise ShapeError(
                 "images must be (classes, images, side, side), or with channels before the sides, with one name for "
@@ -69,9 +71,14 @@ class ImageSet:
             raise DataError(f"every group of the test images is in the training images too: {', '.join(sorted(taken))}")
         return ImageSet(self.images[keep], tuple(self.names[i] for i in keep))
 
-    def padded(self, pixels: int) -> "ImageSet":
-        """The images with that many rows and columns of zeros (black) on each side."""
-        return ImageSet(F.pad(self.images, (pixels,) * 4), self.names)
+    def padded_to(self, multiple: int) -> "ImageSet":
+        """The images between rows and columns of zeros (black), as few as make each side a multiple of this number.
+
+        An odd number of them has one more on the right, and at the bottom.
+        """
+        down, across = (-side % multiple for side in self.image_shape[1:])
+        frame = (across // 2, across - across // 2, down // 2, down - down // 2)
+        return ImageSet(F.pad(self.images, frame), self.names)
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -100,7 +100,9 @@ def read_one_shot_runs(path: Path) -> Episodes:
     Raises: DataError where the file is missing or damaged, or a run lacks an image or its list of right answers.
     """
     with ZipMembers(Path(path), "a whole zip file of one-shot runs", _REMEDY) as members:
-        runs = sorted({entry.split("/")[0] for entry in members.names if entry.endswith("/class_labels.txt")})
+        # Names within a run begin with the run's own; a zip of the whole folder has a part before that.
+        lists = sorted(entry for entry in members.names if entry.endswith("/class_labels.txt"))
+        runs = [entry.removesuffix("class_labels.txt") for entry in lists if "__MACOSX" not in entry]
         if not runs:
             raise DataError(f"{path} holds no run01/class_labels.txt; is it Omniglot's all_runs.zip?")
         tasks = [_one_shot_run(members, run) for run in runs]
@@ -113,16 +115,22 @@ def read_one_shot_runs(path: Path) -> Episodes:
 
 
 def _one_shot_run(members: ZipMembers, run: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Support images ``(classes, 1, 28, 28)``, query images of the same shape, and the class of each of these.
+    """The run in this folder of the zip: support images ``(classes, 1, 28, 28)``, query images of the same shape, and
+    the class of each of these.
 
-    Raises: DataError for a list of answers that does not name one training image for each test image.
+    Raises: DataError for a list of answers that does not name one training image of its own for each test image.
     """
-    what = f"{members.path}: entry '{run}/class_labels.txt'"
-    lines = members.content(f"{run}/class_labels.txt").decode("ascii", "replace").split("\n")
-    pairs = [line.split() for line in lines if line.strip()]
+    what = f"{members.path}: entry '{printable(run)}class_labels.txt'"
+    lines = members.content(f"{run}class_labels.txt").decode("ascii", "replace").split("\n")
+    before = "".join(f"{part}/" for part in run.split("/")[:-2])
+    pairs = [[before + name for name in line.split()] for line in lines if line.strip()]
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise DataError(f"{what} must hold two file names a line, a test image and a training image; {_REMEDY}")
     training = sorted({pair[1] for pair in pairs})
+    if len(training) < len(pairs):
+        raise DataError(
+            f"{what} names a training image twice, and every test image must have one of its own; {_REMEDY}"
+        )
     missing = sorted({name for pair in pairs for name in pair} - set(members.names))
     if missing:
         raise DataError(f"{what} names {printable(missing[0])}, which the file does not hold; {_REMEDY}")

@@ -38,6 +38,8 @@ def pixels(data: bytes, what: str, *, side: int, colours: Literal["L", "RGB"], r
                         f"{what} is an image of {image.width} × {image.height} pixels, and at most {_MOST_PIXELS} each "
                         "way are read; make it smaller, or leave it out"
                     )
+                if image.mode.startswith("I"):
+                    raise DataError(f"{what} has more than 8 bits a pixel, which would turn white; make it 8 bits")
                 small = image.convert(colours).resize((side, side), pillow.Resampling.BILINEAR)
     except MSRError:
         raise

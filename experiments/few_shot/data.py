@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from msr.errors import DataError
 from tasks.images import ImageSet, digits
@@ -43,8 +44,7 @@ def load_images(folder: str, *, download: bool = False, validate: bool = False) 
     if download:
         images = _omniglot(*download_omniglot())
     elif folder and (path / MINI_IMAGENET[0]).is_file():
-        test = read_mini_imagenet(path, "val" if validate else "test")
-        return Images(f"MiniImagenet, {path.name}", read_mini_imagenet(path, "train"), test)
+        return _mini_imagenet(path, "val" if validate else "test")
     elif folder:
         images = _omniglot(*_zips(path))
     else:
@@ -61,6 +61,17 @@ def files_of(folder: str) -> list[Path]:
     if (path / MINI_IMAGENET[0]).is_file():
         return [path / name for name in MINI_IMAGENET if (path / name).is_file()]
     return list(_zips(path))
+
+
+def _mini_imagenet(folder: Path, split: Literal["val", "test"]) -> Images:
+    """MiniImagenet's training classes, and those of another split, which must share none. Raises: DataError."""
+    train = read_mini_imagenet(folder, "train")
+    test = read_mini_imagenet(folder, split)
+    both = sorted(set(train.names) & set(test.names))
+    if both:
+        raise DataError(f"{folder}: {both[0]} is a class of train.csv and of {split}.csv, which must share none")
+    what = "validation classes" if split == "val" else "test classes"
+    return Images(f"MiniImagenet in {folder.resolve().name}, {what}", train, test)
 
 
 def _omniglot(first: Path, second: Path) -> Images:

@@ -9,8 +9,9 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 
-from experiments.few_shot.data import Images, files_of, load_images
+from experiments.few_shot.data import MINI_IMAGENET, Images, files_of, load_images
 from experiments.few_shot.methods import InnerLoop, Method
+from msr.errors import ConfigError
 from msr.meta import Batching
 from msr.report import figures
 from msr.runs.config import DataFlags, DeviceFlags, EngineFlags, SeedFlags, TrainingFlags
@@ -21,7 +22,9 @@ __all__ = ["TEST_BATCH", "FewShotFlags", "quick"]
 TEST_BATCH = 20
 """Held-out tasks whose images are in memory at a time."""
 STEPS_WITH_DATA = 1000
-STEPS_WITH_STAND_IN = 20
+STEPS_WITH_STAND_IN = 10
+TEST_TASKS_WITH_DATA = 600
+TEST_TASKS_WITH_STAND_IN = 20
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,12 @@ class FewShotFlags(EngineFlags, DataFlags, TrainingFlags, DeviceFlags, SeedFlags
     test_inner_steps: int = option(3, "gradient steps in testing", **INNER_STEPS)
     inner_rate: float = option(0.0, "start of the learned inner rates; 0: the method's own", least=0, most=3e38)
     outer_rate: float = option(0.0, "rate of the outer Adam; 0: the method's own", least=0, most=3e38)
-    test_tasks: int = option(600, "held-out tasks to report on", **TASKS)
+    test_tasks: int = option(
+        0,
+        f"held-out tasks to report on; 0: {TEST_TASKS_WITH_DATA}, and {TEST_TASKS_WITH_STAND_IN} with stand-in data",
+        least=0,
+        most=10**9,
+    )
     width: int = option(32, "filters a layer", least=1, most=10**5)
     validate: bool = option(False, "report on classes held out of training, not on the test classes: to choose rates")
     download: bool = option(False, "fetch the full Omniglot sets into the user's cache (about 15 MB)")
@@ -59,13 +67,22 @@ class FewShotFlags(EngineFlags, DataFlags, TrainingFlags, DeviceFlags, SeedFlags
         """Raise ConfigError for a value that cannot work, MissingExtraError without matplotlib or the ``--engine``."""
         super().check()
         figures.require()
+        if self.download and self.data:
+            raise ConfigError("--download fetches Omniglot, and --data names a folder to read: give one of them")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape of an image as the network gets it, by the kind of data."""
+        in_colour = bool(self.data) and (Path(self.data) / MINI_IMAGENET[0]).is_file()
+        return (3, 84, 84) if in_colour else (1, 28, 28)
 
     def bytes_needed(self) -> dict[str, float]:
         """Bytes of three square layers with gradients and Adam's moments, of a step's images, and of first features."""
-        image = 4.0 * 28 * 28
+        channels, height, breadth = self.image_shape
+        image = 4.0 * channels * height * breadth
         layers = 4.0 * 4 * 3 * 9 * self.width**2
         together = 1 if self.batching == "loop" else min(self.batch, self.chunk_size or self.batch)
-        features = image * together * self.ways * max(self.shots, self.queries) * self.width
+        features = 4.0 * height * breadth * together * self.ways * max(self.shots, self.queries) * self.width
         return {
             "--width": layers,
             "--batch, --ways, --shots or --queries": image * self.batch * self.ways * (self.shots + self.queries),
@@ -77,7 +94,7 @@ class FewShotFlags(EngineFlags, DataFlags, TrainingFlags, DeviceFlags, SeedFlags
         """One convolution of the network, forward and backward, on at most 64 images and 64 filters of a step."""
         count = min(self.batch * self.ways * (self.shots + self.queries), 64)
         width = min(self.width, 64)
-        images = torch.ones(count, width, 28, 28)
+        images = torch.ones(count, width, *self.image_shape[1:])
         filters = torch.ones(width, width, 3, 3, requires_grad=True)
         return lambda: F.conv2d(images, filters, padding=1).sum().backward()
 
@@ -106,18 +123,22 @@ class FewShotFlags(EngineFlags, DataFlags, TrainingFlags, DeviceFlags, SeedFlags
             return 10**9
         return STEPS_WITH_STAND_IN if images.stand_in else STEPS_WITH_DATA
 
+    def test_tasks_of(self, images: Images) -> int:
+        """How many held-out tasks are reported on."""
+        return self.test_tasks or (TEST_TASKS_WITH_STAND_IN if images.stand_in else TEST_TASKS_WITH_DATA)
+
 
 Config = TypeVar("Config", bound=FewShotFlags)
 
 
 def quick(config: Config) -> Config:
-    """The flags of ``--quick``: a few steps of a small network, to see that everything works."""
+    """The flags of ``--quick``: a few steps of a small network, to see that everything works; smaller ones stay."""
     return replace(
         config,
-        outer_steps=4,
+        outer_steps=min(config.outer_steps or 4, 4),
         minutes=0.0,
-        batch=2,
-        test_tasks=10,
-        test_queries=5,
+        batch=min(config.batch, 2),
+        test_tasks=min(config.test_tasks or 10, 10),
+        test_queries=min(config.test_queries, 5),
         width=min(config.width, 8),
     )

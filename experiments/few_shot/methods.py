@@ -36,7 +36,7 @@ class Method:
             or fixed ones, identities or random orthogonal matrices.
         widened: whether the network is widened until it has as many numbers as that of MSR.
         norm: batch norm looks at all images of a set together (transductive), group norm at each alone (inductive).
-        outer_rate: of the outer Adam, the best on alphabets held out of training (:mod:`experiments.few_shot`).
+        outer_rate: of the outer Adam. The same for all methods: MAML's own, not tuned.
         inner_rate: the start of the inner rates, likewise; without meaning where a task takes no gradient step.
     """
 
@@ -49,6 +49,12 @@ class Method:
     norm: Literal["batch", "group"] = "batch"
     outer_rate: float = 1e-3
     inner_rate: float = 0.4
+
+    @property
+    def solver(self) -> str:
+        """How a task is fitted, in words for the rows: ``sgd``, ``ridge``, ``means``, or ``sgd, ridge``."""
+        parts = ["sgd"] if "steps" in (self.body, self.head) else []
+        return ", ".join([*parts, *([self.head] if self.head != "steps" else [])])
 
 
 _ROWS = (

@@ -35,11 +35,13 @@ def outer_loop(method: Method, network: Network, config: FewShotFlags, seed: int
 
 
 def share_right(scores: Tensor, y: Tensor) -> Tensor:
-    """The share of a task's images, from 0 to 1, whose largest score is that of their class.
+    """The share of a task's images, from 0 to 1, whose largest score is that of their class; nan where a score is nan.
 
     Shapes: ``scores (images, classes)``, ``y (images,)`` the class numbers.
     """
-    return (scores.argmax(-1) == y).to(scores.dtype).mean()
+    share = (scores.argmax(-1) == y).to(scores.dtype).mean()
+    # The largest of numbers that do not exist would be the first, and guessing would look like an answer.
+    return torch.where(scores.isnan().any(), torch.full_like(share, torch.nan), share)
 
 
 @torch.no_grad()

@@ -330,8 +330,8 @@ class _Training:
         return self.loop.steps_done >= self.steps or self.over
 
     def _marks(self) -> int:
-        """How many measurements the seconds that are spent ask for; 0 where only steps bound the training."""
-        return 0 if math.isinf(self.seconds) else int(self.record.seconds * _MEASUREMENTS / self.seconds)
+        """How many measurements the share that is done asks for; 0 where only steps bound the training."""
+        return int(_MEASUREMENTS * (self._share_of_time() or 0))
 
     def _known_total(self) -> int | None:
         """How many steps there will be; None where time may end them first."""

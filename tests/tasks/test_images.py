@@ -171,6 +171,8 @@ def test_turns_and_flips_are_the_eight_of_a_square(gen):
     assert augmented(image, torch.zeros(1, 7), "none") is image
     with pytest.raises(ShapeError, match=r"\(1, 7\); got \(1, 2\)"):
         turn_and_flip(image, torch.zeros(1, 2))
+    with pytest.raises(ShapeError, match="quarter turns need square images"):
+        turn_and_flip(image[..., 1:], torch.zeros(1, 7))
 
 
 def test_colours_keep_their_channels():
@@ -181,9 +183,9 @@ def test_colours_keep_their_channels():
     assert e.query_x.shape == (2, 4, 3, 6, 6)
     levels = (255 * e.query_x[..., 0, 0]).round()
     assert torch.equal(levels[..., 1] - levels[..., 0], torch.ones(2, 4))  # channels of one image stay together
-    wider = colours.padded(2)
-    assert wider.image_shape == (3, 10, 10)
-    assert torch.equal(wider.images[..., 2:-2, 2:-2], images)
+    wider = colours.padded_to(9)
+    assert wider.image_shape == (3, 9, 9)
+    assert torch.equal(wider.images[..., 1:-2, 1:-2], images)
     assert int(wider.images.sum()) == int(images.sum())
     with pytest.raises(ConfigError, match=r"differ in shape: \(3, 6, 6\) and \(1, 28, 28\)"):
         ImageTasks(colours, image_set())
@@ -292,6 +294,7 @@ def test_damaged_one_shot_runs_are_named(tmp_path):
     for answers, says in [
         ("run01/test/item01.png\n", "two file names a line"),
         ("", "two file names a line"),
+        (2 * "run01/test/item01.png run01/training/class01.png\n", "names a training image twice"),
         ("run01/test/item02.png run01/training/class01.png\n", "names run01/test/item02.png, which the file does not"),
     ]:
         with zipfile.ZipFile(path, "w") as file:
@@ -299,6 +302,11 @@ def test_damaged_one_shot_runs_are_named(tmp_path):
                 file.writestr(name, content)
         with pytest.raises(DataError, match=says):
             read_one_shot_runs(path)
+    with zipfile.ZipFile(path, "w") as file:  # of the whole folder, as some programs make it
+        answer = "run01/test/item01.png run01/training/class01.png\n"
+        for name, content in {**whole, "run01/class_labels.txt": answer}.items():
+            file.writestr(f"all_runs/{name}", content)
+    assert read_one_shot_runs(path).query_y.tolist() == [[0]]
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("other.txt", "")
     with pytest.raises(DataError, match=r"holds no run01/class_labels\.txt"):
@@ -319,7 +327,8 @@ def mini_imagenet(tmp_path):
 
 
 def test_mini_imagenet_is_read_in_colour(mini_imagenet):
-    images = read_mini_imagenet(mini_imagenet, "train")
+    with pytest.warns(UserWarning, match="class blue has 2 images and others up to 3; 2 of each are taken"):
+        images = read_mini_imagenet(mini_imagenet, "train")
     assert images.names == ("red", "blue")
     assert images.images.shape == (2, 2, 3, 84, 84)
     means = images.images.float().mean((1, 3, 4))
@@ -335,14 +344,26 @@ def test_a_folder_that_is_no_mini_imagenet_says_what_is_wrong(mini_imagenet):
         ("name,label\na.jpg,x\n", "line 2: the columns filename and label must both be filled"),
         ("filename,label\n../a.jpg,x\n", r"line 2: \.\./a\.jpg must be the name of a file in images/"),
         ("filename,label\n", "lists no image"),
+        ("filename,label\na.jpg,x\na.jpg,y\n", r"line 3: a\.jpg is listed before"),
+        ("\ufefffilename,label\na\0.jpg,x\n", "cannot be read"),
         ("filename,label\na.jpg,x\n", r"a\.jpg cannot be read \(No such file"),
     ]:
         (mini_imagenet / "val.csv").write_text(table)
         with pytest.raises(DataError, match=says):
             read_mini_imagenet(mini_imagenet, "val")
+    lines = (mini_imagenet / "train.csv").read_text().splitlines()
+    (mini_imagenet / "train.csv").write_text("\n".join(lines[:3]))
+    Image.fromarray(np.full((90, 90), 40000, np.uint16)).save(mini_imagenet / "images" / "red0.jpg", "PNG")
+    with pytest.raises(DataError, match=r"red0\.jpg has more than 8 bits a pixel"):
+        read_mini_imagenet(mini_imagenet, "train")
     (mini_imagenet / "images" / "red0.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"red0\.jpg is damaged or no image"):
         read_mini_imagenet(mini_imagenet, "train")
+
+
+def test_images_are_whole_numbers():
+    with pytest.raises(DataError, match=r"must be uint8, from 0 to 255; got torch\.float32"):
+        ImageSet(torch.zeros(1, 1, 4, 4), ("a",))
 
 
 def test_download_checks_what_it_gets(tmp_path, monkeypatch):

@@ -78,8 +78,13 @@ class _Head:
         bias = params.initial[self.bias]
         if bias.shape != (n_classes,):
             raise ModelError(f"{kind}: {self.bias} must be {(n_classes,)}; got {tuple(bias.shape)}")
-        prediction = problem.predict({**params.shared, **params.initial}, x).detach()
-        by_head = F.linear(z, params.initial[self.weight], bias).detach()
+        # With a head of its own, since one that starts at zero looks like any other.
+        generator = torch.Generator().manual_seed(0)
+        weight = torch.randn(n_classes, n_features, generator=generator).to(z)
+        other = torch.randn(n_classes, generator=generator).to(z)
+        with_it = {**params.shared, **params.initial, self.weight: weight, self.bias: other}
+        prediction = problem.predict(with_it, x).detach()
+        by_head = F.linear(z, weight, other)
         if prediction.shape != by_head.shape or not torch.allclose(prediction, by_head, rtol=1e-3, atol=1e-3):
             raise ModelError(
                 f"{kind}: the prediction is not z · {self.weight}ᵀ + {self.bias} of the features z; the head must be "
@@ -110,7 +115,8 @@ class ClassMeans(_Head):
 
     ``c_k`` is the mean of the features of class ``k``; ``‖z‖²``, the same for all classes, changes no answer and no
     cross-entropy, so the head is linear. A class without an example gets a bias of minus infinity, and is never
-    answered. There is nothing to learn beside the features.
+    answered; the cross-entropy of a query image of that class is infinite. There is nothing to learn but the
+    features.
 
     Args: ``features``, ``weight``, ``bias`` as of the module.
     Source: Snell et al., arXiv:1703.05175.

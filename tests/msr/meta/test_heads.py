@@ -152,6 +152,10 @@ def test_the_head_must_be_the_last_layer(problem, gen):
     params = Learner(functional, SOLVERS["ridge"]).init(shared, initial)
     with pytest.raises(ModelError, match="the head must be the last layer"):
         SOLVERS["ridge"].check(functional, params, e.support_x[0], e.support_y[0])
+    for name, start in params.initial.items():  # a head that starts at zero looks like any other
+        params.initial[name] = torch.zeros_like(start)
+    with pytest.raises(ModelError, match="the head must be the last layer"):
+        SOLVERS["ridge"].check(functional, params, e.support_x[0], e.support_y[0])
 
 
 def test_features_are_what_the_head_is_given(problem, gen):
