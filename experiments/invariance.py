@@ -303,7 +303,7 @@ def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
     """
     by_name = {str(arm): arm for arm in all_arms}
     kinds = {str(arm): arm.model for arm in all_arms}
-    label = f"accuracy on {MEASURED} held-out tasks, turned queries"
+    label = "accuracy on held-out tasks, turned queries"
     arms.draw_curves(folder, by_name, label, log=False, kinds=kinds)
     for arm in all_arms:
         if arm.method.factors == "none" or arm.seed != config.seed:
@@ -313,17 +313,20 @@ def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
             continue
         factors = factors_of(learned[0].shared)
         panels = {}
+        tops = {}
         for number, layer in enumerate(convolutions_of_conv4()):
             C = factors[f"{layer}.C"].cpu()
             gram = C @ C.mT
             rep = GROUPS["turns and flips"]
             mean = torch.stack([rep.matrix(g).to(gram) for g in rep.group.elements]).mean(0)
             order = [place for orbit in ORBITS for place in orbit]
-            panels[f"layer {number}: C Cᵀ"] = gram[order][:, order]
-            panels[f"layer {number}: kept by turns"] = (mean @ gram @ mean)[order][:, order]
+            for name, matrix in (("C Cᵀ", gram), ("kept by turns", mean @ gram @ mean)):
+                panels[f"layer {number}: {name}"] = matrix[order][:, order]
+                tops[f"layer {number}: {name}"] = float(gram.abs().max())
         title = f"{arm.model}: C Cᵀ, places in the order corners (4), edges (4), middle"
         folder.draw(
-            f"kernels-{arm.model}.png", figures.matrices(panels, columns=4, title=title, axes=("place", "place"))
+            f"kernels-{arm.model}.png",
+            figures.matrices(panels, columns=4, title=title, axes=("place", "place"), tops=tops),
         )
 
 

@@ -203,7 +203,7 @@ def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
     The factors are those of the first seed of the first method that learns some; without its checkpoint their figure is
     left out.
     """
-    label = f"accuracy on {MEASURED} held-out tasks"
+    label = "accuracy on held-out tasks"
     by_name = {str(arm): arm for arm in all_arms}
     kinds = {str(arm): METHODS[arm.model].title for arm in all_arms}
     arms.draw_curves(folder, by_name, label, log=False, kinds=kinds)

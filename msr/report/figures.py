@@ -24,7 +24,12 @@ __all__ = ["bars", "curves", "matrices", "rates", "require", "scaling", "sharing
 
 @takes_arrays("panels")
 def matrices(
-    panels: Mapping[str, Tensor], *, columns: int, title: str, axes: tuple[str, str] = ("input", "output")
+    panels: Mapping[str, Tensor],
+    *,
+    columns: int,
+    title: str,
+    axes: tuple[str, str] = ("input", "output"),
+    tops: Mapping[str, float] | None = None,
 ) -> "Figure":
     """Heat maps of matrices ``(out, in)`` under their names; each has a colour scale of its own, symmetric about zero.
 
@@ -32,6 +37,7 @@ def matrices(
         panels: the matrices, by name.
         columns: how many heat maps stand side by side, before the next row of them begins.
         axes: the labels of the axis across and of the axis down.
+        tops: the largest value of the colour scale, by name; by default the largest of the matrix.
     """
     rows = -(-len(panels) // columns)
     figure = _figure(3.1 * columns, 3.1 * rows + 0.5)
@@ -39,7 +45,7 @@ def matrices(
     for place, (name, matrix) in enumerate(panels.items()):
         panel = figure.add_subplot(rows, columns, place + 1)
         values = matrix.detach().cpu().numpy()
-        top = float(abs(values).max()) or 1.0
+        top = (tops or {}).get(name, float(abs(values).max())) or 1.0
         image = panel.imshow(values, cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest")
         panel.set_title(name, fontsize="medium")
         panel.set(xlabel=axes[0], ylabel=axes[1])
