@@ -24,6 +24,7 @@ N_RANDOM = 7
 """Random numbers that decide how one image is augmented, by any of the ways."""
 
 
+@takes_arrays("images", "uniform")
 def augmented(images: Tensor, uniform: Tensor, how: Augmentation) -> Tensor:
     """Images after the augmentation of that name; for ``none`` the same tensor.
 

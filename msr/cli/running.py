@@ -43,6 +43,8 @@ def _run(arguments: list[str] | None, ready: Callable[[], None], names: list[obj
     except SystemExit as stop:  # argparse has printed the help, the version, or an error
         show("")  # flushes what it printed, so that a closed stdout is noticed
         return stop.code if isinstance(stop.code, int) else BAD_INPUT
+    except OSError as error:  # it prints by itself, and early versions of Python 3.11 hand a failure of that on
+        raise OSError(error.errno, error.strerror, "standard output") from error
     if options.command is None:
         show(parser().format_help())
         return 0

@@ -30,7 +30,7 @@ from msr.errors import DataError, MSRError, ShapeError
 from msr.groups import cyclic, so
 from msr.kron import apply_factors, is_identity, kron, nearest_kronecker, pinv, solve_factors, unvec, vec
 from msr.layers import calibrate, fold
-from msr.meta import SGD, GaussNewton, Learner, OuterLoop, Problem, Ridge, load_params
+from msr.meta import SGD, GaussNewton, InTurn, Learner, OuterLoop, Problem, Ridge, RidgeHead, load_params
 from msr.representations import defining, from_matrices, grid_rotations, regular
 from msr.representations.commutant import commutant, continuous, skew_pairs
 from msr.sharing import DenseSharing, GroupSharing, KroneckerSharing
@@ -42,7 +42,7 @@ from msr.tasks.controls import broken_span
 from msr.tasks.files import read_arrays, write_tasks
 from msr.tasks.locally_connected import locally_connected_weight, span_of_filters
 from msr.tasks.sampling import sample_group
-from tasks.augmentation import augment, turn_and_flip
+from tasks.augmentation import augment, augmented, turn_and_flip
 from tasks.rotation import rotation_defect
 from tasks.translation import TranslationTasks
 from tests.laws.test_surface import SURFACE
@@ -148,6 +148,8 @@ WALK = {
     "msr.layers.calibrate x": (calibrated, [draw(9, 3)]),
     "msr.layers.fold statistics": (lambda x: fold(normed(), statistics=x)[0].running_mean, [draw(9, 3)]),
     "msr.meta.GaussNewton.init initial": (lambda w: GaussNewton().init({"w": w}), [draw(2)]),
+    "msr.meta.InTurn.init initial": (lambda w: InTurn(SGD(), Ridge()).init({"w": w}), [draw(2)]),
+    "msr.meta.RidgeHead.init initial": (lambda w: RidgeHead(max, "w", "b").init({"w": w}), [draw(2)]),
     "msr.meta.Ridge.init initial": (lambda w: Ridge().init({"w": w}), [draw(2)]),
     "msr.meta.SGD.init initial": (lambda w: SGD(learn="per_parameter").init({"w": w}), [draw(2)]),
     "msr.meta.Learner.init shared initial": (
@@ -221,6 +223,10 @@ WALK = {
     "msr.discovery.discover x y fresh": (lambda x, y: str(discover(x, y)), [TASKS.x, TASKS.y]),
     "msr.tasks.controls.broken_span U": (lambda U: broken_span(U, 0.3, torch.Generator().manual_seed(0)), [SHIFTS]),
     "tasks.augmentation.augment images uniform": (augment, [draw(2, 1, 6, 6), draw(2, 7).abs() % 1]),
+    "tasks.augmentation.augmented images uniform": (
+        lambda images, uniform: augmented(images, uniform, "square"),
+        [draw(2, 1, 6, 6), draw(2, 7).abs() % 1],
+    ),
     "tasks.augmentation.turn_and_flip images uniform": (turn_and_flip, [draw(2, 1, 6, 6), draw(2, 7).abs() % 1]),
     "tasks.rotation.rotation_defect filters": (
         lambda f: rotation_defect(f, "c4", 1, 1),
@@ -304,6 +310,7 @@ LEFT_OUT = {
     "msr.permutations.orbit_means": "arithmetic on tensors that its callers have checked",
     "msr.permutations.reynolds_operator": "arithmetic on tensors that its callers have checked",
     "msr.meta.InnerSolver.init": "an interface",
+    "msr.meta.ClassMeans.init": "looks at nothing",
     "msr.meta.MetaParameters.with_leaves": "holds what it is given",
     "msr.meta.Problem.criterion": "the user's own function",
     "msr.meta.Problem.loss": "the user's own functions",

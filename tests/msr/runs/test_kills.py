@@ -40,7 +40,8 @@ def continued_as_expected(pool, runner, out, at, expected, **how):
     answer = pool.run(runner, *EVERY_STEP, "--out", str(out), *(["--resume"] if started else []), **how)
     assert answer["status"] == [0], (at, answer)
     assert_same_run(out, expected)
-    for picture in expected.glob("*.png"):
+    # One picture is drawn against seconds, which differ.
+    for picture in set(expected.glob("*.png")) - {expected / "seconds.png"}:
         assert (out / picture.name).read_bytes() == picture.read_bytes(), (at, picture.name)
 
 
