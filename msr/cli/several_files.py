@@ -170,8 +170,10 @@ def _table(options: Any, paths: list[Path], judged: list[Judged]) -> str:
         word: sum(each.cells[0] == word for each in judged) for word in ("found", "none", "cannot tell", "failed")
     }
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    of_all = f"for one over all {len(judged)} together, give --alpha {options.alpha / len(judged):.2g}"
-    foot = f"{told}. The error rate {options.alpha:g} is that of each file: {of_all}."
+    foot = f"{told}."
+    if len(judged) > 1:
+        of_all = f"for one over all {len(judged)} together, give --alpha {options.alpha / len(judged):.2g}"
+        foot = f"{told}. The error rate {options.alpha:g} is that of each file: {of_all}."
     return format_table(["file", "verdict", "group", "order", "breaks it at most", "why not"], body) + f"\n\n{foot}\n"
 
 
