@@ -119,7 +119,7 @@ def _executor(options: Options, out: Path) -> Any:
         raise ConfigError(f"--cluster {options.cluster} cannot be used here: {first_line(error)}") from None
     executor.update_parameters(
         name=f"sweep-{options.runner}",
-        timeout_min=options.minutes,
+        timeout_min=options.time_limit,
         cpus_per_task=options.threads,
         mem_gb=options.memory or None,
         gpus_per_node=options.gpus or None,

@@ -42,7 +42,7 @@ class Options:
 
     ``grid`` holds the texts of each setting, by the name of the runner's flag; ``passed`` are the words that go to
     every run. ``jobs`` is 0 where it was not given; ``partition`` is empty, ``memory`` and ``gpus`` are 0 where Slurm
-    decides.
+    decides. ``time_limit`` is in minutes.
     """
 
     runner: str
@@ -57,7 +57,7 @@ class Options:
     descending: bool
     cluster: Cluster
     partition: str
-    minutes: int
+    time_limit: int
     memory: int
     gpus: int
     passed: list[str]
@@ -92,14 +92,17 @@ def read_options(argv: Sequence[str] | None = None) -> Options:
         help="none: processes here, by joblib (default); slurm: jobs, by submitit; local: submitit without Slurm",
     )  # fmt: skip
     parser.add_argument("--partition", default="", help="of Slurm")
-    parser.add_argument("--minutes", type=int, default=0, help="for each run on a cluster (default: 1440)")
+    # Not --minutes, which is a flag of runners: it would never reach them.
+    parser.add_argument(
+        "--time-limit", type=int, default=0, metavar="MINUTES", help="of each run on a cluster (default: 1440)"
+    )
     parser.add_argument("--memory", type=int, default=0, metavar="GB", help="for each run on Slurm")
     parser.add_argument("--gpus", type=int, default=0, help="for each run on a cluster")
     values, passed = parser.parse_known_args(argv)
     _check(values, passed)
     grid = _grid(values.grid)
     # No run may wait for ever in a queue of the cluster, and each continues where its time ended.
-    return Options(**{**vars(values), "grid": grid, "minutes": values.minutes or _DAY, "passed": passed})
+    return Options(**{**vars(values), "grid": grid, "time_limit": values.time_limit or _DAY, "passed": passed})
 
 
 def _check(values: argparse.Namespace, passed: list[str]) -> None:
@@ -111,12 +114,12 @@ def _check(values: argparse.Namespace, passed: list[str]) -> None:
         ("seed", -(2**62), 2**62),
         ("jobs", 0, _MOST_RUNS),
         ("threads", 1, MOST),
-        ("minutes", 0, 365 * _DAY),
+        ("time_limit", 0, 365 * _DAY),
         ("memory", 0, 10**6),
         ("gpus", 0, 10**3),
     ):
         if not least <= getattr(values, flag) <= most:
-            raise ConfigError(f"--{flag} must be from {least} to {most}; got {getattr(values, flag)}")
+            raise ConfigError(f"{_written(flag)} must be from {least} to {most}; got {getattr(values, flag)}")
     if "\0" in values.out:
         raise ConfigError(f"--out holds a zero byte, which no file name can; got {values.out!r}")
     _check_together(values)
@@ -135,9 +138,14 @@ def _check_together(values: argparse.Namespace) -> None:
             if getattr(values, flag):
                 raise ConfigError(f"--{flag} is for --cluster slurm")
     if values.cluster == "none":
-        for flag in ("minutes", "gpus"):
+        for flag in ("time_limit", "gpus"):
             if getattr(values, flag):
-                raise ConfigError(f"--{flag} is for --cluster slurm or local")
+                raise ConfigError(f"{_written(flag)} is for --cluster slurm or local")
+
+
+def _written(flag: str) -> str:
+    """A flag as one types it: ``time_limit`` as ``--time-limit``."""
+    return f"--{flag.replace('_', '-')}"
 
 
 def _grid(texts: list[str]) -> dict[str, list[str]]:

@@ -1,6 +1,8 @@
 """Sweeps end to end, with real processes: what they run, what they go on with, and how they end."""
 
 import contextlib
+import dataclasses
+import importlib
 import json
 import os
 import signal
@@ -12,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.__main__ import runners
 from experiments.sweep.__main__ import main
-from experiments.sweep.flags import read_options
+from experiments.sweep.flags import KEPT, Options, read_options
 from experiments.sweep.plan import planned
 from experiments.sweep.summary import summarised, table
 from msr.errors import ConfigError
@@ -147,7 +150,7 @@ def test_submitit_goes_on_with_a_run_whose_machine_was_taken(tmp_path, monkeypat
         os.kill(job, signal.SIGUSR2)
 
     with meanwhile(take):
-        status = sweep("translation", *SLOW, "--cluster", "local", "--minutes", "5", "--out", str(out))
+        status = sweep("translation", *SLOW, "--cluster", "local", "--time-limit", "5", "--out", str(out))
     assert status == 0, capsys.readouterr().err
     assert "| conv" in capsys.readouterr().out
     assert "stopped; what was finished is kept" in log.read_text()  # and it was continued
@@ -193,7 +196,7 @@ def test_every_run_is_named_and_given_its_flags():
         (["dimension", "--resume"], "--resume needs --out DIR"),
         (["dimension", "--force"], "--force mixes versions"),
         (["dimension", "--partition", "gpu"], "--partition is for --cluster slurm"),
-        (["dimension", "--minutes", "5"], "--minutes is for --cluster slurm or local"),
+        (["dimension", "--time-limit", "5"], "--time-limit is for --cluster slurm or local"),
         (["dimension", "--descending"], "--descending is for --by"),
         (["dimension", "--cluster", "slurm"], "--cluster slurm cannot be used here: Could not detect"),
     ],
@@ -203,6 +206,13 @@ def test_what_cannot_work_is_one_line_before_any_run(flags, says, tmp_path, caps
     assert sweep(*flags, *out) == 2
     assert says in error_line(capsys.readouterr().err)
     assert not list(tmp_path.glob("out/*/*"))
+
+
+def test_no_flag_of_the_sweep_keeps_a_setting_from_the_runs():
+    own = {field.name for field in dataclasses.fields(Options)} - {"passed", *KEPT}
+    for name in runners():
+        settings = {field.name for field in dataclasses.fields(importlib.import_module(f"experiments.{name}").Config)}
+        assert not own & settings, name
 
 
 def test_a_library_that_is_not_installed_is_one_line(monkeypatch, tmp_path, capsys):
