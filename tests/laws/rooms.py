@@ -80,6 +80,7 @@ FLOORS = [
         "patterns and problems",
         {
             "sharing/": "the U of vec(W) = U v: dense, Kronecker, of a known group",
+            "contexture/": "contexts, their exact spectra, losses that learn them, measures of encoders",
             "tasks/": "families of tasks for every user: linear tasks of any group, controls, task files",
         },
     ),

@@ -49,6 +49,19 @@ SURFACE = {
     "msr.representations.notation": [
         "GROUPS", "MOST_POINTS", "REPRESENTATIONS", "parse_group", "parse_representation",
     ],
+    "msr.contexture": [
+        "Context", "GroupContext", "JointContext", "KernelContext", "PoolContext", "SamplerContext", "Spectrum",
+        "TableContext", "convex", "convolve", "extend", "joint", "spectrum",
+    ],
+    "msr.contexture.measures": [
+        "Captured", "Usefulness", "captured", "compatibility", "mutual_neighbours", "principal_angle", "probe_error",
+        "squared_correlation", "trace_gap", "trace_gap_bound", "usefulness", "worst_error", "worst_error_bound",
+    ],
+    "msr.contexture.objectives": [
+        "KISE", "LowRank", "Moments", "NonContrastive", "Objective", "SVME", "SpectralContrastive", "VICSurrogate",
+        "balanced_regression", "balanced_regression_optimum", "batch_moments", "exact_moments", "exact_pair_moments",
+        "kernel_batch_moments", "pair_batch_moments",
+    ],
     "msr.equivariance": [
         "Auto", "Certificate", "Defects", "EquivarianceWarning", "Exact", "LayerDefects", "Mean", "NetworkCertificate",
         "Specificity", "Tail", "Turning", "ZeroFailure", "assert_equivariant", "certify", "certify_network",

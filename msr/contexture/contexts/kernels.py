@@ -1,0 +1,141 @@
+"""Contexts that are known by their dual kernel: labels, regression targets, features of a teacher, a kernel matrix."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import eigsh
+
+from msr.contexture.contexts.base import SCALE, Context, Matrix, checked_weights, float_array, float_matrix
+from msr.errors import ConfigError, DataError, ShapeError
+
+__all__ = ["KernelContext"]
+
+_DENSE = 500  # points up to which all eigenvalues of a kernel are computed for the check of its scale
+
+
+class KernelContext(Context):
+    """A context by its dual kernel ``k(x, x')``, of which no distribution ``P(a|x)`` need be known.
+
+    Args:
+        kernel: ``(n, n)``, symmetric and positive semidefinite, with ``Σ k(x, x') P(x') = 1`` for each ``x`` and no
+            eigenvalue of ``T T*`` above 1.
+        weights: ``P(x)``, ``(n,)``; by default all points weigh the same.
+
+    Raises: ShapeError, NonFiniteError; DataError for a kernel that is none, or of a wrong scale, with what was found.
+    """
+
+    def __init__(self, kernel: Any, weights: Any = None, name: str = "kernel"):
+        matrix = float_matrix(kernel, f"{name}: the kernel")
+        if not isinstance(matrix, np.ndarray):
+            raise DataError(f"{name}: a dense kernel is needed: none that sums to 1 in each row is mostly zeros")
+        if matrix.shape[0] != matrix.shape[1]:
+            raise ShapeError(f"{name}: the kernel must be square; got {matrix.shape}")
+        px = checked_weights(weights, len(matrix), name)
+        asymmetry = np.abs(matrix - matrix.T).max()
+        if asymmetry > SCALE * np.abs(matrix).max():
+            raise DataError(f"{name}: the kernel is not symmetric: it differs from its transpose by {asymmetry:.3g}")
+        _check_means(matrix @ px, name)
+        scale = np.sqrt(px)
+        gram = (matrix + matrix.T) / 2 * scale[:, None] * scale
+        _check_spectrum(gram, name)
+        super().__init__(px, name)
+        self.__dict__.update(_gram=gram, _root=None)
+
+    @classmethod
+    def _of_factor(cls, factor: NDArray[np.float64], px: NDArray[np.float64], name: str) -> "KernelContext":
+        """The context of ``k = F Fᵀ``, ``F (n, r)``, which is never made as a table. Its scale is the caller's care."""
+        context = cls.__new__(cls)
+        Context.__init__(context, px, name)
+        context.__dict__.update(_gram=None, _root=factor * np.sqrt(px)[:, None])
+        return context
+
+    @classmethod
+    def labels(cls, labels: Any, weights: Any = None, name: str = "labels") -> "KernelContext":
+        """The context ``A = y(x)`` of labels, which may be of any kind: ``k(x, x') = 1[y = y'] / P(y)``.
+
+        Each class but one adds a singular value of 1, and there are no others.
+        Raises: ShapeError unless there is one label for each point.
+        """
+        values = np.asarray(labels)
+        if values.ndim != 1:
+            raise ShapeError(f"{name}: one label for each point is needed; got the shape {values.shape}")
+        px = checked_weights(weights, len(values), name)
+        _, numbers = np.unique(values, return_inverse=True)
+        members = np.eye(numbers.max() + 1)[numbers]
+        return cls._of_factor(members / np.sqrt(px @ members), px, name)
+
+    @classmethod
+    def features(
+        cls, features: Any, weights: Any = None, name: str = "features", *, cut: float | None = None
+    ) -> "KernelContext":
+        """The context of features ``z (n, p)``: of a teacher, or targets of a regression.
+
+        The centred features are decomposed, ``z = U S Vᵀ`` in the weights of the points, and
+        ``k = 1 + Σ c_i² u_i u_i``. By default ``c_i = S_i / S_1``; with ``cut`` it is 1 where ``S_i`` is above that
+        share of ``S_1``, else 0.
+
+        Raises: ShapeError, NonFiniteError; DataError for features that do not vary; ConfigError for a ``cut`` that is
+        not from 0 to below 1.
+        Source: the kernels of the authors' code (github.com/RuntianZ/contextures-dissertation), with the weights of the
+        whole set in place of a batch's.
+        """
+        values = float_array(features, f"{name}: the features")
+        matrix = np.asarray(float_matrix(values[:, None] if values.ndim == 1 else values, f"{name}: the features"))
+        if cut is not None and not 0 <= cut < 1:
+            raise ConfigError(f"{name}: cut must be from 0 to below 1; got {cut}")
+        px = checked_weights(weights, len(matrix), name)
+        centred = matrix - px @ matrix
+        # What rounding leaves of a constant feature is of this size, and must not be scaled up to 1.
+        rounding = len(px) * np.finfo(np.float64).eps * np.abs(matrix).max()
+        if np.abs(centred).max() <= rounding:
+            raise DataError(f"{name}: the features are the same at all {len(px)} points, so they say nothing")
+        left, sizes, _ = np.linalg.svd(centred * np.sqrt(px)[:, None], full_matrices=False)
+        kept = sizes > rounding
+        shares = sizes / sizes[0] if cut is None else (sizes > cut * sizes[0]).astype(np.float64)
+        functions = left[:, kept] * shares[kept] / np.sqrt(px)[:, None]
+        return cls._of_factor(np.concatenate([np.ones((len(px), 1)), functions], axis=1), px, name)
+
+    @property
+    def root(self) -> Matrix | None:
+        """``R (n, r)`` with ``R Rᵀ = S`` for labels and features; None for a kernel matrix."""
+        return self.__dict__["_root"]
+
+    @property
+    def gram(self) -> NDArray[np.float64]:
+        """``S``, ``(n, n)``: see :attr:`Context.gram`."""
+        root = self.root
+        return self.__dict__["_gram"] if root is None else root @ root.T
+
+    def kernel_rows(self, points: Any) -> NDArray[np.float64]:
+        """Raises: ConfigError, since a kernel matrix says nothing about other points."""
+        raise ConfigError(f"{self.name} is known on its own {self.n} points only, and says nothing about others")
+
+
+def _check_means(means: NDArray[np.float64], name: str) -> None:
+    """Raise DataError unless every row of a kernel has the mean 1."""
+    off = np.abs(means - 1)
+    if off.max() > SCALE:
+        first = int(np.argmax(off))
+        hint = ""
+        if np.ptp(means) <= SCALE * np.abs(means).max() and abs(means.mean()) > SCALE:
+            hint = f"; all rows are alike: divide the kernel by {means.mean():.6g}"
+        raise DataError(f"{name}: row {first} of the kernel has the mean {means[first]:.6g} and not 1{hint}")
+
+
+def _check_spectrum(gram: NDArray[np.float64], name: str) -> None:
+    """Raise DataError where an eigenvalue is above 1 or below 0."""
+    n = len(gram)
+    if n <= _DENSE:
+        values = np.linalg.eigvalsh(gram)
+        least, largest = values[0], values[-1]
+    else:
+        start = np.random.default_rng(0).standard_normal(n)  # fixed, so that the same kernel gives the same answer
+        largest = eigsh(gram, k=1, which="LA", return_eigenvectors=False, v0=start, tol=SCALE / 10)[0]
+        least = eigsh(gram, k=1, which="SA", return_eigenvectors=False, v0=start, tol=SCALE / 10)[0]
+    if largest > 1 + SCALE:
+        raise DataError(
+            f"{name}: the kernel has the eigenvalue {largest:.6g}, and none of E[·|x] is above 1; is it scaled rightly?"
+        )
+    if least < -SCALE:
+        raise DataError(f"{name}: the kernel has the eigenvalue {least:.6g}, so it is not positive semidefinite")
