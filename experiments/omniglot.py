@@ -33,7 +33,7 @@ from msr.runs import arms
 from msr.runs.command import main
 from msr.runs.flags import chosen, option
 from msr.runs.folder import Row, RunFolder
-from msr.runs.judging import judged, over_seeds
+from msr.runs.judging import estimate_or_none, judged, over_seeds
 from msr.runs.training import batches_of, train, trained_params, trained_row
 from msr.statistics.estimate import Estimate
 from tasks.images import ImageTasks
@@ -187,14 +187,14 @@ def run_arm(
         "asked": asked,
     }
     if runs is not None:
-        row["one_shot_runs"] = float(share_of_runs(loop, runs, config.device))
+        row["one_shot_runs"] = estimate_or_none(shares_of_runs(loop, runs, config.device))
     return row
 
 
 @torch.no_grad()
-def share_of_runs(loop: OuterLoop, runs: Episodes, device: str) -> Tensor:
-    """The share of right answers in the published one-shot runs, a scalar."""
-    return loop.learner.losses(loop.params, runs.to(device), metric=share_right).mean()
+def shares_of_runs(loop: OuterLoop, runs: Episodes, device: str) -> Tensor:
+    """The share of right answers in each of the published one-shot runs, ``(runs,)``."""
+    return loop.learner.losses(loop.params, runs.to(device), metric=share_right)
 
 
 def draw(config: Config, folder: RunFolder, all_arms: list[Arm]) -> None:
@@ -249,7 +249,7 @@ def table(folder: RunFolder, all_arms: list[Arm]) -> str:
             f"{seconds:.0f}",
         ]
         if "one_shot_runs" in rows[0]:
-            cells.append(f"{100 * Estimate.of([row['one_shot_runs'] for row in rows]).mean:.1f}")
+            cells.append(_of_runs([row["one_shot_runs"] for row in rows]))
         lines.append(cells)
     names = ["method", "accuracy %", "± seeds", "± tasks", "below MSR", "adapted", "shared", "steps", "seconds"]
     if lines and len(lines[0]) > len(names):
@@ -258,9 +258,9 @@ def table(folder: RunFolder, all_arms: list[Arm]) -> str:
 
 
 NOTE = (
-    "± is half of a 95% interval: over seeds, and over held-out tasks with the seeds as they are. Below MSR: the mean "
-    "difference on the same tasks. Rates are learned for each tensor; no turned characters as classes; batch norm is "
-    "transductive but in inductive rows."
+    "± is half of a 95% interval: over seeds, and over held-out tasks (or published runs) with the seeds as they are. "
+    "Below MSR: the mean difference on the same tasks. Rates are learned for each tensor; no turned characters as "
+    "classes; batch norm is transductive but in inductive rows."
 )
 
 
@@ -288,6 +288,16 @@ def _difference(first: Sequence[Row], second: Sequence[Row]) -> str:
         return ""
     mean, half = paired(first, second)
     return f"{100 * mean:+.1f} {_half(half)}".strip()
+
+
+def _of_runs(estimates: Sequence[Row | None]) -> str:
+    """The answers in the published runs, ``41.2 ± 3.0``: the interval is over the runs, with the seeds as they are."""
+    known = [estimate for estimate in estimates if estimate is not None]
+    if len(known) < len(estimates):
+        return "none"
+    mean = Estimate.of([estimate["mean"] for estimate in known]).mean
+    width = math.hypot(*(estimate["ci95"] for estimate in known)) / len(known)
+    return f"{100 * mean:.1f} {_half(width)}"
 
 
 def _half(width: float) -> str:

@@ -10,11 +10,12 @@ from msr.contexture.contexts import TableContext as TableContext
 from msr.contexture.mixing import convex as convex
 from msr.contexture.mixing import convolve as convolve
 from msr.contexture.mixing import joint as joint
+from msr.contexture.notation import parse_context as parse_context
 from msr.contexture.spectra import Spectrum as Spectrum
 from msr.contexture.spectra import extend as extend
 from msr.contexture.spectra import spectrum as spectrum
 
 __all__ = [
     "Context", "GroupContext", "JointContext", "KernelContext", "PoolContext", "SamplerContext", "Spectrum",
-    "TableContext", "convex", "convolve", "extend", "joint", "spectrum",
+    "TableContext", "convex", "convolve", "extend", "joint", "parse_context", "spectrum",
 ]  # fmt: skip

@@ -117,9 +117,14 @@ def test_the_published_runs_are_reported(tmp_path, capsys, monkeypatch):
     assert omniglot_run(tmp_path / "run", *flags) == 0
     (row,) = results(tmp_path / "run")["rows"]
     assert row["inner"] == "means"
-    assert 0.05 < row["one_shot_runs"] < 1  # guessing has 0.05
-    assert (400 * row["one_shot_runs"]) % 1 == pytest.approx(0, abs=1e-3)  # of 20 answers in each of 20 runs
-    assert "one-shot runs %" in capsys.readouterr().out
+    answers = row["one_shot_runs"]
+    assert answers["n"] == 20
+    assert 0.05 < answers["mean"] < 1  # guessing has 0.05
+    assert (400 * answers["mean"]) % 1 == pytest.approx(0, abs=1e-3)  # of 20 answers in each of 20 runs
+    shown = f"{100 * answers['mean']:.1f} ± {100 * answers['ci95']:.1f}"
+    out = capsys.readouterr().out
+    assert "one-shot runs %" in out
+    assert shown in out
     read = omniglot.read_one_shot_runs
     monkeypatch.setattr(
         omniglot, "read_one_shot_runs", lambda path: read(path)._replace(support_x=torch.ones(1, 3, 1, 28, 28))

@@ -51,7 +51,13 @@ SURFACE = {
     ],
     "msr.contexture": [
         "Context", "GroupContext", "JointContext", "KernelContext", "PoolContext", "SamplerContext", "Spectrum",
-        "TableContext", "convex", "convolve", "extend", "joint", "spectrum",
+        "TableContext", "convex", "convolve", "extend", "joint", "parse_context", "spectrum",
+    ],
+    "msr.contexture.estimator": [
+        "ContextureEncoder",
+    ],
+    "msr.contexture.learning": [
+        "Learned", "Schedule", "learn", "perceptron",
     ],
     "msr.contexture.measures": [
         "Captured", "Usefulness", "captured", "compatibility", "mutual_neighbours", "principal_angle", "probe_error",

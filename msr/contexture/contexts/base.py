@@ -13,7 +13,7 @@ from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.groups.immutable import Immutable, as_array
 from msr.memory import refuse_if_larger
 
-__all__ = ["SCALE", "Context", "Matrix", "checked_weights", "dense", "float_array", "float_matrix"]
+__all__ = ["SCALE", "Context", "Matrix", "checked_weights", "dense", "element_chances", "float_array", "float_matrix"]
 
 Matrix: TypeAlias = Any
 """A dense float64 array, or a SciPy sparse matrix in rows."""
@@ -196,3 +196,18 @@ def dense(matrix: Matrix, name: str) -> NDArray[np.float64]:
         return matrix
     refuse_if_larger(8.0 * matrix.shape[0] * matrix.shape[1], f"{name} as a dense table", advice="give fewer points")
     return matrix.toarray()
+
+
+def element_chances(elements: Any, order: int, name: str) -> NDArray[np.float64]:
+    """The probabilities of a group's elements. Raises: ShapeError, NonFiniteError, DataError."""
+    if elements is None:
+        return np.full(order, 1 / order)
+    values = float_array(elements, f"{name}: the probabilities of elements")
+    if values.shape != (order,):
+        raise ShapeError(f"{name}: a probability for each of {order} elements is needed; got the shape {values.shape}")
+    if (values < 0).any() or abs(values.sum() - 1) > SCALE:
+        raise DataError(
+            f"{name}: the probabilities of elements are from {values.min():.3g} on and sum to {values.sum():.6g}; they "
+            "must not be negative, and sum to 1"
+        )
+    return values / values.sum()

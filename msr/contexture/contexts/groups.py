@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from msr.contexture.contexts.base import SCALE, float_array
+from msr.contexture.contexts.base import SCALE, element_chances
 from msr.contexture.contexts.tables import TableContext
-from msr.errors import ConfigError, DataError, ShapeError
+from msr.errors import ConfigError
 from msr.permutations import orbit_labels
 from msr.representations import CharacterTable, Representation, character_table, multiplicities
 
@@ -48,7 +48,7 @@ class GroupContext(TableContext):
                 f"{name}: {representation.name} mixes coordinates; a group that permutes points is needed"
             )
         order, n = moves.shape
-        chances = _chances(elements, order, name)
+        chances = element_chances(elements, order, name)
         used = chances > 0
         rows = np.broadcast_to(np.arange(n), moves.shape)[used]
         values = np.broadcast_to(chances[:, None], moves.shape)[used]
@@ -113,18 +113,3 @@ def _values_of(table: CharacterTable, row: int, chances: NDArray[np.float64]) ->
     # The weight commutes with the projection, so that its part there is square.
     part = basis.conj().T @ chances[quotients] @ basis
     return np.linalg.svd(part, compute_uv=False)[::degree]
-
-
-def _chances(elements: Any, order: int, name: str) -> NDArray[np.float64]:
-    """The probabilities of a group's elements. Raises: ShapeError, NonFiniteError, DataError."""
-    if elements is None:
-        return np.full(order, 1 / order)
-    values = float_array(elements, f"{name}: the probabilities of elements")
-    if values.shape != (order,):
-        raise ShapeError(f"{name}: a probability for each of {order} elements is needed; got the shape {values.shape}")
-    if (values < 0).any() or abs(values.sum() - 1) > SCALE:
-        raise DataError(
-            f"{name}: the probabilities of elements are from {values.min():.3g} on and sum to {values.sum():.6g}; they "
-            "must not be negative, and sum to 1"
-        )
-    return values / values.sum()

@@ -1,17 +1,20 @@
 """Contexts on a pool of points in space: a point's context is a point of the pool that lies near."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from msr.contexture.contexts.base import Matrix, float_matrix
+from msr.contexture.contexts.base import Matrix, element_chances, float_matrix
 from msr.contexture.contexts.tables import TableContext
-from msr.errors import ConfigError, DataError, ShapeError
+from msr.errors import ConfigError, DataError, ShapeError, listed
 from msr.memory import refuse_if_larger
+from msr.representations import Representation
 
 __all__ = ["PoolContext", "median_square"]
 
@@ -45,7 +48,7 @@ class PoolContext(TableContext):
         if inputs.shape[1] != at.shape[1]:
             raise ShapeError(f"{name}: points have {inputs.shape[1]} numbers each, and those of the pool {at.shape[1]}")
         super().__init__(rows(inputs), weights, name)
-        self.__dict__.update(pool=at, _rows=rows)
+        self.__dict__.update(pool=at, _rows=rows, _points=inputs)
 
     @classmethod
     def rbf(
@@ -64,13 +67,7 @@ class PoolContext(TableContext):
         if not 0 < gamma < np.inf:
             raise ConfigError(f"{name}: gamma must be above 0; got {gamma}")
         refuse_if_larger(3 * 8.0 * len(pool) ** 2, f"an RBF context of {len(pool)} points", advice="take neighbours")
-        width = gamma
-
-        def rows(new: Tensor) -> Matrix:
-            logits = -width * torch.cdist(new, pool, compute_mode="donot_use_mm_for_euclid_dist").square()
-            return logits.softmax(dim=1).numpy()
-
-        return cls(pool, rows, weights=weights, name=name)
+        return cls(pool, _Bell(pool, float(gamma)), weights=weights, name=name)
 
     @classmethod
     def neighbours(cls, points: Any, k: int, weights: Any = None, name: str | None = None) -> "PoolContext":
@@ -85,12 +82,55 @@ class PoolContext(TableContext):
         if not 1 <= k <= len(pool):
             raise ConfigError(f"{name}: k must be from 1 to the number of points, {len(pool)}; got {k}")
 
-        def rows(new: Tensor) -> Matrix:
-            near = np.concatenate([_nearest(part, pool, k) for part in new.split(max(1, _CHUNK // len(pool)))])
-            starts = np.arange(0, k * len(new) + 1, k)
-            return csr_matrix((np.full(near.size, 1 / k), near.ravel(), starts), shape=(len(new), len(pool)))
+        return cls(pool, _Nearest(pool, k), weights=weights, name=name)
 
-        return cls(pool, rows, weights=weights, name=name)
+    @classmethod
+    def masked(
+        cls,
+        points: Any,
+        hidden: float,
+        *,
+        masks: int = 8,
+        gamma: float | None = None,
+        seed: int = 0,
+        weights: Any = None,
+        name: str | None = None,
+    ) -> "PoolContext":
+        """Some numbers of a point are hidden: ``A`` says which were kept, and a point of the pool that is near in them.
+
+        One of ``masks`` random masks is drawn, each of which hides every number with the chance ``hidden`` (and keeps
+        at least one), and then a point by :meth:`rbf` on the kept numbers. It is the convex mixture of these contexts.
+        ``pool`` holds the points once for each mask.
+        Raises: ShapeError, NonFiniteError; ConfigError unless ``hidden`` is from 0 to below 1 and ``masks`` is at least
+        1; DataError as :meth:`rbf`, for a mask whose kept numbers are all the same.
+        """
+        name = name or f"mask {hidden:g}"
+        pool = _points(points, f"{name}: the points")
+        if not 0 <= hidden < 1 or masks < 1:
+            raise ConfigError(f"{name}: hidden must be from 0 to below 1 and masks at least 1; got {hidden}, {masks}")
+        kept = _masks(pool.shape[1], hidden, masks, torch.Generator().manual_seed(seed))
+        parts = [cls.rbf(pool[:, mask], gamma, name=f"{name}, columns {listed(mask.tolist())}") for mask in kept]
+
+        return cls(pool.repeat(len(kept), 1), _Masked(tuple(parts), tuple(kept)), pool, weights, name)
+
+    def moved(self, representation: Representation, elements: Any = None, name: str | None = None) -> "PoolContext":
+        """A random element of a group moves the point, then this context is drawn: ``P(a|x) = Σ_g w(g) P(a|g x)``.
+
+        The group alone says nothing about points in space, none of which lies on the orbit of another.
+        ``elements (order,)`` are the probabilities of the elements, by default equal.
+        Raises: ShapeError for a representation of another dimension; ShapeError, DataError for the probabilities.
+        """
+        name = name or f"{representation.group.name} * {self.name}"
+        if representation.dim != self.pool.shape[1]:
+            raise ShapeError(
+                f"{name}: {representation.name} acts on {representation.dim} numbers, and points have "
+                f"{self.pool.shape[1]}"
+            )
+        order = len(representation.group.elements)
+        chances = element_chances(elements, order, name)
+
+        rows = _Moved(self.__dict__["_rows"], representation, chances)
+        return PoolContext(self.pool, rows, self.__dict__["_points"], self.weights, name)
 
     def conditional_rows(self, points: Any) -> Matrix:
         """``P(a|x)`` for new points ``(new, p)``: ``(new, m)``. Raises: ShapeError, NonFiniteError."""
@@ -98,6 +138,60 @@ class PoolContext(TableContext):
         if new.shape[1] != self.pool.shape[1]:
             raise ShapeError(f"{self.name}: points of {self.pool.shape[1]} numbers are needed; got {new.shape[1]}")
         return self.__dict__["_rows"](new)
+
+
+@dataclass(frozen=True)
+class _Bell:
+    """``P(a|x) ∝ exp(−γ ‖x − a‖²)`` on a pool. These are classes, and no closures, so that contexts can be pickled."""
+
+    pool: Tensor
+    gamma: float
+
+    def __call__(self, new: Tensor) -> Matrix:
+        squares = torch.cdist(new, self.pool, compute_mode="donot_use_mm_for_euclid_dist").square()
+        return (-self.gamma * squares).softmax(dim=1).numpy()
+
+
+@dataclass(frozen=True)
+class _Nearest:
+    """``P(a|x) = 1/k`` on the ``k`` points of a pool nearest to ``x``."""
+
+    pool: Tensor
+    k: int
+
+    def __call__(self, new: Tensor) -> Matrix:
+        m = len(self.pool)
+        near = np.concatenate([_nearest(part, self.pool, self.k) for part in new.split(max(1, _CHUNK // m))])
+        starts = np.arange(0, self.k * len(new) + 1, self.k)
+        return csr_matrix((np.full(near.size, 1 / self.k), near.ravel(), starts), shape=(len(new), m))
+
+
+@dataclass(frozen=True)
+class _Masked:
+    """One of several contexts, each on the columns that it keeps."""
+
+    parts: tuple[PoolContext, ...]
+    kept: tuple[Tensor, ...]
+
+    def __call__(self, new: Tensor) -> Matrix:
+        tables = [part.conditional_rows(new[:, mask]) for part, mask in zip(self.parts, self.kept, strict=True)]
+        return np.concatenate(tables, axis=1) / len(tables)
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """A context of the point that a random element of a group makes of ``x``."""
+
+    rows: Callable[[Tensor], Matrix]
+    representation: Representation
+    chances: NDArray[np.float64]
+
+    def __call__(self, new: Tensor) -> Matrix:
+        parts = [
+            self.chances[element] * self.rows(self.representation.act_flat(int(element), new))
+            for element in np.flatnonzero(self.chances)
+        ]
+        return sum(parts[1:], start=parts[0])
 
 
 def median_square(points: Tensor) -> float:
@@ -119,6 +213,16 @@ def median_square(points: Tensor) -> float:
 def _points(points: Any, name: str) -> Tensor:
     """Points ``(n, p)`` as float64. Raises: ShapeError, NonFiniteError."""
     return torch.from_numpy(np.asarray(float_matrix(points, name)))
+
+
+def _masks(columns: int, hidden: float, count: int, generator: torch.Generator) -> list[Tensor]:
+    """Random sets of columns that are kept, at least one in each."""
+    kept = []
+    for _ in range(count):
+        chances = torch.rand(columns, generator=generator)
+        mask = torch.nonzero(chances >= hidden).flatten()
+        kept.append(mask if len(mask) else chances.argmax()[None])
+    return kept
 
 
 def _nearest(new: Tensor, pool: Tensor, k: int) -> np.ndarray:

@@ -24,7 +24,8 @@ from msr.contexture import (
 from msr.errors import ConfigError, DataError, MSRError, NonFiniteError, ShapeError
 from msr.groups import cyclic, dihedral, symmetric
 from msr.representations import irrep, natural
-from tests.msr.contexture.cases import BITS, cube, flips, random_encoder, random_joint
+from tasks.cube import BITS, cube, flips
+from tests.msr.contexture.cases import random_encoder, random_joint
 
 SEEDS = st.integers(0, 10**6)
 
@@ -278,10 +279,10 @@ GOOD = np.array([[0.5, 0.5], [0.2, 0.8]])
         (lambda: GroupContext(natural(cyclic(4)), [1.0]), ShapeError, "each of 4 elements"),
         (lambda: convolve(KernelContext.labels("ab"), TableContext(GOOD)), ShapeError, "one label"),
         (lambda: convolve(KernelContext.labels(list("ab")), TableContext(GOOD)), ConfigError, "needs P(a|x)"),
-        (lambda: convolve(TableContext(GOOD), flips(0.1)), ShapeError, "2 values, and flips has 64"),
+        (lambda: convolve(TableContext(GOOD), flips(0.1)), ShapeError, "2 values, and flips 0.1 has 64"),
         (lambda: convolve(TableContext(GOOD), KernelContext.labels(list("ab"))), DataError, "other probabilities"),
         (lambda: convex([]), ConfigError, "at least one"),
-        (lambda: convex([TableContext(GOOD), flips(0.1)]), ShapeError, "2 points and flips 64"),
+        (lambda: convex([TableContext(GOOD), flips(0.1)]), ShapeError, "2 points and flips 0.1 64"),
         (lambda: convex([TableContext(GOOD), TableContext(GOOD, [0.4, 0.6])]), DataError, "differently"),
         (lambda: convex([TableContext(GOOD)] * 2, [0.4, 0.5]), DataError, "must sum to 1"),
         (lambda: convex([TableContext(GOOD)] * 2, [1.0]), ShapeError, "2 probabilities"),
@@ -299,7 +300,7 @@ def test_what_is_no_context_is_refused_with_the_reason(make, error, says):
 
 def test_contexts_cannot_be_changed_and_print_in_a_line():
     context = flips(0.1)
-    assert repr(context) == "TableContext('flips', 64 points)"
+    assert repr(context) == "TableContext('flips 0.1', 64 points)"
     with pytest.raises(AttributeError, match="contexts are immutable"):
         context.name = "other"
     assert len(BITS) == context.n

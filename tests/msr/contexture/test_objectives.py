@@ -26,7 +26,8 @@ from msr.contexture.objectives import (
 )
 from msr.errors import ConfigError, ShapeError
 from msr.groups import cyclic
-from tests.msr.contexture.cases import cube, flips, random_encoder, random_joint
+from tasks.cube import cube, flips
+from tests.msr.contexture.cases import random_encoder, random_joint
 
 SEEDS = st.integers(0, 10**6)
 PENALISED = [SVME(1.0), SVME(3.0), SVME(0.5), KISE(1.0), KISE(2.5), NonContrastive(4.0), NonContrastive(1.0)]

@@ -10,7 +10,8 @@ from msr.contexture import GroupContext, KernelContext, PoolContext, TableContex
 from msr.contexture.spectra import decomposition
 from msr.errors import ConfigError, DataError, PrecisionError
 from msr.groups import cyclic
-from tests.msr.contexture.cases import cube, flips, random_encoder, random_joint
+from tasks.cube import cube, flips
+from tests.msr.contexture.cases import random_encoder, random_joint
 
 SEEDS = st.integers(0, 10**6)
 

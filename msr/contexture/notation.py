@@ -1,0 +1,136 @@
+"""Contexts of a table's rows as people write them: ``knn:30``, ``group:d4:grid:8``, ``labels + rbf:auto``."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from msr.contexture.contexts.base import Context
+from msr.contexture.contexts.kernels import KernelContext
+from msr.contexture.contexts.pools import PoolContext
+from msr.contexture.mixing import convex, convolve, joint
+from msr.errors import ConfigError
+from msr.representations.notation import parse_group, parse_representation
+
+__all__ = ["CONTEXTS", "Recipe", "parse_context"]
+
+CONTEXTS = """\
+knn:K            one of the K nearest rows
+rbf:auto         a near row, by exp(−γ distance²); rbf:G for γ = G; auto: 4 over the median squared distance
+mask:P           each column is hidden with chance P, then a row near in the others, as rbf:auto
+labels           the target as labels of classes
+target           the target as a number, or numbers
+group:G:ACTS     an element of a group moves the columns, then a near row as rbf:auto; group:d4:grid:8
+A * B            B after A        (weaker than both)
+A + B            A or B, and which one is known
+A & B            A and B at once  (stronger than both)"""
+"""The notation, for help texts."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A context that is written down, to be made on points.
+
+    Attributes:
+        text: as it was written.
+        needs_target: whether it looks at the target.
+    """
+
+    text: str
+    needs_target: bool
+    _make: Callable[[Tensor, Any], Context]
+
+    def on(self, points: Tensor, target: Any = None) -> Context:
+        """The context on points ``(n, p)``, with a target for each point where it needs one.
+
+        Raises: ConfigError where a target is missing, and what the contexts raise.
+        """
+        if self.needs_target and target is None:
+            raise ConfigError(f"the context {self.text} looks at the target, and there is none")
+        return self._make(points, target)
+
+
+def parse_context(text: str) -> Recipe:
+    """The context that a text names; ``*`` binds more than ``+``, and ``&`` more than both.
+
+    Raises: ConfigError for a text that names none, with the notation.
+    """
+    return _mixed(text, text, "+*&")
+
+
+_MIXTURES: dict[str, Callable[[Sequence[Context], str], Context]] = {
+    "+": lambda parts, name: convex(parts, name=name),
+    "*": lambda parts, name: _chained(parts, name),
+    "&": lambda parts, name: joint(parts, name=name),
+}
+
+
+def _mixed(text: str, whole: str, signs: str) -> Recipe:
+    """The recipe of a text that may be mixed by these signs, the loosest first."""
+    if not signs:
+        return _single(text.strip(), whole)
+    parts = [_mixed(part, whole, signs[1:]) for part in text.split(signs[0])]
+    if len(parts) == 1:
+        return parts[0]
+    name = text.strip()
+    mix = _MIXTURES[signs[0]]
+    return Recipe(
+        name,
+        any(part.needs_target for part in parts),
+        lambda points, target: mix([part.on(points, target) for part in parts], name),
+    )
+
+
+def _chained(parts: Sequence[Context], name: str) -> Context:
+    """Contexts one after the other, the first first."""
+    first, *rest = parts
+    for number, part in enumerate(rest):
+        first = convolve(first, part, name if number == len(rest) - 1 else None)
+    return first
+
+
+def _single(text: str, whole: str) -> Recipe:
+    """The recipe of a text without mixtures. Raises: ConfigError."""
+    word, _, rest = text.partition(":")
+    if word == "labels" and not rest:
+        return Recipe(text, True, lambda _, target: KernelContext.labels(_as_labels(target), name=text))
+    if word == "target" and not rest:
+        return Recipe(text, True, lambda _, target: KernelContext.features(target, name=text))
+    if word == "knn":
+        k = int(_number(rest, whole))
+        return Recipe(text, False, lambda points, _: PoolContext.neighbours(points, k, name=text))
+    if word == "rbf":
+        gamma = None if rest == "auto" else _number(rest, whole)
+        return Recipe(text, False, lambda points, _: PoolContext.rbf(points, gamma, name=text))
+    if word == "mask":
+        hidden = _number(rest, whole)
+        return Recipe(text, False, lambda points, _: PoolContext.masked(points, hidden, name=text))
+    if word == "group":
+        named, _, acts = rest.partition(":")
+        if not acts:
+            raise _unknown(whole, f"{text} says not how the group acts")
+        group = parse_group(named)
+        representation = parse_representation(acts, group)
+        return Recipe(text, False, lambda points, _: PoolContext.rbf(points).moved(representation, name=text))
+    raise _unknown(whole, f"{text!r} is no context")
+
+
+def _as_labels(target: Any) -> Any:
+    """The target as one label for each point."""
+    values = np.asarray(target)
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def _number(text: str, whole: str) -> float:
+    """A number. Raises: ConfigError for what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        raise _unknown(whole, f"{text!r} is no number") from None
+
+
+def _unknown(whole: str, why: str) -> ConfigError:
+    """The error of a text that names no context."""
+    return ConfigError(f"no context is written {whole!r}: {why}. The notation:\n{CONTEXTS}")
