@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.shared.cube import BITS, cube, flips, targets
 from msr.contexture import GroupContext, PoolContext, Spectrum, TableContext, convolve, spectrum
 from msr.contexture.learning import Schedule, learn
 from msr.contexture.measures import compatibility, principal_angle, probe_error, squared_correlation
@@ -44,7 +45,6 @@ from msr.runs.config import SeedFlags
 from msr.runs.flags import chosen, option
 from msr.runs.folder import Row, RunFolder
 from msr.runs.judging import over_rows
-from tasks.cube import BITS, cube, flips, targets
 from tasks.pictures import needed
 
 STUDIES = ("census", "targets", "learned", "digits")

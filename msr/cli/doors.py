@@ -11,7 +11,7 @@ from msr.models.kinds import check_kind
 from msr.printable import printable
 from msr.spelling import GROUPS
 
-__all__ = ["check_door", "check_tasks", "discover_door", "is_terminal", "reports", "sample_door"]
+__all__ = ["check_door", "check_tasks", "context_door", "discover_door", "is_terminal", "reports", "sample_door"]
 
 # Bounds that keep out typing errors; inside them it is memory and time that decide.
 MOST_COUNT = 10**9
@@ -86,9 +86,14 @@ def _check_together(options: Any) -> None:
 
 def check_tasks(path: Path) -> None:
     """Raise DataError for a path that is no regular file, OSError for one that may not be read."""
+    check_file(path, "give a .npz with arrays x and y")
+
+
+def check_file(path: Path, advice: str) -> None:
+    """Raise DataError with the advice for a path that is no regular file, OSError for one that may not be read."""
     if not path.is_file():
         what = "not a regular file" if path.exists() else "no such file"
-        raise DataError(f"{printable(path)}: {what}; give a .npz with arrays x and y")
+        raise DataError(f"{printable(path)}: {what}; {advice}")
     with path.open("rb"):
         pass
 
@@ -148,6 +153,20 @@ def check_door(options: Any) -> None:
     check_kind(options.model, options.trust)
     if options.json is not None and not is_terminal(options.json):
         refuse_inputs("--json", options.json, [options.model])
+
+
+def context_door(options: Any) -> None:
+    """Check the flags of ``context``.
+
+    Raises: ConfigError, DataError or OSError for flags and files that it cannot work with.
+    """
+    _count("--rows", options.rows, 5)
+    if not 0 <= options.seed < 2**63:
+        raise ConfigError(f"--seed must lie between 0 and 2^63 - 1; got {printable(options.seed)}")
+    _check_file("--json", options.json)
+    check_file(options.table, "give a table: .csv, .parquet, or .npz with an array x")
+    if options.json is not None and not is_terminal(options.json):
+        refuse_inputs("--json", options.json, [options.table])
 
 
 # The flags that each family has, and their defaults.

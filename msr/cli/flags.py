@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from msr.cli.doors import check_door, discover_door, sample_door
+from msr.cli.doors import check_door, context_door, discover_door, sample_door
 from msr.printable import printable
-from msr.spelling import GROUPS, REPRESENTATIONS
+from msr.spelling import CONTEXTS, GROUPS, REPRESENTATIONS
 from msr.version import __version__
 
 __all__ = ["parser"]
@@ -73,6 +73,26 @@ an example that works:
 """
 
 
+_CONTEXT = f"""\
+Say what an encoder can learn from contexts of a table's rows, and how many functions are worth learning.
+
+TABLE is a .csv (.tsv, .txt, .gz) or .parquet with named columns, which may hold texts and gaps, or an .npz with
+x (rows, columns) and optionally y (rows,). Each context says what a row goes with:
+
+{CONTEXTS}
+"""
+
+_CONTEXT_EXAMPLE = f"""\
+an example that works:
+  python -c "import numpy as np; r = np.random.default_rng(0); x = r.normal(size=(300, 4)); \\
+    np.savez('t.npz', x=x, y=x[:, 0] > 0)"
+  msr context t.npz --context knn:30 --context rbf:auto --context "knn:5 * rbf:auto"
+
+exit codes: 0 all contexts were judged,
+  {_NO_ANSWER}
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line each, like all other errors of the command."""
 
@@ -115,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     _add_discover(commands)
     _add_check(commands)
     _add_sample(commands)
+    _add_context(commands)
     return whole
 
 
@@ -197,3 +218,19 @@ def _add_sample(commands: Any) -> None:
     )
     command.add_argument("--seed", type=int, default=0, help="a whole number from 0 to 2^63 - 1 (default: 0)")
     command.add_argument("--out", type=_path, required=True, metavar="TASKS.npz")
+
+
+def _add_context(commands: Any) -> None:
+    """Add ``msr context``."""
+    command = _command(commands, "context", context_door, _CONTEXT, _CONTEXT_EXAMPLE)
+    command.add_argument("table", metavar="TABLE", type=_path)
+    command.add_argument(
+        "--target", metavar="COLUMN", help="what the functions are to be of use for: numbers or labels"
+    )
+    command.add_argument(
+        "--context", action="append", metavar="TEXT", help="as above, again for each; by default a few"
+    )
+    command.add_argument("--drop", action="append", metavar="COLUMN", help="leave a column out, again for each")
+    command.add_argument("--rows", type=int, default=1000, help="most rows that are looked at (default: 1000)")
+    command.add_argument("--seed", type=int, default=0, help="of the rows that are drawn (default: 0)")
+    command.add_argument("--json", type=_path, metavar="FILE", help="write the answer as JSON; - for the terminal")

@@ -12,21 +12,10 @@ from msr.contexture.contexts.kernels import KernelContext
 from msr.contexture.contexts.pools import PoolContext
 from msr.contexture.mixing import convex, convolve, joint
 from msr.errors import ConfigError
+from msr.printable import printable
 from msr.representations.notation import parse_group, parse_representation
 
-__all__ = ["CONTEXTS", "Recipe", "parse_context"]
-
-CONTEXTS = """\
-knn:K            one of the K nearest rows
-rbf:auto         a near row, by exp(−γ distance²); rbf:G for γ = G; auto: 4 over the median squared distance
-mask:P           each column is hidden with chance P, then a row near in the others, as rbf:auto
-labels           the target as labels of classes
-target           the target as a number, or numbers
-group:G:ACTS     an element of a group moves the columns, then a near row as rbf:auto; group:d4:grid:8
-A * B            B after A        (weaker than both)
-A + B            A or B, and which one is known
-A & B            A and B at once  (stronger than both)"""
-"""The notation, for help texts."""
+__all__ = ["Recipe", "parse_context"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +88,7 @@ def _single(text: str, whole: str) -> Recipe:
     if word == "target" and not rest:
         return Recipe(text, True, lambda _, target: KernelContext.features(target, name=text))
     if word == "knn":
-        k = int(_number(rest, whole))
+        k = _whole_number(rest, whole)
         return Recipe(text, False, lambda points, _: PoolContext.neighbours(points, k, name=text))
     if word == "rbf":
         gamma = None if rest == "auto" else _number(rest, whole)
@@ -110,11 +99,11 @@ def _single(text: str, whole: str) -> Recipe:
     if word == "group":
         named, _, acts = rest.partition(":")
         if not acts:
-            raise _unknown(whole, f"{text} says not how the group acts")
+            raise _unknown(whole, f"{printable(text)} says not how the group acts")
         group = parse_group(named)
         representation = parse_representation(acts, group)
         return Recipe(text, False, lambda points, _: PoolContext.rbf(points).moved(representation, name=text))
-    raise _unknown(whole, f"{text!r} is no context")
+    raise _unknown(whole, f"{printable(text)!r} is no context")
 
 
 def _as_labels(target: Any) -> Any:
@@ -123,14 +112,24 @@ def _as_labels(target: Any) -> Any:
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 
+def _whole_number(text: str, whole: str) -> int:
+    """A whole number. Raises: ConfigError for what is none."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
+        raise _unknown(whole, f"{printable(text)!r} is no whole number")
+    return int(text)
+
+
 def _number(text: str, whole: str) -> float:
     """A number. Raises: ConfigError for what is none."""
     try:
         return float(text)
     except ValueError:
-        raise _unknown(whole, f"{text!r} is no number") from None
+        raise _unknown(whole, f"{printable(text)!r} is no number") from None
 
 
 def _unknown(whole: str, why: str) -> ConfigError:
     """The error of a text that names no context."""
-    return ConfigError(f"no context is written {whole!r}: {why}. The notation:\n{CONTEXTS}")
+    return ConfigError(
+        f"no context is written {printable(whole)!r}: {why}. There are knn:K, rbf:auto, rbf:G, mask:P, labels, target, "
+        "group:G:ACTS, and mixtures by *, + and &"
+    )

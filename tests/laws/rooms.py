@@ -62,6 +62,7 @@ FLOORS = [
             "episodes.py": "the shape in which tasks travel: support and query",
             "modules.py": "copies of a module, or what cannot be copied; kinds of module",
             "models/": "saved layers and networks, read without trust",
+            "tables/": "files of rows with named columns, texts and gaps, as numbers",
         },
     ),
     Floor(
@@ -123,7 +124,7 @@ FLOORS = [
     Floor(
         "the door",
         {
-            "cli/": "the `msr` command: discover, check, sample",
+            "cli/": "the `msr` command: discover, check, sample, context",
         },
     ),
     Floor("the key", {"__main__.py": "`python -m msr`"}),

@@ -68,6 +68,12 @@ SURFACE = {
         "balanced_regression", "balanced_regression_optimum", "batch_moments", "exact_moments", "exact_pair_moments",
         "kernel_batch_moments", "pair_batch_moments",
     ],
+    "msr.contexture.comparison": [
+        "Judged", "compared", "known_share",
+    ],
+    "msr.tables": [
+        "Table", "read_table",
+    ],
     "msr.equivariance": [
         "Auto", "Certificate", "Defects", "EquivarianceWarning", "Exact", "LayerDefects", "Mean", "NetworkCertificate",
         "Specificity", "Tail", "Turning", "ZeroFailure", "assert_equivariant", "certify", "certify_network",

@@ -16,10 +16,9 @@ __all__ = ["compatibility", "probe_error", "trace_gap_bound", "worst_error", "wo
 
 
 def compatibility(context: Context, target: Tensor) -> float:
-    """``ρ = |T* f~| / |f~|``, 0 to 1, of a context with a target ``f``: the root of the share of its variance that the
-    context knows.
+    """``ρ = |T* f~| / |f~|``, 0 to 1: the largest correlation of a target ``f(X)`` with any function of ``A``.
 
-    It is the largest correlation of ``f(X)`` with any function of ``A``.
+    ``ρ²`` is the share of the target's variance that is known from ``A``.
     Shapes: ``target (n,)``, its value at each point.
     Raises: ShapeError, NonFiniteError; DataError for a constant target.
     Source: Definition 13 of arXiv:2505.01557.

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
+from experiments.shared.cube import BITS, cube, flips
 from msr.contexture import (
     GroupContext,
     JointContext,
@@ -24,7 +25,6 @@ from msr.contexture import (
 from msr.errors import ConfigError, DataError, MSRError, NonFiniteError, ShapeError
 from msr.groups import cyclic, dihedral, symmetric
 from msr.representations import irrep, natural
-from tasks.cube import BITS, cube, flips
 from tests.msr.contexture.cases import random_encoder, random_joint
 
 SEEDS = st.integers(0, 10**6)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.shared.cube import BITS, cube, flips
 from msr.contexture import (
     GroupContext,
     JointContext,
@@ -22,7 +23,6 @@ from msr.contexture.objectives import KISE, SVME, LowRank, NonContrastive, Spect
 from msr.errors import ConfigError, MSRError, NonFiniteError, ShapeError
 from msr.groups import cyclic
 from msr.representations import natural
-from tasks.cube import BITS, cube, flips
 from tests.msr.contexture.cases import random_encoder, random_joint
 
 SIGNS = torch.from_numpy(BITS).float() * 2 - 1

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.shared.cube import cube, flips, targets
 from msr.contexture import GroupContext, KernelContext, TableContext, convolve, spectrum
 from msr.contexture.measures import (
     captured,
@@ -23,7 +24,6 @@ from msr.contexture.measures import (
 )
 from msr.errors import ConfigError, DataError, ShapeError
 from msr.groups import cyclic, dihedral
-from tasks.cube import cube, flips, targets
 from tests.msr.contexture.cases import random_encoder, random_joint
 
 SEEDS = st.integers(0, 10**6)

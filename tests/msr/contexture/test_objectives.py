@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.shared.cube import cube, flips
 from msr.contexture import GroupContext, KernelContext, convolve, spectrum
 from msr.contexture.measures import principal_angle
 from msr.contexture.objectives import (
@@ -26,7 +27,6 @@ from msr.contexture.objectives import (
 )
 from msr.errors import ConfigError, ShapeError
 from msr.groups import cyclic
-from tasks.cube import cube, flips
 from tests.msr.contexture.cases import random_encoder, random_joint
 
 SEEDS = st.integers(0, 10**6)

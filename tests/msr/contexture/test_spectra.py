@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.shared.cube import cube, flips
 from msr.contexture import GroupContext, KernelContext, PoolContext, TableContext, extend, spectrum
 from msr.contexture.spectra import decomposition
 from msr.errors import ConfigError, DataError, PrecisionError
 from msr.groups import cyclic
-from tasks.cube import cube, flips
 from tests.msr.contexture.cases import random_encoder, random_joint
 
 SEEDS = st.integers(0, 10**6)

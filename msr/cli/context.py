@@ -1,0 +1,138 @@
+"""``msr context``: what there is to learn from contexts of a table's rows, side by side."""
+
+import math
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from msr.cli.answers import as_json, give
+from msr.cli.doors import is_terminal
+from msr.contexture.comparison import Judged, compared
+from msr.contexture.notation import parse_context
+from msr.errors import ConfigError, DataError
+from msr.files.writing import Write
+from msr.printable import printable
+from msr.report.tables import format_table
+from msr.tables import Table, read_table
+from msr.version import __version__
+
+__all__ = ["run"]
+
+DEFAULTS = ("rbf:auto", "knn:10", "knn:50", "mask:0.3")
+"""The contexts that are judged where none are given, and ``labels`` or ``target`` with a target."""
+
+
+def run(options: Any) -> int:
+    """Judge the contexts, write the file that was asked for, print the table, and return the exit code 0."""
+    texts = options.context or list(DEFAULTS)
+    recipes = [parse_context(text) for text in texts]
+    table = read_table(options.table, target=options.target, drop=options.drop or [])
+    if not options.context:
+        recipes = [recipe for recipe in recipes if _fits(recipe.text, min(len(table.values), options.rows))]
+        if table.target is not None:
+            recipes.append(parse_context("labels" if table.target_kind == "labels" else "target"))
+    chosen = _chosen(len(table.values), options.rows, options.seed)
+    if len(chosen) < 5:
+        raise DataError(f"{printable(str(options.table))}: 5 rows without gaps are needed; got {len(chosen)}")
+    if table.target is None and any(recipe.needs_target for recipe in recipes):
+        raise ConfigError("a context looks at the target: give --target COLUMN")
+    target = None if table.target is None else table.target[chosen.numpy()]
+    judged = compared(torch.from_numpy(table.values)[chosen], recipes, target)
+    answer = as_json(
+        {
+            "table": str(options.table),
+            "rows": len(chosen),
+            "of_rows": len(table.values),
+            "columns": list(table.names),
+            "target": options.target,
+            "notes": list(table.notes),
+            "contexts": [_as_dict(line) for line in judged],
+            "command": _command(options),
+            "version": __version__,
+        }
+    )
+    files: dict[Path, Write] = {}
+    if options.json is not None and not is_terminal(options.json):
+        files[options.json] = lambda file: file.write(answer.encode())
+    give(answer if is_terminal(options.json) else _text(table, judged, len(chosen)), files)
+    return 0
+
+
+def _fits(text: str, rows: int) -> bool:
+    """Whether a default context can be made of so many rows."""
+    return not text.startswith("knn:") or int(text[4:]) < rows / 2
+
+
+def _chosen(n: int, most: int, seed: int) -> torch.Tensor:
+    """The numbers of the rows that are looked at: all, or ``most`` drawn by the seed."""
+    if n <= most:
+        return torch.arange(n)
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:most].sort().values
+
+
+def _as_dict(line: Judged) -> dict[str, Any]:
+    """A judged context as JSON holds it."""
+    value = line.usefulness
+    tau = value.tau if math.isfinite(value.tau) else None
+    found = {key: getattr(line, key) for key in ("name", "strength", "dimension", "needed", "known", "explained")}
+    found |= {"of_target": line.of_target, "tau": tau, "energy": value.energy, "decay": value.decay}
+    found |= {"abstains": value.abstains, "advice": None if line.advice is None else _as_dict(line.advice)}
+    return found
+
+
+def _text(table: Table, judged: list[Judged], rows: int) -> str:
+    """The answer for a terminal."""
+    lines = [f"{rows} rows of {len(table.names)} columns"]
+    if rows < len(table.values):
+        lines[0] += (
+            f", drawn from {len(table.values)}: values of so few rows are too large, so compare contexts and do not "
+            "read them off; --rows takes more"
+        )
+    lines += [f"  {note}" for note in table.notes]
+    header = ["context", "strength", "functions", "for 90%", "energy", "decay", "τ"]
+    if table.target is not None:
+        header += ["target known", "explained"]
+    cells = []
+    for line in judged:
+        for number, one in enumerate([line] if line.advice is None else [line, line.advice]):
+            row = [
+                f"  try: {one.name}" if number else one.name,
+                one.strength,
+                str(one.dimension),
+                str(one.needed),
+                f"{one.usefulness.energy:.2f}",
+                f"{one.usefulness.decay:.2g}",
+                f"{one.usefulness.tau:.2f}" + (" (says nothing)" if one.usefulness.abstains else ""),
+            ]
+            if table.target is not None:
+                row += [
+                    "(is it)" if one.of_target else _percent(one.known),
+                    "" if one.of_target else _percent(one.explained),
+                ]
+            cells.append(row)
+    lines += ["", format_table(header, cells), ""]
+    lines.append("functions: where τ is least. τ: smaller is better, among contexts of one kind.")
+    if table.target is not None:
+        lines.append(
+            "target known: share of its variance that the context itself tells. explained: by a linear probe of so "
+            "many functions, less what they explain of noise."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _percent(share: float | None) -> str:
+    """A share in per cent."""
+    return "" if share is None else f"{100 * share:.0f}%"
+
+
+def _command(options: Any) -> str:
+    """The command that repeats this answer."""
+    words = ["msr", "context", str(options.table)]
+    if options.target is not None:
+        words += ["--target", options.target]
+    for flag in ("context", "drop"):
+        for value in getattr(options, flag) or []:
+            words += [f"--{flag}", value]
+    return shlex.join([*words, "--rows", str(options.rows), "--seed", str(options.seed)])

@@ -1,0 +1,157 @@
+"""Several contexts of the same rows, judged side by side: how strong, how many functions, of what use for a target."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from msr.brief import Brief
+from msr.contexture.contexts.base import Context
+from msr.contexture.measures import Usefulness, probe_error, usefulness
+from msr.contexture.notation import Recipe, parse_context
+from msr.contexture.spectra import Spectrum, spectrum
+from msr.errors import ConfigError, DataError, ShapeError
+
+__all__ = ["Judged", "compared", "known_share"]
+
+WEAK = 0.5
+"""Energy ``Σ s_i²`` below which a context is called too weak: all its functions together are less than half of one that
+is known. Chosen by hand."""
+STRONG = 0.1
+"""A context is too strong where more functions than this share of the number of rows are needed for nine tenths of the
+energy: as many examples with labels would be needed to use it. Chosen by hand."""
+_MOST = 0.9  # share of the energy for that
+
+Strength = Literal["too weak", "moderate", "too strong"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Judged(Brief):
+    """A context, judged.
+
+    Attributes:
+        name: the context as it was written.
+        strength: ``too weak``, ``moderate`` or ``too strong``, by the energy and how many functions hold most of it.
+        dimension: the number of functions at which τ is least.
+        needed: how many functions hold nine tenths of the energy.
+        usefulness: τ, the energy, the decay.
+        known: ``ρ²``, the share of the target's variance that is known from ``A``: of the best prediction of it by any
+            function of the context; None without a target.
+        explained: the share of the target's variance that a linear probe of the top ``dimension`` functions explains,
+            less what so many functions explain of noise (adjusted R²), at least 0; None without a target.
+        of_target: whether the context looks at the target itself, so that ``known`` says nothing.
+        advice: a mixture that was tried, and had a smaller τ; None where none had, or none was needed.
+    """
+
+    name: str
+    strength: Strength
+    dimension: int
+    needed: int
+    usefulness: Usefulness
+    known: float | None
+    explained: float | None
+    of_target: bool
+    advice: "Judged | None" = None
+
+
+def compared(rows: Tensor, recipes: Sequence[Recipe], target: Any = None, *, advise: bool = True) -> list[Judged]:
+    """Judge contexts of the same rows, each with advice where it is too strong or too weak.
+
+    Advice is tried before it is given: for a context that is too strong, what comes of it when each other context that
+    is not, or an RBF context, is put after it; for one that is too weak, two draws of it at once, and each other
+    context at once with it.
+
+    Shapes: ``rows (n, p)``; ``target (n,)`` of numbers or labels.
+    Raises: what the contexts raise; DataError that names a context which says nothing about the rows.
+    """
+    judged = [_judged(recipe, rows, target) for recipe in recipes]
+    if not advise:
+        return judged
+    return [line if line.strength == "moderate" else _with_advice(line, judged, rows, target) for line in judged]
+
+
+def known_share(context: Context, target: Tensor) -> float:
+    """The share of a target's variance that is known from ``A``, ``|T* f~|² / |f~|²``, summed over columns: 0 to 1.
+
+    Shapes: ``target (n, c)``. Raises: as :meth:`Context.on_points`.
+    """
+    values = torch.from_numpy(context.on_points(target))
+    centred = values - context.weights @ values
+    variance = float((context.weights[:, None] * centred.square()).sum())
+    kept = float((context.weights[:, None] * centred * context.smoothed(centred)).sum())
+    return min(1.0, max(0.0, kept / variance))
+
+
+def _judged(recipe: Recipe, rows: Tensor, target: Any) -> Judged:
+    """A context made on the rows, and judged."""
+    context = recipe.on(rows, target)
+    found = spectrum(context, solver="dense")
+    if found.energy <= 1e-12:
+        raise DataError(f"the context {recipe.text} says nothing about these rows: all of its singular values are 0")
+    value = usefulness(found)
+    cumulated = found.squares.cumsum(0)
+    needed = int((cumulated < _MOST * float(cumulated[-1])).sum()) + 1
+    strength: Strength = "moderate"
+    if found.energy < WEAK:
+        strength = "too weak"
+    elif needed > STRONG * context.n:
+        strength = "too strong"
+    columns = None if target is None else _columns(target)
+    return Judged(
+        name=recipe.text,
+        strength=strength,
+        dimension=value.dimension,
+        needed=needed,
+        usefulness=value,
+        known=None if columns is None else known_share(context, columns),
+        explained=None if columns is None else _explained(found, columns, value.dimension),
+        of_target=recipe.needs_target,
+    )
+
+
+def _columns(target: Any) -> Tensor:
+    """A target as columns of numbers: numbers as they are, an indicator for each label."""
+    values = np.asarray(target)
+    if values.dtype.kind == "f":
+        return torch.from_numpy(values.astype(np.float64))[:, None]
+    _, numbers = np.unique(values, return_inverse=True)
+    return torch.nn.functional.one_hot(torch.from_numpy(numbers)).double()
+
+
+def _explained(found: Spectrum, columns: Tensor, d: int) -> float:
+    """The share of the columns' variance that a linear probe of the top ``d`` functions explains, as adjusted R²."""
+    functions = found.functions[:, :d]
+    centred = columns - found.weights @ columns
+    total = float((found.weights[:, None] * centred.square()).sum())
+    left = sum(probe_error(found.weights, functions, column) for column in columns.T)
+    n = len(functions)
+    if n <= d + 1:
+        return 0.0  # as many functions as rows explain everything, and so nothing
+    return min(1.0, max(0.0, 1 - left / total * (n - 1) / (n - d - 1)))
+
+
+def _tried(text: str, rows: Tensor, target: Any) -> Judged | None:
+    """A mixture, judged; None for one that cannot be made, or says nothing: it is no advice."""
+    try:
+        return _judged(parse_context(text), rows, target)
+    except (ConfigError, DataError, ShapeError):
+        return None
+
+
+def _with_advice(line: Judged, others: Sequence[Judged], rows: Tensor, target: Any) -> Judged:
+    """A judged context with the best mixture that was tried, if it has a smaller τ."""
+    if line.strength == "too strong":
+        partners = [other.name for other in others if other.strength != "too strong" and not other.of_target]
+        texts = [f"{line.name} * {partner}" for partner in [*partners, "rbf:auto"]]
+    else:
+        partners = [other.name for other in others if other.name != line.name and not other.of_target]
+        texts = [f"{line.name} & {partner}" for partner in [line.name, *partners]]
+    tried = [_tried(text, rows, target) for text in dict.fromkeys(texts)]
+    better = [other for other in tried if other is not None and other.usefulness.tau < line.usefulness.tau]
+    if not better:
+        return line
+    best = min(better, key=lambda other: other.usefulness.tau)
+    return Judged(**{**vars(line), "advice": best})
