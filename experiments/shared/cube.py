@@ -41,7 +41,9 @@ def cube(group: FiniteGroup) -> Representation:
 def flips(chance: float) -> TableContext:
     """Each of the 6 bits is flipped with this chance: ``s = (1 − 2p)^k``, as often as there are ``k`` of 6 bits."""
     distances = (BITS[:, None] != BITS[None]).sum(-1)
-    return TableContext(chance**distances * (1 - chance) ** (PLACES - distances), name=f"flips {chance:g}")
+    return TableContext(
+        chance**distances * (1 - chance) ** (PLACES - distances), name=f"flips {chance:g}", of_points=True
+    )
 
 
 def targets() -> dict[str, Tensor]:

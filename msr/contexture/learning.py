@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from msr.brief import Brief
 from msr.contexture.contexts.base import Context
-from msr.contexture.contexts.pools import PoolContext
 from msr.contexture.contexts.samplers import SamplerContext
 from msr.contexture.contexts.tables import TableContext
 from msr.contexture.measures import Captured, captured
@@ -31,9 +30,12 @@ from msr.contexture.objectives import (
     pair_batch_moments,
 )
 from msr.contexture.spectra import Spectrum
-from msr.errors import ConfigError, NonFiniteError, ShapeError
+from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 
-__all__ = ["Learned", "Schedule", "learn", "perceptron"]
+__all__ = ["Learned", "Network", "Schedule", "learn", "perceptron"]
+
+Network = Callable[[int, int, torch.Generator], nn.Module]
+"""Makes a network of so many inputs (the numbers of a point) and outputs, from a generator."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Schedule:
         steps: gradient steps at most.
         rate: of Adam at the beginning.
         batch: points of a step; where there are no more than that, each step takes all of them, exactly.
-        draws: contexts of each point of a batch. One is known to fail: the estimates are too noisy.
+        draws: contexts of each point of a batch, at least 2: with one the estimates are known to be too noisy.
         every: steps between two looks at what is captured.
         enough: the share of what can be captured at which the training ends.
     """
@@ -57,7 +59,7 @@ class Schedule:
     enough: float = 0.9999
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch", 4), ("draws", 1), ("every", 1)):
+        for name, least in (("steps", 1), ("batch", 4), ("draws", 2), ("every", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}; got {getattr(self, name)}")
         if not 0 < self.rate < float("inf"):
@@ -71,15 +73,19 @@ class Learned(Brief):
     """An encoder that was trained on a context.
 
     Attributes:
-        encoder: the network of points, in eval mode. Its outputs are what the objective made of them.
+        encoder: the network, in eval mode; of points, or with ``of_contexts`` of contexts.
+        of_contexts: the objective trains an encoder ``Ψ`` of contexts (:class:`SpectralContrastive`,
+            :class:`NonContrastive`), and that of points is its mean ``Φ(x) = E[Ψ(A) | x]``.
         steps: gradient steps taken.
         losses: the loss of each step; of batches it is noisy.
         curve: ``(step, share)`` of each look at what is captured; empty for a sampler, whose energy is not known.
-        captured: what its span captures at the end; None for a sampler.
-        share: of the most that so many functions can capture, 0 to 1; None for a sampler.
+        captured: what the encoder of points captures at the end; None for a sampler, or an encoder that collapsed to a
+            constant.
+        share: of the most that so many functions can capture, 0 to 1; None without a spectrum.
     """
 
     encoder: nn.Module
+    of_contexts: bool
     steps: int
     losses: list[float] = field(repr=False)
     curve: list[tuple[int, float]]
@@ -88,9 +94,9 @@ class Learned(Brief):
 
 
 def perceptron(inputs: int, outputs: int, width: int = 128, depth: int = 2, *, generator: torch.Generator) -> nn.Module:
-    """A network of ``depth`` hidden layers with tanh, ``(batch, inputs) -> (batch, outputs)``, from a generator."""
+    """A network of ``depth`` hidden layers with tanh, ``(batch, …) -> (batch, outputs)``, from a generator."""
     sizes = [inputs, *[width] * depth, outputs]
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = [nn.Flatten()]
     for a, b in itertools.pairwise(sizes):
         layer = nn.utils.skip_init(nn.Linear, a, b)
         with torch.no_grad():
@@ -106,33 +112,36 @@ def learn(
     d: int,
     *,
     objective: Objective | VICSurrogate | None = None,
-    network: Callable[[int, int, torch.Generator], nn.Module] | None = None,
+    network: Network | None = None,
     spectrum: Spectrum | None = None,
     schedule: Schedule | None = None,
     seed: int = 0,
+    prepare: Callable[[Tensor], Tensor] | None = None,
     progress: Callable[[int, int, float | None], None] | None = None,
 ) -> Learned:
     """Train an encoder with ``d`` outputs on a context.
 
     Where the context has no more points than a batch, each step takes the exact moments of all of them; else points are
     drawn by their weights, and several contexts of each. An objective of two encoders takes a second network of the
-    same kind for contexts that are points (of a pool, or moved by a group), and a free table of numbers for others.
+    same kind where contexts are points (``context.of_points``, and what a sampler draws), and a free table of numbers
+    for others.
 
     Args:
         context: what to learn.
-        points: ``(n, …)``, what the encoder gets for each point of the context; for a sampler, the points it moves.
+        points: ``(n, …)``, a point of the context in each row; a sampler is given them as they are.
         d: outputs of the encoder.
         objective: by default :class:`SVME` with weight 1 for a context that has ``P(a|x)``, and :class:`KISE` for one
             known by its kernel.
-        network: makes a network of so many inputs and outputs from a generator; by default :func:`perceptron`.
+        network: makes a network; by default :func:`perceptron`.
         spectrum: that of the context, with ``d`` values at least. With it the training ends when enough is captured,
             and the share is known.
         schedule: how long.
         seed: of networks and batches.
+        prepare: makes of points, and of what a sampler draws, what the encoder gets, such as standardised ones.
         progress: called after each look with the step, the most steps, and the share or None.
 
     Raises: ShapeError for points that do not fit the context; ConfigError for an objective that the context cannot
-    serve; NonFiniteError where the loss is no number.
+    serve, or a spectrum of fewer values; NonFiniteError where the loss is no number.
     """
     plan = schedule or Schedule()
     generator = torch.Generator().manual_seed(seed)
@@ -141,168 +150,175 @@ def learn(
         raise ShapeError(f"{context.name} has {context.n} points, and {len(points)} were given")
     if d < 1:
         raise ConfigError(f"an encoder has at least one output; got {d}")
-    goal = objective or (KISE() if _is_kernel(context) else SVME())
-    flat = points.flatten(1).to(torch.get_default_dtype())
-    encoder = make(flat.shape[1], d, generator)
-    source = _source(context, flat, goal, encoder, make, d, plan, generator)
-    parameters = [*encoder.parameters(), *source.parameters()]
-    adam = torch.optim.Adam(parameters, lr=plan.rate)
+    if spectrum is not None and len(spectrum.values) < d:
+        raise ConfigError(f"the spectrum has {len(spectrum.values)} values, and {d} are needed")
+    goal = objective or (KISE() if isinstance(context, Context) and context.conditional is None else SVME())
+    job = _Job(context, points, goal, make, d, plan, generator, prepare or (lambda values: values))
+    moments = job.moments()
+    adam = torch.optim.Adam(job.parameters(), lr=plan.rate)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, plan.steps)
     losses: list[float] = []
     curve: list[tuple[int, float]] = []
     for step in range(1, plan.steps + 1):
         adam.zero_grad()
-        loss = goal.loss(source.moments())
+        loss = goal.loss(moments())
         loss.backward()
         adam.step()
         falling.step()
         losses.append(float(loss.detach()))
         if not np.isfinite(losses[-1]):
             raise NonFiniteError(f"the loss is {losses[-1]} at step {step}; take a smaller rate than {plan.rate}")
-        if step % plan.every == 0 or step == plan.steps:
-            share = None
-            if spectrum is not None and not isinstance(context, SamplerContext):
-                share = _captured(context, encoder, flat).share(spectrum, d)
-                curve.append((step, share))
-            if progress is not None:
-                progress(step, plan.steps, share)
-            if share is not None and share >= plan.enough:
-                break
-    encoder.eval()
-    what = None if isinstance(context, SamplerContext) else _captured(context, encoder, flat)
-    return Learned(encoder, len(losses), losses, curve, what, curve[-1][1] if curve else None)
+        if step % plan.every and step != plan.steps:
+            continue
+        share = job.share(spectrum)
+        if share is not None:
+            curve.append((step, share))
+        if progress is not None:
+            progress(step, plan.steps, share)
+        if share is not None and share >= plan.enough:
+            break
+    job.encoder.eval()
+    share = job.share(spectrum)
+    return Learned(job.encoder, job.of_contexts, len(losses), losses, curve, job.captured(), share)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Where the moments of a step come from, and the second encoder, where there is one."""
+class _Job:
+    """A training: the encoders, and where the moments of a step come from."""
 
-    moments: Callable[[], Moments]
-    second: nn.Module | None = None
+    def __init__(
+        self,
+        context: Context | SamplerContext,
+        points: Tensor,
+        goal: Objective | VICSurrogate,
+        make: Network,
+        d: int,
+        plan: Schedule,
+        generator: torch.Generator,
+        prepare: Callable[[Tensor], Tensor],
+    ):
+        self.context = context
+        self.raw = points
+        self.goal = goal
+        self.d = d
+        self.plan = plan
+        self.generator = generator
+        self.prepare = prepare
+        self.of_contexts = isinstance(goal, (SpectralContrastive, NonContrastive))
+        self.inputs = self._prepared(points)
+        size = self.inputs[0].numel()
+        self.encoder = make(size, d, generator)
+        self.second: nn.Module | None = None
+        if not self.of_contexts and not isinstance(goal, KISE):
+            of_points = isinstance(context, SamplerContext) or getattr(context, "of_points", False)
+            self.second = make(size, d, generator) if of_points else self._free(d)
 
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained beside the encoder."""
-        return [] if self.second is None else list(self.second.parameters())
+        """What is trained."""
+        return [*self.encoder.parameters(), *([] if self.second is None else self.second.parameters())]
 
-
-def _source(
-    context: Context | SamplerContext,
-    points: Tensor,
-    goal: Objective | VICSurrogate,
-    encoder: nn.Module,
-    make: Callable[[int, int, torch.Generator], nn.Module],
-    d: int,
-    plan: Schedule,
-    generator: torch.Generator,
-) -> _Source:
-    """The moments that an objective needs, of a context: exact ones, or of batches."""
-    of_contexts = isinstance(goal, (SpectralContrastive, NonContrastive))
-    if isinstance(context, SamplerContext):
-        return _of_sampler(context, points, goal, encoder, make, d, plan, generator)
-    whole = context.n <= plan.batch
-    if isinstance(goal, KISE):
-        if whole:
-            return _Source(lambda: exact_moments(context, encoder(points)))
-        return _Source(lambda: _kernel_batch(context, points, encoder, plan.batch, generator))
-    context.needs_conditional(f"{type(goal).__name__}, which looks at single contexts,")
-    assert isinstance(context, TableContext)
-    inputs = _context_points(context, points)
-    if of_contexts:
-        if inputs is None:
+    def moments(self) -> Callable[[], Moments]:
+        """What gives the moments of the next step. Raises: ConfigError for an objective that cannot be served."""
+        if isinstance(self.context, SamplerContext):
+            if isinstance(self.goal, KISE):
+                raise ConfigError(f"KISE needs a kernel, and {self.context.name} is known by examples only; take SVME")
+            return self._of_sampler
+        context = self.context
+        whole = context.n <= self.plan.batch
+        if isinstance(self.goal, KISE):
+            return (lambda: exact_moments(context, self.encoder(self.inputs))) if whole else self._of_kernel
+        context.needs_conditional(f"{type(self.goal).__name__}, which looks at single contexts,")
+        assert isinstance(context, TableContext)
+        if self.of_contexts and not context.of_points:
             raise ConfigError(
-                f"{type(goal).__name__} encodes contexts, and those of {context.name} are no points that an encoder "
-                "could take; SVME, KISE and LowRank encode points"
+                f"{type(self.goal).__name__} encodes contexts, and those of {context.name} are not its points; SVME, "
+                "KISE and LowRank encode points"
             )
-        if whole:
-            return _Source(lambda: exact_pair_moments(context, encoder(inputs)))
-        return _Source(lambda: pair_batch_moments(encoder(_drawn(context, inputs, plan, generator)[1])))
-    m = len(context.marginal)
-    second = (
-        nn.Embedding(m, d, _weight=torch.randn(m, d, generator=generator))
-        if inputs is None
-        else make(points.shape[1], d, generator)
-    )
-    every = torch.arange(m) if inputs is None else inputs
-    if whole:
-        return _Source(lambda: exact_moments(context, encoder(points), second(every)), second)
+        if not whole:
+            return self._of_table
+        if self.of_contexts:
+            return lambda: exact_pair_moments(context, self.encoder(self.inputs))
+        values = self.inputs if context.of_points else torch.arange(len(context.marginal))
+        return lambda: exact_moments(context, self.encoder(self.inputs), self._second(values))
 
-    def batch() -> Moments:
-        chosen, contexts = _drawn(context, every, plan, generator)
-        return batch_moments(encoder(points[chosen]), second(contexts))
+    def captured(self) -> Captured | None:
+        """What the encoder of points captures now; None for a sampler, or a constant encoder."""
+        if isinstance(self.context, SamplerContext):
+            return None
+        training = self.encoder.training
+        self.encoder.eval()
+        with torch.no_grad():
+            outputs = self.encoder(self.inputs).double()
+        self.encoder.train(training)
+        if self.of_contexts:
+            assert isinstance(self.context, TableContext)
+            outputs = self.context.expectation(outputs)
+        try:
+            return captured(self.context, outputs)
+        except DataError:
+            return None
 
-    return _Source(batch, second)
+    def share(self, spectrum: Spectrum | None) -> float | None:
+        """The share of what can be captured; 0 for a constant encoder, None where it is not known."""
+        if spectrum is None or isinstance(self.context, SamplerContext):
+            return None
+        what = self.captured()
+        # An encoder of fewer independent functions than outputs is held to what all its outputs could capture.
+        return 0.0 if what is None else what.share(spectrum, self.d)
 
+    def _prepared(self, values: Tensor) -> Tensor:
+        """What an encoder gets of points."""
+        return self.prepare(values).to(torch.get_default_dtype())
 
-def _of_sampler(
-    context: SamplerContext,
-    points: Tensor,
-    goal: Objective | VICSurrogate,
-    encoder: nn.Module,
-    make: Callable[[int, int, torch.Generator], nn.Module],
-    d: int,
-    plan: Schedule,
-    generator: torch.Generator,
-) -> _Source:
-    """Moments of batches of points and what a sampler makes of them."""
-    if isinstance(goal, KISE):
-        raise ConfigError(
-            f"KISE needs a kernel between points, and {context.name} is known by examples only; take SVME"
-        )
-    if isinstance(goal, (SpectralContrastive, NonContrastive)):
+    def _free(self, d: int) -> nn.Module | None:
+        """A free table of numbers for each value of ``A``; None for a context that is known by its kernel."""
+        if not isinstance(self.context, TableContext):
+            return None
+        m = len(self.context.marginal)
+        return nn.Embedding(m, d, _weight=torch.randn(m, d, generator=self.generator))
 
-        def pairs() -> Moments:
-            chosen = torch.randint(len(points), (min(plan.batch, len(points)),), generator=generator)
-            return pair_batch_moments(encoder(context.draw(points[chosen], max(2, plan.draws), generator)))
+    def _second(self, values: Tensor) -> Tensor:
+        """The second encoder at values of ``A``."""
+        assert self.second is not None
+        return self.second(values)
 
-        return _Source(pairs)
+    def _each(self, encode: Callable[[Tensor], Tensor], drawn: Tensor) -> Tensor:
+        """An encoder at several contexts of each point, ``(batch, draws, …)``: ``(batch, draws, d)``."""
+        return encode(drawn.flatten(0, 1)).unflatten(0, drawn.shape[:2])
 
-    second = make(points.shape[1], d, generator)
+    def _of_sampler(self) -> Moments:
+        """The moments of a batch of points and what a sampler makes of them."""
+        assert isinstance(self.context, SamplerContext)
+        size = min(self.plan.batch, len(self.raw))
+        chosen = torch.randperm(len(self.raw), generator=self.generator)[:size]
+        drawn = self.context.draw(self.raw[chosen], self.plan.draws, self.generator)
+        inputs = self._prepared(drawn.flatten(0, 1)).unflatten(0, drawn.shape[:2])
+        if self.of_contexts:
+            return pair_batch_moments(self._each(self.encoder, inputs))
+        return batch_moments(self.encoder(self.inputs[chosen]), self._each(self._second, inputs))
 
-    def batch() -> Moments:
-        chosen = torch.randint(len(points), (min(plan.batch, len(points)),), generator=generator)
-        drawn = context.draw(points[chosen], plan.draws, generator)
-        return batch_moments(encoder(points[chosen]), second(drawn))
+    def _of_table(self) -> Moments:
+        """The moments of a batch of points and contexts of a table."""
+        assert isinstance(self.context, TableContext)
+        chosen = torch.multinomial(self.context.weights, self.plan.batch, replacement=True, generator=self.generator)
+        drawn = self.context.draw(chosen, self.plan.draws, self.generator)
+        values = self.inputs[drawn] if self.context.of_points else drawn
+        if self.of_contexts:
+            return pair_batch_moments(self._each(self.encoder, values))
+        return batch_moments(self.encoder(self.inputs[chosen]), self._each(self._second, values))
 
-    return _Source(batch, second)
-
-
-def _is_kernel(context: Context | SamplerContext) -> bool:
-    """Whether a context is known by its kernel only."""
-    return isinstance(context, Context) and context.conditional is None
-
-
-def _captured(context: Context, encoder: nn.Module, points: Tensor) -> Captured:
-    """What an encoder captures of a context now."""
-    with torch.no_grad():
-        return captured(context, encoder(points))
-
-
-def _context_points(context: TableContext, points: Tensor) -> Tensor | None:
-    """What a second encoder gets for each value of ``A``: a point, where values are points; else None."""
-    if isinstance(context, PoolContext):
-        return context.pool.to(points)
-    return points if len(context.marginal) == len(points) else None
-
-
-def _drawn(context: TableContext, inputs: Tensor, plan: Schedule, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Points of a batch ``(batch,)``, and the inputs of several contexts of each, ``(batch, draws, …)``."""
-    chosen = torch.multinomial(context.weights, plan.batch, replacement=True, generator=generator)
-    return chosen, inputs[context.draw(chosen, max(2, plan.draws), generator)]
-
-
-def _kernel_batch(
-    context: Context, points: Tensor, encoder: nn.Module, size: int, generator: torch.Generator
-) -> Moments:
-    """The moments of a batch of points with the kernel between them."""
-    chosen = torch.multinomial(context.weights, size, replacement=True, generator=generator)
-    scale = 1 / context.weights[chosen].sqrt()
-    numbers = chosen.numpy()
-    root: Any = context.root
-    if root is None:
-        products = context.gram[np.ix_(numbers, numbers)]
-    else:
-        rows = root[numbers]
-        products = rows @ rows.T
-        products = products.toarray() if issparse(products) else products
-    kernel = torch.from_numpy(np.asarray(products)) * scale[:, None] * scale
-    return kernel_batch_moments(encoder(points[chosen]), kernel.to(points))
+    def _of_kernel(self) -> Moments:
+        """The moments of a batch of points with the kernel between them."""
+        context = self.context
+        assert isinstance(context, Context)
+        chosen = torch.multinomial(context.weights, self.plan.batch, replacement=True, generator=self.generator)
+        scale = 1 / context.weights[chosen].sqrt()
+        numbers = chosen.numpy()
+        root: Any = context.root
+        if root is None:
+            products = context.gram[np.ix_(numbers, numbers)]
+        else:
+            rows = root[numbers]
+            products = rows @ rows.T
+            products = products.toarray() if issparse(products) else products
+        kernel = torch.from_numpy(np.asarray(products)) * scale[:, None] * scale
+        return kernel_batch_moments(self.encoder(self.inputs[chosen]), kernel.to(self.inputs))

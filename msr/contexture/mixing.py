@@ -32,7 +32,9 @@ def convolve(first: Context, second: Context, name: str | None = None) -> Contex
     following = second.conditional
     if following is not None:
         product: Any = table @ following
-        return TableContext(product, first.weights, name)
+        assert isinstance(first, TableContext)
+        assert isinstance(second, TableContext)
+        return TableContext(product, first.weights, name, of_points=first.of_points and second.of_points)
     assert isinstance(first, TableContext)
     off = float((first.marginal - second.weights).abs().max() / second.weights.min())
     if off > SCALE:
@@ -41,7 +43,7 @@ def convolve(first: Context, second: Context, name: str | None = None) -> Contex
             f"{first.name} have other probabilities (off by {100 * off:.3g}% at most)"
         )
     inner = second.dual_kernel().numpy()
-    return KernelContext(table @ (table @ inner).T, first.weights, name)
+    return KernelContext._of_mixture(np.asarray(table @ (table @ inner).T), first.weights.numpy(), name)
 
 
 def convex(contexts: Sequence[Context], mixture: Any = None, name: str | None = None) -> Context:
@@ -61,7 +63,7 @@ def convex(contexts: Sequence[Context], mixture: Any = None, name: str | None = 
         together: Any = hstack(parts).tocsr() if all(map(issparse, parts)) else np.concatenate(_dense(parts), axis=1)
         return TableContext(together, px, name)
     kernel = sum(share * context.dual_kernel().numpy() for share, context in zip(shares, contexts, strict=True))
-    return KernelContext(kernel, px, name)
+    return KernelContext._of_mixture(np.asarray(kernel), px.numpy(), name)
 
 
 def joint(contexts: Sequence[Context], name: str | None = None) -> TableContext:

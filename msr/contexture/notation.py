@@ -1,5 +1,6 @@
 """Contexts of a table's rows as people write them: ``knn:30``, ``group:d4:grid:8``, ``labels + rbf:auto``."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor
 from msr.contexture.contexts.base import Context
 from msr.contexture.contexts.kernels import KernelContext
 from msr.contexture.contexts.pools import PoolContext
+from msr.contexture.contexts.tables import TableContext
 from msr.contexture.mixing import convex, convolve, joint
 from msr.errors import ConfigError
 from msr.printable import printable
@@ -49,6 +51,9 @@ def parse_context(text: str) -> Recipe:
     return _mixed(text, text, "+*&")
 
 
+_WORDS = "knn|rbf|mask|labels|target|group"
+"""What a context can begin with."""
+
 _MIXTURES: dict[str, Callable[[Sequence[Context], str], Context]] = {
     "+": lambda parts, name: convex(parts, name=name),
     "*": lambda parts, name: _chained(parts, name),
@@ -60,7 +65,9 @@ def _mixed(text: str, whole: str, signs: str) -> Recipe:
     """The recipe of a text that may be mixed by these signs, the loosest first."""
     if not signs:
         return _single(text.strip(), whole)
-    parts = [_mixed(part, whole, signs[1:]) for part in text.split(signs[0])]
+    # Signs within a context, as in group:c2:2*natural, are its own.
+    pieces = re.split(rf"{re.escape(signs[0])}(?=\s*(?:{_WORDS})\b)", text)
+    parts = [_mixed(part, whole, signs[1:]) for part in pieces]
     if len(parts) == 1:
         return parts[0]
     name = text.strip()
@@ -83,9 +90,9 @@ def _chained(parts: Sequence[Context], name: str) -> Context:
 def _single(text: str, whole: str) -> Recipe:
     """The recipe of a text without mixtures. Raises: ConfigError."""
     word, _, rest = text.partition(":")
-    if word == "labels" and not rest:
-        return Recipe(text, True, lambda _, target: KernelContext.labels(_as_labels(target), name=text))
-    if word == "target" and not rest:
+    if text == "labels":
+        return Recipe(text, True, lambda _, target: TableContext.labels(_as_labels(target), name=text))
+    if text == "target":
         return Recipe(text, True, lambda _, target: KernelContext.features(target, name=text))
     if word == "knn":
         k = _whole_number(rest, whole)

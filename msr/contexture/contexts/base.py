@@ -13,7 +13,16 @@ from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.groups.immutable import Immutable, as_array
 from msr.memory import refuse_if_larger
 
-__all__ = ["SCALE", "Context", "Matrix", "checked_weights", "dense", "element_chances", "float_array", "float_matrix"]
+__all__ = [
+    "SCALE",
+    "Context",
+    "Matrix",
+    "checked_weights",
+    "dense",
+    "element_chances",
+    "float_array",
+    "float_matrix",
+]
 
 Matrix: TypeAlias = Any
 """A dense float64 array, or a SciPy sparse matrix in rows."""
@@ -28,7 +37,7 @@ class Context(Immutable, ABC):
 
     It acts by the expectation operator ``(T g)(x) = E[g(A) | x]`` and its adjoint ``(T* f)(a) = E[f(X) | a]``. The
     *dual kernel* ``k(x, x') = Σ_a P(a|x) P(a|x') / P(a)`` is the kernel of ``T T*``: all that an encoder of the points
-    can learn of the context is in it. Immutable.
+    can learn of the context is in it. Attributes cannot be set; the arrays that they hold are not to be written to.
 
     Attributes:
         name: for tables and figures.
@@ -165,9 +174,10 @@ def float_matrix(values: object, name: str) -> Matrix:
     Raises: ShapeError unless it has two axes; NonFiniteError on nan or infinity.
     """
     if issparse(values):
+        float_array(values.data, name)  # type: ignore[attr-defined]
         matrix: Any = csr_matrix(values, dtype=np.float64, copy=True)
-        if not np.isfinite(matrix.data).all():
-            raise NonFiniteError(f"{name} holds nan or infinity")
+        if not all(matrix.shape):
+            raise ShapeError(f"{name}: a matrix that is not empty is needed; got the shape {matrix.shape}")
         return matrix
     array = float_array(values, name)
     if array.ndim != 2 or not array.size:

@@ -54,7 +54,7 @@ class GroupContext(TableContext):
         values = np.broadcast_to(chances[:, None], moves.shape)[used]
         # Elements that move a point to the same place add up.
         table = csr_matrix((values.ravel(), (rows.ravel(), moves[used].ravel())), shape=(n, n))
-        super().__init__(table, weights, name)
+        super().__init__(table, weights, name, of_points=True)
         self.__dict__.update(representation=representation, elements=torch.from_numpy(chances))
 
     @property

@@ -4,10 +4,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.linalg import eigsh
+from scipy.sparse import csr_matrix, diags, issparse
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
-from msr.contexture.contexts.base import SCALE, Context, Matrix, checked_weights, float_array, float_matrix
-from msr.errors import ConfigError, DataError, ShapeError
+from msr.contexture.contexts.base import (
+    SCALE,
+    Context,
+    Matrix,
+    checked_weights,
+    dense,
+    float_array,
+    float_matrix,
+)
+from msr.contexture.contexts.tables import label_numbers
+from msr.errors import ConfigError, DataError, PrecisionError, ShapeError
+from msr.memory import refuse_if_larger
 
 __all__ = ["KernelContext"]
 
@@ -43,11 +54,22 @@ class KernelContext(Context):
         self.__dict__.update(_gram=gram, _root=None)
 
     @classmethod
-    def _of_factor(cls, factor: NDArray[np.float64], px: NDArray[np.float64], name: str) -> "KernelContext":
+    def _of_mixture(cls, kernel: NDArray[np.float64], px: NDArray[np.float64], name: str) -> "KernelContext":
+        """The context of a kernel that was made of others, and is right where they are."""
+        context = cls.__new__(cls)
+        Context.__init__(context, px, name)
+        scale = np.sqrt(px)
+        context.__dict__.update(_gram=(kernel + kernel.T) / 2 * scale[:, None] * scale, _root=None)
+        return context
+
+    @classmethod
+    def _of_factor(cls, factor: Matrix, px: NDArray[np.float64], name: str) -> "KernelContext":
         """The context of ``k = F Fᵀ``, ``F (n, r)``, which is never made as a table. Its scale is the caller's care."""
         context = cls.__new__(cls)
         Context.__init__(context, px, name)
-        context.__dict__.update(_gram=None, _root=factor * np.sqrt(px)[:, None])
+        scale = np.sqrt(px)
+        root = (diags(scale) @ factor).tocsr() if issparse(factor) else factor * scale[:, None]
+        context.__dict__.update(_gram=None, _root=root)
         return context
 
     @classmethod
@@ -55,15 +77,13 @@ class KernelContext(Context):
         """The context ``A = y(x)`` of labels, which may be of any kind: ``k(x, x') = 1[y = y'] / P(y)``.
 
         Each class but one adds a singular value of 1, and there are no others.
-        Raises: ShapeError unless there is one label for each point.
+        Raises: ShapeError unless there is one label for each point; DataError for a label that is missing.
         """
-        values = np.asarray(labels)
-        if values.ndim != 1:
-            raise ShapeError(f"{name}: one label for each point is needed; got the shape {values.shape}")
-        px = checked_weights(weights, len(values), name)
-        _, numbers = np.unique(values, return_inverse=True)
-        members = np.eye(numbers.max() + 1)[numbers]
-        return cls._of_factor(members / np.sqrt(px @ members), px, name)
+        numbers = label_numbers(labels, name)
+        n = len(numbers)
+        px = checked_weights(weights, n, name)
+        members = csr_matrix((np.ones(n), numbers, np.arange(n + 1)), shape=(n, numbers.max() + 1))
+        return cls._of_factor((members @ diags(1 / np.sqrt(px @ members))).tocsr(), px, name)
 
     @classmethod
     def features(
@@ -105,7 +125,10 @@ class KernelContext(Context):
     def gram(self) -> NDArray[np.float64]:
         """``S``, ``(n, n)``: see :attr:`Context.gram`."""
         root = self.root
-        return self.__dict__["_gram"] if root is None else root @ root.T
+        if root is None:
+            return self.__dict__["_gram"]
+        refuse_if_larger(8.0 * self.n**2, f"the kernel of {self.name} between {self.n} points")
+        return dense(root @ root.T, self.name)
 
     def kernel_rows(self, points: Any) -> NDArray[np.float64]:
         """Raises: ConfigError, since a kernel matrix says nothing about other points."""
@@ -128,14 +151,25 @@ def _check_spectrum(gram: NDArray[np.float64], name: str) -> None:
     n = len(gram)
     if n <= _DENSE:
         values = np.linalg.eigvalsh(gram)
-        least, largest = values[0], values[-1]
+        least, largest = float(values[0]), float(values[-1])
     else:
-        start = np.random.default_rng(0).standard_normal(n)  # fixed, so that the same kernel gives the same answer
-        largest = eigsh(gram, k=1, which="LA", return_eigenvectors=False, v0=start, tol=SCALE / 10)[0]
-        least = eigsh(gram, k=1, which="SA", return_eigenvectors=False, v0=start, tol=SCALE / 10)[0]
+        largest = _largest(gram, name)
+        # The least eigenvalue is looked for from the other end, where it is the largest: near 0 ARPACK cannot tell
+        # that it has converged.
+        least = largest - _largest(largest * np.eye(n) - gram, name)
     if largest > 1 + SCALE:
         raise DataError(
             f"{name}: the kernel has the eigenvalue {largest:.6g}, and none of E[·|x] is above 1; is it scaled rightly?"
         )
     if least < -SCALE:
         raise DataError(f"{name}: the kernel has the eigenvalue {least:.6g}, so it is not positive semidefinite")
+
+
+def _largest(matrix: NDArray[np.float64], name: str) -> float:
+    """The largest eigenvalue of a symmetric matrix, to a part in ten million. Raises: PrecisionError."""
+    start = np.random.default_rng(0).standard_normal(len(matrix))  # fixed: the same kernel gives the same answer
+    try:
+        values = eigsh(matrix, k=1, which="LA", return_eigenvectors=False, v0=start, tol=SCALE / 10)
+    except ArpackNoConvergence as error:
+        raise PrecisionError(f"{name}: the largest eigenvalue of the kernel was not found: {error}") from error
+    return float(values[0])

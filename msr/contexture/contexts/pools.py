@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from msr.contexture.contexts.base import Matrix, element_chances, float_matrix
+from msr.contexture.contexts.base import SCALE, Matrix, element_chances, float_matrix
 from msr.contexture.contexts.tables import TableContext
-from msr.errors import ConfigError, DataError, ShapeError, listed
+from msr.errors import ConfigError, DataError, ShapeError
 from msr.memory import refuse_if_larger
 from msr.representations import Representation
 
@@ -20,6 +20,7 @@ __all__ = ["PoolContext", "median_square"]
 
 _CHUNK = 2**24  # distances that are computed at a time: 128 MB of float64
 _MEDIAN = 2000  # points whose distances tell the median
+_MOST_ELEMENTS = 10_000  # of a group that moves the points; each costs a table
 _AUTOMATIC = 4.0  # the width of an automatic RBF context, in inverse medians of squared distances
 
 
@@ -47,8 +48,8 @@ class PoolContext(TableContext):
         inputs = at if points is None else _points(points, f"{name}: the points")
         if inputs.shape[1] != at.shape[1]:
             raise ShapeError(f"{name}: points have {inputs.shape[1]} numbers each, and those of the pool {at.shape[1]}")
-        super().__init__(rows(inputs), weights, name)
-        self.__dict__.update(pool=at, _rows=rows, _points=inputs)
+        super().__init__(rows(inputs), weights, name, of_points=points is None)
+        self.__dict__.update(pool=at, _rows=rows, _points=None if points is None else inputs)
 
     @classmethod
     def rbf(
@@ -73,14 +74,14 @@ class PoolContext(TableContext):
     def neighbours(cls, points: Any, k: int, weights: Any = None, name: str | None = None) -> "PoolContext":
         """``P(a|x) = 1/k`` on the ``k`` points of the pool nearest to ``x``, among them a point of the pool itself.
 
-        Of points at the same distance the first are taken. The table is sparse. It is not symmetric: a point may be
-        nobody's neighbour but its own.
+        Of points at the same distance the first are taken: where points come twice, a later copy may be no neighbour of
+        its own. The table is sparse. It is not symmetric: a point may be nobody's neighbour but its own.
         Raises: ShapeError, NonFiniteError; ConfigError unless ``k`` is from 1 to the number of points.
         """
         name = name or f"{k} neighbours"
         pool = _points(points, f"{name}: the points")
-        if not 1 <= k <= len(pool):
-            raise ConfigError(f"{name}: k must be from 1 to the number of points, {len(pool)}; got {k}")
+        if not isinstance(k, (int, np.integer)) or not 1 <= k <= len(pool):
+            raise ConfigError(f"{name}: k must be a whole number from 1 to the number of points, {len(pool)}; got {k}")
 
         return cls(pool, _Nearest(pool, k), weights=weights, name=name)
 
@@ -100,7 +101,7 @@ class PoolContext(TableContext):
 
         One of ``masks`` random masks is drawn, each of which hides every number with the chance ``hidden`` (and keeps
         at least one), and then a point by :meth:`rbf` on the kept numbers. It is the convex mixture of these contexts.
-        ``pool`` holds the points once for each mask.
+        Numbers that are the same at all points are hidden always. ``pool`` holds the points once for each mask.
         Raises: ShapeError, NonFiniteError; ConfigError unless ``hidden`` is from 0 to below 1 and ``masks`` is at least
         1; DataError as :meth:`rbf`, for a mask whose kept numbers are all the same.
         """
@@ -108,10 +109,15 @@ class PoolContext(TableContext):
         pool = _points(points, f"{name}: the points")
         if not 0 <= hidden < 1 or masks < 1:
             raise ConfigError(f"{name}: hidden must be from 0 to below 1 and masks at least 1; got {hidden}, {masks}")
-        kept = _masks(pool.shape[1], hidden, masks, torch.Generator().manual_seed(seed))
-        parts = [cls.rbf(pool[:, mask], gamma, name=f"{name}, columns {listed(mask.tolist())}") for mask in kept]
-
-        return cls(pool.repeat(len(kept), 1), _Masked(tuple(parts), tuple(kept)), pool, weights, name)
+        varying = torch.nonzero((pool != pool[0]).any(dim=0)).flatten()
+        if not len(varying):
+            raise DataError(f"{name}: all points are the same")
+        masks_of = _masks(len(varying), hidden, masks, torch.Generator().manual_seed(seed))
+        kept = tuple(varying[mask] for mask in masks_of)
+        refuse_if_larger(3 * 8.0 * masks * len(pool) ** 2, f"{masks} masked contexts of {len(pool)} points")
+        widths = [_AUTOMATIC / median_square(pool[:, mask]) if gamma is None else gamma for mask in kept]
+        parts = tuple(_Bell(pool[:, mask], width) for mask, width in zip(kept, widths, strict=True))
+        return cls(pool.repeat(masks, 1), _Masked(parts, kept), pool, weights, name)
 
     def moved(self, representation: Representation, elements: Any = None, name: str | None = None) -> "PoolContext":
         """A random element of a group moves the point, then this context is drawn: ``P(a|x) = Σ_g w(g) P(a|g x)``.
@@ -127,17 +133,26 @@ class PoolContext(TableContext):
                 f"{self.pool.shape[1]}"
             )
         order = len(representation.group.elements)
+        if order > _MOST_ELEMENTS:
+            raise ConfigError(f"{name}: each of {order} elements makes a table, and {_MOST_ELEMENTS} is the most")
         chances = element_chances(elements, order, name)
-
         rows = _Moved(self.__dict__["_rows"], representation, chances)
         return PoolContext(self.pool, rows, self.__dict__["_points"], self.weights, name)
 
     def conditional_rows(self, points: Any) -> Matrix:
-        """``P(a|x)`` for new points ``(new, p)``: ``(new, m)``. Raises: ShapeError, NonFiniteError."""
+        """``P(a|x)`` for new points ``(new, p)``: ``(new, m)``. Raises: ShapeError, NonFiniteError, DataError."""
         new = _points(points, f"{self.name}: the points")
         if new.shape[1] != self.pool.shape[1]:
             raise ShapeError(f"{self.name}: points of {self.pool.shape[1]} numbers are needed; got {new.shape[1]}")
-        return self.__dict__["_rows"](new)
+        rows = self.__dict__["_rows"](new)
+        off = np.abs(np.asarray(rows.sum(axis=1)).ravel() - 1)
+        if not (off <= SCALE).all():  # a nan is refused too
+            first = int(np.argmin(off <= SCALE))
+            raise DataError(
+                f"{self.name}: the probabilities of new point {first} miss the sum 1 by {off[first]:.3g}; "
+                "is it far from all others?"
+            )
+        return rows
 
 
 @dataclass(frozen=True)
@@ -148,8 +163,13 @@ class _Bell:
     gamma: float
 
     def __call__(self, new: Tensor) -> Matrix:
-        squares = torch.cdist(new, self.pool, compute_mode="donot_use_mm_for_euclid_dist").square()
-        return (-self.gamma * squares).softmax(dim=1).numpy()
+        table = np.empty((len(new), len(self.pool)))
+        step = max(1, _CHUNK // len(self.pool))
+        for start in range(0, len(new), step):
+            part = new[start : start + step]
+            squares = torch.cdist(part, self.pool, compute_mode="donot_use_mm_for_euclid_dist").square()
+            table[start : start + step] = (-self.gamma * squares).softmax(dim=1).numpy()
+        return table
 
 
 @dataclass(frozen=True)
@@ -170,11 +190,11 @@ class _Nearest:
 class _Masked:
     """One of several contexts, each on the columns that it keeps."""
 
-    parts: tuple[PoolContext, ...]
+    parts: tuple[_Bell, ...]
     kept: tuple[Tensor, ...]
 
     def __call__(self, new: Tensor) -> Matrix:
-        tables = [part.conditional_rows(new[:, mask]) for part, mask in zip(self.parts, self.kept, strict=True)]
+        tables = [part(new[:, mask]) for part, mask in zip(self.parts, self.kept, strict=True)]
         return np.concatenate(tables, axis=1) / len(tables)
 
 
@@ -187,27 +207,28 @@ class _Moved:
     chances: NDArray[np.float64]
 
     def __call__(self, new: Tensor) -> Matrix:
-        parts = [
-            self.chances[element] * self.rows(self.representation.act_flat(int(element), new))
-            for element in np.flatnonzero(self.chances)
-        ]
-        return sum(parts[1:], start=parts[0])
+        total: Any = None
+        # Added up one by one, so that only two tables are in memory.
+        for element in np.flatnonzero(self.chances):
+            part = self.chances[element] * self.rows(self.representation.act_flat(int(element), new))
+            total = part if total is None else total + part
+        return total
 
 
 def median_square(points: Tensor) -> float:
-    """The median of the squared distances between two different points of the first 2,000, drawn by a fixed seed.
+    """The median of the squared distances between points that differ, among at most 2,000 drawn by a fixed seed.
 
-    Raises: DataError where it is 0: most points are the same.
+    Shapes: ``points (n, p)``. Raises: DataError where all points are the same.
     """
     chosen = points
     if len(points) > _MEDIAN:
         order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0))
         chosen = points[order[:_MEDIAN]]
     squares = torch.pdist(chosen).square()
-    median = float(squares.median()) if len(squares) else 0.0
-    if median == 0:
-        raise DataError("most points are the same, so that no scale can be read off their distances; give gamma")
-    return median
+    apart = squares[squares > 0]
+    if not len(apart):
+        raise DataError("all points are the same, so that no scale can be read off their distances; give gamma")
+    return float(apart.median())
 
 
 def _points(points: Any, name: str) -> Tensor:

@@ -1,18 +1,20 @@
 """Contexts that are known by their table: the conditional probabilities ``P(a|x)``, or the joint ones."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import diags, issparse
+from scipy.sparse import csr_matrix, diags, issparse
 from torch import Tensor
 
 from msr.contexture.contexts.base import SCALE, Context, Matrix, checked_weights, dense, float_matrix
 from msr.errors import ConfigError, DataError, ShapeError
+from msr.groups.immutable import as_array
 from msr.memory import refuse_if_larger
 
-__all__ = ["JointContext", "TableContext"]
+__all__ = ["JointContext", "TableContext", "label_numbers"]
 
 
 class TableContext(Context):
@@ -21,17 +23,22 @@ class TableContext(Context):
     Args:
         conditional: ``P(a|x)``, ``(n, m)``; each row sums to 1. A SciPy sparse matrix stays sparse.
         weights: ``P(x)``, ``(n,)``; by default all points weigh the same.
+        of_points: the values of ``A`` are the points themselves, in their order.
 
     Attributes:
         marginal: ``(m,)`` float64, ``P(a)``; 0 for a value that never occurs.
+        of_points: as given.
 
     Raises: ShapeError, NonFiniteError; DataError for a negative entry, or the first row that does not sum to 1.
     """
 
     marginal: Tensor
+    of_points: bool
 
-    def __init__(self, conditional: Any, weights: Any = None, name: str = "table"):
+    def __init__(self, conditional: Any, weights: Any = None, name: str = "table", *, of_points: bool = False):
         table = float_matrix(conditional, f"{name}: P(a|x)")
+        if of_points and table.shape[0] != table.shape[1]:
+            raise ShapeError(f"{name}: the values are the points, so P(a|x) must be square; got {table.shape}")
         px = checked_weights(weights, table.shape[0], name)
         if table.min() < 0:
             raise DataError(f"{name}: P(a|x) holds {table.min():.3g}, and probabilities are not negative")
@@ -42,14 +49,27 @@ class TableContext(Context):
             raise DataError(f"{name}: row {first} of P(a|x) sums to {sums[first]:.6g}, and probabilities sum to 1")
         super().__init__(px, name)
         table = diags(1 / sums) @ table if issparse(table) else table / sums[:, None]
-        self.__dict__.update(_conditional=table, marginal=torch.from_numpy(np.asarray(px @ table).ravel()))
+        marginal = torch.from_numpy(np.asarray(px @ table).ravel())
+        self.__dict__.update(_conditional=table, marginal=marginal, of_points=of_points)
+
+    @classmethod
+    def labels(cls, labels: Any, weights: Any = None, name: str = "labels") -> "TableContext":
+        """The context ``A = y(x)`` of labels of any kind, as a sparse table. Its values are the labels, as first met.
+
+        Each class but one adds a singular value of 1, and there are no others.
+        Raises: ShapeError unless there is one label for each point; DataError for a label that is missing.
+        """
+        numbers = label_numbers(labels, name)
+        n = len(numbers)
+        table = csr_matrix((np.ones(n), numbers, np.arange(n + 1)), shape=(n, numbers.max() + 1))
+        return TableContext(table, weights, name)
 
     @property
     def conditional(self) -> Matrix:
         """``P(a|x)``, ``(n, m)``."""
         return self.__dict__["_conditional"]
 
-    @property
+    @cached_property
     def root(self) -> Matrix:
         """``P(x, a) / √(P(x) P(a))``, ``(n, m)``, whose singular values are those of ``T``.
 
@@ -70,7 +90,7 @@ class TableContext(Context):
         product = root @ root.T
         return dense(product, self.name)
 
-    @property
+    @cached_property
     def joint(self) -> Matrix:
         """``P(x, a)``, ``(n, m)``."""
         weights = self.weights.numpy()
@@ -121,6 +141,24 @@ class TableContext(Context):
         scaled = rows @ diags(inverse) if issparse(rows) else rows * inverse
         product = scaled @ self.conditional.T
         return dense(product, self.name)
+
+
+def label_numbers(labels: Any, name: str) -> NDArray[np.int64]:
+    """The number of each label, ``(n,)``, in the order in which labels are first met; labels may be of any kind.
+
+    Raises: ShapeError unless there is one label for each point; DataError for a label that is missing (None, or nan).
+    """
+    values = as_array(labels, name)
+    if values.ndim != 1 or not len(values):
+        raise ShapeError(f"{name}: one label for each point is needed; got the shape {values.shape}")
+    numbers: dict[Any, int] = {}
+    found = np.empty(len(values), dtype=np.int64)
+    for place, label in enumerate(values.tolist()):
+        if label is None or label != label:
+            raise DataError(f"{name}: point {place} has no label; leave it out, or give it one")
+        # Texts and numbers that are equal in print are different labels, and so are 1 and True.
+        found[place] = numbers.setdefault((type(label), label), len(numbers))
+    return found
 
 
 class JointContext(TableContext):

@@ -8,12 +8,21 @@ from torch import Tensor
 from msr.brief import Brief
 from msr.contexture.contexts.base import Context
 from msr.contexture.spectra import Spectrum
-from msr.errors import ConfigError, DataError, ShapeError
+from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 
-__all__ = ["Captured", "captured", "mutual_neighbours", "principal_angle", "squared_correlation", "trace_gap"]
+__all__ = [
+    "Captured",
+    "captured",
+    "checked_encoder",
+    "mutual_neighbours",
+    "orthonormal",
+    "principal_angle",
+    "squared_correlation",
+    "trace_gap",
+]
 
 _RANK = 1e-10
-"""Share of the largest variance below which a direction of an encoder is rounding, and no function of its own."""
+"""Share of the largest variance, all columns at the same size, below which a direction is no function of its own."""
 
 _ALIKE = 1e-9
 """Cosine at or below which a function has no part in an encoder."""
@@ -58,27 +67,20 @@ class Captured(Brief):
 def captured(context: Context, encoder: Tensor) -> Captured:
     """What an encoder's span captures of a context: see :class:`Captured`.
 
-    Directions whose variance is below 1e-10 of the largest are rounding, and count as no function.
+    With all columns at the same size, directions whose variance is below 1e-10 of the largest count as no function.
     Shapes: ``encoder (n, d)``, its values at the points of the context.
     Raises: ShapeError, NonFiniteError; DataError for an encoder that is constant.
     Source: the ratio trace of arXiv:2505.01557, Definition 21 and Lemma 22.
     """
-    values = torch.from_numpy(context.on_points(encoder))
+    values = checked_encoder(encoder, context.n, context.name)
     weights = context.weights
-    means = weights @ values
-    centred = values - means
-    _, sizes, right = torch.linalg.svd(weights.sqrt()[:, None] * centred, full_matrices=False)
-    rounding = len(values) * torch.finfo(torch.float64).eps * float(values.abs().max())
-    if float(sizes[0]) <= rounding:
-        raise DataError("the encoder is the same at all points, so it captures nothing")
-    kept = sizes > max(rounding, _RANK**0.5 * float(sizes[0]))
-    whitening = right.mT[:, kept] / sizes[kept]
-    functions = centred @ whitening
+    means, scales, _, whitening = _whitened(weights, values)
+    functions = (values - means) @ (whitening / scales[:, None])
     smoothed = context.smoothed(functions)
     moment = functions.mT @ (weights[:, None] * smoothed)
     squares, vectors = torch.linalg.eigh((moment + moment.mT) / 2)
     vectors = vectors.flip(-1)
-    return Captured(squares.flip(0).clamp(0, 1), functions @ vectors, whitening @ vectors, means)
+    return Captured(squares.flip(0).clamp(0, 1), functions @ vectors, whitening / scales[:, None] @ vectors, means)
 
 
 def squared_correlation(spectrum: Spectrum, encoder: Tensor, d: int | None = None) -> float:
@@ -125,7 +127,7 @@ def mutual_neighbours(first: Tensor, second: Tensor, k: int = 10, *, union: bool
         raise ConfigError(f"k must be from 1 to {n - 1}, one below the number of points; got {k}")
     near = []
     for encoder in (first, second):
-        basis = _orthonormal(torch.full((n,), 1 / n, dtype=torch.float64), encoder.detach().double())
+        basis = orthonormal(torch.full((n,), 1 / n, dtype=torch.float64), encoder)
         distances = torch.cdist(basis, basis, compute_mode="donot_use_mm_for_euclid_dist")
         distances.fill_diagonal_(torch.inf)
         chosen = torch.zeros(n, n, dtype=torch.bool)
@@ -154,17 +156,46 @@ def trace_gap(spectrum: Spectrum, what: Captured) -> float:
     return float(gaps.min().clamp(min=0).sqrt())
 
 
-def _orthonormal(weights: Tensor, encoder: Tensor) -> Tensor:
+def checked_encoder(encoder: Tensor, n: int, name: str) -> Tensor:
+    """Values ``(n, d)`` of an encoder, in float64.
+
+    Raises: ShapeError for another shape, or no column; NonFiniteError on nan or infinity.
+    """
+    if encoder.ndim != 2 or len(encoder) != n or not encoder.shape[1]:
+        raise ShapeError(f"{name}: values ({n}, d) are needed, a row for each point; got {tuple(encoder.shape)}")
+    if not torch.isfinite(encoder).all():
+        raise NonFiniteError(f"{name}: the values hold nan or infinity")
+    return encoder.detach().cpu().double()
+
+
+def orthonormal(weights: Tensor, encoder: Tensor) -> Tensor:
     """An orthonormal basis ``(n, rank)`` of the centred encoder, in coordinates scaled by the roots of the weights.
 
-    Raises: DataError for a constant encoder.
+    Shapes: ``weights (n,)``, ``encoder (n, d)``.
+    Raises: ShapeError, NonFiniteError; DataError for a constant encoder.
     """
-    centred = weights.sqrt()[:, None] * (encoder - weights @ encoder)
-    basis, sizes, _ = torch.linalg.svd(centred, full_matrices=False)
-    rounding = len(weights) * torch.finfo(torch.float64).eps * float(encoder.abs().max())
-    if float(sizes[0]) <= rounding:
+    return _whitened(weights, checked_encoder(encoder, len(weights), "the encoder"))[2]
+
+
+def _whitened(weights: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The means and sizes of an encoder's columns, an orthonormal basis of what they span, and how it is mixed of them.
+
+    Each column is first divided by its own size: an output in small units is a function like others. A column that
+    varies by rounding alone has the size 1 and is 0.
+    """
+    means = weights @ values
+    centred = values - means
+    scales = (weights @ centred.square()).sqrt()
+    rounding = len(values) * torch.finfo(torch.float64).eps * values.abs().amax(dim=0)
+    varies = scales > rounding
+    if not bool(varies.any()):
         raise DataError("the encoder is the same at all points")
-    return basis[:, sizes > max(rounding, _RANK**0.5 * float(sizes[0]))]
+    scales = torch.where(varies, scales, 1.0)
+    columns = torch.where(varies, centred / scales, 0.0)
+    basis, sizes, right = torch.linalg.svd(weights.sqrt()[:, None] * columns, full_matrices=False)
+    kept = sizes > _RANK**0.5 * sizes[0]
+    # A column that does not vary has no part in the mixing, whatever its rounding is.
+    return means, scales, basis[:, kept], varies[:, None] * right.mT[:, kept] / sizes[kept]
 
 
 def _compared(spectrum: Spectrum, encoder: Tensor, d: int | None) -> tuple[Tensor, Tensor]:
@@ -173,12 +204,10 @@ def _compared(spectrum: Spectrum, encoder: Tensor, d: int | None) -> tuple[Tenso
     Where ``d`` cuts an eigenspace, those of its functions are taken that are nearest to what the encoder holds beside
     the functions before it.
     """
-    n = len(spectrum.weights)
-    if encoder.ndim != 2 or len(encoder) != n:
-        raise ShapeError(f"{spectrum.name}: an encoder ({n}, d) is needed; got {tuple(encoder.shape)}")
+    values = checked_encoder(encoder, len(spectrum.weights), spectrum.name)
     wanted = min(encoder.shape[1], len(spectrum.values)) if d is None else d
     stop = spectrum.whole(wanted)
-    basis = _orthonormal(spectrum.weights, encoder.detach().double())
+    basis = orthonormal(spectrum.weights, values)
     functions = spectrum.weights.sqrt()[:, None] * spectrum.functions[:, :stop]
     if stop == wanted:
         return functions, basis

@@ -7,10 +7,10 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from msr.contexture.contexts.base import Context
-from msr.contexture.measures.encoders import _orthonormal, captured, trace_gap
+from msr.contexture.contexts.base import SCALE, Context
+from msr.contexture.measures.encoders import captured, checked_encoder, orthonormal, trace_gap
 from msr.contexture.spectra import Spectrum
-from msr.errors import ConfigError, DataError
+from msr.errors import ConfigError, DataError, ShapeError
 
 __all__ = ["compatibility", "probe_error", "trace_gap_bound", "worst_error", "worst_error_bound"]
 
@@ -37,11 +37,16 @@ def probe_error(weights: Tensor, encoder: Tensor, target: Tensor) -> float:
 
     Shapes: ``weights (n,)``, the probabilities of the points; ``encoder (n, d)``; ``target (n,)``.
     Units: those of the target, squared.
-    Raises: ShapeError, DataError for a constant encoder.
+    Raises: ShapeError, NonFiniteError; DataError for a constant encoder, or weights that do not sum to 1.
     Source: Definition 15 of arXiv:2505.01557.
     """
-    basis = _orthonormal(weights, encoder.detach().double())
-    centred = target.detach().double() - weights @ target.detach().double()
+    values = checked_encoder(target[:, None] if target.ndim == 1 else target, len(weights), "the target")
+    if values.shape[1] != 1:
+        raise ShapeError(f"one target is needed, ({len(weights)},); got the shape {tuple(target.shape)}")
+    if abs(float(weights.sum()) - 1) > SCALE:
+        raise DataError(f"the weights of the points sum to {float(weights.sum()):.6g}, and probabilities to 1")
+    basis = orthonormal(weights, encoder)
+    centred = values[:, 0] - weights @ values[:, 0]
     scaled = weights.sqrt() * centred
     return float((scaled - basis @ (basis.mT @ scaled)).square().sum())
 
@@ -58,14 +63,10 @@ def worst_error(spectrum: Spectrum, encoder: Tensor, eps: float) -> float:
     so compatible: ``ε < 1 − s_1``.
     Source: Definition 15 of arXiv:2505.01557; the dual form is derived here.
     """
-    if not 0 <= eps <= 1:
-        raise ConfigError(f"eps must be from 0 to 1; got {eps}")
+    _check_eps(spectrum, eps)
     if not spectrum.complete:
         raise ConfigError(f"{spectrum.name}: the worst target may be any function, so all values are needed")
-    largest = float(spectrum.values[0]) if len(spectrum.values) else 0.0
-    if eps < 1 - largest - 1e-12:
-        raise DataError(f"{spectrum.name}: no target has a compatibility of {1 - eps:.6g}; the most is {largest:.6g}")
-    basis = _orthonormal(spectrum.weights, encoder.detach().double())
+    basis = orthonormal(spectrum.weights, encoder)
     inside = (spectrum.weights.sqrt()[:, None] * spectrum.functions).mT @ basis
     outside = np.eye(len(inside)) - (inside @ inside.mT).numpy()
     excess = spectrum.squares.numpy() - (1 - eps) ** 2
@@ -95,7 +96,7 @@ def worst_error_bound(spectrum: Spectrum, d: int, eps: float) -> float:
     high = 1 - math.sqrt((squares[0] + squares[1]) / 2)
     if d < 1 or not low - 1e-12 <= eps <= high + 1e-12:
         raise ConfigError(f"d must be at least 1, and eps from {low:.6g} to {high:.6g}; got {d} and {eps}")
-    if squares[d] == squares[0]:
+    if squares[0] - squares[d] <= 1e-9:
         return 1.0  # d cuts the first eigenspace, and a function of it is missed
     return (squares[0] - (1 - eps) ** 2) / (squares[0] - squares[d])
 
@@ -104,12 +105,22 @@ def trace_gap_bound(context: Context, spectrum: Spectrum, encoder: Tensor, eps: 
     """``(s_1² − (1 − ε)² + s_1 TG) / (s_1² − TG²)``: at least the :func:`worst_error` of any encoder, infinity if
     ``TG ≥ s_1``.
 
-    Shapes: ``encoder (n, d)``. Raises: as :func:`captured` and :func:`trace_gap`.
+    Shapes: ``encoder (n, d)``. Raises: as :func:`worst_error`, :func:`captured` and :func:`trace_gap`.
     Source: Theorem 24 of arXiv:2505.01557, with the rooted :func:`trace_gap`.
     """
+    _check_eps(spectrum, eps)
     gap = trace_gap(spectrum, captured(context, encoder))
     first = float(spectrum.values[0])
     return (first**2 - (1 - eps) ** 2 + first * gap) / (first**2 - gap**2) if gap < first else math.inf
+
+
+def _check_eps(spectrum: Spectrum, eps: float) -> None:
+    """Raise ConfigError for an ``eps`` not from 0 to 1, DataError where no target is so compatible."""
+    if not 0 <= eps <= 1:
+        raise ConfigError(f"eps must be from 0 to 1; got {eps}")
+    largest = float(spectrum.values[0]) if len(spectrum.values) else 0.0
+    if eps < 1 - largest - 1e-12:
+        raise DataError(f"{spectrum.name}: no target has a compatibility of {1 - eps:.6g}; the most is {largest:.6g}")
 
 
 def _padded_squares(spectrum: Spectrum, count: int) -> list[float]:

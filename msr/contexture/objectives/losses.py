@@ -108,11 +108,11 @@ class SpectralContrastive(Objective):
 
     def optimum(self, spectrum: Spectrum, d: int) -> float:
         """``−½ Σ s_i⁴``."""
-        return -0.5 * float((1 - _losses(spectrum, d)).square().sum())
+        return -0.5 * float((1 - _losses_of_contexts(spectrum, d)).square().sum())
 
     def sizes(self, spectrum: Spectrum, d: int) -> Tensor:
         """``s_i²``."""
-        return 1 - _losses(spectrum, d)
+        return 1 - _losses_of_contexts(spectrum, d)
 
 
 @dataclass(frozen=True)
@@ -136,12 +136,12 @@ class NonContrastive(Objective):
 
     def optimum(self, spectrum: Spectrum, d: int) -> float:
         """``Σ (2 q_i − 2 q_i²/λ)``, ``λ/2`` where ``2 q_i ≥ λ``."""
-        q = 2 * _losses(spectrum, d)
+        q = 2 * _losses_of_contexts(spectrum, d)
         return float(torch.where(q < self.penalty, q - q.square() / (2 * self.penalty), self.penalty / 2).sum())
 
     def sizes(self, spectrum: Spectrum, d: int) -> Tensor:
         """``1 − 2 q_i/λ``, at least 0."""
-        return (1 - 2 * _losses(spectrum, d) / self.penalty).clamp(min=0)
+        return (1 - 2 * _losses_of_contexts(spectrum, d) / self.penalty).clamp(min=0)
 
 
 @dataclass(frozen=True)
@@ -219,10 +219,18 @@ def _from_identity(covariances: Tensor) -> Tensor:
 
 
 def _losses(spectrum: Spectrum, d: int) -> Tensor:
-    """``q_i = 1 − s_i²`` of the top ``d``, 1 for those beyond the number of functions that there are."""
-    if d > len(spectrum.values) and not spectrum.complete:
-        raise ConfigError(f"{spectrum.name}: d must be at most the {len(spectrum.values)} values known; got {d}")
-    q = torch.ones(d, dtype=torch.float64)
-    known = spectrum.squares[:d]
-    q[: len(known)] = 1 - known
-    return q
+    """``q_i = 1 − s_i²`` of the top ``d``. Raises: ConfigError for more than there are, or are known."""
+    if d > len(spectrum.values):
+        what = "functions of mean 0 that there are" if spectrum.complete else "values known"
+        raise ConfigError(f"{spectrum.name}: d must be at most the {len(spectrum.values)} {what}; got {d}")
+    return 1 - spectrum.squares[:d]
+
+
+def _losses_of_contexts(spectrum: Spectrum, d: int) -> Tensor:
+    """As :func:`_losses`, for an encoder of contexts: of ``m`` contexts there are ``m − 1`` functions of mean 0."""
+    right = spectrum.context_functions
+    if right is not None and d > len(right) - 1:
+        raise ConfigError(
+            f"{spectrum.name}: {len(right)} contexts have {len(right) - 1} functions of mean 0; got d = {d}"
+        )
+    return _losses(spectrum, d)

@@ -146,10 +146,10 @@ def _reflection(unit: NDArray[np.float64]) -> Callable[[NDArray[np.float64]], ND
     Source: Householder, 1958.
     """
     normal = unit.copy()
-    normal[0] -= 1
+    # The sign that adds: a difference would cancel where the first point holds nearly all of the weight. The first axis
+    # then goes to minus the vector, whose sign is of no matter.
+    normal[0] += 1
     length = normal @ normal
-    if length == 0:
-        return lambda columns: columns
     return lambda columns: columns - np.multiply.outer(normal, (2 / length) * (normal @ columns))
 
 

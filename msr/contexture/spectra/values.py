@@ -1,4 +1,4 @@
-"""The singular values and functions of a context, and how they are continued to new points."""
+"""The singular values and functions of a context, and where equal values make one space."""
 
 import itertools
 from dataclasses import dataclass
@@ -41,16 +41,16 @@ class Spectrum(Brief):
         """``s_i²``, ``(k,)``: the eigenvalues of ``T T*``."""
         return self.values.square()
 
-    def blocks(self, rtol: float = 1e-6) -> list[tuple[int, int]]:
+    def blocks(self, atol: float = 1e-6) -> list[tuple[int, int]]:
         """Where equal values begin and end, ``[(0, 1), (1, 3), …]``: each block is one eigenspace of ``T T*``.
 
-        Neighbours are equal if they differ by at most ``rtol``, of the largest value of all, 1. The last block may go
+        Neighbours are equal if they differ by at most ``atol``. The last block may go
         on beyond the values that are here, unless they are complete.
         """
-        cuts = [0, *(torch.nonzero(-self.values.diff() > rtol).flatten() + 1).tolist(), len(self.values)]
+        cuts = [0, *(torch.nonzero(-self.values.diff() > atol).flatten() + 1).tolist(), len(self.values)]
         return [(start, stop) for start, stop in itertools.pairwise(cuts) if stop > start]
 
-    def whole(self, d: int, rtol: float = 1e-6) -> int:
+    def whole(self, d: int, atol: float = 1e-6) -> int:
         """The least number of functions, at least ``d``, that cuts no eigenspace.
 
         The top ``d`` functions are unique as a space only if it is ``d`` itself.
@@ -59,9 +59,9 @@ class Spectrum(Brief):
         """
         if not 1 <= d <= len(self.values):
             raise ConfigError(f"{self.name}: d must be from 1 to the {len(self.values)} values known; got {d}")
-        stop = next(stop for _, stop in self.blocks(rtol) if stop >= d)
+        stop = next(stop for _, stop in self.blocks(atol) if stop >= d)
         # A value of 0 is no function of the context: whatever is beyond it is worth as little.
-        if stop == len(self.values) and not self.complete and float(self.values[-1]) > rtol:
+        if stop == len(self.values) and not self.complete and float(self.values[-1]) > atol:
             raise DataError(
                 f"{self.name}: the value number {d} may be equal to others that were not computed; ask for more than "
                 f"{len(self.values)}"

@@ -55,7 +55,7 @@ def test_rows_are_drawn_and_it_is_said(table, capsys):
     [
         (["--context", "nearest"], "no context is written 'nearest'"),
         (["--context", "labels"], "give --target COLUMN"),
-        (["--context", "knn:500"], "k must be from 1 to the number of points, 80"),
+        (["--context", "knn:500"], "k must be a whole number from 1 to the number of points, 80"),
         (["--context", "group:d4:grid:8"], "acts on 64 numbers"),
         (["--target", "nothing"], "has no column 'nothing'"),
         (["--rows", "2"], "--rows must be a whole number from 5"),

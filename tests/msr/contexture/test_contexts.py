@@ -267,11 +267,24 @@ GOOD = np.array([[0.5, 0.5], [0.2, 0.8]])
         (lambda: KernelContext([[1.0, 1.5], [1.5, 1.0]]), DataError, "row 0 of the kernel has the mean 1.25"),
         (lambda: KernelContext([[0.5, 1.5], [1.5, 0.5]]), DataError, "not positive semidefinite"),
         (lambda: KernelContext([[4.0, -2.0], [-2.0, 4.0]]), DataError, "is above 1"),
+        (lambda: TableContext.labels(["a", None]), DataError, "point 1 has no label"),
+        (lambda: KernelContext.labels([1.0, np.nan]), DataError, "point 1 has no label"),
+        (lambda: TableContext(np.ones((2, 1)), of_points=True), ShapeError, "must be square"),
+        (lambda: TableContext(csr_matrix((3, 0))), ShapeError, "not empty"),
+        (lambda: TableContext(csr_matrix(np.eye(2) * 1j)), DataError, "real numbers"),
+        (lambda: TableContext([["a", "b"]]), DataError, "real numbers"),
+        (lambda: PoolContext.neighbours(np.eye(3), 2.5), ConfigError, "whole number"),
+        (lambda: PoolContext.masked(np.ones((4, 2)), 0.5), DataError, "all points are the same"),
+        (lambda: PoolContext.rbf(np.eye(3), 0.5).conditional_rows(np.full((1, 3), 1e200)), DataError, "new point 0"),
         (lambda: KernelContext.labels([[1, 2]]), ShapeError, "one label"),
         (lambda: KernelContext.features(np.ones((3, 1)), cut=2), ConfigError, "cut must be"),
         (lambda: PoolContext.rbf(np.zeros((4, 2))), DataError, "give gamma"),
         (lambda: PoolContext.rbf(np.eye(3), gamma=-1), ConfigError, "gamma must be above 0"),
-        (lambda: PoolContext.neighbours(np.eye(3), 4), ConfigError, "k must be from 1 to the number of points, 3"),
+        (
+            lambda: PoolContext.neighbours(np.eye(3), 4),
+            ConfigError,
+            "k must be a whole number from 1 to the number of points, 3",
+        ),
         (lambda: PoolContext.neighbours(np.eye(3), 2).conditional_rows(np.eye(2)), ShapeError, "points of 3 numbers"),
         (lambda: TableContext(GOOD).kernel_rows(None), ConfigError, "its own 2 points"),
         (lambda: GroupContext(irrep(cyclic(5), 1)), ConfigError, "mixes coordinates"),
@@ -304,3 +317,45 @@ def test_contexts_cannot_be_changed_and_print_in_a_line():
     with pytest.raises(AttributeError, match="contexts are immutable"):
         context.name = "other"
     assert len(BITS) == context.n
+
+
+def test_labels_of_any_kind_are_told_apart():
+    mixed = [1, "1", True, 1.0, "1", None.__class__, 1]
+    context = TableContext.labels(mixed)
+    assert context.conditional.shape == (7, 5)
+    assert counts(spectrum(TableContext.labels(["x", "y", "x"])).values) == {0: 1, 1: 2}
+    torch.testing.assert_close(
+        KernelContext.labels(list("abba")).dual_kernel(), TableContext.labels(list("abba")).dual_kernel()
+    )
+
+
+def test_a_kernel_of_many_points_is_checked_too():
+    points = random_encoder(4, 520, 2)
+    context = PoolContext.rbf(points)
+    again = KernelContext(context.dual_kernel())
+    assert again.energy == pytest.approx(context.energy)
+    mixed = convex([KernelContext.labels(np.arange(520) % 3), context])
+    assert mixed.energy == pytest.approx(0.5 * 2 + 0.5 * context.energy)
+    spoiled = context.dual_kernel().numpy().copy()
+    wave = np.cos(np.pi * np.arange(520))
+    wave -= wave.mean()
+    with pytest.raises(DataError, match="not positive semidefinite"):
+        KernelContext(spoiled - 0.01 * np.outer(wave, wave))
+    with pytest.raises(DataError, match="is above 1"):
+        KernelContext(spoiled + 2 * np.outer(wave, wave))
+
+
+def test_columns_that_do_not_vary_are_hidden_always():
+    points = torch.cat([random_encoder(0, 30, 2), torch.ones(30, 1, dtype=torch.float64)], dim=1)
+    context = PoolContext.masked(points, 0.6)
+    assert spectrum(context).energy > 0
+    binary = torch.cat([points[:, :1], (points[:, 1:2] > 1.2).double()], dim=1)
+    assert spectrum(PoolContext.masked(binary, 0.7)).energy > 0
+
+
+def test_what_is_of_points_stays_so():
+    assert flips(0.1).of_points
+    assert convolve(GroupContext(cube(cyclic(6))), flips(0.1)).of_points
+    assert PoolContext.neighbours(np.eye(3), 2).moved(natural(cyclic(3))).of_points
+    assert not PoolContext.masked(random_encoder(0, 9, 3), 0.3).of_points
+    assert not random_joint(0).of_points

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from msr.contexture import PoolContext, SamplerContext, spectrum
+from msr.contexture import PoolContext, SamplerContext, TableContext, spectrum
 from msr.contexture.estimator import ContextureEncoder
 from msr.errors import ConfigError, DataError
 
@@ -98,7 +98,7 @@ def test_it_stands_in_a_pipeline_and_speaks_when_asked(capsys):
 
 
 def test_functions_that_do_not_exist_are_not_invented():
-    with pytest.warns(UserWarning, match=r"has \d+ functions to give, of 20 that were asked for"):
+    with pytest.warns(UserWarning, match=r"the context knn:140 has \d+ functions to give, of 20 that were asked for"):
         encoder = ContextureEncoder("knn:140", 20).fit(ROWS)
     assert encoder.transform(ROWS).shape[1] == len(encoder.get_feature_names_out()) < 20
 
@@ -114,6 +114,13 @@ def test_functions_that_do_not_exist_are_not_invented():
         ({"context": "labels"}, "looks at the target"),
         ({"context": "nothing"}, "no context is written"),
         ({"context": lambda rows, _: spectrum, "backend": "exact"}, "is no context"),
+        ({"context": lambda rows, _: PoolContext.rbf(rows[:9])}, "is of 9 points, and there are 150 rows"),
+        ({"n_components": True}, "n_components must be a whole number"),
+        ({"max_steps": 0}, "max_steps must be a whole number from 1"),
+        ({"n_draws": 1}, "n_draws must be a whole number from 2"),
+        ({"learning_rate": 0}, "learning_rate must be above 0"),
+        ({"objective": "svme", "backend": "exact"}, "are of the torch backend"),
+        ({"context": "mask:0.3 + knn:5", "objective": "spectral"}, "on a pool only"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, says):
@@ -126,3 +133,58 @@ def test_it_must_be_fitted_and_have_rows():
         ContextureEncoder().transform(ROWS)
     with pytest.raises(DataError, match="at least 3 rows"):
         ContextureEncoder().fit(ROWS[:2])
+
+
+@pytest.mark.parametrize("objective", ["svme", "low-rank"])
+def test_units_and_offsets_of_columns_do_not_matter(objective):
+    rows = ROWS[:60, :3]
+    context = TableContext(PoolContext.rbf(rows, 0.5).conditional, of_points=True)
+    options = {"objective": objective, "max_steps": 150, "random_state": 0}
+    encoder = ContextureEncoder(lambda *_: context, 3, **options)
+    plain = encoder.fit(rows).captured_
+    assert plain > 95
+    assert encoder.fit(rows * 1000 + 5e4).captured_ == pytest.approx(plain, abs=0.1)
+
+
+def test_a_context_in_other_units_than_the_rows_is_refused():
+    with pytest.raises(ConfigError, match="scale the rows before the estimator"):
+        ContextureEncoder(lambda rows, _: PoolContext.rbf(rows / rows.std(0) * 3, 0.5)).fit(ROWS)
+    assert ContextureEncoder(lambda rows, _: PoolContext.rbf(rows, 0.5)).fit(ROWS).captured_ == 100
+
+
+def test_contexts_are_averaged_at_new_rows():
+    options = {"objective": "spectral", "max_steps": 300, "random_state": 0}
+    encoder = ContextureEncoder("knn:8", 3, **options).fit(ROWS[::2])
+    assert encoder.encoder_ is not None
+    assert encoder.captured_ > 95
+    assert encoder.score(ROWS[::2]) == pytest.approx(encoder.captured_ / 100, abs=1e-4)
+    assert encoder.transform(ROWS[1::2]).shape == (75, 3)
+
+
+def test_a_network_that_collapses_says_so():
+    class Single(torch.nn.Module):
+        def __init__(self, inputs):
+            super().__init__()
+            self.line = torch.nn.utils.skip_init(torch.nn.Linear, inputs, 1)
+            torch.nn.init.ones_(self.line.weight)
+            torch.nn.init.zeros_(self.line.bias)
+
+        def forward(self, x):
+            return self.line(x).expand(-1, 2)
+
+    options = {"network": lambda inputs, *_: Single(inputs), "max_steps": 20, "random_state": 0}
+    encoder = ContextureEncoder("labels", 2, **options)
+    with pytest.warns(UserWarning, match="the network, which collapsed, has 1 functions"):
+        encoder.fit(ROWS, SPECIES)
+    assert encoder.score(ROWS, SPECIES) == pytest.approx(encoder.captured_ / 100, abs=1e-4)
+    assert encoder.captured_ < 51
+
+
+def test_one_function_of_a_sampler_and_random_states():
+    noise = SamplerContext(lambda x, generator: x + 0.2 * torch.randn(x.shape, generator=generator), "noise")
+    state = np.random.RandomState(3)  # what scikit-learn takes
+    encoder = ContextureEncoder(noise, 1, max_steps=20, random_state=state).fit(ROWS)
+    assert encoder.transform(ROWS).shape == (150, 1)
+    assert encoder.n_steps_ == 20
+    with pytest.raises(ValueError, match="seed"):
+        ContextureEncoder(noise, 1, random_state="a").fit(ROWS)

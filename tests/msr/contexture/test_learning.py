@@ -11,6 +11,7 @@ from msr.contexture import (
     KernelContext,
     PoolContext,
     SamplerContext,
+    TableContext,
     convex,
     convolve,
     joint,
@@ -18,11 +19,11 @@ from msr.contexture import (
     spectrum,
 )
 from msr.contexture.learning import Schedule, learn, perceptron
-from msr.contexture.measures import principal_angle
+from msr.contexture.measures import captured, principal_angle
 from msr.contexture.objectives import KISE, SVME, LowRank, NonContrastive, SpectralContrastive, VICSurrogate
 from msr.errors import ConfigError, MSRError, NonFiniteError, ShapeError
 from msr.groups import cyclic
-from msr.representations import natural
+from msr.representations import copies, natural
 from tests.msr.contexture.cases import random_encoder, random_joint
 
 SIGNS = torch.from_numpy(BITS).float() * 2 - 1
@@ -104,7 +105,9 @@ def test_what_cannot_be_learned_is_refused():
         (lambda: learn(context, points[:3], 2), ShapeError, "has 9 points, and 3"),
         (lambda: learn(context, points, 0), ConfigError, "at least one output"),
         (lambda: learn(kernel, points[:3], 1, objective=SVME()), ConfigError, "needs P(a|x)"),
-        (lambda: learn(context, points, 2, objective=SpectralContrastive()), ConfigError, "are no points"),
+        (lambda: learn(context, points, 2, objective=SpectralContrastive()), ConfigError, "are not its points"),
+        (lambda: learn(context, points, 2, spectrum=spectrum(context, 1)), ConfigError, "has 1 values, and 2"),
+        (lambda: Schedule(draws=1), ConfigError, "draws must be at least 2"),
         (lambda: learn(sampler, points, 2, objective=KISE()), ConfigError, "take SVME"),
         (lambda: Schedule(batch=2), ConfigError, "batch must be at least 4"),
         (lambda: Schedule(rate=0), ConfigError, "rate must be above 0"),
@@ -147,6 +150,10 @@ LABELS = np.arange(24) % 3
             ),
         ),
         ("group:c4:natural", lambda: PoolContext.rbf(POINTS).moved(natural(cyclic(4)))),
+        ("group:c2:2*natural", lambda: PoolContext.rbf(POINTS).moved(copies(natural(cyclic(2)), 2))),
+        ("labels & knn:2", lambda: joint([TableContext.labels(LABELS), PoolContext.neighbours(POINTS, 2)])),
+        ("rbf:auto * labels", lambda: convolve(PoolContext.rbf(POINTS), TableContext.labels(LABELS))),
+        ("rbf:1e-1", lambda: PoolContext.rbf(POINTS, 0.1)),
     ],
 )
 def test_a_context_that_is_written_is_the_one_that_is_made(text, same):
@@ -158,7 +165,23 @@ def test_a_context_that_is_written_is_the_one_that_is_made(text, same):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nearest:3", "knn", "knn:few", "group:d4", "group:q:grid:2", "labels:2", "knn:5 *", "mask:2", "rbf:-1"]
+    "text",
+    [
+        "",
+        "knn:2.7",
+        "mask:nan",
+        "rbf:inf",
+        "rbf:auto**knn:3",
+        "nearest:3",
+        "knn",
+        "knn:few",
+        "group:d4",
+        "group:q:grid:2",
+        "labels:2",
+        "knn:5 *",
+        "mask:2",
+        "rbf:-1",
+    ],
 )
 def test_a_text_that_names_no_context_is_refused(text):
     with pytest.raises(MSRError):
@@ -192,3 +215,60 @@ def test_masks_keep_a_column_at_least():
     assert context.pool.shape == (480, 4)
     assert float(context.conditional.sum(1).max()) == pytest.approx(1)
     assert isinstance(JointContext(context.joint), JointContext)
+
+
+def test_an_encoder_of_contexts_is_judged_by_its_mean():
+    # Of neighbours, which are not symmetric, the functions of contexts are not those of points.
+    points = random_encoder(6, 60, 2)
+    context = PoolContext.neighbours(points, 8)
+    found = spectrum(context)
+    plan = Schedule(steps=1500, rate=1e-2)
+    learned = learn(context, points, 3, objective=SpectralContrastive(), spectrum=found, schedule=plan)
+    assert learned.of_contexts
+    assert learned.share > 0.995
+    with torch.no_grad():
+        alone = learned.encoder(points.float()).double()
+    assert captured(context, alone).share(found, 3) < learned.share - 0.003
+
+
+def test_a_sampler_gets_points_as_they_are_and_encoders_what_is_prepared():
+    images = torch.randn(20, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 50 + 100
+    seen = []
+
+    def flip(x, generator):
+        seen.append(x.shape)
+        assert float(x.mean()) > 50
+        return x.flip(-1)
+
+    def network(inputs, outputs, generator):
+        assert inputs == 16
+        return torch.nn.Sequential(torch.nn.Flatten(), perceptron(inputs, outputs, generator=generator))
+
+    learned = learn(
+        SamplerContext(flip), images, 2, network=network, schedule=Schedule(steps=3), prepare=lambda x: (x - 100) / 50
+    )
+    assert learned.steps == 3
+    assert seen[0] == (20, 1, 4, 4)
+
+
+def test_looks_do_not_see_dropout_and_a_collapsed_encoder_has_learned_nothing(noisy_turns):
+    context, found = noisy_turns
+
+    def dropping(inputs, outputs, generator):
+        return torch.nn.Sequential(perceptron(inputs, outputs, generator=generator), torch.nn.Dropout(0.5))
+
+    with torch.random.fork_rng():
+        learned = learn(context, SIGNS, 4, network=dropping, spectrum=found, schedule=Schedule(steps=20, every=20))
+    assert learned.curve[-1][1] == learned.share == pytest.approx(learned.captured.share(found, 4))
+
+    class Nothing(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.unused = torch.nn.Parameter(torch.zeros(4))
+
+        def forward(self, x):
+            return self.unused.expand(len(x), 4)
+
+    learned = learn(context, SIGNS, 4, network=lambda *_: Nothing(), spectrum=found, schedule=Schedule(steps=2))
+    assert learned.share == 0
+    assert learned.captured is None

@@ -22,7 +22,7 @@ from msr.contexture.measures import (
     worst_error,
     worst_error_bound,
 )
-from msr.errors import ConfigError, DataError, ShapeError
+from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.groups import cyclic, dihedral
 from tests.msr.contexture.cases import random_encoder, random_joint
 
@@ -239,8 +239,26 @@ def test_what_cannot_be_measured_is_refused():
             measure()
     with pytest.raises(DataError, match="target is the same"):
         compatibility(context, constant[:, 0])
-    with pytest.raises(ShapeError, match=r"\(9, d\)"):
-        principal_angle(found, torch.zeros(8, 2))
+    nan = torch.full((9, 1), torch.nan)
+    for measure in (
+        lambda: principal_angle(found, torch.zeros(8, 2)),
+        lambda: captured(context, torch.zeros(9, 0)),
+        lambda: probe_error(found.weights, torch.zeros(8, 2), torch.zeros(9)),
+        lambda: probe_error(found.weights, random_encoder(0, 9, 2), torch.zeros(8)),
+        lambda: worst_error(found, torch.zeros(8, 2), 0.5),
+    ):
+        with pytest.raises(ShapeError, match=r"\(9, d\)"):
+            measure()
+    for measure in (
+        lambda: probe_error(found.weights, random_encoder(0, 9, 2), nan[:, 0]),
+        lambda: squared_correlation(found, nan),
+    ):
+        with pytest.raises(NonFiniteError):
+            measure()
+    with pytest.raises(DataError, match="weights of the points sum to 9"):
+        probe_error(torch.ones(9, dtype=torch.float64), random_encoder(0, 9, 2), torch.arange(9.0))
+    with pytest.raises(DataError, match="no target has a compatibility"):
+        trace_gap_bound(context, found, random_encoder(0, 9, 2), 0.0)
     with pytest.raises(ConfigError, match="all values are needed"):
         worst_error(spectrum(context, 3), random_encoder(0, 9, 2), 0.5)
     with pytest.raises(DataError, match="no target has a compatibility"):
@@ -251,3 +269,30 @@ def test_what_cannot_be_measured_is_refused():
         usefulness(spectrum(context, 3), 3)
     with pytest.raises(ConfigError, match="beta must be above 0"):
         usefulness(found, beta=0)
+
+
+def test_a_context_that_tells_all_points_apart_abstains():
+    found = usefulness(spectrum(KernelContext.labels(list(range(12)))))
+    assert found.abstains
+    assert found.tau == pytest.approx(2)
+    part = usefulness(spectrum(KernelContext.labels(list(range(12))), 5))
+    assert part.tau == math.inf
+    assert part.abstains
+
+
+def test_outputs_in_other_units_are_the_same_functions():
+    found = spectrum(random_joint(3))
+    encoder = random_encoder(0, 9, 3)
+    target = encoder[:, 1]
+    units = torch.tensor([1e9, 1e-9, 1.0], dtype=torch.float64)
+    assert probe_error(found.weights, encoder * units, target) < 1e-12
+    assert principal_angle(found, encoder * units, 2) == pytest.approx(principal_angle(found, encoder, 2), abs=1e-6)
+    context = random_joint(3)
+    assert captured(context, encoder * units).energy == pytest.approx(captured(context, encoder).energy, rel=1e-9)
+    constant = torch.cat([encoder, torch.full((9, 1), 1e6, dtype=torch.float64)], dim=1)
+    assert captured(context, constant).energy == pytest.approx(captured(context, encoder).energy, rel=1e-9)
+
+
+def test_a_cut_through_the_first_eigenspace_misses_a_function():
+    found = spectrum(GroupContext(cube(cyclic(6))))
+    assert [worst_error_bound(found, d, 0.0) for d in (1, 6, 12)] == [1.0, 1.0, 1.0]

@@ -221,3 +221,14 @@ def test_moments_that_do_not_fit_are_refused():
         kernel_batch_moments(torch.zeros(8, 1), torch.zeros(7, 7))
     with pytest.raises(ConfigError, match="at most the 2 values known"):
         SVME().optimum(spectrum(context, 2), 3)
+
+
+def test_more_functions_than_there_are_have_no_optimum():
+    found = spectrum(random_joint(0, n=4, m=3))
+    for objective in (SVME(), KISE(), LowRank()):
+        with pytest.raises(ConfigError, match=r"d must be (at most|from 0 to) the 3"):
+            objective.optimum(found, 4)
+    for objective in (SpectralContrastive(), NonContrastive()):
+        assert math.isfinite(objective.optimum(found, 2))
+        with pytest.raises(ConfigError, match="3 contexts have 2 functions"):
+            objective.optimum(found, 3)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from experiments.shared.cube import cube, flips
 from msr.contexture import GroupContext, KernelContext, PoolContext, TableContext, extend, spectrum
 from msr.contexture.spectra import decomposition
-from msr.errors import ConfigError, DataError, PrecisionError
+from msr.errors import ConfigError, DataError, PrecisionError, ShapeError
 from msr.groups import cyclic
 from tests.msr.contexture.cases import random_encoder, random_joint
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_asked_is_refused():
         extend(context, found, torch.zeros(1, 6))
     with pytest.raises(ConfigError, match="floor must be above 0"):
         extend(context, found, torch.zeros(1, 6), floor=0)
-    with pytest.raises(DataError, match=r"its largest value is 0\.6"):
+    with pytest.raises(DataError, match=r"its largest value is 0\.6.*too weak"):
         extend(context, found, torch.zeros(1, 6), floor=0.7)
 
 
@@ -152,3 +152,17 @@ def test_a_context_of_one_point_has_no_function():
     assert found.complete
     assert found.blocks() == []
     assert found.energy == 0
+
+
+def test_a_spectrum_of_another_context_is_not_continued():
+    points = random_encoder(3, 20, 2)
+    context = PoolContext.rbf(points)
+    with pytest.raises(ShapeError, match="and not of the context rbf"):
+        extend(context, spectrum(flips(0.2)), points)
+
+
+def test_a_point_of_nearly_all_weight_costs_no_precision():
+    context = TableContext(np.eye(3) * 0.4 + 0.2, [1 - 2e-13, 1e-13, 1e-13])
+    functions = spectrum(context).functions
+    # In coordinates scaled by the roots of the weights.
+    assert float((context.weights @ functions).abs().max()) < 1e-9
