@@ -57,7 +57,7 @@ SURFACE = {
         "ContextureEncoder",
     ],
     "msr.contexture.learning": [
-        "Learned", "Schedule", "learn", "perceptron",
+        "Learned", "Network", "Schedule", "learn", "perceptron",
     ],
     "msr.contexture.measures": [
         "Captured", "Usefulness", "captured", "compatibility", "mutual_neighbours", "principal_angle", "probe_error",
