@@ -36,9 +36,15 @@ def run(options: Any) -> int:
     chosen = _chosen(len(table.values), options.rows, options.seed)
     if len(chosen) < 5:
         raise DataError(f"{printable(str(options.table))}: 5 rows without gaps are needed; got {len(chosen)}")
-    if table.target is None and any(recipe.needs_target for recipe in recipes):
-        raise ConfigError("a context looks at the target: give --target COLUMN")
+    asking = [recipe.text for recipe in recipes if recipe.needs_target]
+    if table.target is None and asking:
+        raise ConfigError(f"the context {printable(asking[0])} looks at the target: give --target COLUMN")
     target = None if table.target is None else table.target[chosen.numpy()]
+    if target is not None and (target == target[0]).all():
+        raise DataError(
+            f"{printable(str(options.table))}: the target is {printable(str(target[0]))} in all {len(target)} rows "
+            "that were drawn; take more (--rows), or others (--seed)"
+        )
     judged = compared(torch.from_numpy(table.values)[chosen], recipes, target)
     answer = as_json(
         {
@@ -47,6 +53,7 @@ def run(options: Any) -> int:
             "of_rows": len(table.values),
             "columns": list(table.names),
             "target": options.target,
+            "target_kind": table.target_kind,
             "notes": list(table.notes),
             "contexts": [_as_dict(line) for line in judged],
             "command": _command(options),
@@ -98,7 +105,7 @@ def _text(table: Table, judged: list[Judged], rows: int) -> str:
     for line in judged:
         for number, one in enumerate([line] if line.advice is None else [line, line.advice]):
             row = [
-                f"  try: {one.name}" if number else one.name,
+                f"  try: {printable(one.name)}" if number else printable(one.name),
                 one.strength,
                 str(one.dimension),
                 str(one.needed),
@@ -129,10 +136,9 @@ def _percent(share: float | None) -> str:
 
 def _command(options: Any) -> str:
     """The command that repeats this answer."""
-    words = ["msr", "context", str(options.table)]
+    table = str(options.table)
+    words = ["msr", "context", f"./{table}" if table.startswith("-") else table]
     if options.target is not None:
-        words += ["--target", options.target]
-    for flag in ("context", "drop"):
-        for value in getattr(options, flag) or []:
-            words += [f"--{flag}", value]
+        words.append(f"--target={options.target}")
+    words += [f"--{flag}={value}" for flag in ("context", "drop") for value in getattr(options, flag) or []]
     return shlex.join([*words, "--rows", str(options.rows), "--seed", str(options.seed)])

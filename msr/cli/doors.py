@@ -164,7 +164,7 @@ def context_door(options: Any) -> None:
     if not 0 <= options.seed < 2**63:
         raise ConfigError(f"--seed must lie between 0 and 2^63 - 1; got {printable(options.seed)}")
     _check_file("--json", options.json)
-    check_file(options.table, "give a table: .csv, .parquet, or .npz with an array x")
+    check_file(options.table, "give a table: .csv, or .npz with an array x")
     if options.json is not None and not is_terminal(options.json):
         refuse_inputs("--json", options.json, [options.table])
 

@@ -76,8 +76,8 @@ an example that works:
 _CONTEXT = f"""\
 Say what an encoder can learn from contexts of a table's rows, and how many functions are worth learning.
 
-TABLE is a .csv (.tsv, .txt, .gz) or .parquet with named columns, which may hold texts and gaps, or an .npz with
-x (rows, columns) and optionally y (rows,). Each context says what a row goes with:
+TABLE is a .csv (.tsv, .txt, .gz) with named columns, which may hold texts and gaps, or an .npz with x (rows, columns)
+and optionally y (rows,). Each context says what a row goes with:
 
 {CONTEXTS}
 """

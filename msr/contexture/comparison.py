@@ -62,7 +62,7 @@ def compared(rows: Tensor, recipes: Sequence[Recipe], target: Any = None, *, adv
 
     Advice is tried before it is given: for a context that is too strong, what comes of it when each other context that
     is not, or an RBF context, is put after it; for one that is too weak, two draws of it at once, and each other
-    context at once with it.
+    context at once with it. Mixtures get no advice.
 
     Shapes: ``rows (n, p)``; ``target (n,)`` of numbers or labels.
     Raises: what the contexts raise; DataError that names a context which says nothing about the rows.
@@ -76,10 +76,14 @@ def compared(rows: Tensor, recipes: Sequence[Recipe], target: Any = None, *, adv
 def known_share(context: Context, target: Tensor) -> float:
     """The share of a target's variance that is known from ``A``, ``|T* f~|² / |f~|²``, summed over columns: 0 to 1.
 
-    Shapes: ``target (n, c)``. Raises: as :meth:`Context.on_points`.
+    Shapes: ``target (n, c)``. Raises: as :meth:`Context.on_points`; DataError for a target that does not vary.
     """
     values = torch.from_numpy(context.on_points(target))
+    # Squares of numbers that are far from 1 are no numbers, and a share has no unit.
+    values = values / (values.abs().max() or 1.0)
     centred = values - context.weights @ values
+    if float(centred.abs().max()) <= len(values) * torch.finfo(torch.float64).eps:
+        raise DataError(f"{context.name}: the target is the same at all points")
     variance = float((context.weights[:, None] * centred.square()).sum())
     kept = float((context.weights[:, None] * centred * context.smoothed(centred)).sum())
     return min(1.0, max(0.0, kept / variance))
@@ -116,7 +120,8 @@ def _columns(target: Any) -> Tensor:
     """A target as columns of numbers: numbers as they are, an indicator for each label."""
     values = np.asarray(target)
     if values.dtype.kind == "f":
-        return torch.from_numpy(values.astype(np.float64))[:, None]
+        # A share has no unit, and squares of very large or small numbers do not exist.
+        return torch.from_numpy(values / (np.abs(values).max() or 1.0))[:, None]
     _, numbers = np.unique(values, return_inverse=True)
     return torch.nn.functional.one_hot(torch.from_numpy(numbers)).double()
 
@@ -143,6 +148,9 @@ def _tried(text: str, rows: Tensor, target: Any) -> Judged | None:
 
 def _with_advice(line: Judged, others: Sequence[Judged], rows: Tensor, target: Any) -> Judged:
     """A judged context with the best mixture that was tried, if it has a smaller τ."""
+    if any(sign in line.name for sign in "+*&"):
+        return line  # there are no brackets to put around it
+    others = [other for other in others if not any(sign in other.name for sign in "+*&")]
     if line.strength == "too strong":
         partners = [other.name for other in others if other.strength != "too strong" and not other.of_target]
         texts = [f"{line.name} * {partner}" for partner in [*partners, "rbf:auto"]]

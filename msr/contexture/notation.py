@@ -1,5 +1,6 @@
 """Contexts of a table's rows as people write them: ``knn:30``, ``group:d4:grid:8``, ``labels + rbf:auto``."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from msr.contexture.contexts.kernels import KernelContext
 from msr.contexture.contexts.pools import PoolContext
 from msr.contexture.contexts.tables import TableContext
 from msr.contexture.mixing import convex, convolve, joint
-from msr.errors import ConfigError
+from msr.errors import ConfigError, DataError
 from msr.printable import printable
 from msr.representations.notation import parse_group, parse_representation
 
@@ -48,9 +49,12 @@ def parse_context(text: str) -> Recipe:
 
     Raises: ConfigError for a text that names none, with the notation.
     """
+    if len(text) > _LONGEST or not text.isprintable():
+        raise _unknown(text, f"at most {_LONGEST} letters, and no line breaks")
     return _mixed(text, text, "+*&")
 
 
+_LONGEST = 200  # letters of a text
 _WORDS = "knn|rbf|mask|labels|target|group"
 """What a context can begin with."""
 
@@ -93,7 +97,7 @@ def _single(text: str, whole: str) -> Recipe:
     if text == "labels":
         return Recipe(text, True, lambda _, target: TableContext.labels(_as_labels(target), name=text))
     if text == "target":
-        return Recipe(text, True, lambda _, target: KernelContext.features(target, name=text))
+        return Recipe(text, True, lambda _, target: KernelContext.features(_as_values(target), name=text))
     if word == "knn":
         k = _whole_number(rest, whole)
         return Recipe(text, False, lambda points, _: PoolContext.neighbours(points, k, name=text))
@@ -119,6 +123,14 @@ def _as_labels(target: Any) -> Any:
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 
+def _as_values(target: Any) -> Any:
+    """The target as numbers. Raises: DataError for labels."""
+    values = np.asarray(target)
+    if values.dtype.kind not in "biuf":
+        raise DataError("the context target takes numbers, and the target holds labels; the context labels takes these")
+    return values
+
+
 def _whole_number(text: str, whole: str) -> int:
     """A whole number. Raises: ConfigError for what is none."""
     if not (text.isascii() and text.isdecimal()) or len(text) > 9:
@@ -129,9 +141,12 @@ def _whole_number(text: str, whole: str) -> int:
 def _number(text: str, whole: str) -> float:
     """A number. Raises: ConfigError for what is none."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise _unknown(whole, f"{printable(text)!r} is no number") from None
+        number = math.nan
+    if not math.isfinite(number) or "_" in text:
+        raise _unknown(whole, f"{printable(text)!r} is no number")
+    return number
 
 
 def _unknown(whole: str, why: str) -> ConfigError:

@@ -1,8 +1,10 @@
 """One reader of tables: what is in a file, as numbers with names, and a note about everything that was done to it."""
 
 import csv
+import gzip
 import math
-import zipfile
+import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msr.brief import Brief
-from msr.errors import ConfigError, DataError, MissingExtraError, first_line
+from msr.errors import ConfigError, DataError, first_line
 from msr.files.archives import npz_names, read_npz
 from msr.printable import printable
 
@@ -23,8 +25,14 @@ MOST_TEXTS = 30
 read. Chosen by hand."""
 MOST_CLASSES = 20
 """Different whole numbers of a target that are taken for labels. Chosen by hand: digits are, ages are not."""
-_SAMPLE = 2**16  # bytes that the separator is guessed from
-_SEPARATORS = ",;\t|"
+GAPS = ("", "na", "n/a", "nan", "null", "?")
+"""What stands for a missing value, in small letters."""
+_SAMPLE = 50  # lines that the separator is guessed from
+_SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
+"""Candidates, the likelier first where lines agree on several: a comma may also be in numbers."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,213 +57,284 @@ class Table(Brief):
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Sheet:
+    """A table as it is in a file: a list of columns, each of texts or of float64 numbers, where nan is a gap."""
+
+    names: list[str]
+    columns: list[Any]
+    notes: list[str]
+
+
 def read_table(path: Path, *, target: str | None = None, drop: Sequence[str] = ()) -> Table:
-    """Read a table: ``.csv``, ``.tsv``, ``.txt`` (also ``.gz``) with pandas, ``.parquet``, or an ``.npz`` with ``x``.
+    """Read a table: ``.csv``, ``.tsv`` or ``.txt``, also ``.gz``, in UTF-8; or an ``.npz`` with ``x``.
 
-    The separator is guessed among comma, semicolon, tab and bar; after a semicolon a comma may be the decimal point. A
-    first row of numbers alone is a row, and columns are then called ``c1``, ``c2``, … Rows with a gap are left out and
-    counted, and so are columns that do not vary. An ``.npz`` holds ``x (rows, columns)`` and optionally ``y (rows,)``,
-    the target, which is then called ``y``.
+    The separator is guessed among comma, semicolon, tab and bar; where it is no comma, a comma may be the decimal point
+    of a column. All lines need the same number of fields. A first line that is mostly numbers is a row, and columns are
+    then called ``c1``, ``c2``, … Empty fields, ``NA``, ``N/A``, ``nan``, ``null`` and ``?`` are gaps; rows with one are
+    left out and counted, and so are columns that do not vary. An ``.npz`` holds ``x (rows, columns)`` and optionally
+    ``y (rows,)``, the target, which is then called ``y``. A target of at most 20 whole numbers, or of texts, is labels.
 
-    Raises: DataError for a file that cannot be read as a table, a column that is no number and has too many texts, or a
-    table without rows or columns; ConfigError for a column that does not exist; MissingExtraError without pandas.
+    Raises: DataError for a file that cannot be read as a table, a column that is part numbers and part texts or has too
+    many texts, or a table without rows or columns; ConfigError for a column that does not exist.
     """
-    if path.suffix.lower() == ".npz":
-        frame, notes = _of_arrays(path)
-    else:
-        frame, notes = _of_text(path)
     shown = printable(str(path))
-    for name in [*drop, *([] if target is None else [target])]:
-        if name not in frame.columns:
-            known = ", ".join(map(str, frame.columns[:20]))
-            raise ConfigError(f"{shown} has no column {printable(name)!r}; its columns are {known}")
-    frame = frame.drop(columns=list(drop))
-    if target is None and "y" in frame.columns and path.suffix.lower() == ".npz":
+    sheet = _of_arrays(path, shown) if path.suffix.lower() == ".npz" else _of_text(path, shown)
+    if target is None and path.suffix.lower() == ".npz" and "y" in sheet.names:
         target = "y"
+    _check_names(sheet, [*drop, *([] if target is None else [target])], shown)
     if target is not None and target in drop:
         raise ConfigError(f"the column {printable(target)!r} is the target, and was to be dropped")
-    frame, rows, gaps = _without_gaps(frame, shown)
-    notes += gaps
-    answers = None if target is None else frame.pop(target)
+    notes = list(sheet.notes)
+    places = [place for place, name in enumerate(sheet.names) if name not in drop]
+    if not places or (len(places) == 1 and target is not None):
+        raise DataError(
+            f"{shown}: no column is left, beside those that were dropped" + (" and the target" if target else "")
+        )
+    parsed = {sheet.names[place]: _parsed(sheet.names[place], sheet.columns[place], notes, shown) for place in places}
+    rows = _without_gaps(parsed, target, notes, shown)
+    answers = None if target is None else parsed.pop(target)
     columns: dict[str, NDArray[np.float64]] = {}
-    for name in frame.columns:
-        columns.update(_as_numbers(str(name), frame[name], notes, shown))
+    for name, column in parsed.items():
+        for key, values in _as_numbers(name, column[rows], notes, shown).items():
+            if key in columns or (key != name and key in parsed):
+                raise DataError(f"{shown}: two columns would be called {printable(key)!r}; rename one")
+            columns[key] = values
     if not columns:
-        raise DataError(f"{shown}: no column is left that varies" + ("" if target is None else ", beside the target"))
+        raise DataError(f"{shown}: no column varies in the {len(rows)} rows that are left; {'; '.join(notes)}")
     values = np.stack(list(columns.values()), axis=1)
-    kind, labels = ("none", None) if answers is None else _as_target(answers, shown)
-    return Table(tuple(columns), values, labels, kind, rows, tuple(notes))  # type: ignore[arg-type]
+    if answers is None or target is None:
+        return Table(tuple(columns), values, None, "none", rows, tuple(notes))
+    kind, labels = _as_target(target, answers[rows], notes, shown)
+    return Table(tuple(columns), values, labels, kind, rows, tuple(notes))
 
 
-def _pandas() -> Any:
-    """The module pandas. Raises: MissingExtraError where it is not installed."""
-    try:
-        import pandas
-    except ModuleNotFoundError as error:
-        if error.name != "pandas":
-            raise
-        raise MissingExtraError("pandas reads tables. Try: pip install 'msr[tables]'") from None
-    return pandas
-
-
-def _of_arrays(path: Path) -> tuple[Any, list[str]]:
-    """The frame of an ``.npz``. Raises: DataError."""
-    shown = printable(str(path))
+def _of_arrays(path: Path, shown: str) -> _Sheet:
+    """The columns of an ``.npz``. Raises: DataError."""
     names = npz_names(path)
     if "x" not in names:
         raise DataError(f"{shown} holds {', '.join(names) or 'nothing'}; an array x (rows, columns) is needed")
     arrays = read_npz(path, [name for name in ("x", "y") if name in names])
     x = arrays["x"]
-    if x.ndim < 2 or 0 in x.shape:
-        raise DataError(f"{shown}: x must have rows and columns; got the shape {x.shape}")
-    x = x.reshape(len(x), -1)
+    if x.ndim != 2 or 0 in x.shape:
+        raise DataError(f"{shown}: x must be (rows, columns), and not empty; got the shape {x.shape}")
     if x.dtype.kind not in "biuf":
         raise DataError(f"{shown}: x must hold real numbers; got {x.dtype}")
-    frame = _pandas().DataFrame(x, columns=[f"c{number}" for number in range(1, x.shape[1] + 1)])
+    columns: list[Any] = list(x.astype(np.float64).T)
+    labels = [f"c{number}" for number in range(1, x.shape[1] + 1)]
     if "y" in arrays:
         y = arrays["y"]
         if y.shape[:1] != x.shape[:1] or y.size != len(y):
             raise DataError(f"{shown}: y must hold one target for each of {len(x)} rows; got the shape {y.shape}")
-        frame["y"] = y.reshape(-1)
-    return frame, []
+        if y.dtype.kind not in "biufU":
+            raise DataError(f"{shown}: y must hold real numbers or texts; got {y.dtype}")
+        flat = y.reshape(-1)
+        columns.append([str(text) for text in flat] if y.dtype.kind == "U" else flat.astype(np.float64))
+        labels.append("y")
+    return _Sheet(labels, columns, [])
 
 
-def _of_text(path: Path) -> tuple[Any, list[str]]:
-    """The frame of a file of text, or of Parquet. Raises: DataError."""
-    pandas = _pandas()
-    shown = printable(str(path))
+def _of_text(path: Path, shown: str) -> _Sheet:
+    """The columns of a file of text, as texts. Raises: DataError for what is no table."""
     if not path.is_file():
         raise DataError(f"{shown}: {'not a regular file' if path.exists() else 'no such file'}")
     try:
-        if path.suffix.lower() == ".parquet":
-            return pandas.read_parquet(path), []
-        return _parsed(pandas, path)
-    except ImportError as error:
-        raise MissingExtraError(f"pandas cannot read {shown}: {first_line(error)}") from error
-    except pandas.errors.EmptyDataError:
-        raise DataError(f"{shown} is empty") from None
-    except (pandas.errors.ParserError, UnicodeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{shown} is no table that can be read: {printable(first_line(error))}") from error
-
-
-def _parsed(pandas: Any, path: Path) -> tuple[Any, list[str]]:
-    """The frame of a file of text, with notes about how it was read."""
-    compressed = path.suffix.lower() in (".gz", ".bz2", ".xz", ".zip")
-    head = b""
-    if not compressed:
-        with path.open("rb") as file:
-            head = file.read(_SAMPLE)
-    separator = _separator(head.decode("utf-8", "replace"))
-    notes = [] if separator == "," else [f"columns are separated by {_NAMES[separator]}"]
-    options: dict[str, Any] = {"sep": separator, "skipinitialspace": True, "low_memory": False}
-    frame = pandas.read_csv(path, **options)
-    if separator == ";" and any(_looks_decimal(frame[name]) for name in frame.columns):
-        frame = pandas.read_csv(path, decimal=",", **options)
-        notes.append("a comma is the decimal point")
-    if all(_is_number(str(name)) for name in frame.columns):
-        frame = pandas.read_csv(path, header=None, **options)
-        frame.columns = [f"c{number}" for number in range(1, frame.shape[1] + 1)]
-        notes.append("the first row holds numbers alone, so it is a row, and columns have no names")
-    return frame, notes
-
-
-_NAMES = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
-
-
-def _separator(head: str) -> str:
-    """The separator of a text: the candidate that the most rows agree on, by the standard library's own guess."""
+        packed = path.suffix.lower() == ".gz"
+        # utf-8-sig reads the mark that some programs put first.
+        with (
+            gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+            if packed
+            else path.open(encoding="utf-8-sig", newline="") as file
+        ):
+            content = file.read()
+    except UnicodeError:
+        raise DataError(f"{shown} is not text in UTF-8; save it as that") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{shown} cannot be read: {printable(first_line(error))}") from error
+    lines = [line for line in content.splitlines() if line.strip()]
+    if not lines:
+        raise DataError(f"{shown} is empty")
+    separator = _separator(lines[:_SAMPLE])
     try:
-        return csv.Sniffer().sniff(head, _SEPARATORS).delimiter
-    except csv.Error:
-        return ","  # a single column
+        fields = [row for row in csv.reader(content.splitlines(keepends=True), delimiter=separator, strict=True) if row]
+    except csv.Error as error:
+        raise DataError(f"{shown} is no table: {printable(first_line(error))}") from error
+    rows = [[field.strip() for field in row] for row in fields if any(field.strip() for field in row) or len(row) > 1]
+    notes = [] if separator == "," else [f"columns are separated by {_SEPARATORS[separator]}"]
+    width = len(rows[0])
+    for number, row in enumerate(rows, 1):
+        if len(row) != width:
+            raise DataError(
+                f"{shown}: line {number} has {len(row)} fields, and the first has {width} (separated by "
+                f"{_SEPARATORS[separator]}); all lines need as many"
+            )
+        if any(not field.isprintable() for field in row):
+            raise DataError(f"{shown}: line {number} holds a line break or a control character within a field")
+    names = _header(rows, separator, notes)
+    body = rows if names[1] else rows[1:]
+    if not body:
+        raise DataError(f"{shown} has no row")
+    return _Sheet(names[0], [list(column) for column in zip(*body, strict=True)], notes)
+
+
+def _separator(lines: Sequence[str]) -> str:
+    """The separator that all lines agree on, with as many fields in each; a comma where there is none."""
+    for candidate in _SEPARATORS:
+        try:
+            counts = {len(row) for row in csv.reader(lines, delimiter=candidate)}
+        except csv.Error:
+            continue
+        if len(counts) == 1 and counts.pop() > 1:
+            return candidate
+    return ","
+
+
+def _header(rows: list[list[str]], separator: str, notes: list[str]) -> tuple[list[str], bool]:
+    """The names of the columns, and whether the first line is a row and no names."""
+    first = rows[0]
+    numbers = sum(_is_number(field) or (separator != "," and bool(_DECIMAL_COMMA.fullmatch(field))) for field in first)
+    if numbers > len(first) / 2:
+        notes.append("the first line is mostly numbers, so it is a row, and columns are called c1, c2, …")
+        return [f"c{number}" for number in range(1, len(first) + 1)], True
+    names = []
+    for number, field in enumerate(first, 1):
+        if not field:
+            notes.append(f"column {number} has no name, and is called c{number}")
+        names.append(field or f"c{number}")
+    return names, False
+
+
+def _check_names(sheet: _Sheet, asked: Sequence[str], shown: str) -> None:
+    """Raise DataError for a name that comes twice, ConfigError for one that was asked for and is not there."""
+    twice = sorted({name for name in sheet.names if sheet.names.count(name) > 1})
+    if twice:
+        raise DataError(f"{shown}: the name {printable(twice[0])!r} comes twice; rename one of the columns")
+    for name in asked:
+        if name not in sheet.names:
+            raise ConfigError(f"{shown} has no column {printable(name)!r}; its columns are {_listed(sheet.names)}")
 
 
 def _is_number(text: str) -> bool:
-    """Whether a text is a number. pandas adds ``.1`` to a name that comes twice, which a number stays one with."""
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+    """Whether a text is a finite number in the usual notation."""
+    return bool(_NUMBER.fullmatch(text))
 
 
-def _looks_decimal(column: Any) -> bool:
-    """Whether a column holds texts that are numbers with a decimal comma."""
-    texts = [value for value in column.head(200) if isinstance(value, str)]
-    return bool(texts) and all(_is_number(text.replace(",", ".", 1)) for text in texts)
+def _parsed(name: str, column: Any, notes: list[str], shown: str) -> NDArray[Any]:
+    """A column as float64 with nan for gaps, or as an array of texts with None for gaps. Raises: DataError."""
+    if not isinstance(column, list):
+        return column
+    quoted = printable(name)
+    gaps = [field.lower() in GAPS for field in column]
+    kept = [field for field, gap in zip(column, gaps, strict=True) if not gap]
+    written = sorted({field for field, gap in zip(column, gaps, strict=True) if gap and field})
+    if written:
+        notes.append(f"{quoted}: {', '.join(map(repr, written))} is read as a gap")
+    infinite = [field for field in kept if _INFINITE.fullmatch(field)]
+    numbers = [_is_number(field) for field in kept]
+    if infinite and sum(numbers) + len(infinite) == len(kept):
+        raise DataError(f"{shown}: the column {quoted!r} holds an infinity; correct it, or leave it out (--drop)")
+    commas = [number or bool(_DECIMAL_COMMA.fullmatch(field)) for number, field in zip(numbers, kept, strict=True)]
+    if kept and all(commas):
+        if not all(numbers):
+            notes.append(f"{quoted}: a comma is the decimal point")
+        return np.array(
+            [math.nan if gap else float(field.replace(",", ".")) for field, gap in zip(column, gaps, strict=True)]
+        )
+    if sum(commas) > len(kept) / 2:
+        stray = next(field for field, number in zip(kept, commas, strict=True) if not number)
+        raise DataError(
+            f"{shown}: the column {quoted!r} holds numbers and, among them, {printable(stray)!r}; correct it, or leave "
+            "the column out (--drop)"
+        )
+    return np.array([None if gap else field for field, gap in zip(column, gaps, strict=True)], dtype=object)
 
 
-def _without_gaps(frame: Any, shown: str) -> tuple[Any, NDArray[np.int64], list[str]]:
-    """The rows without gaps, their numbers, and a note about the others. Raises: DataError where none is left."""
-    if not len(frame):
-        raise DataError(f"{shown} has no row")
-    notes = []
-    empty = [str(name) for name in frame.columns if frame[name].isna().all()]
-    if empty:
-        frame = frame.drop(columns=empty)
-        notes.append(f"{_listed(empty)}: no value at all, so left out")
-    holes = frame.isna().any(axis=1).to_numpy()
-    rows = np.flatnonzero(~holes)
-    if holes.any():
-        worst = frame.isna().sum().sort_values(ascending=False)
-        where = f"most of them in {printable(str(worst.index[0]))!r}"
+def _missing(column: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where a column has gaps."""
+    if column.dtype.kind == "f":
+        return np.isnan(column)
+    return np.array([field is None for field in column])
+
+
+def _without_gaps(
+    parsed: dict[str, NDArray[Any]], target: str | None, notes: list[str], shown: str
+) -> NDArray[np.int64]:
+    """The rows without gaps; columns that are nothing but gaps are taken out. Raises: DataError where none is left."""
+    for name in [name for name, column in parsed.items() if _missing(column).all()]:
+        if name == target:
+            raise DataError(f"{shown}: the target {printable(name)!r} has no value")
+        del parsed[name]
+        notes.append(f"{printable(name)} has no value at all, so left out")
+    holes = {name: _missing(column) for name, column in parsed.items()}
+    if not holes:
+        raise DataError(f"{shown}: no column has a value")
+    any_hole = np.logical_or.reduce(list(holes.values()))
+    rows = np.flatnonzero(~any_hole)
+    if any_hole.any():
+        worst = max(holes, key=lambda name: int(holes[name].sum()))
+        where = f"most of them in {printable(worst)!r}"
         if not len(rows):
             raise DataError(f"{shown}: every row has a gap, {where}; leave such columns out (--drop)")
-        notes.append(f"{int(holes.sum())} of {len(frame)} rows have a gap and are left out, {where}")
-    return frame.iloc[rows].reset_index(drop=True), rows.astype(np.int64), notes
+        notes.append(f"{int(any_hole.sum())} of {len(any_hole)} rows have a gap and are left out, {where}")
+    return rows.astype(np.int64)
 
 
-def _as_numbers(name: str, column: Any, notes: list[str], shown: str) -> dict[str, NDArray[np.float64]]:
+def _as_numbers(name: str, column: NDArray[Any], notes: list[str], shown: str) -> dict[str, NDArray[np.float64]]:
     """A column as columns of numbers, none where it does not vary. Raises: DataError."""
     quoted = printable(name)
-    if column.dtype.kind in "biuf":
-        values = column.to_numpy(dtype=np.float64)
-        if not np.isfinite(values).all():
+    if column.dtype.kind == "f":
+        if not np.isfinite(column).all():
             raise DataError(f"{shown}: the column {quoted!r} holds an infinity; correct it, or leave it out (--drop)")
-        # Divided first, so that the squares of large numbers are no infinity.
-        largest = float(np.abs(values).max())
-        centred = (values - values.mean()) / (largest or 1.0)
+        if (column == column[0]).all():
+            notes.append(f"{quoted} is {column[0]:g} in all rows, so left out")
+            return {}
+        # Divided first, so that sums and squares of large numbers are no infinity.
+        scaled = column / np.abs(column).max()
+        centred = scaled - scaled.mean()
         spread = float(centred.std())
         if spread <= 1e-12:
-            notes.append(f"{quoted} is {values[0]:g} in all rows, so left out")
-            return {}
+            raise DataError(
+                f"{shown}: the column {quoted!r} varies by less than float64 can tell beside its size: subtract "
+                "an offset"
+            )
         return {name: centred / spread}
-    if column.dtype.kind == "M":
-        raise DataError(f"{shown}: the column {quoted!r} holds dates; make it a number, or leave it out (--drop)")
-    texts = column.astype(str).str.strip().to_numpy()
-    kinds, numbers = np.unique(texts, return_inverse=True)
-    if len(kinds) > MOST_TEXTS:
-        raise DataError(
-            f"{shown}: the column {quoted!r} has {len(kinds)} different texts, such as {printable(kinds[0])!r}; at "
-            f"most {MOST_TEXTS} become columns: leave it out (--drop) or join some"
-        )
+    kinds = sorted(set(column.tolist()))
     if len(kinds) == 1:
         notes.append(f"{quoted} is {printable(kinds[0])!r} in all rows, so left out")
         return {}
+    if len(kinds) > MOST_TEXTS or 2 * len(kinds) > max(len(column), 8):
+        raise DataError(
+            f"{shown}: the column {quoted!r} has {len(kinds)} different texts in {len(column)} rows, such as "
+            f"{printable(kinds[0])!r}; at most {MOST_TEXTS}, each in two rows on average, become columns: leave it out "
+            "(--drop) or join some"
+        )
     notes.append(f"{quoted} has {len(kinds)} texts, a column each")
-    return {f"{name}={kind}": math.sqrt(0.5) * (numbers == place) for place, kind in enumerate(kinds)}
+    return {f"{name}={kind}": math.sqrt(0.5) * (column == kind).astype(np.float64) for kind in kinds}
 
 
-def _as_target(column: Any, shown: str) -> tuple[str, NDArray[Any]]:
-    """The kind of a target, and its values. Raises: DataError for one that does not vary or is not finite."""
-    name = printable(str(column.name))
-    if column.nunique() < 2:
-        raise DataError(f"{shown}: the target {name!r} is the same in all rows")
-    if column.dtype.kind in "iuf":
-        values = column.to_numpy(dtype=np.float64)
-        if not np.isfinite(values).all():
-            raise DataError(f"{shown}: the target {name!r} holds an infinity")
-        whole = bool((values == np.round(values)).all())
-        if not (whole and len(np.unique(values)) <= MOST_CLASSES):
-            return "numbers", values
-        return "labels", values.astype(np.int64)
-    texts = column.astype(str).str.strip().to_numpy(dtype=str)
-    kinds = len(np.unique(texts))
-    if kinds > len(texts) / 2:
-        raise DataError(f"{shown}: the target {name!r} has {kinds} different texts in {len(texts)} rows: no labels")
-    return "labels", texts
+def _as_target(name: str, column: NDArray[Any], notes: list[str], shown: str) -> tuple[Any, NDArray[Any]]:
+    """The kind of a target, and its values. Raises: DataError for one that does not vary or is no target."""
+    quoted = printable(name)
+    kinds = len(set(column.tolist()))
+    if kinds < 2:
+        raise DataError(f"{shown}: the target {quoted!r} is the same in all {len(column)} rows")
+    if column.dtype.kind == "f":
+        if not np.isfinite(column).all():
+            raise DataError(f"{shown}: the target {quoted!r} holds an infinity")
+        if kinds > MOST_CLASSES or not (column == np.round(column)).all():
+            scaled = column / np.abs(column).max()
+            if float(scaled.std()) <= 1e-12:
+                raise DataError(f"{shown}: the target {quoted!r} varies by less than float64 can tell beside its size")
+            return "numbers", scaled
+        notes.append(f"the target {quoted} is taken as {kinds} labels")
+        return "labels", np.array([f"{value:g}" if abs(value) < 1e6 else repr(value) for value in column.tolist()])
+    if 2 * kinds > len(column):
+        raise DataError(f"{shown}: the target {quoted!r} has {kinds} texts in {len(column)} rows, which are no labels")
+    notes.append(f"the target {quoted} is taken as {kinds} labels")
+    return "labels", column.astype(str)
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Names for a note, the first few."""
-    few = ", ".join(map(printable, names[:5]))
-    return few if len(names) <= 5 else f"{few} and {len(names) - 5} more"
+    """Names for a message, the first twenty."""
+    few = ", ".join(map(printable, names[:20]))
+    return few if len(names) <= 20 else f"{few} and {len(names) - 20} more"

@@ -1,6 +1,7 @@
 """``msr context``: a table in, contexts judged side by side."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -54,7 +55,10 @@ def test_rows_are_drawn_and_it_is_said(table, capsys):
     ("flags", "says"),
     [
         (["--context", "nearest"], "no context is written 'nearest'"),
-        (["--context", "labels"], "give --target COLUMN"),
+        (["--context", "labels"], "the context labels looks at the target: give --target COLUMN"),
+        (["--target", "answer", "--context", "target"], "the context labels takes these"),
+        (["--context", "knn:3\n"], "no line breaks"),
+        (["--context", "rbf:1_0"], "is no number"),
         (["--context", "knn:500"], "k must be a whole number from 1 to the number of points, 80"),
         (["--context", "group:d4:grid:8"], "acts on 64 numbers"),
         (["--target", "nothing"], "has no column 'nothing'"),
@@ -81,3 +85,38 @@ def test_a_target_of_noise_is_not_explained(tmp_path, capsys):
     (line,) = json.loads(capsys.readouterr().out)["contexts"]
     assert line["explained"] < 0.25
     assert line["known"] < 0.25
+
+
+def test_a_rare_label_that_was_not_drawn_is_said(tmp_path, capsys):
+    draw = np.random.default_rng(2)
+    np.savez(tmp_path / "t.npz", x=draw.normal(size=(60, 2)), y=np.arange(60) == 59)
+    flags = ["--context", "rbf:auto", "--rows", "6"]
+    assert main(["context", str(tmp_path / "t.npz"), *flags]) == 2
+    assert "in all 6 rows that were drawn; take more (--rows)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e155, 1e300])
+def test_the_unit_of_a_target_does_not_matter(scale, tmp_path, capsys):
+    draw = np.random.default_rng(3)
+    x = draw.normal(size=(40, 2))
+    known = []
+    for unit in (1.0, scale):
+        np.savez(tmp_path / "t.npz", x=x, y=unit * (x[:, 0] + 0.1 * x[:, 1]))
+        assert (
+            main(["context", str(tmp_path / "t.npz"), "--context", "rbf:auto", "--context", "target", "--json", "-"])
+            == 0
+        )
+        known.append(json.loads(capsys.readouterr().out)["contexts"][0]["known"])
+    assert known[0] == pytest.approx(known[1])
+    assert known[0] > 0.3
+
+
+def test_mixtures_get_no_advice_and_the_command_can_be_repeated(table, tmp_path, capsys):
+    out = tmp_path / "a.json"
+    flags = ["--context", "knn:2 + knn:3", "--context", "rbf:auto", "--drop=answer", "--json", str(out)]
+    assert main(["context", str(table), *flags]) == 0
+    first = json.loads(out.read_text())
+    assert first["contexts"][0]["advice"] is None
+    assert first["target_kind"] == "none"
+    assert main([*shlex.split(first["command"])[1:], "--json", str(out)]) == 0
+    assert json.loads(out.read_text()) == first
