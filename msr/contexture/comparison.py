@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.brief import Brief
 from msr.contexture.contexts.base import Context
 from msr.contexture.measures import Usefulness, probe_error, usefulness
@@ -57,6 +58,7 @@ class Judged(Brief):
     advice: "Judged | None" = None
 
 
+@takes_arrays("rows")
 def compared(rows: Tensor, recipes: Sequence[Recipe], target: Any = None, *, advise: bool = True) -> list[Judged]:
     """Judge contexts of the same rows, each with advice where it is too strong or too weak.
 
@@ -73,6 +75,7 @@ def compared(rows: Tensor, recipes: Sequence[Recipe], target: Any = None, *, adv
     return [line if line.strength == "moderate" else _with_advice(line, judged, rows, target) for line in judged]
 
 
+@takes_arrays("target")
 def known_share(context: Context, target: Tensor) -> float:
     """The share of a target's variance that is known from ``A``, ``|T* f~|² / |f~|²``, summed over columns: 0 to 1.
 

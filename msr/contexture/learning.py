@@ -10,6 +10,7 @@ import torch
 from scipy.sparse import issparse
 from torch import Tensor, nn
 
+from msr.arrays import takes_arrays
 from msr.brief import Brief
 from msr.contexture.contexts.base import Context
 from msr.contexture.contexts.samplers import SamplerContext
@@ -106,6 +107,7 @@ def perceptron(inputs: int, outputs: int, width: int = 128, depth: int = 2, *, g
     return nn.Sequential(*layers[:-1])
 
 
+@takes_arrays("points")
 def learn(
     context: Context | SamplerContext,
     points: Tensor,

@@ -113,7 +113,18 @@ def test_alphabets_for_choosing_rates_are_taken_from_training():
 def test_the_published_runs_are_reported(tmp_path, capsys, monkeypatch):
     runs = needs_data("omniglot/all_runs.zip")
     flags = ["--data", str(runs.parent), "--ways", "20", "--one-shot-runs", str(runs), "--models", "protonets"]
-    flags += ["--queries", "1", "--outer-steps", "1", "--test-tasks", "2", "--test-queries", "1"]
+    flags += [
+        "--queries",
+        "1",
+        "--outer-steps",
+        "1",
+        "--outer-rate",
+        "1e-3",
+        "--test-tasks",
+        "2",
+        "--test-queries",
+        "1",
+    ]
     assert omniglot_run(tmp_path / "run", *flags) == 0
     (row,) = results(tmp_path / "run")["rows"]
     assert row["inner"] == "means"
@@ -198,7 +209,7 @@ def test_other_kernels_are_refuted_and_nothing_is_found(gen):
 
 def invariant_loop(columns):
     """The runner's own loop whose kernels are made by these columns ``(9, 3)``, and its tasks with plain support."""
-    config = invariance.Config(width=4, ways=3, queries=2, batching="loop")
+    config = invariance.Config(width=4, ways=3, queries=2, batching="loop", inner_rate=0.4)
     images = load_images("")
     family = ImageTasks(images.train.padded_to(16), images.test.padded_to(16), ways=3, queries=2, query="none")
     network = Network(3, 4, family.train.image_shape, taps=3, pooled=True)

@@ -296,7 +296,9 @@ def test_omniglot_continues_in_the_middle_of_an_arm(tmp_path, monkeypatch):
 
 
 def test_the_command_lists_its_runners_and_their_help():
-    assert set(runners()) == {"deep", "dimension", "discovery", "invariance", "omniglot", "rotation", "translation"}
+    assert set(runners()) == {
+        "contexture", "deep", "dimension", "discovery", "invariance", "omniglot", "rotation", "translation",
+    }  # fmt: skip
     listing = subprocess.run(
         [sys.executable, "-m", "experiments"], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from msr.groups.immutable import Immutable, as_array
 from msr.memory import refuse_if_larger
@@ -95,6 +96,7 @@ class Context(Immutable, ABC):
         scale = 1 / self.weights.sqrt()
         return torch.from_numpy(self.gram) * scale[:, None] * scale
 
+    @takes_arrays("values")
     def smoothed(self, values: Tensor) -> Tensor:
         """``T T* f`` for functions ``f`` in the columns of ``values (n, d)``: the same shape, float64."""
         scale = self.weights.sqrt().numpy()[:, None]
@@ -125,6 +127,7 @@ class Context(Immutable, ABC):
             diagonal = np.asarray(squares.sum(axis=1)).ravel()
         return float((diagonal / self.weights.numpy()).max())
 
+    @takes_arrays("values")
     def on_points(self, values: Tensor) -> NDArray[np.float64]:
         """``values (n, d)``, one row for each point, as a float64 array.
 

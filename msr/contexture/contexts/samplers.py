@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.errors import NonFiniteError, ShapeError
 
 __all__ = ["SamplerContext"]
@@ -26,6 +27,7 @@ class SamplerContext:
     sampler: Callable[[Tensor, torch.Generator], Tensor]
     name: str = "sampler"
 
+    @takes_arrays("points")
     def draw(self, points: Tensor, draws: int, generator: torch.Generator) -> Tensor:
         """Contexts of points ``(batch, …)``: ``(batch, draws, …)``, independent of each other.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags, issparse
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.contexture.contexts.base import SCALE, Context, Matrix, checked_weights, dense, float_matrix
 from msr.errors import ConfigError, DataError, ShapeError
 from msr.groups.immutable import as_array
@@ -97,6 +98,7 @@ class TableContext(Context):
         table = self.conditional
         return (diags(weights) @ table).tocsr() if issparse(table) else weights[:, None] * table
 
+    @takes_arrays("values")
     def expectation(self, values: Tensor) -> Tensor:
         """``(T g)(x) = E[g(A) | x]`` of functions in the columns of ``values (m, d)``: ``(n, d)`` float64.
 
@@ -107,6 +109,7 @@ class TableContext(Context):
             raise ShapeError(f"{self.name}: values ({m}, d) are needed, a row for each a; got {tuple(values.shape)}")
         return torch.from_numpy(np.asarray(self.conditional @ values.detach().cpu().double().numpy()))
 
+    @takes_arrays("values")
     def adjoint(self, values: Tensor) -> Tensor:
         """``(T* f)(a) = E[f(X) | a]`` of functions in the columns of ``values (n, d)``: ``(m, d)`` float64.
 
@@ -116,6 +119,7 @@ class TableContext(Context):
         sums = np.asarray(self.joint.T @ self.on_points(values))
         return torch.from_numpy(np.divide(sums, marginal, out=np.zeros_like(sums), where=marginal > 0))
 
+    @takes_arrays("points")
     def draw(self, points: Tensor, draws: int, generator: torch.Generator) -> Tensor:
         """Values of ``A`` for some points: ``draws`` of each from ``P(a|x)``, ``(points, draws)`` int64 columns.
 

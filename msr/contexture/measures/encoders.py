@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.brief import Brief
 from msr.contexture.contexts.base import Context
 from msr.contexture.spectra import Spectrum
@@ -64,6 +65,7 @@ class Captured(Brief):
         return float(self.squares[:wanted].sum()) / most
 
 
+@takes_arrays("encoder")
 def captured(context: Context, encoder: Tensor) -> Captured:
     """What an encoder's span captures of a context: see :class:`Captured`.
 
@@ -83,6 +85,7 @@ def captured(context: Context, encoder: Tensor) -> Captured:
     return Captured(squares.flip(0).clamp(0, 1), functions @ vectors, whitening / scales[:, None] @ vectors, means)
 
 
+@takes_arrays("encoder")
 def squared_correlation(spectrum: Spectrum, encoder: Tensor, d: int | None = None) -> float:
     """The mean squared canonical correlation of an encoder with the top ``d`` singular functions, 0 to 1.
 
@@ -96,6 +99,7 @@ def squared_correlation(spectrum: Spectrum, encoder: Tensor, d: int | None = Non
     return float((functions.mT @ basis).square().sum()) / functions.shape[1]
 
 
+@takes_arrays("encoder")
 def principal_angle(spectrum: Spectrum, encoder: Tensor, d: int | None = None) -> float:
     """The largest principal angle between the top ``d`` singular functions and an encoder's span, in degrees.
 
@@ -112,6 +116,7 @@ def principal_angle(spectrum: Spectrum, encoder: Tensor, d: int | None = None) -
     return float(torch.rad2deg(torch.atan2(sine, cosine)))
 
 
+@takes_arrays("first", "second")
 def mutual_neighbours(first: Tensor, second: Tensor, k: int = 10, *, union: bool = False) -> float:
     """How many of a point's ``k`` nearest neighbours two encoders share, on average over the points, 0 to 1.
 

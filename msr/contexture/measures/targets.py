@@ -7,6 +7,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.contexture.contexts.base import SCALE, Context
 from msr.contexture.measures.encoders import captured, checked_encoder, orthonormal, trace_gap
 from msr.contexture.spectra import Spectrum
@@ -15,6 +16,7 @@ from msr.errors import ConfigError, DataError, ShapeError
 __all__ = ["compatibility", "probe_error", "trace_gap_bound", "worst_error", "worst_error_bound"]
 
 
+@takes_arrays("target")
 def compatibility(context: Context, target: Tensor) -> float:
     """``ρ = |T* f~| / |f~|``, 0 to 1: the largest correlation of a target ``f(X)`` with any function of ``A``.
 
@@ -32,6 +34,7 @@ def compatibility(context: Context, target: Tensor) -> float:
     return math.sqrt(min(1.0, max(0.0, kept / variance)))
 
 
+@takes_arrays("weights", "encoder", "target")
 def probe_error(weights: Tensor, encoder: Tensor, target: Tensor) -> float:
     """``min_{w, b} E(w·Φ(X) + b − f(X))²``: the error of the best linear probe in the whole distribution.
 
@@ -51,6 +54,7 @@ def probe_error(weights: Tensor, encoder: Tensor, target: Tensor) -> float:
     return float((scaled - basis @ (basis.mT @ scaled)).square().sum())
 
 
+@takes_arrays("encoder")
 def worst_error(spectrum: Spectrum, encoder: Tensor, eps: float) -> float:
     """``err(Φ; F_ε)``: the largest probe error of any target of variance 1 with compatibility at least ``1 − ε``.
 
@@ -101,6 +105,7 @@ def worst_error_bound(spectrum: Spectrum, d: int, eps: float) -> float:
     return (squares[0] - (1 - eps) ** 2) / (squares[0] - squares[d])
 
 
+@takes_arrays("encoder")
 def trace_gap_bound(context: Context, spectrum: Spectrum, encoder: Tensor, eps: float) -> float:
     """``(s_1² − (1 − ε)² + s_1 TG) / (s_1² − TG²)``: at least the :func:`worst_error` of any encoder, infinity if
     ``TG ≥ s_1``.

@@ -7,6 +7,7 @@ import torch
 from scipy.sparse import issparse
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.contexture.contexts.base import Context
 from msr.contexture.contexts.tables import TableContext
 from msr.errors import ShapeError
@@ -39,6 +40,7 @@ class Moments:
     cross: Tensor
 
 
+@takes_arrays("points", "contexts")
 def exact_moments(context: Context, points: Tensor, contexts: Tensor | None = None) -> Moments:
     """The moments in the whole distribution of a context on finitely many points, with derivatives.
 
@@ -63,6 +65,7 @@ def exact_moments(context: Context, points: Tensor, contexts: Tensor | None = No
     )
 
 
+@takes_arrays("contexts")
 def exact_pair_moments(context: TableContext, contexts: Tensor) -> Moments:
     """The moments of one encoder of contexts, ``contexts (m, d)``: ``cross`` is over two contexts of the same point.
 
@@ -76,6 +79,7 @@ def exact_pair_moments(context: TableContext, contexts: Tensor) -> Moments:
     return Moments(covariance.expand(2, -1, -1), None, mean.mT @ (context.weights.to(contexts)[:, None] * mean))
 
 
+@takes_arrays("points", "contexts")
 def batch_moments(points: Tensor, contexts: Tensor) -> Moments:
     """The moments of a batch: points, and several contexts of each.
 
@@ -93,6 +97,7 @@ def batch_moments(points: Tensor, contexts: Tensor) -> Moments:
     return Moments(_halves(first), _halves(second.transpose(0, 1)), first.mT @ second.mean(dim=1) / len(points))
 
 
+@takes_arrays("contexts")
 def pair_batch_moments(contexts: Tensor) -> Moments:
     """The moments of one encoder of contexts in a batch: several contexts of each point, ``contexts (b, draws, d)``.
 
@@ -110,6 +115,7 @@ def pair_batch_moments(contexts: Tensor) -> Moments:
     return Moments(_halves(centred.transpose(0, 1)), None, cross)
 
 
+@takes_arrays("points", "kernel")
 def kernel_batch_moments(points: Tensor, kernel: Tensor) -> Moments:
     """The moments of one encoder in a batch of points whose dual kernel is known.
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from msr.arrays import takes_arrays
 from msr.contexture.contexts.tables import TableContext
 from msr.contexture.spectra import Spectrum
 from msr.errors import ShapeError
@@ -10,6 +11,7 @@ from msr.errors import ShapeError
 __all__ = ["balanced_regression", "balanced_regression_optimum"]
 
 
+@takes_arrays("scores", "labels", "marginal")
 def balanced_regression(scores: Tensor, labels: Tensor, marginal: Tensor) -> Tensor:
     """``E‖W Φ(X) + b − e_A / √P(A)‖²``: the squared error of scores from one-hot labels, scaled by their rarity.
 
