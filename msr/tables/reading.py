@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ _SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 """Candidates, the likelier first where lines agree on several: a comma may also be in numbers."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_DECIMAL_POINT = re.compile(r"[+-]?\d*\.\d+")
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 
 
@@ -64,6 +66,7 @@ class _Sheet:
     names: list[str]
     columns: list[Any]
     notes: list[str]
+    decimal_comma: bool = False
 
 
 def read_table(path: Path, *, target: str | None = None, drop: Sequence[str] = ()) -> Table:
@@ -91,7 +94,12 @@ def read_table(path: Path, *, target: str | None = None, drop: Sequence[str] = (
         raise DataError(
             f"{shown}: no column is left, beside those that were dropped" + (" and the target" if target else "")
         )
-    parsed = {sheet.names[place]: _parsed(sheet.names[place], sheet.columns[place], notes, shown) for place in places}
+    parsed = {
+        sheet.names[place]: _parsed(
+            sheet.names[place], sheet.columns[place], notes, shown, decimal_comma=sheet.decimal_comma
+        )
+        for place in places
+    }
     rows = _without_gaps(parsed, target, notes, shown)
     answers = None if target is None else parsed.pop(target)
     columns: dict[str, NDArray[np.float64]] = {}
@@ -174,7 +182,11 @@ def _of_text(path: Path, shown: str) -> _Sheet:
     body = rows if names[1] else rows[1:]
     if not body:
         raise DataError(f"{shown} has no row")
-    return _Sheet(names[0], [list(column) for column in zip(*body, strict=True)], notes)
+    # A comma is no decimal point in a table where it parts columns, or where another sign is.
+    points = any(_DECIMAL_POINT.fullmatch(field) for row in body for field in row)
+    return _Sheet(
+        names[0], [list(column) for column in zip(*body, strict=True)], notes, separator != "," and not points
+    )
 
 
 def _separator(lines: Sequence[str]) -> str:
@@ -219,7 +231,12 @@ def _is_number(text: str) -> bool:
     return bool(_NUMBER.fullmatch(text))
 
 
-def _parsed(name: str, column: Any, notes: list[str], shown: str) -> NDArray[Any]:
+def _too_near(shown: str, quoted: str) -> str:
+    """The message of a column whose numbers float64 cannot tell apart."""
+    return f"{shown}: the column {quoted!r} varies by less than float64 can tell beside its size: subtract an offset"
+
+
+def _parsed(name: str, column: Any, notes: list[str], shown: str, *, decimal_comma: bool) -> NDArray[Any]:
     """A column as float64 with nan for gaps, or as an array of texts with None for gaps. Raises: DataError."""
     if not isinstance(column, list):
         return column
@@ -236,10 +253,18 @@ def _parsed(name: str, column: Any, notes: list[str], shown: str) -> NDArray[Any
     commas = [number or bool(_DECIMAL_COMMA.fullmatch(field)) for number, field in zip(numbers, kept, strict=True)]
     if kept and all(commas):
         if not all(numbers):
+            if not decimal_comma:
+                stray = next(field for field, number in zip(kept, numbers, strict=True) if not number)
+                raise DataError(
+                    f"{shown}: the column {quoted!r} holds {stray!r}, where the comma may part thousands or be a "
+                    "decimal point; write it without, or leave the column out (--drop)"
+                )
             notes.append(f"{quoted}: a comma is the decimal point")
-        return np.array(
-            [math.nan if gap else float(field.replace(",", ".")) for field, gap in zip(column, gaps, strict=True)]
-        )
+        values = [math.nan if gap else float(field.replace(",", ".")) for field, gap in zip(column, gaps, strict=True)]
+        written_values = {Decimal(field.replace(",", ".")) for field in kept} if len(set(kept)) > 1 else set()
+        if len(written_values) > 1 and len({float(value) for value in written_values}) == 1:
+            raise DataError(_too_near(shown, quoted))
+        return np.array(values)
     if sum(commas) > len(kept) / 2:
         stray = next(field for field, number in zip(kept, commas, strict=True) if not number)
         raise DataError(
@@ -293,10 +318,7 @@ def _as_numbers(name: str, column: NDArray[Any], notes: list[str], shown: str) -
         centred = scaled - scaled.mean()
         spread = float(centred.std())
         if spread <= 1e-12:
-            raise DataError(
-                f"{shown}: the column {quoted!r} varies by less than float64 can tell beside its size: subtract "
-                "an offset"
-            )
+            raise DataError(_too_near(shown, quoted))
         return {name: centred / spread}
     kinds = sorted(set(column.tolist()))
     if len(kinds) == 1:
