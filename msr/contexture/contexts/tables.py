@@ -127,8 +127,18 @@ class TableContext(Context):
         """
         table = self.conditional
         indices = points.numpy()
-        rows = table[indices].toarray() if issparse(table) else table[indices]
-        return torch.multinomial(torch.from_numpy(rows), draws, replacement=True, generator=generator)
+        if not issparse(table):
+            return torch.multinomial(torch.from_numpy(table[indices]), draws, replacement=True, generator=generator)
+        # Of a sparse table only the entries that are there are drawn from, each row filled up to the longest.
+        rows = table[indices]
+        lengths = np.diff(rows.indptr)
+        filled = np.arange(lengths.max()) < lengths[:, None]
+        chances = np.zeros(filled.shape)
+        chances[filled] = rows.data
+        columns = np.zeros(filled.shape, dtype=np.int64)
+        columns[filled] = rows.indices
+        places = torch.multinomial(torch.from_numpy(chances), draws, replacement=True, generator=generator)
+        return torch.from_numpy(columns).gather(1, places)
 
     def conditional_rows(self, points: Any) -> Matrix:
         """``P(a|x)`` for new points, ``(new, m)``.

@@ -165,13 +165,17 @@ def test_of_points_at_the_same_distance_the_first_are_taken():
     assert (table[:, :3] == 1 / 3).all()
 
 
-def test_draws_come_with_the_probabilities_of_the_table():
+@pytest.mark.parametrize("sparse", [False, True])
+def test_draws_come_with_the_probabilities_of_the_table(sparse):
     context = random_joint(5)
+    if sparse:
+        context = TableContext(csr_matrix(context.conditional), context.weights)
     generator = torch.Generator().manual_seed(0)
     drawn = context.draw(torch.arange(context.n), 20_000, generator)
     for x in range(context.n):
         seen = np.bincount(drawn[x].numpy(), minlength=context.conditional.shape[1]) / 20_000
-        np.testing.assert_allclose(seen, context.conditional[x], atol=0.02)
+        row = context.conditional[x]
+        np.testing.assert_allclose(seen, row.toarray()[0] if sparse else row, atol=0.02)
     assert (PoolContext.neighbours(random_encoder(0, 9, 2), 2).draw(torch.arange(9), 5, generator) < 9).all()
 
 
