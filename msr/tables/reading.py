@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import math
 import re
 import zlib
@@ -147,14 +148,10 @@ def _of_text(path: Path, shown: str) -> _Sheet:
     if not path.is_file():
         raise DataError(f"{shown}: {'not a regular file' if path.exists() else 'no such file'}")
     try:
-        packed = path.suffix.lower() == ".gz"
-        # utf-8-sig reads the mark that some programs put first.
-        with (
-            gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-            if packed
-            else path.open(encoding="utf-8-sig", newline="") as file
-        ):
-            content = file.read()
+        opened = gzip.open if path.suffix.lower() == ".gz" else open
+        # utf-8-sig takes off the mark that some programs put first.
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            content = str(file.read())
     except UnicodeError:
         raise DataError(f"{shown} is not text in UTF-8; save it as that") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -164,7 +161,7 @@ def _of_text(path: Path, shown: str) -> _Sheet:
         raise DataError(f"{shown} is empty")
     separator = _separator(lines[:_SAMPLE])
     try:
-        fields = [row for row in csv.reader(content.splitlines(keepends=True), delimiter=separator, strict=True) if row]
+        fields = [row for row in csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True) if row]
     except csv.Error as error:
         raise DataError(f"{shown} is no table: {printable(first_line(error))}") from error
     rows = [[field.strip() for field in row] for row in fields if any(field.strip() for field in row) or len(row) > 1]

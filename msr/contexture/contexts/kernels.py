@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, diags, issparse
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from msr.contexture.contexts.base import (
@@ -16,7 +15,7 @@ from msr.contexture.contexts.base import (
     float_array,
     float_matrix,
 )
-from msr.contexture.contexts.tables import label_numbers
+from msr.contexture.contexts.tables import TableContext
 from msr.errors import ConfigError, DataError, PrecisionError, ShapeError
 from msr.memory import refuse_if_larger
 
@@ -63,12 +62,10 @@ class KernelContext(Context):
         return context
 
     @classmethod
-    def _of_factor(cls, factor: Matrix, px: NDArray[np.float64], name: str) -> "KernelContext":
-        """The context of ``k = F Fᵀ``, ``F (n, r)``, which is never made as a table. Its scale is the caller's care."""
+    def _of_root(cls, root: Matrix, px: NDArray[np.float64], name: str) -> "KernelContext":
+        """The context of ``S = R Rᵀ``, ``R (n, r)``; ``S`` is never made as a table. Its scale is the caller's care."""
         context = cls.__new__(cls)
         Context.__init__(context, px, name)
-        scale = np.sqrt(px)
-        root = (diags(scale) @ factor).tocsr() if issparse(factor) else factor * scale[:, None]
         context.__dict__.update(_gram=None, _root=root)
         return context
 
@@ -79,11 +76,8 @@ class KernelContext(Context):
         Each class but one adds a singular value of 1, and there are no others.
         Raises: ShapeError unless there is one label for each point; DataError for a label that is missing.
         """
-        numbers = label_numbers(labels, name)
-        n = len(numbers)
-        px = checked_weights(weights, n, name)
-        members = csr_matrix((np.ones(n), numbers, np.arange(n + 1)), shape=(n, numbers.max() + 1))
-        return cls._of_factor((members @ diags(1 / np.sqrt(px @ members))).tocsr(), px, name)
+        table = TableContext.labels(labels, weights, name)
+        return cls._of_root(table.root, table.weights.numpy(), name)
 
     @classmethod
     def features(
@@ -113,8 +107,8 @@ class KernelContext(Context):
         left, sizes, _ = np.linalg.svd(centred * np.sqrt(px)[:, None], full_matrices=False)
         kept = sizes > rounding
         shares = sizes / sizes[0] if cut is None else (sizes > cut * sizes[0]).astype(np.float64)
-        functions = left[:, kept] * shares[kept] / np.sqrt(px)[:, None]
-        return cls._of_factor(np.concatenate([np.ones((len(px), 1)), functions], axis=1), px, name)
+        root = np.concatenate([np.sqrt(px)[:, None], left[:, kept] * shares[kept]], axis=1)
+        return cls._of_root(root, px, name)
 
     @property
     def root(self) -> Matrix | None:

@@ -162,16 +162,16 @@ def label_numbers(labels: Any, name: str) -> NDArray[np.int64]:
 
     Raises: ShapeError unless there is one label for each point; DataError for a label that is missing (None, or nan).
     """
-    values = as_array(labels, name)
-    if values.ndim != 1 or not len(values):
-        raise ShapeError(f"{name}: one label for each point is needed; got the shape {values.shape}")
+    # A list stays one: an array would make texts of its numbers where it holds both.
+    values = labels if isinstance(labels, (list, tuple)) else as_array(labels, name).tolist()
+    if not isinstance(values, (list, tuple)) or not values or any(isinstance(label, (list, tuple)) for label in values):
+        raise ShapeError(f"{name}: one label for each point is needed")
     numbers: dict[Any, int] = {}
     found = np.empty(len(values), dtype=np.int64)
-    for place, label in enumerate(values.tolist()):
+    for place, label in enumerate(values):
         if label is None or label != label:
             raise DataError(f"{name}: point {place} has no label; leave it out, or give it one")
-        # Texts and numbers that are equal in print are different labels, and so are 1 and True.
-        found[place] = numbers.setdefault((type(label), label), len(numbers))
+        found[place] = numbers.setdefault(label, len(numbers))
     return found
 
 
