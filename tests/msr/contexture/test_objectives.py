@@ -14,6 +14,7 @@ from msr.contexture.objectives import (
     KISE,
     SVME,
     LowRank,
+    Moments,
     NonContrastive,
     SpectralContrastive,
     VICSurrogate,
@@ -141,6 +142,21 @@ def test_batches_estimate_the_exact_moments():
             got, wanted = getattr(estimate, name), getattr(exact, name)
             if wanted is not None:
                 torch.testing.assert_close(got, wanted, atol=0.15, rtol=0)
+
+
+def test_a_point_is_no_partner_of_itself_in_a_kernel():
+    moments = kernel_batch_moments(random_encoder(0, 8, 2), torch.eye(8, dtype=torch.float64))
+    assert not moments.cross.any()
+
+
+def test_a_square_is_the_product_of_both_halves():
+    eye = torch.eye(2, dtype=torch.float64)
+    zero = torch.zeros(2, 2, dtype=torch.float64)
+    apart = Moments(torch.stack([eye + 0.5, eye - 0.5]), torch.stack([zero, 3 * eye]), zero)
+    # The traces are 2 on average for the first encoder, 3 for the second; ⟨½, −½⟩ over four entries is −1.
+    assert float(SVME(2.0).loss(apart)) == pytest.approx(2 + 3 - 1)
+    # ⟨I + ½, 3 I⟩ and ⟨I − ½, 0⟩, on average.
+    assert float(LowRank().loss(apart)) == pytest.approx(4.5)
 
 
 def test_the_halves_of_a_batch_estimate_a_square_without_bias():
