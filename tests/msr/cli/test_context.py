@@ -88,7 +88,7 @@ def test_a_target_of_noise_is_not_explained(tmp_path, capsys):
     assert wide["known"] < 0.25
     # So many functions explain most of any noise in the rows themselves.
     assert near["dimension"] > 75
-    assert near["explained"] < 0.3
+    assert near["explained"] < 0.45
 
 
 def test_a_rare_label_that_was_not_drawn_is_said(tmp_path, capsys):
