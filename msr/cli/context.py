@@ -1,7 +1,6 @@
 """``msr context``: what there is to learn from contexts of a table's rows, side by side."""
 
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,11 @@ from msr.cli.doors import is_terminal
 from msr.contexture.comparison import Judged, compared
 from msr.contexture.notation import parse_context
 from msr.errors import ConfigError, DataError
+from msr.failures import say
 from msr.files.writing import Write
-from msr.printable import printable
+from msr.printable import printable, quoted
+from msr.report.context_page.lines import header_of, lines_of
+from msr.report.context_page.page import context_page
 from msr.report.tables import format_table
 from msr.tables import Table, read_table
 from msr.version import __version__
@@ -61,9 +63,18 @@ def run(options: Any) -> int:
         }
     )
     files: dict[Path, Write] = {}
+    if options.html is not None:
+        # A target of an .npz is called y, and needs no flag.
+        named = None if target is None else options.target or "y"
+        page = context_page(
+            judged, table, chosen.numpy(), target=named, source=str(options.table), command=_command(options)
+        )
+        files[options.html] = lambda file: file.write(page.encode())
     if options.json is not None and not is_terminal(options.json):
         files[options.json] = lambda file: file.write(answer.encode())
     give(answer if is_terminal(options.json) else _text(table, judged, len(chosen)), files)
+    if options.html is not None:
+        say(f"page: {printable(options.html)}")
     return 0
 
 
@@ -98,40 +109,15 @@ def _text(table: Table, judged: list[Judged], rows: int) -> str:
             "read them off; --rows takes more"
         )
     lines += [f"  {note}" for note in table.notes]
-    header = ["context", "strength", "functions", "for 90%", "energy", "decay", "τ"]
-    if table.target is not None:
-        header += ["target known", "explained"]
-    cells = []
-    for line in judged:
-        for number, one in enumerate([line] if line.advice is None else [line, line.advice]):
-            row = [
-                f"  try: {printable(one.name)}" if number else printable(one.name),
-                one.strength,
-                str(one.dimension),
-                str(one.needed),
-                f"{one.usefulness.energy:.2f}",
-                f"{one.usefulness.decay:.2g}",
-                f"{one.usefulness.tau:.2f}" + (" (says nothing)" if one.usefulness.abstains else ""),
-            ]
-            if table.target is not None:
-                row += [
-                    "(is it)" if one.of_target else _percent(one.known),
-                    "" if one.of_target else _percent(one.explained),
-                ]
-            cells.append(row)
-    lines += ["", format_table(header, cells), ""]
+    with_target = table.target is not None
+    lines += ["", format_table(header_of(with_target), lines_of(judged, with_target)), ""]
     lines.append("functions: where τ is least. τ: smaller is better, among contexts of one kind.")
-    if table.target is not None:
+    if with_target:
         lines.append(
             "target known: share of its variance that the context itself tells. explained: by a linear probe of so "
             "many functions, less what they explain of noise."
         )
     return "\n".join(lines) + "\n"
-
-
-def _percent(share: float | None) -> str:
-    """A share in per cent."""
-    return "" if share is None else f"{100 * share:.0f}%"
 
 
 def _command(options: Any) -> str:
@@ -141,4 +127,4 @@ def _command(options: Any) -> str:
     if options.target is not None:
         words.append(f"--target={options.target}")
     words += [f"--{flag}={value}" for flag in ("context", "drop") for value in getattr(options, flag) or []]
-    return shlex.join([*words, "--rows", str(options.rows), "--seed", str(options.seed)])
+    return quoted([*words, "--rows", str(options.rows), "--seed", str(options.seed)])

@@ -66,10 +66,17 @@ def discover_door(options: Any) -> None:
         inputs = list(options.files.values())
     outputs = _outputs(options)
     read = {os.path.realpath(path): path for path in inputs}
-    written: dict[str, str] = {}
     for flag, path in outputs:
         place = os.path.realpath(path)
         refuse_inputs(flag, path, inputs if options.files is None else [read[place]] if place in read else [])
+    _refuse_twice(outputs)
+
+
+def _refuse_twice(outputs: list[tuple[str, Path]]) -> None:
+    """Raise ConfigError where two of the files that would be written, each with its flag, are one."""
+    written: dict[str, str] = {}
+    for flag, path in outputs:
+        place = os.path.realpath(path)
         if place in written:
             raise ConfigError(
                 f"{flag} and {written[place]} would both be written to {printable(path)}; give another file"
@@ -164,9 +171,14 @@ def context_door(options: Any) -> None:
     if not 0 <= options.seed < 2**63:
         raise ConfigError(f"--seed must lie between 0 and 2^63 - 1; got {printable(options.seed)}")
     _check_file("--json", options.json)
+    _check_file("--html", options.html)
     check_file(options.table, "give a table: .csv, or .npz with an array x")
+    outputs = [] if options.html is None else [("--html", options.html)]
     if options.json is not None and not is_terminal(options.json):
-        refuse_inputs("--json", options.json, [options.table])
+        outputs.append(("--json", options.json))
+    for flag, path in outputs:
+        refuse_inputs(flag, path, [options.table])
+    _refuse_twice(outputs)
 
 
 # The flags that each family has, and their defaults.

@@ -233,4 +233,5 @@ def _add_context(commands: Any) -> None:
     command.add_argument("--drop", action="append", metavar="COLUMN", help="leave a column out, again for each")
     command.add_argument("--rows", type=int, default=1000, help="most rows that are looked at (default: 1000)")
     command.add_argument("--seed", type=int, default=0, help="of the rows that are drawn (default: 0)")
+    command.add_argument("--html", type=_path, metavar="FILE", help="write a page with drawings, to open in a browser")
     command.add_argument("--json", type=_path, metavar="FILE", help="write the answer as JSON; - for the terminal")

@@ -1,7 +1,7 @@
 """Several contexts of the same rows, judged side by side: how strong, how many functions, of what use for a target."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +24,10 @@ is known. Chosen by hand."""
 STRONG = 0.1
 """A context is too strong where more functions than this share of the number of rows are needed for nine tenths of the
 energy: as many examples with labels would be needed to use it. Chosen by hand."""
+ALIKE = 0.02
+"""How far two shares of a target's variance may lie apart and still be alike. Chosen by hand."""
 _MOST = 0.9  # share of the energy for that
+_KEPT = 64  # values and functions that are kept of a spectrum: all of them would be n² numbers for each context
 
 Strength = Literal["too weak", "moderate", "too strong"]
 
@@ -44,7 +47,9 @@ class Judged(Brief):
         explained: the share of the target's variance that a linear probe of the top ``dimension`` functions explains,
             less what so many functions explain of noise (adjusted R²), at least 0; None without a target.
         of_target: whether the context looks at the target itself, so that ``known`` says nothing.
-        advice: a mixture that was tried, and had a smaller τ; None where none had, or none was needed.
+        spectrum: its largest values and their functions, 64 at most, without ``context_functions``.
+        advice: a mixture that was tried, has a smaller τ, and with a target explains no less of it by more than 2
+            points; None where there is none, or none was needed.
     """
 
     name: str
@@ -55,7 +60,14 @@ class Judged(Brief):
     known: float | None
     explained: float | None
     of_target: bool
+    spectrum: Spectrum
     advice: "Judged | None" = None
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether the context is written with a sign of a mixture, and so cannot be mixed further: there are no
+        brackets to put around it."""
+        return any(sign in self.name for sign in "+*&")
 
 
 @takes_arrays("rows")
@@ -116,6 +128,18 @@ def _judged(recipe: Recipe, rows: Tensor, target: Any) -> Judged:
         known=None if columns is None else known_share(context, columns),
         explained=None if columns is None else _explained(found, columns, value.dimension),
         of_target=recipe.needs_target,
+        spectrum=_largest(found),
+    )
+
+
+def _largest(found: Spectrum) -> Spectrum:
+    """The largest values of a spectrum and their functions, copied, so that the others can be forgotten."""
+    return replace(
+        found,
+        values=found.values[:_KEPT].clone(),
+        functions=found.functions[:, :_KEPT].clone(),
+        context_functions=None,
+        complete=found.complete and len(found.values) <= _KEPT,
     )
 
 
@@ -150,10 +174,10 @@ def _tried(text: str, rows: Tensor, target: Any) -> Judged | None:
 
 
 def _with_advice(line: Judged, others: Sequence[Judged], rows: Tensor, target: Any) -> Judged:
-    """A judged context with the best mixture that was tried, if it has a smaller τ."""
-    if any(sign in line.name for sign in "+*&"):
-        return line  # there are no brackets to put around it
-    others = [other for other in others if not any(sign in other.name for sign in "+*&")]
+    """A judged context with the best mixture that was tried, if it has a smaller τ and explains no less."""
+    if line.is_mixture:
+        return line
+    others = [other for other in others if not other.is_mixture]
     if line.strength == "too strong":
         partners = [other.name for other in others if other.strength != "too strong" and not other.of_target]
         texts = [f"{line.name} * {partner}" for partner in [*partners, "rbf:auto"]]
@@ -162,7 +186,10 @@ def _with_advice(line: Judged, others: Sequence[Judged], rows: Tensor, target: A
         texts = [f"{line.name} & {partner}" for partner in [line.name, *partners]]
     tried = [_tried(text, rows, target) for text in dict.fromkeys(texts)]
     better = [other for other in tried if other is not None and other.usefulness.tau < line.usefulness.tau]
+    if line.explained is not None and not line.of_target:
+        # τ knows nothing of the target, and a smaller one is no advantage to somebody who has one.
+        better = [other for other in better if (other.explained or 0.0) >= line.explained - ALIKE]
     if not better:
         return line
     best = min(better, key=lambda other: other.usefulness.tau)
-    return Judged(**{**vars(line), "advice": best})
+    return replace(line, advice=best)

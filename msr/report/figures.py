@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Entries of a legend that fit into a picture without hiding its lines.
 _MOST_INSIDE = 8
 
-__all__ = ["bars", "curves", "matrices", "rates", "require", "scaling", "sharing_strength", "span_cosines"]
+__all__ = ["bars", "curves", "matrices", "points", "rates", "require", "scaling", "sharing_strength", "span_cosines"]
 
 
 @takes_arrays("panels")
@@ -185,6 +185,32 @@ def bars(groups: Mapping[str, Mapping[str, float]], *, ylabel: str, title: str, 
     axes.margins(y=0.1)
     axes.legend(fontsize="small", ncols=2)
     axes.grid(alpha=0.3, axis="y")
+    return figure
+
+
+def points(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], *, xlabel: str, ylabel: str
+) -> "Figure":
+    """Clouds of points, a picture for each key of ``panels``: the places across and up of each name's points in it.
+
+    A name has the same colour and mark in every picture, and one legend serves all.
+    """
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    names = list(dict.fromkeys(name for clouds in panels.values() for name in clouds))
+    figure = _figure(4.6 * columns, 3.6 * rows + 0.4)
+    marks = "os^Dv<>P*X"
+    for place, (title, clouds) in enumerate(panels.items()):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        for name, (across, up) in clouds.items():
+            kind = names.index(name)
+            axes.scatter(across, up, s=18, alpha=0.7, color=f"C{kind % 10}", marker=marks[kind % 10], label=name)
+        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        axes.grid(alpha=0.3)
+    handles = {}
+    for axes in figure.axes:
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize="small")
     return figure
 
 

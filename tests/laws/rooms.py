@@ -112,7 +112,7 @@ FLOORS = [
     Floor(
         "showing",
         {
-            "report/": "tables, figures; page/ is the page of a discovery",
+            "report/": "tables, figures; page/ is the page of a discovery, context_page/ that of contexts",
         },
     ),
     Floor(

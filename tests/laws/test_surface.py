@@ -60,8 +60,9 @@ SURFACE = {
         "Learned", "Network", "Schedule", "learn", "perceptron",
     ],
     "msr.contexture.measures": [
-        "Captured", "Usefulness", "captured", "compatibility", "mutual_neighbours", "principal_angle", "probe_error",
-        "squared_correlation", "trace_gap", "trace_gap_bound", "usefulness", "worst_error", "worst_error_bound",
+        "Captured", "Usefulness", "ValueIntervals", "captured", "compatibility", "mutual_neighbours", "principal_angle",
+        "probe_error", "squared_correlation", "trace_gap", "trace_gap_bound", "usefulness", "value_intervals",
+        "worst_error", "worst_error_bound",
     ],
     "msr.contexture.objectives": [
         "KISE", "LowRank", "Moments", "NonContrastive", "Objective", "SVME", "SpectralContrastive", "VICSurrogate",
@@ -129,7 +130,7 @@ SURFACE = {
         "format_table",
     ],
     "msr.report.figures": [
-        "bars", "curves", "matrices", "rates", "require", "scaling", "sharing_strength", "span_cosines",
+        "bars", "curves", "matrices", "points", "rates", "require", "scaling", "sharing_strength", "span_cosines",
     ],
     "tasks": [
         "ImageTasks", "RotationTasks", "TranslationTasks",

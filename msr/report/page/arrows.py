@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from msr.permutations import Indices
-from msr.report.page.svg import element, picture, text
+from msr.report.markup.blocks import paragraph
+from msr.report.markup.svg import element, picture, scrolled, text
 
-__all__ = ["MOST_POINTS", "Layout", "arrows", "layout"]
+__all__ = ["MOST_POINTS", "Layout", "arrows", "layout", "moves"]
 
 # Sizes are in pixels, and all of them were chosen by eye.
 MOST_POINTS = 1024
@@ -103,6 +104,18 @@ def arrows(where: Layout, image: Indices, label: str) -> str:
     if where.radius != _NODE and where.centre is not None:
         parts += _some_numbers(where)
     return picture(where.width, where.height, "".join(parts), label)
+
+
+def moves(shape: tuple[int, ...], image: Indices, label: str) -> str:
+    """A permutation of points that lie as ``shape`` says, drawn as arrows; a sentence where it has too many points.
+
+    The result is markup, and ``label`` says in words what is drawn.
+    """
+    where = layout(shape)
+    if where is None:
+        moved = int((image != np.arange(len(image))).sum())
+        return paragraph(f"Moves {moved} of {len(image)} points; a drawing has room for {MOST_POINTS}.", "quiet")
+    return scrolled(arrows(where, image, label), label)
 
 
 def _some_numbers(where: Layout) -> list[str]:

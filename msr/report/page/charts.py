@@ -10,8 +10,8 @@ import numpy as np
 
 from msr.groups import FiniteGroup
 from msr.permutations import Indices
-from msr.report.page.colours import colour_of, ink_on
-from msr.report.page.svg import element, picture, text
+from msr.report.markup.colours import colour_of, ink_on
+from msr.report.markup.svg import element, picture, text
 from msr.report.page.view import Classes, Reading, letters, power, words
 
 __all__ = ["MOST_CELLS", "cayley", "interval", "pattern", "residual_bars", "spectrum", "training"]

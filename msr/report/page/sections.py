@@ -11,12 +11,12 @@ import numpy as np
 
 from msr.discovery.answer.result import Discovery, PartialSymmetry
 from msr.permutations import Indices
+from msr.report.markup.blocks import count, figure, glossary, how_to_repeat, panels_of, paragraph, section
+from msr.report.markup.svg import scrolled
 from msr.report.page import charts
-from msr.report.page.blocks import count, figure, moves, panels_of, paragraph, section
-from msr.report.page.svg import scrolled
+from msr.report.page.arrows import moves
 from msr.report.page.view import MOST_ELEMENTS, Reading, View, letters
 from msr.representations.commutant.values import Continuous
-from msr.version import __version__
 
 __all__ = [
     "continuous",
@@ -265,12 +265,9 @@ def continuous(discovery: Discovery) -> str:
 
 def repeat(command: str) -> str:
     """How to repeat the run, and the words used on the page."""
-    glossary = "".join(f"<div><dt>{_e(term)}</dt><dd>{_e(text)}</dd></div>" for term, text in _GLOSSARY.items())
     return section(
         "How to repeat it",
-        paragraph(f"With msr {__version__}, from the folder where the first run was started:"),
-        f'<pre tabindex="0"><code>{_e(command)}</code></pre>',
+        how_to_repeat(command),
         paragraph("result.json beside this page holds the same answer as numbers.", "quiet"),
-        "<h3>Words used here</h3>",
-        f'<dl class="glossary">{glossary}</dl>',
+        glossary(_GLOSSARY),
     )

@@ -8,9 +8,9 @@ from msr.discovery.answer.candidate import Candidate
 from msr.discovery.answer.certificate import GroupCertificate
 from msr.discovery.answer.result import Discovery
 from msr.discovery.answer.sentences import p_words, share
-from msr.report.page.blocks import paragraph, section
+from msr.report.markup.blocks import paragraph, section
+from msr.report.markup.svg import scrolled
 from msr.report.page.charts import interval
-from msr.report.page.svg import scrolled
 from msr.report.page.view import number, percent
 
 __all__ = ["seen_exceptions", "tested"]

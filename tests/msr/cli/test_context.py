@@ -1,12 +1,14 @@
 """``msr context``: a table in, contexts judged side by side."""
 
 import json
+import os
 import shlex
 
 import numpy as np
 import pytest
 
 from msr.cli import main
+from tests.support.pages import read
 
 
 @pytest.fixture
@@ -29,8 +31,9 @@ def test_contexts_are_judged_side_by_side(table, tmp_path, capsys):
     assert [line["name"] for line in answer["contexts"]] == ["knn:5", "rbf:auto", "labels"]
     near, wide, labels = answer["contexts"]
     assert near["strength"] == "too strong"
-    assert near["advice"]["tau"] < near["tau"]
-    assert f"try: {near['advice']['name']}" in shown
+    # A mixture would have a smaller τ, but explain much less of the target: it is no advice.
+    assert near["advice"] is None
+    assert "try: " not in shown
     assert 0.3 < wide["known"] < near["known"] < 1
     assert 0.5 < wide["explained"] < 1
     assert labels["strength"] == "moderate"
@@ -41,6 +44,10 @@ def test_contexts_are_judged_side_by_side(table, tmp_path, capsys):
     assert answer["command"].startswith("msr context ")
     assert main(["context", str(table), *flags, "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out) == answer
+    assert main(["context", str(table), "--drop", "answer", "--context", "knn:5", "--json", str(out)]) == 0
+    (near,) = json.loads(out.read_text())["contexts"]
+    assert near["advice"]["tau"] < near["tau"]
+    assert f"try: {near['advice']['name']}" in capsys.readouterr().out
 
 
 def test_rows_are_drawn_and_it_is_said(table, capsys):
@@ -124,3 +131,62 @@ def test_mixtures_get_no_advice_and_the_command_can_be_repeated(table, tmp_path,
     assert first["target_kind"] == "none"
     assert main([*shlex.split(first["command"])[1:], "--json", str(out)]) == 0
     assert json.loads(out.read_text()) == first
+
+
+def test_the_page_holds_what_the_terminal_prints(table, tmp_path, capsys):
+    page = tmp_path / "a.html"
+    flags = ["--target", "answer", "--context", "knn:5", "--context", "rbf:auto", "--context", "labels"]
+    assert main(["context", str(table), *flags]) == 0
+    plain = capsys.readouterr()
+    assert main(["context", str(table), *flags, "--html", str(page), "--json", str(tmp_path / "a.json")]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == plain.out
+    assert shown.err == f"page: {page}\n"
+    text = " ".join(" ".join(read(page.read_text()).text).split())
+    rows = [line.strip("|").split("|") for line in plain.out.splitlines() if line.startswith("|")]
+    for cells in [rows[0], *rows[2:]]:
+        assert " ".join(" ".join(cells).split()) in text
+    answer = json.loads((tmp_path / "a.json").read_text())
+    assert answer["command"] in text
+    assert answer["notes"][0] in text
+    assert "explains most of answer" in text
+
+
+def test_the_target_of_arrays_is_called_y_on_the_page(tmp_path, capsys):
+    draw = np.random.default_rng(4)
+    x = draw.normal(size=(60, 2))
+    np.savez(tmp_path / "t.npz", x=x, y=x[:, 0])
+    page = tmp_path / "a.html"
+    assert main(["context", str(tmp_path / "t.npz"), "--context", "rbf:auto", "--html", str(page)]) == 0
+    assert "<dd>y<small>numbers</small></dd>" in page.read_text()
+
+
+def test_a_page_that_cannot_be_written_is_one_line(table, tmp_path, capsys):
+    page = tmp_path / "a.html"
+    short = ["context", str(table), "--drop", "answer", "--context", "rbf:auto"]
+    twice = os.path.join(tmp_path, ".", "a.html")
+    for flags, says in (
+        (["--html", str(table)], "is the file that is read"),
+        (["--html", str(page), "--json", twice], "--json and --html would both be written to"),
+        (["--html", str(tmp_path / "none" / "a.html")], "cannot be written"),
+        (["--html", str(tmp_path)], "cannot be written"),
+        (["--html", ""], "no file can be called"),
+    ):
+        assert main([*short, *flags]) == 2
+        error = capsys.readouterr().err
+        assert says in error
+        assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == [table.name]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device here")
+def test_without_its_json_there_is_no_page(table, tmp_path, capsys):
+    page = tmp_path / "a.html"
+    page.write_text("as it was")
+    flags = ["--drop", "answer", "--context", "rbf:auto", "--html", str(page), "--json", "/dev/full"]
+    assert main(["context", str(table), *flags]) == 2
+    seen = capsys.readouterr()
+    assert "/dev/full" in seen.err
+    assert not seen.out
+    assert page.read_text() == "as it was"
+    assert {path.name for path in tmp_path.iterdir()} == {table.name, page.name}

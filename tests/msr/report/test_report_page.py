@@ -2,11 +2,8 @@
 
 import html
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from functools import cache
-from html.parser import HTMLParser
 from importlib.resources import files
 
 import numpy as np
@@ -19,10 +16,7 @@ from msr.report.page.charts import training
 from msr.report.page.page import discovery_page
 from msr.representations import from_matrices, grid_rotations, natural, regular, trivial
 from msr.tasks.sampling import sample_group, sample_translation
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-VOID = {"meta", "link", "br", "hr", "img", "input"}
-SVG_VOID = {"path", "line", "circle", "rect", "polygon", "use"}
+from tests.support.pages import on_a_phone, read
 
 
 def negacyclic():
@@ -62,40 +56,6 @@ def page_of(kind, source="tasks.npz", command="msr discover tasks.npz"):
     return discovery_page(discovery_of(kind), source=source, command=command)
 
 
-class Reader(HTMLParser):
-    """Text, links and the nesting of a page; a tag that closes another one is an error."""
-
-    def __init__(self):
-        super().__init__(convert_charrefs=True)
-        self.open, self.text, self.attributes, self.tags = [], [], [], []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value) for name, value in attributes]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value) for name, value in attributes]
-
-    def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open[-1] == tag, f"</{tag}> closes <{self.open[-1]}>"
-        self.open.pop()
-
-    def handle_data(self, data):
-        if not self.open or self.open[-1] not in ("style", "title"):
-            self.text.append(data)
-
-
-def read(page):
-    reader = Reader()
-    reader.feed(page)
-    assert reader.open == []
-    return reader
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_answer_makes_a_whole_page(kind):
     answer = discovery_of(kind)
@@ -133,7 +93,7 @@ def test_the_page_loads_nothing_from_elsewhere(kind):
 
 
 def test_comments_of_the_style_sheet_stay_out_of_the_page():
-    sheet = (files("msr.report.page") / "style.css").read_text(encoding="utf-8")
+    sheet = (files("msr.report.markup") / "style.css").read_text(encoding="utf-8")
     rules = [line for line in sheet.splitlines() if not line.startswith("/*")]
     assert len(rules) < len(sheet.splitlines())
     page = page_of("C8")
@@ -297,21 +257,6 @@ def test_huge_orders_are_written_in_short_form():
     assert "10⁴⁰" in page
 
 
-@pytest.fixture
-def browse(tmp_path):
-    if BROWSER is None:
-        pytest.skip("no browser is here; on Debian: apt-get install chromium")
-
-    def browse(page, *flags):
-        path = tmp_path / "page.html"
-        path.write_text(page)
-        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-                   f"--user-data-dir={tmp_path / 'profile'}", *flags, path.as_uri()]  # fmt: skip
-        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-
-    return browse
-
-
 def test_a_browser_shows_it_without_complaint(browse, tmp_path):
     shot = tmp_path / "page.png"
     done = browse(page_of("C8"), f"--screenshot={shot}", "--window-size=1200,1600")
@@ -324,20 +269,7 @@ def test_a_browser_shows_it_without_complaint(browse, tmp_path):
 
 @pytest.mark.parametrize("kind", ["C8", "D4 on a grid", "none", "partial"])
 def test_on_a_phone_nothing_runs_over_the_edge(kind, browse):
-    inner = html.escape(re.sub(r"<meta http-equiv[^>]*>", "", page_of(kind)))
-    outer = (
-        f'<!DOCTYPE html><html><body><iframe style="width:360px;height:800px;border:0" srcdoc="{inner}"></iframe>'
-        "<script>window.onload = () => { const d = document.querySelector('iframe').contentDocument;"
-        "const svgs = [...d.querySelectorAll('svg:not([aria-hidden])')];"
-        "const small = svgs.filter(s => s.getBoundingClientRect().width < 10).length;"
-        "document.body.dataset.width = d.documentElement.scrollWidth; document.body.dataset.small = small;"
-        "document.body.dataset.seen = d.querySelector('h1').getBoundingClientRect().height }</script></body></html>"
-    )
-    dom = browse(outer, "--dump-dom", "--virtual-time-budget=3000").stdout
-    width, small, seen = (re.search(rf'data-{name}="([\d.]+)"', dom) for name in ("width", "small", "seen"))
-    assert int(width[1]) <= 360
-    assert int(small[1]) == 0
-    assert float(seen[1]) > 10
+    on_a_phone(page_of(kind), browse)
 
 
 def test_the_page_prints_on_paper(browse, tmp_path):

@@ -1,15 +1,11 @@
 """Building blocks of a page: sections, paragraphs, figures. Text is escaped here; what is called markup is not."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
+from msr.version import __version__
 
-from msr.permutations import Indices
-from msr.report.page.arrows import MOST_POINTS, arrows, layout
-from msr.report.page.svg import scrolled
-
-__all__ = ["count", "figure", "moves", "panels_of", "paragraph", "section"]
+__all__ = ["count", "figure", "glossary", "how_to_repeat", "panels_of", "paragraph", "section"]
 
 _e = html.escape
 
@@ -34,19 +30,21 @@ def count(size: int, thing: str) -> str:
     return f"{size} {thing}{'s' * (size != 1)}"
 
 
-def moves(shape: tuple[int, ...], image: Indices, label: str) -> str:
-    """A permutation of points that lie as ``shape`` says, drawn as arrows; a sentence where it has too many points.
-
-    The result is markup, and ``label`` says in words what is drawn.
-    """
-    where = layout(shape)
-    if where is None:
-        moved = int((image != np.arange(len(image))).sum())
-        return paragraph(f"Moves {moved} of {len(image)} points; a drawing has room for {MOST_POINTS}.", "quiet")
-    return scrolled(arrows(where, image, label), label)
-
-
 def panels_of(panels: Sequence[tuple[str, str]]) -> str:
     """Drawings side by side, each under its title: ``(title, markup)``."""
     drawn = "".join(f"<div><h3>{_e(title)}</h3>{svg}</div>" for title, svg in panels)
     return f'<div class="panels">{drawn}</div>'
+
+
+def how_to_repeat(command: str) -> str:
+    """The version and the command line that give the same answer once more."""
+    return (
+        paragraph(f"With msr {__version__}, from the folder where the first run was started:")
+        + f'<pre tabindex="0"><code>{_e(command)}</code></pre>'
+    )
+
+
+def glossary(words: Mapping[str, str]) -> str:
+    """The words used on a page, each with what it means."""
+    explained = "".join(f"<div><dt>{_e(term)}</dt><dd>{_e(text)}</dd></div>" for term, text in words.items())
+    return f'<h3>Words used here</h3><dl class="glossary">{explained}</dl>'
