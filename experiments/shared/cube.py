@@ -1,4 +1,4 @@
-"""The points of the binary cube ``{0, 1}^6``, moved by groups of permutations of their six places: a context of which
+"""The points of a binary cube such as ``{0, 1}^6``, moved by groups of permutations of their places: a context of which
 everything is known in closed form.
 """
 
@@ -14,35 +14,46 @@ from msr.errors import ConfigError
 from msr.groups import FiniteGroup
 from msr.representations import Representation, natural, permutation
 
-__all__ = ["BITS", "cube", "flips", "targets"]
+__all__ = ["BITS", "cube", "flips", "points", "targets"]
 
-PLACES = 6
-BITS: NDArray[np.int64] = np.array(list(itertools.product((0, 1), repeat=PLACES)))
-"""The points, ``(64, 6)``."""
+_MOST_PLACES = 12  # 4,096 points
 
 
-def cube(group: FiniteGroup) -> Representation:
-    """A group of permutations of 6 places, acting on the 64 points.
+def points(places: int) -> NDArray[np.int64]:
+    """All texts of so many bits, ``(2^places, places)``, in the order of binary numbers."""
+    return np.array(list(itertools.product((0, 1), repeat=places)))
 
-    Raises: ConfigError for a group on another number of places.
+
+BITS = points(6)
+"""The points of the cube of six places, ``(64, 6)``."""
+
+
+def cube(action: FiniteGroup | Representation) -> Representation:
+    """A group of permutations of places, acting on all texts of so many bits.
+
+    ``action`` is how it permutes the places; of a group, the way that it is made of permutations.
+    Raises: ConfigError for an action that does not permute, or on more than 12 places.
     """
-    moves = natural(group).permutations
-    if moves is None or moves.shape[1] != PLACES:
-        raise ConfigError(f"a group of permutations of {PLACES} places is needed; got {group.name}")
-    numbers = {tuple(bits): number for number, bits in enumerate(BITS)}
-    images = np.empty((group.order, len(BITS)), dtype=np.int64)
-    for element, move in enumerate(moves):
-        moved = np.empty_like(BITS)
-        moved[:, move] = BITS
-        images[element] = [numbers[tuple(bits)] for bits in moved]
-    return permutation(group, images)
+    of_places = natural(action) if isinstance(action, FiniteGroup) else action
+    moves = of_places.permutations
+    if moves is None or moves.shape[1] > _MOST_PLACES:
+        raise ConfigError(
+            f"a group of permutations of at most {_MOST_PLACES} places is needed; got {of_places.name} on "
+            f"{of_places.dim}"
+        )
+    places = moves.shape[1]
+    bits = points(places)
+    weights = 2 ** np.arange(places)[::-1]
+    # Bit i of a point goes to the place move[i]: there it counts as much as that place does.
+    return permutation(of_places.group, (bits @ weights[moves].T).T)
 
 
-def flips(chance: float) -> TableContext:
-    """Each of the 6 bits is flipped with this chance: ``s = (1 − 2p)^k``, as often as there are ``k`` of 6 bits."""
-    distances = (BITS[:, None] != BITS[None]).sum(-1)
+def flips(chance: float, places: int = 6) -> TableContext:
+    """Each bit is flipped with this chance: ``s = (1 − 2p)^k``, as often as there are ``k`` of the bits."""
+    bits = points(places)
+    distances = (bits[:, None] != bits[None]).sum(-1)
     return TableContext(
-        chance**distances * (1 - chance) ** (PLACES - distances), name=f"flips {chance:g}", of_points=True
+        chance**distances * (1 - chance) ** (places - distances), name=f"flips {chance:g}", of_points=True
     )
 
 

@@ -298,6 +298,7 @@ OF_CONTEXTS = "walked in tests/msr/contexture/test_arrays.py"
 LEFT_OUT = {
     "msr.contexture.Context.smoothed": OF_CONTEXTS,
     "msr.contexture.Context.on_points": OF_CONTEXTS,
+    "msr.contexture.Context.operator": OF_CONTEXTS,
     "msr.contexture.SamplerContext.draw": OF_CONTEXTS,
     "msr.contexture.TableContext.expectation": OF_CONTEXTS,
     "msr.contexture.TableContext.adjoint": OF_CONTEXTS,
@@ -310,6 +311,7 @@ LEFT_OUT = {
     "msr.contexture.measures.probe_error": OF_CONTEXTS,
     "msr.contexture.measures.squared_correlation": OF_CONTEXTS,
     "msr.contexture.measures.trace_gap_bound": OF_CONTEXTS,
+    "msr.contexture.measures.value_intervals": OF_CONTEXTS,
     "msr.contexture.measures.worst_error": OF_CONTEXTS,
     "msr.contexture.objectives.balanced_regression": OF_CONTEXTS,
     "msr.contexture.objectives.batch_moments": OF_CONTEXTS,

@@ -1,7 +1,8 @@
 """What every context on finitely many points can be asked, and how its scale is checked."""
 
+import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from msr.memory import refuse_if_larger
 
 __all__ = [
     "SCALE",
+    "SMALL",
     "Context",
     "Matrix",
     "checked_weights",
@@ -31,6 +33,9 @@ Matrix: TypeAlias = Any
 SCALE = 1e-6
 """How far from 1 a sum of probabilities, or a largest eigenvalue, may be: above the rounding of float32 tables of some
 thousands of columns, below every error of scale (a factor of the number of points, a missing weight)."""
+
+SMALL = 2**22
+"""Entries of a matrix that training works with as a dense one: 16 MB in single precision."""
 
 
 class Context(Immutable, ABC):
@@ -127,6 +132,24 @@ class Context(Immutable, ABC):
             diagonal = np.asarray(squares.sum(axis=1)).ravel()
         return float((diagonal / self.weights.numpy()).max())
 
+    @takes_arrays("like")
+    def operator(self, what: Literal["conditional", "gram", "joint", "root"], like: Tensor) -> Tensor:
+        """One of the context's matrices as a tensor in the precision and on the device of another.
+
+        Shapes: ``(n, m)`` as the matrix is, ``(n, n)`` for ``gram``; ``like`` of any shape.
+        A sparse one stays sparse if it has more than 4 million entries, zeros included. The tensor is made once: an
+        encoder that is trained on a whole context asks for it in every step.
+        Raises: as the matrix; ConfigError for one that the context does not have.
+        """
+        made = self.__dict__.setdefault("_operators", {})
+        key = (what, like.dtype, like.device)
+        if key not in made:
+            matrix = getattr(self, what, None)
+            if matrix is None:
+                raise ConfigError(f"{self.name} is known by its kernel only, and has no matrix {what}")
+            made[key] = _as_tensor(matrix).to(like)
+        return made[key]
+
     @takes_arrays("values")
     def on_points(self, values: Tensor) -> NDArray[np.float64]:
         """``values (n, d)``, one row for each point, as a float64 array.
@@ -209,6 +232,18 @@ def dense(matrix: Matrix, name: str) -> NDArray[np.float64]:
         return matrix
     refuse_if_larger(8.0 * matrix.shape[0] * matrix.shape[1], f"{name} as a dense table", advice="give fewer points")
     return matrix.toarray()
+
+
+def _as_tensor(matrix: Matrix) -> Tensor:
+    """A dense or sparse NumPy matrix as a tensor, dense where it is small."""
+    if not issparse(matrix):
+        return torch.from_numpy(np.asarray(matrix))
+    if math.prod(matrix.shape) <= SMALL:
+        # torch multiplies by a sparse matrix, and by its transpose in the backward pass, several times slower.
+        return torch.from_numpy(matrix.toarray())
+    coo = matrix.tocoo()
+    indices = torch.from_numpy(np.stack([coo.row, coo.col]).astype(np.int64))
+    return torch.sparse_coo_tensor(indices, torch.from_numpy(coo.data), coo.shape, check_invariants=False).coalesce()
 
 
 def element_chances(elements: Any, order: int, name: str) -> NDArray[np.float64]:

@@ -248,14 +248,23 @@ def _masks(columns: int, hidden: float, count: int, generator: torch.Generator) 
 
 def _nearest(new: Tensor, pool: Tensor, k: int) -> np.ndarray:
     """The numbers of the ``k`` nearest points of the pool, ``(new, k)``; of equal distances the first."""
-    squares = torch.cdist(new, pool, compute_mode="donot_use_mm_for_euclid_dist").numpy()
     if k == len(pool):
         return np.broadcast_to(np.arange(k), (len(new), k))
-    # All that lie nearer than the k-th distance, and of those at it the first: a partition alone would leave them to
-    # chance.
-    bound = np.partition(squares, k - 1, axis=1)[:, k - 1 : k]
-    nearer = squares < bound
-    at = squares == bound
+    distances = torch.cdist(new, pool, compute_mode="donot_use_mm_for_euclid_dist")
+    least, places = distances.topk(k + 1, largest=False)
+    nearest = places[:, :k].sort().values.numpy()
+    # Where the next distance is the same, which of the points were chosen is left to chance.
+    tied = np.flatnonzero((least[:, k - 1] == least[:, k]).numpy())
+    if len(tied):
+        nearest[tied] = _first_of_equal(distances[torch.from_numpy(tied)].numpy(), k)
+    return nearest
+
+
+def _first_of_equal(distances: np.ndarray, k: int) -> np.ndarray:
+    """The places of the ``k`` least distances in each row ``(new, m)``; of equal ones the first."""
+    bound = np.partition(distances, k - 1, axis=1)[:, k - 1 : k]
+    nearer = distances < bound
+    at = distances == bound
     wanted = k - nearer.sum(axis=1, keepdims=True)
     chosen = nearer | (at & (np.cumsum(at, axis=1) <= wanted))
-    return np.nonzero(chosen)[1].reshape(len(new), k)
+    return np.nonzero(chosen)[1].reshape(len(distances), k)

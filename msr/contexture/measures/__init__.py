@@ -6,6 +6,8 @@ from msr.contexture.measures.encoders import mutual_neighbours as mutual_neighbo
 from msr.contexture.measures.encoders import principal_angle as principal_angle
 from msr.contexture.measures.encoders import squared_correlation as squared_correlation
 from msr.contexture.measures.encoders import trace_gap as trace_gap
+from msr.contexture.measures.intervals import ValueIntervals as ValueIntervals
+from msr.contexture.measures.intervals import value_intervals as value_intervals
 from msr.contexture.measures.targets import compatibility as compatibility
 from msr.contexture.measures.targets import probe_error as probe_error
 from msr.contexture.measures.targets import trace_gap_bound as trace_gap_bound
@@ -15,6 +17,7 @@ from msr.contexture.measures.tau import Usefulness as Usefulness
 from msr.contexture.measures.tau import usefulness as usefulness
 
 __all__ = [
-    "Captured", "Usefulness", "captured", "compatibility", "mutual_neighbours", "principal_angle", "probe_error",
-    "squared_correlation", "trace_gap", "trace_gap_bound", "usefulness", "worst_error", "worst_error_bound",
+    "Captured", "Usefulness", "ValueIntervals", "captured", "compatibility", "mutual_neighbours", "principal_angle",
+    "probe_error", "squared_correlation", "trace_gap", "trace_gap_bound", "usefulness", "value_intervals",
+    "worst_error", "worst_error_bound",
 ]  # fmt: skip

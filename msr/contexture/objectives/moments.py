@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from scipy.sparse import issparse
 from torch import Tensor
 
 from msr.arrays import takes_arrays
-from msr.contexture.contexts.base import Context
+from msr.contexture.contexts.base import SMALL, Context
 from msr.contexture.contexts.tables import TableContext
 from msr.errors import ShapeError
 
@@ -57,7 +56,7 @@ def exact_moments(context: Context, points: Tensor, contexts: Tensor | None = No
     assert isinstance(context, TableContext)
     marginal = context.marginal.to(contexts)
     other = _centred(contexts, marginal, context.name)
-    joint = _as_operator(context.joint, points)
+    joint = context.operator("joint", points)
     return Moments(
         torch.stack([covariance, covariance]),
         (other.mT @ (marginal[:, None] * other)).expand(2, -1, -1),
@@ -75,7 +74,7 @@ def exact_pair_moments(context: TableContext, contexts: Tensor) -> Moments:
     marginal = context.marginal.to(contexts)
     other = _centred(contexts, marginal, context.name)
     covariance = other.mT @ (marginal[:, None] * other)
-    mean = _as_operator(context.conditional, contexts) @ other
+    mean = context.operator("conditional", contexts) @ other
     return Moments(covariance.expand(2, -1, -1), None, mean.mT @ (context.weights.to(contexts)[:, None] * mean))
 
 
@@ -144,19 +143,12 @@ def _smoothed(context: Context, values: Tensor, weights: Tensor) -> Tensor:
     """``P(x) (T T* f)(x)`` of functions ``(n, d)``, with derivatives."""
     scale = weights.sqrt()[:, None]
     root = context.root
-    if root is None:
-        return scale * (torch.from_numpy(context.gram).to(values) @ (scale * values))
-    operator = _as_operator(root, values)
+    # Two products with a dense table of many columns cost more than one with the kernel of the points.
+    wide = root is not None and 2 * root.shape[1] > context.n and (not issparse(root) or context.n**2 <= SMALL)
+    if root is None or wide:
+        return scale * (context.operator("gram", values) @ (scale * values))
+    operator = context.operator("root", values)
     return scale * (operator @ (operator.mT @ (scale * values)))
-
-
-def _as_operator(matrix: object, like: Tensor) -> Tensor:
-    """A dense or sparse NumPy matrix as a tensor of the same kind, in the precision and on the device of another."""
-    if issparse(matrix):
-        coo = matrix.tocoo()  # type: ignore[attr-defined]
-        indices = torch.from_numpy(np.stack([coo.row, coo.col]).astype(np.int64))
-        return torch.sparse_coo_tensor(indices, torch.from_numpy(coo.data), coo.shape, check_invariants=False).to(like)
-    return torch.from_numpy(np.asarray(matrix)).to(like)
 
 
 def _halves(values: Tensor) -> Tensor:

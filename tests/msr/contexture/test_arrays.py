@@ -17,6 +17,7 @@ from msr.contexture.measures import (
     probe_error,
     squared_correlation,
     trace_gap_bound,
+    value_intervals,
     worst_error,
 )
 from msr.contexture.objectives import (
@@ -54,6 +55,11 @@ WALK = {
     "draw": (lambda x: drawn(CONTEXT, x), [torch.arange(4)]),
     "sampler": (lambda x: drawn(SamplerContext(lambda x, _: x + 1), x), [FIRST]),
     "learn": (lambda x: learn(CONTEXT, x, 2, schedule=Schedule(steps=2)).captured.squares, [torch.eye(9)]),
+    "operator": (lambda x: CONTEXT.operator("gram", x), [FIRST]),
+    "value_intervals": (
+        lambda x: value_intervals(lambda rows: PoolContext.rbf(rows, 1.0), x, 2, halves=2).squares,
+        [random_encoder(5, 40, 2)],
+    ),
     "captured": (lambda x: captured(CONTEXT, x).squares, [FIRST]),
     "compatibility": (lambda x: compatibility(CONTEXT, x), [FIRST[:, 0]]),
     "mutual_neighbours": (lambda x, y: mutual_neighbours(x, y, 3), [FIRST, FIRST + 1]),
