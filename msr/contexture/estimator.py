@@ -99,10 +99,10 @@ class ContextureEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         objective: str | None = None,
         network: Callable[[int, int, torch.Generator], nn.Module] | None = None,
         backend: Literal["auto", "exact", "torch"] = "auto",
-        max_steps: int = 2000,
-        learning_rate: float = 3e-3,
+        max_steps: int = 1500,
+        learning_rate: float = 1e-2,
         batch_size: int = 512,
-        n_draws: int = 8,
+        n_draws: int = 4,
         random_state: Any = None,
         verbose: bool = False,
     ):

@@ -4,7 +4,7 @@ Nothing here touches pyplot or any global state; ``figure.savefig(path)`` writes
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -207,10 +207,13 @@ def points(
             axes.scatter(across, up, s=18, alpha=0.7, color=f"C{kind % 10}", marker=marks[kind % 10], label=name)
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
         axes.grid(alpha=0.3)
-    handles = {}
+    handles: dict[str, Any] = {}
     for axes in figure.axes:
-        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize="small")
+        drawn, labels = axes.get_legend_handles_labels()
+        handles |= dict(zip(labels, drawn, strict=True))
+    figure.legend(
+        list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(handles), 5), fontsize="small"
+    )
     return figure
 
 

@@ -65,9 +65,10 @@ def value_intervals(
         seed: of the halves.
 
     Assumed beside that: the values are apart by more than the intervals are wide. Equal values repel each other in a
-    sample, the larger up and the smaller down, by more than their bias; then look at the sum over the eigenspace. In
-    600 simulated samples of 200 normal rows with an RBF context, of which the values are known, the 95% intervals of
-    the first three held them in 94 to 95%.
+    sample, the larger up and the smaller down, by more than their bias; then look at the sum over the eigenspace. And
+    rows do not lie alone: one that is near to no other makes a value near 1 of its own. In 400 simulated samples of 200
+    rows, evenly distributed on a segment, the 95% intervals of the first five values of an RBF context held them in 93
+    to 98%; of normal rows, whose tails lie alone, those of the third value did in 72% of 300.
 
     Raises: ShapeError for fewer than 40 rows; ConfigError for ``k``, ``halves`` or ``level`` out of range; what
     ``make`` raises.
