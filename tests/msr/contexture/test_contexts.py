@@ -22,6 +22,8 @@ from msr.contexture import (
     joint,
     spectrum,
 )
+from msr.contexture.contexts import base
+from msr.contexture.objectives import exact_moments, moments
 from msr.errors import ConfigError, DataError, MSRError, NonFiniteError, ShapeError
 from msr.groups import cyclic, dihedral, symmetric
 from msr.representations import irrep, natural
@@ -362,3 +364,48 @@ def test_what_is_of_points_stays_so():
     assert PoolContext.neighbours(np.eye(3), 2).moved(natural(cyclic(3))).of_points
     assert not PoolContext.masked(random_encoder(0, 9, 3), 0.3).of_points
     assert not random_joint(0).of_points
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 29, 30])
+def test_of_equal_distances_the_first_are_the_nearest(k):
+    draw = np.random.default_rng(k)
+    for points in (draw.normal(size=(30, 2)), draw.integers(3, size=(30, 2)).astype(float), np.ones((30, 2))):
+        distances = np.linalg.norm(points[:, None] - points, axis=2)
+        wanted = np.sort(np.argsort(distances, axis=1, kind="stable")[:, :k], axis=1)
+        table = PoolContext.neighbours(points, k).conditional
+        np.testing.assert_array_equal(np.sort(table.indices.reshape(30, k), axis=1), wanted)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: random_joint(3),
+        lambda: random_joint(4, 5, 30),
+        lambda: PoolContext.neighbours(random_encoder(0, 40, 2), 5),
+        lambda: KernelContext.labels(torch.arange(12) % 3),
+    ],
+)
+@pytest.mark.parametrize("small", [0, 2**22])
+def test_training_sees_the_matrices_of_a_context(make, small, monkeypatch):
+    # Sparse and dense products, with the table and with the kernel, are the same map and have the same derivatives.
+    monkeypatch.setattr(base, "SMALL", small)
+    monkeypatch.setattr(moments, "SMALL", small)
+    context = make()
+    values = random_encoder(1, context.n, 3).requires_grad_()
+    centred = values - context.weights @ values
+    wanted = centred.mT @ (context.weights[:, None] * torch.from_numpy(context.dual_kernel().numpy()))
+    wanted = wanted @ (context.weights[:, None] * centred)
+    found = exact_moments(context, values).cross
+    torch.testing.assert_close(found, wanted)
+    chosen = random_encoder(2, 3, 3)
+    slopes = [torch.autograd.grad((matrix * chosen).sum(), values, retain_graph=True)[0] for matrix in (found, wanted)]
+    torch.testing.assert_close(*slopes)
+    single = exact_moments(context, values.float()).cross
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), wanted, atol=1e-5, rtol=1e-4)
+    assert context.operator("gram", values) is context.operator("gram", values)
+
+
+def test_a_context_known_by_its_kernel_has_no_table_for_training():
+    with pytest.raises(ConfigError, match="known by its kernel only, and has no matrix joint"):
+        KernelContext.labels([1, 2]).operator("joint", torch.zeros(1))

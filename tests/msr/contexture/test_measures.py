@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.shared.cube import cube, flips, targets
-from msr.contexture import GroupContext, KernelContext, TableContext, convolve, spectrum
+from msr.contexture import GroupContext, KernelContext, PoolContext, TableContext, convolve, spectrum
 from msr.contexture.measures import (
     captured,
     compatibility,
@@ -19,6 +19,7 @@ from msr.contexture.measures import (
     trace_gap,
     trace_gap_bound,
     usefulness,
+    value_intervals,
     worst_error,
     worst_error_bound,
 )
@@ -296,3 +297,50 @@ def test_outputs_in_other_units_are_the_same_functions():
 def test_a_cut_through_the_first_eigenspace_misses_a_function():
     found = spectrum(GroupContext(cube(cyclic(6))))
     assert [worst_error_bound(found, d, 0.0) for d in (1, 6, 12)] == [1.0, 1.0, 1.0]
+
+
+def test_intervals_hold_the_values_of_all_rows_there_could_be(gen):
+    # Rows on a segment, whose values are those of a fine grid, and too few of them: the values are biased.
+    grid = (torch.arange(400, dtype=torch.float64)[:, None] + 0.5) / 400
+    truth = spectrum(PoolContext.rbf(grid, 200.0), 4).squares
+    held = torch.zeros(4)
+    biases = torch.zeros(2, 4)
+    for seed in range(40):
+        rows = torch.rand(80, 1, generator=gen, dtype=torch.float64)
+        found = value_intervals(lambda some: PoolContext.rbf(some, 200.0), rows, 4, halves=20, seed=seed)
+        held += (found.low <= truth) & (truth <= found.high)
+        biases += torch.stack([found.squares, found.corrected]) - truth
+        assert (found.low <= found.corrected).all()
+        assert (found.corrected <= found.high).all()
+    # At 95% each, 32 or fewer of 40 come with a chance of 4e-4.
+    assert (held > 32).all()
+    plain, corrected = (biases / 40)[:, 1:]
+    assert (plain > 0.01).all()
+    assert (corrected.abs() < plain / 2).all()
+
+
+def test_intervals_are_wider_for_a_higher_level_and_fewer_rows(gen):
+    rows = torch.rand(400, 1, generator=gen, dtype=torch.float64)
+    make = PoolContext.rbf
+
+    def width(count: int, level: float) -> float:
+        found = value_intervals(lambda some: make(some, 20.0), rows[:count], 1, halves=20, level=level)
+        return float(found.high - found.low)
+
+    assert width(400, 0.95) < width(100, 0.95) < width(100, 0.999)
+    again = value_intervals(lambda some: make(some, 20.0), rows[:100], 1, halves=20)
+    assert torch.equal(again.low, value_intervals(lambda some: make(some, 20.0), rows[:100], 1, halves=20).low)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"rows": torch.zeros(39, 1)}, ShapeError, "40 rows are needed for intervals; got 39"),
+        ({"k": 50}, ConfigError, "k must be from 1 to 49"),
+        ({"halves": 1}, ConfigError, "halves must be at least 2"),
+        ({"level": 1.0}, ConfigError, "level between 0 and 1"),
+    ],
+)
+def test_intervals_that_cannot_be_given(changes, error, says):
+    with pytest.raises(error, match=says):
+        value_intervals(PoolContext.rbf, **{"rows": torch.arange(100.0)[:, None], **changes})
