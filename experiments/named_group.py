@@ -202,15 +202,16 @@ def table(summary: list[Row]) -> str:
 
 
 def draw(folder: RunFolder, summary: Sequence[Row]) -> None:
-    """Write the figure ``named_group.png``: errors with the four contexts, for each group and number of tasks."""
-    groups = {
-        f"{line['group']}, {line['tasks']}": {key: line[key]["mean"] for key in CONTEXTS}
-        for line in summary
-        if all(line[key] is not None for key in CONTEXTS)
-    }
-    if groups:
-        title = "Functions that a hidden group leaves as they are, learned from few labels"
-        folder.draw("named_group.png", figures.bars(groups, ylabel="error, all points", title=title))
+    """Write the figure ``named_group.png``: errors with the four contexts against the number of tasks, by group."""
+    panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for line in summary:
+        for context in CONTEXTS:
+            across, up = panels.setdefault(line["group"], {}).setdefault(context, ([], []))
+            across.append(line["tasks"])
+            up.append(line[context]["mean"])
+    if panels:
+        figure = figures.points(panels, xlabel="linear tasks that discovery was given", ylabel="error, all points")
+        folder.draw("named_group.png", figure)
 
 
 def _tasks(truth: Representation, arm: Arm, config: Config) -> tuple[Tensor, Tensor]:

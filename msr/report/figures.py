@@ -204,7 +204,9 @@ def points(
         axes = figure.add_subplot(rows, columns, place + 1)
         for name, (across, up) in clouds.items():
             kind = names.index(name)
-            axes.scatter(across, up, s=18, alpha=0.7, color=f"C{kind % 10}", marker=marks[kind % 10], label=name)
+            # Beyond ten names colours come again, with other marks.
+            mark = marks[(kind + kind // 10) % 10]
+            axes.scatter(across, up, s=18, alpha=0.7, color=f"C{kind % 10}", marker=mark, label=name)
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
         axes.grid(alpha=0.3)
     handles: dict[str, Any] = {}

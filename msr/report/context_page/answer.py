@@ -16,8 +16,8 @@ _LITTLE = 0.05
 _LONGEST = 60
 """Characters of a name within a sentence, about; chosen by eye."""
 _NO_ORDER = (
-    "τ alone decides nothing: on four tables where it was tried, the context with the least τ did no better than a "
-    "middling one. A target decides (--target)."
+    "τ alone decides nothing: on four tables where it was tried, a probe of the context with the least τ had a larger "
+    "error than one of the median context. A target decides (--target)."
 )
 """What ``python -m experiments.context_usefulness`` found: docs/contexture.md has the numbers."""
 _NAMED = 4
