@@ -15,15 +15,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
 from experiments.shared.tabular import TABLES, Split, probe, split_of
 from msr.contexture import PoolContext, extend, spectrum
+from msr.contexture.contexts.pools import median_square
 from msr.contexture.measures import usefulness
 from msr.errors import DataError
 from msr.report import figures, format_table
@@ -32,13 +32,17 @@ from msr.runs.command import main
 from msr.runs.config import SeedFlags
 from msr.runs.flags import chosen, option
 from msr.runs.folder import Row, RunFolder
-from msr.runs.judging import over_rows
+from msr.runs.judging import decimals, over_rows
 
 KINDS = ("rbf", "knn", "mask", "knn * rbf")
+KEYS = ("pearson", "spearman", "by_tau", "by_both", "by_labels", "usual", "least")
+"""Of a line of the summary: correlations, then errors; :func:`compared` says what they are."""
 ALL = "all four"
 """The name of the line for contexts of all kinds together, between which τ is no order."""
 QUICK_CONTEXTS = 4
-QUICK_ROWS = 120
+QUICK_ROWS = 150
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Numbers of functions that are tried on labelled rows."""
 _WIDTHS = (0.05, 500.0)
 """Least and largest γ of an RBF context, in inverse medians of squared distances: from nearly constant to nearly one
 point. Chosen by hand."""
@@ -78,6 +82,9 @@ class Arm(arms.Arm):
 def run(config: Config) -> None:
     """Judge all contexts of every arm that has no row yet, then write results, a table and a figure."""
     all_arms = [Arm(table, seed) for table in chosen(config.tables, TABLES, "table") for seed in config.all_seeds]
+    for arm in all_arms:
+        # Labels that are too few for a table are told before the first hour of work rather than after it.
+        _split(arm, config)
     folder = RunFolder("context_usefulness", config)
     arms.run_arms(
         folder,
@@ -97,7 +104,7 @@ def makers(kind: str, count: int, n: int) -> list[tuple[str, Callable[[Tensor], 
     share that is hidden in the place of each fifth context.
     """
     widths = np.geomspace(*_WIDTHS, count)
-    numbers = np.geomspace(n / 2, 2, count).round().astype(int)
+    numbers = _distinct(np.geomspace(2, n / 2, count))[::-1]
     hidden = np.linspace(0.1, 0.7, 5)
     made: list[tuple[str, Callable[[Tensor], PoolContext]]] = []
     for place in range(count):
@@ -115,21 +122,35 @@ def makers(kind: str, count: int, n: int) -> list[tuple[str, Callable[[Tensor], 
     return made
 
 
+def _distinct(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Ascending numbers, rounded, and raised as little as is needed for all of them to be different."""
+    rounded = numbers.round().astype(np.int64)
+    for place in range(1, len(rounded)):
+        rounded[place] = max(rounded[place], rounded[place - 1] + 1)
+    return rounded
+
+
 def run_arm(arm: Arm, config: Config) -> Row:
     """The row of a table: all of its contexts, and the error of a ridge regression on the columns themselves."""
-    most = min(config.rows, QUICK_ROWS) if config.quick else config.rows
     count = min(config.contexts, QUICK_CONTEXTS) if config.quick else config.contexts
-    split = split_of(arm.table, most=most, labelled=config.labelled, seed=arm.seed)
+    split = _split(arm, config)
     contexts = [judge(split, kind, text, make) for kind in KINDS for text, make in makers(kind, count, len(split.rows))]
-    return {"contexts": contexts, "columns_error": probe(split, split.rows, split.test_rows).error}
+    columns = probe(split, split.rows, split.test_rows).error
+    return {"labelled": len(split.labelled), "contexts": contexts, "columns_error": columns}
+
+
+def _split(arm: Arm, config: Config) -> Split:
+    """The rows of an arm."""
+    most = min(config.rows, QUICK_ROWS) if config.quick else config.rows
+    return split_of(arm.table, most=most, labelled=config.labelled, seed=arm.seed)
 
 
 def judge(split: Split, kind: str, text: str, make: Callable[[Tensor], PoolContext]) -> Row:
     """A context of the rows of a split: its τ, and the error of a probe of its functions on the rows held out.
 
-    ``error`` is at the dimension that τ proposes. ``labels_error`` is at that of a few dimensions which does best on
-    labelled rows left out, and ``left_out`` what it does there. All are null for a context that is too weak to be
-    continued to other rows.
+    ``error`` is at the dimension that τ proposes. ``labels_error`` is at that of :data:`SIZES` which does best on
+    labelled rows left out, and ``left_out`` what it does there. All are null for a context without functions that are
+    continued to other rows, and ``says`` is then the reason.
     """
     context = make(split.rows)
     row: Row = {"kind": kind, "setting": text, "tau": None, "error": None, "labels_error": None, "left_out": None}
@@ -141,9 +162,9 @@ def judge(split: Split, kind: str, text: str, make: Callable[[Tensor], PoolConte
         return row | {"says": str(error)}
     most = there.shape[1]
     dimension = min(value.dimension, most)
-    sizes = sorted({dimension, *(d for d in (1, 2, 4, 8, 16, 32, 64, 128) if d <= most)})
-    probed = {d: probe(split, found.functions[:, :d], there[:, :d]) for d in sizes}
-    by_labels = min(probed.values(), key=lambda one: one.left_out)
+    sizes = [d for d in SIZES if d <= most]
+    probed = {d: probe(split, found.functions[:, :d], there[:, :d]) for d in {dimension, *sizes}}
+    by_labels = min((probed[d] for d in sizes), key=lambda one: one.left_out)
     return row | {
         "tau": value.tau if np.isfinite(value.tau) else None,
         "abstains": value.abstains,
@@ -158,13 +179,15 @@ def judge(split: Split, kind: str, text: str, make: Callable[[Tensor], PoolConte
 def compared(contexts: Sequence[Row]) -> Row:
     """Correlations of τ with the error over some contexts, and the errors of several choices among them.
 
-    ``by_tau`` is the error of the context with the least τ among those where it says something; ``by_labels`` that of
-    the context and dimension that do best on labelled rows left out, which needs no τ; ``least`` the smallest error,
-    which no one knows beforehand, and ``usual`` the median. For the correlations a τ above 3 counts as 3. They are null
+    ``by_tau`` is the error of the context with the least τ among those where it says something, with as many functions
+    as τ proposes, and ``by_both`` with as many as do best on labelled rows left out; ``by_labels`` that of the context
+    and number that do best there, whatever τ is; ``usual`` the median of all contexts, each with τ's number, and
+    ``least`` the least of these. For the correlations a τ above 3 counts as 3. They are null
     where τ or the error is the same for all, or fewer than three contexts have both.
     """
     known = [line for line in contexts if line["error"] is not None and line["tau"] is not None]
     telling = [line for line in known if not line["abstains"]]
+    by_tau = min(telling, key=lambda line: line["tau"], default=None)
     tau = np.array([min(line["tau"], _WORST) for line in known])
     errors = np.array([line["error"] for line in known])
     varied = len(known) >= 3 and np.ptp(tau) > 0 and np.ptp(errors) > 0
@@ -174,7 +197,8 @@ def compared(contexts: Sequence[Row]) -> Row:
         "abstaining": len(known) - len(telling),
         "pearson": float(stats.pearsonr(tau, errors).statistic) if varied else None,
         "spearman": float(stats.spearmanr(tau, errors).statistic) if varied else None,
-        "by_tau": min(telling, key=lambda line: line["tau"])["error"] if telling else None,
+        "by_tau": by_tau["error"] if by_tau else None,
+        "by_both": by_tau["labels_error"] if by_tau else None,
         "by_labels": min(known, key=lambda line: line["left_out"])["labels_error"] if known else None,
         "least": float(errors.min()) if len(errors) else None,
         "usual": float(np.median(errors)) if len(errors) else None,
@@ -182,8 +206,11 @@ def compared(contexts: Sequence[Row]) -> Row:
 
 
 def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
-    """A table's numbers over the seeds, for each kind: means with intervals, null where a seed has none."""
-    keys = ("pearson", "spearman", "by_tau", "by_labels", "usual", "least")
+    """A table's numbers over the seeds, for each kind: means with intervals, null where a seed has none.
+
+    Seeds cut the same rows in other ways, so that an interval is of such cuts, and not of other tables.
+    """
+    keys = KEYS
     kinds = {}
     for kind in (*KINDS, ALL):
         lines = [compared([line for line in row["contexts"] if kind in (line["kind"], ALL)]) for row in rows]
@@ -208,8 +235,8 @@ def table(summary: list[Row]) -> str:
                     line["table"],
                     kind,
                     f"{value['contexts']} ({value['abstaining']}, {value['without']})",
-                    *(_number(value[key]) for key in ("pearson", "spearman", "by_tau", "by_labels", "usual", "least")),
-                    _number(line["columns_error"]),
+                    *(decimals(value[key]) for key in KEYS),
+                    decimals(line["columns_error"]),
                 ]
             )
             if value["pearson"] is None or value["pearson"]["mean"] <= (value["pearson"]["ci95"] or 0.0):
@@ -217,16 +244,17 @@ def table(summary: list[Row]) -> str:
     headers = [
         "table",
         "contexts",
-        "number (τ abstains, too weak)",
+        "number (τ abstains, no functions)",
         "Pearson",
         "Spearman",
         "error by least τ",
-        "by labels left out",
-        "median",
-        "least",
+        "its number by labels",
+        "both by labels",
+        "median by τ's numbers",
+        "least of these",
         "of the columns",
     ]
-    says = "τ is not seen to order the contexts rightly, with a correlation that is above 0 by its interval, in: "
+    says = "τ is not seen to order the contexts rightly, with a correlation above 0 by more than its ±, in: "
     return format_table(headers, lines) + "\n\n" + (says + "; ".join(failed) + "." if failed else "")
 
 
@@ -249,12 +277,12 @@ def draw(folder: RunFolder, all_arms: list[Arm]) -> None:
 
 def _rbf(rows: Tensor, width: float) -> PoolContext:
     """Near points, with ``γ`` in inverse medians of squared distances."""
-    return PoolContext.rbf(rows, width / _median(rows))
+    return PoolContext.rbf(rows, width / median_square(rows))
 
 
 def _masked(rows: Tensor, hidden: float, width: float) -> PoolContext:
     """Near points in the columns that are not hidden."""
-    return PoolContext.masked(rows, hidden, gamma=width / _median(rows))
+    return PoolContext.masked(rows, hidden, gamma=width / median_square(rows))
 
 
 def _chained(rows: Tensor, k: int, width: float) -> PoolContext:
@@ -262,18 +290,6 @@ def _chained(rows: Tensor, k: int, width: float) -> PoolContext:
     near = PoolContext.neighbours(rows, k)
     after = np.asarray(_rbf(rows, width).conditional)
     return PoolContext(rows, lambda new: near.conditional_rows(new) @ after, name=f"knn:{k} * rbf")
-
-
-def _median(rows: Tensor) -> float:
-    """The median of the squared distances between rows."""
-    return float(torch.pdist(rows).square().median())
-
-
-def _number(estimate: Any) -> str:
-    """An estimate with two decimals and its interval; "none" for None."""
-    if estimate is None:
-        return "none"
-    return f"{estimate['mean']:.2f}" + ("" if estimate["ci95"] is None else f" ± {estimate['ci95']:.2f}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -31,20 +31,21 @@ from msr.runs.command import main
 from msr.runs.config import SeedFlags
 from msr.runs.flags import option
 from msr.runs.folder import Row, RunFolder
-from msr.runs.judging import over_rows
+from msr.runs.judging import decimals, estimate_or_none, over_rows
 
 CONTEXT = "knn:30"
 """The context that networks of all sizes learn."""
-WIDTHS = (2, 4, 8, 16, 64, 256)
+WIDTHS = (4, 16, 64, 256)
 DEPTHS = (1, 2, 3)
 SIZE = (64, 2)
 """The width and depth of the network that learns all contexts."""
 CONTEXTS = ("knn:3", "knn:10", CONTEXT, "knn:100", "knn:400", "rbf:auto", "mask:0.5", "labels + knn:30", "labels")
-"""The contexts that one network learns. Those with labels are told the digits of all images that are not held out: a
-better context than any that looks at images alone."""
+"""The contexts that one network learns. Those with labels are told the digits of all images that are not held out, of
+which the probe sees few."""
 FULL = 0.98
 """The share of what can be captured from which on an encoder counts as having learned its context."""
 QUICK_ROWS = 150
+QUICK_LABELLED = 100
 QUICK_STEPS = 20
 
 
@@ -53,7 +54,7 @@ class Config(SeedFlags):
     """Compare sizes of networks on one context, and contexts at one size."""
 
     functions: int = option(16, "outputs of the encoders", least=2, most=100)
-    rows: int = option(1500, "images, a fifth of them held out", least=150, most=1797)
+    rows: int = option(1500, "images, a fifth of them held out", least=501, most=1797)
     labelled: int = option(200, "images whose digit the probe sees", least=100, most=1500)
     steps: int = option(1000, "gradient steps of a network at most", least=1, most=10**6)
 
@@ -84,7 +85,8 @@ def run(config: Config) -> None:
     variants = [*sizes, *((context, *SIZE) for context in CONTEXTS if context != CONTEXT)]
     if config.quick:
         variants = [(CONTEXT, WIDTHS[0], 1), (CONTEXT, *SIZE), ("labels", *SIZE)]
-    all_arms = [Arm(*variant, seed) for variant in variants for seed in config.all_seeds]
+    # The networks of one context and seed follow each other, so that the context is made once.
+    all_arms = [Arm(*variant, seed) for seed in config.all_seeds for variant in variants]
     folder = RunFolder("encoder_scaling", config)
     arms.run_arms(
         folder,
@@ -93,7 +95,8 @@ def run(config: Config) -> None:
         tell=lambda row: f"captured {100 * row['share']:.1f}%, error {row['error']:.3f}",
     )
     summary = arms.summarise(folder, all_arms, summary_line)
-    arms.publish(folder, table(summary), summary=summary)
+    gains = differences(summary)
+    arms.publish(folder, table(summary, gains), summary=summary, differences=gains)
     if summary:
         folder.draw("encoder_scaling.png", figure(summary))
 
@@ -146,6 +149,7 @@ def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
         "parameters": rows[0]["parameters"],
         "runs": len(rows),
         **{key: over_rows(rows, key) for key in keys},
+        "errors": [row["error"] for row in rows],
     }
 
 
@@ -165,8 +169,33 @@ def ranges(summary: Sequence[Row]) -> Row:
     return found
 
 
-def table(summary: list[Row]) -> str:
-    """The summary as a Markdown table, a row for each network, and the ranges of errors in a sentence."""
+def differences(summary: Sequence[Row]) -> Row:
+    """How much lower the error is than that of the network of ``SIZE`` on ``CONTEXT``, image for image of each seed.
+
+    ``larger`` is for the network with the most parameters; ``context`` for the best of the contexts that look at images
+    alone, which was chosen by these very errors; ``labels`` for the one that is told labels. Each is an estimate over
+    the seeds, which share images, so that its interval is too narrow; null where a network is missing.
+    """
+    found = {(line["context"], line["width"], line["depth"]): line for line in summary}
+    here = found.get((CONTEXT, *SIZE))
+    others = [line for line in summary if (line["width"], line["depth"]) == SIZE and "labels" not in line["context"]]
+    best = min(others, key=lambda line: line["error"]["mean"], default=None)
+    of = {
+        "larger": found.get((CONTEXT, max(WIDTHS), max(DEPTHS))),
+        "context": best,
+        "labels": found.get(("labels", *SIZE)),
+    }
+    gains: Row = {}
+    for name, line in of.items():
+        gains[name] = None
+        if here is not None and line is not None and len(here["errors"]) == len(line["errors"]):
+            pairs = zip(here["errors"], line["errors"], strict=True)
+            gains[name] = {"of": line["context"]} | (estimate_or_none([a - b for a, b in pairs]) or {})
+    return gains
+
+
+def table(summary: list[Row], gains: Row) -> str:
+    """The summary as a Markdown table, a row for each network, and sentences on ranges and differences of errors."""
     if not summary:
         return ""
     lines = [
@@ -174,11 +203,11 @@ def table(summary: list[Row]) -> str:
             line["context"],
             f"{line['depth']} of {line['width']}",
             str(line["parameters"]),
-            _percent(line["share"]),
-            _percent(line["known"]),
-            _decimals(line["error"]),
-            _decimals(line["exact_error"]),
-            _percent(line["right"]),
+            decimals(line["share"], 1, percent=True),
+            decimals(line["known"], 1, percent=True),
+            decimals(line["error"], 3),
+            decimals(line["exact_error"], 3),
+            decimals(line["right"], 1, percent=True),
             f"{line['cpu_seconds']['mean']:.1f}",
         ]
         for line in summary
@@ -200,6 +229,10 @@ def table(summary: list[Row]) -> str:
         f"Errors on {CONTEXT}: {spans['sizes']} over all sizes, {spans['captured']} over those that captured "
         f"{100 * FULL:.0f}%; over contexts at one size: {spans['contexts']}."
     )
+    for name, gain in gains.items():
+        if gain is not None and "mean" in gain and (name == "larger" or gain["of"] != CONTEXT):
+            what = "the largest network" if name == "larger" else f"the context {gain['of']}"
+            says += f" With {what} in place of {CONTEXT} at {SIZE[1]} of {SIZE[0]} it falls by {decimals(gain, 3)}."
     return f"{format_table(headers, lines)}\n\n{says}"
 
 
@@ -226,16 +259,16 @@ def figure(summary: list[Row]) -> object:
     )
 
 
-@cache
+@lru_cache(maxsize=1)
 def _split(seed: int, rows: int, labelled: int) -> Split:
     """The images of a seed."""
     return split_of("digits", most=rows, labelled=labelled, seed=seed)
 
 
-@cache
+@lru_cache(maxsize=1)
 def _prepared(text: str, seed: int, rows: int, labelled: int, quick: bool) -> tuple[Split, Context, Spectrum]:
     """The images of a seed, a context of them, and its spectrum: the same for networks of all sizes."""
-    split = _split(seed, QUICK_ROWS if quick else rows, labelled)
+    split = _split(seed, QUICK_ROWS, QUICK_LABELLED) if quick else _split(seed, rows, labelled)
     assert split.classes is not None
     context = parse_context(text).on(split.rows, split.classes.numpy())
     return split, context, spectrum(context)
@@ -253,21 +286,6 @@ def _outputs(encoder: torch.nn.Module, rows: Tensor) -> Tensor:
     """What an encoder gives for rows."""
     with torch.no_grad():
         return encoder(rows.to(torch.get_default_dtype())).double()
-
-
-def _percent(estimate: Row | None) -> str:
-    """A share with its interval in per cent; empty for None."""
-    if estimate is None:
-        return ""
-    half = "" if estimate["ci95"] is None else f" ± {100 * estimate['ci95']:.1f}"
-    return f"{100 * estimate['mean']:.1f}{half}"
-
-
-def _decimals(estimate: Row | None) -> str:
-    """An estimate with three decimals and its interval; empty for None."""
-    if estimate is None:
-        return ""
-    return f"{estimate['mean']:.3f}" + ("" if estimate["ci95"] is None else f" ± {estimate['ci95']:.3f}")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ says that it cannot tell. Then comes another problem of the same places: the 256
 that the hidden group leaves as they are, and few labelled points. An encoder is trained on a context of the points, and
 a ridge regression on its outputs learns the function. Four contexts are compared: *none*, where some bits are flipped;
 *named*, where the group that discovery named moves the point before (where it named none, that is *none*); *true*; and
-*too large*, where all permutations of the places do. A group that is named has one unit singular value for each of its
-orbits on the points, so that the count tells a group that is too small or too large from the true one.
+*too large*, where all permutations of the places do. All have equally many functions; *none, all functions* is the
+exact limit of what flipped bits alone can give. A group that is named has one unit singular value for each of its
+orbits on the points, so that the count tells a group that is too small or too large from the true one. Where the orbits
+are the true ones, *named* and *true* are two trainings on one context.
 
 The pattern, that a named group should serve as well as the true one, is of this package; the problem is made here.
 """
@@ -14,7 +16,8 @@ The pattern, that a named group should serve as well as the true one, is of this
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,7 @@ from msr.contexture.objectives import LowRank
 from msr.discovery import Discovery, discover
 from msr.groups import cyclic, dihedral, direct_product, from_permutations, quaternion
 from msr.permutations import Indices, orbit_labels
+from msr.permutations.reynolds import orbit_means
 from msr.report import figures, format_table
 from msr.representations import Representation, natural, regular
 from msr.runs import arms
@@ -35,7 +39,7 @@ from msr.runs.command import main
 from msr.runs.config import SeedFlags
 from msr.runs.flags import chosen, counts, option
 from msr.runs.folder import Row, RunFolder
-from msr.runs.judging import over_rows
+from msr.runs.judging import decimals, over_rows
 from msr.statistics.estimate import Estimate
 from msr.tasks import FiniteGroupTasks
 from tasks.pictures import needed
@@ -49,6 +53,8 @@ GROUPS: dict[str, Callable[[], Representation]] = {
 }
 """The hidden groups, each as it permutes the eight places."""
 CONTEXTS = ("none", "too large", "named", "true")
+DEGREE = 3
+"""Of the polynomials that are learned."""
 NOISE_ON_LABELS = 0.1
 """In units of the size of the functions."""
 PENALTIES = tuple(10.0**power for power in np.linspace(-3, 3, 13))
@@ -117,7 +123,7 @@ def run(config: Config) -> None:
 
 
 def run_arm(arm: Arm, config: Config) -> Row:
-    """The row of an arm: what discovery named, its orbits on the points, and the error with each context.
+    """The row of an arm: what discovery named, whether its orbits are the true ones, and the error with each context.
 
     An error is the mean over targets of the mean square over all points, in units of the target's variance, with its
     interval.
@@ -133,21 +139,26 @@ def run_arm(arm: Arm, config: Config) -> Row:
         "true": _orbits(truth),
     }
     steps = QUICK_STEPS if config.quick else config.steps
-    target = _targets(orbits["true"].tobytes(), config.flip, config.targets, arm.seed)
     generator = torch.Generator().manual_seed(arm.seed)
+    target = _targets(orbits["true"], config.targets, generator)
     seen = torch.stack([torch.randperm(len(ones), generator=generator)[: config.labels] for _ in target])
     noise = NOISE_ON_LABELS * torch.randn(seen.shape, generator=generator, dtype=torch.float64)
     row: Row = {
         "verdict": answer.verdict,
         "name": answer.group.name if named is not None and answer.group is not None else None,
+        "rightly": None if named is None else bool(np.array_equal(_orbits(named), _orbits(truth))),
         "units_true": _units(truth),
         "units_named": None if named is None else _units(named),
     }
     errors = {}
-    for context, labels in orbits.items():
+    for number, (context, labels) in enumerate(orbits.items()):
         key = None if labels is None else labels.tobytes()
-        outputs, row[f"share_{context}"] = _encoded(key, config.flip, config.functions, steps, arm.seed)
+        # Each is trained from another start, so that two encoders of one context differ as two trainings do.
+        start = len(CONTEXTS) * arm.seed + number
+        outputs, row[f"share_{context}"] = _encoded(key, config.flip, config.functions, steps, start)
         errors[context] = _errors(outputs, target, seen, noise)
+    _, found = _context(None, config.flip)
+    errors["none, all functions"] = _errors(found.functions * found.values, target, seen, noise)
     bits = torch.from_numpy(points(PLACES)).double()
     return row | {
         **{context: _estimate(values) for context, values in errors.items()},
@@ -160,14 +171,14 @@ def run_arm(arm: Arm, config: Config) -> Row:
 
 def summary_line(variant: list[Arm], rows: list[Row]) -> Row:
     """A group and a number of tasks over the seeds: how often it was named, rightly and wrongly, and mean errors."""
-    keys = (*CONTEXTS, "bits", "named_less_true", "none_less_named")
+    keys = (*CONTEXTS, "bits", "none, all functions", "named_less_true", "none_less_named")
     answered = [row for row in rows if row["name"] is not None]
     return {
         "group": variant[0].group,
         "tasks": variant[0].tasks,
         "runs": len(rows),
-        "named_rightly": sum(row["units_named"] == row["units_true"] for row in answered),
-        "named_wrongly": sum(row["units_named"] != row["units_true"] for row in answered),
+        "named_rightly": sum(row["rightly"] for row in answered),
+        "named_wrongly": sum(not row["rightly"] for row in answered),
         "units_true": rows[0]["units_true"],
         "units_named": sorted({row["units_named"] for row in answered}),
         **{key: over_rows(rows, key, "mean") for key in keys},
@@ -183,8 +194,8 @@ def table(summary: list[Row]) -> str:
             f"{line['named_rightly']} of {line['runs']}",
             str(line["named_wrongly"]),
             f"{', '.join(map(str, line['units_named'])) or 'none'} ({line['units_true']})",
-            *(_decimals(line[key]) for key in ("bits", *CONTEXTS)),
-            _decimals(line["named_less_true"]),
+            *(decimals(line[key], 3) for key in ("bits", "none, all functions", *CONTEXTS)),
+            decimals(line["named_less_true"], 3),
         ]
         for line in summary
     ]
@@ -195,6 +206,7 @@ def table(summary: list[Row]) -> str:
         "wrongly",
         "unit values of named (true)",
         "error of the bits",
+        "none, all functions",
         *CONTEXTS,
         "named − true",
     ]
@@ -206,9 +218,10 @@ def draw(folder: RunFolder, summary: Sequence[Row]) -> None:
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for line in summary:
         for context in CONTEXTS:
-            across, up = panels.setdefault(line["group"], {}).setdefault(context, ([], []))
-            across.append(line["tasks"])
-            up.append(line[context]["mean"])
+            if line[context] is not None:
+                across, up = panels.setdefault(line["group"], {}).setdefault(context, ([], []))
+                across.append(line["tasks"])
+                up.append(line[context]["mean"])
     if panels:
         figure = figures.points(panels, xlabel="linear tasks that discovery was given", ylabel="error, all points")
         folder.draw("named_group.png", figure)
@@ -249,7 +262,7 @@ def _units(action: Representation) -> int:
     return 1 + int((spectrum(GroupContext(cube(action))).values > 1 - 1e-9).sum())
 
 
-@cache
+@lru_cache(maxsize=16)
 def _context(orbits: bytes | None, flip: float) -> tuple[TableContext, Spectrum]:
     """A random point of the same orbit, and then flipped bits; flipped bits alone for None. With its spectrum.
 
@@ -266,10 +279,11 @@ def _context(orbits: bytes | None, flip: float) -> tuple[TableContext, Spectrum]
     return context, spectrum(context)
 
 
-@cache
+@lru_cache(maxsize=8)
 def _encoded(orbits: bytes | None, flip: float, d: int, steps: int, seed: int) -> tuple[Tensor, float | None]:
-    """The outputs of an encoder trained on a context, of mean 0 and mean square 1; and the share that it captured.
+    """The functions of an encoder trained on a context, and the share of what can be captured that it captured.
 
+    Each function has the size of its singular value, so that a ridge regression prefers what the context knows well.
     The low-rank loss is the one that learns functions of small singular values soonest here.
     """
     context, found = _context(orbits, flip)
@@ -278,21 +292,23 @@ def _encoded(orbits: bytes | None, flip: float, d: int, steps: int, seed: int) -
         context, signs, d, objective=LowRank(), spectrum=found, schedule=Schedule(steps=steps, rate=1e-2), seed=seed
     )
     assert trained.captured is not None
-    return trained.captured.functions, trained.share
+    what = trained.captured
+    return what.functions * what.squares.sqrt(), trained.share
 
 
-@cache
-def _targets(orbits: bytes, flip: float, count: int, seed: int) -> Tensor:
-    """Functions that the hidden group leaves as they are, ``(count, 256)``, of mean 0 and mean square 1.
+def _targets(orbits: Indices, count: int, generator: torch.Generator) -> Tensor:
+    """Functions that a group leaves as they are, ``(count, 256)``, of mean 0 and mean square 1.
 
-    Each is a sum of the singular functions of the group and then noise, by random weights of the size of the singular
-    values: smooth functions are more likely.
+    Each is a random polynomial of degree :data:`DEGREE` in the signs of the bits, averaged over the orbits of points.
     """
-    _, found = _context(orbits, flip)
-    kept = found.functions[:, : found.rank()]
-    generator = torch.Generator().manual_seed(seed + 1)
-    weights = torch.randn(count, kept.shape[1], generator=generator, dtype=torch.float64) * found.values[: found.rank()]
-    values = weights @ kept.mT
+    signs = torch.from_numpy(points(PLACES)).double() * 2 - 1
+    products = [
+        signs[:, list(some)].prod(1) for degree in range(1, DEGREE + 1) for some in combinations(range(PLACES), degree)
+    ]
+    weights = torch.randn(count, len(products), generator=generator, dtype=torch.float64)
+    labels = torch.from_numpy(orbits)
+    values = orbit_means(weights @ torch.stack(products), labels, int(labels.max()) + 1)[:, labels]
+    values = values - values.mean(1, keepdim=True)
     return values / values.square().mean(1, keepdim=True).sqrt()
 
 
@@ -314,13 +330,6 @@ def _errors(outputs: Tensor, targets: Tensor, seen: Tensor, noise: Tensor) -> Te
 def _estimate(values: Tensor) -> Row:
     """A mean over targets with its interval."""
     return Estimate.of(values).to_dict()
-
-
-def _decimals(estimate: Any) -> str:
-    """An estimate with three decimals and its interval; "none" for None."""
-    if estimate is None:
-        return "none"
-    return f"{estimate['mean']:.3f}" + ("" if estimate["ci95"] is None else f" ± {estimate['ci95']:.3f}")
 
 
 if __name__ == "__main__":

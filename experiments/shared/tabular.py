@@ -48,16 +48,19 @@ def split_of(name: str, *, most: int, labelled: int, seed: int) -> Split:
     Args:
         name: one of :data:`TABLES`.
         most: rows of the table that are used, drawn by the seed.
-        labelled: rows with a known target; all where there are no more.
+        labelled: rows with a known target.
 
-    Raises: MissingExtraError without scikit-learn; DataError where a class has no labelled row.
+    Raises: MissingExtraError without scikit-learn; DataError for more labelled rows than there are, or where a class
+    has none.
     """
     data = _loaded(name)
     values = torch.from_numpy(np.asarray(data.data, dtype=np.float64))
     order = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))[:most]
     held = len(order) // 5
     test, kept = order[:held], order[held:]
-    known = torch.arange(min(labelled, len(kept)))
+    if labelled > len(kept):
+        raise DataError(f"{name}: {len(kept)} rows are not held out, and {labelled} of them cannot be labelled")
+    known = torch.arange(labelled)
     classes = None
     if name == "diabetes":
         target = torch.from_numpy(np.asarray(data.target, dtype=np.float64))[:, None]

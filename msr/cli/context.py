@@ -54,7 +54,7 @@ def run(options: Any) -> int:
             "rows": len(chosen),
             "of_rows": len(table.values),
             "columns": list(table.names),
-            "target": options.target,
+            "target": None if target is None else options.target or "y",
             "target_kind": table.target_kind,
             "notes": list(table.notes),
             "contexts": [_as_dict(line) for line in judged],
@@ -94,7 +94,8 @@ def _as_dict(line: Judged) -> dict[str, Any]:
     """A judged context as JSON holds it."""
     value = line.usefulness
     tau = value.tau if math.isfinite(value.tau) else None
-    found = {key: getattr(line, key) for key in ("name", "strength", "dimension", "needed", "known", "explained")}
+    keys = ("name", "strength", "dimension", "needed", "known", "explained", "probed", "p_value")
+    found = {key: getattr(line, key) for key in keys}
     found |= {"of_target": line.of_target, "tau": tau, "energy": value.energy, "decay": value.decay}
     found |= {"abstains": value.abstains, "advice": None if line.advice is None else _as_dict(line.advice)}
     return found
@@ -114,8 +115,8 @@ def _text(table: Table, judged: list[Judged], rows: int) -> str:
     lines.append("functions: where τ is least. τ: smaller is better, among contexts of one kind.")
     if with_target:
         lines.append(
-            "target known: share of its variance that the context itself tells. explained: by a linear probe of so "
-            "many functions, less what they explain of noise."
+            "target known: share of its variance that the context itself tells. explained: by a linear probe of the "
+            "functions in brackets, less what so many explain of noise."
         )
     return "\n".join(lines) + "\n"
 

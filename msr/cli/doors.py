@@ -172,6 +172,8 @@ def context_door(options: Any) -> None:
         raise ConfigError(f"--seed must lie between 0 and 2^63 - 1; got {printable(options.seed)}")
     _check_file("--json", options.json)
     _check_file("--html", options.html)
+    if options.html is not None and str(options.html) == "-":
+        raise ConfigError("--html writes a page to a file, and - would be one of that name; give FILE.html")
     check_file(options.table, "give a table: .csv, or .npz with an array x")
     outputs = [] if options.html is None else [("--html", options.html)]
     if options.json is not None and not is_terminal(options.json):

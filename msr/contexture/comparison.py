@@ -11,7 +11,7 @@ from torch import Tensor
 from msr.arrays import takes_arrays
 from msr.brief import Brief
 from msr.contexture.contexts.base import Context
-from msr.contexture.measures import Usefulness, probe_error, usefulness
+from msr.contexture.measures import Usefulness, usefulness
 from msr.contexture.notation import Recipe, parse_context
 from msr.contexture.spectra import Spectrum, spectrum
 from msr.errors import ConfigError, DataError, ShapeError
@@ -27,6 +27,9 @@ energy: as many examples with labels would be needed to use it. Chosen by hand."
 ALIKE = 0.02
 """How far two shares of a target's variance may lie apart and still be alike. Chosen by hand."""
 _MOST = 0.9  # share of the energy for that
+_FEW = 2  # functions that are never too many, however few rows there are
+_CLEARLY = 0.01  # by how much τ must be smaller to be no rounding
+_PERMUTATIONS = 999  # of a target
 _KEPT = 64  # values and functions that are kept of a spectrum: all of them would be n² numbers for each context
 
 Strength = Literal["too weak", "moderate", "too strong"]
@@ -44,12 +47,17 @@ class Judged(Brief):
         usefulness: τ, the energy, the decay.
         known: ``ρ²``, the share of the target's variance that is known from ``A``: of the best prediction of it by any
             function of the context; None without a target.
-        explained: the share of the target's variance that a linear probe of the top ``dimension`` functions explains,
+        explained: the share of the target's variance that a linear probe of the top ``probed`` functions explains,
             less what so many functions explain of noise (adjusted R²), at least 0; None without a target.
+        probed: that number: the one which explains most, of 1, 2, 4, … up to a tenth of the rows.
+        p_value: the chance that as much, or more, would be explained of a target without any relation to the rows, over
+            its permutations and with the number chosen in the same way; None without a target.
         of_target: whether the context looks at the target itself, so that ``known`` says nothing.
+        is_mixture: whether the context is one, and so is not mixed further.
         spectrum: its largest values and their functions, 64 at most, without ``context_functions``.
-        advice: a mixture that was tried, has a smaller τ, and with a target explains no less of it by more than 2
-            points; None where there is none, or none was needed.
+        advice: a mixture that was tried, has a τ that is smaller by 0.01 at least, and with a target explains no less
+            of it by more than 2 points; None where there is none, or none was needed.
+        tried: how many mixtures could be made and were judged.
     """
 
     name: str
@@ -59,15 +67,13 @@ class Judged(Brief):
     usefulness: Usefulness
     known: float | None
     explained: float | None
+    probed: int | None
+    p_value: float | None
     of_target: bool
+    is_mixture: bool
     spectrum: Spectrum
     advice: "Judged | None" = None
-
-    @property
-    def is_mixture(self) -> bool:
-        """Whether the context is written with a sign of a mixture, and so cannot be mixed further: there are no
-        brackets to put around it."""
-        return any(sign in self.name for sign in "+*&")
+    tried: int = 0
 
 
 @takes_arrays("rows")
@@ -116,9 +122,10 @@ def _judged(recipe: Recipe, rows: Tensor, target: Any) -> Judged:
     strength: Strength = "moderate"
     if found.energy < WEAK:
         strength = "too weak"
-    elif needed > STRONG * context.n:
+    elif needed > max(STRONG * context.n, _FEW):
         strength = "too strong"
     columns = None if target is None else _columns(target)
+    explained, probed, p_value = (None, None, None) if target is None else _probed(found, target)
     return Judged(
         name=recipe.text,
         strength=strength,
@@ -126,8 +133,11 @@ def _judged(recipe: Recipe, rows: Tensor, target: Any) -> Judged:
         needed=needed,
         usefulness=value,
         known=None if columns is None else known_share(context, columns),
-        explained=None if columns is None else _explained(found, columns, value.dimension),
+        explained=explained,
+        probed=probed,
+        p_value=p_value,
         of_target=recipe.needs_target,
+        is_mixture=recipe.is_mixture,
         spectrum=_largest(found),
     )
 
@@ -148,21 +158,45 @@ def _columns(target: Any) -> Tensor:
     values = np.asarray(target)
     if values.dtype.kind == "f":
         # A share has no unit, and squares of very large or small numbers do not exist.
+        values = values.astype(np.float64)
         return torch.from_numpy(values / (np.abs(values).max() or 1.0))[:, None]
     _, numbers = np.unique(values, return_inverse=True)
     return torch.nn.functional.one_hot(torch.from_numpy(numbers)).double()
 
 
-def _explained(found: Spectrum, columns: Tensor, d: int) -> float:
-    """The share of the columns' variance that a linear probe of the top ``d`` functions explains, as adjusted R²."""
-    functions = found.functions[:, :d]
-    centred = columns - found.weights @ columns
-    total = float((found.weights[:, None] * centred.square()).sum())
-    left = sum(probe_error(found.weights, functions, column) for column in columns.T)
-    n = len(functions)
-    if n <= d + 1:
-        return 0.0  # as many functions as rows explain everything, and so nothing
-    return min(1.0, max(0.0, 1 - left / total * (n - 1) / (n - d - 1)))
+def _probed(found: Spectrum, target: Any) -> tuple[float, int, float]:
+    """How much of a target a linear probe explains, as adjusted R², by how many functions, and the p-value of that.
+
+    The points weigh the same, so that the functions are orthonormal in the mean, and what the first ``d`` explain is
+    the sum of squares of as many coefficients.
+    """
+    n = len(found.functions)
+    sizes = [1]
+    while 2 * sizes[-1] <= min(STRONG * n, len(found.values)):
+        sizes.append(2 * sizes[-1])
+    functions = found.functions[:, : sizes[-1]]
+    numbers = torch.tensor(sizes)
+    generator = torch.Generator().manual_seed(0)
+    orders = [torch.arange(n), *(torch.randperm(n, generator=generator) for _ in range(_PERMUTATIONS))]
+    values = np.asarray(target)
+    if values.dtype.kind == "f":
+        centred = _columns(values)[:, 0]
+        centred = centred - centred.mean()
+        total = float(centred.square().mean())
+        squares = torch.stack([(functions.mT @ centred[order] / n).square() for order in orders])
+    else:
+        _, found_labels = np.unique(values, return_inverse=True)
+        labels = torch.from_numpy(found_labels)
+        kinds = int(labels.max()) + 1
+        total = 1 - float((torch.bincount(labels) / n).square().sum())
+        empty = torch.zeros(kinds, functions.shape[1], dtype=torch.float64)
+        sums = (empty.index_add(0, labels[order], functions) for order in orders)
+        squares = torch.stack([(one / n).square().sum(0) for one in sums])
+    shares = squares.cumsum(1)[:, numbers - 1] / total
+    adjusted = (1 - (1 - shares) * (n - 1) / (n - numbers - 1).clamp(min=1)).clamp(0, 1)
+    best = adjusted.amax(1)
+    p_value = float((best[1:] >= best[0]).sum() + 1) / (_PERMUTATIONS + 1)
+    return float(best[0]), sizes[int(adjusted[0].argmax())], p_value
 
 
 def _tried(text: str, rows: Tensor, target: Any) -> Judged | None:
@@ -180,12 +214,15 @@ def _with_advice(line: Judged, others: Sequence[Judged], rows: Tensor, target: A
     others = [other for other in others if not other.is_mixture]
     if line.strength == "too strong":
         partners = [other.name for other in others if other.strength != "too strong" and not other.of_target]
-        texts = [f"{line.name} * {partner}" for partner in [*partners, "rbf:auto"]]
+        # Where the values of a context are no points, nothing can follow it, and it is put after the other.
+        pairs = [(f"{line.name} * {name}", f"{name} * {line.name}") for name in dict.fromkeys([*partners, "rbf:auto"])]
+        made = [_tried(first, rows, target) or _tried(second, rows, target) for first, second in pairs]
     else:
         partners = [other.name for other in others if other.name != line.name and not other.of_target]
-        texts = [f"{line.name} & {partner}" for partner in [line.name, *partners]]
-    tried = [_tried(text, rows, target) for text in dict.fromkeys(texts)]
-    better = [other for other in tried if other is not None and other.usefulness.tau < line.usefulness.tau]
+        made = [_tried(f"{line.name} & {name}", rows, target) for name in dict.fromkeys([line.name, *partners])]
+    tried = [other for other in made if other is not None]
+    line = replace(line, tried=len(tried))
+    better = [other for other in tried if other.usefulness.tau < line.usefulness.tau - _CLEARLY]
     if line.explained is not None and not line.of_target:
         # τ knows nothing of the target, and a smaller one is no advantage to somebody who has one.
         better = [other for other in better if (other.explained or 0.0) >= line.explained - ALIKE]

@@ -28,11 +28,13 @@ class Recipe:
     Attributes:
         text: as it was written.
         needs_target: whether it looks at the target.
+        is_mixture: whether it is made of several. There are no brackets to put around it and mix it further.
     """
 
     text: str
     needs_target: bool
     _make: Callable[[Tensor, Any], Context]
+    is_mixture: bool = False
 
     def on(self, points: Tensor, target: Any = None) -> Context:
         """The context on points ``(n, p)``, with a target for each point where it needs one.
@@ -80,6 +82,7 @@ def _mixed(text: str, whole: str, signs: str) -> Recipe:
         name,
         any(part.needs_target for part in parts),
         lambda points, target: mix([part.on(points, target) for part in parts], name),
+        is_mixture=True,
     )
 
 

@@ -14,9 +14,8 @@ from msr.runs.folder import Row
 from msr.statistics.estimate import Estimate
 
 __all__ = [
-    "capped_losses", "cell", "curve", "estimate_or_none", "finite_or_none", "four_decimals", "gains", "judged",
-    "largest_or_none", "least_cosine", "median", "over_rows", "over_seeds", "stability",
-    "zero_predictor",
+    "capped_losses", "cell", "curve", "decimals", "estimate_or_none", "finite_or_none", "four_decimals", "gains",
+    "judged", "largest_or_none", "least_cosine", "median", "over_rows", "over_seeds", "stability", "zero_predictor",
 ]  # fmt: skip
 
 POWER_STEPS = 50
@@ -214,6 +213,15 @@ def cell(estimate: Row | None, digits: int = 2) -> str:
     if estimate is None:
         return "none"
     return f"{estimate['mean']:.{digits}e}" + ("" if estimate["ci95"] is None else f" ± {estimate['ci95']:.0e}")
+
+
+def decimals(estimate: Row | None, digits: int = 2, *, percent: bool = False) -> str:
+    """An estimate with its interval as a table shows it, ``0.12 ± 0.03``; in per cent if asked, and empty for None."""
+    if estimate is None:
+        return ""
+    scale = 100 if percent else 1
+    half = "" if estimate["ci95"] is None else f" ± {scale * estimate['ci95']:.{digits}f}"
+    return f"{scale * estimate['mean']:.{digits}f}{half}"
 
 
 def four_decimals(value: Row | float | None) -> str:

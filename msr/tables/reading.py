@@ -5,10 +5,11 @@ import gzip
 import io
 import math
 import re
+import unicodedata
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Literal
 
@@ -129,7 +130,10 @@ def _of_arrays(path: Path, shown: str) -> _Sheet:
         raise DataError(f"{shown}: x must be (rows, columns), and not empty; got the shape {x.shape}")
     if x.dtype.kind not in "biuf":
         raise DataError(f"{shown}: x must hold real numbers; got {x.dtype}")
-    columns: list[Any] = list(x.astype(np.float64).T)
+    columns: list[Any] = list(_as_float64(x).T)
+    for number, column in enumerate(columns, 1):
+        if (column == column[0]).all() and not (x[:, number - 1] == x[0, number - 1]).all():
+            raise DataError(_too_near(shown, f"c{number}"))
     labels = [f"c{number}" for number in range(1, x.shape[1] + 1)]
     if "y" in arrays:
         y = arrays["y"]
@@ -138,9 +142,15 @@ def _of_arrays(path: Path, shown: str) -> _Sheet:
         if y.dtype.kind not in "biufU":
             raise DataError(f"{shown}: y must hold real numbers or texts; got {y.dtype}")
         flat = y.reshape(-1)
-        columns.append([str(text) for text in flat] if y.dtype.kind == "U" else flat.astype(np.float64))
+        columns.append([str(text) for text in flat] if y.dtype.kind == "U" else _as_float64(flat))
         labels.append("y")
     return _Sheet(labels, columns, [])
+
+
+def _as_float64(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Numbers as float64; what is beyond its range becomes an infinity, which is refused by the name of its column."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float64)
 
 
 def _of_text(path: Path, shown: str) -> _Sheet:
@@ -161,19 +171,22 @@ def _of_text(path: Path, shown: str) -> _Sheet:
         raise DataError(f"{shown} is empty")
     separator = _separator(lines[:_SAMPLE])
     try:
-        fields = [row for row in csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True) if row]
+        reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True)
+        # The number of a line is that of its last one in the file: empty lines count, and so do lines within quotes.
+        numbered = [(reader.line_num, [field.strip() for field in row]) for row in reader if row]
     except csv.Error as error:
         raise DataError(f"{shown} is no table: {printable(first_line(error))}") from error
-    rows = [[field.strip() for field in row] for row in fields if any(field.strip() for field in row) or len(row) > 1]
+    numbered = [(number, row) for number, row in numbered if any(row) or len(row) > 1]
+    rows = [row for _, row in numbered]
     notes = [] if separator == "," else [f"columns are separated by {_SEPARATORS[separator]}"]
     width = len(rows[0])
-    for number, row in enumerate(rows, 1):
+    for number, row in numbered:
         if len(row) != width:
             raise DataError(
                 f"{shown}: line {number} has {len(row)} fields, and the first has {width} (separated by "
                 f"{_SEPARATORS[separator]}); all lines need as many"
             )
-        if any(not field.isprintable() for field in row):
+        if any(unicodedata.category(sign) in _UNFIT for field in row for sign in field if not sign.isprintable()):
             raise DataError(f"{shown}: line {number} holds a line break or a control character within a field")
     names = _header(rows, separator, notes)
     body = rows if names[1] else rows[1:]
@@ -223,6 +236,11 @@ def _check_names(sheet: _Sheet, asked: Sequence[str], shown: str) -> None:
             raise ConfigError(f"{shown} has no column {printable(name)!r}; its columns are {_listed(sheet.names)}")
 
 
+_UNFIT = ("Cc", "Cs", "Zl", "Zp")
+"""Categories of Unicode that have no place in a field: controls, halves of characters, breaks of lines and paragraphs.
+No-break spaces and joiners of letters are fit."""
+
+
 def _is_number(text: str) -> bool:
     """Whether a text is a finite number in the usual notation."""
     return bool(_NUMBER.fullmatch(text))
@@ -258,8 +276,10 @@ def _parsed(name: str, column: Any, notes: list[str], shown: str, *, decimal_com
                 )
             notes.append(f"{quoted}: a comma is the decimal point")
         values = [math.nan if gap else float(field.replace(",", ".")) for field, gap in zip(column, gaps, strict=True)]
-        written_values = {Decimal(field.replace(",", ".")) for field in kept} if len(set(kept)) > 1 else set()
-        if len(written_values) > 1 and len({float(value) for value in written_values}) == 1:
+        known = {value for value in values if value == value}
+        one = len(known) == 1 and not math.isinf(next(iter(known))) and len(set(kept)) > 1
+        # One number that is written in several ways, or several that float64 does not tell apart.
+        if one and _differ([field.replace(",", ".") for field in kept]):
             raise DataError(_too_near(shown, quoted))
         return np.array(values)
     if sum(commas) > len(kept) / 2:
@@ -269,6 +289,14 @@ def _parsed(name: str, column: Any, notes: list[str], shown: str, *, decimal_com
             "the column out (--drop)"
         )
     return np.array([None if gap else field for field, gap in zip(column, gaps, strict=True)], dtype=object)
+
+
+def _differ(texts: Sequence[str]) -> bool:
+    """Whether numbers that are one in float64 differ as they are written."""
+    try:
+        return len(set(map(Decimal, texts))) > 1
+    except InvalidOperation:
+        return True  # An exponent beyond all bounds: nobody can tell.
 
 
 def _missing(column: NDArray[Any]) -> NDArray[np.bool_]:
@@ -346,6 +374,8 @@ def _as_target(name: str, column: NDArray[Any], notes: list[str], shown: str) ->
                 raise DataError(f"{shown}: the target {quoted!r} varies by less than float64 can tell beside its size")
             return "numbers", scaled
         notes.append(f"the target {quoted} is taken as {kinds} labels")
+        # Zero is added so that -0 is the label 0.
+        column = column + 0.0
         return "labels", np.array([f"{value:g}" if abs(value) < 1e6 else repr(value) for value in column.tolist()])
     if 2 * kinds > len(column):
         raise DataError(f"{shown}: the target {quoted!r} has {kinds} texts in {len(column)} rows, which are no labels")

@@ -141,14 +141,25 @@ class Context(Immutable, ABC):
         encoder that is trained on a whole context asks for it in every step.
         Raises: as the matrix; ConfigError for one that the context does not have.
         """
+        if what not in ("conditional", "gram", "joint", "root") or not like.is_floating_point():
+            raise ConfigError(
+                f"{self.name}: a matrix (conditional, gram, joint or root) as real numbers is needed; got {what!r} as "
+                f"{like.dtype}"
+            )
         made = self.__dict__.setdefault("_operators", {})
         key = (what, like.dtype, like.device)
         if key not in made:
             matrix = getattr(self, what, None)
             if matrix is None:
                 raise ConfigError(f"{self.name} is known by its kernel only, and has no matrix {what}")
-            made[key] = _as_tensor(matrix).to(like)
+            # A tensor that was made in inference mode could never be part of a backward pass.
+            with torch.inference_mode(mode=False):
+                made[key] = _as_tensor(matrix).to(dtype=like.dtype, device=like.device)
         return made[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What can be made again, on whatever device there is, is no part of a file.
+        return {name: value for name, value in self.__dict__.items() if name != "_operators"}
 
     @takes_arrays("values")
     def on_points(self, values: Tensor) -> NDArray[np.float64]:

@@ -4,20 +4,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from msr.contexture.comparison import ALIKE, STRONG, Judged
+from msr.contexture.comparison import ALIKE, Judged
 from msr.printable import printable
 from msr.report.context_page.lines import percent
 from msr.report.markup.blocks import count
 
 __all__ = ["Answer", "answer_of"]
 
+LEVEL = 0.01
+"""The largest chance at which a target is said to be explained."""
+_CLEARLY = 0.01
+"""By how much τ must be smaller to be called so."""
 _LITTLE = 0.05
 """A share of the target's variance below which nothing is said to explain it. Chosen by hand."""
 _LONGEST = 60
 """Characters of a name within a sentence, about; chosen by eye."""
 _NO_ORDER = (
-    "τ alone decides nothing: on four tables where it was tried, a probe of the context with the least τ had a larger "
-    "error than one of the median context. A target decides (--target)."
+    "τ alone decides nothing: of sixteen sets of contexts on four tables, its order agreed with the errors of probes "
+    "in seven, and was the reverse in seven. A target decides (--target)."
 )
 """What ``python -m experiments.context_usefulness`` found: docs/contexture.md has the numbers."""
 _NAMED = 4
@@ -54,7 +58,7 @@ def answer_of(judged: Sequence[Judged], target: str | None, rows: int, of_rows: 
         target: the name of the target; None without one.
         rows: how many rows were looked at, of ``of_rows`` that the table has.
     """
-    answer = _by_tau(judged) if target is None else _by_target(judged, target, rows)
+    answer = _by_tau(judged) if target is None else _by_target(judged, target)
     mixtures = _better_mixtures(judged, answer.best, target)
     return Answer(
         kind=answer.kind,
@@ -66,40 +70,47 @@ def answer_of(judged: Sequence[Judged], target: str | None, rows: int, of_rows: 
     )
 
 
-def _by_target(judged: Sequence[Judged], target: str, rows: int) -> Answer:
-    """The context that explains the target best, among those of which few functions are to be learned."""
+def _by_target(judged: Sequence[Judged], target: str) -> Answer:
+    """The context that explains the target best, where that is no chance."""
     target = printable(target, _LONGEST)
     free = [line for line in judged if not line.of_target]
     if not free:
         sentence = "Each of these contexts is made of the target itself, so none can be said to explain it."
         return Answer("none", "Nothing to compare", "No other context", sentence, (), None)
-    few = [line for line in free if line.dimension <= STRONG * rows]
-    most = max(few or free, key=_explained)
+    most = max(free, key=_explained)
     # What differs by so little differs by chance; fewer functions are then the better ones to learn.
-    alike = [line for line in few if (line.explained or 0.0) > (most.explained or 0.0) - ALIKE]
-    best = min(alike, key=lambda line: line.dimension) if alike else most
-    says = f"{count(best.dimension, 'function')} of it explain{'s' * (best.dimension == 1)} {percent(best.explained)}"
+    alike = [line for line in free if (line.explained or 0.0) > (most.explained or 0.0) - ALIKE]
+    best = min(alike, key=lambda line: line.probed or 0)
+    number = best.probed or 0
+    says = f"{count(number, 'function')} of it explain{'s' * (number == 1)} {percent(best.explained)}"
     if (best.explained or 0.0) < _LITTLE:
         sentence = f"No context explains {target}: {_name(best)} does so best, and {says} of its variance."
         return Answer("none", "None", "Nothing explains it", sentence, (), None)
-    if not few:
+    # Each of the contexts had its chance.
+    chance = min(1.0, (1.0 if best.p_value is None else best.p_value) * len(free))
+    if chance > LEVEL:
         sentence = (
-            f"{_name(best)} explains most of {target}: {says} of its variance. But so many functions on {rows} rows "
-            "fit much of any target, and no context here needs fewer."
+            f"{_name(best)} explains most of {target}: {says} of its variance. But a target without any relation to "
+            f"the rows would be explained as well with the chance {chance:.2g} at most."
         )
         return Answer("unsure", "Cannot tell", _name(best), sentence, (), best)
     sentence = f"{_name(best)} explains {target} best: {says} of its variance, beyond what they explain of noise."
-    caveats = tuple(_beside(best, alike, max(free, key=_explained), rows))
+    caveats = tuple(_beside(best, alike, chance))
     return Answer("found", "Explains it best", _name(best), sentence, caveats, best)
 
 
-def _beside(best: Judged, alike: Sequence[Judged], above: Judged, rows: int) -> Iterator[str]:
-    """What the numbers of the other contexts say against the one that explains the target best.
+def _beside(best: Judged, alike: Sequence[Judged], chance: float) -> Iterator[str]:
+    """What the numbers of the other contexts say against the one that explains the target best, and how sure it is.
 
     Args:
-        alike: those that explain nearly as much, by few functions too.
-        above: the one that explains most, by however many functions.
+        alike: those that explain nearly as much.
+        chance: a bound on that of as much for a target without relation to the rows.
     """
+    yield (
+        f"That it explains the target at all is no chance: of one without relation to the rows so much would be "
+        f"explained with the chance {chance:.2g} at most (permutations, all contexts together). That it is the best is "
+        "not tested."
+    )
     others = [line for line in alike if line is not best]
     if others:
         one = len(others) == 1
@@ -107,15 +118,10 @@ def _beside(best: Judged, alike: Sequence[Judged], above: Judged, rows: int) -> 
             f"{_names(others)} explain{'s' * one} as much, within {100 * ALIKE:.0f} points; {_name(best)} needs no "
             f"more functions than {'it' if one else 'they'}."
         )
-    if above not in (best, *alike):
-        yield (
-            f"{_name(above)} explains {percent(above.explained)}, but by {count(above.dimension, 'function')} on "
-            f"{rows} rows: so many fit much of any target, so it was not chosen."
-        )
     if best.strength == "too strong":
         yield (
             f"As a whole {_name(best)} is too strong: {count(best.needed, 'function')} hold nine tenths of its energy. "
-            f"What is said here is of its first {best.dimension}."
+            f"What is said here is of its first {best.probed}."
         )
 
 
@@ -166,14 +172,14 @@ def _better_mixtures(judged: Sequence[Judged], best: Judged | None, target: str 
     if target is not None:
         # Moderate ones need few functions for most of their energy, so that they do not fit any target.
         mixture = max(sound, key=_explained)
-        if _explained(mixture)[0] > _explained(best)[0]:
+        if _explained(mixture)[0] > _explained(best)[0] + ALIKE:
             yield (
                 f"A mixture that was tried explains more: {percent(mixture.explained)}, by "
-                f"{count(mixture.dimension, 'function')} of {_name(mixture)}."
+                f"{count(mixture.probed or 0, 'function')} of {_name(mixture)}."
             )
         return
     mixture = min(sound, key=lambda line: line.usefulness.tau)
-    if mixture.usefulness.tau < best.usefulness.tau:
+    if mixture.usefulness.tau < best.usefulness.tau - _CLEARLY:
         yield f"A mixture that was tried has a smaller τ, {mixture.usefulness.tau:.2f}: {_name(mixture)}."
 
 
@@ -198,7 +204,7 @@ def _always(judged: Sequence[Judged], target: str | None, rows: int, of_rows: in
     if silent:
         yield (
             f"τ says nothing of {_names(silent)}: contexts that are far too weak and far too strong both have a τ of "
-            "about 2."
+            "about 2, and where all values known are 1 it is infinite."
         )
 
 

@@ -38,13 +38,15 @@ def _cells(line: Judged, name: str, with_target: bool) -> list[str]:
     cells = [
         name,
         line.strength,
-        str(line.dimension),
+        "–" if value.abstains else str(line.dimension),
         str(line.needed),
         f"{value.energy:.2f}",
         f"{value.decay:.2g}",
-        f"{value.tau:.2f}" + (" (says nothing)" if value.abstains else ""),
+        f"{value.tau:.2f}" if not value.abstains else "– (says nothing)",
     ]
     if with_target:
         # A context that is made of the target knows it by definition.
-        cells += ["(is it)", ""] if line.of_target else [percent(line.known), percent(line.explained)]
+        cells += (
+            ["(is it)", ""] if line.of_target else [percent(line.known), f"{percent(line.explained)} ({line.probed})"]
+        )
     return cells

@@ -81,10 +81,17 @@ def _facts(
 ) -> Iterator[tuple[str, str, str]]:
     """Each fact as a term, its value, and a line in small letters."""
     if best is not None:
-        yield "Functions", str(best.dimension), "where τ is least: a proposal for the width of an encoder"
+        if target is not None:
+            yield (
+                "Functions",
+                str(best.probed),
+                "that explain most of the target, of 1, 2, 4, … up to a tenth of the rows",
+            )
+        elif not best.usefulness.abstains:
+            yield "Functions", str(best.dimension), "where τ is least: a proposal for the width of an encoder"
         yield "Energy", f"{best.usefulness.energy:.1f}", f"{count(best.needed, 'function')} hold nine tenths of it"
         silent = "it says nothing here" if best.usefulness.abstains else "smaller is better, among contexts of one kind"
-        yield "τ", f"{best.usefulness.tau:.2f}", silent
+        yield "τ", "–" if best.usefulness.abstains else f"{best.usefulness.tau:.2f}", silent
         if target is not None:
             yield "Target explained", percent(best.explained), "by those functions, beyond what they explain of noise"
             yield "Target known", percent(best.known), "by the context itself, of the target's variance"

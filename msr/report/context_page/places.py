@@ -44,19 +44,19 @@ def places_of(values: NDArray[np.float64], names: Sequence[str]) -> Places:
     n, p = values.shape
     rows = np.arange(n) if n <= MOST_ROWS else np.linspace(0, n - 1, MOST_ROWS).round().astype(np.int64)
     if p == 1:
-        says = f"Each point is a row: from left to right {printable(names[0])}, standardised, upwards the function."
+        says = f"Each point is a row: from left to right {printable(names[0])}, upwards the function."
         return Places(rows, values[rows, 0], None, (_short(names[0]), "function"), says)
     if p == 2:
-        says = f"Each point is a row: from left to right {printable(names[0])}, upwards {printable(names[1])}, both "
-        says += "standardised."
+        says = f"Each point is a row: from left to right {printable(names[0])}, upwards {printable(names[1])}."
+        says += " Columns of numbers are standardised."
         return Places(rows, values[rows, 0], values[rows, 1], (_short(names[0]), _short(names[1])), says)
     centred = values - values.mean(axis=0)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     shares = sizes**2 / (float((sizes**2).sum()) or 1.0)
     first, second = (_share(float(share)) for share in shares[:2])
     says = (
-        f"Each point is a row. The coordinates are the first two principal components of the {count(p, 'column')}, "
-        f"standardised: they show {first} and {second} of the variance, and what lies in the others is not seen."
+        f"Each point is a row. The coordinates are the first two principal components of the {count(p, 'column')}: "
+        f"they show {first} and {second} of the variance, and what lies in the others is not seen."
     )
     drawn = left[rows, :2] * sizes[:2]
     named = (f"1st principal component ({first})", f"2nd ({second})")

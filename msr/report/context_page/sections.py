@@ -143,6 +143,10 @@ def mixtures(judged: Sequence[Judged], target: str | None) -> str:
             says = f"{printable(line.name)} is {line.strength}, and is a mixture already: it was mixed no further."
         else:
             sign = "*" if line.strength == "too strong" else "&"
+            if not line.tried:
+                says = f"{printable(line.name)} is {line.strength}. No mixture by {sign} could be made of it here."
+                parts.append(f'<div class="note"><p>{_e(says)}</p></div>')
+                continue
             says = (
                 f"{printable(line.name)} is {line.strength}. Mixtures by {sign} were tried, and none had a smaller τ"
                 f"{' and explained as much of the target' if target is not None and not line.of_target else ''}."
@@ -168,7 +172,10 @@ def notes(sentences: Sequence[str], columns: int, rows: int, of_rows: int) -> st
     )
     return section(
         "The table",
-        paragraph(f"{drawn}. Columns of numbers have the mean 0 and the variance 1; a text is a column for each word."),
+        paragraph(
+            f"{drawn}. Over all rows of the table, columns of numbers have the mean 0 and the variance 1; a column of "
+            "texts is a column of 0 and √½ for each of them."
+        ),
         listed,
     )
 
@@ -206,9 +213,10 @@ def _functions_of(line: Judged, look: int, places: Places) -> str:
         caption += f" It has {count(known, 'function')} and no more."
     alike = [(a, b) for a, b in found.blocks() if a < min(_FUNCTIONS, known) and b - a > 1]
     for first, last in alike:
+        beyond = "at least " if last == len(found.values) and not found.complete else ""
         caption += (
-            f" The functions {first + 1} to {last} have equal values, so that any mixture of them would do as well as "
-            "those drawn."
+            f" The functions {first + 1} to {beyond}{last} have equal values, so that any mixture of them would do as "
+            "well as those drawn."
         )
     shown = f'<h3 class="of">{key(look)} <span>{_e(printable(line.name, _TITLE))}</span></h3>'
     return shown + figure(panels_of(panels), caption)
@@ -254,9 +262,9 @@ def _before_and_after(line: Judged, advice: Judged, with_target: bool) -> str:
     """The numbers of a context and of the mixture that is advised for it, as a table."""
     both = (line, advice)
     terms = [
-        ("τ", *(f"{one.usefulness.tau:.2f}" for one in both)),
+        ("τ", *("–" if one.usefulness.abstains else f"{one.usefulness.tau:.2f}" for one in both)),
         ("strength", *(one.strength for one in both)),
-        ("functions", *(str(one.dimension) for one in both)),
+        ("functions", *("–" if one.usefulness.abstains else str(one.dimension) for one in both)),
         ("for 90%", *(str(one.needed) for one in both)),
         ("energy", *(f"{one.usefulness.energy:.2f}" for one in both)),
     ]

@@ -33,7 +33,9 @@ def test_contexts_are_judged_side_by_side(table, tmp_path, capsys):
     assert near["strength"] == "too strong"
     # A mixture would have a smaller τ, but explain much less of the target: it is no advice.
     assert near["advice"] is None
-    assert "try: " not in shown
+    assert "try: knn:5" not in shown
+    assert near["p_value"] == 0.001
+    assert f"({near['probed']})" in shown
     assert 0.3 < wide["known"] < near["known"] < 1
     assert 0.5 < wide["explained"] < 1
     assert labels["strength"] == "moderate"
@@ -149,7 +151,8 @@ def test_the_page_holds_what_the_terminal_prints(table, tmp_path, capsys):
     answer = json.loads((tmp_path / "a.json").read_text())
     assert answer["command"] in text
     assert answer["notes"][0] in text
-    assert "explains most of answer" in text
+    assert "explains answer best" in text
+    assert "is no chance" in text
 
 
 def test_the_target_of_arrays_is_called_y_on_the_page(tmp_path, capsys):
@@ -190,3 +193,27 @@ def test_without_its_json_there_is_no_page(table, tmp_path, capsys):
     assert not seen.out
     assert page.read_text() == "as it was"
     assert {path.name for path in tmp_path.iterdir()} == {table.name, page.name}
+
+
+def test_a_target_of_chance_is_not_said_to_be_explained(tmp_path):
+    draw = np.random.default_rng(0)
+    found = []
+    for number in range(8):
+        np.savez(tmp_path / "t.npz", x=draw.normal(size=(80, 3)), y=draw.normal(size=80))
+        flags = ["--context", "knn:10", "--context", "mask:0.3", "--html", str(tmp_path / f"{number}.html")]
+        assert main(["context", str(tmp_path / "t.npz"), *flags]) == 0
+        found.append("Explains it best" in (tmp_path / f"{number}.html").read_text())
+    # At a level of 1%, two or more of eight come with a chance of 0.3%.
+    assert sum(found) <= 1
+
+
+def test_a_page_is_no_terminal(table, capsys):
+    assert main(["context", str(table), "--html", "-"]) == 2
+    assert "--html writes a page to a file" in capsys.readouterr().err
+
+
+def test_the_target_of_arrays_is_named_in_json(tmp_path):
+    draw = np.random.default_rng(4)
+    np.savez(tmp_path / "t.npz", x=draw.normal(size=(40, 2)), y=draw.normal(size=40))
+    assert main(["context", str(tmp_path / "t.npz"), "--json", str(tmp_path / "a.json")]) == 0
+    assert json.loads((tmp_path / "a.json").read_text())["target"] == "y"

@@ -58,7 +58,7 @@ WALK = {
     "operator": (lambda x: CONTEXT.operator("gram", x), [FIRST]),
     "value_intervals": (
         lambda x: value_intervals(lambda rows: PoolContext.rbf(rows, 1.0), x, 2, halves=2).squares,
-        [random_encoder(5, 40, 2)],
+        [random_encoder(5, 80, 2)],
     ),
     "captured": (lambda x: captured(CONTEXT, x).squares, [FIRST]),
     "compatibility": (lambda x: compatibility(CONTEXT, x), [FIRST[:, 0]]),

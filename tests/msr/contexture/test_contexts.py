@@ -1,6 +1,7 @@
 """Contexts as values: what they are made of, how their scale is checked, and what mixtures do to singular values."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -406,6 +407,22 @@ def test_training_sees_the_matrices_of_a_context(make, small, monkeypatch):
     assert context.operator("gram", values) is context.operator("gram", values)
 
 
+def test_a_context_that_was_looked_at_in_inference_mode_can_be_trained_on():
+    context = PoolContext.rbf(random_encoder(0, 12, 2))
+    values = random_encoder(1, 12, 2).requires_grad_()
+    with torch.inference_mode():
+        exact_moments(context, values)
+    exact_moments(context, values).cross.square().sum().backward()
+    assert values.grad.abs().max() > 0
+    # What can be made again is no part of a file.
+    assert "_operators" in context.__dict__
+    assert "_operators" not in pickle.loads(pickle.dumps(context)).__dict__
+
+
 def test_a_context_known_by_its_kernel_has_no_table_for_training():
+    with pytest.raises(ConfigError, match="got 'grams' as "):
+        KernelContext.labels([1, 2]).operator("grams", torch.zeros(1))
+    with pytest.raises(ConfigError, match="got 'gram' as "):
+        KernelContext.labels([1, 2]).operator("gram", torch.zeros(1, dtype=torch.int64))
     with pytest.raises(ConfigError, match="known by its kernel only, and has no matrix joint"):
         KernelContext.labels([1, 2]).operator("joint", torch.zeros(1))

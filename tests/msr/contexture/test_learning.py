@@ -272,3 +272,8 @@ def test_looks_do_not_see_dropout_and_a_collapsed_encoder_has_learned_nothing(no
     learned = learn(context, SIGNS, 4, network=lambda *_: Nothing(), spectrum=found, schedule=Schedule(steps=2))
     assert learned.share == 0
     assert learned.captured is None
+
+
+def test_a_sign_within_a_context_makes_no_mixture():
+    assert not any(parse_context(text).is_mixture for text in ("rbf:1e+3", "mask:+0.3", "group:c2:2*natural"))
+    assert all(parse_context(text).is_mixture for text in ("knn:5*rbf:1e+3", "knn:5 + labels", "knn:2 & mask:0.3"))

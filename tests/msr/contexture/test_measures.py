@@ -305,15 +305,19 @@ def test_intervals_hold_the_values_of_all_rows_there_could_be(gen):
     truth = spectrum(PoolContext.rbf(grid, 200.0), 4).squares
     held = torch.zeros(4)
     biases = torch.zeros(2, 4)
+    steady = torch.zeros(4)
     for seed in range(40):
         rows = torch.rand(80, 1, generator=gen, dtype=torch.float64)
         found = value_intervals(lambda some: PoolContext.rbf(some, 200.0), rows, 4, halves=20, seed=seed)
         held += (found.low <= truth) & (truth <= found.high)
-        biases += torch.stack([found.squares, found.corrected]) - truth
-        assert (found.low <= found.corrected).all()
-        assert (found.corrected <= found.high).all()
+        corrected = torch.where(found.steady, found.corrected, truth)
+        biases += torch.stack([found.squares, corrected]) - truth
+        steady += found.steady
+        assert (found.low <= corrected).all()
+        assert (corrected <= found.high).all()
     # At 95% each, 32 or fewer of 40 come with a chance of 4e-4.
     assert (held > 32).all()
+    assert (steady >= 36).all()
     plain, corrected = (biases / 40)[:, 1:]
     assert (plain > 0.01).all()
     assert (corrected.abs() < plain / 2).all()
@@ -335,12 +339,26 @@ def test_intervals_are_wider_for_a_higher_level_and_fewer_rows(gen):
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [
-        ({"rows": torch.zeros(39, 1)}, ShapeError, "40 rows are needed for intervals; got 39"),
-        ({"k": 50}, ConfigError, "k must be from 1 to 49"),
+        ({"rows": torch.zeros(79, 1)}, ShapeError, "80 rows are needed for intervals; got 79"),
+        ({"k": 25}, ConfigError, "k must be a whole number from 1 to 24"),
+        ({"k": 2.5}, ConfigError, "k must be a whole number"),
+        ({"make": lambda rows: PoolContext.rbf(rows[:12])}, ConfigError, "which are 100; got one of 12 points"),
+        ({"make": lambda rows: None}, ConfigError, "got NoneType"),
         ({"halves": 1}, ConfigError, "halves must be at least 2"),
         ({"level": 1.0}, ConfigError, "level between 0 and 1"),
     ],
 )
 def test_intervals_that_cannot_be_given(changes, error, says):
     with pytest.raises(error, match=says):
-        value_intervals(PoolContext.rbf, **{"rows": torch.arange(100.0)[:, None], **changes})
+        value_intervals(**{"make": PoolContext.rbf, "rows": torch.arange(100.0)[:, None], **changes})
+
+
+def test_where_rows_lie_alone_nothing_is_said(gen):
+    # In six dimensions most rows have no neighbour: values of 100 rows are far above those of more rows.
+    rows = torch.rand(100, 6, generator=gen, dtype=torch.float64)
+    for gamma in (8.0, 40.0):
+        found = value_intervals(lambda some: PoolContext.rbf(some, gamma), rows, 4, halves=20)  # noqa: B023
+        assert not found.steady.any()
+        assert (found.low == 0).all()
+        assert (found.high == 1).all()
+        assert found.corrected.isnan().all()

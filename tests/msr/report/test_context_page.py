@@ -172,30 +172,34 @@ def test_where_no_context_is_moderate_the_best_mixture_is_told():
 def test_with_a_target_few_functions_that_explain_much_are_named():
     line = judged_of(5, "labels")[1]
 
-    def one(name, explained, dimension, **changes):
-        changes = {"strength": "moderate", "of_target": False, "advice": None, **changes}
-        return replace(line, name=name, explained=explained, dimension=dimension, **changes)
+    def one(name, explained, probed, **changes):
+        changes = {"strength": "moderate", "of_target": False, "advice": None, "p_value": 0.001, **changes}
+        return replace(line, name=name, explained=explained, probed=probed, **changes)
 
-    many = one("knn:1", 0.9, 30)
     best = one("rbf:1", 0.6, 6)
     fewer = one("rbf:2", 0.59, 2)
     worse = one("rbf:3", 0.5, 1)
     made = one("labels", 1.0, 1, of_target=True)
-    answer = answer_of([many, best, fewer, worse, made], "answer", 100, 100)
+    answer = answer_of([best, fewer, worse, made], "answer", 100, 100)
     assert (answer.kind, answer.best) == ("found", fewer)
     assert "rbf:2 explains answer best: 2 functions of it explain 59% of its variance" in answer.sentence
     caveats = " ".join(answer.caveats)
     assert "rbf:1 explains as much, within 2 points" in caveats
-    assert "knn:1 explains 90%, but by 30 functions on 100 rows" in caveats
+    assert "with the chance 0.003 at most (permutations, all contexts together)" in caveats
     assert "labels is made of the target itself" in caveats
     assert "and not on new ones" in caveats
-    assert answer_of([many], "answer", 100, 100).kind == "unsure"
+    # Four contexts had a chance each: 0.003 of one of them is above 1% for all.
+    chance = answer_of([replace(best, p_value=0.003), *[replace(worse, p_value=0.5)] * 3], "answer", 100, 100)
+    assert (chance.kind, chance.badge) == ("unsure", "Cannot tell")
+    assert "would be explained as well with the chance 0.012 at most" in chance.sentence
     nothing = answer_of([one("rbf:4", 0.04, 2), made], "answer", 100, 100)
     assert (nothing.kind, nothing.headline, nothing.best) == ("none", "Nothing explains it", None)
     assert answer_of([made], "answer", 100, 100).headline == "No other context"
-    mixed = with_tau(worse, 1.5, name="knn:1 * rbf:1", explained=0.8)
+    mixed = with_tau(worse, 1.5, name="knn:1 * rbf:1", explained=0.8, is_mixture=True)
     advised = answer_of([replace(best, advice=mixed), made], "answer", 100, 100)
     assert "A mixture that was tried explains more: 80%, by 1 function of knn:1 * rbf:1." in advised.caveats
+    level = answer_of([replace(best, advice=replace(mixed, explained=0.61)), made], "answer", 100, 100)
+    assert not any("explains more" in caveat for caveat in level.caveats)
     strong = answer_of([replace(best, strength="too strong")], "answer", 100, 100)
     assert "As a whole rbf:1 is too strong" in " ".join(strong.caveats)
 
