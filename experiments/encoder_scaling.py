@@ -35,7 +35,7 @@ from msr.runs.judging import decimals, estimate_or_none, over_rows
 
 CONTEXT = "knn:30"
 """The context that networks of all sizes learn."""
-WIDTHS = (4, 16, 64, 256)
+WIDTHS = (2, 4, 8, 16, 64, 256)
 DEPTHS = (1, 2, 3)
 SIZE = (64, 2)
 """The width and depth of the network that learns all contexts."""

@@ -128,7 +128,7 @@ def test_the_study_of_sizes_is_written(tmp_path, capsys):
     assert main(encoder_scaling.Config, encoder_scaling.run, ["--quick", "--out", str(out), "--quiet"]) == 0
     assert "over contexts at one size" in capsys.readouterr().out
     rows = {row["context"] + str(row["width"]): row for row in json.loads((out / "results.json").read_text())["rows"]}
-    assert rows["knn:304"]["share"] < rows["knn:3064"]["share"]
+    assert rows["knn:302"]["share"] < rows["knn:3064"]["share"]
     assert rows["labels64"]["known"] == pytest.approx(1)
     assert rows["labels64"]["exact_error"] is None
     assert (out / "encoder_scaling.png").is_file()
@@ -160,8 +160,9 @@ def test_a_named_group_serves_as_well_as_the_true_one(tmp_path, capsys):
     assert few["named"]["mean"] > 0.7
     assert (many["verdict"], many["units_named"], many["units_true"]) == ("found", 30, 30)
     assert many["rightly"]
-    assert many["named"]["mean"] + 0.1 < many["none, all functions"]["mean"]
-    assert many["none, all functions"]["mean"] < many["none"]["mean"] + 0.1
+    # After few steps; the exact functions of no group are better than so many of them that were learned.
+    assert many["named"]["mean"] + 0.1 < many["none"]["mean"]
+    assert many["none, all functions"]["mean"] + 0.1 < many["none"]["mean"]
     assert (out / "named_group.png").is_file()
 
 

@@ -250,6 +250,10 @@ def _nearest(new: Tensor, pool: Tensor, k: int) -> np.ndarray:
     """The numbers of the ``k`` nearest points of the pool, ``(new, k)``; of equal distances the first."""
     if k == len(pool):
         return np.broadcast_to(np.arange(k), (len(new), k))
+    # Squares of numbers far from 1 are no numbers, and who is nearest does not depend on the unit.
+    unit = max(float(pool.abs().max()), float(new.abs().max())) or 1.0
+    if not 1e-100 < unit < 1e100:
+        new, pool = new / unit, pool / unit
     distances = torch.cdist(new, pool, compute_mode="donot_use_mm_for_euclid_dist")
     least, places = distances.topk(k + 1, largest=False)
     nearest = places[:, :k].sort().values.numpy()

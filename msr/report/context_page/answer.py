@@ -21,7 +21,7 @@ _LONGEST = 60
 """Characters of a name within a sentence, about; chosen by eye."""
 _NO_ORDER = (
     "τ alone decides nothing: of sixteen sets of contexts on four tables, its order agreed with the errors of probes "
-    "in seven, and was the reverse in seven. A target decides (--target)."
+    "in eight, and was the reverse in seven. A target decides (--target)."
 )
 """What ``python -m experiments.context_usefulness`` found: docs/contexture.md has the numbers."""
 _NAMED = 4

@@ -377,6 +377,16 @@ def test_of_equal_distances_the_first_are_the_nearest(k):
         np.testing.assert_array_equal(np.sort(table.indices.reshape(30, k), axis=1), wanted)
 
 
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_neighbours_do_not_depend_on_the_unit(unit):
+    points = np.random.default_rng(0).normal(size=(12, 2))
+    wanted = PoolContext.neighbours(points, 3)
+    found = PoolContext.neighbours(points * unit, 3)
+    np.testing.assert_array_equal(found.conditional.toarray(), wanted.conditional.toarray())
+    rows = found.conditional_rows(points[:4] * unit)
+    np.testing.assert_array_equal(rows.toarray(), wanted.conditional_rows(points[:4]).toarray())
+
+
 @pytest.mark.parametrize(
     "make",
     [
