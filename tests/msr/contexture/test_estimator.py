@@ -71,7 +71,7 @@ def test_a_network_learns_nearly_all_and_says_how_much():
 
 
 def test_labels_and_mixtures_are_learned_by_networks():
-    encoder = ContextureEncoder("labels", 2, max_steps=500, random_state=0).fit(ROWS, SPECIES)
+    encoder = ContextureEncoder("labels", 2, max_steps=800, random_state=0).fit(ROWS, SPECIES)
     assert encoder.captured_ > 95
     assert encoder.beyond_ == pytest.approx(0, abs=1e-6)
     mixed = ContextureEncoder("labels + knn:10", 2, max_steps=200, random_state=0).fit(ROWS, SPECIES)
@@ -139,7 +139,8 @@ def test_it_must_be_fitted_and_have_rows():
 def test_units_and_offsets_of_columns_do_not_matter(objective):
     rows = ROWS[:60, :3]
     context = TableContext(PoolContext.rbf(rows, 0.5).conditional, of_points=True)
-    options = {"objective": objective, "max_steps": 150, "random_state": 0}
+    # So few steps want smaller ones than those of a whole training.
+    options = {"objective": objective, "max_steps": 150, "learning_rate": 3e-3, "random_state": 0}
     encoder = ContextureEncoder(lambda *_: context, 3, **options)
     plain = encoder.fit(rows).captured_
     assert plain > 95
