@@ -26,6 +26,10 @@ DEFAULTS = ("rbf:auto", "knn:10", "knn:50", "mask:0.3")
 """The contexts that are judged where none are given, and ``labels`` or ``target`` with a target."""
 
 
+MOST_ROWS = 10_000
+"""Rows that are looked at, at most: the work grows with their third power."""
+
+
 def run(options: Any) -> int:
     """Judge the contexts, write the file that was asked for, print the table, and return the exit code 0."""
     texts = options.context or list(DEFAULTS)
@@ -36,6 +40,9 @@ def run(options: Any) -> int:
         if table.target is not None:
             recipes.append(parse_context("labels" if table.target_kind == "labels" else "target"))
     chosen = _chosen(len(table.values), options.rows, options.seed)
+    if len(chosen) > MOST_ROWS:
+        raise ConfigError(f"at most {MOST_ROWS} rows are looked at: all values of so many take minutes; got --rows "
+                          f"{options.rows} for {len(table.values)}")  # fmt: skip
     if len(chosen) < 5:
         raise DataError(f"{printable(str(options.table))}: 5 rows without gaps are needed; got {len(chosen)}")
     asking = [recipe.text for recipe in recipes if recipe.needs_target]
@@ -47,7 +54,8 @@ def run(options: Any) -> int:
             f"{printable(str(options.table))}: the target is {printable(str(target[0]))} in all {len(target)} rows "
             "that were drawn; take more (--rows), or others (--seed)"
         )
-    judged = compared(torch.from_numpy(table.values)[chosen], recipes, target)
+    columns = None if table.alike is None else torch.from_numpy(table.alike)[chosen]
+    judged = compared(torch.from_numpy(table.values)[chosen], recipes, target, columns=columns)
     answer = as_json(
         {
             "table": str(options.table),

@@ -76,21 +76,30 @@ class Judged(Brief):
     tried: int = 0
 
 
-@takes_arrays("rows")
-def compared(rows: Tensor, recipes: Sequence[Recipe], target: Any = None, *, advise: bool = True) -> list[Judged]:
+@takes_arrays("rows", "columns")
+def compared(
+    rows: Tensor,
+    recipes: Sequence[Recipe],
+    target: Any = None,
+    *,
+    columns: Tensor | None = None,
+    advise: bool = True,
+) -> list[Judged]:
     """Judge contexts of the same rows, each with advice where it is too strong or too weak.
 
     Advice is tried before it is given: for a context that is too strong, what comes of it when each other context that
     is not, or an RBF context, is put after it; for one that is too weak, two draws of it at once, and each other
     context at once with it. Mixtures get no advice.
 
-    Shapes: ``rows (n, p)``; ``target (n,)`` of numbers or labels.
+    Shapes: ``rows (n, p)``; ``target (n,)`` of numbers or labels; ``columns (n, q)``, the rows as a group moves them,
+    in one unit, by default the rows themselves.
     Raises: what the contexts raise; DataError that names a context which says nothing about the rows.
     """
-    judged = [_judged(recipe, rows, target) for recipe in recipes]
+    points = _Points(rows, target, columns)
+    judged = [_judged(recipe, points) for recipe in recipes]
     if not advise:
         return judged
-    return [line if line.strength == "moderate" else _with_advice(line, judged, rows, target) for line in judged]
+    return [line if line.strength == "moderate" else _with_advice(line, judged, points) for line in judged]
 
 
 @takes_arrays("target")
@@ -110,9 +119,19 @@ def known_share(context: Context, target: Tensor) -> float:
     return min(1.0, max(0.0, kept / variance))
 
 
-def _judged(recipe: Recipe, rows: Tensor, target: Any) -> Judged:
+@dataclass(frozen=True, eq=False)
+class _Points:
+    """What contexts are made on."""
+
+    rows: Tensor
+    target: Any
+    columns: Tensor | None
+
+
+def _judged(recipe: Recipe, points: _Points) -> Judged:
     """A context made on the rows, and judged."""
-    context = recipe.on(rows, target)
+    target = points.target
+    context = recipe.on(points.rows, target, points.columns)
     found = spectrum(context, solver="dense")
     if found.energy <= 1e-12:
         raise DataError(f"the context {recipe.text} says nothing about these rows: all of its singular values are 0")
@@ -199,15 +218,15 @@ def _probed(found: Spectrum, target: Any) -> tuple[float, int, float]:
     return float(best[0]), sizes[int(adjusted[0].argmax())], p_value
 
 
-def _tried(text: str, rows: Tensor, target: Any) -> Judged | None:
+def _tried(text: str, points: _Points) -> Judged | None:
     """A mixture, judged; None for one that cannot be made, or says nothing: it is no advice."""
     try:
-        return _judged(parse_context(text), rows, target)
+        return _judged(parse_context(text), points)
     except (ConfigError, DataError, ShapeError):
         return None
 
 
-def _with_advice(line: Judged, others: Sequence[Judged], rows: Tensor, target: Any) -> Judged:
+def _with_advice(line: Judged, others: Sequence[Judged], points: _Points) -> Judged:
     """A judged context with the best mixture that was tried, if it has a smaller τ and explains no less."""
     if line.is_mixture:
         return line
@@ -216,10 +235,10 @@ def _with_advice(line: Judged, others: Sequence[Judged], rows: Tensor, target: A
         partners = [other.name for other in others if other.strength != "too strong" and not other.of_target]
         # Where the values of a context are no points, nothing can follow it, and it is put after the other.
         pairs = [(f"{line.name} * {name}", f"{name} * {line.name}") for name in dict.fromkeys([*partners, "rbf:auto"])]
-        made = [_tried(first, rows, target) or _tried(second, rows, target) for first, second in pairs]
+        made = [_tried(first, points) or _tried(second, points) for first, second in pairs]
     else:
         partners = [other.name for other in others if other.name != line.name and not other.of_target]
-        made = [_tried(f"{line.name} & {name}", rows, target) for name in dict.fromkeys([line.name, *partners])]
+        made = [_tried(f"{line.name} & {name}", points) for name in dict.fromkeys([line.name, *partners])]
     tried = [other for other in made if other is not None]
     line = replace(line, tried=len(tried))
     better = [other for other in tried if other.usefulness.tau < line.usefulness.tau - _CLEARLY]

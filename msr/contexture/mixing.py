@@ -14,6 +14,9 @@ from msr.memory import refuse_if_larger
 
 __all__ = ["convex", "convolve", "joint"]
 
+MOST_PAIRS = 2**25
+"""Numbers of the table of several contexts at once: about a gigabyte and half a minute of work."""
+
 
 def convolve(first: Context, second: Context, name: str | None = None) -> Context:
     """One context after the other, ``X → A₁ → A₂``: ``T = T₁ T₂``, which weakens the association.
@@ -72,7 +75,7 @@ def joint(contexts: Sequence[Context], name: str | None = None) -> TableContext:
     ``s_i ≥ max_j s_i(T_j)``, which strengthens the association: for contexts that are too weak alone. The table has the
     product of their numbers of columns; those that never occur are left out.
     Raises: ConfigError for a context that is known by its kernel only; ShapeError, DataError as :func:`convex`;
-    DataError where the table does not fit into memory.
+    DataError where the table would hold more than 2^25 numbers.
     """
     name = name or " & ".join(context.name for context in contexts)
     px = _same_points(contexts, name)
@@ -86,6 +89,11 @@ def joint(contexts: Sequence[Context], name: str | None = None) -> TableContext:
 def _products_of_rows(first: csr_matrix, second: csr_matrix, name: str) -> csr_matrix:
     """``[x, (a, b)] = first[x, a] second[x, b]`` without the columns that are 0. Raises: DataError for its size."""
     counts = np.diff(first.indptr) * np.diff(second.indptr).astype(np.int64)
+    if counts.sum() > MOST_PAIRS:
+        raise DataError(
+            f"{name}: the table of all pairs would hold {counts.sum():,} numbers, and {MOST_PAIRS:,} are the most; give "
+            "fewer points, or contexts of fewer values"
+        )
     refuse_if_larger(40.0 * counts.sum(), f"{name}: the table of all pairs", advice="give contexts of fewer values")
     width = second.shape[1]
     columns = []

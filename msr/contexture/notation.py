@@ -33,17 +33,19 @@ class Recipe:
 
     text: str
     needs_target: bool
-    _make: Callable[[Tensor, Any], Context]
+    _make: Callable[[Tensor, Any, Tensor], Context]
     is_mixture: bool = False
 
-    def on(self, points: Tensor, target: Any = None) -> Context:
+    def on(self, points: Tensor, target: Any = None, columns: Tensor | None = None) -> Context:
         """The context on points ``(n, p)``, with a target for each point where it needs one.
+
+        ``columns (n, q)`` are the same points as a group moves them, in one unit; by default the points themselves.
 
         Raises: ConfigError where a target is missing, and what the contexts raise.
         """
         if self.needs_target and target is None:
             raise ConfigError(f"the context {self.text} looks at the target, and there is none")
-        return self._make(points, target)
+        return self._make(points, target, points if columns is None else columns)
 
 
 def parse_context(text: str) -> Recipe:
@@ -81,7 +83,7 @@ def _mixed(text: str, whole: str, signs: str) -> Recipe:
     return Recipe(
         name,
         any(part.needs_target for part in parts),
-        lambda points, target: mix([part.on(points, target) for part in parts], name),
+        lambda points, target, columns: mix([part.on(points, target, columns) for part in parts], name),
         is_mixture=True,
     )
 
@@ -98,25 +100,25 @@ def _single(text: str, whole: str) -> Recipe:
     """The recipe of a text without mixtures. Raises: ConfigError."""
     word, _, rest = text.partition(":")
     if text == "labels":
-        return Recipe(text, True, lambda _, target: TableContext.labels(_as_labels(target), name=text))
+        return Recipe(text, True, lambda _, target, __: TableContext.labels(_as_labels(target), name=text))
     if text == "target":
-        return Recipe(text, True, lambda _, target: KernelContext.features(_as_values(target), name=text))
+        return Recipe(text, True, lambda _, target, __: KernelContext.features(_as_values(target), name=text))
     if word == "knn":
         k = _whole_number(rest, whole)
-        return Recipe(text, False, lambda points, _: PoolContext.neighbours(points, k, name=text))
+        return Recipe(text, False, lambda points, _, __: PoolContext.neighbours(points, k, name=text))
     if word == "rbf":
         gamma = None if rest == "auto" else _number(rest, whole)
-        return Recipe(text, False, lambda points, _: PoolContext.rbf(points, gamma, name=text))
+        return Recipe(text, False, lambda points, _, __: PoolContext.rbf(points, gamma, name=text))
     if word == "mask":
         hidden = _number(rest, whole)
-        return Recipe(text, False, lambda points, _: PoolContext.masked(points, hidden, name=text))
+        return Recipe(text, False, lambda points, _, __: PoolContext.masked(points, hidden, name=text))
     if word == "group":
         named, _, acts = rest.partition(":")
         if not acts:
             raise _unknown(whole, f"{printable(text)} says not how the group acts")
         group = parse_group(named)
         representation = parse_representation(acts, group)
-        return Recipe(text, False, lambda points, _: PoolContext.rbf(points).moved(representation, name=text))
+        return Recipe(text, False, lambda _, __, columns: PoolContext.rbf(columns).moved(representation, name=text))
     raise _unknown(whole, f"{printable(text)!r} is no context")
 
 

@@ -47,6 +47,9 @@ class Table(Brief):
         names: of the columns: of a column of texts, ``city=Rome`` for each text.
         values: ``(rows, columns)`` float64, without gaps. Columns of numbers have the mean 0 and the variance 1; those
             of a text hold 0 or ``√½``, so that rows with different texts are at distance 1 in it.
+        alike: ``(rows, columns of the file)`` float64, all columns as a group may exchange them: those that do not vary
+            are kept, and all have one unit, in which the mean of all numbers is 0 and their mean square 1. None where a
+            column holds texts.
         target: ``(rows,)``, float64 for numbers, else the labels; None where none was asked for.
         target_kind: ``numbers``, ``labels`` or ``none``.
         rows: ``(rows,)`` int64, the number in the file of each row that was kept, from 0.
@@ -55,6 +58,7 @@ class Table(Brief):
 
     names: tuple[str, ...]
     values: NDArray[np.float64]
+    alike: NDArray[np.float64] | None
     target: NDArray[Any] | None
     target_kind: Literal["numbers", "labels", "none"]
     rows: NDArray[np.int64]
@@ -113,10 +117,11 @@ def read_table(path: Path, *, target: str | None = None, drop: Sequence[str] = (
     if not columns:
         raise DataError(f"{shown}: no column varies in the {len(rows)} rows that are left; {'; '.join(notes)}")
     values = np.stack(list(columns.values()), axis=1)
+    alike = _alike([column[rows] for column in parsed.values()])
     if answers is None or target is None:
-        return Table(tuple(columns), values, None, "none", rows, tuple(notes))
+        return Table(tuple(columns), values, alike, None, "none", rows, tuple(notes))
     kind, labels = _as_target(target, answers[rows], notes, shown)
-    return Table(tuple(columns), values, labels, kind, rows, tuple(notes))
+    return Table(tuple(columns), values, alike, labels, kind, rows, tuple(notes))
 
 
 def _of_arrays(path: Path, shown: str) -> _Sheet:
@@ -357,6 +362,16 @@ def _as_numbers(name: str, column: NDArray[Any], notes: list[str], shown: str) -
         )
     notes.append(f"{quoted} has {len(kinds)} texts, a column each")
     return {f"{name}={kind}": math.sqrt(0.5) * (column == kind).astype(np.float64) for kind in kinds}
+
+
+def _alike(columns: Sequence[NDArray[Any]]) -> NDArray[np.float64] | None:
+    """All columns in one unit; None where one holds texts. At least one of them varies."""
+    if any(column.dtype.kind != "f" for column in columns):
+        return None
+    values = np.stack(columns, axis=1)
+    values = values / np.abs(values).max()
+    values = values - values.mean()
+    return values / np.sqrt(np.mean(values**2))
 
 
 def _as_target(name: str, column: NDArray[Any], notes: list[str], shown: str) -> tuple[Any, NDArray[Any]]:

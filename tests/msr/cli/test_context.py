@@ -6,8 +6,10 @@ import shlex
 
 import numpy as np
 import pytest
+import torch
 
 from msr.cli import main
+from msr.contexture import parse_context
 from tests.support.pages import read
 
 
@@ -217,3 +219,30 @@ def test_the_target_of_arrays_is_named_in_json(tmp_path):
     np.savez(tmp_path / "t.npz", x=draw.normal(size=(40, 2)), y=draw.normal(size=40))
     assert main(["context", str(tmp_path / "t.npz"), "--json", str(tmp_path / "a.json")]) == 0
     assert json.loads((tmp_path / "a.json").read_text())["target"] == "y"
+
+
+def test_a_group_moves_all_columns_in_one_unit(tmp_path):
+    # Images of which one pixel never changes: without it there would be no grid, and each in a unit of its own no turn.
+    draw = np.random.default_rng(0)
+    images = draw.normal(size=(60, 3, 3)) * 5 + 20
+    images[:, 0, 0] = 20
+    np.savez(tmp_path / "t.npz", x=images.reshape(60, 9))
+    flags = [
+        "--context",
+        "group:d4:grid:3",
+        "--context",
+        "group:d4:grid:3 * rbf:auto",
+        "--json",
+        str(tmp_path / "a.json"),
+    ]
+    assert main(["context", str(tmp_path / "t.npz"), *flags]) == 0
+    group, _ = json.loads((tmp_path / "a.json").read_text())["contexts"]
+    scaled = (images - images.mean()) / images.std()
+    wanted = parse_context("group:d4:grid:3").on(torch.from_numpy(scaled.reshape(60, 9)))
+    assert group["energy"] == pytest.approx(wanted.energy)
+
+
+def test_more_rows_than_can_be_decomposed_are_refused_at_once(tmp_path, capsys):
+    np.savez(tmp_path / "t.npz", x=np.random.default_rng(0).normal(size=(10_001, 1)))
+    assert main(["context", str(tmp_path / "t.npz"), "--rows", "1000000"]) == 2
+    assert "at most 10000 rows are looked at" in capsys.readouterr().err

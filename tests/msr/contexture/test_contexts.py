@@ -21,6 +21,7 @@ from msr.contexture import (
     convex,
     convolve,
     joint,
+    mixing,
     spectrum,
 )
 from msr.contexture.contexts import base
@@ -436,3 +437,12 @@ def test_a_context_known_by_its_kernel_has_no_table_for_training():
         KernelContext.labels([1, 2]).operator("gram", torch.zeros(1, dtype=torch.int64))
     with pytest.raises(ConfigError, match="known by its kernel only, and has no matrix joint"):
         KernelContext.labels([1, 2]).operator("joint", torch.zeros(1))
+
+
+def test_several_contexts_at_once_are_refused_before_they_fill_the_memory(monkeypatch):
+    small = PoolContext.rbf(random_encoder(0, 10, 2))
+    monkeypatch.setattr(mixing, "MOST_PAIRS", 1000)
+    assert joint([small, small]).n == 10
+    monkeypatch.setattr(mixing, "MOST_PAIRS", 999)
+    with pytest.raises(DataError, match="would hold 1,000 numbers, and 999 are the most"):
+        joint([small, small])

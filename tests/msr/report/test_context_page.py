@@ -32,7 +32,9 @@ def table_of(columns, target="none"):
     x = draw.normal(size=(N, columns))
     x = (x - x.mean(0)) / x.std(0)
     y = {"none": None, "numbers": x[:, 0] + 0.1 * x[:, -1], "labels": np.where(x[:, 0] > 0, "yes", "no")}[target]
-    return Table(tuple(f"column {i}" for i in range(columns)), x, y, target, np.arange(N), ("one column was encoded",))
+    return Table(
+        tuple(f"column {i}" for i in range(columns)), x, x, y, target, np.arange(N), ("one column was encoded",)
+    )
 
 
 @cache
