@@ -91,8 +91,8 @@ def _products_of_rows(first: csr_matrix, second: csr_matrix, name: str) -> csr_m
     counts = np.diff(first.indptr) * np.diff(second.indptr).astype(np.int64)
     if counts.sum() > MOST_PAIRS:
         raise DataError(
-            f"{name}: the table of all pairs would hold {counts.sum():,} numbers, and {MOST_PAIRS:,} are the most; give "
-            "fewer points, or contexts of fewer values"
+            f"{name}: the table of all pairs would hold {counts.sum():,} numbers, and {MOST_PAIRS:,} are the most; "
+            "give fewer points, or contexts of fewer values"
         )
     refuse_if_larger(40.0 * counts.sum(), f"{name}: the table of all pairs", advice="give contexts of fewer values")
     width = second.shape[1]
