@@ -56,7 +56,8 @@ class Judged(Brief):
         is_mixture: whether the context is one, and so is not mixed further.
         spectrum: its largest values and their functions, 64 at most, without ``context_functions``.
         advice: a mixture that was tried, has a τ that is smaller by 0.01 at least, and with a target explains no less
-            of it by more than 2 points; None where there is none, or none was needed.
+            of it by more than 2 points; never too weak for one that is too strong, nor the other way round. None where
+            there is none, or none was needed.
         tried: how many mixtures could be made and were judged.
     """
 
@@ -242,6 +243,8 @@ def _with_advice(line: Judged, others: Sequence[Judged], points: _Points) -> Jud
     tried = [other for other in made if other is not None]
     line = replace(line, tried=len(tried))
     better = [other for other in tried if other.usefulness.tau < line.usefulness.tau - _CLEARLY]
+    # A context that is too strong is not mended by one that is too weak.
+    better = [other for other in better if other.strength in ("moderate", line.strength)]
     if line.explained is not None and not line.of_target:
         # τ knows nothing of the target, and a smaller one is no advantage to somebody who has one.
         better = [other for other in better if (other.explained or 0.0) >= line.explained - ALIKE]

@@ -74,7 +74,7 @@ def comparison(judged: Sequence[Judged], target: str | None, best: Judged | None
     if target is not None:
         caption += (
             " Target known: the share of its variance that the context itself tells. Explained: by a linear probe of "
-            "so many functions, less what they explain of noise."
+            "the functions in brackets, less what so many explain of noise."
         )
     if any(line.advice is not None for line in judged):
         caption += " Lines that begin with “try” are mixtures that were tried for the context above."
