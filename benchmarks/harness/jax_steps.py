@@ -120,8 +120,13 @@ class JaxStep:
             arrays = MetaParameters(*({name: _array(p) for name, p in group.items()} for group in params))
             batch = JaxStep.converted(episodes)
             _, gradient = jax.jit(partial(_losses_and_gradient, problem, steps))(arrays, batch)
-            leaves = [torch.from_numpy(np.array(leaf)) for leaf in gradient.leaves()]
-        return params.with_leaves(leaves)
+            # JAX gives the entries of a dictionary back sorted by name, so they are taken by name and not in order.
+            return MetaParameters(
+                *(
+                    {name: torch.from_numpy(np.array(theirs[name])) for name in ours}
+                    for ours, theirs in zip(params, gradient, strict=True)
+                )
+            )
 
 
 def _losses_and_gradient(

@@ -14,12 +14,26 @@ _SCRIPT = """
 import json
 import torch
 from benchmarks import outer_steps
-from benchmarks.harness import jax_networks, peers, steps, timing
+from benchmarks.harness import jax_networks, jax_steps, peers, steps, timing
+from msr.episodes import Episodes
+from msr.meta import SGD, Learner, from_module
 from tasks.networks import conv4
 
 peers.PEERS.clear()
 timing.PATIENCE = 0.0
 rows, _ = outer_steps.compare(1, 1, 1.0, 2)
+
+# A bias comes before its weight by name, and after it in the network.
+functional = from_module(torch.nn.Linear(3, 2), torch.nn.functional.mse_loss)
+learner = Learner(functional.problem, SGD(1, rate=0.1))
+params = learner.init(functional.shared, functional.initial)
+drawn = [torch.randn(2, 4, n, generator=torch.Generator().manual_seed(n)) for n in (3, 2)]
+episodes = Episodes.split(*drawn, 2)
+linear = jax_steps.InJax(
+    lambda p, x: x @ p["weight"].T + p["bias"], lambda y, z: ((y - z) ** 2).mean(), "vmap", single=1e-5
+)
+theirs = jax_steps.JaxStep.meta_gradient(linear, params, episodes, 1)
+torch.testing.assert_close(theirs, learner.meta_gradient(params, episodes).gradient, rtol=1e-5, atol=1e-6)
 
 network = conv4(5, running_statistics=False, generator=torch.Generator().manual_seed(0))
 x = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(1))
