@@ -78,6 +78,12 @@ FLOORS = [
         },
     ),
     Floor(
+        "a flow with known symmetries",
+        {
+            "flow/": "attention as tokens that move: the flow, what is exactly known of it, clusters, symmetries",
+        },
+    ),
+    Floor(
         "patterns and problems",
         {
             "sharing/": "the U of vec(W) = U v: dense, Kronecker, of a known group",
@@ -89,6 +95,12 @@ FLOORS = [
         "checks",
         {
             "equivariance/": "measure it, assert it in a test, certify it, find the layer that breaks it",
+        },
+    ),
+    Floor(
+        "what equivariance is a case of",
+        {
+            "category/": "finite categories as tables: naturality, Yoneda, prompting and fine tuning, pretext tasks",
         },
     ),
     Floor(

@@ -17,7 +17,7 @@ ROOMS = {
 TREES = ("msr", "tasks", "experiments", "benchmarks")
 # A generator that sees layers, learners or discovery can leak the answer into the problem.
 TASKS_MAY_IMPORT = {
-    "arrays", "episodes", "errors", "files", "groups", "kron", "memory", "permutations", "printable",
+    "arrays", "brief", "episodes", "errors", "files", "flow", "groups", "kron", "memory", "permutations", "printable",
     "representations", "span", "tasks", "trees",
 }  # fmt: skip
 

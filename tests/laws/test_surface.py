@@ -72,8 +72,42 @@ SURFACE = {
     "msr.contexture.comparison": [
         "Judged", "compared", "known_share",
     ],
+    "msr.flow": [
+        "AttentionFlow", "FeatureGroup", "LieDimension", "Mlp", "PhaseDiagram", "SchemePath", "Staircase", "TokenGroup",
+        "causal_bias", "cluster_counts", "cluster_labels", "critical_cosine", "critical_exponent", "critical_limit",
+        "energy_rate", "equiangular_path", "equiangular_rate", "equiangular_time", "feature_group", "hemisphere_margin",
+        "hemisphere_pole", "inverse_participation", "is_two_closed", "late_decay", "late_rate", "lie_dimension",
+        "mean_cosine", "mean_rate", "merged_share", "merging_time", "mode_number", "mode_rates", "noether_matrix",
+        "on_sphere", "phase_diagram", "scheme_path", "scheme_rate", "staircase", "support_function", "token_group",
+        "turning", "two_closure", "two_cluster_path", "two_cluster_rate", "uniform_on_sphere", "usa_step", "wendel",
+    ],
+    "msr.flow.network": [
+        "BlockWeights", "DepthCurve", "FeedForward", "NetworkPath", "STATE_NAMES", "StateNames", "TokenNorm", "follow",
+        "read_block", "read_blocks", "read_state",
+    ],
     "msr.tables": [
         "Table", "read_table",
+    ],
+    "msr.category": [
+        "Classifier", "CoPresheaf", "Coend", "Cones", "Embedding", "FinCat", "FineTuning", "Functor", "Ideality",
+        "LinearCoend", "LinearTransformations", "Masks", "Nat", "PairedProblem", "PartialMap", "Presheaf",
+        "PretextTable", "PromptPower", "Prompting", "Rotations", "SetFunctor", "Surrogate", "Transfer", "VectFunctor",
+        "Violations", "Windows", "action_copresheaf", "action_groupoid", "action_presheaf", "best_prompts",
+        "category_of_elements", "colimit", "colimits_of", "cones", "constant", "constant_copresheaf", "contexture_tail",
+        "corepresentable", "coset_moves", "count_group_sets", "count_subfunctors", "count_transformations", "discrete",
+        "disjoint_union", "embedding_of", "extended_transformation", "extension_along", "extension_table",
+        "fine_tuning", "from_group", "from_monoid", "from_poset", "from_quiver_paths", "full_subcategory",
+        "functor_classes", "functor_transformations", "functors_between", "group_sets", "hom_table", "ideal_error",
+        "ideality_score", "identity_functor", "identity_transformation", "index_column_features",
+        "index_column_product", "is_isomorphic", "is_representable", "isomorphism", "kan_extension",
+        "labelled_presheaves", "limit", "limits_of", "linear_functor", "linear_kan_extension", "linear_transformations",
+        "linearised", "list_subfunctors", "masked_completions", "naturality_error", "next_tokens", "on_inverses",
+        "on_opposite", "orbit_presheaf", "orbit_sizes", "paired_problem", "positive_pairs", "presheaf_classes",
+        "product", "prompt_power", "representable", "representing_objects", "restricted", "rotation_prediction",
+        "row_column_features", "sieve_counts", "solves_naturally", "solves_pointwise", "structure_transfer",
+        "subobject_classifier", "surrogate", "table_of_marks", "transformation_table", "transformations",
+        "universal_elements", "window_category", "yoneda_arrow", "yoneda_counts", "yoneda_element", "yoneda_is_ideal",
+        "yoneda_table", "yoneda_transformation",
     ],
     "msr.equivariance": [
         "Auto", "Certificate", "Defects", "EquivarianceWarning", "Exact", "LayerDefects", "Mean", "NetworkCertificate",
@@ -105,10 +139,11 @@ SURFACE = {
         "Write", "append_line", "refuse_inputs", "write_together", "write_whole",
     ],
     "msr.tasks": [
-        "FileTasks", "FiniteGroupTasks", "KeptTasks", "LinearTasks", "Sample", "SpanTasks", "Split", "TaskFamily",
-        "Truth", "almost_symmetry", "broken_span", "broken_symmetry", "generator_for", "interior_symmetry",
+        "AttentionTasks", "AttentionTruth", "FileTasks", "FiniteGroupTasks", "HiddenFeatures", "KeptTasks",
+        "LinearTasks", "Sample", "SpanTasks", "Split", "TaskFamily", "TokenScores", "Truth", "almost_symmetry",
+        "attention_controls", "broken_span", "broken_symmetry", "generator_for", "hidden_features", "interior_symmetry",
         "locally_connected_weight", "no_symmetry", "read_arrays", "sample_group", "sample_translation",
-        "span_of_filters", "write_tasks", "wrong_symmetry",
+        "span_of_filters", "token_scores", "write_tasks", "wrong_symmetry",
     ],
     "msr.tasks.controls": [
         "SpanTasks", "almost_symmetry", "broken_span", "broken_symmetry", "interior_symmetry", "no_symmetry",
@@ -130,7 +165,8 @@ SURFACE = {
         "format_table",
     ],
     "msr.report.figures": [
-        "bars", "curves", "matrices", "points", "rates", "require", "scaling", "sharing_strength", "span_cosines",
+        "bars", "curves", "fields", "matrices", "points", "rates", "require", "scaling", "sharing_strength",
+        "span_cosines",
     ],
     "tasks": [
         "ImageTasks", "RotationTasks", "TranslationTasks",

@@ -24,7 +24,10 @@ from msr.errors import NonFiniteError, ShapeError
 from msr.representations import AnyRepresentation
 from msr.span.angles import orthonormal_basis
 
-__all__ = ["Comparison", "Defects", "compare_weights", "equivariance_error", "pattern_error", "weight_error"]
+__all__ = [
+    "Comparison", "Defects", "compare_sides", "compare_weights", "defects_of", "equivariance_error", "pattern_error",
+    "weight_error",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +171,7 @@ def weight_error(
 
     ``d(g) = max_p ‖ρ_out(g) W − W ρ_in(g)‖_p / √(‖ρ_out(g) W‖²_p + ‖W ρ_in(g)‖²_p)``, Frobenius over the rows of a part
     ``p`` of the outputs: what :func:`equivariance_error` tends to on standard normal inputs. A bias does not vary, so
-    it adds only what the group changes in it: ``‖ρ_out(g) β − β‖²_p`` to the square above, and twice that to the one
-    below.
+    it adds only what the group changes in it: ``‖ρ_out(g) β − β‖²_p`` to the square above, and to the one below.
 
     Shapes: ``weight (*rep_out.shape, *rep_in.shape)``, or flattened ``(out, in)``; ``bias (out,)``; ``mask`` as in
     :func:`equivariance_error`. For a convolution's filter, ``rep_in`` is ``channels * kernel`` with the kernel's grid
@@ -224,7 +226,6 @@ def compare_weights(
     of_entries, of_bias = (
         parts.of_blocks(parts.squares(parts.features(part.mT))[:, : parts.n_blocks].sum(0)) for part in (entries, v)
     )
-    kinds = parts.is_kind.to(W.device)
     rows: list[Compared] = []
     size: list[Tensor] = []
     share: list[Tensor] = []
@@ -234,25 +235,50 @@ def compare_weights(
         b = act_on_rows(rep_in, g, V) * window
         constant = act_on_columns(rep_out, g, v) * window
         change_of_bias = constant - v * window
-        sides = torch.stack([a - b, a, b])
-        gap, of_a, of_b = parts.squares(parts.features(sides.mT)).sum(1)
-        noise = of_entries
-        if bias is not None:
-            changed = parts.squares(parts.features(change_of_bias.mT))[0]
-            # The change of the bias is part of the difference, and of what varies.
-            gap = gap + changed
-            of_a = of_a + changed
-            # The digits of a bias that stays as it is hide nothing in the weight, unless the weight was read off
-            # beside it.
-            noise = of_entries + of_bias.where((changed > 0) | read_off, torch.zeros_like(of_bias))
-        floor = LAST_DIGITS * epsilon * noise.sqrt()
-        floor = floor.where(~kinds, KINDS * floor)
-        difference = gap.sqrt()
-        scale = (of_a + of_b).sqrt()
-        rows.append(Compared(difference[None], scale[None], floor[None], kinds))
+        # The digits of a bias that stays as it is hide nothing in the weight, unless the weight was read off beside it.
+        rows.append(
+            compare_sides(
+                parts, a, b, of_entries + of_bias if read_off else of_entries, epsilon,
+                changes=None if bias is None else (change_of_bias, of_entries + of_bias),
+            )
+        )  # fmt: skip
         share.append(window.mean())
         size.append((torch.cat([a, constant], dim=1) * unit).norm() / window.sum() ** 0.5)
     return Comparison(stacked(rows), parts, size, share)
+
+
+def compare_sides(
+    parts: Parts,
+    a: Tensor,
+    b: Tensor,
+    entries: Tensor,
+    epsilon: float,
+    *,
+    changes: tuple[Tensor, Tensor] | None = None,
+) -> Compared:
+    """The comparison of two ways through a square of linear maps that should agree, ``(1, units)``.
+
+    It is the one function under the defect of a weight, ``a = ρ_out(g) W`` and ``b = W ρ_in(g)``, and under that of a
+    natural transformation.
+
+    Args:
+        a, b: ``(out, in)`` float64, in units in which the squares of their numbers neither overflow nor vanish.
+        entries: ``(units,)``, squared lengths of the numbers that are rounded.
+        epsilon: their relative rounding.
+        changes: for affine maps, what the offset is changed by, ``(out, 1)``, and what ``entries`` is in the parts
+            where it is changed.
+    """
+    gap, of_a, of_b = parts.squares(parts.features(torch.stack([a - b, a, b]).mT)).sum(1)
+    if changes is not None:
+        changed = parts.squares(parts.features(changes[0].mT))[0]
+        # The change of the offset is part of the difference, and of what varies.
+        gap = gap + changed
+        of_a = of_a + changed
+        entries = changes[1].where(changed > 0, entries)
+    kinds = parts.is_kind.to(a.device)
+    floor = LAST_DIGITS * epsilon * entries.sqrt()
+    floor = floor.where(~kinds, KINDS * floor)
+    return Compared(gap.sqrt()[None], (of_a + of_b).sqrt()[None], floor[None], kinds)
 
 
 @takes_arrays("U")

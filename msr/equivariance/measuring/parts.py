@@ -12,7 +12,7 @@ from torch import Tensor
 
 from msr.representations import AnyRepresentation
 
-__all__ = ["Parts", "parts_of"]
+__all__ = ["Parts", "block_labels", "entries_of", "parts_of"]
 
 # An entry of a matrix below this share of the largest is rounding: float64 leaves some 1e-15. Chosen by hand.
 _TOLERANCE = 1e-10
@@ -49,11 +49,30 @@ class Parts:
     """
 
     def __init__(self, rep: AnyRepresentation, *, whole_blocks: bool = False, means: bool = False):
-        self.shape = rep.shape
-        self.labels, moves = _blocks(rep)
+        labels, moves = _blocks(rep)
+        splits = not rep.is_permutation and not whole_blocks and rep.is_orthogonal
+        self._set(rep.shape, labels, moves if splits else [], means and rep.is_permutation and not whole_blocks)
+
+    @classmethod
+    def of_labels(cls, labels: Tensor, moves: list[np.ndarray]) -> "Parts":
+        """The parts of outputs ``(dim,)`` whose blocks are known, where no representation of a group is at hand.
+
+        Args:
+            labels: ``(dim,)`` int64, the block of each coordinate, 0 to the number of blocks less 1, each taken.
+            moves: orthogonal matrices ``(dim, dim)`` that keep each block to itself, by whose isotypic parts the blocks
+                are split; an empty list leaves them whole.
+        """
+        parts = cls.__new__(cls)
+        parts._set((len(labels),), labels, moves, False)
+        return parts
+
+    def _set(self, shape: tuple[int, ...], labels: Tensor, moves: list[np.ndarray], means: bool) -> None:
+        """Set every attribute; ``moves`` split the blocks, and ``means`` splits each into its mean and the rest."""
+        self.shape = shape
+        self.labels = labels
         self.n_blocks = int(self.labels.max()) + 1 if len(self.labels) else 0
         self._sizes = torch.bincount(self.labels, minlength=self.n_blocks).double()
-        self._means = means and rep.is_permutation and not whole_blocks
+        self._means = means
         self._turn: Tensor | None = None
         # The atom that each feature belongs to, and the block of each atom. The first atom of a block has its number.
         atoms = self.labels
@@ -62,7 +81,7 @@ class Parts:
             several = (self._sizes > 1).nonzero().flatten()
             atoms = torch.cat([atoms, self.n_blocks + torch.arange(len(several))])
             parents = torch.cat([parents, several])
-        elif not rep.is_permutation and not whole_blocks and rep.is_orthogonal:
+        elif moves:
             self._turn, atoms, parents = _isotypic(self.labels, self.n_blocks, moves)
         self._atoms = atoms
         self._parents = parents
@@ -180,17 +199,29 @@ def _blocks(rep: AnyRepresentation) -> tuple[Tensor, list[np.ndarray]]:
         else:
             matrix = rep.matrix(g).numpy()
             matrices.append(matrix)
-            i, j = np.nonzero(np.abs(matrix) > _TOLERANCE * max(1.0, float(np.abs(matrix).max())))
+            i, j = entries_of(matrix)
             rows.append(i)
             columns.append(j)
-    i = np.concatenate(rows)
-    j = np.concatenate(columns)
+    return block_labels(n, np.concatenate(rows), np.concatenate(columns)), matrices
+
+
+def entries_of(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows and the columns of the entries of a matrix ``(m, n)`` that are not rounding."""
+    i, j = np.nonzero(np.abs(matrix) > _TOLERANCE * max(1.0, float(np.abs(matrix).max(initial=0))))
+    return i, j
+
+
+def block_labels(n: int, i: np.ndarray, j: np.ndarray) -> Tensor:
+    """The block of each of ``n`` coordinates, ``(n,)`` int64: those that the pairs ``(i, j)``, ``(pairs,)``, connect.
+
+    Blocks are numbered in the order of their first coordinates.
+    """
     _, labels = connected_components(coo_array((np.ones(len(i)), (i, j)), shape=(n, n)), directed=False)
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty_like(first)
     # connected_components numbers blocks in an order of its own.
     rank[np.argsort(first)] = np.arange(len(first))
-    return torch.as_tensor(rank[inverse.reshape(-1)], dtype=torch.long), matrices
+    return torch.as_tensor(rank[inverse.reshape(-1)], dtype=torch.long)
 
 
 def _isotypic(labels: Tensor, n_blocks: int, moves: list[np.ndarray]) -> tuple[Tensor | None, Tensor, Tensor]:

@@ -15,7 +15,10 @@ from msr.equivariance.measuring.scale import NOISE, Compared, Typical, epsilon_o
 from msr.errors import ModelError
 from msr.representations import AnyRepresentation
 
-__all__ = ["NOISE_EXAMPLES", "Pair", "Rounding", "Sides", "check_is_a_function", "epsilon_inside"]
+__all__ = [
+    "NOISE_EXAMPLES", "Pair", "Rounding", "Sides", "check_is_a_function", "epsilon_inside", "moved_in_pool",
+    "noise_directions",
+]  # fmt: skip
 
 NOISE_EXAMPLES = 16
 """Examples on which the noise of rounding is measured: a mean square over them is known to a third. Chosen by hand."""
@@ -167,14 +170,11 @@ class Sides:
         self.dtype = self.base.dtype
         self.rounding = Rounding(f, rep_in, inside, epsilon_inside(f, x, self.base))
         self.base = self.base.double()
-        # Few examples need more elements to fill the pool.
-        kept = max(2, min(_MOST_KEPT, _POOL // len(x)))
+        kept = moved_in_pool(len(x))
         rows = self.base.reshape(len(x), -1)
         self._kept = [self.rounding.rows(act(rep_in, g, x)) for g in elements[:kept]]
         parts = parts_of(rep_out, whole_blocks=inside.mask is not None, means=means)
-        # With few examples several directions are needed to show enough of the noise.
-        directions = max(1, NOISE_EXAMPLES // 2 // len(x))
-        noise = self.rounding.at(x[:NOISE_EXAMPLES], rows[:NOISE_EXAMPLES], directions)
+        noise = self.rounding.at(x[:NOISE_EXAMPLES], rows[:NOISE_EXAMPLES], noise_directions(len(x)))
         pool = torch.cat([rows, *self._kept])
         typical = typical_of(parts, pool, noise, self.rounding.epsilon, len(pool))
         self.typical = self.rounding.resolved(typical, x, lambda few: [act(rep_in, g, few) for g in elements[:kept]])
@@ -258,6 +258,18 @@ class Sides:
         if differences:
             noise = torch.maximum(noise, self.typical.lengths(differences, len(few)).square().mean(0).sqrt())
         return noise
+
+
+def moved_in_pool(rows: int) -> int:
+    """How many times the outputs of moved inputs stand beside ``rows`` outputs, to say together what is typical."""
+    # Few examples need more elements to fill the pool.
+    return max(2, min(_MOST_KEPT, _POOL // rows))
+
+
+def noise_directions(rows: int) -> int:
+    """How many choices of signs the noise of rounding is averaged over, on ``rows`` examples."""
+    # With few examples several directions are needed to show enough of the noise.
+    return max(1, NOISE_EXAMPLES // 2 // rows)
 
 
 def epsilon_inside(f: Function, x: Tensor, y: Tensor) -> float:

@@ -1,0 +1,1 @@
+"""Clusters of tokens: counted, over time, and over temperatures."""

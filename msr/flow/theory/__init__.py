@@ -1,0 +1,1 @@
+"""What is exactly known of the flow: closed forms, equations of one number, rates."""
