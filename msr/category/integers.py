@@ -26,6 +26,8 @@ def whole_array(values: ArrayLike, what: str, shape: tuple[int, ...] | None = No
         array = np.zeros(shape, dtype=np.int64)
     if array.dtype.kind not in "iu" and array.size:
         raise ShapeError(f"{what} must be whole numbers; got {array.dtype}")
+    if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
+        raise ShapeError(f"{what} must be whole numbers of 64 bits with a sign; got {array.max()}")
     if array.ndim != (1 if shape is None else len(shape)) or (shape is not None and array.shape != shape):
         needed = "(n,)" if shape is None else str(shape)
         raise ShapeError(f"{what} must have the shape {needed}; got {array.shape}")

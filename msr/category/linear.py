@@ -11,10 +11,10 @@ from torch import Tensor
 
 from msr.arrays import as_tensor
 from msr.brief import Brief
+from msr.category.categories.tables import FinCat, same_category
 from msr.category.guards import refuse_large
 from msr.category.integers import whole_array
-from msr.category.presheaves import SetFunctor
-from msr.category.tables import FinCat, same_category
+from msr.category.sets.presheaves import SetFunctor
 from msr.errors import AxiomError, ConfigError, NonFiniteError, ShapeError
 from msr.groups.tolerances import LAW
 from msr.kron import kron
@@ -43,7 +43,7 @@ class VectFunctor:
 
     Raises: ShapeError for matrices of another shape; NonFiniteError for nan or inf; AxiomError for an identity that is
     not the identity matrix, or ``V(g ∘ f)`` that is not ``V(g) V(f)``, naming the arrows. Laws hold to 1e-8 of the size
-    of what is compared.
+    of what is compared, or to 1e-8 where that is less than 1, so that matrices below 1e-8 are not told from 0.
     """
 
     category: FinCat
@@ -105,7 +105,10 @@ class VectFunctor:
 
     @classmethod
     def known(cls, category: FinCat, dims: Any, mats: Sequence[Tensor], name: str = "V") -> "VectFunctor":
-        """A functor whose laws hold by construction: nothing is checked. The matrices are float64."""
+        """A functor whose laws hold by construction: nothing is checked.
+
+        Shapes: ``dims (objects,)``; ``mats``, one for each arrow, ``(dims[dst], dims[src])`` float64.
+        """
         functor = cls.__new__(cls)
         checked = whole_array(dims, f"{name}: dims", (category.n_obj,))
         functor.__dict__.update(category=category, dims=checked, mats=tuple(mats), name=name)
@@ -174,8 +177,10 @@ class LinearTransformations(Brief):
         components: for each object ``X`` what a basis of the space is there, ``(dim, dim T(X), dim S(X))`` float64; the
             ``k``-th matrices at all objects together are one transformation, of norm 1, orthogonal to the others.
         gap: the smallest singular value of the constraints that was kept over the largest that counted as zero (taken
-            for at least the rounding of float64); infinite where none was kept or none counted as zero. Trust the
-            dimension above 100.
+            for at least the rounding of float64); infinite where none counted as zero. Where more than rounding counted
+            as zero it is at most what a singular value has to exceed to be kept, over that: a matrix that is small
+            beside the others is then told from none. Trust the dimension above 100, where no matrix but 0 is below
+            1e-11 of the largest.
     """
 
     source: VectFunctor = field(repr=False)
@@ -261,8 +266,13 @@ def null_space(A: Tensor, scale: float) -> tuple[Tensor, float]:
     top = max(float(s[0]), scale)
     rank = int((s > RANK * top).sum())
     gap = math.inf
+    rounding = torch.finfo(torch.float64).eps * n * top
+    dropped = float(s[rank]) if rank < n else 0.0
     if 0 < rank < n:
-        gap = float(s[rank - 1]) / max(float(s[rank]), torch.finfo(torch.float64).eps * n * top)
+        gap = float(s[rank - 1]) / max(dropped, rounding)
+    if dropped > rounding:
+        # More than rounding was dropped, perhaps all of a small matrix: by how much it missed the threshold counts.
+        gap = min(gap, RANK * top / dropped)
     return Vh[rank:].T.contiguous(), gap
 
 

@@ -3,7 +3,7 @@
 Nothing here touches pyplot or any global state; ``figure.savefig(path)`` writes a picture with no display.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 # Entries of a legend that fit into a picture without hiding its lines.
 _MOST_INSIDE = 8
 
-__all__ = ["bars", "curves", "matrices", "points", "rates", "require", "scaling", "sharing_strength", "span_cosines"]
+__all__ = [
+    "bars", "curves", "fields", "matrices", "points", "rates", "require", "scaling", "sharing_strength", "span_cosines",
+]  # fmt: skip
 
 
 @takes_arrays("panels")
@@ -102,12 +104,25 @@ def curves(
     log: bool,
     xlabel: str = "outer step",
     kinds: Mapping[str, str] | None = None,
+    xlog: bool = False,
+    dots: Collection[str] = (),
+    beside: bool = False,
 ) -> "Figure":
     """One line for each name: ``series`` holds, for each, its places along the x-axis and its values there.
 
-    With ``log``, the axis of the values is logarithmic. ``kinds`` says of what kind each name is: lines of one kind
-    have one colour and one entry in the legend; by default every line is a kind of its own. A legend of more than eight
-    entries stands beside the picture.
+    With ``log``, the axis of the values is logarithmic, with ``xlog`` the other one. ``kinds`` says of what kind each
+    name is: lines of one kind have one colour and one entry in the legend; by default every line is a kind of its own.
+    A legend of more than eight entries stands beside the picture.
+
+    Args:
+        series: places and values, by name.
+        ylabel: of the axis of values.
+        log: whether the axis of the values is logarithmic.
+        xlabel: of the axis across.
+        kinds: by name.
+        xlog: whether the axis across is logarithmic.
+        dots: the names that are drawn as points without a line: what was measured, on the line of what was computed.
+        beside: whether the legend stands beside the picture in any case, as where lines leave no room for it.
     """
     kind_of = {name: name for name in series} if kinds is None else kinds
     all_kinds = list(dict.fromkeys(kind_of[name] for name in series))
@@ -122,10 +137,14 @@ def curves(
     for name, (steps, values) in series.items():
         kind = kind_of[name]
         colour = colours[all_kinds.index(kind) % len(colours)]
-        axes.plot(steps, values, label=None if kind in labelled else kind, color=colour)
+        # Points of a line's kind are drawn over it, and have the entry in the legend that the line has.
+        how: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": ""} if name in dots else {}
+        axes.plot(steps, values, label=None if kind in labelled else kind, color=colour, **how)
         labelled.add(kind)
-    axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
-    if len(all_kinds) > _MOST_INSIDE:
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear", xscale="log" if xlog else "linear")
+    if not xlog and all(isinstance(step, int) for steps, _ in series.values() for step in steps):
+        axes.locator_params(axis="x", integer=True)
+    if beside or len(all_kinds) > _MOST_INSIDE:
         figure.set_figwidth(10)
         axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
     else:
@@ -246,6 +265,43 @@ def rates(
         axes.set_xticks(range(len(columns)), columns)
         axes.set_yticks(range(len(rows)), rows)
         axes.set(title=f"{name}, %", xlabel=xlabel, ylabel=ylabel if place == 0 else "")
+    return figure
+
+
+def fields(
+    panels: Mapping[str, Sequence[Sequence[float]]],
+    *,
+    across: Sequence[float],
+    up: Sequence[float],
+    xlabel: str,
+    ylabel: str,
+    label: str,
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+) -> "Figure":
+    """Shares between 0 and 1 over a plane as colours, a picture for each name, and one colour bar.
+
+    Args:
+        panels: the shares ``(up, across)`` of each picture, by name.
+        across: places of the columns, increasing.
+        up: places of the rows, increasing.
+        xlabel: of the axis across.
+        ylabel: of the axis up.
+        label: what the shares are of.
+        lines: curves that are drawn over each picture, by name: places across and up. What is beyond the picture of
+            the shares is not shown.
+    """
+    figure = _figure(4.4 * len(panels) + 1.0, 4.0)
+    for place, (name, values) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        mesh = axes.pcolormesh(across, up, values, cmap="viridis", vmin=0, vmax=1, shading="nearest")
+        limits = (axes.get_xlim(), axes.get_ylim())
+        for curve, (x, y) in (lines or {}).items():
+            axes.plot(x, y, color="white", linewidth=3)
+            axes.plot(x, y, color="crimson", linewidth=1.5, label=curve)
+        axes.set(title=name, xlabel=xlabel, ylabel=ylabel if place == 0 else "", xlim=limits[0], ylim=limits[1])
+        if lines:
+            axes.legend(fontsize="small", loc="lower right")
+    figure.colorbar(mesh, ax=figure.axes, label=label)
     return figure
 
 

@@ -10,7 +10,8 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     Each row has as many cells as ``header``. The text does not end in a line break.
     """
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    # A rule of a colon alone would be no table to Markdown.
+    widths = [max(2, *(len(row[i]) for row in [header, *rows])) for i in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
         padded = [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]

@@ -12,6 +12,7 @@ from msr.brief import Brief
 from msr.episodes import Episodes
 from msr.errors import ConfigError, ShapeError
 from msr.flow import AttentionFlow
+from msr.flow.arguments import finite_number, token_count
 from msr.flow.dynamics.sphere import on_sphere
 from msr.groups import PermutationGroup, cyclic, dihedral, symmetric
 from msr.memory import refuse_if_larger
@@ -87,7 +88,7 @@ class AttentionTasks(TaskFamily):
         steps: of the flow.
         shots, queries, n_train, n_test, seed: as in :class:`~msr.tasks.LinearTasks`.
 
-    Raises: ConfigError for a group that is not 2-closed, and for options that cannot be.
+    Raises: ConfigError for a group that is not 2-closed, and for options that cannot be; NonFiniteError.
     """
 
     group: Any
@@ -108,7 +109,10 @@ class AttentionTasks(TaskFamily):
     features: HiddenFeatures = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_drawn_family(self, "shots", "queries", "steps")
+        for name in ("shots", "queries", "steps"):
+            token_count(getattr(self, name), name)
+        finite_number(self.noise, "noise")
+        check_drawn_family(self)
         features = hidden_features(self.feature, self.d) if isinstance(self.feature, str) else self.feature
         if not isinstance(features, HiddenFeatures):
             raise ConfigError(f"feature must be a name or HiddenFeatures; got a {type(features).__name__}")
@@ -116,8 +120,9 @@ class AttentionTasks(TaskFamily):
             raise ShapeError(f"the features are of tokens of {features.d} numbers, and d is {self.d}")
         object.__setattr__(self, "features", features)
         object.__setattr__(self, "tokens", hidden_tokens(self.group))
-        if not abs(self.breaking) < float("inf"):
-            raise ConfigError(f"breaking must be finite; got {self.breaking}")
+        if not self.linear and self.d == 1:
+            raise ConfigError("d must be at least 2: a token of the sphere of one dimension is ±1, and cannot move")
+        finite_number(self.breaking, "breaking")
         if self.breaking:
             self.tokens.broken_at(self.broken_entry)
         if self.linear and (features.B is not None or features.mlp is not None):

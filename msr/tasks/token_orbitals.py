@@ -12,6 +12,7 @@ from msr.brief import Brief
 from msr.errors import ConfigError, ShapeError
 from msr.flow.symmetries.closures import is_two_closed, permutations_that_keep, two_closure
 from msr.groups import PermutationGroup
+from msr.groups.group import whole_number
 from msr.permutations import Indices, orbitals
 
 __all__ = ["HiddenTokens", "hidden_tokens"]
@@ -64,9 +65,10 @@ class HiddenTokens(Brief):
 
         Raises: ConfigError for no entry, and for one that is an orbital of its own, so that nothing is broken.
         """
-        i, j = entry
-        if not (0 <= i < self.n and 0 <= j < self.n):
+        places = [whole_number(place) for place in entry] if isinstance(entry, (tuple, list)) else []
+        if len(places) != 2 or any(place is None or not 0 <= place < self.n for place in places):
             raise ConfigError(f"the entry must be a pair of tokens, 0 to {self.n - 1}; got {entry}")
+        i, j = entry
         if (self.labels == self.labels[i, j]).sum() == 1:
             raise ConfigError(f"the group keeps the pair {entry}: a change of that entry breaks nothing")
         labels = 2 * self.labels

@@ -24,8 +24,9 @@ from msr.report.figures import bars
 from msr.report.figures import scaling as scaling_figure
 
 CHEAP = [
-    "automorphisms", "calibration", "certification", "contexture", "equivariant_maps", "foreign_modules", "gpu",
-    "initialisation", "layers", "scaling", "threads", pytest.param("processes", marks=pytest.mark.slow),
+    "automorphisms", "calibration", "category", "certification", "contexture", "equivariant_maps", "flow",
+    "foreign_modules", "gpu", "initialisation", "layers", "scaling", "threads",
+    pytest.param("processes", marks=pytest.mark.slow),
 ]  # fmt: skip
 
 

@@ -297,8 +297,8 @@ def test_omniglot_continues_in_the_middle_of_an_arm(tmp_path, monkeypatch):
 
 def test_the_command_lists_its_runners_and_their_help():
     assert set(runners()) == {
-        "context_usefulness", "contexture", "deep", "dimension", "discovery", "encoder_scaling", "invariance",
-        "named_group", "omniglot", "rotation", "translation",
+        "attention_flow", "context_usefulness", "contexture", "deep", "dimension", "discovery", "encoder_scaling",
+        "foundation", "invariance", "named_group", "omniglot", "rotation", "translation",
     }  # fmt: skip
     listing = subprocess.run(
         [sys.executable, "-m", "experiments"], cwd=ROOT, capture_output=True, text=True, check=True

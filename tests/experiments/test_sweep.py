@@ -179,7 +179,7 @@ def test_every_run_is_named_and_given_its_flags():
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["rotatoin"], "unknown runner 'rotatoin'; known: context_usefulness, contexture, deep, "),
+        (["rotatoin"], "unknown runner 'rotatoin'; known: attention_flow, context_usefulness, "),
         (["dimension", "--grid", "noise"], "--grid must be FLAG=A,B; got 'noise'"),
         (["dimension", "--grid", "noise=,"], "--grid noise has no values"),
         (["dimension", "--grid", "noise=1", "--grid", "noise=2"], "--grid noise is given twice"),

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from msr.errors import ConfigError, DataError
-from msr.flow.arguments import finite_number, token_batch, word_of
+from msr.flow.arguments import finite_number, real_values, token_batch, word_of
 from msr.flow.dynamics.sphere import on_sphere
 from msr.memory import refuse_if_larger
 
@@ -149,4 +149,4 @@ def _components(near: Tensor) -> NDArray[np.int64]:
 
 def _is_batched(X: Any) -> bool:
     """Whether tokens came with an axis of batches."""
-    return np.ndim(X) == 3 if not isinstance(X, Tensor) else X.ndim == 3
+    return (X if isinstance(X, (Tensor, np.ndarray)) else real_values(X, "X")).ndim == 3

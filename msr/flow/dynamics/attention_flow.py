@@ -12,6 +12,7 @@ from torch import Tensor
 from msr.arrays import is_wrapped, takes_arrays
 from msr.brief import Brief
 from msr.errors import ConfigError, NonFiniteError, ShapeError
+from msr.flow.arguments import token_count
 from msr.flow.dynamics.ascent import ascent_factor
 from msr.flow.dynamics.attention import BLOCK, Kind, log_partition, weights
 from msr.flow.dynamics.block import Block
@@ -234,7 +235,9 @@ class AttentionFlow(Brief):
                 "E − 1/(2 beta)"
             )
         total = self.log_partition(X).logsumexp(-1)
-        result = total.exp() / (2 * beta.to(total.device) * X.shape[-2] ** 2)
+        # One β in an axis of its own, as of a batch of one, makes no axis for tokens without a batch.
+        beta = (beta if X.ndim == 3 else beta.reshape(())).to(total.device)
+        result = total.exp() / (2 * beta * X.shape[-2] ** 2)
         self._refuse_overflow(result, "the energy")
         return result
 
@@ -250,8 +253,8 @@ class AttentionFlow(Brief):
 
         They are 0.1 long for softmax with β at most 9 and identity matrices, and shorter as
         :func:`msr.flow.dynamics.pace.safe_step` says. Where the speed is divided by the radius, ``radius`` is the least
-        one. Adaptive steps are one part. It is a rule, and no bound on the error: radii that shrink, outputs near 0 that
-        are divided by their norm, and the shape of a network can ask for more.
+        one. Adaptive steps are one part. It is a rule, and no bound on the error: radii that shrink, outputs near 0
+        that are divided by their norm, and the shape of a network can ask for more.
 
         Raises: ConfigError for ``norm="none"``, whose speed has no bound, and where there would be more than ten
         million steps.
@@ -284,8 +287,7 @@ class AttentionFlow(Brief):
 
     def _check_options(self) -> None:
         """Raise ConfigError for an option that has no meaning by itself."""
-        if not isinstance(self.d, int) or isinstance(self.d, bool) or self.d < 1:
-            raise ConfigError(f"d must be a whole number above 0; got {self.d!r}")
+        object.__setattr__(self, "d", token_count(self.d, "d"))
         for name, allowed in (("kind", get_args(Kind)), ("norm", NORMS), ("step", get_args(Step))):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}")
@@ -295,6 +297,9 @@ class AttentionFlow(Brief):
             raise ConfigError(f"block must be a whole number of scores above 0; got {self.block!r}")
         if self.fused not in (None, True, False):
             raise ConfigError(f"fused must be None, True or False; got {self.fused!r}")
+        for name in ("tolerance", "tau"):
+            if isinstance(getattr(self, name), (bool, str, bytes)):
+                raise ConfigError(f"{name} must be a number; got {getattr(self, name)!r}")
         least = 10 * torch.finfo(self.dtype).eps
         if self.tolerance is not None and not least <= self.tolerance < 1:
             raise ConfigError(f"tolerance must be from {least:.1g} to 1 in {self.dtype}; got {self.tolerance}")
@@ -349,10 +354,8 @@ class AttentionFlow(Brief):
             growing = self.norm in GROWING and not is_wrapped(tokens)
             radius = float(torch.linalg.vector_norm(tokens.detach(), dim=-1).min()) if growing else 1.0
             count = self.safe_steps(T, radius)
-        elif not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-            raise ConfigError(f"steps must be a whole number above 0, or 'safe'; got {steps!r}")
         else:
-            count = steps
+            count = token_count(steps, "steps, unless 'safe',")
         return Interval(start, T, count, () if self.tau is None else (self.tau,))
 
     def _tolerance(self) -> float:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from msr.errors import ConfigError
+from msr.flow.arguments import token_count
 
 __all__ = ["causal_bias"]
 
@@ -13,6 +13,5 @@ def causal_bias(n: int) -> Tensor:
 
     Shapes: the result is ``(n, n)`` float64. Raises: ConfigError unless ``n`` is a whole number above 0.
     """
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise ConfigError(f"n must be a whole number above 0; got {n!r}")
+    n = token_count(n, "n")
     return torch.full((n, n), -torch.inf, dtype=torch.float64).triu(1)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from msr.arrays import is_wrapped, takes_arrays
-from msr.errors import ConfigError, DataError, ShapeError
+from msr.errors import DataError, ShapeError
+from msr.flow.arguments import token_count
 from msr.flow.dynamics.mlp import real_tensor
 
 __all__ = ["on_sphere", "uniform_on_sphere"]
@@ -48,10 +49,7 @@ def uniform_on_sphere(
     Raises: ConfigError unless all sizes are whole numbers above 0.
     """
     sizes = {"n": n, "d": d} if batch is None else {"batch": batch, "n": n, "d": d}
-    for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ConfigError(f"{name} must be a whole number above 0; got {size!r}")
-    shape = (n, d) if batch is None else (batch, n, d)
+    shape = tuple(token_count(size, name) for name, size in sizes.items())
     return on_sphere(torch.randn(shape, generator=generator, dtype=dtype, device=generator.device))
 
 

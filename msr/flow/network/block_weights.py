@@ -10,6 +10,7 @@ from torch import Tensor
 from msr.arrays import takes_arrays
 from msr.brief import Brief
 from msr.errors import ConfigError, ShapeError
+from msr.flow.arguments import finite_number
 from msr.flow.dynamics.attention_flow import AttentionFlow
 from msr.flow.dynamics.mlp import Mlp, real_tensor
 from msr.flow.dynamics.motion import Step
@@ -77,9 +78,7 @@ class BlockWeights(Brief):
         if self.feedforward is not None and self.feedforward.d != d:
             raise ShapeError(f"feedforward is for tokens of {self.feedforward.d} numbers, and Q for {d}")
         self._check_norms()
-        beta = 1 / math.sqrt(k) if self.beta is None else float(self.beta)
-        if not math.isfinite(beta):
-            raise ConfigError(f"beta must be finite; got {beta}")
+        beta = 1 / math.sqrt(k) if self.beta is None else finite_number(self.beta, "beta")
         object.__setattr__(self, "beta", beta)
 
     @property

@@ -10,6 +10,9 @@ from msr.flow.network.block_weights import BlockWeights
 
 __all__ = ["DepthCurve", "NetworkPath"]
 
+_SHOWN = 8
+"""Depths of which a table has a line: with titles and notes it is some 20 lines long."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DepthCurve(Brief):
@@ -47,7 +50,7 @@ class DepthCurve(Brief):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NetworkPath(Brief):
-    """Tokens on their way through a network, beside three other ways. Its text is a table.
+    """Tokens on their way through a network, beside three other ways. Its text is a table, of a deep one both ends.
 
     Attributes:
         real: the network's own layers.
@@ -73,7 +76,12 @@ class NetworkPath(Brief):
             "mean cosine, and clusters, by depth",
             f"{'depth':>5}" + "".join(f"{name:>17}" for name in ways) + f"{'cosines of random':>22}",
         ]
-        for depth in range(len(self.real.cosine)):
+        depths = range(len(self.real.cosine))
+        hidden = depths[_SHOWN // 2 : -(_SHOWN // 2)] if len(depths) > _SHOWN else range(0)
+        for depth in depths:
+            if depth in hidden:
+                lines += [f"{'…':>5}"] * (depth == hidden[0])
+                continue
             cells = [
                 f"{float(way.cosine[depth].mean()):>9.4f} {float(way.clusters[depth].double().mean()):>7.1f}"
                 for way in ways.values()

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from msr.arrays import as_tensor
 from msr.errors import ConfigError, DataError, ShapeError
 from msr.flow.arguments import token_count, word_of
+from msr.flow.dynamics.mlp import real_tensor
 from msr.flow.network.block_weights import BlockWeights, Placement
 from msr.flow.network.heads import heads_of
 from msr.flow.network.parts import FeedForward, TokenNorm
@@ -47,8 +47,8 @@ def read_state(
             the words is 1e-5.
 
     Shapes: weights ``(out, in)`` of tokens of ``d`` numbers, or ``(in, out)`` where the names say transposed.
-    Raises: ConfigError for names or words that there are not; DataError for an entry that is missing; ShapeError for
-    one that does not fit; NonFiniteError.
+    Raises: ConfigError for names or words that there are not; DataError for an entry that is missing, also that of a
+    block before others, and for one that holds no real numbers; ShapeError for one that does not fit; NonFiniteError.
     """
     if isinstance(names, str):
         names = STATE_NAMES[word_of(names, "names", tuple(STATE_NAMES))]
@@ -68,6 +68,10 @@ def read_state(
         blocks.append(_block(entries, names, str(len(blocks)), heads, placement, activation, like))
     if not blocks:
         raise DataError(entries.missing(first.format(0)))
+    later = entries.numbers(first)
+    if later and max(later) >= len(blocks):
+        # A block without its weight would end the reading, and what comes after it be lost without a word.
+        raise DataError(f"{entries.missing(first.format(len(blocks)))}; a block {max(later)} is there")
     return tuple(blocks)
 
 
@@ -108,6 +112,12 @@ class _Entries:
         stem = key.rpartition("weight")[0]
         return self._tensor(key), self._tensor(f"{stem}bias") if key.endswith("weight") else None
 
+    def numbers(self, name: str) -> list[int]:
+        """The numbers for which a name with ``{}`` is there, with or without ``.weight``."""
+        stem, _, rest = (self._prefix + name).partition("{}")
+        wanted = re.compile(re.escape(stem) + "([0-9]+)" + re.escape(rest) + r"(?:\.weight)?")
+        return [int(found[1]) for key in self._state if (found := wanted.fullmatch(str(key)))]
+
     def missing(self, name: str) -> str:
         """The sentence that a name is not there, with names that look like it."""
         words = set(re.split(r"[._0-9]+", name)) - {""}
@@ -117,7 +127,8 @@ class _Entries:
 
     def unread(self, stem: str) -> tuple[str, ...]:
         """The names that begin with a stem and were not read."""
-        return tuple(key for key in self._state if key.startswith(self._prefix + stem) and key not in self._read)
+        begin = self._prefix + stem
+        return tuple(str(key) for key in self._state if str(key).startswith(begin) and key not in self._read)
 
     def _weight_name(self, name: str) -> str | None:
         whole = self._prefix + name
@@ -127,7 +138,7 @@ class _Entries:
         if key not in self._state:
             return None
         self._read.add(key)
-        return as_tensor(self._state[key], key).detach().double().cpu()
+        return real_tensor(self._state[key], key).detach().double().cpu()
 
 
 def _block(

@@ -113,6 +113,7 @@ def _norm(module: nn.Module, name: str) -> TokenNorm:
     if isinstance(module, nn.LayerNorm):
         return TokenNorm(module.weight, module.bias, module.eps)
     if rms is not None and isinstance(module, rms):
-        eps = module.eps if module.eps is not None else torch.finfo(module.weight.dtype).eps
+        dtype = torch.float64 if module.weight is None else module.weight.dtype
+        eps = module.eps if module.eps is not None else torch.finfo(dtype).eps
         return TokenNorm(module.weight, None, float(eps), centred=False)
     raise ModelError(f"{name} is a {type(module).__name__}; LayerNorm and RMSNorm can be read")

@@ -72,5 +72,7 @@ def _generators(group: Any) -> Indices:
         if group.points is None:
             raise ConfigError(f"{group.name} acts on no points; give it with points, or give permutations (r, n)")
         return group.points[[0, *map(int, group.generators)]]
+    if not isinstance(group, (np.ndarray, Sequence)) or isinstance(group, str):
+        raise ConfigError(f"group must be a group with points, or permutations (r, n); got {str(group)[:40]!r}")
     rows: Sequence[Any] = list(np.atleast_2d(np.asarray(group))) if isinstance(group, np.ndarray) else list(group)
     return as_permutations(rows, "group")

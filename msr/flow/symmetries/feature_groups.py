@@ -33,7 +33,7 @@ __all__ = ["MOST_SIGNED", "FeatureGroup", "feature_group", "signed_permutations"
 MOST_SIGNED = 6
 """Largest dimension of which all ``2^d d!`` signed permutations are scanned: 46,080 for 6, and 645,120 for 7."""
 _SAME = 1e-9
-"""Relative error up to which two matrices commute."""
+"""Relative error up to which two matrices of double precision commute: a square root of rounding, and less."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -89,7 +89,8 @@ def feature_group(d: int, B: Any = None, V: Any = None, *, mlp: Mlp | None = Non
         d: the dimension.
         B: ``QᵀK``, ``(d, d)`` or ``(heads, d, d)``; the identity by default, which every orthogonal matrix commutes
             with.
-        V: of the same shapes; the identity by default.
+        V: of the same shapes; the identity by default. Matrices of less than double precision commute as far as that
+            tells.
         mlp: the token-wise network, of any width.
         sphere: whether tokens live on the unit sphere, so that ``R`` is orthogonal; else any invertible ``R`` is meant,
             and without ``B`` nothing keeps a product.
@@ -109,13 +110,14 @@ def feature_group(d: int, B: Any = None, V: Any = None, *, mlp: Mlp | None = Non
         W1, W2 = (W.detach().cpu().to(torch.float64).numpy() for W in (mlp.W1, mlp.W2))
         b = np.zeros(len(W1)) if mlp.b is None else mlp.b.detach().cpu().to(torch.float64).numpy()
         bends = bends_of(W1, W2, b, on_sphere=sphere)
-    algebra, gap = _algebra(d, scores, values, bends, sphere)
+    same = _SAME * math.sqrt(max(_rounding(given) for given in (B, V)) / 2.0**-52)
+    algebra, gap = _algebra(d, scores, values, bends, sphere, same)
     signed = None
     if d <= MOST_SIGNED:
         matrices = signed_permutations(d).numpy()
         for M in (*scores, *values):
             off = np.abs(matrices @ M - M @ matrices).max((1, 2))
-            matrices = matrices[off <= _SAME * np.abs(M).max()]
+            matrices = matrices[off <= same * np.abs(M).max()]
         if bends is not None:
             matrices = matrices[[commutes(bends, R) for R in matrices]]
         signed = torch.from_numpy(matrices.copy())
@@ -146,8 +148,19 @@ def _matrices(given: Any, name: str, d: int) -> NDArray[np.float64]:
     return matrices.reshape(-1, d, d)
 
 
+def _rounding(given: Any) -> float:
+    """The rounding of the precision in which a matrix came: whole numbers and lists have that of float64."""
+    dtype = torch.float64 if given is None else real_values(given, "a matrix").dtype
+    return float(torch.finfo(dtype).eps)
+
+
 def _algebra(
-    d: int, scores: NDArray[np.float64], values: NDArray[np.float64], bends: Bends | None, sphere: bool
+    d: int,
+    scores: NDArray[np.float64],
+    values: NDArray[np.float64],
+    bends: Bends | None,
+    sphere: bool,
+    same: float,
 ) -> tuple[NDArray[np.float64], float]:
     """An orthonormal basis ``(dim, d, d)`` of the Lie algebra, and the gap above the singular values that are 0."""
     units = np.eye(d * d).reshape(d * d, d, d)
@@ -175,7 +188,7 @@ def _algebra(
         return np.zeros((0, d, d)), math.inf
     _, sizes, right = np.linalg.svd(stacked, full_matrices=True)
     sizes = np.concatenate([sizes, np.zeros(k + m - len(sizes))])
-    dim, gap = checked_nullity(sizes, _SAME, "the feature algebra")
+    dim, gap = checked_nullity(sizes, same, "the feature algebra")
     null = right[len(right) - dim :, :k] if dim else np.zeros((0, k))
     # Where planes are scaled along, the solution holds the scales, too, and A alone is not orthonormal.
     null = np.linalg.qr(null.T)[0].T if dim else null

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from msr.brief import Brief
-from msr.errors import ConfigError, DataError, NonFiniteError, ShapeError
+from msr.errors import ConfigError, DataError, NonFiniteError, PrecisionError, ShapeError
 from msr.flow.arguments import finite_number, token_batch, word_of
 from msr.flow.symmetries.null_spaces import checked_nullity
 from msr.memory import refuse_if_larger
@@ -20,6 +20,8 @@ __all__ = ["LieDimension", "lie_dimension"]
 
 _FORWARD = 1e-8
 """Singular values below it are 0 for exact derivatives in double precision: a square root of rounding."""
+_COARSEST = 1e-2
+"""Largest cut between 0 and what is not: relative singular values are of the size of 1, and all of them would be 0."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,8 +69,10 @@ def lie_dimension(
             look into.
         step: of central differences.
 
+    What the map gives is taken in the precision of ``X``.
+
     Raises: ShapeError, ConfigError, NonFiniteError; DataError for fewer equations than unknowns; PrecisionError where a
-    singular value can be told neither from rounding nor from 0.
+    singular value can be told neither from rounding nor from 0, or where differences of such a step tell none.
     """
     points = token_batch(X).detach()
     over_all = word_of(over, "over", ("so", "gl", "all")) == "all"
@@ -78,6 +82,7 @@ def lie_dimension(
         raise ConfigError(f"step must be above 0 and below 1; got {step}")
     c, n, d = points.shape
     m = n * d if over_all else d
+    cut = _cut(points.dtype, method_word, step)
     basis = _basis(m, over == "so").to(points)
     k = len(basis)
     if k > points.numel():
@@ -92,7 +97,7 @@ def lie_dimension(
     values = _checked_values(f(points), points)
     for A in basis:
         direction = applied(A, points)
-        moved = _derivative(f, points, direction, method_word, step)
+        moved = _derivative(f, points, direction, method_word, step).to(points.dtype)
         turned = applied(A, values)
         columns.append((moved - turned).flatten())
         scale = max(scale, float(moved.norm()), float(turned.norm()))
@@ -104,15 +109,26 @@ def lie_dimension(
     # Relative to what is subtracted, not to the largest difference: where all differences are rounding, all are 0.
     stacked = (torch.stack(columns, dim=1) / (scale or 1.0)).to(device="cpu", dtype=torch.float64)
     _, sizes, right = np.linalg.svd(stacked.numpy(), full_matrices=False)
-    cut = _FORWARD * math.sqrt(torch.finfo(points.dtype).eps / 2.0**-52)
-    if method_word == "difference":
-        # Rounding over the step, and the error of order step².
-        cut = 1e3 * (torch.finfo(points.dtype).eps / step + step**2)
     dim, gap = checked_nullity(sizes, cut, "the symmetries of the map")
     null = torch.from_numpy(right[k - dim :].copy())
     found = torch.einsum("ak,kij->aij", null, basis.cpu().to(torch.float64))
     zero = float(sizes[k - dim]) if dim else 0.0
     return LieDimension(dim, found, torch.from_numpy(sizes.copy()), gap, zero)
+
+
+def _cut(dtype: torch.dtype, method: str, step: float) -> float:
+    """The singular value below which all are 0. Raises: PrecisionError where so large ones would be."""
+    eps = torch.finfo(dtype).eps
+    if method == "forward":
+        return _FORWARD * math.sqrt(eps / 2.0**-52)
+    # Rounding over the step, and the error of order step².
+    cut = 1e3 * (eps / step + step**2)
+    if cut > _COARSEST:
+        raise PrecisionError(
+            f"differences of the step {step:g} in {dtype} have errors up to {cut:.1e}, which hide what is no symmetry: "
+            "give X in double precision, a step near 1e-5, or method='forward'"
+        )
+    return cut
 
 
 def _basis(m: int, antisymmetric: bool) -> Tensor:
@@ -141,4 +157,4 @@ def _checked_values(values: Tensor, points: Tensor) -> Tensor:
         raise ShapeError(f"f must give a tensor of the shape of its tokens, {tuple(points.shape)}")
     if not bool(torch.isfinite(values).all()):
         raise NonFiniteError("the map gives nan or infinity at a configuration")
-    return values.detach()
+    return values.detach().to(points.dtype)

@@ -44,7 +44,8 @@ def bends_of(W1: NDArray[np.float64], W2: NDArray[np.float64], b: NDArray[np.flo
     d = W1.shape[1]
     lengths = np.linalg.norm(W1, axis=1)
     reach = lengths if on_sphere else np.zeros_like(lengths)
-    tiny = SAME * max(1.0, float(np.abs(b).max(initial=0.0)))
+    # Relative to the unit itself: its input weights may be small where its output weights are large.
+    tiny = SAME * np.maximum(lengths, np.abs(b))
     always = (b >= reach - tiny * on_sphere) & ((lengths == 0) | on_sphere)
     never = (b <= -reach + tiny * on_sphere) & ((lengths == 0) | on_sphere) & ~always
     bent = ~always & ~never
@@ -56,8 +57,8 @@ def bends_of(W1: NDArray[np.float64], W2: NDArray[np.float64], b: NDArray[np.flo
     sizes = np.linalg.norm(rows, axis=1)
     planes = rows / sizes[:, None]
     coefficients = (W2[:, bent] * (sizes / 2)).T
+    scale = float(np.abs(coefficients).max(initial=0.0))
     planes, coefficients = _merged(planes, coefficients)
-    scale = float(np.abs(W1).max(initial=0.0) * np.abs(W2).max(initial=0.0))
     kept = np.abs(coefficients).max(axis=1, initial=0.0) > SAME * scale if len(planes) else np.zeros(0, dtype=bool)
     return Bends(planes[kept].reshape(-1, d + 1), coefficients[kept].reshape(-1, d), linear, constant)
 

@@ -42,7 +42,7 @@ class TokenGroup(Brief):
         table: ``(heads, n, n)`` float64, what the flow sees of the bias; −inf where a token is hidden from another.
         generators: ``(r, n)``: row ``g`` holds where each token goes; none for the trivial group.
         order: how many permutations there are.
-        tolerance: how far equal entries of the table may differ.
+        tolerance: how far equal entries of the table may differ: of the head with the largest ones; less in others.
         defect: how far they do: the largest ``|table[p(i), p(j)] − table[i, j]|`` of a generator ``p``.
 
     Raises: ShapeError; AxiomError for a row that is no permutation.
@@ -91,8 +91,8 @@ def token_group(bias: Tensor, kind: str = "sa", *, own_weight: bool = True, tol:
         own_weight: whether the weight of a token at itself shows. Not for USA on the sphere where ``V`` is a multiple
             of the identity (up to the error of a step, whose stages leave the sphere); always for SA, whose weights
             share a sum.
-        tol: how far equal entries may differ, relative to the largest one; by default some roundings of the precision
-            of the bias. For measured entries give their relative error.
+        tol: how far equal entries may differ, relative to the largest one of their head; by default some roundings of
+            the precision of the bias. For measured entries give their relative error.
 
     Raises: ShapeError for a bias that is not square; NonFiniteError for nan or +inf; DataError for no numbers, truth
     values, or a row that sees no token; ConfigError; PrecisionError where the group depends on entries that may be
@@ -104,25 +104,30 @@ def token_group(bias: Tensor, kind: str = "sa", *, own_weight: bool = True, tol:
     values, eps = _bias(bias)
     n = values.shape[1]
     finite = np.isfinite(values)
-    size = float(np.abs(values[finite]).max(initial=0.0))
+    sizes = np.abs(values).max((1, 2), initial=0.0, where=finite)
+    size = float(sizes.max())
     relative = _ROUNDING * eps if tol is None else finite_number(tol, "tol")
     if not 0 < relative < 1:
         raise ConfigError(f"tol is relative to the largest entry, above 0 and below 1; got {relative}")
     table = _seen(values, finite, kind)
     if not own_weight:
         table[:, np.arange(n), np.arange(n)] = 0.0
-    # Relative to the entries as they came: that is what was rounded, also where little of them is seen.
+    # Relative to the entries as they came: that is what was rounded, also where little of them is seen. Head by head:
+    # large entries of one do not make those of another uncertain.
+    tolerances = relative * sizes
     tolerance = relative * size
-    moves, order = permutations_that_keep(_colours(table, tolerance))
-    doubtful = tolerance * (_DOUBT if tol is None else _DOUBT_GIVEN)
-    _, loose = permutations_that_keep(_colours(table, doubtful))
+    moves, order = permutations_that_keep(_colours(table, tolerances))
+    factor = _DOUBT if tol is None else _DOUBT_GIVEN
+    doubtful = tolerance * factor
+    _, loose = permutations_that_keep(_colours(table, tolerances * factor))
     if loose != order:
         raise PrecisionError(
             f"entries that differ by {tolerance:.1e} to {doubtful:.1e} decide between a group of order "
             f"{order} and one of order {loose}; give tol, how far equal entries may differ, relative to {size:.3g}"
         )
-    defect = _defect(table, moves)
-    if defect > tolerance:
+    defects = _defects(table, moves)
+    defect = float(defects.max())
+    if (defects > tolerances).any():
         raise PrecisionError(
             f"entries that differ by {defect:.1e} were joined by others between them, in steps of {tolerance:.1e} and "
             "less, so that which are equal cannot be told; give a larger tol, or a smaller one"
@@ -160,8 +165,8 @@ def _seen(values: NDArray[np.float64], finite: NDArray[np.bool_], kind: str) -> 
     return np.where(finite, values - means, -np.inf)
 
 
-def _colours(table: NDArray[np.float64], tolerance: float) -> Indices:
-    """A whole number for each pair of tokens, ``(n, n)``: equal where the entries of all heads are."""
+def _colours(table: NDArray[np.float64], tolerances: NDArray[np.float64]) -> Indices:
+    """A whole number for each pair of tokens, ``(n, n)``: equal where the entries of all heads are, within theirs."""
     heads, n, _ = table.shape
     labels = np.empty((heads, n * n), dtype=np.int64)
     for head, values in enumerate(table.reshape(heads, -1)):
@@ -169,15 +174,18 @@ def _colours(table: NDArray[np.float64], tolerance: float) -> Indices:
         with np.errstate(invalid="ignore"):
             steps = np.diff(values[order])
         # From one hidden entry to the next there is no step: −inf minus −inf is no number.
-        labels[head, order] = np.concatenate([[0], np.cumsum(np.where(np.isnan(steps), 0.0, steps) > tolerance)])
+        labels[head, order] = np.concatenate([[0], np.cumsum(np.where(np.isnan(steps), 0.0, steps) > tolerances[head])])
     return np.unique(labels, axis=1, return_inverse=True)[1].reshape(n, n)
 
 
-def _defect(table: NDArray[np.float64], moves: Indices) -> float:
-    """The largest difference between an entry and its image under a generator; hidden ones have hidden images."""
-    worst = 0.0
+def _defects(table: NDArray[np.float64], moves: Indices) -> NDArray[np.float64]:
+    """The largest difference between an entry and its image under a generator, of each head, ``(heads,)``.
+
+    Hidden entries have hidden images.
+    """
+    worst = np.zeros(len(table))
     for p in moves:
         with np.errstate(invalid="ignore"):
             differences = np.abs(table[:, p][:, :, p] - table)
-        worst = max(worst, float(np.nanmax(differences, initial=0.0)))
+        worst = np.maximum(worst, np.nanmax(differences, axis=(1, 2), initial=0.0))
     return worst

@@ -48,6 +48,8 @@ def critical_cosine(n: Any, rho: Any, gamma: Any) -> Tensor:
     # Divided by n, so that n q ≤ 1 and s/n ≤ 1 keep every term in range.
     share = q * tokens
     common = 2 * own * share * (s / tokens) + share * share * (s / tokens)
+    if bool((own * own + common == 0).any()):
+        raise DataError("tokens whose sum is 0, at gamma = 0: all of their means are 0, and have no cosine")
     return (own * own * products + common) / (own * own + common)
 
 

@@ -66,7 +66,7 @@ def equiangular_path(times: Any, n: int, beta: float, kind: str = "sa", *, start
         kind: ``sa`` or ``usa``.
         start: ``g(0)``, from ``−1/(n−1)`` (a simplex, which stays) to 1 (one point).
 
-    Raises: ConfigError; NonFiniteError; PrecisionError where the solver gives up.
+    Raises: ConfigError; DataError; NonFiniteError; PrecisionError where the solver gives up.
     """
     n, beta, kind = _checked(n, beta, kind)
     moments = checked_times(times)

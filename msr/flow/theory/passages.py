@@ -10,10 +10,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
-from msr.errors import ConfigError, NonFiniteError, PrecisionError
+from msr.errors import ConfigError, PrecisionError
+from msr.flow.arguments import real_values
 
 __all__ = ["RELATIVE", "checked_times", "exponential", "log_passage_time", "solved", "steep_places"]
 
@@ -92,12 +94,11 @@ def steep_places(start: float, level: float, scale: float, coordinate: Callable[
 
 
 def checked_times(times: Any, name: str = "times") -> NDArray[np.float64]:
-    """Times as a float64 array of one axis, in their order. Raises: NonFiniteError; ConfigError below 0, or none."""
-    array = np.atleast_1d(np.asarray(times, dtype=np.float64)).ravel()
-    if array.size == 0:
-        raise ConfigError(f"{name} must hold at least one time; got none")
-    if not np.isfinite(array).all():
-        raise NonFiniteError(f"{name} must be finite; got {array[~np.isfinite(array)][0]}")
+    """Times as a float64 array of one axis, in their order, without history.
+
+    Raises: DataError for what holds no real numbers, or none; NonFiniteError; ConfigError for a time below 0.
+    """
+    array = real_values(times, name).detach().cpu().to(torch.float64).numpy().ravel()
     if (array < 0).any():
         raise ConfigError(f"{name} must be at least 0; got {array.min()}")
     return array

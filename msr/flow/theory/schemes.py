@@ -31,8 +31,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor
 
+from msr.arrays import is_wrapped
 from msr.brief import Brief
-from msr.errors import ConfigError, DataError
+from msr.errors import ConfigError, DataError, NonFiniteError
 from msr.flow.arguments import KINDS, check_exponential, finite_number, real_values, token_count, word_of
 from msr.flow.theory.equiangular import angle_coordinate, cosine_of_coordinate
 from msr.flow.theory.passages import checked_times, solved
@@ -95,6 +96,10 @@ def scheme_rate(
     own, other = _weights(products, n, beta, kind)
     along = own + (n - 1) * other * products
     size = _length(products, own, other, n)
+    if norm in ("peri", "ngpt") and not is_wrapped(size) and bool((size == 0).any()):
+        raise NonFiniteError(
+            f"|A| is 0, by which {norm} divides: at beta = {beta:g} the mean of a simplex is its centre"
+        )
     one, none = torch.ones_like(products), torch.zeros_like(products)
     slow = torch.sqrt(1 + times)
     late = times >= tau
@@ -125,7 +130,7 @@ def scheme_path(
         tau: the time at which ``mix`` goes over from ``post`` to ``pre``, at least 0.
         kind: ``sa`` or ``usa``.
 
-    Raises: ConfigError; NonFiniteError; PrecisionError where the solver gives up.
+    Raises: ConfigError; DataError; NonFiniteError; PrecisionError where the solver gives up.
     """
     n, beta, norm, tau, kind = _checked(n, beta, norm, tau, kind)
     moments = checked_times(times)
@@ -199,6 +204,8 @@ def _checked(n: int, beta: float, norm: str, tau: float, kind: str) -> tuple[int
 
 def _check_ranges(g: Tensor, radius: Tensor, t: Tensor, n: int) -> None:
     """Raise ConfigError for a state that no equiangular tokens have."""
+    if any(map(is_wrapped, (g, radius, t))):
+        return  # under a transform of torch the numbers cannot be read
     slack = 16 * torch.finfo(g.dtype).eps
     if bool((g.detach() < -1 / (n - 1) - slack).any()) or bool((g.detach() > 1 + slack).any()):
         raise ConfigError(f"g must be from {-1 / (n - 1):.6g} to 1, the products of {n} equiangular tokens")

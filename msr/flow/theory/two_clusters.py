@@ -62,7 +62,7 @@ def two_cluster_path(times: Any, beta: float, mass: float = 0.5, kind: str = "sa
         kind: ``sa`` or ``usa``.
         start: ``g(0)``; −1 and 1 stay as they are.
 
-    Raises: ConfigError; NonFiniteError; PrecisionError where the solver gives up.
+    Raises: ConfigError; DataError; NonFiniteError; PrecisionError where the solver gives up.
     """
     beta, mass, kind = _checked(beta, mass, kind)
     check_exponential(beta, kind)

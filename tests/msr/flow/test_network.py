@@ -361,7 +361,7 @@ def test_shared_keys_the_order_by_head_and_rms_norms():
         ({"lose": "layers.1.norm2.weight"}, DataError, r"no layers\.1\.norm2"),
         ({"put": ("layers.0.self_attn.out_proj.weight", torch.zeros(D))}, ShapeError, "must be a matrix"),
         ({"put": ("layers.0.self_attn.in_proj_weight", torch.zeros(D, D))}, ShapeError, "a bias of"),
-        ({"put": ("layers.0.linear1.weight", torch.full((WIDTH, D), torch.nan))}, NonFiniteError, "W1 must be finite"),
+        ({"put": ("layers.0.linear1.weight", torch.full((WIDTH, D), torch.nan))}, NonFiniteError, "must be finite"),
     ],
 )
 def test_states_that_cannot_be_read(change, error, sentence):
@@ -541,7 +541,8 @@ def test_blocks_that_cannot_be():
         ({"attention_norm": norm}, ConfigError, "has no attention_norm"),
         ({"placement": "pre", "attention_norm": TokenNorm(gain=randn(5))}, ShapeError, "for tokens of 5"),
         ({"feedforward": FeedForward(randn(4, 5), randn(5, 4))}, ShapeError, "feedforward is for tokens of 5"),
-        ({"beta": torch.inf}, ConfigError, "beta must be finite"),
+        ({"beta": torch.inf}, NonFiniteError, "beta must be finite"),
+        ({"beta": "warm"}, ConfigError, "beta must be a real number"),
         ({"Q": Q * torch.nan}, NonFiniteError, "Q must be finite"),
     ):
         with pytest.raises(error, match=sentence):
@@ -556,6 +557,35 @@ def test_blocks_that_cannot_be():
     with pytest.raises(ConfigError, match="part must be"):
         block.flow("half")
     assert "BlockWeights(Q=<2×3×6>" in repr(block)
+
+
+def test_a_block_without_its_weight_before_others_does_not_end_the_reading():
+    whole = nn.TransformerEncoder(layer(), 3, enable_nested_tensor=False).state_dict()
+    assert len(read_state(whole, "torch", HEADS, placement="post")) == 3
+    torn = {name: value for name, value in whole.items() if name != "layers.1.self_attn.in_proj_weight"}
+    with pytest.raises(DataError, match=r"no layers\.1\.self_attn\.in_proj_weight.*a block 2 is there"):
+        read_state(torn, "torch", HEADS, placement="post")
+    turned = {**whole, "layers.0.linear1.weight": whole["layers.0.linear1.weight"] * 1j}
+    with pytest.raises(DataError, match=r"layers\.0\.linear1\.weight must hold real numbers"):
+        read_state(turned, "torch", HEADS, placement="post")
+    assert len(read_state({**whole, 0: torch.ones(1)}, "torch", HEADS, placement="post")) == 3
+
+
+def test_the_table_of_a_deep_network_is_short():
+    blocks = read_blocks(nn.ModuleList(layer(seed, gains=False) for seed in range(24)))
+    path = follow(blocks, randn(3, D), generator=seeded(), draws=1)
+    lines = str(path).splitlines()
+    assert len(lines) <= 20
+    assert [line.split()[0] for line in lines[2:11]] == ["0", "1", "2", "3", "…", "21", "22", "23", "24"]
+
+
+def test_an_rms_norm_without_gain():
+    module = layer(norm_first=True, bias=False)
+    module.norm1 = nn.RMSNorm(D, elementwise_affine=False)
+    module.norm2 = nn.RMSNorm(D, elementwise_affine=False)
+    X = randn(4, D)
+    with torch.no_grad():
+        close(read_block(module).layer(X), module(X))
 
 
 def test_one_token_and_blocks_of_several_modules():

@@ -123,3 +123,8 @@ def test_whole_numbers_and_huge_ones():
 def test_what_is_refused(call, error):
     with pytest.raises(error):
         call()
+
+
+def test_lists_of_tokens_with_a_history():
+    rows = [torch.tensor([1.0, 0.0], requires_grad=True), torch.tensor([0.0, 1.0])]
+    assert cluster_labels(rows).tolist() == [0, 1]

@@ -233,3 +233,10 @@ def test_the_mean_grows_at_beta_0_as_its_identity_says():
     assert bool((mean_rate(tokens(8, 3, batch=50)) >= 0).all())
     with pytest.raises(ShapeError, match="tokens"):
         mean_rate(torch.ones(3))
+
+
+def test_one_beta_in_an_axis_makes_no_axis_of_the_energy():
+    X = tokens(4, 3)
+    one = AttentionFlow(3, torch.tensor([2.0], dtype=torch.float64))
+    close(one.energy(X), AttentionFlow(3, 2.0).energy(X), atol=1e-15)
+    assert one.energy(X[None]).shape == (1,)

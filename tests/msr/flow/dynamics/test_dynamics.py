@@ -483,7 +483,7 @@ def test_other_calls_without_a_meaning_are_refused():
         with pytest.raises(ConfigError, match="T must be"):
             flow.flow(X, T, 2)
     for steps in (0, -1, 1.5, True, "few"):
-        with pytest.raises(ConfigError, match="steps must be"):
+        with pytest.raises(ConfigError, match="steps, unless 'safe', must be"):
             flow.flow(X, 1.0, steps)
     with pytest.raises(ConfigError, match="number of steps"):
         AttentionFlow(3, norm="none").flow(X, 1.0)
@@ -516,3 +516,9 @@ def test_adaptive_steps_need_their_library(monkeypatch):
 
 def test_it_prints_in_a_few_lines():
     assert "norm='post'" in repr(AttentionFlow(3, V=torch.eye(3)))
+
+
+def test_options_that_are_texts():
+    for options in ({"norm": "mix", "tau": "late"}, {"step": "adaptive", "tolerance": "fine"}):
+        with pytest.raises(ConfigError, match="must be a number"):
+            AttentionFlow(3, **options)

@@ -167,3 +167,23 @@ def test_a_doubtful_matrix_is_refused():
 def test_what_is_refused(call, error):
     with pytest.raises(error):
         call()
+
+
+def test_matrices_of_single_precision_are_taken_as_they_are():
+    turn = torch.linalg.qr(torch.as_tensor(generic(3, seed=2)))[0].float()
+    B = turn @ torch.diag(torch.tensor([1.0, 1.0, 2.0])) @ turn.mT
+    assert feature_group(3, B).dim == 1
+    assert feature_group(3, torch.diag(torch.tensor([1.0, 1.5, 2.0]))).dim == 0
+
+
+def test_a_network_is_the_same_function_whatever_the_scales_of_its_layers():
+    for W, order in ((EYE(3), 6), (generic(3, seed=3), 1)):
+        W = torch.as_tensor(W, dtype=torch.float64)
+        for scale in (1.0, 1e-10, 1e10):
+            mlp = Mlp(scale * W, torch.eye(3, dtype=torch.float64) / scale)
+            assert feature_group(3, mlp=mlp).order == order
+    # One unit of other scales beside usual ones.
+    W1 = torch.cat([torch.eye(3), 1e-10 * torch.tensor([[1.0, 2.0, 4.0]])]).double()
+    W2 = torch.cat([torch.eye(3), 1e10 * torch.tensor([[1.0], [2.0], [4.0]])], 1).double()
+    usual = Mlp(W1 * torch.tensor([1, 1, 1, 1e10])[:, None], W2 * torch.tensor([1, 1, 1, 1e-10]))
+    assert feature_group(3, mlp=Mlp(W1, W2)).order == feature_group(3, mlp=usual).order == 1

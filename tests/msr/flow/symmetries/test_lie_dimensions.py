@@ -101,3 +101,20 @@ def test_a_broken_symmetry_in_the_noise_is_refused():
 def test_what_is_refused(call, error):
     with pytest.raises(error):
         call()
+
+
+def test_differences_that_tell_nothing_are_refused():
+    stretched = torch.diag(torch.tensor([1.0, 1.1, 1.2], dtype=torch.float64))
+    assert lie_dimension(lambda x: x @ stretched, tokens(3), method="difference").dim == 0
+    # Every rotation would be a symmetry of this map: all singular values are below what rounding may be.
+    with pytest.raises(PrecisionError, match="hide what is no symmetry"):
+        lie_dimension(lambda x: x @ stretched.float(), tokens(3).float(), method="difference")
+    with pytest.raises(PrecisionError, match="hide what is no symmetry"):
+        lie_dimension(lambda x: x @ stretched, tokens(3), method="difference", step=0.5)
+
+
+def test_a_map_may_compute_in_another_precision_than_its_tokens():
+    flow = flow_of(3, torch.diag(torch.tensor([1.0, 1.0, 2.0])))
+    for method in ("forward", "difference"):
+        X = tokens(3).float() if method == "forward" else tokens(3)
+        assert lie_dimension(flow.velocity, X, method=method).dim == 1

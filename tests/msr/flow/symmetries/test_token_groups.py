@@ -153,3 +153,9 @@ def test_a_chain_of_entries_is_no_equality():
 def test_what_is_refused(call, error):
     with pytest.raises(error):
         call()
+
+
+def test_large_entries_of_one_head_hide_nothing_of_another():
+    small = 1e-7 * generic(3, seed=1)
+    assert token_group(small).order == 1
+    assert token_group(torch.stack([1e8 * torch.eye(3, dtype=torch.float64), torch.as_tensor(small)])).order == 1

@@ -89,3 +89,8 @@ def test_participation():
 def test_what_is_refused(call, error):
     with pytest.raises(error):
         call()
+
+
+def test_tokens_whose_means_are_zero_have_no_cosine():
+    with pytest.raises(DataError, match="no cosine"):
+        critical_cosine(2, -1.0, 0.0)

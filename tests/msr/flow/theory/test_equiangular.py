@@ -152,7 +152,7 @@ def test_the_coordinate_is_undone(n, part):
         (lambda: equiangular_rate(0.1, 8, "1"), ConfigError),
         (lambda: equiangular_rate(0.1, 8, 1.0, "raw"), ConfigError),
         (lambda: equiangular_rate(0.1, 8, 1e4, "usa"), NonFiniteError),
-        (lambda: equiangular_path([], 8, 1.0), ConfigError),
+        (lambda: equiangular_path([], 8, 1.0), DataError),
         (lambda: equiangular_path(-1, 8, 1.0), ConfigError),
         (lambda: equiangular_path(math.nan, 8, 1.0), NonFiniteError),
         (lambda: equiangular_path(1, 8, 1.0, start=2), ConfigError),
@@ -164,3 +164,16 @@ def test_the_coordinate_is_undone(n, part):
 def test_what_is_refused(call, error):
     with pytest.raises(error):
         call()
+
+
+@pytest.mark.parametrize(
+    ("times", "error"), [("soon", DataError), ([1j], DataError), ([True], DataError), ([math.nan], NonFiniteError)]
+)
+def test_what_are_no_times(times, error):
+    with pytest.raises(error, match="times"):
+        equiangular_path(times, 5, 2.0)
+
+
+def test_times_may_have_a_history():
+    times = torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    assert equiangular_path(times, 5, 2.0).tolist() == equiangular_path([1.0, 2.0], 5, 2.0).tolist()

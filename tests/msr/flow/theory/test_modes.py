@@ -125,3 +125,30 @@ def test_extremes():
 def test_what_is_refused(call, error):
     with pytest.raises(error):
         call()
+
+
+def by_ratios(beta, d):
+    """The slow twin: rates relative to each other by the continued fraction of ``I_{v+1} / I_v``."""
+    ratio = 0.0
+    ratios = []
+    most = int(3 * math.sqrt(2 * beta)) + 4
+    for k in range(int(40 * math.sqrt(beta)) + 200, 0, -1):
+        ratio = 1 / (2 * (k + d / 2 - 1) / beta + ratio)
+        ratios.append(ratio)
+    k = np.arange(1, most + 1)
+    return 1 + int(np.argmax(np.log(k * (k + d - 2.0)) + np.cumsum(np.log(ratios[::-1][:most]))))
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_the_fastest_degree_at_huge_temperatures(d):
+    # e^β beside the rates would cost the digits in which degrees differ, 1 part in β.
+    for beta in (25.0, 1e8):
+        assert mode_number(beta, d) == by_ratios(beta, d)
+
+
+def test_temperatures_beyond_bessel_functions_are_refused():
+    for call in (lambda: mode_number(1e10, 2), lambda: mode_rates([1], -1e10, 2)):
+        with pytest.raises(ConfigError, match="1e\\+09"):
+            call()
+    with pytest.raises(DataError, match="the series"):
+        mode_rates([10**8], 1e9, 2, log=True)

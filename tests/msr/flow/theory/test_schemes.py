@@ -126,3 +126,17 @@ def test_late_decay(norm):
 def test_what_is_refused(call, error):
     with pytest.raises(error):
         call()
+
+
+def test_a_mean_of_zero_is_refused_where_it_divides():
+    for norm in ("peri", "ngpt"):
+        with pytest.raises(NonFiniteError, match="by which"):
+            scheme_rate(-1.0, 2, 0.0, norm)
+    assert float(scheme_rate(-1.0, 2, 0.0, "pre")[0]) == 0
+
+
+def test_rates_under_a_transform_of_torch():
+    g = torch.tensor([0.1, 0.2], dtype=torch.float64)
+    for norm in SCHEMES:
+        mapped = torch.vmap(lambda value, norm=norm: scheme_rate(value, 4, 1.0, norm)[0])(g)
+        torch.testing.assert_close(mapped, scheme_rate(g, 4, 1.0, norm)[0])

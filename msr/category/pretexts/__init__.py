@@ -1,0 +1,1 @@
+"""Categories of pretext tasks from data: tables of Hom, ideal models, surrogates, transfer."""
