@@ -22,7 +22,7 @@ from msr.tasks.token_orbitals import hidden_tokens
 S3xS3 = direct_product(symmetric(3), symmetric(3))
 S3wrC2 = wreath_product(symmetric(3), cyclic(2))
 TRIVIAL = [range(6)]
-# The sheet's menu: a group on 6 tokens, its order, its orbitals, and the dimension of the surrogate's span.
+# The menu: a group on 6 tokens, its order, its orbitals, and the dimension of the surrogate's span.
 TOKENS = {
     "C6": (cyclic(6), 6, 6, 6),
     "D6": (dihedral(6), 12, 4, 4),

@@ -90,7 +90,7 @@ def test_images_are_turned_and_compared():
     assert C.hom_count.tolist() == expected.tolist()
     assert found.image.tolist() == [0, 0, 0, 0, 1, 1, 2]
     assert found.quarters.tolist() == [0, 1, 2, 3, 0, 1, 0]
-    assert representable(C, 4).sizes.tolist() == [0, 0, 0, 0, 2, 2, 0]  # the sheet's symmetric image
+    assert representable(C, 4).sizes.tolist() == [0, 0, 0, 0, 2, 2, 0]  # the symmetric image
     # An image that is a turn of another one is the same orbit, and channels turn together.
     again = rotation_prediction(np.stack([images[0], np.rot90(images[0])]))
     assert again.category == rotation_prediction(1).category
